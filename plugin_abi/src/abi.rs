@@ -1,0 +1,266 @@
+//! The types of `include/devhost_plugin.h` in Rust, field by field in the same order. They depend on nothing and
+//! do nothing; the rules for their use stand in the header. Function pointers are `Option`s, because what the
+//! other side filled in is only known after a look (see [`crate::negotiation`]).
+
+use std::ffi::c_void;
+
+/// The major part of the ABI version: host and plugin must have the same.
+pub const ABI_MAJOR: u32 = 1;
+/// The minor part of the ABI version: a higher one adds fields at the end of structs.
+pub const ABI_MINOR: u32 = 0;
+/// Major part in the upper, minor part in the lower 16 bits.
+pub const ABI_VERSION: u32 = (ABI_MAJOR << 16) | ABI_MINOR;
+
+/// The name of the one exported symbol, with the NUL that `dlsym` wants.
+pub const DESCRIPTOR_SYMBOL: &[u8] = b"devhost_plugin_descriptor\0";
+
+/// Done.
+pub const OK: i32 = 0;
+/// The stream is over: the client is gone, or it was ended already.
+pub const DEAD_STREAM: i32 = -1;
+/// The link to the front is gone: the process is about to end.
+pub const CLOSED: i32 = -2;
+/// A call out of order, or an argument out of range.
+pub const INVALID: i32 = -3;
+/// A response head of more than 64 KiB, or of more than 256 headers.
+pub const TOO_LARGE: i32 = -4;
+
+/// [`RequestHead::flags`]: there is no body, `request_body` will not be called.
+pub const REQUEST_END: u32 = 1;
+/// [`RequestHead::flags`]: the client asks for an upgrade.
+pub const REQUEST_UPGRADE: u32 = 2;
+/// The flags of `request_body`: these are the last bytes.
+pub const BODY_END: u32 = 1;
+/// [`Descriptor::flags`]: the plugin calls `poll` itself, from a thread of its own.
+pub const PLUGIN_OWN_LOOP: u32 = 1;
+
+/// `log`: an error.
+pub const LOG_ERROR: i32 = 1;
+/// `log`: a warning.
+pub const LOG_WARN: i32 = 2;
+/// `log`: good to know.
+pub const LOG_INFO: i32 = 3;
+/// `log`: for whoever searches a fault.
+pub const LOG_DEBUG: i32 = 4;
+
+/// One request and its response; never reused in a process.
+pub type StreamId = u32;
+
+/// The host's side of one plugin instance. Opaque: only pointers to it exist.
+#[repr(C)]
+pub struct Host {
+    _opaque: [u8; 0],
+    // Neither Send nor Sync nor Unpin: nothing is known of what is behind the pointer.
+    _marker: std::marker::PhantomData<(*mut u8, std::marker::PhantomPinned)>,
+}
+
+/// Borrowed bytes. A length of 0 allows a null pointer.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Slice {
+    /// The first byte.
+    pub data: *const u8,
+    /// The length in bytes.
+    pub len: usize,
+}
+
+impl Slice {
+    /// No bytes.
+    pub const EMPTY: Self = Self { data: std::ptr::null(), len: 0 };
+
+    /// Points to `bytes`; the borrow is not tracked any further.
+    pub const fn new(bytes: &[u8]) -> Self {
+        Self { data: bytes.as_ptr(), len: bytes.len() }
+    }
+
+    /// The bytes.
+    ///
+    /// # Safety
+    /// `data` must point to `len` readable bytes that stay and do not change for `'a`, or `len` must be 0.
+    pub const unsafe fn as_bytes<'a>(self) -> &'a [u8] {
+        if self.len == 0 || self.data.is_null() {
+            return &[];
+        }
+        // SAFETY: the caller vouches for pointer, length and lifetime.
+        unsafe { std::slice::from_raw_parts(self.data, self.len) }
+    }
+}
+
+// SAFETY: a slice is read-only, and whoever reads it vouches for its bytes (`as_bytes`).
+unsafe impl Send for Slice {}
+// SAFETY: as above.
+unsafe impl Sync for Slice {}
+
+/// A header of a request or response.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Header {
+    /// In lower case in requests, in any case in responses.
+    pub name: Slice,
+    /// The value as it came.
+    pub value: Slice,
+}
+
+/// The head of a request.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RequestHead {
+    /// The size of this struct as the host knows it, in bytes.
+    pub struct_size: u32,
+    /// Bits of `REQUEST_*`.
+    pub flags: u32,
+    /// The HTTP version of the client's request times ten: 10 or 11.
+    pub http_version: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The length of the body in bytes, or -1 where the client did not tell.
+    pub body_length: i64,
+    /// `GET`, `POST`, …
+    pub method: Slice,
+    /// Path and query: `/list?page=2`.
+    pub target: Slice,
+    /// Address and port of the client: `127.0.0.1:50123`.
+    pub remote: Slice,
+    /// The headers.
+    pub headers: *const Header,
+    /// How many headers.
+    pub header_count: usize,
+}
+
+/// The head of a response.
+#[repr(C)]
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// The size of this struct as the plugin knows it, in bytes.
+    pub struct_size: u32,
+    /// 100 to 999.
+    pub status: u32,
+    /// The headers.
+    pub headers: *const Header,
+    /// How many headers.
+    pub header_count: usize,
+}
+
+/// What is known of a panic.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Panic {
+    /// The size of this struct as the plugin knows it, in bytes.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The message.
+    pub message: Slice,
+    /// `src/pages.rs:12:5`, or empty.
+    pub location: Slice,
+    /// Text, or empty.
+    pub backtrace: Slice,
+}
+
+/// [`HostVtable::respond_head`].
+pub type RespondHeadFn = unsafe extern "C" fn(*mut Host, StreamId, *const ResponseHead, i32) -> i32;
+/// [`HostVtable::respond_body`].
+pub type RespondBodyFn = unsafe extern "C" fn(*mut Host, StreamId, *const u8, usize) -> i64;
+/// [`HostVtable::respond_end`] and [`HostVtable::reset`].
+pub type EndFn = unsafe extern "C" fn(*mut Host, StreamId) -> i32;
+/// [`HostVtable::respond_panic`].
+pub type RespondPanicFn = unsafe extern "C" fn(*mut Host, StreamId, *const Panic) -> i32;
+/// [`HostVtable::consume`].
+pub type ConsumeFn = unsafe extern "C" fn(*mut Host, StreamId, usize) -> i32;
+/// [`HostVtable::event_fd`] and [`HostVtable::poll`].
+pub type PollFn = unsafe extern "C" fn(*mut Host) -> i32;
+/// [`HostVtable::wait`].
+pub type WaitFn = unsafe extern "C" fn(*mut Host, i32) -> i32;
+/// [`HostVtable::log`].
+pub type LogFn = unsafe extern "C" fn(*mut Host, i32, Slice);
+
+/// The functions that the host offers. The first argument of each is [`Start::host`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct HostVtable {
+    /// The host's [`ABI_VERSION`].
+    pub abi_version: u32,
+    /// The size of this struct as the host knows it, in bytes.
+    pub struct_size: u32,
+    /// Sends status and headers; with a last argument other than 0 the response is over.
+    pub respond_head: Option<RespondHeadFn>,
+    /// Sends body bytes and returns how many were taken.
+    pub respond_body: Option<RespondBodyFn>,
+    /// Ends the response.
+    pub respond_end: Option<EndFn>,
+    /// Ends the response with a report of a panic.
+    pub respond_panic: Option<RespondPanicFn>,
+    /// Cuts the response off; after its end, refuses the rest of the request body.
+    pub reset: Option<EndFn>,
+    /// Says that bytes of the request body have been consumed.
+    pub consume: Option<ConsumeFn>,
+    /// A file descriptor that becomes readable when `poll` has something to do.
+    pub event_fd: Option<PollFn>,
+    /// Handles what has arrived and returns how much that was.
+    pub poll: Option<PollFn>,
+    /// Sleeps until `poll` has something to do, or for so many milliseconds.
+    pub wait: Option<WaitFn>,
+    /// Prints a line on the standard error of the app.
+    pub log: Option<LogFn>,
+}
+
+/// What [`Descriptor::start`] is given.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    /// The host's [`ABI_VERSION`].
+    pub abi_version: u32,
+    /// The size of this struct as the host knows it, in bytes.
+    pub struct_size: u32,
+    /// 1 for the first code that was loaded, one more for each reload.
+    pub generation: u64,
+    /// Valid until the process ends.
+    pub host: *mut Host,
+    /// Valid until the process ends.
+    pub vtable: *const HostVtable,
+}
+
+/// [`Descriptor::start`].
+pub type StartFn = unsafe extern "C" fn(*const Start, *mut *mut c_void) -> i32;
+/// [`Descriptor::request`].
+pub type RequestFn = unsafe extern "C" fn(*mut c_void, StreamId, *const RequestHead);
+/// [`Descriptor::request_body`].
+pub type RequestBodyFn = unsafe extern "C" fn(*mut c_void, StreamId, *const u8, usize, u32);
+/// [`Descriptor::writable`] and [`Descriptor::cancel`].
+pub type StreamFn = unsafe extern "C" fn(*mut c_void, StreamId);
+/// [`Descriptor::drain`] and [`Descriptor::stop`].
+pub type StateFn = unsafe extern "C" fn(*mut c_void);
+/// The exported function [`DESCRIPTOR_SYMBOL`].
+pub type DescriptorFn = unsafe extern "C" fn() -> *const Descriptor;
+
+/// What a plugin offers.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Descriptor {
+    /// The plugin's [`ABI_VERSION`].
+    pub abi_version: u32,
+    /// The size of this struct as the plugin knows it, in bytes.
+    pub struct_size: u32,
+    /// Bits of `PLUGIN_*`.
+    pub flags: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The plugin's name.
+    pub name: Slice,
+    /// The plugin's version.
+    pub version: Slice,
+    /// Starts the app. Required.
+    pub start: Option<StartFn>,
+    /// A request has arrived. Required.
+    pub request: Option<RequestFn>,
+    /// Bytes of the request body. Required.
+    pub request_body: Option<RequestBodyFn>,
+    /// `respond_body` would take bytes again. Required.
+    pub writable: Option<StreamFn>,
+    /// The client is gone. Required.
+    pub cancel: Option<StreamFn>,
+    /// A newer generation has taken over. Optional.
+    pub drain: Option<StateFn>,
+    /// The end. Optional.
+    pub stop: Option<StateFn>,
+}

@@ -1,0 +1,189 @@
+//! Makes a Rust web app one that `devhost` can serve: on each save the app's code is built as a shared library and
+//! loaded into a fresh process, while this crate connects it to the development server. In production the same
+//! code runs as an ordinary binary, without anything of devhost in it.
+//!
+//! # Making an app a plugin app
+//!
+//! 1. Add this crate. It is part of the devhost repository:
+//!
+//!    ```toml
+//!    [dependencies]
+//!    axum = "0.8"
+//!    devhost-plugin = { path = "../devhost/plugin_abi" }
+//!    tokio = { version = "1", features = ["macros", "net", "rt-multi-thread"] }
+//!    ```
+//!
+//! 2. Give the package a library, `src/lib.rs`, with a function that makes the app, and export that function:
+//!
+//!    ```
+//!    use axum::{Router, routing::get};
+//!
+//!    pub fn app() -> Router {
+//!        Router::new().route("/", get(async || "Hello!"))
+//!    }
+//!
+//!    devhost_plugin::export!(app);
+//!    ```
+//!
+//! 3. For production, keep an ordinary `src/main.rs`. It knows nothing of devhost:
+//!
+//!    ```no_run
+//!    # mod my_app { pub fn app() -> axum::Router { axum::Router::new() } }
+//!    #[tokio::main]
+//!    async fn main() -> std::io::Result<()> {
+//!        let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!        axum::serve(listener, my_app::app()).await
+//!    }
+//!    ```
+//!
+//! Then `devhost run .` serves it. No crate type, feature or build script needs to be set.
+//!
+//! # What can be exported
+//!
+//! A function without arguments that returns a service: an axum `Router` that has its state, or any
+//! [`tower_service::Service`] of [`Request`] that is `Clone + Send + 'static`. It may be `async`, and it may return
+//! a `Result`; the error is then shown in terminal and browser, and the code before it goes on serving.
+//!
+//! ```
+//! # struct Database;
+//! # impl Database { async fn open(_: &str) -> Result<Self, std::io::Error> { Ok(Self) } }
+//! async fn app() -> Result<axum::Router, std::io::Error> {
+//!     let database = std::sync::Arc::new(Database::open("guests.db").await?);
+//!     Ok(axum::Router::new().with_state(database))
+//! }
+//!
+//! devhost_plugin::export!(app);
+//! ```
+//!
+//! Or a plain handler, `async` or not, that takes a [`Request`] and returns what is [`IntoResponse`]. One that is not
+//! `async` may block; it runs on a thread for that.
+//!
+//! ```
+//! use devhost_plugin::{IntoResponse, Request, http::StatusCode};
+//!
+//! const BODY_BYTES_MAX: usize = 1024 * 1024;
+//!
+//! fn handle(request: Request) -> impl IntoResponse {
+//!     match request.uri().path() {
+//!         "/" => (StatusCode::OK, "Hello!".to_owned()),
+//!         "/length" => match request.into_body().read(BODY_BYTES_MAX) {
+//!             Ok(body) => (StatusCode::OK, format!("{} bytes", body.len())),
+//!             Err(error) => (StatusCode::BAD_REQUEST, error.to_string()),
+//!         },
+//!         path => (StatusCode::NOT_FOUND, format!("There is no {path}")),
+//!     }
+//! }
+//!
+//! devhost_plugin::export!(handle);
+//! # use devhost_plugin::Body;
+//! # let response = handle(Request::new(Body::empty())).into_response();
+//! # assert_eq!(response.status(), StatusCode::OK);
+//! ```
+//!
+//! # How it runs
+//!
+//! - The app runs in a tokio runtime of its own, also while the exported function runs: it may spawn tasks.
+//! - Bodies are streamed in both directions, with back-pressure. When the client goes away, the handler's future is
+//!   dropped.
+//! - A panic in a handler becomes an error page with message, place and backtrace; the app lives on.
+//! - WebSocket upgrades work as they do under hyper.
+//! - The client's address is a [`Remote`] among the request's extensions.
+//!
+//! # Plugins in other languages
+//!
+//! The boundary is C: `include/devhost_plugin.h` is its reference, [`abi`] the same in Rust, and [`negotiation`] what
+//! each side checks before it trusts the other. With `default-features = false` only these are compiled.
+
+#![deny(missing_docs)]
+
+pub mod abi;
+#[cfg(test)]
+mod layout;
+pub mod negotiation;
+#[cfg(feature = "service")]
+mod service;
+
+#[cfg(feature = "service")]
+pub use bytes::Bytes;
+#[cfg(feature = "service")]
+pub use http;
+
+#[cfg(feature = "service")]
+pub use service::{
+    app::{App, AppService, IntoApp, Request},
+    body::{Body, BodyError, BodyReader},
+    exchange::Remote,
+    response::{IntoResponse, Response},
+};
+
+/// Exports an app to devhost: the one line that an app needs. See the [crate's documentation](crate) for what can be
+/// exported.
+///
+/// Without `--cfg devhost`, which devhost sets when it builds the app, it expands to nothing. It may stand once in a
+/// crate, at its root or in a module.
+///
+/// ```
+/// fn app() -> axum::Router {
+///     axum::Router::new()
+/// }
+///
+/// devhost_plugin::export!(app);
+/// ```
+///
+/// What does not fit does not compile under devhost: here the state is missing.
+///
+/// ```compile_fail
+/// fn app() -> axum::Router<u32> {
+///     axum::Router::new()
+/// }
+///
+/// # fn check<Form>(_: impl devhost_plugin::IntoApp<Form>) {}
+/// # check(app);
+/// devhost_plugin::export!(app);
+/// ```
+#[cfg(feature = "service")]
+#[macro_export]
+macro_rules! export {
+    ($app:expr $(,)?) => {
+        #[allow(unexpected_cfgs)]
+        const _: () = {
+            // Names the dylib of all dependencies, which devhost passes by --extern; rustc would not load it otherwise.
+            #[cfg(devhost)]
+            extern crate devhost_deps as _;
+
+            #[cfg(devhost)]
+            #[unsafe(no_mangle)]
+            extern "C" fn devhost_plugin_descriptor() -> *const $crate::__private::Descriptor {
+                $crate::__descriptor!($app)
+            }
+        };
+    };
+}
+
+/// The descriptor of an app, without its symbol; not part of the API.
+#[cfg(feature = "service")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __descriptor {
+    ($app:expr) => {{
+        struct ExportedApp;
+        impl $crate::__private::Plugin for ExportedApp {
+            const NAME: &'static str = ::core::env!("CARGO_PKG_NAME");
+            const VERSION: &'static str = ::core::env!("CARGO_PKG_VERSION");
+            fn load() -> $crate::__private::Loading {
+                $crate::IntoApp::load($app)
+            }
+        }
+        static DESCRIPTOR: $crate::__private::Descriptor = $crate::__private::descriptor::<ExportedApp>();
+        &DESCRIPTOR
+    }};
+}
+
+/// What the macros need; not part of the API.
+#[cfg(feature = "service")]
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::abi::Descriptor;
+    pub use crate::service::adapter::{Plugin, descriptor};
+    pub use crate::service::app::{Loading, form};
+}

@@ -1,0 +1,218 @@
+//! The body of a request or response: bytes that are there, the rest of a request as it arrives, or any other
+//! `http_body::Body`. Reading a request's body is what lets the client send more of it.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+
+use super::stream::Stream;
+
+/// The body of a [`Request`](crate::Request) or [`Response`](crate::Response).
+///
+/// It is an `http_body::Body` of [`Bytes`], so it fits axum, hyper and tower-http. A handler that is not
+/// asynchronous reads it with [`Body::read`] or [`Body::reader`].
+#[derive(Debug)]
+pub struct Body(Kind);
+
+enum Kind {
+    Full(Bytes),
+    Request { stream: Arc<Stream>, remaining: Option<u64> },
+    Other(Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>),
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
+            Self::Request { remaining, .. } => write!(f, "Request({remaining:?} bytes remain)"),
+            Self::Other(_) => f.write_str("Other"),
+        }
+    }
+}
+
+/// A body that cannot be read to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyError(String);
+
+impl BodyError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+impl Body {
+    /// No bytes.
+    pub fn empty() -> Self {
+        Self(Kind::Full(Bytes::new()))
+    }
+
+    /// Any other body, for instance a stream.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: fmt::Display,
+    {
+        Self(Kind::Other(Box::pin(body.map_err(|error| BodyError::new(error.to_string())))))
+    }
+
+    /// The body of a request, of which `length` bytes will come where that is known.
+    pub(crate) fn of_request(stream: Arc<Stream>, length: Option<u64>) -> Self {
+        Self(Kind::Request { stream, remaining: length })
+    }
+
+    /// All of the body, if it has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// The body is longer, or it broke off.
+    pub async fn bytes(mut self, limit: usize) -> Result<Bytes, BodyError> {
+        let too_long = || BodyError::new(format!("the body has more than {limit} bytes"));
+        let mut all = BytesMut::new();
+        while let Some(frame) = self.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                if data.len() > limit - all.len() {
+                    return Err(too_long());
+                }
+                if all.is_empty() && http_body::Body::is_end_stream(&self) {
+                    return Ok(data);
+                }
+                all.extend_from_slice(&data);
+            }
+        }
+        Ok(all.freeze())
+    }
+
+    /// All of the body, if it has at most `limit` bytes; waits for it. For handlers that are not asynchronous.
+    ///
+    /// # Errors
+    /// The body is longer, or it broke off.
+    ///
+    /// # Panics
+    /// In asynchronous code, where [`Body::bytes`] is to be used.
+    pub fn read(self, limit: usize) -> Result<Bytes, BodyError> {
+        tokio::runtime::Handle::current().block_on(self.bytes(limit))
+    }
+
+    /// Reads the body piece by piece, waiting for each. For handlers that are not asynchronous; in asynchronous
+    /// code a read panics.
+    pub fn reader(self) -> BodyReader {
+        BodyReader { body: self, piece: Bytes::new() }
+    }
+}
+
+/// Made by [`Body::reader`].
+#[derive(Debug)]
+pub struct BodyReader {
+    body: Body,
+    piece: Bytes,
+}
+
+impl io::Read for BodyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match tokio::runtime::Handle::current().block_on(self.body.frame()) {
+                None => return Ok(0),
+                Some(frame) => self.piece = frame.map_err(io::Error::other)?.into_data().unwrap_or_default(),
+            }
+        }
+        let len = buffer.len().min(self.piece.len());
+        self.piece.copy_to_slice(&mut buffer[..len]);
+        Ok(len)
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Request { stream, remaining } => {
+                let piece = ready!(stream.poll_request_body(cx));
+                if let (Some(remaining), Some(Ok(data))) = (remaining, &piece) {
+                    *remaining = remaining.saturating_sub(data.len() as u64);
+                }
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+            }
+            Kind::Other(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Request { stream, .. } => stream.is_request_body_read(),
+            Kind::Other(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Request { remaining, .. } => remaining.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Kind::Other(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Kind::Request { stream, .. } = &self.0 {
+            stream.discard_request_body();
+        }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self(Kind::Full(bytes))
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Self::from(Bytes::from(text))
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Self::from(Bytes::from_static(text.as_bytes()))
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::from(Bytes::from(bytes))
+    }
+}
+
+impl From<()> for Body {
+    fn from((): ()) -> Self {
+        Self::empty()
+    }
+}

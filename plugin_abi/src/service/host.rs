@@ -1,0 +1,140 @@
+//! The host's functions with Rust types. The one place that calls through the vtable; it keeps no state and knows
+//! nothing of the app.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use crate::abi;
+use crate::negotiation::StartView;
+
+use super::panics::PanicReport;
+
+/// The host of this process. Valid until the process ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Host(StartView);
+
+// SAFETY: the contract lets `respond_*`, `reset`, `consume` and `log` be called from any thread; `poll` is called
+// by the loop task alone, which runs on one thread at a time.
+unsafe impl Send for Host {}
+// SAFETY: as above; calls for one stream are serialized by `Stream`.
+unsafe impl Sync for Host {}
+
+/// Why the host took nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The stream or the whole link is over: nobody is there to be told anything.
+    Over,
+    /// The head was too large.
+    TooLarge,
+    /// The call was out of order.
+    Invalid,
+}
+
+impl Host {
+    /// # Safety
+    /// The functions and the host pointer must stay valid until the process ends.
+    pub(crate) unsafe fn new(start: StartView) -> Self {
+        Self(start)
+    }
+
+    pub(crate) fn respond_head(
+        self,
+        stream: abi::StreamId,
+        status: u16,
+        headers: &http::HeaderMap,
+        end: bool,
+    ) -> Result<(), Refusal> {
+        let headers: Vec<abi::Header> = headers
+            .iter()
+            .map(|(name, value)| abi::Header {
+                name: abi::Slice::new(name.as_str().as_bytes()),
+                value: abi::Slice::new(value.as_bytes()),
+            })
+            .collect();
+        let head = abi::ResponseHead {
+            struct_size: size_of_u32::<abi::ResponseHead>(),
+            status: u32::from(status),
+            headers: headers.as_ptr(),
+            header_count: headers.len(),
+        };
+        // SAFETY: function and host are valid (`new`); the head outlives the call.
+        check(unsafe { (self.0.respond_head)(self.0.host, stream, &raw const head, i32::from(end)) })
+    }
+
+    /// How many of the bytes were taken; 0 where `writable` will tell when to try again.
+    pub(crate) fn respond_body(self, stream: abi::StreamId, data: &[u8]) -> Result<usize, Refusal> {
+        // SAFETY: function and host are valid (`new`); the bytes outlive the call.
+        let taken = unsafe { (self.0.respond_body)(self.0.host, stream, data.as_ptr(), data.len()) };
+        match usize::try_from(taken) {
+            Ok(taken) => Ok(taken.min(data.len())),
+            Err(_) => check(i32::try_from(taken).unwrap_or(abi::INVALID)).map(|()| 0),
+        }
+    }
+
+    pub(crate) fn respond_end(self, stream: abi::StreamId) -> Result<(), Refusal> {
+        // SAFETY: function and host are valid (`new`).
+        check(unsafe { (self.0.respond_end)(self.0.host, stream) })
+    }
+
+    pub(crate) fn respond_panic(self, stream: abi::StreamId, report: &PanicReport) -> Result<(), Refusal> {
+        let panic = abi::Panic {
+            struct_size: size_of_u32::<abi::Panic>(),
+            reserved: 0,
+            message: abi::Slice::new(report.message.as_bytes()),
+            location: abi::Slice::new(report.location.as_bytes()),
+            backtrace: abi::Slice::new(report.backtrace.as_bytes()),
+        };
+        // SAFETY: function and host are valid (`new`); the report outlives the call.
+        check(unsafe { (self.0.respond_panic)(self.0.host, stream, &raw const panic) })
+    }
+
+    pub(crate) fn reset(self, stream: abi::StreamId) -> Result<(), Refusal> {
+        // SAFETY: function and host are valid (`new`).
+        check(unsafe { (self.0.reset)(self.0.host, stream) })
+    }
+
+    pub(crate) fn consume(self, stream: abi::StreamId, bytes: usize) -> Result<(), Refusal> {
+        // SAFETY: function and host are valid (`new`).
+        check(unsafe { (self.0.consume)(self.0.host, stream, bytes) })
+    }
+
+    /// The descriptor to wait for, for tokio's `AsyncFd`. Never closed here.
+    pub(crate) fn event_fd(self) -> EventFd {
+        // SAFETY: function and host are valid (`new`).
+        EventFd(unsafe { (self.0.event_fd)(self.0.host) })
+    }
+
+    /// Lets the host call the callbacks. How much it handled, or `None` where it is over.
+    pub(crate) fn poll(self) -> Option<u32> {
+        // SAFETY: function and host are valid (`new`), and only the loop task calls this.
+        u32::try_from(unsafe { (self.0.poll)(self.0.host) }).ok()
+    }
+
+    pub(crate) fn log(self, level: i32, message: &str) {
+        // SAFETY: function and host are valid (`new`); the text outlives the call.
+        unsafe { (self.0.log)(self.0.host, level, abi::Slice::new(message.as_bytes())) }
+    }
+}
+
+/// The host's event descriptor, borrowed for the life of the process.
+#[derive(Debug)]
+pub(crate) struct EventFd(RawFd);
+
+impl AsRawFd for EventFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+fn check(code: i32) -> Result<(), Refusal> {
+    match code {
+        abi::DEAD_STREAM | abi::CLOSED => Err(Refusal::Over),
+        abi::TOO_LARGE => Err(Refusal::TooLarge),
+        code if code < 0 => Err(Refusal::Invalid),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) const fn size_of_u32<T>() -> u32 {
+    // All types of the ABI are some dozen bytes long.
+    size_of::<T>() as u32
+}

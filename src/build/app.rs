@@ -1,0 +1,571 @@
+//! Finds what `devhost run` is to serve: a package, from a directory, a manifest or a name, or a shared
+//! library that something else builds. It asks cargo and believes only what cargo says; it never reads a
+//! manifest itself and never builds anything.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Node, Package, PackageId, TargetKind};
+
+use super::environment;
+use super::order::ExternKind;
+use super::settings::Settings;
+use crate::error::Error;
+
+/// The name of the package that an app must depend on, and which counts as a library wherever it comes from.
+pub const PLUGIN_PACKAGE: &str = "devhost-plugin";
+
+/// How many names a message lists before it says "and N more".
+const NAMES_LISTED_COUNT_MAX: usize = 12;
+
+/// What is to be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A package that devhost builds.
+    App(App),
+    /// A shared library that something else builds; devhost loads a copy whenever it changes.
+    Prebuilt(Prebuilt),
+}
+
+impl Target {
+    /// The name to show: the package's, or the library's file name without its ending.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::App(app) => &app.package,
+            Self::Prebuilt(prebuilt) => &prebuilt.name,
+        }
+    }
+
+    /// The directory that belongs to devhost.
+    pub fn target_dir(&self) -> &Path {
+        match self {
+            Self::App(app) => &app.target_dir,
+            Self::Prebuilt(prebuilt) => &prebuilt.target_dir,
+        }
+    }
+}
+
+/// A shared library that something else builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prebuilt {
+    /// Its file name without `lib` and `.so`.
+    pub name: String,
+    /// The library.
+    pub path: PathBuf,
+    /// Where copies of it go.
+    pub target_dir: PathBuf,
+}
+
+/// An app that cargo builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// The package's name.
+    pub package: String,
+    /// cargo's id of the package.
+    pub package_id: String,
+    /// The name of its library as rustc knows it.
+    pub crate_name: String,
+    /// Its `Cargo.toml`.
+    pub manifest_path: PathBuf,
+    /// The directory of its workspace's `Cargo.toml`.
+    pub workspace_root: PathBuf,
+    /// devhost's own target directory: cargo's own one is never written to.
+    pub target_dir: PathBuf,
+    /// The app and every package that it reaches by path dependencies: what a developer may edit.
+    pub path_packages: Vec<PathPackage>,
+    /// An estimate of how many messages cargo has for a whole build, for the progress bar.
+    pub units_expected: u32,
+    /// What each `--extern` of each path package is, by the package's directory.
+    pub(super) externs: BTreeMap<PathBuf, BTreeMap<String, ExternKind>>,
+}
+
+impl App {
+    /// The app's package directory.
+    pub fn root(&self) -> &Path {
+        parent(&self.manifest_path)
+    }
+}
+
+/// A package that comes from a directory, not from a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPackage {
+    /// The package's name.
+    pub name: String,
+    /// The directory of its `Cargo.toml`.
+    pub root: PathBuf,
+    /// The root source file of its library, where it has one.
+    pub lib_source: Option<PathBuf>,
+    /// The name of its library as rustc knows it.
+    pub(super) crate_name: Option<String>,
+}
+
+/// Finds what `argument` means to somebody in `cwd`.
+///
+/// # Errors
+/// A mistake with a hint where there is no such package, it has no library, does not depend on
+/// `devhost-plugin`, its manifest is broken, or cargo is missing.
+pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Target, Error> {
+    let place = match argument {
+        None => Place::Around(manifest_above(cwd).ok_or_else(|| {
+            Error::mistake(
+                format!("no Cargo.toml in {} or above it", cwd.display()),
+                "run devhost in the directory of a package, or give it one: `devhost run PATH`",
+            )
+        })?),
+        Some(argument) => place(argument, cwd)?,
+    };
+    match place {
+        Place::Library(path) => Ok(Target::Prebuilt(prebuilt(path, settings)?)),
+        Place::Package(manifest, name) => {
+            let metadata = metadata(&manifest, settings)?;
+            if let Some(name) = name {
+                refuse_ambiguity(&metadata, &name, &manifest, cwd)?;
+            }
+            let package = package_at(&metadata, &manifest)?;
+            Ok(Target::App(describe(&metadata, package, settings)?))
+        }
+        Place::Around(manifest) => {
+            let metadata = metadata(&manifest, settings)?;
+            let package = package_at(&metadata, &manifest)?;
+            Ok(Target::App(describe(&metadata, package, settings)?))
+        }
+        Place::Named(manifest, name) => {
+            let metadata = metadata(&manifest, settings)?;
+            let package = metadata
+                .workspace_packages()
+                .into_iter()
+                .find(|package| package.name.as_str() == name)
+                .ok_or_else(|| unknown_package(&metadata, &name))?;
+            Ok(Target::App(describe(&metadata, package, settings)?))
+        }
+    }
+}
+
+/// Asks cargo again about an app whose manifests may have changed.
+///
+/// # Errors
+/// As [`find`].
+pub fn refresh(app: &App, settings: &Settings) -> Result<App, Error> {
+    let metadata = metadata(&app.manifest_path, settings)?;
+    let package = package_at(&metadata, &app.manifest_path)?;
+    describe(&metadata, package, settings)
+}
+
+/// What an argument points at.
+enum Place {
+    /// A shared library.
+    Library(PathBuf),
+    /// A manifest, with the name that was typed where it also could be a package's.
+    Package(PathBuf, Option<String>),
+    /// The manifest of the current directory: of a package or of a workspace.
+    Around(PathBuf),
+    /// A package name, to be looked up in the workspace of a manifest.
+    Named(PathBuf, String),
+}
+
+fn place(argument: &str, cwd: &Path) -> Result<Place, Error> {
+    let path = cwd.join(argument);
+    if path.extension().is_some_and(|extension| extension == "so") {
+        let path = path.canonicalize().map_err(|error| {
+            Error::mistake(
+                format!("cannot read {}: {error}", path.display()),
+                "give the path of a shared library that exports devhost_plugin_descriptor",
+            )
+        })?;
+        return Ok(Place::Library(path));
+    }
+    let name_like = !argument.contains('/') && argument != "." && argument != "..";
+    if path.is_dir() {
+        let manifest = path.join("Cargo.toml");
+        if manifest.is_file() {
+            return Ok(Place::Package(canonical(&manifest), name_like.then(|| argument.to_owned())));
+        }
+        if !name_like {
+            return Err(Error::mistake(
+                format!("{} is no package: it has no Cargo.toml", path.display()),
+                "give the directory that holds the app's Cargo.toml, or a package's name",
+            ));
+        }
+    } else if path.is_file() {
+        if path.file_name().is_some_and(|name| name == "Cargo.toml") {
+            return Ok(Place::Package(canonical(&path), None));
+        }
+        return Err(Error::mistake(
+            format!("{} is neither a package nor a shared library", path.display()),
+            "give a directory with a Cargo.toml, the Cargo.toml itself, a package's name, or a .so file",
+        ));
+    } else if !name_like {
+        return Err(Error::mistake(
+            format!("{} does not exist", path.display()),
+            "give the directory that holds the app's Cargo.toml, or a package's name",
+        ));
+    }
+    match manifest_above(cwd) {
+        Some(manifest) => Ok(Place::Named(manifest, argument.to_owned())),
+        None if path.is_dir() => Err(Error::mistake(
+            format!("{} is no package: it has no Cargo.toml", path.display()),
+            "give the directory that holds the app's Cargo.toml",
+        )),
+        None => Err(Error::mistake(
+            format!("there is no directory `{argument}` in {}, and no workspace around it", cwd.display()),
+            "give the directory that holds the app's Cargo.toml",
+        )),
+    }
+}
+
+fn prebuilt(path: PathBuf, settings: &Settings) -> Result<Prebuilt, Error> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = name.strip_prefix("lib").unwrap_or(&name).to_owned();
+    let target_dir = match &settings.target_dir {
+        Some(target_dir) => target_dir.clone(),
+        None => {
+            let cache = std::env::var_os("XDG_CACHE_HOME")
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+                .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+                .ok_or_else(|| {
+                    Error::mistake(
+                        "no place for copies of the library: neither HOME nor XDG_CACHE_HOME is set",
+                        "set one of them, or give --target-dir",
+                    )
+                })?;
+            let hash = blake3::hash(path.as_os_str().as_encoded_bytes()).to_hex();
+            cache.join("devhost").join(format!("{name}-{}", &hash[..16]))
+        }
+    };
+    Ok(Prebuilt { name, path, target_dir })
+}
+
+fn manifest_above(directory: &Path) -> Option<PathBuf> {
+    let directory = canonical(directory);
+    directory.ancestors().map(|directory| directory.join("Cargo.toml")).find(|manifest| manifest.is_file())
+}
+
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Runs `cargo metadata` for the platform that cargo builds for.
+fn metadata(manifest: &Path, settings: &Settings) -> Result<Metadata, Error> {
+    let directory = parent(manifest);
+    let host = host_triple(directory)?;
+    let mut options = vec![format!("--filter-platform={host}")];
+    options.extend(settings.feature_args());
+    // These decide what the resolver may do, so they concern this call too.
+    options.extend(
+        settings
+            .cargo_args
+            .iter()
+            .filter(|argument| ["--locked", "--offline", "--frozen"].contains(&argument.as_str()))
+            .cloned(),
+    );
+    let mut command = MetadataCommand::new()
+        .cargo_path("cargo")
+        .manifest_path(manifest)
+        .current_dir(directory)
+        .other_options(options)
+        .cargo_command();
+    environment::clean(|name| {
+        command.env_remove(name);
+    });
+    command.env("CARGO_TERM_COLOR", environment::colour());
+    let output = command.output().map_err(|error| cargo_missing(&error))?;
+    let refused = || {
+        let text = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+        Error::mistake(
+            format!("cargo cannot read {}:\n{text}", manifest.display()),
+            "mend what cargo complains about; `cargo metadata` in that directory says the same",
+        )
+    };
+    if !output.status.success() {
+        return Err(refused());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let json = text.lines().find(|line| line.starts_with('{')).ok_or_else(refused)?;
+    MetadataCommand::parse(json)
+        .map_err(|error| Error::fault(format!("cannot read what `cargo metadata` says: {error}")))
+}
+
+/// The platform of the toolchain that `cargo` means in a directory.
+fn host_triple(directory: &Path) -> Result<String, Error> {
+    let mut command = Command::new("cargo");
+    command.arg("-vV").current_dir(directory);
+    environment::clean(|name| {
+        command.env_remove(name);
+    });
+    let output = command.output().map_err(|error| cargo_missing(&error))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).ok_or_else(|| {
+        Error::mistake(
+            format!(
+                "`cargo -vV` does not say its host platform:\n{}",
+                String::from_utf8_lossy(&output.stderr).trim_end()
+            ),
+            "check the Rust installation: `cargo -vV` must work in that directory",
+        )
+    })
+}
+
+fn cargo_missing(error: &std::io::Error) -> Error {
+    Error::mistake(
+        format!("cannot run `cargo`: {error}"),
+        "install Rust (https://rustup.rs), or put the directory that holds cargo into PATH",
+    )
+}
+
+/// The package of a manifest, or the one that a workspace's manifest leaves no choice but.
+fn package_at<'m>(metadata: &'m Metadata, manifest: &Path) -> Result<&'m Package, Error> {
+    if let Some(package) = metadata.packages.iter().find(|package| package.manifest_path == manifest) {
+        return Ok(package);
+    }
+    let members = metadata.workspace_packages();
+    let defaults = if metadata.workspace_default_members.is_available() {
+        metadata.workspace_default_packages()
+    } else {
+        members.clone()
+    };
+    if let [only] = defaults.as_slice() {
+        return Ok(only);
+    }
+    let apps: Vec<_> = defaults.into_iter().filter(|package| depends_on_plugin(metadata, package)).collect();
+    match apps.as_slice() {
+        [only] => Ok(only),
+        [] => Err(Error::mistake(
+            format!(
+                "no package of the workspace {} depends on {PLUGIN_PACKAGE}",
+                metadata.workspace_root.as_str()
+            ),
+            format!("{} Its packages: {}.", adoption_hint(), list_names(&members)),
+        )),
+        several => Err(Error::mistake(
+            format!("the workspace {} has several apps", metadata.workspace_root.as_str()),
+            format!("say which: `devhost run NAME` with one of {}", list_names(several)),
+        )),
+    }
+}
+
+/// `devhost run foo` where `foo` is a directory with a package of another name, and another package is `foo`.
+fn refuse_ambiguity(metadata: &Metadata, name: &str, manifest: &Path, cwd: &Path) -> Result<(), Error> {
+    let namesake = metadata.workspace_packages().into_iter().find(|package| package.name.as_str() == name);
+    match namesake {
+        Some(package)
+            if package.manifest_path != manifest
+                && canonical(cwd).starts_with(metadata.workspace_root.as_std_path()) =>
+        {
+            Err(Error::mistake(
+                format!(
+                    "`{name}` is both the directory {} and the package in {}",
+                    parent(manifest).display(),
+                    parent(package.manifest_path.as_std_path()).display()
+                ),
+                format!("give a path: `devhost run ./{name}`, or the other directory"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unknown_package(metadata: &Metadata, name: &str) -> Error {
+    Error::mistake(
+        format!("the workspace {} has no package `{name}`", metadata.workspace_root.as_str()),
+        format!("its packages: {}", list_names(&metadata.workspace_packages())),
+    )
+}
+
+fn list_names(packages: &[&Package]) -> String {
+    let names: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let listed: Vec<&str> = names.iter().copied().take(NAMES_LISTED_COUNT_MAX).collect();
+    match names.len() - listed.len() {
+        0 => listed.join(", "),
+        more => format!("{} and {more} more", listed.join(", ")),
+    }
+}
+
+fn adoption_hint() -> String {
+    format!(
+        "Add `{PLUGIN_PACKAGE}` to [dependencies] of the app's Cargo.toml, and \
+         `devhost_plugin::export!(app);` to its src/lib.rs."
+    )
+}
+
+fn depends_on_plugin(metadata: &Metadata, package: &Package) -> bool {
+    let plugin: HashSet<&PackageId> = metadata
+        .packages
+        .iter()
+        .filter(|package| package.name.as_str() == PLUGIN_PACKAGE)
+        .map(|package| &package.id)
+        .collect();
+    node(metadata, &package.id).is_some_and(|node| {
+        node.deps.iter().any(|dep| {
+            plugin.contains(&dep.pkg) && dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
+        })
+    })
+}
+
+fn node<'m>(metadata: &'m Metadata, id: &PackageId) -> Option<&'m Node> {
+    metadata.resolve.as_ref()?.nodes.iter().find(|node| node.id == *id)
+}
+
+/// Checks that a package can be served, and collects what the builder and the watcher need to know of it.
+fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Result<App, Error> {
+    let library = package.targets.iter().find(|target| is_library(&target.kind));
+    let Some(library) = library else {
+        if package.targets.iter().any(|target| target.is_kind(TargetKind::ProcMacro)) {
+            return Err(Error::mistake(
+                format!("the package `{}` is a procedural macro", package.name),
+                "give the package of the app that uses it",
+            ));
+        }
+        return Err(Error::mistake(
+            format!("the package `{}` has no library", package.name),
+            format!(
+                "devhost serves a library: move what builds the app into src/lib.rs (main.rs can call it), and \
+                 let that file say `devhost_plugin::export!(app);`. `{PLUGIN_PACKAGE}` goes to [dependencies]."
+            ),
+        ));
+    };
+    if !depends_on_plugin(metadata, package) {
+        return Err(Error::mistake(
+            format!(
+                "the package `{}` has no `export!`: it does not depend on {PLUGIN_PACKAGE}",
+                package.name
+            ),
+            adoption_hint(),
+        ));
+    }
+    let target_dir = match &settings.target_dir {
+        Some(target_dir) => absolute(target_dir),
+        None => metadata.target_directory.as_std_path().join("devhost"),
+    };
+    let closure = Closure::of(metadata, &package.id);
+    Ok(App {
+        package: package.name.to_string(),
+        package_id: package.id.repr.clone(),
+        crate_name: library.name.replace('-', "_"),
+        manifest_path: package.manifest_path.clone().into_std_path_buf(),
+        workspace_root: metadata.workspace_root.clone().into_std_path_buf(),
+        target_dir,
+        units_expected: closure.units_expected(),
+        externs: closure.externs(),
+        path_packages: closure.path_packages(&package.id),
+    })
+}
+
+fn is_library(kinds: &[TargetKind]) -> bool {
+    kinds.iter().any(|kind| {
+        matches!(
+            kind,
+            TargetKind::Lib
+                | TargetKind::RLib
+                | TargetKind::DyLib
+                | TargetKind::CDyLib
+                | TargetKind::StaticLib
+        )
+    })
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn parent(manifest: &Path) -> &Path {
+    manifest.parent().unwrap_or(Path::new("/"))
+}
+
+/// The packages that a build of the app compiles.
+struct Closure<'m> {
+    packages: HashMap<&'m PackageId, &'m Package>,
+    nodes: Vec<&'m Node>,
+}
+
+impl<'m> Closure<'m> {
+    fn of(metadata: &'m Metadata, app: &PackageId) -> Self {
+        let packages: HashMap<_, _> =
+            metadata.packages.iter().map(|package| (&package.id, package)).collect();
+        let nodes: HashMap<_, _> =
+            metadata.resolve.iter().flat_map(|resolve| &resolve.nodes).map(|node| (&node.id, node)).collect();
+        let mut seen = HashSet::new();
+        let mut queue = VecDeque::from([app]);
+        let mut reached = Vec::new();
+        while let Some(id) = queue.pop_front() {
+            let Some(node) = nodes.get(id) else { continue };
+            if !seen.insert(&node.id) {
+                continue;
+            }
+            reached.push(*node);
+            // Development dependencies are for tests, which devhost does not build.
+            queue.extend(
+                node.deps
+                    .iter()
+                    .filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development))
+                    .map(|dep| &dep.pkg),
+            );
+        }
+        Self { packages, nodes: reached }
+    }
+
+    fn package(&self, id: &PackageId) -> Option<&'m Package> {
+        self.packages.get(id).copied()
+    }
+
+    /// A library or macro for each package, and a build script to be compiled where it has one.
+    fn units_expected(&self) -> u32 {
+        let units = self.nodes.iter().filter_map(|node| self.package(&node.id)).map(|package| {
+            1 + package.targets.iter().filter(|target| target.is_kind(TargetKind::CustomBuild)).count()
+        });
+        u32::try_from(units.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    fn path_packages(&self, app: &PackageId) -> Vec<PathPackage> {
+        let mut packages: Vec<_> = self
+            .nodes
+            .iter()
+            .filter_map(|node| self.package(&node.id))
+            .filter(|package| package.source.is_none())
+            .collect();
+        packages.sort_by_key(|package| (package.id != *app, package.name.to_string()));
+        packages
+            .into_iter()
+            .map(|package| {
+                let library = package
+                    .targets
+                    .iter()
+                    .find(|target| is_library(&target.kind) || target.is_kind(TargetKind::ProcMacro));
+                PathPackage {
+                    name: package.name.to_string(),
+                    root: parent(package.manifest_path.as_std_path()).to_owned(),
+                    lib_source: library.map(|target| target.src_path.clone().into_std_path_buf()),
+                    crate_name: library.map(|target| target.name.replace('-', "_")),
+                }
+            })
+            .collect()
+    }
+
+    fn externs(&self) -> BTreeMap<PathBuf, BTreeMap<String, ExternKind>> {
+        let mut externs = BTreeMap::new();
+        for node in &self.nodes {
+            let Some(package) = self.package(&node.id).filter(|package| package.source.is_none()) else {
+                continue;
+            };
+            let known = node
+                .deps
+                .iter()
+                .filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal))
+                .filter_map(|dep| Some((dep.name.clone(), extern_kind(self.package(&dep.pkg)?))))
+                .collect();
+            externs.insert(parent(package.manifest_path.as_std_path()).to_owned(), known);
+        }
+        externs
+    }
+}
+
+fn extern_kind(package: &Package) -> ExternKind {
+    if package.targets.iter().any(|target| target.is_kind(TargetKind::ProcMacro)) {
+        ExternKind::Macro
+    } else if package.source.is_none() && package.name.as_str() != PLUGIN_PACKAGE {
+        ExternKind::Path
+    } else {
+        ExternKind::Library
+    }
+}

@@ -1,0 +1,238 @@
+//! Runs cargo under its guard and reads what it says. Dropping [`run`]'s future ends cargo and everything that
+//! it started, at once.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use cargo_metadata::Message;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
+use tokio::process::Command;
+
+use super::{PROGRESS_MARK, Progress, diagnostics, environment, guard};
+use crate::model::Diagnostic;
+
+/// How much of cargo's own output is kept for a failure.
+const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
+
+/// How long cargo's pipes may stay silent once it has ended: a daemon that it started (a compiler cache) may
+/// hold them open for ever.
+const PIPE_SILENCE_TIME_MAX_MS: u64 = 100;
+
+/// A cargo command to be run.
+#[derive(Debug)]
+pub(super) struct Invocation<'a> {
+    /// The devhost executable, which is the guard too.
+    pub devhost: &'a Path,
+    /// cargo's arguments.
+    pub args: Vec<OsString>,
+    /// Additional environment variables.
+    pub variables: Vec<(&'static str, OsString)>,
+    /// Where cargo runs.
+    pub directory: &'a Path,
+    /// The package whose artifact is wanted.
+    pub package_id: &'a str,
+    /// How many messages are expected.
+    pub units_expected: u32,
+}
+
+/// What a run of cargo came to.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    /// cargo's exit code was 0.
+    pub success: bool,
+    /// What rustc said.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What cargo said, without its progress.
+    pub output: String,
+    /// The app's library.
+    pub library: Option<PathBuf>,
+    /// How many crates cargo reported, for a better estimate.
+    pub units_done: u32,
+}
+
+/// Runs cargo to its end.
+///
+/// # Errors
+/// The guard could not be started.
+pub(super) async fn run(
+    invocation: Invocation<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> std::io::Result<Run> {
+    let mut command = Command::new(invocation.devhost);
+    command
+        .arg0("devhost-guard")
+        .arg("cargo")
+        .args(&invocation.args)
+        .current_dir(invocation.directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Ctrl-C in the terminal is for the front, which then ends the build.
+        .process_group(0);
+    environment::clean(|name| {
+        command.env_remove(name);
+    });
+    command.envs(invocation.variables);
+    let mut child = command.spawn()?;
+    // Held until the end or until this future is dropped: the guard kills cargo when it closes.
+    let _pipe = child.stdin.take();
+    let mut stdout = child.stdout.take().map(|pipe| BufReader::new(pipe).lines());
+    let mut stderr = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
+    let mut reader = Reader::new(invocation.package_id, invocation.units_expected, progress);
+    let status = loop {
+        tokio::select! {
+            line = next_line(&mut stdout) => reader.read_stdout(&line),
+            line = next_line(&mut stderr) => reader.read_stderr(&line),
+            status = child.wait() => break status?,
+        }
+    };
+    let silence = Duration::from_millis(PIPE_SILENCE_TIME_MAX_MS);
+    while stdout.is_some() || stderr.is_some() {
+        tokio::select! {
+            biased;
+            line = next_line(&mut stdout) => reader.read_stdout(&line),
+            line = next_line(&mut stderr) => reader.read_stderr(&line),
+            () = tokio::time::sleep(silence) => break,
+        }
+    }
+    let mut run = reader.run;
+    run.success = status.success();
+    if let Some(signal) = guard::signal_of(status) {
+        run.output.push_str(&format!("cargo was ended by signal {signal}\n"));
+    }
+    diagnostics::sort(&mut run.diagnostics);
+    Ok(run)
+}
+
+/// The next line; never, once the pipe is at its end. Bytes that are no UTF-8 end it too: cargo writes none.
+async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<Lines<BufReader<R>>>) -> String {
+    if let Some(reader) = lines {
+        if let Ok(Some(line)) = reader.next_line().await {
+            return line;
+        }
+        *lines = None;
+        return String::new();
+    }
+    std::future::pending().await
+}
+
+struct Reader<'a> {
+    package_id: &'a str,
+    progress: &'a mut dyn FnMut(Progress),
+    state: Progress,
+    output_lines: usize,
+    run: Run,
+}
+
+impl<'a> Reader<'a> {
+    fn new(package_id: &'a str, total: u32, progress: &'a mut dyn FnMut(Progress)) -> Self {
+        let state = Progress { done: 0, total, current: String::new() };
+        Self { package_id, progress, state, output_lines: 0, run: Run::default() }
+    }
+
+    fn read_stdout(&mut self, line: &str) {
+        if line.is_empty() {
+            return;
+        }
+        match serde_json::from_str::<Message>(line) {
+            Ok(Message::CompilerArtifact(artifact)) => {
+                if artifact.package_id.repr == self.package_id {
+                    let library = artifact.filenames.iter().find(|file| file.extension() == Some("so"));
+                    if let Some(library) = library {
+                        self.run.library = Some(library.clone().into_std_path_buf());
+                    }
+                }
+                self.run.units_done += 1;
+                self.state.done += 1;
+                // Some packages are compiled twice, for the build and for the app.
+                self.state.total = self.state.total.max(self.state.done);
+                (self.progress)(self.state.clone());
+            }
+            Ok(Message::CompilerMessage(message)) => {
+                let diagnostic = diagnostics::convert(message.message);
+                if let Some(diagnostic) = diagnostic.filter(|new| !self.run.diagnostics.contains(new)) {
+                    self.run.diagnostics.push(diagnostic);
+                }
+            }
+            Ok(_) => {}
+            Err(_) => self.keep(line),
+        }
+    }
+
+    fn read_stderr(&mut self, line: &str) {
+        if line.is_empty() && self.run.output.is_empty() {
+            return;
+        }
+        let plain = strip_colours(line);
+        let plain = plain.trim_start();
+        if let Some(what) = plain.strip_prefix(PROGRESS_MARK) {
+            self.show(&format!("linking {what}"));
+        } else if let Some(what) = plain.strip_prefix("Compiling ") {
+            // `serde v1.0.0 (/a/path)`
+            self.show(what.split(" (").next().unwrap_or(what));
+        } else if PROGRESS_WORDS.iter().any(|word| plain.starts_with(word)) {
+            self.show(plain);
+        } else if !SILENT_WORDS.iter().any(|word| plain.starts_with(word)) {
+            self.keep(line);
+        }
+    }
+
+    fn show(&mut self, what: &str) {
+        self.state.current = what.to_owned();
+        (self.progress)(self.state.clone());
+    }
+
+    fn keep(&mut self, line: &str) {
+        if self.output_lines < OUTPUT_KEPT_LINES_MAX {
+            self.run.output.push_str(line);
+            self.run.output.push('\n');
+        }
+        self.output_lines += 1;
+    }
+}
+
+/// What cargo says while something takes its time.
+const PROGRESS_WORDS: &[&str] =
+    &["Blocking waiting", "Updating ", "Downloading ", "Downloaded ", "Locking ", "Adding "];
+
+/// What cargo says that says nothing.
+const SILENT_WORDS: &[&str] = &["Finished ", "Fresh ", "Dirty "];
+
+/// Leaves out ANSI escape sequences.
+pub(super) fn strip_colours(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character == '\u{1b}' {
+            if characters.next() == Some('[') {
+                characters.by_ref().find(|character| ('\u{40}'..='\u{7e}').contains(character));
+            }
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_read_from_both_streams() {
+        let mut shown = Vec::new();
+        let mut note = |progress: Progress| shown.push(progress);
+        let mut reader = Reader::new("id", 1, &mut note);
+        reader.read_stderr("\u{1b}[1m\u{1b}[32m   Compiling\u{1b}[0m app v0.1.0 (/tmp/app)");
+        reader.read_stderr(&format!("{PROGRESS_MARK}12 dependencies into one shared library"));
+        reader.read_stderr("\u{1b}[1m\u{1b}[32m    Finished\u{1b}[0m `dev` profile in 1.0s");
+        reader.read_stderr("error: linking failed");
+        reader.read_stdout("a line that a procedural macro printed");
+        let run = reader.run;
+        assert_eq!(run.output, "error: linking failed\na line that a procedural macro printed\n");
+        let current: Vec<_> = shown.iter().map(|progress| progress.current.as_str()).collect();
+        assert_eq!(current, ["app v0.1.0", "linking 12 dependencies into one shared library"]);
+    }
+}

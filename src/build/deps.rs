@@ -1,0 +1,370 @@
+//! The library of dependencies: one dylib of everything the app uses and a developer does not edit, linked once
+//! and then loaded once, in the zygote. Its name has a hash of what it was made of, so one that exists is right
+//! and is never written again. Where sharing cannot work, an empty rlib takes its place and the app is linked
+//! statically.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use super::PROGRESS_MARK;
+use super::artifact::{Inspector, list_symbols};
+use super::call::Call;
+use super::linker::{REAL_LINKER_VARIABLE, TAKE_ALL_VARIABLE};
+use super::order::{self, Order};
+
+/// The crate's name; `devhost_plugin::export!` says `extern crate devhost_deps`.
+pub(super) const CRATE_NAME: &str = "devhost_deps";
+
+/// How the app is linked to what it depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Linkage {
+    /// Against the library of dependencies and the shared standard library.
+    Shared {
+        /// `libstd-HASH.so`.
+        std: PathBuf,
+        /// `libdevhost_deps-HASH.so`.
+        dylib: PathBuf,
+        /// The file that switches to [`Linkage::Static`] for the same dependencies.
+        static_marker: PathBuf,
+    },
+    /// Everything is in the app's own library.
+    Static {
+        /// An empty crate, for `extern crate devhost_deps`.
+        rlib: PathBuf,
+        /// Why.
+        reason: String,
+        /// The file that switches to static.
+        static_marker: PathBuf,
+    },
+}
+
+impl Linkage {
+    /// The file for `--extern devhost_deps=`.
+    pub fn library(&self) -> &Path {
+        match self {
+            Self::Shared { dylib, .. } => dylib,
+            Self::Static { rlib, .. } => rlib,
+        }
+    }
+
+    /// What the zygote loads, in order.
+    pub fn preload(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Shared { std, dylib, .. } => vec![std.clone(), dylib.clone()],
+            Self::Static { .. } => Vec::new(),
+        }
+    }
+
+    /// The file that switches to static.
+    pub fn static_marker(&self) -> &Path {
+        match self {
+            Self::Shared { static_marker, .. } | Self::Static { static_marker, .. } => static_marker,
+        }
+    }
+
+    /// What a user should know.
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Shared { .. } => Vec::new(),
+            Self::Static { reason, .. } => {
+                vec![format!("dependencies are linked into the app, which makes a reload slower: {reason}")]
+            }
+        }
+    }
+}
+
+/// What is known of a library of dependencies, next to it: written last, so it proves that the library is whole.
+#[derive(Debug, Serialize, Deserialize)]
+struct Completed {
+    /// `libstd-HASH.so` that it was linked against.
+    std: PathBuf,
+}
+
+/// The directory of libraries of dependencies.
+pub(super) fn directory(target_dir: &Path) -> PathBuf {
+    target_dir.join("preload")
+}
+
+/// Finds or makes the library for a call of the app.
+pub(super) fn provide(
+    rustc: &OsStr,
+    call: &Call,
+    order: &Order,
+    libraries: &[PathBuf],
+) -> Result<Linkage, String> {
+    let directory = directory(&order.target_dir);
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
+    let recipe =
+        Recipe { rustc, call, order, directory: &directory, hash: hash(rustc, call, order, libraries)? };
+    let static_marker = directory.join(format!("{}.static", recipe.hash));
+    let reason = std::fs::read_to_string(&static_marker).ok().or_else(|| reason_to_be_static(call));
+    let lock = lock(&directory)?;
+    let shared = match reason {
+        Some(reason) => Err(reason),
+        None => recipe.dylib(libraries)?,
+    };
+    let linkage = match shared {
+        Ok((std, dylib)) => Linkage::Shared { std, dylib, static_marker },
+        Err(reason) => {
+            // The next build need not find out again.
+            let _ = std::fs::write(&static_marker, &reason);
+            Linkage::Static { rlib: recipe.rlib()?, reason, static_marker }
+        }
+    };
+    drop(lock);
+    Ok(linkage)
+}
+
+/// What the profile or the flags say against a shared standard library.
+fn reason_to_be_static(call: &Call) -> Option<String> {
+    if call.codegen("panic") == Some("abort") {
+        return Some("the profile says panic = \"abort\", and the shared standard library unwinds".into());
+    }
+    if call.codegen("lto").is_some_and(|lto| !["off", "no", "n", "false"].contains(&lto)) {
+        return Some("link-time optimization does not go with shared libraries".into());
+    }
+    let static_runtime = call
+        .codegen
+        .iter()
+        .filter_map(|option| option.strip_prefix("target-feature="))
+        .any(|features| features.split(',').any(|feature| feature == "+crt-static"));
+    static_runtime.then(|| "the target feature crt-static is set".into())
+}
+
+/// Serializes builders of the same target directory; released when the file is closed.
+fn lock(directory: &Path) -> Result<File, String> {
+    let path = directory.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    file.and_then(|file| file.lock().map(|()| file))
+        .map_err(|error| format!("cannot lock {}: {error}", path.display()))
+}
+
+/// Covers everything that decides what the library contains. cargo names a dependency's file after its version,
+/// features, flags and rustc, and writes it anew when anything below it has changed.
+fn hash(rustc: &OsStr, call: &Call, order: &Order, libraries: &[PathBuf]) -> Result<String, String> {
+    let mut hasher = blake3::Hasher::new();
+    let mut put = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    put(order.tool.as_bytes());
+    put(rustc.as_encoded_bytes());
+    put(std::env::var_os("RUSTUP_TOOLCHAIN").unwrap_or_default().as_encoded_bytes());
+    for flag in flags(call) {
+        put(flag.as_bytes());
+    }
+    for library in libraries {
+        let metadata = std::fs::metadata(library)
+            .map_err(|error| format!("cannot read {}: {error}", library.display()))?;
+        put(library.as_os_str().as_encoded_bytes());
+        put(&metadata.len().to_le_bytes());
+        put(&metadata.mtime().to_le_bytes());
+        put(&metadata.mtime_nsec().to_le_bytes());
+    }
+    Ok(hasher.finalize().to_hex()[..16].to_owned())
+}
+
+/// The flags of the app's call that concern the library too: where to link from, how and for which machine.
+fn flags(call: &Call) -> Vec<String> {
+    let mut flags = Vec::new();
+    for path in &call.search {
+        flags.extend(["-L".into(), path.clone()]);
+    }
+    flags.extend(call.target.iter().flat_map(|target| ["--target".into(), target.clone()]));
+    flags.extend(call.sysroot.iter().flat_map(|sysroot| ["--sysroot".into(), sysroot.clone()]));
+    flags.extend(call.unstable.iter().flat_map(|option| ["-Z".into(), option.clone()]));
+    let shared = [
+        "link-arg",
+        "link-args",
+        "linker-flavor",
+        "opt-level",
+        "target-cpu",
+        "target-feature",
+        "relocation-model",
+        "link-self-contained",
+    ];
+    flags.extend(
+        call.codegen
+            .iter()
+            .filter(|option| shared.contains(&option.split('=').next().unwrap_or_default()))
+            .flat_map(|option| ["-C".into(), option.clone()]),
+    );
+    flags
+}
+
+struct Recipe<'a> {
+    rustc: &'a OsStr,
+    call: &'a Call,
+    order: &'a Order,
+    directory: &'a Path,
+    hash: String,
+}
+
+impl Recipe<'_> {
+    /// The standard library's and the dependencies' dylib, or the reason why there can be none.
+    fn dylib(&self, libraries: &[PathBuf]) -> Result<Result<(PathBuf, PathBuf), String>, String> {
+        let name = format!("lib{CRATE_NAME}-{}.so", self.hash);
+        let dylib = self.directory.join(&name);
+        let completed = self.directory.join(format!("lib{CRATE_NAME}-{}.json", self.hash));
+        if let Some(Completed { std }) = order::read(&completed)
+            && std.is_file()
+            && dylib.is_file()
+        {
+            // The most recently used ones are kept.
+            let _ = File::options()
+                .append(true)
+                .open(&completed)
+                .and_then(|file| file.set_modified(std::time::SystemTime::now()));
+            return Ok(Ok((std, dylib)));
+        }
+        eprintln!("{PROGRESS_MARK}{} dependencies into one shared library", libraries.len());
+        let std = self.find_std()?;
+        // C code that only the app refers to must be in the library, so all of it is taken in. Where some of it
+        // refers to what is not there (a part for another system, say), only what the library refers to is.
+        let mut unresolved = Vec::new();
+        for take_all in [true, false] {
+            let scratch = self.scratch()?;
+            run(self.dylib_command(&name, libraries, scratch.path(), take_all), &source(libraries))?;
+            unresolved = Inspector::default().unresolved_of(&scratch.path().join(&name), &std)?;
+            if unresolved.is_empty() {
+                self.keep(&scratch, &name)?;
+                order::write(&completed, &Completed { std: std.clone() })
+                    .map_err(|error| format!("cannot write {}: {error}", completed.display()))?;
+                return Ok(Ok((std, dylib)));
+            }
+        }
+        Ok(Err(format!(
+            "the shared library of dependencies would need {}, which nothing has",
+            list_symbols(&unresolved)
+        )))
+    }
+
+    fn dylib_command(&self, name: &str, libraries: &[PathBuf], out_dir: &Path, take_all: bool) -> Command {
+        let mut command = self.command("dylib", out_dir);
+        command.args([
+            "-C",
+            "prefer-dynamic",
+            "-C",
+            "debuginfo=0",
+            "-C",
+            "strip=debuginfo",
+            "-C",
+            "rpath=no",
+        ]);
+        command.args(["-C", &format!("link-arg=-Wl,-soname={name}")]);
+        let mut linker = OsString::from("linker=");
+        linker.push(&self.order.linker);
+        command.arg("-C").arg(linker);
+        command.env(REAL_LINKER_VARIABLE, self.call.codegen("linker").unwrap_or("cc"));
+        if take_all {
+            command.env(TAKE_ALL_VARIABLE, "1");
+        }
+        for (number, library) in libraries.iter().enumerate() {
+            let mut given = OsString::from(format!("dependency_{number}="));
+            given.push(library);
+            command.arg("--extern").arg(given);
+        }
+        command
+    }
+
+    /// An empty crate under the library's name.
+    fn rlib(&self) -> Result<PathBuf, String> {
+        let name = format!("lib{CRATE_NAME}-{}.rlib", self.hash);
+        let rlib = self.directory.join(&name);
+        if !rlib.is_file() {
+            let scratch = self.scratch()?;
+            let mut command = self.command("rlib", scratch.path());
+            command.args(["-C", "debuginfo=0"]);
+            command.args(self.call.codegen("panic").map(|panic| format!("-Cpanic={panic}")));
+            run(command, "")?;
+            self.keep(&scratch, &name)?;
+        }
+        Ok(rlib)
+    }
+
+    fn command(&self, crate_type: &str, out_dir: &Path) -> Command {
+        let mut command = Command::new(self.rustc);
+        command
+            .args(["-", "--crate-name", CRATE_NAME, "--edition=2021", "--crate-type", crate_type])
+            .args(["--cap-lints=allow", "--emit=link"])
+            .args(["-C", &format!("metadata={}", self.hash), "-C", &format!("extra-filename=-{}", self.hash)])
+            .arg("--out-dir")
+            .arg(out_dir)
+            .args(flags(self.call))
+            .env("TMPDIR", &self.order.temporary);
+        command
+    }
+
+    /// Beside the place where the result goes, for a rename; removed with whatever is left in it.
+    fn scratch(&self) -> Result<tempfile::TempDir, String> {
+        tempfile::Builder::new()
+            .prefix("making-")
+            .tempdir_in(self.directory)
+            .map_err(|error| format!("cannot create a directory in {}: {error}", self.directory.display()))
+    }
+
+    fn keep(&self, scratch: &tempfile::TempDir, name: &str) -> Result<(), String> {
+        let made = scratch.path().join(name);
+        std::fs::rename(&made, self.directory.join(name))
+            .map_err(|error| format!("cannot move {} to its place: {error}", made.display()))
+    }
+
+    fn find_std(&self) -> Result<PathBuf, String> {
+        let mut command = Command::new(self.rustc);
+        command.args(["--print", "target-libdir"]);
+        command.args(self.call.target.iter().flat_map(|target| ["--target", target]));
+        command.args(self.call.sysroot.iter().flat_map(|sysroot| ["--sysroot", sysroot]));
+        let output = command.output().map_err(|error| format!("cannot run rustc: {error}"))?;
+        let directory = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        let entries = std::fs::read_dir(&directory)
+            .map_err(|error| format!("cannot read rustc's libraries in {}: {error}", directory.display()))?;
+        entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                name.starts_with("libstd-") && name.ends_with(".so")
+            })
+            .ok_or_else(|| format!("the toolchain has no shared standard library in {}", directory.display()))
+    }
+}
+
+/// A crate that does nothing but use every library.
+fn source(libraries: &[PathBuf]) -> String {
+    (0..libraries.len()).map(|number| format!("extern crate dependency_{number} as _;\n")).collect()
+}
+
+/// Runs rustc on a source that it reads from its standard input.
+fn run(mut command: Command, source: &str) -> Result<(), String> {
+    let failed = |what: &dyn std::fmt::Display| format!("cannot make the library of dependencies: {what}");
+    let mut child = command.stdin(Stdio::piped()).spawn().map_err(|error| failed(&error))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(source.as_bytes()).map_err(|error| failed(&error))?;
+    }
+    let status = child.wait().map_err(|error| failed(&error))?;
+    if status.success() { Ok(()) } else { Err(failed(&format!("rustc ended with {status}"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(line: &str) -> Option<String> {
+        reason_to_be_static(&Call::read(&line.split(' ').map(OsString::from).collect::<Vec<_>>()))
+    }
+
+    #[test]
+    fn what_cannot_be_shared_is_linked_statically() {
+        assert!(reason("-C panic=abort").is_some());
+        assert!(reason("-C lto").is_some());
+        assert!(reason("-C lto=thin").is_some());
+        assert!(reason("-C target-feature=+avx2,+crt-static").is_some());
+        assert!(reason("-C lto=off -C panic=unwind -C target-feature=-crt-static").is_none());
+    }
+}

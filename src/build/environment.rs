@@ -1,0 +1,67 @@
+//! Which of devhost's own environment variables cargo must not see. A devhost that was started by `cargo run`,
+//! by `make` or by another devhost has variables that speak of that build, not of the app's.
+
+use std::ffi::OsString;
+
+/// Variables that cargo sets for what it runs, and the jobserver's, whose pipes are not ours to use.
+const FOREIGN: &[&str] = &[
+    "CARGO",
+    "CARGO_BIN_NAME",
+    "CARGO_CRATE_NAME",
+    "CARGO_MAKEFLAGS",
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_TARGET_TMPDIR",
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+    "OUT_DIR",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
+];
+
+/// Variables that belong to families, by their beginning.
+const FOREIGN_PREFIXES: &[&str] = &["CARGO_PKG_", "CARGO_BIN_EXE_", "DEVHOST_"];
+
+/// Names every variable of this process that a child must not inherit.
+pub(super) fn clean(mut remove: impl FnMut(&str)) {
+    for (name, _) in std::env::vars_os() {
+        if let Some(name) = foreign(name) {
+            remove(&name);
+        }
+    }
+}
+
+fn foreign(name: OsString) -> Option<String> {
+    let name = name.into_string().ok()?;
+    let foreign =
+        FOREIGN.contains(&name.as_str()) || FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    foreign.then_some(name)
+}
+
+/// cargo's word for whether to colour: its output is always a pipe here, but ends up on a terminal or a page.
+pub(super) fn colour() -> &'static str {
+    if coloured() { "always" } else { "never" }
+}
+
+/// False where the user has set `NO_COLOR`.
+pub(super) fn coloured() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_another_build_are_foreign() {
+        for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR", "MAKEFLAGS", "DEVHOST_ORDER"] {
+            assert!(foreign(name.into()).is_some(), "{name} would reach cargo");
+        }
+        for name in ["CARGO_HOME", "RUSTFLAGS", "RUSTC_WRAPPER", "PATH", "CARGO_TARGET_DIR"] {
+            assert!(foreign(name.into()).is_none(), "{name} is the user's");
+        }
+    }
+}

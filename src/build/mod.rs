@@ -1,0 +1,587 @@
+//! Builds the app: cargo runs on the app's crate in devhost's own target directory, devhost itself is cargo's
+//! rustc wrapper, and the result is a fresh library that a worker can load. The parts:
+//!
+//! - [`app`] asks cargo what is to be built.
+//! - `cargo` runs cargo under [`guard`], which makes sure that no build outlives its cancellation or the front.
+//! - [`wrapper`] adds devhost's flags to the app's rustc call; `deps` makes the library of dependencies, with
+//!   [`linker`] as its linker.
+//! - `artifact` checks what came out before a process is forked for it.
+//! - `stale` makes cargo see changes that it would miss.
+//!
+//! Nothing here knows of processes that serve, of HTTP or of the watcher. Nothing writes outside devhost's own
+//! target directory, and a file that a worker may have mapped is never written again.
+
+pub mod app;
+mod artifact;
+mod call;
+mod cargo;
+mod dep_info;
+mod deps;
+mod diagnostics;
+mod environment;
+pub mod guard;
+pub mod linker;
+mod order;
+mod settings;
+mod stale;
+pub mod wrapper;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::app::{App, PathPackage, Prebuilt, Target};
+pub use self::artifact::DESCRIPTOR_SYMBOL;
+pub use self::settings::{DebugInfo, Settings};
+
+use self::artifact::{Inspector, Problem};
+use self::order::{ORDER_VARIABLE, Order, Report};
+use crate::error::Error;
+use crate::model::{Diagnostic, Failure};
+
+/// How many libraries of dependencies are kept although nothing uses them: a switch of branches and back again
+/// finds its own.
+const LIBRARIES_KEPT_COUNT: usize = 2;
+
+/// How old what a killed rustc has left must be to be removed.
+const LEFTOVER_AGE_MIN_SECS: u64 = 3_600;
+
+/// The kernel stamps files with a clock that lags behind by up to a tick.
+const CLOCK_LAG_MAX_MS: u64 = 20;
+
+/// What the wrapper's lines about its progress start with: the builder shows them and keeps them out of errors.
+const PROGRESS_MARK: &str = "devhost-progress: ";
+
+/// Becomes the helper that the name in `argv[0]` asks for; `None` where devhost itself was called. To be called
+/// first in `main`.
+pub fn dispatch(argv0_file_name: &str) -> Option<ExitCode> {
+    let helper: fn(&[OsString]) -> ExitCode = match argv0_file_name {
+        "devhost-rustc" => wrapper::main,
+        "devhost-linker" => linker::main,
+        "devhost-guard" => guard::main,
+        _ => return None,
+    };
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    Some(helper(&args))
+}
+
+/// How far a build is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Crates done, fresh ones too.
+    pub done: u32,
+    /// Crates expected; an estimate that is never below `done`.
+    pub total: u32,
+    /// What is being done, such as `serde v1.0.228`.
+    pub current: String,
+}
+
+/// What a build came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A library that can be loaded.
+    Built(Artifact),
+    /// The code does not build, or what was built cannot be loaded.
+    Failed(Failure),
+}
+
+/// A library that can be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// The library, under a name of its own.
+    pub path: PathBuf,
+    /// Its GNU build id in hexadecimal: the same id is the same code.
+    pub build_id: String,
+    /// What must be loaded before it, in this order; empty where everything is in the library itself.
+    pub preload: Vec<PathBuf>,
+    /// Every file that the app's own code was built from, as absolute paths.
+    pub sources: Vec<PathBuf>,
+    /// Warnings in the app's own code.
+    pub warnings: Vec<Diagnostic>,
+    /// What a user should know about the build.
+    pub notes: Vec<String>,
+}
+
+/// What is remembered from one run of devhost to the next.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Memory {
+    /// When cargo was last started.
+    last_start: Option<SystemTime>,
+    /// The sources of the last good build.
+    sources: Vec<PathBuf>,
+    /// How many messages cargo had for it.
+    units: Option<u32>,
+}
+
+/// Builds one target, again and again.
+#[derive(Debug)]
+pub struct Builder {
+    target: Target,
+    settings: Settings,
+    devhost: PathBuf,
+    /// Stands for the devhost executable.
+    tool: String,
+    /// Where this run's artifacts go.
+    artifacts: PathBuf,
+    /// Says that this run is alive; other runs remove the artifacts of dead ones.
+    _alive: File,
+    /// Artifacts made so far.
+    count: u64,
+    memory: Memory,
+    inspector: Inspector,
+    /// A manifest may have changed since cargo was asked about the app.
+    outdated: bool,
+}
+
+impl Builder {
+    /// A builder for `target`. `devhost` is the path of the devhost executable, which cargo is to run.
+    ///
+    /// # Errors
+    /// devhost's target directory cannot be written.
+    pub fn new(target: Target, settings: Settings, devhost: PathBuf) -> Result<Self, Error> {
+        let target_dir = target.target_dir().to_owned();
+        let failed = |error: io::Error| {
+            Error::mistake(
+                format!("cannot write devhost's target directory {}: {error}", target_dir.display()),
+                "make it writable, or choose another one with --target-dir",
+            )
+        };
+        let (artifacts, alive) = new_artifact_directory(&target_dir).map_err(failed)?;
+        let tool = stamp(&devhost).map_err(|error| {
+            Error::fault(format!("cannot read the devhost executable {}: {error}", devhost.display()))
+        })?;
+        let mut builder = Self {
+            target,
+            settings,
+            devhost,
+            tool,
+            artifacts,
+            _alive: alive,
+            count: 0,
+            memory: Memory::default(),
+            inspector: Inspector::default(),
+            outdated: false,
+        };
+        if let Target::App(app) = &builder.target {
+            builder.memory = order::read(&builder.document(app, "memory")).unwrap_or_default();
+        }
+        Ok(builder)
+    }
+
+    /// What is being built, as cargo last described it.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Builds the target as it is now. `changed` has the files that changed since the last call; a file that is
+    /// missing from it is found too, unless something has set its time of modification back within the last
+    /// clock tick.
+    ///
+    /// Dropping the future ends cargo, and all that it started, at once; the next call starts afresh.
+    pub async fn build(&mut self, changed: &[PathBuf], progress: &mut dyn FnMut(Progress)) -> Outcome {
+        let outcome = match &self.target {
+            Target::Prebuilt(prebuilt) => {
+                let prebuilt = prebuilt.clone();
+                self.take_prebuilt(&prebuilt)
+            }
+            Target::App(_) => self.build_app(changed, progress).await,
+        };
+        match outcome {
+            Ok(artifact) => Outcome::Built(artifact),
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    /// Removes artifacts that no process uses any more: all of this run but `in_use`, those of runs that are
+    /// over, and libraries of dependencies but the most recent ones.
+    pub fn collect(&self, in_use: &[PathBuf]) {
+        let target_dir = self.target.target_dir();
+        for path in entries(&self.artifacts) {
+            let is_lock = path.file_name().is_some_and(|name| name == "lock");
+            if !is_lock && !in_use.contains(&path) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        for directory in entries(&target_dir.join("artifacts")).filter(|path| *path != self.artifacts) {
+            let lock = File::options().write(true).open(directory.join("lock"));
+            // A directory without a lock is being made this moment, or is too old to matter.
+            if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+                let _ = std::fs::remove_dir_all(directory);
+            }
+        }
+        collect_libraries(&deps::directory(target_dir), in_use);
+        collect_leftovers(target_dir);
+    }
+
+    fn take_prebuilt(&mut self, prebuilt: &Prebuilt) -> Result<Artifact, Failure> {
+        let path = self.next_path(&prebuilt.name);
+        // A copy, never a link: whoever builds it may write into the file that a worker has mapped.
+        std::fs::copy(&prebuilt.path, &path).map_err(|error| {
+            start_failure(format!("cannot copy {}: {error}", prebuilt.path.display()), "")
+        })?;
+        match self.inspector.check(&path, &[]) {
+            Ok(checked) => Ok(Artifact {
+                path,
+                build_id: checked.build_id,
+                preload: Vec::new(),
+                sources: vec![prebuilt.path.clone()],
+                warnings: Vec::new(),
+                notes: Vec::new(),
+            }),
+            Err(problem) => {
+                let _ = std::fs::remove_file(&path);
+                Err(explain(problem, &prebuilt.path))
+            }
+        }
+    }
+
+    async fn build_app(
+        &mut self,
+        changed: &[PathBuf],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Artifact, Failure> {
+        self.outdated |= changed.iter().any(|path| concerns_cargo(path));
+        let app = self.current_app().await?;
+        let report_path = self.document(&app, "report");
+        let order_path = self
+            .place_order(&app, &report_path)
+            .map_err(|error| build_failure(format!("cannot write {}: {error}", app.target_dir.display())))?;
+        self.show_hidden_changes(&app, changed);
+        let mut run = self.run_cargo(&app, &order_path, progress).await?;
+        let mut report = self.valid_report(&report_path, &order_path);
+        if run.success && report.is_none() {
+            // cargo found nothing to do, but what there is was made under other settings, or parts of it are gone.
+            stale::age_app(&app, &self.profile_dirs(&app));
+            run = self.run_cargo(&app, &order_path, progress).await?;
+            report = self.valid_report(&report_path, &order_path);
+        }
+        let (library, mut ready) = finish(&run, report)?;
+        let mut checked = self.inspector.check(&library, &ready.preload);
+        if let Err(Problem::Unresolved(symbols)) = &checked
+            && !ready.preload.is_empty()
+        {
+            let reason = format!(
+                "{} would not be found in the shared library of dependencies",
+                artifact::list_symbols(symbols)
+            );
+            std::fs::write(&ready.static_marker, reason).map_err(|error| {
+                build_failure(format!("cannot write {}: {error}", ready.static_marker.display()))
+            })?;
+            stale::age_app(&app, &self.profile_dirs(&app));
+            run = self.run_cargo(&app, &order_path, progress).await?;
+            let (library, report) = finish(&run, self.valid_report(&report_path, &order_path))?;
+            ready = report;
+            checked = self.inspector.check(&library, &ready.preload);
+        }
+        let checked = checked.map_err(|problem| explain(problem, &library))?;
+        let path = self.next_path(&app.crate_name);
+        // The wrapper unlinks the library before it is written anew, so a link is as good as a copy.
+        std::fs::hard_link(&library, &path)
+            .or_else(|_| std::fs::copy(&library, &path).map(drop))
+            .map_err(|error| build_failure(format!("cannot write {}: {error}", path.display())))?;
+        let sources = dep_info::read_sources(&library.with_extension("d"), &app.workspace_root);
+        self.memory.sources.clone_from(&sources);
+        self.memory.units = Some(run.units_done);
+        self.remember(&app);
+        Ok(Artifact {
+            path,
+            build_id: checked.build_id,
+            preload: ready.preload,
+            sources,
+            warnings: run.diagnostics,
+            notes: ready.notes,
+        })
+    }
+
+    /// The app as its manifests describe it now.
+    async fn current_app(&mut self) -> Result<App, Failure> {
+        let Target::App(app) = &self.target else { unreachable!("only called for an app") };
+        if !self.outdated {
+            return Ok(app.clone());
+        }
+        let (app, settings) = (app.clone(), self.settings.clone());
+        let refreshed = tokio::task::spawn_blocking(move || app::refresh(&app, &settings)).await;
+        match refreshed {
+            Ok(Ok(app)) => {
+                self.target = Target::App(app.clone());
+                self.outdated = false;
+                Ok(app)
+            }
+            Ok(Err(error)) if error.hint.is_empty() => Err(build_failure(error.message)),
+            Ok(Err(error)) => Err(build_failure(format!("{}\n{}", error.message, error.hint))),
+            Err(error) => Err(build_failure(format!("asking cargo about the app failed: {error}"))),
+        }
+    }
+
+    /// Writes the wrapper's order and makes the links by whose names devhost is called.
+    fn place_order(&self, app: &App, report: &Path) -> io::Result<PathBuf> {
+        let key = self.key(app);
+        let bin = app.target_dir.join("bin").join(&key);
+        std::fs::create_dir_all(&bin)?;
+        std::fs::create_dir_all(temporary_directory(&app.target_dir))?;
+        for name in ["devhost-rustc", "devhost-linker"] {
+            link(&self.devhost, &bin.join(name))?;
+        }
+        let order = Order {
+            tool: self.tool.clone(),
+            target_dir: app.target_dir.clone(),
+            temporary: temporary_directory(&app.target_dir),
+            app_root: app.root().to_owned(),
+            app_crate: app.crate_name.clone(),
+            debug_info: self.settings.debug_info,
+            externs: app.externs.clone(),
+            report: report.to_owned(),
+            linker: bin.join("devhost-linker"),
+            key,
+        };
+        let path = self.document(app, "order");
+        order::write(&path, &order)?;
+        Ok(path)
+    }
+
+    /// Covers what decides how workspace crates are compiled and cargo does not know. cargo hashes the wrapper's
+    /// path, so that it compiles them again when this changes.
+    fn key(&self, app: &App) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for part in [self.tool.as_str(), &app.package_id, &format!("{:?}", self.settings)] {
+            hasher.update(part.as_bytes());
+            hasher.update(&[0]);
+        }
+        hasher.finalize().to_hex()[..16].to_owned()
+    }
+
+    /// A file of this app and profile: cargo, too, has one place for each.
+    fn document(&self, app: &App, kind: &str) -> PathBuf {
+        app.target_dir.join(kind).join(format!("{}-{}.json", app.package, self.settings.profile()))
+    }
+
+    fn show_hidden_changes(&mut self, app: &App, changed: &[PathBuf]) {
+        let now = SystemTime::now().checked_sub(Duration::from_millis(CLOCK_LAG_MAX_MS));
+        if let Some(last_start) = self.memory.last_start {
+            let hidden = stale::find_hidden(changed, &self.memory.sources, last_start);
+            stale::age_users(app, &self.profile_dirs(app), &hidden);
+        }
+        self.memory.last_start = now;
+        self.remember(app);
+    }
+
+    fn remember(&self, app: &App) {
+        // Forgetting costs a build that might not have been needed, or the rare hidden change across runs.
+        let _ = order::write(&self.document(app, "memory"), &self.memory);
+    }
+
+    /// Where cargo keeps what it built for the profile: for the host, and for a target that was named.
+    fn profile_dirs(&self, app: &App) -> Vec<PathBuf> {
+        let profile = if self.settings.release { "release" } else { "debug" };
+        std::iter::once(app.target_dir.clone())
+            .chain(entries(&app.target_dir))
+            .map(|directory| directory.join(profile))
+            .filter(|directory| directory.join(".fingerprint").is_dir())
+            .collect()
+    }
+
+    async fn run_cargo(
+        &self,
+        app: &App,
+        order: &Path,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<cargo::Run, Failure> {
+        let wrapper = app.target_dir.join("bin").join(self.key(app)).join("devhost-rustc");
+        let invocation = cargo::Invocation {
+            devhost: &self.devhost,
+            args: self.cargo_args(app),
+            variables: vec![
+                (ORDER_VARIABLE, order.into()),
+                ("RUSTC_WORKSPACE_WRAPPER", wrapper.into()),
+                // Where a user keeps intermediate files for all builds together, ours would wait for theirs.
+                ("CARGO_BUILD_BUILD_DIR", app.target_dir.clone().into()),
+                ("CARGO_TERM_COLOR", environment::colour().into()),
+                ("CARGO_TERM_PROGRESS_WHEN", "never".into()),
+                ("CARGO_TERM_QUIET", "false".into()),
+                ("CARGO_TERM_VERBOSE", "false".into()),
+            ],
+            directory: app.root(),
+            package_id: &app.package_id,
+            units_expected: self.memory.units.unwrap_or(app.units_expected),
+        };
+        cargo::run(invocation, progress)
+            .await
+            .map_err(|error| build_failure(format!("cannot run {}: {error}", self.devhost.display())))
+    }
+
+    fn cargo_args(&self, app: &App) -> Vec<OsString> {
+        let format = if environment::coloured() { "json-diagnostic-rendered-ansi" } else { "json" };
+        let profile = self.settings.profile();
+        let mut args: Vec<OsString> = ["rustc", "--lib", "--crate-type", "cdylib", "--manifest-path"]
+            .into_iter()
+            .map(OsString::from)
+            .collect();
+        args.push(app.manifest_path.clone().into());
+        args.push("--target-dir".into());
+        args.push(app.target_dir.clone().into());
+        args.push(format!("--message-format={format}").into());
+        // Crates compiled for link-time optimization are no machine code yet, and cannot become a library.
+        args.push(format!("--config=profile.{profile}.lto=false").into());
+        if self.settings.release {
+            args.push("--release".into());
+        }
+        args.extend(self.settings.feature_args().into_iter().map(OsString::from));
+        args.extend(self.settings.cargo_args.iter().map(OsString::from));
+        args
+    }
+
+    /// The wrapper's report, if it is about this order and all it names still exists.
+    fn valid_report(&self, report: &Path, order: &Path) -> Option<Report> {
+        let order: Order = order::read(order)?;
+        order::read(report).filter(|report: &Report| {
+            report.key == order.key && report.preload.iter().all(|library| library.is_file())
+        })
+    }
+
+    fn next_path(&mut self, name: &str) -> PathBuf {
+        self.count += 1;
+        self.artifacts.join(format!("lib{name}-{}.so", self.count))
+    }
+}
+
+/// The library and the report of a run that was good.
+fn finish(run: &cargo::Run, report: Option<Report>) -> Result<(PathBuf, Report), Failure> {
+    if !run.success {
+        return Err(Failure::Build { diagnostics: run.diagnostics.clone(), output: run.output.clone() });
+    }
+    let library = run
+        .library
+        .clone()
+        .ok_or_else(|| build_failure("cargo succeeded, but names no library of the app".into()))?;
+    let report = report.ok_or_else(|| {
+        build_failure(
+            "cargo succeeded without calling devhost for the app. Does a `rustc` or `rustc-wrapper` in \
+             .cargo/config.toml leave out the arguments that it is given?"
+                .into(),
+        )
+    })?;
+    Ok((library, report))
+}
+
+fn explain(problem: Problem, library: &Path) -> Failure {
+    match problem {
+        Problem::Unfit { message, hint } => start_failure(message, hint),
+        Problem::Unresolved(symbols) => start_failure(
+            format!(
+                "{} needs symbols that nothing offers: {}",
+                library.display(),
+                artifact::list_symbols(&symbols)
+            ),
+            "link the library that has them (in a build script: `cargo::rustc-link-lib=NAME`)",
+        ),
+    }
+}
+
+fn build_failure(output: String) -> Failure {
+    Failure::Build { diagnostics: Vec::new(), output }
+}
+
+fn start_failure(message: impl Into<String>, hint: impl Into<String>) -> Failure {
+    Failure::Start { message: message.into(), hint: hint.into() }
+}
+
+/// A change of these may change what the app's packages are.
+fn concerns_cargo(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    matches!(name, "Cargo.toml" | "Cargo.lock" | "rust-toolchain" | "rust-toolchain.toml")
+        || path.parent().is_some_and(|parent| parent.ends_with(".cargo"))
+}
+
+/// Stands for an executable's content.
+fn stamp(executable: &Path) -> io::Result<String> {
+    let metadata = std::fs::metadata(executable)?;
+    let time = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Ok(format!("{} {} {}", env!("CARGO_PKG_VERSION"), metadata.len(), time.as_nanos()))
+}
+
+/// A directory for this run alone, with a lock that says that the run is alive.
+fn new_artifact_directory(target_dir: &Path) -> io::Result<(PathBuf, File)> {
+    let parent = target_dir.join("artifacts");
+    std::fs::create_dir_all(&parent)?;
+    let directory = tempfile::Builder::new().prefix("run-").tempdir_in(&parent)?.keep();
+    let lock = File::create(directory.join("lock"))?;
+    lock.lock()?;
+    Ok((directory, lock))
+}
+
+fn link(target: &Path, path: &Path) -> io::Result<()> {
+    if std::fs::read_link(path).is_ok_and(|current| current == target) {
+        return Ok(());
+    }
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let scratch = tempfile::tempdir_in(directory)?;
+    let fresh = scratch.path().join("link");
+    std::os::unix::fs::symlink(target, &fresh)?;
+    std::fs::rename(fresh, path)
+}
+
+fn temporary_directory(target_dir: &Path) -> PathBuf {
+    target_dir.join("tmp").join("rustc")
+}
+
+/// Removes libraries of dependencies but the most recently used ones and those in use.
+fn collect_libraries(directory: &Path, in_use: &[PathBuf]) {
+    let modified = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let mut completed: Vec<_> = entries(directory)
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter_map(|path| Some((modified(&path)?, path)))
+        .collect();
+    completed.sort();
+    completed.reverse();
+    for (_, path) in completed.into_iter().skip(LIBRARIES_KEPT_COUNT) {
+        let library = path.with_extension("so");
+        if !in_use.contains(&library) {
+            // The description goes first: without it the library does not count.
+            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_file(&library);
+        }
+    }
+}
+
+/// Removes what killed rustcs could not remove themselves.
+fn collect_leftovers(target_dir: &Path) {
+    let old = |path: &PathBuf| {
+        let age = path.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
+        matches!(age, Ok(Ok(age)) if age > Duration::from_secs(LEFTOVER_AGE_MIN_SECS))
+    };
+    let unfinished =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("making-"));
+    let leftovers = entries(&temporary_directory(target_dir))
+        .chain(entries(&deps::directory(target_dir)).filter(unfinished))
+        .filter(old);
+    for path in leftovers {
+        let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    }
+}
+
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    std::fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_manifests_are_told_from_others() {
+        for path in ["/w/Cargo.toml", "/w/a/Cargo.lock", "/w/.cargo/config.toml", "/w/rust-toolchain"] {
+            assert!(concerns_cargo(Path::new(path)), "{path}");
+        }
+        assert!(!concerns_cargo(Path::new("/w/src/lib.rs")));
+    }
+
+    #[test]
+    fn an_unknown_name_is_no_helper() {
+        assert!(dispatch("devhost").is_none());
+    }
+}

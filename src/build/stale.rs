@@ -1,0 +1,138 @@
+//! Makes cargo see changes that it cannot see. cargo compares times of last modification, so a file that was
+//! replaced by an older one (`mv` of a backup, `cp -p`, some editors' undo files) looks unchanged to it. For
+//! such files the times that cargo compares with, in devhost's own target directory, are set back; the user's
+//! files are never touched.
+
+use std::fs::{File, FileTimes, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::app::{App, PathPackage};
+use super::dep_info;
+
+/// Finds the files whose change cargo would miss: they changed after `last_start`, but their modification time
+/// says that it was before. `changed` has files known to have changed; `sources` are looked at as well.
+pub(super) fn find_hidden(changed: &[PathBuf], sources: &[PathBuf], last_start: SystemTime) -> Vec<PathBuf> {
+    let changed = changed.iter().filter(|path| {
+        // A file that is gone is seen by cargo.
+        std::fs::metadata(path).is_ok_and(|metadata| modified(&metadata) <= last_start)
+    });
+    let others = sources.iter().filter(|path| {
+        std::fs::metadata(path)
+            .is_ok_and(|metadata| modified(&metadata) <= last_start && status_changed(&metadata) > last_start)
+    });
+    let mut hidden: Vec<PathBuf> = changed.chain(others).cloned().collect();
+    hidden.sort();
+    hidden.dedup();
+    hidden
+}
+
+fn modified(metadata: &Metadata) -> SystemTime {
+    metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// When the kernel last changed anything about the file: a rename or a copy cannot set it back.
+fn status_changed(metadata: &Metadata) -> SystemTime {
+    let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or(0));
+    let rest = Duration::from_nanos(u64::try_from(metadata.ctime_nsec()).unwrap_or(0));
+    SystemTime::UNIX_EPOCH + seconds + rest
+}
+
+/// Makes cargo compile every path package again that may use one of the files.
+pub(super) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) {
+    for package in &app.path_packages {
+        if files.iter().any(|file| may_use(app, profile_dirs, package, file)) {
+            age(profile_dirs, package);
+        }
+    }
+}
+
+/// Makes cargo compile the app's own package again.
+pub(super) fn age_app(app: &App, profile_dirs: &[PathBuf]) {
+    if let Some(package) = app.path_packages.first() {
+        age(profile_dirs, package);
+    }
+}
+
+/// The file is in the package's directory, and in no package below it, or its dep-info names it.
+fn may_use(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, file: &Path) -> bool {
+    let owner = app
+        .path_packages
+        .iter()
+        .filter(|package| file.starts_with(&package.root))
+        .max_by_key(|package| package.root.components().count());
+    owner.is_none_or(|owner| owner.root == package.root) || dep_info_names(app, profile_dirs, package, file)
+}
+
+fn dep_info_names(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, file: &Path) -> bool {
+    let Some(stem) = &package.crate_name else { return false };
+    let is_dep_info = |name: &str| {
+        name.strip_suffix(".d").is_some_and(|name| {
+            name == stem || name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('-'))
+        })
+    };
+    profile_dirs.iter().flat_map(|directory| entries(&directory.join("deps"))).any(|path| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(is_dep_info)
+            && dep_info::read_sources(&path, &app.workspace_root).iter().any(|source| source == file)
+    })
+}
+
+/// Sets back the times that cargo compares a package's files with.
+fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
+    let of_package = |path: &PathBuf| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_prefix(package.name.as_str()))
+            // The hash that cargo appends has no dash: `app-1f…` is of `app`, `app-core-1f…` is not.
+            .and_then(|rest| rest.strip_prefix('-'))
+            .is_some_and(|hash| !hash.contains('-'))
+    };
+    let of = |name: &str| -> Vec<PathBuf> {
+        profile_dirs.iter().flat_map(|directory| entries(&directory.join(name))).filter(of_package).collect()
+    };
+    for file in of(".fingerprint").iter().flat_map(|directory| entries(directory)) {
+        if file.file_name().unwrap_or_default().to_string_lossy().starts_with("dep-") {
+            set_back(&file);
+        }
+    }
+    for directory in of("build") {
+        set_back(&directory.join("output"));
+    }
+}
+
+fn set_back(file: &Path) {
+    let past = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+    if let Ok(file) = File::options().append(true).open(file) {
+        let _ = file.set_times(past);
+    }
+}
+
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    std::fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_changes_behind_cargos_back_are_hidden() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, age_secs: u64| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            let time = SystemTime::now() - Duration::from_secs(age_secs);
+            File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+            path
+        };
+        let restored = file("restored.rs", 3600);
+        let edited = file("edited.rs", 0);
+        let gone = directory.path().join("gone.rs");
+        let start = SystemTime::now() - Duration::from_secs(60);
+        let all = [restored.clone(), edited, gone];
+        assert_eq!(find_hidden(&all, &[], start), std::slice::from_ref(&restored));
+        assert_eq!(find_hidden(&[], &all, start), [restored], "found without being told");
+        assert!(find_hidden(&[], &all, SystemTime::now() + Duration::from_secs(60)).is_empty());
+    }
+}

@@ -1,0 +1,263 @@
+//! The command line: what a person can ask for, parsed into types that need no more checking. Reads arguments and
+//! the environment, nothing else; a mistake ends the process with exit code 2 and says what was expected.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::terminal::Format;
+
+/// The port if none is given.
+pub const PORT_DEFAULT: u16 = 3000;
+/// How long an old generation may finish what it has.
+pub const DRAIN_TIME_DEFAULT_MS: u64 = 10_000;
+/// How long the app may take to start.
+pub const START_TIME_DEFAULT_MS: u64 = 10_000;
+
+const EXAMPLES: &str = "\
+Examples:
+  devhost run                          serve the package in this directory
+  devhost run example_app              serve the workspace's package of that name, or the one in that directory
+  devhost run --port 8080 --open       choose the port and open a browser
+  devhost run -- --seed data.json      give the app arguments of its own
+
+Environment:
+  DEVHOST_PORT, DEVHOST_HOST, DEVHOST_TARGET_DIR stand in for the options of these names; an option wins.
+  NO_COLOR switches colours off.
+
+Exit codes:
+  0  ended by Ctrl-C or SIGTERM
+  1  something failed
+  2  a mistake in the arguments or the package, with what to do about it";
+
+/// A development server for Rust web apps: saves become live in about the time of one rustc call.
+#[derive(Debug, Parser)]
+#[command(name = "devhost", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What devhost can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an app, serve it, and serve each change as soon as it is saved
+    Run(Box<RunArgs>),
+}
+
+/// The arguments of `devhost run`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    /// The app: a directory with a package, or a package's name [default: this directory]
+    #[arg(value_name = "PATH or PACKAGE")]
+    pub app: Option<PathBuf>,
+
+    /// Listen on this port; 0 takes a free one
+    #[arg(short, long, value_name = "N", env = "DEVHOST_PORT", default_value_t = PORT_DEFAULT, hide_env = true)]
+    #[arg(help_heading = "Server")]
+    pub port: u16,
+
+    /// Listen on this address
+    #[arg(long, value_name = "ADDR", env = "DEVHOST_HOST", default_value = "127.0.0.1", hide_env = true)]
+    #[arg(value_parser = parse_host, help_heading = "Server")]
+    pub host: IpAddr,
+
+    /// Give up if the port is in use, instead of taking the next free one
+    #[arg(long, help_heading = "Server")]
+    pub strict_port: bool,
+
+    /// Allow an address that other machines can reach
+    #[arg(long, help_heading = "Server")]
+    pub allow_remote: bool,
+
+    /// Answer requests for this host name too (a leading dot allows all names below it); may be repeated
+    #[arg(long = "allowed-host", value_name = "H", help_heading = "Server")]
+    pub allowed_hosts: Vec<String>,
+
+    /// Open the app in a browser
+    #[arg(long, help_heading = "Server")]
+    pub open: bool,
+
+    /// Serve the old code until the new is ready, instead of letting requests wait for it
+    #[arg(long, help_heading = "Reload")]
+    pub no_hold: bool,
+
+    /// Leave pages as they are: no live reload, no error overlay
+    #[arg(long, help_heading = "Reload")]
+    pub no_inject: bool,
+
+    /// Look for changes twice a second, where the file system does not tell (network, container and WSL mounts)
+    #[arg(long, help_heading = "Reload")]
+    pub poll: bool,
+
+    /// How long the old code may finish its requests, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = DRAIN_TIME_DEFAULT_MS, help_heading = "Reload")]
+    pub drain_ms: u64,
+
+    /// How long the app may take to start, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = START_TIME_DEFAULT_MS, help_heading = "Reload")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub start_timeout_ms: u64,
+
+    /// Features to activate, separated by commas; may be repeated
+    #[arg(short = 'F', long, value_name = "F", value_delimiter = ',', help_heading = "Build")]
+    pub features: Vec<String>,
+
+    /// Activate all features
+    #[arg(long, help_heading = "Build")]
+    pub all_features: bool,
+
+    /// Do not activate the default features
+    #[arg(long, help_heading = "Build")]
+    pub no_default_features: bool,
+
+    /// Build with optimization
+    #[arg(short, long, conflicts_with = "profile", help_heading = "Build")]
+    pub release: bool,
+
+    /// Build with this profile
+    #[arg(long, value_name = "NAME", help_heading = "Build")]
+    pub profile: Option<String>,
+
+    /// How much debug information the app gets; less builds faster
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = DebugInfo::LineTables, help_heading = "Build")]
+    pub debuginfo: DebugInfo,
+
+    /// Directory for all that is built [default: target/devhost in the workspace]
+    #[arg(long, value_name = "DIR", env = "DEVHOST_TARGET_DIR", hide_env = true, help_heading = "Build")]
+    pub target_dir: Option<PathBuf>,
+
+    /// How to report what happens; json is one event a line, for editors
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Human, help_heading = "Output")]
+    pub message_format: Format,
+
+    /// Say more; twice for devhost's own log
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+
+    /// Arguments for the app
+    #[arg(last = true, value_name = "APP ARGS")]
+    pub app_args: Vec<OsString>,
+}
+
+/// How much debug information the app is built with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum DebugInfo {
+    /// Files and lines: enough for backtraces
+    #[default]
+    LineTables,
+    /// Variables and types too: for a debugger
+    Full,
+}
+
+/// An IP address, or `localhost`.
+fn parse_host(text: &str) -> Result<IpAddr, String> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().map_err(|_| "an IP address is needed, such as 127.0.0.1, or localhost".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
+        let Cli { command: Command::Run(run) } =
+            Cli::try_parse_from(["devhost", "run"].iter().chain(arguments))?;
+        Ok(*run)
+    }
+
+    #[test]
+    fn definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_but_run_serves_this_directory_on_port_3000() {
+        let run = run(&[]).unwrap();
+        assert_eq!((run.app, run.port, run.host.to_string()), (None, 3000, "127.0.0.1".into()));
+        assert_eq!(run.message_format, Format::Human);
+        assert_eq!(run.debuginfo, DebugInfo::LineTables);
+        assert!(!run.strict_port && !run.open && !run.poll && !run.no_hold && !run.no_inject && !run.release);
+    }
+
+    #[test]
+    fn every_option_arrives() {
+        let line = "example_app --port 0 --host localhost --strict-port --allow-remote --allowed-host a.test \
+                    --allowed-host .b.test --open --no-hold --poll --features x,y -F z --no-default-features \
+                    --all-features --profile dev --debuginfo full --target-dir /t --message-format json -vv \
+                    --no-inject --drain-ms 5 --start-timeout-ms 6 -- --port 1 -x";
+        let arguments: Vec<&str> = line.split_ascii_whitespace().collect();
+        let run = run(&arguments).unwrap();
+        assert_eq!(run.app, Some("example_app".into()));
+        assert_eq!((run.port, run.host.to_string(), run.drain_ms), (0, "127.0.0.1".into(), 5));
+        assert_eq!((run.start_timeout_ms, run.verbose), (6, 2));
+        assert_eq!(run.allowed_hosts, ["a.test", ".b.test"]);
+        assert_eq!(run.features, ["x", "y", "z"]);
+        assert_eq!(run.app_args, ["--port", "1", "-x"]);
+        assert_eq!((run.debuginfo, run.message_format), (DebugInfo::Full, Format::Json));
+        assert_eq!((run.profile, run.target_dir), (Some("dev".into()), Some("/t".into())));
+        assert!(run.strict_port && run.allow_remote && run.open && run.no_hold && run.poll && run.no_inject);
+        assert!(run.no_default_features && run.all_features);
+    }
+
+    #[test]
+    fn mistakes_have_exit_code_2() {
+        for arguments in [
+            &["--port", "65536"][..],
+            &["--port", "http"],
+            &["--host", "example.com"],
+            &["--debuginfo", "some"],
+            &["--release", "--profile", "dev"],
+            &["--start-timeout-ms", "0"],
+            &["--no-such-option"],
+            &["one", "two"],
+        ] {
+            let error = run(arguments).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+        }
+        let error = run(&["--host", "example.com"]).unwrap_err().to_string();
+        assert!(error.contains("an IP address is needed"), "{error}");
+    }
+
+    #[test]
+    fn ipv6_address_may_have_brackets() {
+        assert_eq!(run(&["--host", "[::1]"]).unwrap().host.to_string(), "::1");
+        assert_eq!(run(&["--host", "::"]).unwrap().host.to_string(), "::");
+    }
+
+    #[test]
+    fn environment_stands_in_for_options() {
+        let command = Cli::command();
+        let run = command.find_subcommand("run").unwrap();
+        for (option, variable) in
+            [("port", "DEVHOST_PORT"), ("host", "DEVHOST_HOST"), ("target_dir", "DEVHOST_TARGET_DIR")]
+        {
+            let argument = run.get_arguments().find(|argument| argument.get_id() == option).unwrap();
+            assert_eq!(argument.get_env(), Some(variable.as_ref()));
+        }
+    }
+
+    #[test]
+    fn help_has_examples_and_every_option() {
+        let mut command = Cli::command();
+        let help = command.find_subcommand_mut("run").unwrap().render_long_help().to_string();
+        for part in [
+            "Examples:",
+            "DEVHOST_PORT",
+            "Exit codes:",
+            "--strict-port",
+            "--message-format",
+            "[-- <APP ARGS>...]",
+        ] {
+            assert!(help.contains(part), "{part} in {help}");
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The commands of the command line. Each turns arguments into parts and runs them; the parts know no arguments.
+
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+/// Runs the command that the arguments ask for.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => run::run(*args),
+    }
+}

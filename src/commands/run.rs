@@ -1,0 +1,167 @@
+//! `devhost run`: finds the app, takes the port, starts to watch, and hands over to the runner.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::build::{self, Builder, Settings, Target};
+use crate::cli::{DebugInfo, RunArgs};
+use crate::error::Error;
+use crate::front::FrontConfig;
+use crate::runner::{self, Parts};
+use crate::terminal::{Format, Terminal};
+use crate::watch::{Mode, Scope, Watcher};
+use crate::zygote::client::Argv;
+use crate::{listen, supervisor};
+
+/// Runs until the user ends it.
+pub fn run(args: RunArgs) -> ExitCode {
+    let begun = Instant::now();
+    start_log(args.verbose);
+    let terminal = Arc::new(Terminal::new(args.message_format, args.verbose > 0));
+    match serve(args, begun, &terminal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// devhost's own log, for its developers: `-vv`, or DEVHOST_LOG with a filter.
+fn start_log(verbose: u8) {
+    let filter = std::env::var("DEVHOST_LOG").ok().or_else(|| (verbose > 1).then(|| "devhost=debug".into()));
+    if let Some(filter) = filter {
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+            .with_writer(std::io::stderr)
+            .init();
+    }
+}
+
+fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), Error> {
+    listen::permit(args.host, args.allow_remote)?;
+    let cwd = std::env::current_dir().map_err(|error| {
+        Error::mistake(
+            format!("the current directory cannot be used: {error}"),
+            "change to a directory that exists",
+        )
+    })?;
+    let devhost = std::env::current_exe()
+        .map_err(|error| Error::fault(format!("failed to find the devhost executable: {error}")))?;
+    let settings = build_settings(&args);
+    let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
+    let target = build::app::find(argument.as_deref(), &cwd, &settings)?;
+    let scope = scope(&target);
+    let mode = if args.poll { Mode::Poll } else { Mode::Native };
+    let watcher = Watcher::start(scope, mode)?;
+    let (listener, notes) = listen::bind(args.host, args.port, args.strict_port)?;
+    for note in notes {
+        terminal.note(&note);
+    }
+    let bound = listener
+        .local_addr()
+        .map_err(|error| Error::fault(format!("failed to ask for the port that was taken: {error}")))?;
+    let name = target.name().to_owned();
+    let builder = Builder::new(target, settings, devhost)?;
+    let notices = Arc::clone(terminal);
+    let url = format!("http://{bound}/");
+    let app = name.clone();
+    runner::run(Parts {
+        builder,
+        argv: Argv {
+            name: name.clone(),
+            args: args.app_args,
+            stdout_is_taken: args.message_format == Format::Json,
+        },
+        settings: supervisor::Settings {
+            hold: !args.no_hold,
+            start_time_max: Duration::from_millis(args.start_timeout_ms),
+            drain_time_max: Duration::from_millis(args.drain_ms),
+        },
+        front: FrontConfig {
+            listeners: vec![listener],
+            allowed_hosts: args.allowed_hosts,
+            session: new_session(),
+            app: name,
+            inject: !args.no_inject,
+            on_notice: Box::new(move |notice| notices.note(&notice)),
+        },
+        watcher,
+        terminal: Arc::clone(terminal),
+        on_serving: Box::new(move |terminal| {
+            terminal.banner(env!("CARGO_PKG_VERSION"), &app, &urls(bound, &url), begun.elapsed());
+            if args.open {
+                open_browser(terminal, &url);
+            }
+        }),
+    })
+}
+
+/// The addresses for the banner.
+fn urls(bound: SocketAddr, url: &str) -> Vec<(&'static str, &str)> {
+    let label = if is_local(bound.ip()) { "Local" } else { "Network" };
+    vec![(label, url)]
+}
+
+fn is_local(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback() || address.is_unspecified()
+}
+
+fn build_settings(args: &RunArgs) -> Settings {
+    Settings {
+        features: args.features.clone(),
+        all_features: args.all_features,
+        no_default_features: args.no_default_features,
+        release: args.release,
+        debug_info: match args.debuginfo {
+            DebugInfo::LineTables => build::DebugInfo::LineTables,
+            DebugInfo::Full => build::DebugInfo::Full,
+        },
+        target_dir: args.target_dir.clone(),
+        cargo_args: Vec::new(),
+    }
+}
+
+fn scope(target: &Target) -> Scope {
+    match target {
+        Target::App(app) => Scope {
+            roots: app.path_packages.iter().map(|package| package.root.clone()).collect(),
+            workspace_root: app.workspace_root.clone(),
+            exclude: vec![app.workspace_root.join("target"), app.target_dir.clone()],
+            extra_files: Vec::new(),
+        },
+        Target::Prebuilt(prebuilt) => Scope {
+            roots: Vec::new(),
+            workspace_root: parent(&prebuilt.path),
+            exclude: vec![prebuilt.target_dir.clone()],
+            extra_files: vec![prebuilt.path.clone()],
+        },
+    }
+}
+
+fn parent(path: &std::path::Path) -> PathBuf {
+    path.parent().map_or_else(PathBuf::new, PathBuf::from)
+}
+
+/// Differs for each run, so that a page of an earlier run is loaded again.
+fn new_session() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{}", std::process::id(), now.as_millis())
+}
+
+fn open_browser(terminal: &Terminal, url: &str) {
+    let opened = std::process::Command::new("xdg-open")
+        .arg(url)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    match opened {
+        // Reaped in a thread of its own: a browser that this starts may run for hours.
+        Ok(mut child) => drop(std::thread::spawn(move || child.wait())),
+        Err(error) => terminal.warn(&format!("failed to open a browser with xdg-open: {error}")),
+    }
+}

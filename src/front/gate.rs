@@ -1,0 +1,450 @@
+//! The gate: which generation a request goes to, and whether it has to wait first.
+//!
+//! The runner turns the gate (hold, swap, fail), requests pass through it. A request that was admitted keeps
+//! its generation alive until its [`Entry`] is dropped, so a generation that is told to drain and has no entry
+//! left is idle for good: entering and swapping happen under one lock.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::upstream::Upstream;
+use crate::model::{End, Failure};
+
+/// How long a request waits for a build before it gets a page instead.
+pub const HOLD_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How many requests may wait for a build at once; the next one gets a page.
+pub const HELD_COUNT_MAX: usize = 1024;
+
+/// How long a waiting client is kept for the report of how its worker ended.
+pub const END_REPORT_TIME_MAX: Duration = Duration::from_millis(1500);
+
+/// One generation, as the front sees it.
+#[derive(Debug)]
+pub struct Generation {
+    /// Its number, from 1.
+    pub number: u64,
+    /// The way to its worker.
+    pub client: Upstream,
+    /// How its worker ended; `None` while it runs.
+    end: watch::Sender<Option<End>>,
+    /// True once its long-lived streams (WebSockets, server-sent events) shall be closed.
+    closing: watch::Sender<bool>,
+}
+
+impl Generation {
+    /// A generation whose worker has just been linked.
+    pub fn new(number: u64, client: impl Into<Upstream>) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            client: client.into(),
+            end: watch::Sender::new(None),
+            closing: watch::Sender::new(false),
+        })
+    }
+
+    /// Records how the worker ended. The first report wins.
+    pub fn set_end(&self, end: End) {
+        self.end.send_if_modified(|slot| {
+            let first = slot.is_none();
+            if first {
+                *slot = Some(end);
+            }
+            first
+        });
+    }
+
+    /// How the worker ended, where that was reported.
+    pub fn reported_end(&self) -> Option<End> {
+        self.end.borrow().clone()
+    }
+
+    /// How the worker ended, waiting a moment for the report when the link broke first.
+    pub async fn end(&self) -> End {
+        let mut end = self.end.subscribe();
+        let reported = tokio::time::timeout(END_REPORT_TIME_MAX, end.wait_for(Option::is_some)).await;
+        match reported {
+            Ok(Ok(end)) => end.clone().unwrap_or(End::Lost),
+            _ => End::Lost,
+        }
+    }
+
+    /// Asks the long-lived streams to close.
+    pub fn close_streams(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Resolves once the long-lived streams of this generation shall close.
+    pub async fn closing(&self) {
+        let mut closing = self.closing.subscribe();
+        // An error means that the generation is gone, which closes its streams all the same.
+        let _ = closing.wait_for(|closing| *closing).await;
+    }
+}
+
+/// What the gate did with a request.
+#[derive(Debug)]
+pub enum Admission {
+    /// It goes to this generation.
+    Enter(Entry),
+    /// There is no generation to serve it, and why.
+    Failed(Failure),
+    /// The build took longer than [`HOLD_TIME_MAX`].
+    TimedOut,
+    /// More than [`HELD_COUNT_MAX`] requests wait already.
+    Full,
+    /// devhost is ending.
+    Closed,
+}
+
+/// A request inside a generation. Dropped when request and response are over.
+#[derive(Debug)]
+pub struct Entry {
+    generation: Arc<Generation>,
+    gate: Arc<Shared>,
+    endless: bool,
+}
+
+impl Entry {
+    /// The generation that serves the request.
+    pub fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    /// Marks the request as one that has no end of its own (a WebSocket, server-sent events): a draining
+    /// generation does not wait for it.
+    pub fn mark_endless(&mut self) {
+        if !self.endless {
+            self.endless = true;
+            let mut state = self.gate.lock();
+            if let Some(count) = state.entries.get_mut(&self.generation.number) {
+                count.finite -= 1;
+                count.endless += 1;
+            }
+            drop(state);
+            self.gate.changed.send_modify(|version| *version += 1);
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut state = self.gate.lock();
+        if let Some(count) = state.entries.get_mut(&self.generation.number) {
+            if self.endless {
+                count.endless -= 1;
+            } else {
+                count.finite -= 1;
+            }
+            if *count == Entries::default() {
+                state.entries.remove(&self.generation.number);
+            }
+        }
+        drop(state);
+        self.gate.changed.send_modify(|version| *version += 1);
+    }
+}
+
+/// Requests inside one generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Entries {
+    /// Those that end by themselves.
+    pub finite: usize,
+    /// WebSockets and server-sent events.
+    pub endless: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    current: Option<Arc<Generation>>,
+    failure: Option<Failure>,
+    /// A generation has served, however long ago.
+    served: bool,
+    hold: bool,
+    held: usize,
+    closed: bool,
+    entries: HashMap<u64, Entries>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.send_modify(|version| *version += 1);
+    }
+}
+
+/// The gate. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Shared>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Gate {
+    /// A gate with no generation behind it, holding.
+    pub fn new() -> Self {
+        let state = State { hold: true, ..State::default() };
+        Self(Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(0) }))
+    }
+
+    /// From now on requests wait.
+    pub fn hold(&self) {
+        self.0.change(|state| state.hold = true);
+    }
+
+    /// Lets the waiting requests go on, to whatever serves now.
+    pub fn release(&self) {
+        self.0.change(|state| state.hold = false);
+    }
+
+    /// Makes a generation the current one. With `release` the waiting requests go on to it; without, they wait
+    /// for the one after it.
+    pub fn swap(&self, generation: Arc<Generation>, release: bool) {
+        self.0.change(|state| {
+            state.current = Some(generation);
+            state.served = true;
+            state.hold &= !release;
+        });
+    }
+
+    /// The current generation is gone: requests wait for the next one.
+    pub fn lose_current(&self) {
+        self.0.change(|state| {
+            state.current = None;
+            state.hold = true;
+        });
+    }
+
+    /// The same, for a request that found a generation gone, perhaps before the runner has heard of it.
+    pub fn lose(&self, generation: &Generation) {
+        self.0.change(|state| {
+            if state.current.as_ref().is_some_and(|current| current.number == generation.number) {
+                state.current = None;
+                state.hold = true;
+            }
+        });
+    }
+
+    /// Sets or clears what the newest code failed with. Requests get it only where no generation serves.
+    pub fn set_failure(&self, failure: Option<Failure>) {
+        self.0.change(|state| state.failure = failure);
+    }
+
+    /// Ends all waiting; later requests are turned away.
+    pub fn close(&self) {
+        self.0.change(|state| state.closed = true);
+    }
+
+    /// The current generation.
+    pub fn current(&self) -> Option<Arc<Generation>> {
+        self.0.lock().current.clone()
+    }
+
+    /// Why the newest code is not being served.
+    pub fn failure(&self) -> Option<Failure> {
+        self.0.lock().failure.clone()
+    }
+
+    /// True while there has never been a generation and none has failed: the first build is running.
+    pub fn is_starting(&self) -> bool {
+        let state = self.0.lock();
+        !state.served && state.failure.is_none()
+    }
+
+    /// The requests inside a generation.
+    pub fn entries(&self, generation: u64) -> Entries {
+        self.0.lock().entries.get(&generation).copied().unwrap_or_default()
+    }
+
+    /// Changes whenever anything about the gate does.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// Lets a request in, waiting as long as it is held.
+    pub async fn admit(&self) -> Admission {
+        self.admit_within(HOLD_TIME_MAX).await
+    }
+
+    async fn admit_within(&self, limit: Duration) -> Admission {
+        if let Some(now) = self.try_admit() {
+            return now;
+        }
+        let _place = {
+            let mut state = self.0.lock();
+            if state.held >= HELD_COUNT_MAX {
+                return Admission::Full;
+            }
+            state.held += 1;
+            HeldPlace(&self.0)
+        };
+        let mut changes = self.changes();
+        let wait = async {
+            loop {
+                changes.mark_unchanged();
+                if let Some(now) = self.try_admit() {
+                    return now;
+                }
+                if changes.changed().await.is_err() {
+                    return Admission::Closed;
+                }
+            }
+        };
+        tokio::time::timeout(limit, wait).await.unwrap_or(Admission::TimedOut)
+    }
+
+    fn try_admit(&self) -> Option<Admission> {
+        let mut state = self.0.lock();
+        if state.closed {
+            return Some(Admission::Closed);
+        }
+        if state.hold {
+            return None;
+        }
+        match (&state.current, &state.failure) {
+            (Some(generation), _) => {
+                let generation = Arc::clone(generation);
+                state.entries.entry(generation.number).or_default().finite += 1;
+                drop(state);
+                Some(Admission::Enter(Entry { generation, gate: Arc::clone(&self.0), endless: false }))
+            }
+            (None, Some(failure)) => Some(Admission::Failed(failure.clone())),
+            (None, None) => None,
+        }
+    }
+}
+
+struct HeldPlace<'a>(&'a Shared);
+
+impl Drop for HeldPlace<'_> {
+    fn drop(&mut self) {
+        self.0.lock().held -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front::tests::fake::fake_worker;
+    use crate::front::tests::soon;
+    use futures_util::FutureExt;
+
+    fn generation(number: u64) -> Arc<Generation> {
+        Generation::new(number, fake_worker().0)
+    }
+
+    fn entered(admission: Admission) -> Entry {
+        match admission {
+            Admission::Enter(entry) => entry,
+            other => panic!("not entered: {other:?}"),
+        }
+    }
+
+    fn number(admission: Option<Admission>) -> Option<u64> {
+        admission.map(|admission| entered(admission).generation().number)
+    }
+
+    #[tokio::test]
+    async fn held_requests_go_to_the_new_generation() {
+        let gate = Gate::new();
+        gate.swap(generation(1), true);
+        assert_eq!(number(gate.admit().now_or_never()), Some(1));
+        gate.hold();
+        let mut held = Box::pin(gate.admit());
+        assert!(held.as_mut().now_or_never().is_none());
+        gate.swap(generation(2), true);
+        assert_eq!(entered(soon(held).await).generation().number, 2);
+    }
+
+    #[tokio::test]
+    async fn released_requests_go_to_the_last_good_generation() {
+        let gate = Gate::new();
+        gate.swap(generation(1), true);
+        gate.hold();
+        let mut held = Box::pin(gate.admit());
+        assert!(held.as_mut().now_or_never().is_none());
+        gate.set_failure(Some(Failure::Start { message: String::new(), hint: String::new() }));
+        gate.release();
+        assert_eq!(entered(soon(held).await).generation().number, 1);
+    }
+
+    #[tokio::test]
+    async fn without_a_generation_the_failure_is_given() {
+        let gate = Gate::new();
+        assert!(gate.is_starting());
+        gate.set_failure(Some(Failure::Start { message: "m".into(), hint: String::new() }));
+        assert!(!gate.is_starting());
+        gate.release();
+        assert!(matches!(soon(gate.admit()).await, Admission::Failed(Failure::Start { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_lost_generation_is_waited_for_and_is_no_first_start() {
+        let gate = Gate::new();
+        gate.swap(generation(1), true);
+        gate.lose_current();
+        assert!(!gate.is_starting());
+        let mut held = Box::pin(gate.admit());
+        assert!(held.as_mut().now_or_never().is_none());
+        gate.swap(generation(2), true);
+        assert_eq!(entered(soon(held).await).generation().number, 2);
+    }
+
+    #[tokio::test]
+    async fn waiting_is_bounded_in_time_and_number() {
+        let gate = Gate::new();
+        assert!(matches!(soon(gate.admit_within(Duration::from_millis(1))).await, Admission::TimedOut));
+        let mut held: Vec<_> = (0..HELD_COUNT_MAX).map(|_| Box::pin(gate.admit())).collect();
+        assert!(held.iter_mut().all(|held| held.as_mut().now_or_never().is_none()));
+        assert!(matches!(gate.admit().now_or_never(), Some(Admission::Full)));
+        // A client that goes away leaves its place to another one.
+        held.pop();
+        assert!(gate.admit().now_or_never().is_none());
+        gate.close();
+        for held in held {
+            assert!(matches!(soon(held).await, Admission::Closed));
+        }
+    }
+
+    #[tokio::test]
+    async fn entries_are_counted_until_they_are_dropped() {
+        let gate = Gate::new();
+        gate.swap(generation(1), true);
+        let first = entered(gate.admit().await);
+        let mut second = entered(gate.admit().await);
+        assert_eq!(gate.entries(1), Entries { finite: 2, endless: 0 });
+        let mut changes = gate.changes();
+        changes.mark_unchanged();
+        second.mark_endless();
+        second.mark_endless();
+        assert_eq!(gate.entries(1), Entries { finite: 1, endless: 1 });
+        assert!(changes.has_changed().unwrap());
+        drop(first);
+        drop(second);
+        assert_eq!(gate.entries(1), Entries::default());
+    }
+
+    #[tokio::test]
+    async fn the_first_report_of_an_end_counts() {
+        let generation = generation(1);
+        generation.set_end(End::Signalled { signal: 11 });
+        generation.set_end(End::Lost);
+        assert_eq!(soon(generation.end()).await, End::Signalled { signal: 11 });
+    }
+}

@@ -1,0 +1,25 @@
+//! The front: an actix-web server that owns the port for the life of devhost. A request passes the host check,
+//! then goes to one of the front's own endpoints (`/__devhost/…`) or through the gate to the current
+//! generation. Only this module imports actix; it builds nothing, starts no process and decides nothing about
+//! generations: the runner turns the [`Gate`](gate::Gate) and tells the pages through the [`Hub`].
+
+mod body;
+mod client_gone;
+mod csp;
+mod dev_ui;
+pub mod gate;
+mod headers;
+mod host;
+mod inject;
+mod live_reload;
+mod pages;
+mod proxy;
+mod server;
+pub mod upstream;
+mod websocket;
+
+#[cfg(test)]
+mod tests;
+
+pub use live_reload::{EVENTS_BEHIND_COUNT_MAX, Hub, KEEP_ALIVE_INTERVAL};
+pub use server::{CLIENT_REQUEST_TIME_MAX, FrontConfig, WORKER_COUNT, serve};

@@ -1,0 +1,308 @@
+//! One request of the app's: through the gate, to its generation, and the response back. Both bodies stream at
+//! the same time. Whatever goes wrong before the response's head becomes a page; after it, the connection is
+//! cut, so that no client takes half a response for a whole one.
+
+use std::sync::Arc;
+
+use actix_http::ConnectionType;
+use actix_web::body::{BodySize, BoxBody};
+use actix_web::dev::Payload;
+use actix_web::http::{Method, StatusCode, Version, header};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::body::{AppBody, ByteStream, Pump, SizedBody};
+use super::client_gone::ClientWatch;
+use super::gate::{Admission, Entry, Generation, HELD_COUNT_MAX, HOLD_TIME_MAX};
+use super::headers::{self, CheckedHead, Framing, GENERATION_HEADER};
+use super::inject::{self, Verdict};
+use super::pages::{Form, Page, PageContext, wanted_form};
+use super::server::Front;
+use super::upstream::{RecvHalf, SendHalf};
+use crate::model::End;
+use crate::shm::StreamError;
+use crate::wire::{HEADERS_COUNT_MAX, PanicReport, RESPONSE_PANIC, ResponseHead};
+
+/// The longest report of a panic that is read.
+pub const PANIC_REPORT_SIZE_MAX: usize = 1024 * 1024;
+
+/// How many generations in a row may be gone before they see anything of a request.
+const ENTER_TRIES_COUNT_MAX: u32 = 8;
+
+/// Why there is no response of the app's to send.
+enum Refused {
+    /// The client gets this page.
+    Page(Page),
+    /// There is no client any more.
+    ClientGone,
+}
+
+impl From<Page> for Refused {
+    fn from(page: Page) -> Self {
+        Self::Page(page)
+    }
+}
+
+/// Forwards a request and returns the response, or a page in its place.
+pub async fn forward(request: &HttpRequest, payload: Payload, front: &Front) -> HttpResponse {
+    // As of now: a page in the response's place is out of date as soon as anything changes after this.
+    let context = front.page_context();
+    let mut generation = context.generation;
+    let framing = match headers::framing(request) {
+        Ok(framing) => framing,
+        Err(bad) => {
+            return close(Page::bad_request(&bad.to_string()).respond(request, &context));
+        }
+    };
+    let mut response = match exchange(request, payload, framing, front, &mut generation).await {
+        Ok(response) => response,
+        Err(Refused::Page(page)) => page.respond(request, &PageContext { generation, ..context }),
+        // Nobody gets this.
+        Err(Refused::ClientGone) => HttpResponse::new(StatusCode::BAD_REQUEST),
+    };
+    if framing != Framing::Finite && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // What follows on the connection cannot be told from a WebSocket's bytes.
+        response = close(response);
+    }
+    response
+}
+
+async fn exchange(
+    request: &HttpRequest,
+    payload: Payload,
+    framing: Framing,
+    front: &Front,
+    generation: &mut u64,
+) -> Result<HttpResponse, Refused> {
+    let watch = request.conn_data::<ClientWatch>().cloned();
+    if front.gate.is_starting() && is_navigation(request) {
+        return Err(Page::starting(&front.app).into());
+    }
+    let head = headers::request_head(request, framing);
+    if head.headers.len() > HEADERS_COUNT_MAX {
+        return Err(Page::head_too_large().into());
+    }
+    let bodiless = framing == Framing::FalseUpgrade || matches!(payload, Payload::None);
+    let head = head.encode();
+    let entering = enter(front, &head, bodiless, request, generation);
+    let Entered { entry, revision, send, mut recv } =
+        unless_gone(watch.as_ref(), entering).await.ok_or(Refused::ClientGone)??;
+    let mut pump =
+        if bodiless { Pump::idle(send) } else { Pump::start(payload, send, framing == Framing::Upgrade) };
+
+    let received = tokio::select! {
+        biased;
+        head = recv.head() => head,
+        () = pump.broken() => return Err(Page::bad_request("The request body broke off.").into()),
+        () = gone(watch.as_ref()) => return Err(Refused::ClientGone),
+    };
+    let (bytes, over) = match received {
+        Ok(received) => received,
+        Err(error) => return Err(explain(error, request, entry.generation()).await.into()),
+    };
+    let line = headers::request_line(request);
+    let head = ResponseHead::decode(bytes)
+        .map_err(|malformed| Page::bad_response(&capitalize(&malformed.to_string()), &line))?;
+    if head.flags & RESPONSE_PANIC != 0 {
+        let report = if over { PanicReport::default() } else { read_panic(&mut recv).await };
+        return Err(Page::panic(&report, &line, entry.generation().number).into());
+    }
+    let checked = headers::check_response(&head, framing)
+        .map_err(|bad| Page::bad_response(&format!("{}.", capitalize(&bad.to_string())), &line))?;
+    let body = AppBody::finite(recv, pump, entry, watch);
+    Ok(respond(request, framing, front, checked, body, revision, over))
+}
+
+/// A request that has reached a generation.
+struct Entered {
+    entry: Entry,
+    /// The revision of the pages when it was let in.
+    revision: u64,
+    send: SendHalf,
+    recv: RecvHalf,
+}
+
+/// Lets a request into a generation and opens its stream there. A generation that is gone by then has seen nothing
+/// of the request, so the next one gets it.
+async fn enter(
+    front: &Front,
+    head: &Bytes,
+    bodiless: bool,
+    request: &HttpRequest,
+    generation: &mut u64,
+) -> Result<Entered, Refused> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let entry = match front.gate.admit().await {
+            Admission::Enter(entry) => entry,
+            Admission::Failed(failure) => return Err(Page::failure(&failure).into()),
+            Admission::TimedOut => return Err(Page::timed_out(HOLD_TIME_MAX).into()),
+            Admission::Full => return Err(Page::full(HELD_COUNT_MAX).into()),
+            Admission::Closed => return Err(Page::closed().into()),
+        };
+        let revision = front.hub.revision();
+        *generation = entry.generation().number;
+        match entry.generation().client.open(head.clone(), bodiless).await {
+            Ok((send, recv)) => return Ok(Entered { entry, revision, send, recv }),
+            Err(StreamError::Lost | StreamError::Fault(_)) if tries < ENTER_TRIES_COUNT_MAX => {
+                front.gate.lose(entry.generation());
+            }
+            Err(error) => return Err(explain(error, request, entry.generation()).await.into()),
+        }
+    }
+}
+
+/// The response with the app's body in it. `over` says that the body is empty.
+fn respond(
+    request: &HttpRequest,
+    framing: Framing,
+    front: &Front,
+    mut head: CheckedHead,
+    body: AppBody,
+    revision: u64,
+    over: bool,
+) -> HttpResponse {
+    let number = body.generation_number();
+    let events = is_event_stream(&head);
+    let mut size = body_size(request.method(), &head, over);
+    if head.status == StatusCode::NOT_MODIFIED
+        && let Some(length) = head.body_length
+    {
+        // The length of the body that is not sent; actix writes no other one here.
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let head_only = request.method() == Method::HEAD || has_no_body(head.status);
+    let upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    let injection = if front.inject && !over && !head_only && !upgraded {
+        let context = PageContext { generation: number, revision, ..front.page_context() };
+        inject::judge(request, &head, &context)
+    } else {
+        Verdict::Leave
+    };
+    let injection = match injection {
+        Verdict::Leave => None,
+        Verdict::Forbidden(reason) => {
+            front.notice_page_without_script(request.path(), &reason);
+            None
+        }
+        Verdict::Inject(injection) => {
+            injection.prepare(&mut head.headers);
+            size = BodySize::Stream;
+            Some(injection)
+        }
+    };
+
+    let mut response = HttpResponse::new(head.status);
+    *response.headers_mut() = head.headers;
+    response.headers_mut().insert(GENERATION_HEADER, number.into());
+    if upgraded {
+        response.head_mut().set_connection_type(ConnectionType::Upgrade);
+        let stream = body.ending_with_close_frame().boxed_local();
+        return response.set_body(BoxBody::new(SizedBody::new(stream, BodySize::Stream)));
+    }
+    if size == BodySize::Stream && (request.version() < Version::HTTP_11 || framing != Framing::Finite) {
+        // HTTP/1.0 knows no chunks, and actix writes none where it took the request for an upgrade.
+        response.head_mut().no_chunking(true);
+        response = close(response);
+    }
+    if head_only {
+        return response.set_body(BoxBody::new(SizedBody::head_only(size)));
+    }
+    let stream: ByteStream = match injection {
+        _ if over => futures_util::stream::empty().boxed_local(),
+        Some(injection) => injection.apply(body.boxed_local()),
+        None if events => body.ending_with_generation().boxed_local(),
+        None => body.boxed_local(),
+    };
+    response.set_body(BoxBody::new(SizedBody::new(stream, size)))
+}
+
+/// How the body is framed. An announced length is kept even where the body turns out to be shorter, so that
+/// the client sees a broken response and not a whole one.
+fn body_size(method: &Method, head: &CheckedHead, over: bool) -> BodySize {
+    match head.body_length {
+        _ if has_no_body(head.status) => BodySize::None,
+        Some(length) => BodySize::Sized(length),
+        None if method == Method::HEAD => BodySize::None,
+        None if over => BodySize::Sized(0),
+        None => BodySize::Stream,
+    }
+}
+
+fn has_no_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+fn is_event_stream(head: &CheckedHead) -> bool {
+    head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
+    })
+}
+
+/// True for a page load in a browser, which is better shown what goes on than left waiting.
+fn is_navigation(request: &HttpRequest) -> bool {
+    let mode = request.headers().get("sec-fetch-mode");
+    request.method() == Method::GET
+        && mode.is_none_or(|mode| mode.as_bytes() == b"navigate")
+        && wanted_form(request.headers()) == Form::Html
+}
+
+/// The page for an exchange that failed before its response's head.
+async fn explain(error: StreamError, request: &HttpRequest, generation: &Arc<Generation>) -> Page {
+    let line = headers::request_line(request);
+    match error {
+        StreamError::TooLarge => Page::head_too_large(),
+        StreamError::Reset => Page::bad_response("The app cut the response off.", &line),
+        StreamError::Lost => Page::crash(&generation.end().await, &line, generation.number),
+        StreamError::Fault(fault) => {
+            let end = End::Fault { message: fault.to_string() };
+            generation.set_end(end.clone());
+            Page::crash(&end, &line, generation.number)
+        }
+    }
+}
+
+async fn read_panic(recv: &mut RecvHalf) -> PanicReport {
+    let mut json = Vec::new();
+    let broken = loop {
+        match recv.data().await {
+            Ok(Some(chunk)) if json.len() + chunk.len() <= PANIC_REPORT_SIZE_MAX => {
+                json.extend_from_slice(&chunk)
+            }
+            Ok(None) => break false,
+            Ok(Some(_)) | Err(_) => break true,
+        }
+    };
+    let report = if broken { None } else { serde_json::from_slice(&json).ok() };
+    report.unwrap_or_else(|| PanicReport {
+        message: "(the report of the panic did not arrive)".into(),
+        ..PanicReport::default()
+    })
+}
+
+async fn gone(watch: Option<&ClientWatch>) {
+    match watch {
+        Some(watch) => watch.gone().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn unless_gone<T>(watch: Option<&ClientWatch>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = gone(watch) => None,
+    }
+}
+
+fn close(mut response: HttpResponse) -> HttpResponse {
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    response
+}
+
+fn capitalize(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}

@@ -1,0 +1,325 @@
+//! The words that the parts of devhost share: what a build or a worker came to, what a browser is told, and
+//! the status document. Plain data, no behaviour beyond its own text.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use serde::Serialize;
+
+/// How many reloads the status document keeps.
+pub const RELOADS_KEPT_COUNT_MAX: usize = 100;
+
+/// One message of rustc or cargo.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// `error`, `warning`, …
+    pub level: String,
+    /// The message alone, without its place.
+    pub message: String,
+    /// `E0308`, where there is one.
+    pub code: Option<String>,
+    /// The file of the primary span, as rustc names it.
+    pub file: Option<String>,
+    /// Line of the primary span, from 1.
+    pub line: Option<u32>,
+    /// Column of the primary span, from 1.
+    pub column: Option<u32>,
+    /// The whole message as a terminal shows it, with ANSI colours.
+    pub rendered: String,
+}
+
+/// How a worker's process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum End {
+    /// `exit(code)`.
+    Exited {
+        /// The exit code.
+        code: i32,
+    },
+    /// A signal.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It wrote something into the link that no correct worker writes, and was killed.
+    Fault {
+        /// What was wrong.
+        message: String,
+    },
+    /// It vanished without a report (its zygote died).
+    Lost,
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited { code } => write!(f, "the app called exit with code {code}"),
+            Self::Signalled { signal } => match nix::sys::signal::Signal::try_from(*signal) {
+                Ok(signal) => write!(f, "the app was ended by {} ({})", signal.as_str(), signal_text(signal)),
+                Err(_) => write!(f, "the app was ended by signal {signal}"),
+            },
+            Self::Fault { message } => write!(f, "the app corrupted its link and was killed: {message}"),
+            Self::Lost => write!(f, "the app's process vanished"),
+        }
+    }
+}
+
+fn signal_text(signal: nix::sys::signal::Signal) -> &'static str {
+    use nix::sys::signal::Signal;
+    match signal {
+        Signal::SIGSEGV => "segmentation fault",
+        Signal::SIGABRT => "abort",
+        Signal::SIGBUS => "bus error",
+        Signal::SIGFPE => "arithmetic fault",
+        Signal::SIGILL => "illegal instruction",
+        Signal::SIGKILL => "killed, perhaps for lack of memory",
+        _ => "a signal",
+    }
+}
+
+/// Why the newest code is not being served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Failure {
+    /// cargo or rustc refused it.
+    Build {
+        /// The errors and warnings, errors first.
+        diagnostics: Vec<Diagnostic>,
+        /// What cargo said besides (a broken manifest, a linker's complaint), with ANSI colours.
+        output: String,
+    },
+    /// The build passed, but the artifact could not be loaded or the app did not start.
+    Start {
+        /// What happened.
+        message: String,
+        /// What to do about it, empty where unknown.
+        hint: String,
+    },
+    /// It ran, then crashed so often that devhost gave up until the next change.
+    Crash {
+        /// How it ended the last time.
+        end: End,
+        /// Crashes in a row.
+        count: u32,
+    },
+}
+
+impl Failure {
+    /// One line for a terminal or a title.
+    pub fn title(&self) -> String {
+        match self {
+            Self::Build { diagnostics, .. } => {
+                let errors = diagnostics.iter().filter(|d| d.level.starts_with("error")).count();
+                match errors {
+                    0 => "The build failed".into(),
+                    1 => "The build failed with one error".into(),
+                    n => format!("The build failed with {n} errors"),
+                }
+            }
+            Self::Start { .. } => "The app did not start".into(),
+            Self::Crash { count, .. } => format!("The app crashed {count} times in a row"),
+        }
+    }
+}
+
+/// What an open page is told over `/__devhost/events`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum BrowserEvent {
+    /// The first event of a connection.
+    Hello {
+        /// Differs for each run of devhost: a page of an earlier run reloads.
+        session: String,
+        /// The generation being served, 0 before the first.
+        generation: u64,
+        /// Set while the newest code is not being served.
+        failure: Option<Failure>,
+    },
+    /// A build has started.
+    Building {
+        /// The files that caused it.
+        files: Vec<String>,
+    },
+    /// How far the first build is.
+    Progress {
+        /// Crates done.
+        done: u32,
+        /// Crates in all.
+        total: u32,
+        /// What is being compiled.
+        current: String,
+    },
+    /// Newer code or a static file is there: load the page again. Sent when the new code is ready, not before.
+    Reload {
+        /// The generation being served.
+        generation: u64,
+    },
+    /// Stylesheets have changed: swap them in place.
+    Css {
+        /// Their file names (`style.css`), to be compared with the last segment of a link's path.
+        files: Vec<String>,
+    },
+    /// The newest code is not being served.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+    /// The failure is over without a new generation (the code is again what is being served).
+    Recovered,
+}
+
+/// The `state` of the status document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The first build is running.
+    Starting,
+    /// A later build is running, or its generation is starting.
+    Building,
+    /// The newest code is being served.
+    Ready,
+    /// The newest code is not being served; [`Status::failure`] says why.
+    Failed,
+}
+
+/// Why a reload happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// devhost was started.
+    Start,
+    /// Files changed.
+    Change,
+    /// The worker crashed.
+    Crash,
+    /// The zygote died.
+    Zygote,
+}
+
+/// What a reload came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A new generation serves.
+    Ok,
+    /// cargo or rustc failed.
+    BuildFailed,
+    /// The artifact did not load or the app did not start.
+    StartFailed,
+    /// The build gave what is being served already.
+    Unchanged,
+}
+
+/// The steps of a reload, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Steps {
+    /// From the change to the artifact: cargo, rustc and the linker.
+    pub build_ms: f64,
+    /// The fork, as the zygote measured it.
+    pub fork_ms: f64,
+    /// dlopen and what goes with it, as the worker measured it.
+    pub load_ms: f64,
+    /// The app's own start, as the worker measured it.
+    pub ready_ms: f64,
+}
+
+/// One reload, from its cause to its outcome: the journey.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reload {
+    /// The generation that it made, or that went on serving.
+    pub generation: u64,
+    /// Why it happened.
+    pub cause: Cause,
+    /// The files that changed, relative to the workspace where they are in it.
+    pub files: Vec<PathBuf>,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// From the cause until the new generation took over, in milliseconds.
+    pub total_ms: f64,
+    /// The steps.
+    pub steps: Steps,
+}
+
+/// A process by its pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// The process id.
+    pub pid: i32,
+}
+
+/// A worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct WorkerStatus {
+    /// The process id.
+    pub pid: i32,
+    /// The generation it serves.
+    pub generation: u64,
+    /// It finishes what it has and gets nothing new.
+    pub draining: bool,
+}
+
+/// The document at `/__devhost/status`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// devhost's version.
+    pub version: &'static str,
+    /// The app's package name.
+    pub app: String,
+    /// `plugin`.
+    pub kind: &'static str,
+    /// What is going on.
+    pub state: State,
+    /// The generation being served, 0 before the first.
+    pub generation: u64,
+    /// The build id of the code being served, empty before the first.
+    pub build_id: String,
+    /// This process.
+    pub front: Process,
+    /// The zygote, where one runs.
+    pub zygote: Option<Process>,
+    /// The workers, draining ones too.
+    pub workers: Vec<WorkerStatus>,
+    /// Why the newest code is not being served.
+    pub failure: Option<Failure>,
+    /// The last reloads, oldest first.
+    pub reloads: VecDeque<Reload>,
+}
+
+/// The status document, written by the runner and read by the front.
+#[derive(Debug)]
+pub struct StatusBoard(Mutex<Status>);
+
+impl StatusBoard {
+    /// A board for an app that is about to be built for the first time.
+    pub fn new(app: String) -> Self {
+        Self(Mutex::new(Status {
+            version: env!("CARGO_PKG_VERSION"),
+            app,
+            kind: "plugin",
+            state: State::Starting,
+            generation: 0,
+            build_id: String::new(),
+            front: Process { pid: std::process::id().cast_signed() },
+            zygote: None,
+            workers: Vec::new(),
+            failure: None,
+            reloads: VecDeque::new(),
+        }))
+    }
+
+    /// Changes the document.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        let mut status = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        change(&mut status);
+        while status.reloads.len() > RELOADS_KEPT_COUNT_MAX {
+            status.reloads.pop_front();
+        }
+    }
+
+    /// A copy of the document.
+    pub fn snapshot(&self) -> Status {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}

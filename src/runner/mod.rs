@@ -1,0 +1,578 @@
+//! The runner: performs what the supervisor decides, and tells it what happened.
+//!
+//! It lives on the front's main thread for the life of the process, because the kernel ties a zygote that
+//! preloads to the thread that started it. Everything that waits is a task that sends one [`Input`]; the loop
+//! here never waits for anything else. Decisions are the supervisor's alone.
+
+mod workers;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use actix_web::rt;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::build::{self, Builder};
+use crate::error::Error;
+use crate::front::Hub;
+use crate::front::gate::Gate;
+use crate::model::{BrowserEvent, Process, Reload, State, StatusBoard};
+use crate::supervisor::{Action, Code, Event, Settings, Supervisor, Timer};
+use crate::terminal::Terminal;
+use crate::watch::{Changes, Watcher};
+use crate::zygote::client::{Argv, Zygote};
+use crate::zygote::control::{Report, WorkerReport};
+use workers::Workers;
+
+/// How many inputs may wait for the loop. Whoever sends one more waits.
+const INPUTS_COUNT_MAX: usize = 1024;
+
+/// How long a zygote may take to end when told so.
+const ZYGOTE_END_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// What the runner is given.
+pub struct Parts {
+    /// Builds it.
+    pub builder: Builder,
+    /// The app's argv.
+    pub argv: Argv,
+    /// The times that a user can set.
+    pub settings: Settings,
+    /// The front, its port taken already.
+    pub front: crate::front::FrontConfig,
+    /// How changes are seen.
+    pub watcher: (Watcher, mpsc::Receiver<Changes>),
+    /// Where the user is told.
+    pub terminal: Arc<Terminal>,
+    /// Called once the front serves.
+    pub on_serving: Box<dyn FnOnce(&Terminal)>,
+}
+
+/// What tasks send to the loop.
+#[derive(Debug)]
+enum Input {
+    Event(Event),
+    Built { build: u64, started: SystemTime, outcome: build::Outcome },
+    Zygote { number: u64, report: Report },
+    ZygoteGone { number: u64 },
+    Worker { generation: u64, report: WorkerReport },
+    WorkerGone { generation: u64 },
+    WorkerFault { generation: u64, fault: String },
+}
+
+type Inputs = mpsc::Sender<Input>;
+
+/// Runs devhost until the user ends it.
+pub fn run(parts: Parts) -> Result<(), Error> {
+    let links = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("devhost-link")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::fault(format!("failed to start a runtime: {error}")))?;
+    let result = rt::System::new().block_on(serve(parts, links.handle().clone()));
+    links.shutdown_timeout(ZYGOTE_END_TIME_MAX);
+    result
+}
+
+async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error> {
+    let Parts { builder, argv, settings, front, watcher, terminal, on_serving } = parts;
+    let gate = Gate::new();
+    let hub = Hub::new();
+    let status = Arc::new(StatusBoard::new(front.app.clone()));
+    let server = crate::front::serve(front, gate.clone(), hub.clone(), Arc::clone(&status))
+        .map_err(|error| Error::fault(format!("failed to start the server: {error}")))?;
+    let server_handle = server.handle();
+    rt::spawn(server);
+    let signals = Signals::new()?;
+    on_serving(&terminal);
+
+    let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
+    let (watcher, changes) = watcher;
+    let runner = Runner {
+        begun: Instant::now(),
+        supervisor: Supervisor::new(settings),
+        workspace: workspace(builder.target()),
+        builder: Rc::new(Mutex::new(builder)),
+        build: None,
+        argv,
+        zygotes: HashMap::new(),
+        zygote: 0,
+        workers: Workers::new(gate.clone(), links),
+        codes: Vec::new(),
+        first_build_over: false,
+        watcher,
+        gate,
+        hub,
+        status,
+        terminal,
+        inputs,
+    };
+    runner.run(received, changes, signals).await;
+    server_handle.stop(false).await;
+    Ok(())
+}
+
+/// What reported paths are relative to.
+fn workspace(target: &build::Target) -> PathBuf {
+    match target {
+        build::Target::App(app) => app.workspace_root.clone(),
+        build::Target::Prebuilt(prebuilt) => prebuilt.path.parent().map_or_else(PathBuf::new, Path::to_owned),
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Error::fault(format!("failed to listen for signals: {error}")))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
+
+struct Runner {
+    begun: Instant,
+    supervisor: Supervisor,
+    workspace: PathBuf,
+    builder: Rc<Mutex<Builder>>,
+    build: Option<JoinHandle<()>>,
+    argv: Argv,
+    /// By number. All but the current one retire: they end with their last worker.
+    zygotes: HashMap<u64, Rc<Zygote>>,
+    /// The current zygote's number, 0 before the first.
+    zygote: u64,
+    workers: Workers,
+    /// The artifacts that may be forked still: the newest two that were built.
+    codes: Vec<Arc<Code>>,
+    first_build_over: bool,
+    watcher: Watcher,
+    gate: Gate,
+    hub: Hub,
+    status: Arc<StatusBoard>,
+    terminal: Arc<Terminal>,
+    inputs: Inputs,
+}
+
+impl Runner {
+    async fn run(
+        mut self,
+        mut received: mpsc::Receiver<Input>,
+        mut changes: mpsc::Receiver<Changes>,
+        mut signals: Signals,
+    ) {
+        let actions = self.supervisor.begin(self.now());
+        if self.perform(actions) {
+            return;
+        }
+        let mut gate_changes = self.gate.changes();
+        loop {
+            let events = tokio::select! {
+                () = signals.recv() => {
+                    self.terminal.stopping();
+                    self.gate.close();
+                    vec![Event::Stop]
+                }
+                Some(input) = received.recv() => self.translate(input),
+                Some(changes) = changes.recv() => self.changed(changes),
+                Ok(()) = gate_changes.changed(), if self.workers.any_draining() => self.workers.drained(),
+            };
+            let mut over = false;
+            for event in events {
+                let actions = self.supervisor.handle(self.now(), event);
+                over |= self.perform(actions);
+            }
+            self.retire_zygotes();
+            self.publish_processes();
+            if over {
+                break;
+            }
+        }
+        self.end().await;
+    }
+
+    /// What is left is killed. Everything has a deadline.
+    async fn end(mut self) {
+        self.cancel_build();
+        self.hub.close();
+        let ends = self.zygotes.values().map(|zygote| zygote.end(ZYGOTE_END_TIME_MAX));
+        futures_util::future::join_all(ends).await;
+        // A build that was cancelled has been killed once its builder is free again.
+        let _ = tokio::time::timeout(ZYGOTE_END_TIME_MAX, self.builder.lock()).await;
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn changed(&self, changes: Changes) -> Vec<Event> {
+        let Changes { code, styles, statics, env, problems, at } = changes;
+        for problem in problems {
+            self.terminal.error(&problem.into());
+        }
+        if code.is_empty() && styles.is_empty() && statics.is_empty() && env.is_empty() {
+            return Vec::new();
+        }
+        vec![Event::Changed { age: at.elapsed(), code, env, styles, statics }]
+    }
+
+    fn translate(&mut self, input: Input) -> Vec<Event> {
+        match input {
+            Input::Event(event) => vec![event],
+            Input::Built { build, started, outcome } => vec![self.built(build, started, outcome)],
+            Input::Zygote { number, report } => self.zygote_reported(number, report),
+            Input::ZygoteGone { number } => self.zygote_gone(number),
+            Input::Worker { generation, report } => vec![match report {
+                WorkerReport::Loaded { build_id, plugin, micros } => {
+                    tracing::debug!("generation {generation} loaded {plugin}");
+                    Event::Loaded { generation, build_id, took: Duration::from_micros(micros) }
+                }
+                WorkerReport::Ready { micros } => {
+                    Event::Ready { generation, took: Duration::from_micros(micros) }
+                }
+                WorkerReport::LoadFailed { message, hint } => {
+                    Event::StartFailed { generation, message, hint }
+                }
+                WorkerReport::StartFailed { message } => Event::StartFailed {
+                    generation,
+                    message: format!("the app's start failed: {message}"),
+                    hint: String::new(),
+                },
+            }],
+            Input::WorkerGone { generation } => {
+                if let Some((zygote, pid)) = self.workers.hung_up(generation) {
+                    self.kill(zygote, pid);
+                }
+                Vec::new()
+            }
+            Input::WorkerFault { generation, fault } => {
+                if let Some((zygote, pid)) = self.workers.faulted(generation, fault) {
+                    self.kill(zygote, pid);
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn built(&mut self, build: u64, started: SystemTime, outcome: build::Outcome) -> Event {
+        self.build = None;
+        if !self.first_build_over {
+            self.terminal.progress_done();
+        }
+        match outcome {
+            build::Outcome::Built(artifact) => {
+                self.first_build_over = true;
+                // An edit during the build to a file that it newly names is a change, too.
+                self.watcher.set_sources_built_since(artifact.sources, started);
+                for note in &artifact.notes {
+                    self.terminal.note(note);
+                }
+                self.terminal.warnings(&artifact.warnings);
+                let code = Arc::new(Code {
+                    artifact: artifact.path,
+                    build_id: artifact.build_id,
+                    preload: artifact.preload,
+                });
+                self.codes.push(Arc::clone(&code));
+                self.collect_artifacts();
+                Event::Built { build, code }
+            }
+            build::Outcome::Failed(failure) => Event::BuildFailed { build, failure },
+        }
+    }
+
+    /// Deletes artifacts that no worker has mapped and that will not be forked again.
+    fn collect_artifacts(&mut self) {
+        /// The newest, and the one before it: the last good one should the newest not start. Older ones are kept
+        /// as long as a worker has them.
+        const CODES_KEPT_COUNT: usize = 2;
+        let good = self.workers.current_artifact();
+        let excess = self.codes.len().saturating_sub(CODES_KEPT_COUNT);
+        let mut index = 0;
+        self.codes.retain(|code| {
+            index += 1;
+            index > excess || Some(&code.artifact) == good.as_ref()
+        });
+        let mut in_use = self.workers.artifacts();
+        for code in &self.codes {
+            in_use.push(code.artifact.clone());
+            in_use.extend(code.preload.iter().cloned());
+        }
+        if let Ok(builder) = self.builder.try_lock() {
+            builder.collect(&in_use);
+        }
+    }
+
+    fn zygote_reported(&mut self, number: u64, report: Report) -> Vec<Event> {
+        match report {
+            Report::Preloaded { micros } if number == self.zygote => {
+                tracing::debug!("zygote {number} preloaded in {} ms", micros / 1000);
+                vec![Event::ZygoteReady]
+            }
+            Report::PreloadFailed { library, message } if number == self.zygote => {
+                vec![Event::ZygoteFailed {
+                    message: format!("failed to preload {}: {message}", library.display()),
+                }]
+            }
+            Report::Preloaded { .. } | Report::PreloadFailed { .. } => Vec::new(),
+            Report::Forked { generation, pid, micros } => {
+                if let Some((zygote, pid)) = self.workers.forked(generation, pid) {
+                    self.kill(zygote, pid);
+                }
+                vec![Event::Forked { generation, took: Duration::from_micros(micros) }]
+            }
+            Report::ForkFailed { generation, message } => {
+                self.workers.remove(generation);
+                vec![Event::StartFailed { generation, message, hint: String::new() }]
+            }
+            Report::Exited { pid, code, signal } => self
+                .workers
+                .exited(number, pid, code, signal)
+                .map(|(generation, end)| Event::Ended { generation, end })
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    fn zygote_gone(&mut self, number: u64) -> Vec<Event> {
+        if let Some(zygote) = self.zygotes.remove(&number) {
+            rt::spawn(async move { zygote.end(ZYGOTE_END_TIME_MAX).await });
+        }
+        let ended = self.workers.lost(number);
+        if number == self.zygote {
+            self.terminal.warn("the zygote has died; starting another one");
+            vec![Event::ZygoteDied]
+        } else {
+            ended.into_iter().map(|(generation, end)| Event::Ended { generation, end }).collect()
+        }
+    }
+
+    /// Performs actions in order. True once everything is over.
+    fn perform(&mut self, actions: Vec<Action>) -> bool {
+        let mut over = false;
+        for action in actions {
+            match action {
+                Action::Build { build, changed } => self.start_build(build, changed),
+                Action::CancelBuild => self.cancel_build(),
+                Action::StartZygote { preload } => self.start_zygote(&preload),
+                Action::KillZygote => self.kill_zygote(),
+                Action::Fork { generation, code } => self.fork(generation, &code),
+                Action::Hold => self.gate.hold(),
+                Action::Release => self.gate.release(),
+                Action::Swap { generation, build_id, fresh, release } => {
+                    self.swap(generation, build_id, fresh, release);
+                }
+                Action::LoseCurrent => self.gate.lose_current(),
+                Action::Drain { generation } => {
+                    self.workers.drain(generation);
+                    // It may be idle already, and then nothing at the gate would change any more.
+                    for event in self.workers.drained() {
+                        self.post(event);
+                    }
+                }
+                Action::CloseStreams { generation } => self.workers.close_streams(generation),
+                Action::StopWorker { generation } => self.workers.stop(generation),
+                Action::KillWorker { generation } => {
+                    if let Some((zygote, pid)) = self.workers.kill(generation) {
+                        self.kill(zygote, pid);
+                    }
+                }
+                Action::Arm { timer, after } => self.arm(timer, after),
+                Action::SetFailure(failure) => {
+                    if let Some(failure) = &failure {
+                        self.terminal.failure(failure);
+                    }
+                    self.gate.set_failure(failure.clone());
+                    self.status.update(|status| status.failure = failure);
+                }
+                Action::SetState(state) => self.set_state(state),
+                Action::Tell(event) => self.hub.send(event),
+                Action::ReloadPages { files } => {
+                    self.terminal.statics(&self.relative(files));
+                    self.hub.advance();
+                    self.hub.send(BrowserEvent::Reload { generation: self.workers.current() });
+                }
+                Action::SwapStyles { files } => {
+                    let names = files.iter().filter_map(|file| file.file_name());
+                    let files_names = names.map(|name| name.to_string_lossy().into_owned()).collect();
+                    self.terminal.css(&self.relative(files));
+                    self.hub.send(BrowserEvent::Css { files: files_names });
+                }
+                Action::Report(reload) => self.report(reload),
+                Action::ReportCrash { end } => self.terminal.crash(&end),
+                Action::Exit => over = true,
+            }
+        }
+        over
+    }
+
+    fn start_build(&mut self, build: u64, changed: Vec<PathBuf>) {
+        let builder = Rc::clone(&self.builder);
+        let inputs = self.inputs.clone();
+        let show_progress = !self.first_build_over;
+        let (terminal, hub) = (Arc::clone(&self.terminal), self.hub.clone());
+        self.build = Some(rt::spawn(async move {
+            let mut builder = builder.lock().await;
+            let mut progress = |progress: build::Progress| {
+                if show_progress {
+                    let build::Progress { done, total, current } = progress;
+                    terminal.progress(done, total, &current);
+                    hub.send(BrowserEvent::Progress { done, total, current });
+                }
+            };
+            let started = SystemTime::now();
+            let outcome = builder.build(&changed, &mut progress).await;
+            drop(builder);
+            let _ = inputs.send(Input::Built { build, started, outcome }).await;
+        }));
+    }
+
+    fn cancel_build(&mut self) {
+        if let Some(build) = self.build.take() {
+            build.abort();
+        }
+    }
+
+    fn start_zygote(&mut self, preload: &[PathBuf]) {
+        self.zygote += 1;
+        let number = self.zygote;
+        match Zygote::start(Path::new("/proc/self/exe"), &self.argv, preload) {
+            Ok(zygote) => {
+                let zygote = Rc::new(zygote);
+                self.zygotes.insert(number, Rc::clone(&zygote));
+                let inputs = self.inputs.clone();
+                rt::spawn(async move {
+                    while let Some(report) = zygote.report().await {
+                        if inputs.send(Input::Zygote { number, report }).await.is_err() {
+                            return;
+                        }
+                    }
+                    drop(zygote);
+                    let _ = inputs.send(Input::ZygoteGone { number }).await;
+                });
+            }
+            Err(error) => self.post(Event::ZygoteFailed { message: error.message }),
+        }
+    }
+
+    fn kill_zygote(&mut self) {
+        if let Some(zygote) = self.zygotes.remove(&self.zygote) {
+            rt::spawn(async move { zygote.end(ZYGOTE_END_TIME_MAX).await });
+        }
+        // A number of its own, so that the end of the killed one is nobody's death.
+        self.zygote += 1;
+    }
+
+    /// Ends the zygotes that are not current and have no worker left.
+    fn retire_zygotes(&mut self) {
+        let current = self.zygote;
+        let over: Vec<u64> = self
+            .zygotes
+            .keys()
+            .copied()
+            .filter(|number| *number != current && !self.workers.any_of_zygote(*number))
+            .collect();
+        for number in over {
+            if let Some(zygote) = self.zygotes.remove(&number) {
+                rt::spawn(async move { zygote.end(ZYGOTE_END_TIME_MAX).await });
+            }
+        }
+    }
+
+    fn fork(&mut self, generation: u64, code: &Arc<Code>) {
+        let Some(zygote) = self.zygotes.get(&self.zygote) else {
+            // Its end is being reported; the supervisor forks again after that.
+            return;
+        };
+        if let Err(error) = self.workers.fork(zygote, self.zygote, generation, code, &self.inputs) {
+            self.workers.remove(generation);
+            self.post(Event::StartFailed { generation, message: error.message, hint: error.hint });
+        }
+    }
+
+    fn kill(&self, zygote: u64, pid: i32) {
+        if let Some(zygote) = self.zygotes.get(&zygote) {
+            // A zygote that cannot be told is dead, and its workers with it.
+            let _ = zygote.kill(pid);
+        }
+    }
+
+    fn swap(&mut self, generation: u64, build_id: String, fresh: bool, release: bool) {
+        let Some(generation_entry) = self.workers.make_current(generation) else { return };
+        if fresh {
+            // Before the swap, so that a page of the new generation is up to date when it hears of the reload.
+            self.hub.advance();
+        }
+        self.gate.swap(generation_entry, release);
+        self.status.update(|status| {
+            status.generation = generation;
+            status.build_id = build_id;
+        });
+        if fresh {
+            self.hub.send(BrowserEvent::Reload { generation });
+        }
+    }
+
+    fn set_state(&self, state: State) {
+        self.status.update(|status| status.state = state);
+    }
+
+    fn report(&self, mut reload: Reload) {
+        reload.files = self.relative(reload.files);
+        self.terminal.reload(&reload);
+        self.status.update(|status| status.reloads.push_back(reload));
+    }
+
+    fn relative(&self, files: Vec<PathBuf>) -> Vec<PathBuf> {
+        let relative =
+            |file: PathBuf| file.strip_prefix(&self.workspace).map_or(file.clone(), Path::to_owned);
+        files.into_iter().map(relative).collect()
+    }
+
+    fn arm(&self, timer: Timer, after: Duration) {
+        let inputs = self.inputs.clone();
+        rt::spawn(async move {
+            tokio::time::sleep(after).await;
+            let _ = inputs.send(Input::Event(Event::Timer(timer))).await;
+        });
+    }
+
+    /// Sends an event to the loop from within it.
+    fn post(&self, event: Event) {
+        let inputs = self.inputs.clone();
+        rt::spawn(async move {
+            let _ = inputs.send(Input::Event(event)).await;
+        });
+    }
+
+    fn publish_processes(&self) {
+        let zygote = self.zygotes.get(&self.zygote).map(|zygote| Process { pid: zygote.pid() });
+        let workers = self.workers.status();
+        self.status.update(|status| {
+            status.zygote = zygote;
+            status.workers = workers;
+        });
+    }
+}

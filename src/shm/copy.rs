@@ -1,0 +1,135 @@
+//! The only place where shared memory is read or written.
+//!
+//! A peer may write to a word at any moment, so every access is an atomic one of a whole word: a race is then a
+//! stale or torn value, which the callers validate, and never undefined behaviour. No reference to plain data in
+//! shared memory is ever made. Bulk data is copied word by word with relaxed order; the positions that publish it
+//! carry the order.
+
+use std::ptr::NonNull;
+
+use super::sync::Ordering;
+
+/// The size of a word, the unit of each access.
+pub(super) const WORD_BYTES: usize = 8;
+
+/// Memory that another process may write at the same time.
+///
+/// Offsets are in bytes, from the start, and multiples of [`WORD_BYTES`].
+pub(super) trait Words {
+    /// Loads one word.
+    fn load(&self, offset: usize, order: Ordering) -> u64;
+
+    /// Stores one word.
+    fn store(&self, offset: usize, word: u64, order: Ordering);
+
+    /// Copies bytes out.
+    fn read(&self, offset: usize, out: &mut [u8]) {
+        for (index, chunk) in out.chunks_mut(WORD_BYTES).enumerate() {
+            let word = self.load(offset + index * WORD_BYTES, Ordering::Relaxed).to_ne_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+
+    /// Copies bytes in. A last word that is not full is filled up with zeros.
+    fn write(&self, offset: usize, data: &[u8]) {
+        for (index, chunk) in data.chunks(WORD_BYTES).enumerate() {
+            let mut word = [0; WORD_BYTES];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.store(offset + index * WORD_BYTES, u64::from_ne_bytes(word), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether this end writes a mapping or only reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Only reads it.
+    Read,
+    /// Reads and writes it.
+    Write,
+}
+
+/// A mapping that is shared with another process.
+#[derive(Debug)]
+pub(super) struct SharedMemory {
+    base: NonNull<u8>,
+    length: usize,
+    access: Access,
+}
+
+// SAFETY: all access goes through atomics, so threads may share the mapping as processes do.
+unsafe impl Send for SharedMemory {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMemory {}
+
+impl SharedMemory {
+    /// Wraps a mapping.
+    ///
+    /// # Safety
+    ///
+    /// `base` is the page-aligned start of a mapping of `length` bytes that allows `access`. It stays mapped for
+    /// as long as the value lives, its file cannot shrink, and it is reached through this value alone (in this
+    /// process).
+    pub(super) unsafe fn new(base: NonNull<u8>, length: usize, access: Access) -> Self {
+        Self { base, length, access }
+    }
+
+    /// The start of the mapping, to unmap it.
+    pub(super) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// The length of the mapping in bytes.
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
+    fn word(&self, offset: usize) -> &std::sync::atomic::AtomicU64 {
+        assert!(
+            offset.is_multiple_of(WORD_BYTES) && offset < self.length,
+            "offset {offset} is out of bounds"
+        );
+        // SAFETY: the offset is inside the mapping and aligned (the base is, being that of a page; the length is
+        // a multiple of a word), and all access to the mapping in this process is through such atomics. What the
+        // other process does cannot be undefined behaviour here: it is outside of this program, and an atomic
+        // may change at any time.
+        unsafe { std::sync::atomic::AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
+    }
+}
+
+impl Words for SharedMemory {
+    fn load(&self, offset: usize, order: Ordering) -> u64 {
+        self.word(offset).load(order)
+    }
+
+    fn store(&self, offset: usize, word: u64, order: Ordering) {
+        assert_eq!(self.access, Access::Write, "a read-only mapping is written");
+        self.word(offset).store(word, order);
+    }
+}
+
+/// Memory of this process alone, for tests and for loom.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct LocalMemory(Vec<super::sync::AtomicU64>);
+
+#[cfg(test)]
+impl LocalMemory {
+    /// Zeroed memory.
+    pub(super) fn new(length: usize) -> Self {
+        Self((0..length / WORD_BYTES).map(|_| super::sync::AtomicU64::new(0)).collect())
+    }
+}
+
+#[cfg(test)]
+impl Words for LocalMemory {
+    fn load(&self, offset: usize, order: Ordering) -> u64 {
+        assert!(offset.is_multiple_of(WORD_BYTES));
+        self.0[offset / WORD_BYTES].load(order)
+    }
+
+    fn store(&self, offset: usize, word: u64, order: Ordering) {
+        assert!(offset.is_multiple_of(WORD_BYTES));
+        self.0[offset / WORD_BYTES].store(word, order);
+    }
+}

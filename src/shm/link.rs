@@ -1,0 +1,444 @@
+//! One end of a link: two regions, the ring it writes, the ring it reads, the streams, the wakes. Without a
+//! runtime and without waiting; the front's and the worker's side each put one behind a mutex.
+//!
+//! Once the peer has broken the protocol, or the link is closed, the endpoint is *over*: it reads shared memory
+//! no more and refuses everything.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::copy::Words;
+use super::fault::PeerFault;
+use super::frame::{DATA_LENGTH_MAX_BYTES, FRAME_HEADER_BYTES, FrameHeader, HEAD_LENGTH_MAX_BYTES, Kind};
+use super::layout::{
+    CLOSING_OFFSET_BYTES, PARKED_OFFSET_BYTES, READ_POS_OFFSET_BYTES, RING_OFFSET_BYTES,
+    SPACE_WANTED_OFFSET_BYTES, WRITE_POS_OFFSET_BYTES,
+};
+use super::region::Region;
+use super::ring::{Consumer, Placement, Producer};
+use super::stream::{AfterEnd, Received, Refusal, Side, Table};
+use super::sync::Ordering;
+use super::wake::{Event, Notice, Want};
+
+/// How many frames are taken at once, so that neither a lock nor a thread is held for long.
+pub(super) const FRAMES_PER_POLL_COUNT_MAX: usize = 64;
+
+/// Why a link is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Either end has closed it.
+    Lost,
+    /// The peer broke the protocol.
+    Fault(PeerFault),
+}
+
+/// Why something could not be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The stream, or the direction, is over.
+    Dead,
+    /// It is out of turn, or a number is out of range.
+    Invalid,
+    /// The head is too long.
+    TooLarge,
+    /// The link is over.
+    Over(Over),
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Dead => Self::Dead,
+            Refusal::Invalid => Self::Invalid,
+        }
+    }
+}
+
+/// What has arrived.
+#[derive(Debug)]
+pub(super) enum Incoming<T> {
+    /// A head.
+    Head { stream: u32, target: T, bytes: Bytes, end: bool },
+    /// A piece of a body; empty only at its end.
+    Data { stream: u32, target: T, bytes: Bytes, end: bool },
+    /// The stream's sender, which was blocked, may try again.
+    Writable { stream: u32, target: T },
+    /// The peer has reset the stream.
+    Reset { stream: u32, target: T },
+    /// No new stream will come.
+    GoAway,
+    /// The ring has more room.
+    Space,
+}
+
+/// A frame that waits for room.
+#[derive(Debug)]
+struct Pending {
+    header: FrameHeader,
+    payload: Bytes,
+}
+
+#[derive(Debug)]
+enum Life {
+    Open,
+    Over(Over),
+}
+
+/// One end of a link. `T` is what its user keeps for each stream.
+#[derive(Debug)]
+pub(super) struct Endpoint<T> {
+    own: Region,
+    peer: Region,
+    producer: Producer,
+    consumer: Consumer,
+    parked: Want,
+    space: Want,
+    /// The peer's position when the first sender ran out of room.
+    space_mark: u64,
+    peer_parked: Notice,
+    peer_space: Notice,
+    peer_event: Event,
+    /// Frames that must not be lost and had no room: for each stream a head, an end, a reset, and credit, which is
+    /// returned at most twice before the peer uses it up; so it is bounded by the number of streams.
+    pending: VecDeque<Pending>,
+    streams: Table<T>,
+    life: Life,
+}
+
+impl<T: Clone> Endpoint<T> {
+    /// The end that writes `own` and reads `peer`, and wakes the other end through `peer_event`.
+    pub(super) fn new(own: Region, peer: Region, peer_event: Event, side: Side<T>) -> Self {
+        let place = |length| Placement {
+            ring: RING_OFFSET_BYTES,
+            length,
+            write_pos: WRITE_POS_OFFSET_BYTES,
+            read_pos: READ_POS_OFFSET_BYTES,
+        };
+        Self {
+            producer: Producer::new(place(own.header().ring_length)),
+            consumer: Consumer::new(place(peer.header().ring_length)),
+            own,
+            peer,
+            parked: Want::new(PARKED_OFFSET_BYTES),
+            space: Want::new(SPACE_WANTED_OFFSET_BYTES),
+            space_mark: 0,
+            peer_parked: Notice::new(PARKED_OFFSET_BYTES),
+            peer_space: Notice::new(SPACE_WANTED_OFFSET_BYTES),
+            peer_event,
+            pending: VecDeque::new(),
+            streams: Table::new(side),
+            life: Life::Open,
+        }
+    }
+
+    /// Why the link is over, if it is.
+    pub(super) fn over(&self) -> Option<&Over> {
+        match &self.life {
+            Life::Open => None,
+            Life::Over(over) => Some(over),
+        }
+    }
+
+    fn check_open(&self) -> Result<(), Over> {
+        self.over().map_or(Ok(()), |over| Err(over.clone()))
+    }
+
+    /// Ends the link; the first reason stays. Tells the peer, and returns what was kept for the streams that were
+    /// still open.
+    pub(super) fn shut(&mut self, over: Over) -> Vec<T> {
+        if self.over().is_none() {
+            self.life = Life::Over(over);
+        }
+        self.own.memory().store(CLOSING_OFFSET_BYTES, 1, Ordering::Release);
+        self.peer_event.ring();
+        self.pending.clear();
+        self.streams.take_all()
+    }
+
+    fn poison(&mut self, fault: PeerFault) -> Over {
+        let over = Over::Fault(fault);
+        self.life = Life::Over(over.clone());
+        over
+    }
+
+    // ---- receiving
+
+    /// Takes what has arrived, at most [`FRAMES_PER_POLL_COUNT_MAX`] frames, and appends it. What came before a
+    /// fault is appended too.
+    pub(super) fn collect(&mut self, incoming: &mut Vec<Incoming<T>>) -> Result<(), Over> {
+        self.check_open()?;
+        self.parked.withdraw(self.own.memory());
+        self.notice_space(incoming).map_err(|fault| self.poison(fault))?;
+        let taken = self.take_frames(incoming).map_err(|fault| self.poison(fault))?;
+        if taken == 0 && self.peer_is_closing() {
+            // What was committed before the peer closed is visible now that its word is.
+            let taken = self.take_frames(incoming).map_err(|fault| self.poison(fault))?;
+            if taken == 0 {
+                self.life = Life::Over(Over::Lost);
+                return Err(Over::Lost);
+            }
+        }
+        Ok(())
+    }
+
+    /// Announces that this end sleeps. False if something has arrived meanwhile: collect again then.
+    pub(super) fn park(&mut self) -> Result<bool, Over> {
+        self.check_open()?;
+        self.parked.announce(self.own.memory());
+        self.consumer.refresh(self.peer.memory()).map_err(|fault| self.poison(fault))?;
+        self.producer.refresh(self.peer.memory()).map_err(|fault| self.poison(fault))?;
+        let has_work = self.consumer.available() > 0 || self.has_new_space() || self.peer_is_closing();
+        if has_work {
+            self.parked.withdraw(self.own.memory());
+        }
+        Ok(!has_work)
+    }
+
+    fn peer_is_closing(&self) -> bool {
+        self.peer.memory().load(CLOSING_OFFSET_BYTES, Ordering::Acquire) != 0
+    }
+
+    fn has_new_space(&self) -> bool {
+        self.space.is_announced() && self.producer.read_pos() > self.space_mark
+    }
+
+    fn notice_space(&mut self, incoming: &mut Vec<Incoming<T>>) -> Result<(), PeerFault> {
+        if !self.space.is_announced() {
+            return Ok(());
+        }
+        self.producer.refresh(self.peer.memory())?;
+        if !self.has_new_space() {
+            return Ok(());
+        }
+        self.space.withdraw(self.own.memory());
+        if self.flush()? {
+            incoming.push(Incoming::Space);
+            let writable = self.streams.unblock_all().into_iter();
+            incoming.extend(writable.map(|(stream, target)| Incoming::Writable { stream, target }));
+        }
+        Ok(())
+    }
+
+    fn take_frames(&mut self, incoming: &mut Vec<Incoming<T>>) -> Result<usize, PeerFault> {
+        self.consumer.refresh(self.peer.memory())?;
+        let mut taken = 0;
+        while taken < FRAMES_PER_POLL_COUNT_MAX && self.consumer.available() > 0 {
+            let (header, payload) = self.take_frame()?;
+            self.receive(&header, payload, incoming)?;
+            taken += 1;
+        }
+        if taken > 0 {
+            self.consumer.publish(self.own.memory());
+            if self.peer_space.take(self.peer.memory()) {
+                self.peer_event.ring();
+            }
+        }
+        Ok(taken)
+    }
+
+    fn take_frame(&mut self) -> Result<(FrameHeader, Bytes), PeerFault> {
+        let available = self.consumer.available();
+        if available < FRAME_HEADER_BYTES {
+            return Err(PeerFault::Truncated { needed: FRAME_HEADER_BYTES, available });
+        }
+        let mut header = [0; FRAME_HEADER_BYTES];
+        self.consumer.pop(self.peer.memory(), &mut header);
+        let header = FrameHeader::decode(&header)?;
+        if header.size() > available {
+            return Err(PeerFault::Truncated { needed: header.size(), available });
+        }
+        let mut payload = vec![0; header.length];
+        self.consumer.pop(self.peer.memory(), &mut payload);
+        Ok((header, payload.into()))
+    }
+
+    fn receive(
+        &mut self,
+        header: &FrameHeader,
+        bytes: Bytes,
+        incoming: &mut Vec<Incoming<T>>,
+    ) -> Result<(), PeerFault> {
+        let (stream, end) = (header.stream, header.end);
+        let mut after_end = AfterEnd::Nothing;
+        match self.streams.receive(header)? {
+            Received::Ignored => {}
+            Received::Head(target, after) => {
+                after_end = after;
+                incoming.push(Incoming::Head { stream, target, bytes, end });
+            }
+            Received::Data(target, after) => {
+                after_end = after;
+                incoming.push(Incoming::Data { stream, target, bytes, end });
+            }
+            Received::Writable(target) => incoming.push(Incoming::Writable { stream, target }),
+            Received::Reset(target) => {
+                self.pending.retain(|pending| pending.header.stream != stream);
+                incoming.push(Incoming::Reset { stream, target });
+            }
+            Received::GoAway => incoming.push(Incoming::GoAway),
+        }
+        match after_end {
+            AfterEnd::Nothing => Ok(()),
+            AfterEnd::Abandon => self.send_surely(FrameHeader::reset(stream), Bytes::new()),
+        }
+    }
+
+    // ---- sending
+
+    /// Opens a stream. `None`: there is no room now; [`Incoming::Space`] follows.
+    pub(super) fn open(&mut self, head: &[u8], end: bool, target: T) -> Result<Option<u32>, Refused> {
+        self.check_open().map_err(Refused::Over)?;
+        if head.len() > HEAD_LENGTH_MAX_BYTES {
+            return Err(Refused::TooLarge);
+        }
+        // Four billion streams outlast any generation; the next one starts over.
+        let id = self.streams.next_id().ok_or(Refused::Over(Over::Lost))?;
+        let header = FrameHeader::headers(id, head.len(), end);
+        self.guard(|endpoint| {
+            if !endpoint.has_room(header.size())? {
+                return Ok(None);
+            }
+            endpoint.streams.open(id, end, target);
+            endpoint.write(&header, head);
+            Ok(Some(id))
+        })
+    }
+
+    /// Sends the head of a response.
+    pub(super) fn send_head(&mut self, stream: u32, head: &[u8], end: bool) -> Result<(), Refused> {
+        self.check_open().map_err(Refused::Over)?;
+        if head.len() > HEAD_LENGTH_MAX_BYTES {
+            return Err(Refused::TooLarge);
+        }
+        self.streams.send_head(stream, end)?;
+        let header = FrameHeader::headers(stream, head.len(), end);
+        self.guard(|endpoint| endpoint.send_surely(header, Bytes::copy_from_slice(head)))
+    }
+
+    /// Sends of a body what there is credit and room for. Returns how many bytes were taken; where that is less than
+    /// all, [`Incoming::Writable`] follows.
+    pub(super) fn send_data(&mut self, stream: u32, data: &[u8]) -> Result<usize, Refused> {
+        self.check_open().map_err(Refused::Over)?;
+        let mut sent = 0;
+        while sent < data.len() {
+            let credit = self.streams.credit(stream)?;
+            let length = (data.len() - sent).min(credit).min(DATA_LENGTH_MAX_BYTES);
+            let header = FrameHeader::data(stream, length, false);
+            if length == 0 || !self.guard(|endpoint| endpoint.has_room(header.size()))? {
+                self.streams.block(stream);
+                break;
+            }
+            self.streams.use_credit(stream, length);
+            self.write(&header, &data[sent..sent + length]);
+            sent += length;
+        }
+        // An empty piece is refused like any other where the stream is over.
+        self.streams.credit(stream)?;
+        Ok(sent)
+    }
+
+    /// Ends the body that this end sends.
+    pub(super) fn send_end(&mut self, stream: u32) -> Result<(), Refused> {
+        self.check_open().map_err(Refused::Over)?;
+        self.streams.end(stream)?;
+        self.guard(|endpoint| endpoint.send_surely(FrameHeader::data(stream, 0, true), Bytes::new()))
+    }
+
+    /// Ends a stream both ways. What was to be sent on it and had no room is dropped.
+    pub(super) fn reset(&mut self, stream: u32) -> Result<(), Refused> {
+        self.check_open().map_err(Refused::Over)?;
+        self.streams.reset(stream)?;
+        self.pending.retain(|pending| pending.header.stream != stream);
+        self.guard(|endpoint| endpoint.send_surely(FrameHeader::reset(stream), Bytes::new()))
+    }
+
+    /// Says that bytes of a body were consumed, so that the peer may send more.
+    pub(super) fn consume(&mut self, stream: u32, bytes: usize) -> Result<(), Refused> {
+        self.check_open().map_err(Refused::Over)?;
+        match self.streams.consume(stream, bytes)? {
+            None => Ok(()),
+            Some(credit) => {
+                self.guard(|endpoint| endpoint.send_surely(FrameHeader::window(stream, credit), Bytes::new()))
+            }
+        }
+    }
+
+    /// Says that no new stream will come.
+    pub(super) fn go_away(&mut self) -> Result<(), Refused> {
+        self.check_open().map_err(Refused::Over)?;
+        let is_waiting = self.pending.iter().any(|pending| pending.header.kind == Kind::GoAway);
+        if is_waiting {
+            return Ok(());
+        }
+        self.guard(|endpoint| endpoint.send_surely(FrameHeader::go_away(), Bytes::new()))
+    }
+
+    fn guard<R>(&mut self, act: impl FnOnce(&mut Self) -> Result<R, PeerFault>) -> Result<R, Refused> {
+        act(self).map_err(|fault| Refused::Over(self.poison(fault)))
+    }
+
+    /// Sends a frame now, or as soon as there is room.
+    fn send_surely(&mut self, header: FrameHeader, payload: Bytes) -> Result<(), PeerFault> {
+        if self.has_room(header.size())? {
+            self.write(&header, &payload);
+        } else {
+            self.pending.push_back(Pending { header, payload });
+        }
+        Ok(())
+    }
+
+    /// Sends the frames that wait. True if none is left.
+    fn flush(&mut self) -> Result<bool, PeerFault> {
+        while let Some(next) = self.pending.front() {
+            let size = next.header.size();
+            if !self.ring_has_room(size)? {
+                return Ok(false);
+            }
+            if let Some(next) = self.pending.pop_front() {
+                self.write(&next.header, &next.payload);
+            }
+        }
+        Ok(true)
+    }
+
+    /// True when a frame of this size may be written now: the ones that wait go first.
+    fn has_room(&mut self, size: usize) -> Result<bool, PeerFault> {
+        Ok(self.flush()? && self.ring_has_room(size)?)
+    }
+
+    /// True when the ring has this much room; else the peer is asked to say when it has more.
+    fn ring_has_room(&mut self, size: usize) -> Result<bool, PeerFault> {
+        if self.producer.room() >= size {
+            return Ok(true);
+        }
+        self.producer.refresh(self.peer.memory())?;
+        if self.producer.room() >= size {
+            return Ok(true);
+        }
+        if !self.space.is_announced() {
+            self.space_mark = self.producer.read_pos();
+        }
+        // Announced once more where it was already: the answer to the last announcement may be on its way to a
+        // waiter that came before.
+        self.space.announce(self.own.memory());
+        self.producer.refresh(self.peer.memory())?;
+        Ok(self.producer.room() >= size)
+    }
+
+    fn write(&mut self, header: &FrameHeader, payload: &[u8]) {
+        debug_assert_eq!(header.length, payload.len());
+        self.producer.push(self.own.memory(), &header.encode(), payload);
+        self.producer.publish(self.own.memory());
+        if self.peer_parked.take(self.peer.memory()) {
+            self.peer_event.ring();
+        }
+    }
+}
+
+#[cfg(test)]
+impl<T: Clone> Endpoint<T> {
+    pub(super) fn open_count(&self) -> usize {
+        self.streams.count()
+    }
+}

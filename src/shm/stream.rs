@@ -1,0 +1,547 @@
+//! The streams of a link as state machines, without any I/O: what may be sent, what may be received, who has how
+//! much credit. Both ends use the same table; it validates what the peer sent and refuses what this end must not
+//! send.
+//!
+//! A stream is over when both directions have ended or when either end resets it. Then it leaves the table. Frames
+//! for it may still be on their way and are ignored; the ids of streams are consecutive, so one that was never
+//! opened is told apart from one that is over.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::fault::PeerFault;
+use super::frame::{CREDIT_MAX_BYTES, FrameHeader, Kind};
+
+/// How many streams may be open on a link at once.
+pub const STREAMS_COUNT_MAX: usize = 256;
+
+/// Consumed bytes are returned as credit once there are this many of them.
+const CREDIT_RETURN_MIN_BYTES: usize = CREDIT_MAX_BYTES / 2;
+
+/// What this end expects from the peer on one stream.
+#[derive(Debug)]
+enum Receiving {
+    /// The response's head.
+    Head,
+    /// Pieces of the body. The three numbers add up to [`CREDIT_MAX_BYTES`].
+    Body {
+        /// What the peer may still send, in bytes.
+        credit: usize,
+        /// What was handed on and is not consumed yet, in bytes.
+        held: usize,
+        /// What was consumed and is not returned as credit yet, in bytes.
+        owed: usize,
+    },
+    /// Nothing.
+    Ended,
+}
+
+/// What this end may send on one stream.
+#[derive(Debug)]
+enum Sending {
+    /// The response's head. The credit for its body is there from the start.
+    Head,
+    /// Pieces of the body.
+    Body {
+        /// What may still be sent, in bytes.
+        credit: usize,
+        /// True when a sender waits to be told that it may go on.
+        is_blocked: bool,
+    },
+    /// Nothing.
+    Ended,
+}
+
+impl Receiving {
+    fn body(end: bool) -> Self {
+        if end { Self::Ended } else { Self::Body { credit: CREDIT_MAX_BYTES, held: 0, owed: 0 } }
+    }
+}
+
+impl Sending {
+    fn body(end: bool) -> Self {
+        if end { Self::Ended } else { Self::Body { credit: CREDIT_MAX_BYTES, is_blocked: false } }
+    }
+}
+
+#[derive(Debug)]
+struct Stream<T> {
+    receiving: Receiving,
+    sending: Sending,
+    target: T,
+}
+
+impl<T> Stream<T> {
+    fn is_over(&self) -> bool {
+        matches!((&self.receiving, &self.sending), (Receiving::Ended, Sending::Ended))
+    }
+}
+
+/// Which end of the link this is. A target is what the user of the table keeps for each stream.
+#[derive(Debug)]
+pub(super) enum Side<T> {
+    /// Opens the streams.
+    Front,
+    /// Answers them, with this as the target of each.
+    Worker(T),
+}
+
+/// What a frame of the peer amounts to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Received<T> {
+    /// Nothing: the stream is over already.
+    Ignored,
+    /// A head.
+    Head(T, AfterEnd),
+    /// A piece of a body.
+    Data(T, AfterEnd),
+    /// The stream's sender may go on.
+    Writable(T),
+    /// The peer has reset the stream.
+    Reset(T),
+    /// No new stream will come.
+    GoAway,
+}
+
+/// What is left to be done about a stream after a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterEnd {
+    /// Nothing.
+    Nothing,
+    /// The response is over and the rest of the request is not wanted: the peer has to be told.
+    Abandon,
+}
+
+/// Why this end must not do what it was about to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The stream, or the direction, is over.
+    Dead,
+    /// It is out of turn.
+    Invalid,
+}
+
+/// The open streams of one end.
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    side: Side<T>,
+    last: u32,
+    open: HashMap<u32, Stream<T>>,
+}
+
+impl<T: Clone> Table<T> {
+    /// No stream is open.
+    pub(super) fn new(side: Side<T>) -> Self {
+        Self { side, last: 0, open: HashMap::new() }
+    }
+
+    /// The id that the next stream will have; `None` when there are no more.
+    pub(super) fn next_id(&self) -> Option<u32> {
+        self.last.checked_add(1)
+    }
+
+    /// Opens the stream with the next id. `end`: no body follows.
+    pub(super) fn open(&mut self, id: u32, end: bool, target: T) {
+        debug_assert_eq!(Some(id), self.next_id());
+        self.last = id;
+        self.open.insert(id, Stream { receiving: Receiving::Head, sending: Sending::body(end), target });
+    }
+
+    /// Takes in a frame of the peer.
+    pub(super) fn receive(&mut self, frame: &FrameHeader) -> Result<Received<T>, PeerFault> {
+        match (&self.side, frame.kind) {
+            (Side::Front, Kind::GoAway) => Err(PeerFault::WrongSide(frame.kind)),
+            (Side::Worker(_), Kind::GoAway) => Ok(Received::GoAway),
+            (Side::Worker(target), Kind::Headers) => {
+                let target = target.clone();
+                self.accept(frame, target)
+            }
+            _ => self.receive_on_open(frame),
+        }
+    }
+
+    fn accept(&mut self, frame: &FrameHeader, target: T) -> Result<Received<T>, PeerFault> {
+        if self.next_id() != Some(frame.stream) {
+            return Err(self.unknown(frame));
+        }
+        if self.open.len() >= STREAMS_COUNT_MAX {
+            return Err(PeerFault::TooManyStreams(STREAMS_COUNT_MAX));
+        }
+        self.last = frame.stream;
+        let stream =
+            Stream { receiving: Receiving::body(frame.end), sending: Sending::Head, target: target.clone() };
+        self.open.insert(frame.stream, stream);
+        Ok(Received::Head(target, AfterEnd::Nothing))
+    }
+
+    fn unknown(&self, frame: &FrameHeader) -> PeerFault {
+        PeerFault::UnknownStream { kind: frame.kind, stream: frame.stream, last: self.last }
+    }
+
+    fn receive_on_open(&mut self, frame: &FrameHeader) -> Result<Received<T>, PeerFault> {
+        if frame.stream > self.last {
+            return Err(self.unknown(frame));
+        }
+        let is_front = matches!(self.side, Side::Front);
+        let Entry::Occupied(mut entry) = self.open.entry(frame.stream) else { return Ok(Received::Ignored) };
+        let stream = entry.get_mut();
+        let received = match frame.kind {
+            Kind::Headers => {
+                let Receiving::Head = stream.receiving else { return Err(out_of_turn(frame)) };
+                stream.receiving = Receiving::body(frame.end);
+                Received::Head(stream.target.clone(), AfterEnd::Nothing)
+            }
+            Kind::Data => {
+                let Receiving::Body { credit, held, .. } = &mut stream.receiving else {
+                    return Err(out_of_turn(frame));
+                };
+                *credit = credit.checked_sub(frame.length).ok_or(PeerFault::Credit {
+                    stream: frame.stream,
+                    bytes: frame.length,
+                    left: *credit,
+                })?;
+                *held += frame.length;
+                if frame.end {
+                    stream.receiving = Receiving::Ended;
+                }
+                Received::Data(stream.target.clone(), AfterEnd::Nothing)
+            }
+            Kind::Window => return stream.add_credit(frame),
+            Kind::Reset => return Ok(Received::Reset(entry.remove().target)),
+            Kind::GoAway => return Err(PeerFault::WrongSide(frame.kind)),
+        };
+        // A response that is over makes the rest of its request pointless.
+        let abandons = is_front
+            && matches!(stream.receiving, Receiving::Ended)
+            && !matches!(stream.sending, Sending::Ended);
+        if abandons || stream.is_over() {
+            entry.remove();
+        }
+        Ok(match received {
+            Received::Head(target, _) if abandons => Received::Head(target, AfterEnd::Abandon),
+            Received::Data(target, _) if abandons => Received::Data(target, AfterEnd::Abandon),
+            other => other,
+        })
+    }
+
+    /// The number of open streams.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    fn find(&mut self, id: u32) -> Result<&mut Stream<T>, Refusal> {
+        self.open.get_mut(&id).ok_or(Refusal::Dead)
+    }
+
+    /// Starts the response. `end`: no body follows.
+    pub(super) fn send_head(&mut self, id: u32, end: bool) -> Result<(), Refusal> {
+        let stream = self.find(id)?;
+        match stream.sending {
+            Sending::Head => stream.sending = Sending::body(end),
+            Sending::Body { .. } => return Err(Refusal::Invalid),
+            Sending::Ended => return Err(Refusal::Dead),
+        }
+        self.remove_if_over(id);
+        Ok(())
+    }
+
+    /// How many bytes of the body there is credit for.
+    pub(super) fn credit(&mut self, id: u32) -> Result<usize, Refusal> {
+        match self.find(id)?.sending {
+            Sending::Head => Err(Refusal::Invalid),
+            Sending::Body { credit, .. } => Ok(credit),
+            Sending::Ended => Err(Refusal::Dead),
+        }
+    }
+
+    /// Uses credit up.
+    pub(super) fn use_credit(&mut self, id: u32, bytes: usize) {
+        if let Ok(Stream { sending: Sending::Body { credit, .. }, .. }) = self.find(id) {
+            debug_assert!(bytes <= *credit, "more was sent than there is credit for");
+            *credit = credit.saturating_sub(bytes);
+        }
+    }
+
+    /// Remembers that a sender waits.
+    pub(super) fn block(&mut self, id: u32) {
+        if let Ok(Stream { sending: Sending::Body { is_blocked, .. }, .. }) = self.find(id) {
+            *is_blocked = true;
+        }
+    }
+
+    /// The streams whose sender waits although it has credit: it waited for room. They are no longer blocked.
+    pub(super) fn unblock_all(&mut self) -> Vec<(u32, T)> {
+        let mut unblocked = Vec::new();
+        for (id, stream) in &mut self.open {
+            if let Sending::Body { credit: 1.., is_blocked: is_blocked @ true } = &mut stream.sending {
+                *is_blocked = false;
+                unblocked.push((*id, stream.target.clone()));
+            }
+        }
+        unblocked
+    }
+
+    /// Ends the direction that this end sends in.
+    pub(super) fn end(&mut self, id: u32) -> Result<(), Refusal> {
+        let stream = self.find(id)?;
+        match stream.sending {
+            Sending::Head => return Err(Refusal::Invalid),
+            Sending::Body { .. } => stream.sending = Sending::Ended,
+            Sending::Ended => return Err(Refusal::Dead),
+        }
+        self.remove_if_over(id);
+        Ok(())
+    }
+
+    /// Ends the stream both ways.
+    pub(super) fn reset(&mut self, id: u32) -> Result<(), Refusal> {
+        self.open.remove(&id).map(drop).ok_or(Refusal::Dead)
+    }
+
+    /// Counts bytes as consumed. Returns the credit to be given back now, if any.
+    pub(super) fn consume(&mut self, id: u32, bytes: usize) -> Result<Option<usize>, Refusal> {
+        match &mut self.find(id)?.receiving {
+            Receiving::Head => Err(Refusal::Invalid),
+            // The peer needs no credit any more.
+            Receiving::Ended => Ok(None),
+            Receiving::Body { credit, held, owed } => {
+                *held = held.checked_sub(bytes).ok_or(Refusal::Invalid)?;
+                *owed += bytes;
+                if *owed < CREDIT_RETURN_MIN_BYTES {
+                    return Ok(None);
+                }
+                let returned = std::mem::take(owed);
+                *credit += returned;
+                Ok(Some(returned))
+            }
+        }
+    }
+
+    /// Takes all streams out: the link is over.
+    pub(super) fn take_all(&mut self) -> Vec<T> {
+        self.open.drain().map(|(_, stream)| stream.target).collect()
+    }
+
+    fn remove_if_over(&mut self, id: u32) {
+        if self.open.get(&id).is_some_and(Stream::is_over) {
+            self.open.remove(&id);
+        }
+    }
+}
+
+impl<T: Clone> Stream<T> {
+    fn add_credit(&mut self, frame: &FrameHeader) -> Result<Received<T>, PeerFault> {
+        match &mut self.sending {
+            // No body has been sent, so no credit can have been used.
+            Sending::Head => Err(out_of_turn(frame)),
+            // Returned before the peer saw the end.
+            Sending::Ended => Ok(Received::Ignored),
+            Sending::Body { credit, is_blocked } => {
+                let left = CREDIT_MAX_BYTES - *credit;
+                if frame.credit > left {
+                    return Err(PeerFault::Credit { stream: frame.stream, bytes: frame.credit, left });
+                }
+                *credit += frame.credit;
+                if std::mem::take(is_blocked) {
+                    Ok(Received::Writable(self.target.clone()))
+                } else {
+                    Ok(Received::Ignored)
+                }
+            }
+        }
+    }
+}
+
+fn out_of_turn(frame: &FrameHeader) -> PeerFault {
+    PeerFault::OutOfTurn { kind: frame.kind, stream: frame.stream }
+}
+
+#[cfg(all(test, not(devhost_loom)))]
+mod tests {
+    use std::collections::{BTreeSet, VecDeque};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Two honest ends and the frames between them.
+    struct Pair {
+        front: Table<()>,
+        worker: Table<()>,
+        down: VecDeque<FrameHeader>,
+        up: VecDeque<FrameHeader>,
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Open { end: bool },
+        Head { id: u32, end: bool },
+        Data { from_front: bool, id: u32, length: usize },
+        End { from_front: bool, id: u32 },
+        Reset { from_front: bool, id: u32 },
+        Consume { at_front: bool, id: u32, length: usize },
+        Deliver { down: bool },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let id = 1_u32..6;
+        let length = 1_usize..=CREDIT_MAX_BYTES / 4;
+        prop_oneof![
+            2 => any::<bool>().prop_map(|end| Step::Open { end }),
+            2 => (id.clone(), any::<bool>()).prop_map(|(id, end)| Step::Head { id, end }),
+            6 => (any::<bool>(), id.clone(), length.clone())
+                .prop_map(|(from_front, id, length)| Step::Data { from_front, id, length }),
+            2 => (any::<bool>(), id.clone()).prop_map(|(from_front, id)| Step::End { from_front, id }),
+            1 => (any::<bool>(), id.clone()).prop_map(|(from_front, id)| Step::Reset { from_front, id }),
+            6 => (any::<bool>(), id, length)
+                .prop_map(|(at_front, id, length)| Step::Consume { at_front, id, length }),
+            12 => any::<bool>().prop_map(|down| Step::Deliver { down }),
+        ]
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            Self {
+                front: Table::new(Side::Front),
+                worker: Table::new(Side::Worker(())),
+                down: VecDeque::new(),
+                up: VecDeque::new(),
+            }
+        }
+
+        fn end_of(&mut self, front: bool) -> (&mut Table<()>, &mut VecDeque<FrameHeader>) {
+            if front { (&mut self.front, &mut self.down) } else { (&mut self.worker, &mut self.up) }
+        }
+
+        fn take(&mut self, step: &Step) -> Result<(), PeerFault> {
+            match *step {
+                Step::Open { end } => {
+                    let id = self.front.next_id().unwrap();
+                    self.front.open(id, end, ());
+                    self.down.push_back(FrameHeader::headers(id, 0, end));
+                }
+                Step::Head { id, end } => {
+                    if self.worker.send_head(id, end).is_ok() {
+                        self.up.push_back(FrameHeader::headers(id, 0, end));
+                    }
+                }
+                Step::Data { from_front, id, length } => {
+                    let (table, frames) = self.end_of(from_front);
+                    let length = length.min(table.credit(id).unwrap_or(0));
+                    if length > 0 {
+                        table.use_credit(id, length);
+                        frames.push_back(FrameHeader::data(id, length, false));
+                    }
+                }
+                Step::End { from_front, id } => {
+                    let (table, frames) = self.end_of(from_front);
+                    if table.end(id).is_ok() {
+                        frames.push_back(FrameHeader::data(id, 0, true));
+                    }
+                }
+                Step::Reset { from_front, id } => {
+                    let (table, frames) = self.end_of(from_front);
+                    if table.reset(id).is_ok() {
+                        frames.push_back(FrameHeader::reset(id));
+                    }
+                }
+                Step::Consume { at_front, id, length } => {
+                    let (table, frames) = self.end_of(at_front);
+                    if let Ok(Some(credit)) = table.consume(id, length) {
+                        frames.push_back(FrameHeader::window(id, credit));
+                    }
+                }
+                Step::Deliver { down: true } => {
+                    if let Some(frame) = self.down.pop_front() {
+                        self.worker.receive(&frame)?;
+                    }
+                }
+                Step::Deliver { down: false } => {
+                    if let Some(frame) = self.up.pop_front() {
+                        let received = self.front.receive(&frame)?;
+                        if let Received::Head((), AfterEnd::Abandon) | Received::Data((), AfterEnd::Abandon) =
+                            received
+                        {
+                            self.down.push_back(FrameHeader::reset(frame.stream));
+                        }
+                    }
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn open_ids(table: &Table<()>) -> BTreeSet<u32> {
+        table.open.keys().copied().collect()
+    }
+
+    proptest! {
+        #[test]
+        fn honest_ends_never_fault_each_other_and_agree_on_what_is_open(
+            steps in prop::collection::vec(step(), 0..300),
+        ) {
+            let mut pair = Pair::new();
+            for step in &steps {
+                prop_assert_eq!(pair.take(step), Ok(()));
+            }
+            while !(pair.down.is_empty() && pair.up.is_empty()) {
+                prop_assert_eq!(pair.take(&Step::Deliver { down: true }), Ok(()));
+                prop_assert_eq!(pair.take(&Step::Deliver { down: false }), Ok(()));
+            }
+            prop_assert_eq!(open_ids(&pair.front), open_ids(&pair.worker));
+        }
+
+        #[test]
+        fn any_frames_keep_streams_and_credit_within_limits(
+            frames in prop::collection::vec((0_u8..5, any::<bool>(), 1_u32..5, 0_usize..=CREDIT_MAX_BYTES), 0..100),
+            front in any::<bool>(),
+        ) {
+            let mut table = Table::new(if front { Side::Front } else { Side::Worker(()) });
+            if front {
+                (1..4).for_each(|id| table.open(id, id == 1, ()));
+            }
+            for (kind, end, id, number) in frames {
+                let frame = match kind {
+                    0 => FrameHeader::headers(id, number, end),
+                    1 => FrameHeader::data(id, number, end),
+                    2 => FrameHeader::window(id, number),
+                    3 => FrameHeader::reset(id),
+                    _ => FrameHeader::go_away(),
+                };
+                let _ = table.receive(&frame);
+                let _ = table.consume(id, number);
+                for stream in table.open.values() {
+                    if let Receiving::Body { credit, held, owed } = stream.receiving {
+                        prop_assert_eq!(credit + held + owed, CREDIT_MAX_BYTES);
+                    }
+                    if let Sending::Body { credit, .. } = stream.sending {
+                        prop_assert!(credit <= CREDIT_MAX_BYTES);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_was_opened_out_of_turn_is_a_fault() {
+        for ids in [[2, 3], [1, 1], [1, 3]] {
+            let mut table = Table::new(Side::Worker(()));
+            let results = ids.map(|id| table.receive(&FrameHeader::headers(id, 0, true)));
+            assert!(
+                results.iter().any(|result| matches!(result, Err(PeerFault::UnknownStream { .. }))),
+                "{ids:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn more_streams_than_there_may_be_are_a_fault() {
+        let mut table = Table::new(Side::Worker(()));
+        for id in 1..=256 {
+            assert!(table.receive(&FrameHeader::headers(id, 0, true)).is_ok());
+        }
+        let fault = table.receive(&FrameHeader::headers(257, 0, true));
+        assert_eq!(fault, Err(PeerFault::TooManyStreams(STREAMS_COUNT_MAX)));
+    }
+}

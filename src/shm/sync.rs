@@ -1,0 +1,14 @@
+//! The switch between real atomics and those of loom, for the parts of the link that loom models.
+//!
+//! A model is built with `--cfg devhost_loom`, not `--cfg loom`: tokio leaves out its process and signal
+//! modules under the latter, and then the crate does not compile.
+
+#[cfg(devhost_loom)]
+pub(super) use loom::sync::atomic::{Ordering, fence};
+#[cfg(not(devhost_loom))]
+pub(super) use std::sync::atomic::{Ordering, fence};
+
+#[cfg(all(test, devhost_loom))]
+pub(super) use loom::sync::atomic::AtomicU64;
+#[cfg(all(test, not(devhost_loom)))]
+pub(super) use std::sync::atomic::AtomicU64;

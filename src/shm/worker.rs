@@ -1,0 +1,223 @@
+//! The worker's end of a link. It has no runtime and no thread: whoever has a loop calls [`WorkerLink::poll`] when
+//! [`WorkerLink::event_fd`] is readable, and sends from any thread.
+//!
+//! It never blocks but for the short time that another thread is in a call.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::LinkFds;
+use super::copy::Access;
+use super::fault::{PeerFault, RegionError};
+use super::link::{Endpoint, Incoming, Over, Refused};
+use super::region::{Direction, Region, verify_seals};
+use super::stream::Side;
+use super::wake::Event;
+
+/// How often a poll that found nothing looks again because something arrived while it parked.
+const PARK_RETRIES_COUNT_MAX: usize = 8;
+
+/// What a worker's link has received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerEvent {
+    /// A request.
+    Head {
+        /// Its stream, which is new.
+        stream: u32,
+        /// The encoded head.
+        bytes: Bytes,
+        /// True when there is no body.
+        end: bool,
+    },
+    /// A piece of a request's body.
+    Data {
+        /// Its stream.
+        stream: u32,
+        /// At most [`super::DATA_LENGTH_MAX_BYTES`]; empty only at the end.
+        bytes: Bytes,
+        /// True for the last piece.
+        end: bool,
+    },
+    /// A send that took less than it was given may be tried again.
+    Writable {
+        /// Its stream.
+        stream: u32,
+    },
+    /// The client is gone, or wants no more: the stream is over.
+    Cancel {
+        /// The stream.
+        stream: u32,
+    },
+    /// A newer generation has taken over. Requests that the front had let in before may still come.
+    GoAway,
+}
+
+/// What a call on the worker's side can fail with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The client is gone, or the response has ended.
+    #[error("the stream is over")]
+    DeadStream,
+    /// The front is gone, or the link is broken.
+    #[error("the link is closed")]
+    Closed,
+    /// A call out of order, or more consumed than was received.
+    #[error("the call is out of order")]
+    Invalid,
+    /// The head is longer than [`super::HEAD_LENGTH_MAX_BYTES`].
+    #[error("the head is too large")]
+    TooLarge,
+}
+
+impl From<Refused> for SendError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Dead => Self::DeadStream,
+            Refused::Invalid => Self::Invalid,
+            Refused::TooLarge => Self::TooLarge,
+            Refused::Over(_) => Self::Closed,
+        }
+    }
+}
+
+/// The worker's end of a link. Usable from any thread. Dropping it tells the front that nothing more will come.
+#[derive(Debug)]
+pub struct WorkerLink {
+    endpoint: Mutex<Endpoint<()>>,
+    event: Event,
+    generation: u64,
+}
+
+impl WorkerLink {
+    /// Attaches to the link that the front created and attached to.
+    ///
+    /// # Errors
+    ///
+    /// Where a region is not sealed or malformed, or memory is short.
+    pub fn attach(fds: LinkFds) -> Result<Self, RegionError> {
+        verify_seals(&fds.down, Direction::Down)?;
+        verify_seals(&fds.up, Direction::Up)?;
+        let down = Region::map(&fds.down, Direction::Down, Access::Read)?;
+        let up = Region::map(&fds.up, Direction::Up, Access::Write)?;
+        let generation = down.header().generation;
+        let endpoint = Endpoint::new(up, down, Event::new(fds.front_event), Side::Worker(()));
+        Ok(Self { endpoint: Mutex::new(endpoint), event: Event::new(fds.worker_event), generation })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Endpoint<()>> {
+        self.endpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The generation that the link was created for.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// How the front broke the protocol, once it did.
+    pub fn fault(&self) -> Option<PeerFault> {
+        match self.lock().over() {
+            Some(Over::Fault(fault)) => Some(fault.clone()),
+            Some(Over::Lost) | None => None,
+        }
+    }
+
+    /// Becomes readable when [`WorkerLink::poll`] has something to do. Fit for edge and level triggered waits.
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+
+    /// Takes what has arrived, at most 64 frames, and appends it. Where nothing is left it parks, so that the next
+    /// arrival makes `event_fd` readable, and returns with nothing appended: call it until then. It takes the
+    /// eventfd's counter itself.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] once the front is gone and all it had sent was taken, or when it broke the protocol.
+    pub fn poll(&self, events: &mut Vec<WorkerEvent>) -> Result<(), SendError> {
+        let mut endpoint = self.lock();
+        let mut incoming = Vec::new();
+        for _ in 0..PARK_RETRIES_COUNT_MAX {
+            let collected = endpoint.collect(&mut incoming);
+            let count = events.len();
+            events.extend(incoming.drain(..).filter_map(into_event));
+            if events.len() > count {
+                return Ok(());
+            }
+            collected.map_err(|_| SendError::Closed)?;
+            // Before the announcement: a ring that answers it must stay in the counter.
+            self.event.clear();
+            if endpoint.park().map_err(|_| SendError::Closed)? {
+                return Ok(());
+            }
+        }
+        // The front is as busy as this end. Nothing was parked, so this end has to wake itself.
+        self.event.ring();
+        Ok(())
+    }
+
+    /// Sends the head of a response. Where there is no room it is kept, and sent as soon as there is. `end`: there is
+    /// no body.
+    ///
+    /// # Errors
+    ///
+    /// Any [`SendError`].
+    pub fn head(&self, stream: u32, head: &[u8], end: bool) -> Result<(), SendError> {
+        Ok(self.lock().send_head(stream, head, end)?)
+    }
+
+    /// Sends bytes of a body. Returns how many were taken; where that is less than all, for want of credit or room,
+    /// [`WorkerEvent::Writable`] follows.
+    ///
+    /// # Errors
+    ///
+    /// Any [`SendError`] but `TooLarge`.
+    pub fn data(&self, stream: u32, data: &[u8]) -> Result<usize, SendError> {
+        Ok(self.lock().send_data(stream, data)?)
+    }
+
+    /// Ends a response.
+    ///
+    /// # Errors
+    ///
+    /// Any [`SendError`] but `TooLarge`.
+    pub fn end(&self, stream: u32) -> Result<(), SendError> {
+        Ok(self.lock().send_end(stream)?)
+    }
+
+    /// Cuts a response off and ends its stream.
+    ///
+    /// # Errors
+    ///
+    /// `DeadStream` or `Closed`.
+    pub fn reset(&self, stream: u32) -> Result<(), SendError> {
+        Ok(self.lock().reset(stream)?)
+    }
+
+    /// Says that bytes of a request's body were consumed, so that the front may send more.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where that is more than was received; `DeadStream` or `Closed`.
+    pub fn consume(&self, stream: u32, bytes: usize) -> Result<(), SendError> {
+        Ok(self.lock().consume(stream, bytes)?)
+    }
+}
+
+impl Drop for WorkerLink {
+    fn drop(&mut self) {
+        let _ = self.lock().shut(Over::Lost);
+    }
+}
+
+fn into_event(incoming: Incoming<()>) -> Option<WorkerEvent> {
+    Some(match incoming {
+        Incoming::Head { stream, bytes, end, .. } => WorkerEvent::Head { stream, bytes, end },
+        Incoming::Data { stream, bytes, end, .. } => WorkerEvent::Data { stream, bytes, end },
+        Incoming::Writable { stream, .. } => WorkerEvent::Writable { stream },
+        Incoming::Reset { stream, .. } => WorkerEvent::Cancel { stream },
+        Incoming::GoAway => WorkerEvent::GoAway,
+        Incoming::Space => return None,
+    })
+}

@@ -1,0 +1,994 @@
+//! The supervisor: what happens next, as a state machine.
+//!
+//! One closed [`Event`] goes in, [`Action`]s come out. It does no I/O, starts no timer and reads no clock: the
+//! runner performs the actions, and says with each event what time it is. So every order of events can be tried
+//! in a test without a process or a wait.
+//!
+//! Its promises: at most one build runs, and a change during it starts one more; no code but the newest built
+//! takes over, and only if the worker reports the build id that was built; a generation that serves is replaced
+//! only by one that is ready; whatever has begun has a deadline.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{BrowserEvent, Cause, End, Failure, Outcome, Reload, State, Steps};
+
+#[cfg(test)]
+mod tests;
+
+/// How many generations may drain at once; the oldest is stopped when one more comes.
+pub const DRAINING_COUNT_MAX: usize = 3;
+
+/// Crashes in a row after which devhost waits for a change instead of forking again.
+pub const CRASHES_IN_A_ROW_COUNT_MAX: u32 = 5;
+
+/// A generation that lived this long before it crashed starts a new row.
+pub const CRASH_ROW_TIME: Duration = Duration::from_secs(10);
+
+/// The wait before the second fork in a row of crashes; doubled for each one after. The first has none.
+pub const CRASH_BACKOFF_TIME: Duration = Duration::from_millis(100);
+
+/// Deaths of a zygote in a row (without a generation that became ready between) after which devhost gives up.
+pub const ZYGOTE_DEATHS_COUNT_MAX: u32 = 3;
+
+/// How long long-lived streams have to close at the end of a drain.
+pub const CLOSE_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How long the app's own stop may take before the worker is killed.
+pub const STOP_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long everything may take to end when devhost ends.
+pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_millis(1200);
+
+/// How long a zygote may take to preload.
+pub const PRELOAD_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// What a build gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Code {
+    /// The cdylib.
+    pub artifact: PathBuf,
+    /// Its GNU build id, in hex.
+    pub build_id: String,
+    /// The libraries that the zygote must have loaded for it.
+    pub preload: Vec<PathBuf>,
+}
+
+/// Something that has happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Files changed, `age` ago.
+    Changed {
+        /// From the change until now.
+        age: Duration,
+        /// Files that the build depends on.
+        code: Vec<PathBuf>,
+        /// Files that the app reads when it starts.
+        env: Vec<PathBuf>,
+        /// Stylesheets that are served as they are.
+        styles: Vec<PathBuf>,
+        /// Other files that are served, or read by the app while it runs.
+        statics: Vec<PathBuf>,
+    },
+    /// The build passed.
+    Built {
+        /// Which build.
+        build: u64,
+        /// What it gave.
+        code: Arc<Code>,
+    },
+    /// The build failed.
+    BuildFailed {
+        /// Which build.
+        build: u64,
+        /// Why.
+        failure: Failure,
+    },
+    /// The zygote has preloaded.
+    ZygoteReady,
+    /// The zygote could not preload.
+    ZygoteFailed {
+        /// Why.
+        message: String,
+    },
+    /// The zygote is gone, and its workers with it.
+    ZygoteDied,
+    /// A worker runs.
+    Forked {
+        /// The generation.
+        generation: u64,
+        /// How long fork() took.
+        took: Duration,
+    },
+    /// A worker has loaded its artifact.
+    Loaded {
+        /// The generation.
+        generation: u64,
+        /// The build id of what is in its memory.
+        build_id: String,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A worker can serve.
+    Ready {
+        /// The generation.
+        generation: u64,
+        /// How long the app's start took.
+        took: Duration,
+    },
+    /// A worker could not be forked, could not load, or the app's start failed.
+    StartFailed {
+        /// The generation.
+        generation: u64,
+        /// Why.
+        message: String,
+        /// What to do about it, empty where unknown.
+        hint: String,
+    },
+    /// A worker's process is gone.
+    Ended {
+        /// The generation.
+        generation: u64,
+        /// How.
+        end: End,
+    },
+    /// No request that ends by itself is left in a draining generation.
+    Idle {
+        /// The generation.
+        generation: u64,
+    },
+    /// No request at all is left in a draining generation.
+    Empty {
+        /// The generation.
+        generation: u64,
+    },
+    /// A timer that was armed has fired.
+    Timer(Timer),
+    /// The user wants to end.
+    Stop,
+}
+
+/// What a timer is for. A timer whose purpose is over is ignored when it fires, so none is ever disarmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// The generation must be ready by now.
+    Start(u64),
+    /// The generation's drain must be over by now.
+    Drain(u64),
+    /// The generation's long-lived streams must be closed by now.
+    Close(u64),
+    /// The generation's worker must have exited by now.
+    Stop(u64),
+    /// Fork again after a crash of this generation.
+    Refork(u64),
+    /// The zygote (the how manieth) must have preloaded by now.
+    Preload(u64),
+    /// Everything must have ended by now.
+    Shutdown,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Start a build.
+    Build {
+        /// Its number.
+        build: u64,
+        /// All files that changed since the last build that ran to its end.
+        changed: Vec<PathBuf>,
+    },
+    /// Kill the build that runs.
+    CancelBuild,
+    /// Start a zygote; the one there was retires, and ends with its last worker.
+    StartZygote {
+        /// What it shall preload.
+        preload: Vec<PathBuf>,
+    },
+    /// Kill the current zygote.
+    KillZygote,
+    /// Fork a worker.
+    Fork {
+        /// Its generation.
+        generation: u64,
+        /// What it shall load.
+        code: Arc<Code>,
+    },
+    /// Let requests wait.
+    Hold,
+    /// Let requests go on, to what serves now.
+    Release,
+    /// Make a generation the current one.
+    Swap {
+        /// Which.
+        generation: u64,
+        /// Its build id.
+        build_id: String,
+        /// True where the code is other than what served before: open pages are out of date.
+        fresh: bool,
+        /// True where waiting requests go on to it.
+        release: bool,
+    },
+    /// There is no current generation any more.
+    LoseCurrent,
+    /// Tell a generation that nothing new will come.
+    Drain {
+        /// Which.
+        generation: u64,
+    },
+    /// Close a generation's long-lived streams.
+    CloseStreams {
+        /// Which.
+        generation: u64,
+    },
+    /// Tell a worker to stop and exit.
+    StopWorker {
+        /// Its generation.
+        generation: u64,
+    },
+    /// Kill a worker.
+    KillWorker {
+        /// Its generation.
+        generation: u64,
+    },
+    /// Fire a timer later.
+    Arm {
+        /// Which.
+        timer: Timer,
+        /// When, from now.
+        after: Duration,
+    },
+    /// Set or clear why the newest code is not being served.
+    SetFailure(Option<Failure>),
+    /// Set the state in the status document.
+    SetState(State),
+    /// Tell open pages.
+    Tell(BrowserEvent),
+    /// A static file changed: open pages load themselves again.
+    ReloadPages {
+        /// The files.
+        files: Vec<PathBuf>,
+    },
+    /// Stylesheets changed: open pages swap them.
+    SwapStyles {
+        /// The files.
+        files: Vec<PathBuf>,
+    },
+    /// A reload is over: tell the user.
+    Report(Reload),
+    /// A worker crashed: tell the user.
+    ReportCrash {
+        /// How.
+        end: End,
+    },
+    /// Everything is over.
+    Exit,
+}
+
+/// The times that a user can set.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Hold requests from a change until the new code serves.
+    pub hold: bool,
+    /// How long a start may take, from the fork until ready.
+    pub start_time_max: Duration,
+    /// How long in-flight requests of an old generation may go on.
+    pub drain_time_max: Duration,
+}
+
+/// The steps of one reload while it goes on.
+#[derive(Debug, Clone)]
+struct Journey {
+    cause: Cause,
+    files: Vec<PathBuf>,
+    begun: Duration,
+    steps: Steps,
+}
+
+#[derive(Debug)]
+enum Build {
+    Idle,
+    Running { build: u64, begun: Duration, changed: Vec<PathBuf> },
+}
+
+#[derive(Debug, PartialEq)]
+enum Zygote {
+    None,
+    Preloading { preload: Vec<PathBuf> },
+    Ready { preload: Vec<PathBuf> },
+}
+
+/// A generation on its way.
+#[derive(Debug)]
+struct Starting {
+    generation: u64,
+    code: Arc<Code>,
+    loaded: bool,
+    journey: Journey,
+}
+
+#[derive(Debug)]
+struct Serving {
+    generation: u64,
+    code: Arc<Code>,
+    since: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DrainPhase {
+    /// Requests that end by themselves go on.
+    Finishing,
+    /// The long-lived streams are closing.
+    Closing,
+    /// The worker was told to stop.
+    Stopping,
+}
+
+#[derive(Debug)]
+struct Draining {
+    generation: u64,
+    phase: DrainPhase,
+}
+
+/// Code that waits for a zygote to fork it.
+#[derive(Debug)]
+struct Wanted {
+    code: Arc<Code>,
+    journey: Journey,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Supervisor {
+    settings: Settings,
+    build: Build,
+    builds: u64,
+    generations: u64,
+    zygote: Zygote,
+    zygotes: u64,
+    zygote_deaths: u32,
+    wanted: Option<Wanted>,
+    starting: Option<Starting>,
+    current: Option<Serving>,
+    draining: Vec<Draining>,
+    /// The newest code that was ready once, and from what a crashed generation is forked again.
+    last_good: Option<Arc<Code>>,
+    /// The newest code that was built, whether it started or not.
+    newest: Option<Arc<Code>>,
+    /// True while the newest sources do not build.
+    build_broken: bool,
+    /// True while the newest code is not being served and the user was told so.
+    failed: bool,
+    /// Files changed since the last build that ran to its end.
+    unbuilt: Vec<PathBuf>,
+    crashes: u32,
+    /// The app must be started anew even if the build gives the same code.
+    restart_wanted: bool,
+    stopping: bool,
+}
+
+type Actions = Vec<Action>;
+
+impl Supervisor {
+    /// A supervisor that has done nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            build: Build::Idle,
+            builds: 0,
+            generations: 0,
+            zygote: Zygote::None,
+            zygotes: 0,
+            zygote_deaths: 0,
+            wanted: None,
+            starting: None,
+            current: None,
+            draining: Vec::new(),
+            last_good: None,
+            newest: None,
+            build_broken: false,
+            failed: false,
+            unbuilt: Vec::new(),
+            crashes: 0,
+            restart_wanted: false,
+            stopping: false,
+        }
+    }
+
+    /// The first actions.
+    pub fn begin(&mut self, now: Duration) -> Actions {
+        let mut actions = vec![Action::SetState(State::Starting)];
+        self.start_build(now, &mut actions);
+        actions
+    }
+
+    /// True while a generation that is not the current one is kept or on its way, or a build runs.
+    pub fn is_busy(&self) -> bool {
+        self.starting.is_some()
+            || self.wanted.is_some()
+            || !self.draining.is_empty()
+            || matches!(self.build, Build::Running { .. })
+    }
+
+    /// What to do about an event.
+    pub fn handle(&mut self, now: Duration, event: Event) -> Actions {
+        let mut actions = Vec::new();
+        if self.stopping {
+            self.handle_while_stopping(event, &mut actions);
+            return actions;
+        }
+        match event {
+            Event::Changed { age, code, env, styles, statics } => {
+                self.changed(now.saturating_sub(age), code, env, styles, statics, &mut actions);
+            }
+            Event::Built { build, code } => self.built(now, build, code, &mut actions),
+            Event::BuildFailed { build, failure } => self.build_failed(now, build, failure, &mut actions),
+            Event::ZygoteReady => self.zygote_ready(&mut actions),
+            Event::ZygoteFailed { message } => self.zygote_failed(now, message, &mut actions),
+            Event::ZygoteDied => self.zygote_died(now, &mut actions),
+            Event::Forked { generation, took } => {
+                if let Some(starting) = self.starting_mut(generation) {
+                    starting.journey.steps.fork_ms = millis(took);
+                }
+            }
+            Event::Loaded { generation, build_id, took } => {
+                self.loaded(now, generation, &build_id, took, &mut actions);
+            }
+            Event::Ready { generation, took } => self.ready(now, generation, took, &mut actions),
+            Event::StartFailed { generation, message, hint } => {
+                self.start_failed(now, generation, message, hint, &mut actions);
+            }
+            Event::Ended { generation, end } => self.ended(now, generation, end, &mut actions),
+            Event::Idle { generation } => self.idle(generation, &mut actions),
+            Event::Empty { generation } => self.empty(generation, &mut actions),
+            Event::Timer(timer) => self.timer(now, timer, &mut actions),
+            Event::Stop => self.stop(&mut actions),
+        }
+        actions
+    }
+
+    fn changed(
+        &mut self,
+        at: Duration,
+        code: Vec<PathBuf>,
+        env: Vec<PathBuf>,
+        styles: Vec<PathBuf>,
+        statics: Vec<PathBuf>,
+        actions: &mut Actions,
+    ) {
+        self.restart_wanted |= !env.is_empty();
+        if !code.is_empty() {
+            self.code_changed(at, code, actions);
+        } else if !env.is_empty() {
+            self.env_changed(at, env, actions);
+        }
+        if !styles.is_empty() {
+            actions.push(Action::SwapStyles { files: styles });
+        }
+        if !statics.is_empty() {
+            actions.push(Action::ReloadPages { files: statics });
+        }
+    }
+
+    fn code_changed(&mut self, at: Duration, code: Vec<PathBuf>, actions: &mut Actions) {
+        if matches!(self.build, Build::Running { .. }) {
+            actions.push(Action::CancelBuild);
+        }
+        // What is on its way is old now. It is killed rather than drained: nobody was let in.
+        self.wanted = None;
+        self.abandon_starting(actions);
+        self.crashes = 0;
+        self.zygote_deaths = 0;
+        for file in code {
+            if !self.unbuilt.contains(&file) {
+                self.unbuilt.push(file);
+            }
+        }
+        if self.settings.hold || self.current.is_none() {
+            actions.push(Action::Hold);
+        }
+        let files = self.unbuilt.iter().map(|file| file.display().to_string()).collect();
+        actions.push(Action::Tell(BrowserEvent::Building { files }));
+        actions.push(Action::SetState(self.waiting_state()));
+        self.start_build(at, actions);
+    }
+
+    fn env_changed(&mut self, at: Duration, files: Vec<PathBuf>, actions: &mut Actions) {
+        if matches!(self.build, Build::Running { .. }) {
+            // The build's code will be started anew in any case.
+            return;
+        }
+        // Code that would not start may do so with the new values; sources that do not build stay broken.
+        let code = if self.build_broken { self.last_good.clone() } else { self.newest.clone() };
+        let Some(code) = code else { return };
+        self.wanted = None;
+        self.abandon_starting(actions);
+        self.crashes = 0;
+        self.zygote_deaths = 0;
+        if self.settings.hold || self.current.is_none() {
+            actions.push(Action::Hold);
+        }
+        actions.push(Action::SetState(self.waiting_state()));
+        let journey = Journey { cause: Cause::Change, files, begun: at, steps: Steps::default() };
+        self.want(Wanted { code, journey }, actions);
+    }
+
+    fn start_build(&mut self, begun: Duration, actions: &mut Actions) {
+        self.builds += 1;
+        let changed = self.unbuilt.clone();
+        self.build = Build::Running { build: self.builds, begun, changed: changed.clone() };
+        actions.push(Action::Build { build: self.builds, changed });
+    }
+
+    /// Takes the build that has just ended, if it is the one that runs.
+    fn finish_build(&mut self, now: Duration, build: u64) -> Option<Journey> {
+        match &mut self.build {
+            Build::Running { build: running, begun, changed } if *running == build => {
+                let cause =
+                    if self.generations == 0 && changed.is_empty() { Cause::Start } else { Cause::Change };
+                let journey = Journey {
+                    cause,
+                    files: std::mem::take(changed),
+                    begun: *begun,
+                    steps: Steps { build_ms: millis(now.saturating_sub(*begun)), ..Steps::default() },
+                };
+                self.build = Build::Idle;
+                self.unbuilt.clear();
+                Some(journey)
+            }
+            _ => None,
+        }
+    }
+
+    fn built(&mut self, now: Duration, build: u64, code: Arc<Code>, actions: &mut Actions) {
+        let Some(journey) = self.finish_build(now, build) else { return };
+        self.build_broken = false;
+        self.newest = Some(Arc::clone(&code));
+        let unchanged = self.current.as_ref().is_some_and(|current| {
+            !code.build_id.is_empty()
+                && current.code.build_id == code.build_id
+                && current.code.preload == code.preload
+        });
+        if unchanged && !self.restart_wanted {
+            self.clear_failure(actions);
+            actions.push(Action::Release);
+            actions.push(Action::SetState(State::Ready));
+            actions.push(Action::Tell(BrowserEvent::Recovered));
+            let generation = self.current_generation();
+            actions.push(Action::Report(journey.report(now, generation, Outcome::Unchanged)));
+            return;
+        }
+        self.want(Wanted { code, journey }, actions);
+    }
+
+    fn build_failed(&mut self, now: Duration, build: u64, failure: Failure, actions: &mut Actions) {
+        let Some(journey) = self.finish_build(now, build) else { return };
+        // Cargo goes by what it knows of the files; those of a failed build stay unbuilt until one passes.
+        self.unbuilt.clone_from(&journey.files);
+        self.build_broken = true;
+        self.fail(now, &journey, failure, Outcome::BuildFailed, actions);
+    }
+
+    fn want(&mut self, wanted: Wanted, actions: &mut Actions) {
+        match &self.zygote {
+            Zygote::Ready { preload } if *preload == wanted.code.preload => self.fork(wanted, actions),
+            Zygote::Preloading { preload } if *preload == wanted.code.preload => self.wanted = Some(wanted),
+            _ => {
+                let preload = wanted.code.preload.clone();
+                self.wanted = Some(wanted);
+                self.start_zygote(preload, actions);
+            }
+        }
+    }
+
+    fn start_zygote(&mut self, preload: Vec<PathBuf>, actions: &mut Actions) {
+        self.zygotes += 1;
+        self.zygote = Zygote::Preloading { preload: preload.clone() };
+        actions.push(Action::StartZygote { preload });
+        actions.push(Action::Arm { timer: Timer::Preload(self.zygotes), after: PRELOAD_TIME_MAX });
+    }
+
+    fn fork(&mut self, wanted: Wanted, actions: &mut Actions) {
+        self.generations += 1;
+        let generation = self.generations;
+        let Wanted { code, journey } = wanted;
+        self.restart_wanted = false;
+        actions.push(Action::Fork { generation, code: Arc::clone(&code) });
+        actions.push(Action::Arm { timer: Timer::Start(generation), after: self.settings.start_time_max });
+        self.starting = Some(Starting { generation, code, loaded: false, journey });
+    }
+
+    fn zygote_ready(&mut self, actions: &mut Actions) {
+        if let Zygote::Preloading { preload } = &mut self.zygote {
+            self.zygote = Zygote::Ready { preload: std::mem::take(preload) };
+            if let Some(wanted) = self.wanted.take() {
+                self.want(wanted, actions);
+            }
+        }
+    }
+
+    fn zygote_failed(&mut self, now: Duration, message: String, actions: &mut Actions) {
+        if !matches!(self.zygote, Zygote::Preloading { .. }) {
+            return;
+        }
+        self.zygote = Zygote::None;
+        actions.push(Action::KillZygote);
+        if let Some(Wanted { journey, .. }) = self.wanted.take() {
+            let hint = String::new();
+            self.fail(now, &journey, Failure::Start { message, hint }, Outcome::StartFailed, actions);
+        }
+    }
+
+    fn zygote_died(&mut self, now: Duration, actions: &mut Actions) {
+        if self.zygote == Zygote::None {
+            return;
+        }
+        let preloading = matches!(self.zygote, Zygote::Preloading { .. });
+        self.zygote = Zygote::None;
+        self.zygote_deaths += 1;
+        let lost_current = self.current.take().is_some();
+        if lost_current {
+            actions.push(Action::LoseCurrent);
+        }
+        self.draining.clear();
+        let begun = Journey { cause: Cause::Zygote, files: Vec::new(), begun: now, steps: Steps::default() };
+        let wanted = match (self.wanted.take(), self.starting.take()) {
+            (Some(wanted), _) => Some(wanted),
+            (None, Some(starting)) => Some(Wanted { code: starting.code, journey: starting.journey }),
+            (None, None) => self.last_good.clone().map(|code| Wanted { code, journey: begun.clone() }),
+        };
+        if self.zygote_deaths > ZYGOTE_DEATHS_COUNT_MAX {
+            let message = if preloading {
+                "the zygote died each time while it loaded the app's dependencies"
+            } else {
+                "the zygote died again and again"
+            };
+            let failure = Failure::Start {
+                message: message.into(),
+                hint: "its last output is in the terminal; the next change starts it again".into(),
+            };
+            let journey = wanted.map_or(begun, |wanted| wanted.journey);
+            self.fail(now, &journey, failure, Outcome::StartFailed, actions);
+            return;
+        }
+        if let Some(wanted) = wanted {
+            actions.push(Action::SetState(self.waiting_state()));
+            self.want(wanted, actions);
+        }
+    }
+
+    fn loaded(
+        &mut self,
+        now: Duration,
+        generation: u64,
+        build_id: &str,
+        took: Duration,
+        actions: &mut Actions,
+    ) {
+        let Some(starting) = self.starting_mut(generation) else { return };
+        starting.journey.steps.load_ms = millis(took);
+        starting.loaded = true;
+        if starting.code.build_id == build_id {
+            return;
+        }
+        let message = format!(
+            "the worker loaded other code (build id {build_id}) than was built ({})",
+            starting.code.build_id
+        );
+        actions.push(Action::KillWorker { generation });
+        self.start_failed(now, generation, message, "save the file again".into(), actions);
+    }
+
+    fn ready(&mut self, now: Duration, generation: u64, took: Duration, actions: &mut Actions) {
+        match &self.starting {
+            Some(starting) if starting.generation == generation && starting.loaded => {}
+            _ => return,
+        }
+        let Some(mut starting) = self.starting.take() else { return };
+        starting.journey.steps.ready_ms = millis(took);
+        let fresh = !matches!(starting.journey.cause, Cause::Crash | Cause::Zygote);
+        self.zygote_deaths = 0;
+        // A crashed generation can come back while newer code is being built: what waits, waits for that.
+        let building = matches!(self.build, Build::Running { .. });
+        let build_id = starting.code.build_id.clone();
+        let release = !(building && self.settings.hold);
+        actions.push(Action::Swap { generation, build_id, fresh, release });
+        self.last_good = Some(Arc::clone(&starting.code));
+        let old = self.current.replace(Serving { generation, code: starting.code, since: now });
+        if fresh && !building && !self.build_broken {
+            self.clear_failure(actions);
+        }
+        let state = if building {
+            State::Building
+        } else if self.failed {
+            State::Failed
+        } else {
+            State::Ready
+        };
+        actions.push(Action::SetState(state));
+        if let Some(old) = old {
+            self.drain(old.generation, actions);
+        }
+        actions.push(Action::Report(starting.journey.report(now, generation, Outcome::Ok)));
+    }
+
+    fn start_failed(
+        &mut self,
+        now: Duration,
+        generation: u64,
+        message: String,
+        hint: String,
+        actions: &mut Actions,
+    ) {
+        if self.starting_mut(generation).is_none() {
+            return;
+        }
+        let Some(starting) = self.starting.take() else { return };
+        // It usually exits by itself; what does not is killed.
+        self.draining.push(Draining { generation, phase: DrainPhase::Stopping });
+        actions.push(Action::Arm { timer: Timer::Stop(generation), after: STOP_TIME_MAX });
+        let failure = Failure::Start { message, hint };
+        self.fail(now, &starting.journey, failure, Outcome::StartFailed, actions);
+        if starting.journey.cause == Cause::Crash && self.crashes <= CRASHES_IN_A_ROW_COUNT_MAX {
+            self.crashes += 1;
+            self.arm_refork(generation, actions);
+        }
+    }
+
+    fn ended(&mut self, now: Duration, generation: u64, end: End, actions: &mut Actions) {
+        self.draining.retain(|draining| draining.generation != generation);
+        if self.starting_mut(generation).is_some() {
+            let message = format!("{end} before it was ready");
+            self.start_failed(now, generation, message, "its output is in the terminal".into(), actions);
+            self.draining.retain(|draining| draining.generation != generation);
+            return;
+        }
+        let Some(current) = self.current.take_if(|current| current.generation == generation) else { return };
+        actions.push(Action::LoseCurrent);
+        actions.push(Action::ReportCrash { end: end.clone() });
+        let lived = now.saturating_sub(current.since);
+        self.crashes = if lived >= CRASH_ROW_TIME { 1 } else { self.crashes + 1 };
+        if self.starting.is_some() || self.wanted.is_some() {
+            // Its successor is on its way already.
+            return;
+        }
+        if self.crashes > CRASHES_IN_A_ROW_COUNT_MAX {
+            self.failed = true;
+            let failure = Failure::Crash { end, count: self.crashes };
+            actions.push(Action::SetFailure(Some(failure.clone())));
+            actions.push(Action::SetState(self.settled_state()));
+            actions.push(Action::Tell(BrowserEvent::Failed { failure }));
+            if matches!(self.build, Build::Idle) {
+                actions.push(Action::Release);
+            }
+            return;
+        }
+        actions.push(Action::SetState(self.waiting_state()));
+        if self.crashes == 1 {
+            self.refork(now, actions);
+        } else {
+            self.arm_refork(generation, actions);
+        }
+    }
+
+    fn arm_refork(&self, generation: u64, actions: &mut Actions) {
+        let after = CRASH_BACKOFF_TIME * 2u32.pow(self.crashes.saturating_sub(2));
+        actions.push(Action::Arm { timer: Timer::Refork(generation), after });
+    }
+
+    /// Forks what was good last, after a crash.
+    fn refork(&mut self, now: Duration, actions: &mut Actions) {
+        if self.current.is_some() || self.starting.is_some() || self.wanted.is_some() {
+            return;
+        }
+        if let Some(code) = self.last_good.clone() {
+            let journey =
+                Journey { cause: Cause::Crash, files: Vec::new(), begun: now, steps: Steps::default() };
+            self.want(Wanted { code, journey }, actions);
+        }
+    }
+
+    /// The newest code is not being served, and everybody hears why. What serves goes on.
+    fn fail(
+        &mut self,
+        now: Duration,
+        journey: &Journey,
+        failure: Failure,
+        outcome: Outcome,
+        actions: &mut Actions,
+    ) {
+        self.failed = true;
+        actions.push(Action::SetFailure(Some(failure.clone())));
+        actions.push(Action::SetState(State::Failed));
+        actions.push(Action::Tell(BrowserEvent::Failed { failure }));
+        let generation = self.current_generation();
+        actions.push(Action::Report(journey.report(now, generation, outcome)));
+        // The last good generation crashed while its successor was tried: bring it back.
+        let may_refork = journey.cause == Cause::Change && self.zygote_deaths <= ZYGOTE_DEATHS_COUNT_MAX;
+        if may_refork && matches!(self.build, Build::Idle) {
+            self.refork(now, actions);
+        }
+        let successor = self.starting.is_some() || self.wanted.is_some();
+        if self.current.is_some() || !successor {
+            actions.push(Action::Release);
+        }
+    }
+
+    fn clear_failure(&mut self, actions: &mut Actions) {
+        if self.failed {
+            self.failed = false;
+            actions.push(Action::SetFailure(None));
+        }
+    }
+
+    fn drain(&mut self, generation: u64, actions: &mut Actions) {
+        self.draining.push(Draining { generation, phase: DrainPhase::Finishing });
+        actions.push(Action::Drain { generation });
+        actions.push(Action::Arm { timer: Timer::Drain(generation), after: self.settings.drain_time_max });
+        let excess = self.draining.len().saturating_sub(DRAINING_COUNT_MAX);
+        let oldest: Vec<u64> =
+            self.draining.iter().take(excess).map(|draining| draining.generation).collect();
+        for generation in oldest {
+            self.stop_worker(generation, actions);
+        }
+    }
+
+    fn idle(&mut self, generation: u64, actions: &mut Actions) {
+        if self.drain_phase(generation) == Some(DrainPhase::Finishing) {
+            self.close_streams(generation, actions);
+        }
+    }
+
+    fn close_streams(&mut self, generation: u64, actions: &mut Actions) {
+        self.set_drain_phase(generation, DrainPhase::Closing);
+        actions.push(Action::CloseStreams { generation });
+        actions.push(Action::Arm { timer: Timer::Close(generation), after: CLOSE_TIME_MAX });
+    }
+
+    fn empty(&mut self, generation: u64, actions: &mut Actions) {
+        if matches!(self.drain_phase(generation), Some(DrainPhase::Finishing | DrainPhase::Closing)) {
+            self.stop_worker(generation, actions);
+        }
+    }
+
+    fn stop_worker(&mut self, generation: u64, actions: &mut Actions) {
+        if matches!(self.drain_phase(generation), None | Some(DrainPhase::Stopping)) {
+            return;
+        }
+        self.set_drain_phase(generation, DrainPhase::Stopping);
+        actions.push(Action::CloseStreams { generation });
+        actions.push(Action::StopWorker { generation });
+        actions.push(Action::Arm { timer: Timer::Stop(generation), after: STOP_TIME_MAX });
+    }
+
+    fn timer(&mut self, now: Duration, timer: Timer, actions: &mut Actions) {
+        match timer {
+            Timer::Start(generation) => {
+                if let Some(starting) = self.starting_mut(generation) {
+                    let step = if starting.loaded { "start" } else { "load" };
+                    let message = format!(
+                        "the app did not {step} within {:.1} s",
+                        self.settings.start_time_max.as_secs_f64()
+                    );
+                    actions.push(Action::KillWorker { generation });
+                    let hint = "give it more time with --start-timeout-ms, if it needs it".into();
+                    self.start_failed(now, generation, message, hint, actions);
+                }
+            }
+            Timer::Drain(generation) => self.idle(generation, actions),
+            Timer::Close(generation) => {
+                if self.drain_phase(generation) == Some(DrainPhase::Closing) {
+                    self.stop_worker(generation, actions);
+                }
+            }
+            Timer::Stop(generation) => {
+                if self.drain_phase(generation) == Some(DrainPhase::Stopping) {
+                    actions.push(Action::KillWorker { generation });
+                }
+            }
+            Timer::Refork(_) => self.refork(now, actions),
+            Timer::Preload(zygote) => {
+                if zygote == self.zygotes {
+                    self.zygote_failed(now, "the app's dependencies took too long to load".into(), actions);
+                }
+            }
+            Timer::Shutdown => {}
+        }
+    }
+
+    fn stop(&mut self, actions: &mut Actions) {
+        self.stopping = true;
+        if matches!(self.build, Build::Running { .. }) {
+            self.build = Build::Idle;
+            actions.push(Action::CancelBuild);
+        }
+        self.wanted = None;
+        self.abandon_starting(actions);
+        if let Some(current) = self.current.take() {
+            self.draining.push(Draining { generation: current.generation, phase: DrainPhase::Finishing });
+        }
+        let generations: Vec<u64> = self.draining.iter().map(|draining| draining.generation).collect();
+        for generation in generations {
+            self.stop_worker(generation, actions);
+        }
+        actions.push(Action::Arm { timer: Timer::Shutdown, after: SHUTDOWN_TIME_MAX });
+        self.exit_when_over(actions);
+    }
+
+    fn handle_while_stopping(&mut self, event: Event, actions: &mut Actions) {
+        match event {
+            Event::Ended { generation, .. } => {
+                self.draining.retain(|draining| draining.generation != generation);
+                self.exit_when_over(actions);
+            }
+            Event::ZygoteDied => {
+                self.draining.clear();
+                self.exit_when_over(actions);
+            }
+            // A second Ctrl-C is an order, too.
+            Event::Timer(Timer::Shutdown) | Event::Stop => {
+                self.draining.clear();
+                self.exit_when_over(actions);
+            }
+            _ => {}
+        }
+    }
+
+    fn exit_when_over(&self, actions: &mut Actions) {
+        if self.draining.is_empty() {
+            actions.push(Action::Exit);
+        }
+    }
+
+    fn abandon_starting(&mut self, actions: &mut Actions) {
+        if let Some(starting) = self.starting.take() {
+            let generation = starting.generation;
+            self.draining.push(Draining { generation, phase: DrainPhase::Stopping });
+            actions.push(Action::KillWorker { generation });
+            actions.push(Action::Arm { timer: Timer::Stop(generation), after: STOP_TIME_MAX });
+        }
+    }
+
+    fn starting_mut(&mut self, generation: u64) -> Option<&mut Starting> {
+        self.starting.as_mut().filter(|starting| starting.generation == generation)
+    }
+
+    fn drain_phase(&self, generation: u64) -> Option<DrainPhase> {
+        self.draining.iter().find(|draining| draining.generation == generation).map(|draining| draining.phase)
+    }
+
+    fn set_drain_phase(&mut self, generation: u64, phase: DrainPhase) {
+        for draining in self.draining.iter_mut().filter(|draining| draining.generation == generation) {
+            draining.phase = phase;
+        }
+    }
+
+    fn current_generation(&self) -> u64 {
+        self.current.as_ref().map_or(0, |current| current.generation)
+    }
+
+    fn waiting_state(&self) -> State {
+        if self.last_good.is_some() { State::Building } else { State::Starting }
+    }
+
+    fn settled_state(&self) -> State {
+        if matches!(self.build, Build::Running { .. }) { self.waiting_state() } else { State::Failed }
+    }
+}
+
+impl Journey {
+    fn report(&self, now: Duration, generation: u64, outcome: Outcome) -> Reload {
+        Reload {
+            generation,
+            cause: self.cause,
+            files: self.files.clone(),
+            outcome,
+            total_ms: millis(now.saturating_sub(self.begun)),
+            steps: self.steps,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,427 @@
+//! The supervisor tried in every order that matters, without a process or a clock.
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn code(id: &str) -> Arc<Code> {
+    Arc::new(Code {
+        artifact: format!("/artifacts/{id}.so").into(),
+        build_id: id.into(),
+        preload: vec!["/deps.so".into()],
+    })
+}
+
+fn build_error() -> Failure {
+    Failure::Build { diagnostics: Vec::new(), output: "error".into() }
+}
+
+/// A supervisor with a clock that a test moves.
+struct Bench {
+    supervisor: Supervisor,
+    now: Duration,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let settings = Settings { hold: true, start_time_max: 10_000 * MS, drain_time_max: 5_000 * MS };
+        let mut bench = Self { supervisor: Supervisor::new(settings), now: Duration::ZERO };
+        let actions = bench.supervisor.begin(bench.now);
+        assert!(actions.contains(&Action::Build { build: 1, changed: Vec::new() }));
+        bench
+    }
+
+    /// With a first generation that serves code `a`.
+    fn serving() -> Self {
+        let mut bench = Self::new();
+        bench.send(Event::Built { build: 1, code: code("a") });
+        let actions = bench.send(Event::ZygoteReady);
+        assert!(actions.contains(&Action::Fork { generation: 1, code: code("a") }));
+        let actions = bench.start(1, "a");
+        assert!(swapped_to(&actions, 1));
+        bench
+    }
+
+    fn send(&mut self, event: Event) -> Vec<Action> {
+        self.now += MS;
+        self.supervisor.handle(self.now, event)
+    }
+
+    fn change(&mut self, file: &str) -> Vec<Action> {
+        self.send(Event::Changed {
+            age: Duration::ZERO,
+            code: vec![file.into()],
+            env: Vec::new(),
+            styles: Vec::new(),
+            statics: Vec::new(),
+        })
+    }
+
+    fn change_env(&mut self) -> Vec<Action> {
+        self.send(Event::Changed {
+            age: Duration::ZERO,
+            code: Vec::new(),
+            env: vec![".env".into()],
+            styles: Vec::new(),
+            statics: Vec::new(),
+        })
+    }
+
+    /// A worker that loads and becomes ready.
+    fn start(&mut self, generation: u64, build_id: &str) -> Vec<Action> {
+        self.send(Event::Forked { generation, took: MS });
+        self.send(Event::Loaded { generation, build_id: build_id.into(), took: MS });
+        self.send(Event::Ready { generation, took: MS })
+    }
+
+    fn crash(&mut self, generation: u64) -> Vec<Action> {
+        self.send(Event::Ended { generation, end: End::Signalled { signal: 11 } })
+    }
+}
+
+fn swapped_to(actions: &[Action], generation: u64) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Swap { generation: to, .. } if *to == generation))
+}
+
+fn build_started(actions: &[Action]) -> Option<(u64, Vec<PathBuf>)> {
+    actions.iter().find_map(|action| match action {
+        Action::Build { build, changed } => Some((*build, changed.clone())),
+        _ => None,
+    })
+}
+
+fn forked(actions: &[Action]) -> Option<(u64, String)> {
+    actions.iter().find_map(|action| match action {
+        Action::Fork { generation, code } => Some((*generation, code.build_id.clone())),
+        _ => None,
+    })
+}
+
+fn outcome(actions: &[Action]) -> Option<Outcome> {
+    actions.iter().find_map(|action| match action {
+        Action::Report(reload) => Some(reload.outcome),
+        _ => None,
+    })
+}
+
+fn has_failure(actions: &[Action]) -> bool {
+    actions.iter().any(|action| matches!(action, Action::SetFailure(Some(_))))
+}
+
+#[test]
+fn a_change_is_built_forked_and_swapped_and_the_old_generation_drains() {
+    let mut bench = Bench::serving();
+    let actions = bench.change("src/a.rs");
+    assert!(actions.contains(&Action::Hold));
+    assert_eq!(build_started(&actions), Some((2, vec!["src/a.rs".into()])));
+    let actions = bench.send(Event::Built { build: 2, code: code("b") });
+    assert_eq!(forked(&actions), Some((2, "b".into())));
+    let actions = bench.start(2, "b");
+    assert!(swapped_to(&actions, 2));
+    assert!(actions.contains(&Action::Drain { generation: 1 }));
+    assert_eq!(outcome(&actions), Some(Outcome::Ok));
+    let actions = bench.send(Event::Idle { generation: 1 });
+    assert!(actions.contains(&Action::CloseStreams { generation: 1 }));
+    let actions = bench.send(Event::Empty { generation: 1 });
+    assert!(actions.contains(&Action::StopWorker { generation: 1 }));
+    bench.send(Event::Ended { generation: 1, end: End::Exited { code: 0 } });
+    assert!(!bench.supervisor.is_busy());
+}
+
+#[test]
+fn edit_during_build_is_not_lost() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    let actions = bench.change("src/b.rs");
+    assert!(actions.contains(&Action::CancelBuild));
+    assert_eq!(build_started(&actions), Some((3, vec!["src/a.rs".into(), "src/b.rs".into()])));
+    assert!(
+        bench.send(Event::Built { build: 2, code: code("old") }).is_empty(),
+        "the cancelled build counts"
+    );
+    assert_eq!(forked(&bench.send(Event::Built { build: 3, code: code("b") })), Some((2, "b".into())));
+}
+
+#[test]
+fn edit_during_start_kills_what_starts_and_builds_again() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 2, code: code("b") });
+    let actions = bench.change("src/a.rs");
+    assert!(actions.contains(&Action::KillWorker { generation: 2 }));
+    assert!(build_started(&actions).is_some());
+    assert!(bench.start(2, "b").is_empty(), "the abandoned generation took over");
+    let actions = bench.send(Event::Built { build: 3, code: code("c") });
+    assert_eq!(forked(&actions), Some((3, "c".into())));
+}
+
+#[test]
+fn edit_during_drain_builds_again() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.start(2, "b");
+    assert!(build_started(&bench.change("src/a.rs")).is_some());
+}
+
+#[test]
+fn draining_generations_do_not_pile_up() {
+    let mut bench = Bench::serving();
+    for round in 2..10u64 {
+        bench.change("src/a.rs");
+        let id = round.to_string();
+        bench.send(Event::Built { build: round, code: code(&id) });
+        let actions = bench.start(round, &id);
+        let stopped = actions.iter().any(|action| matches!(action, Action::StopWorker { .. }));
+        assert_eq!(stopped, round > 1 + DRAINING_COUNT_MAX as u64, "round {round}");
+        if stopped {
+            let end = End::Exited { code: 0 };
+            bench.send(Event::Ended { generation: round - 1 - DRAINING_COUNT_MAX as u64, end });
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_loaded_other_code_never_takes_over() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.send(Event::Forked { generation: 2, took: MS });
+    let actions = bench.send(Event::Loaded { generation: 2, build_id: "a".into(), took: MS });
+    assert!(actions.contains(&Action::KillWorker { generation: 2 }));
+    assert_eq!(outcome(&actions), Some(Outcome::StartFailed));
+    assert!(bench.send(Event::Ready { generation: 2, took: MS }).is_empty());
+}
+
+#[test]
+fn a_failed_build_keeps_the_last_good_generation_and_recovers_by_itself() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    let actions = bench.send(Event::BuildFailed { build: 2, failure: build_error() });
+    assert!(has_failure(&actions) && actions.contains(&Action::Release));
+    assert_eq!(outcome(&actions), Some(Outcome::BuildFailed));
+    // Back to what it was: the same code is serving already.
+    let actions = bench.change("src/a.rs");
+    assert_eq!(build_started(&actions), Some((3, vec!["src/a.rs".into()])));
+    let actions = bench.send(Event::Built { build: 3, code: code("a") });
+    assert!(actions.contains(&Action::SetFailure(None)));
+    assert!(actions.contains(&Action::Tell(BrowserEvent::Recovered)));
+    assert!(actions.contains(&Action::Release));
+    assert_eq!((outcome(&actions), forked(&actions)), (Some(Outcome::Unchanged), None));
+}
+
+#[test]
+fn files_of_a_failed_build_belong_to_the_next_one() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    bench.send(Event::BuildFailed { build: 2, failure: build_error() });
+    let (_, changed) = build_started(&bench.change("src/b.rs")).unwrap();
+    assert_eq!(changed, [PathBuf::from("src/a.rs"), "src/b.rs".into()]);
+}
+
+#[test]
+fn a_broken_first_build_recovers() {
+    let mut bench = Bench::new();
+    let actions = bench.send(Event::BuildFailed { build: 1, failure: build_error() });
+    assert!(has_failure(&actions) && actions.contains(&Action::Release));
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 2, code: code("a") });
+    assert!(forked(&bench.send(Event::ZygoteReady)).is_some());
+    let actions = bench.start(1, "a");
+    assert!(swapped_to(&actions, 1) && actions.contains(&Action::SetFailure(None)));
+}
+
+#[test]
+fn a_crashed_worker_is_forked_again_at_once() {
+    let mut bench = Bench::serving();
+    let actions = bench.crash(1);
+    assert!(actions.contains(&Action::LoseCurrent));
+    assert_eq!(forked(&actions), Some((2, "a".into())));
+    let actions = bench.start(2, "a");
+    assert!(actions.iter().any(|action| matches!(action, Action::Swap { fresh: false, .. })));
+}
+
+#[test]
+fn repeated_crashes_back_off_and_stop_until_the_next_change() {
+    let mut bench = Bench::serving();
+    let mut waits = Vec::new();
+    let mut generation = 1;
+    loop {
+        let actions = bench.crash(generation);
+        if has_failure(&actions) {
+            assert!(actions.contains(&Action::Release));
+            break;
+        }
+        let fork = match forked(&actions) {
+            Some((fork, _)) => fork,
+            None => {
+                let after = actions.iter().find_map(|action| match action {
+                    Action::Arm { timer: Timer::Refork(_), after } => Some(*after),
+                    _ => None,
+                });
+                waits.push(after.expect("a crash leads to a fork, a wait or a failure"));
+                forked(&bench.send(Event::Timer(Timer::Refork(generation)))).expect("a fork after the wait").0
+            }
+        };
+        generation = fork;
+        bench.start(generation, "a");
+    }
+    assert_eq!(waits, [100 * MS, 200 * MS, 400 * MS, 800 * MS]);
+    assert!(build_started(&bench.change("src/a.rs")).is_some());
+    assert!(forked(&bench.send(Event::Built { build: 2, code: code("a") })).is_some());
+}
+
+#[test]
+fn crashes_far_apart_are_not_a_row() {
+    let mut bench = Bench::serving();
+    for generation in 1..20 {
+        bench.now += CRASH_ROW_TIME;
+        assert!(forked(&bench.crash(generation)).is_some());
+        bench.start(generation + 1, "a");
+    }
+}
+
+#[test]
+fn a_crash_during_a_build_does_not_release_held_requests_to_old_code() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    bench.crash(1);
+    let actions = bench.start(2, "a");
+    assert!(actions.iter().any(|action| matches!(action, Action::Swap { release: false, .. })));
+    assert!(!actions.contains(&Action::Release));
+}
+
+#[test]
+fn a_failed_start_keeps_the_last_good_generation() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 2, code: code("b") });
+    let actions =
+        bench.send(Event::StartFailed { generation: 2, message: "no database".into(), hint: String::new() });
+    assert!(has_failure(&actions) && actions.contains(&Action::Release));
+    assert!(!actions.contains(&Action::LoseCurrent));
+}
+
+#[test]
+fn a_hanging_start_is_killed_and_said() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 2, code: code("b") });
+    let actions = bench.send(Event::Timer(Timer::Start(2)));
+    assert!(actions.contains(&Action::KillWorker { generation: 2 }) && has_failure(&actions));
+    assert_eq!(outcome(&actions), Some(Outcome::StartFailed));
+}
+
+#[test]
+fn a_worker_that_exits_before_it_is_ready_failed_to_start() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 2, code: code("b") });
+    assert_eq!(outcome(&bench.crash(2)), Some(Outcome::StartFailed));
+}
+
+#[test]
+fn a_last_good_generation_that_crashes_during_a_failing_build_comes_back() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 2, code: code("b") });
+    assert_eq!(forked(&bench.crash(1)), None, "its successor is on its way");
+    let actions =
+        bench.send(Event::StartFailed { generation: 2, message: "no database".into(), hint: String::new() });
+    assert_eq!(forked(&actions), Some((3, "a".into())));
+    assert!(!actions.contains(&Action::Release), "requests wait for the last good generation");
+}
+
+#[test]
+fn a_dead_zygote_is_replaced_and_the_code_forked_again() {
+    let mut bench = Bench::serving();
+    let actions = bench.send(Event::ZygoteDied);
+    assert!(actions.contains(&Action::LoseCurrent));
+    assert!(actions.contains(&Action::StartZygote { preload: vec!["/deps.so".into()] }));
+    assert_eq!(forked(&bench.send(Event::ZygoteReady)), Some((2, "a".into())));
+    assert!(swapped_to(&bench.start(2, "a"), 2));
+}
+
+#[test]
+fn a_zygote_that_dies_again_and_again_is_given_up() {
+    let mut bench = Bench::serving();
+    for _ in 0..ZYGOTE_DEATHS_COUNT_MAX {
+        assert!(!has_failure(&bench.send(Event::ZygoteDied)));
+    }
+    let actions = bench.send(Event::ZygoteDied);
+    assert!(has_failure(&actions));
+    assert!(!actions.iter().any(|action| matches!(action, Action::StartZygote { .. })));
+}
+
+#[test]
+fn other_dependencies_mean_another_zygote() {
+    let mut bench = Bench::serving();
+    bench.change("Cargo.toml");
+    let other = Arc::new(Code { preload: vec!["/other.so".into()], ..(*code("b")).clone() });
+    let actions = bench.send(Event::Built { build: 2, code: other });
+    assert!(actions.contains(&Action::StartZygote { preload: vec!["/other.so".into()] }));
+    assert_eq!(forked(&bench.send(Event::ZygoteReady)), Some((2, "b".into())));
+}
+
+#[test]
+fn new_environment_means_a_fork_without_a_build() {
+    let mut bench = Bench::serving();
+    let actions = bench.change_env();
+    assert_eq!((build_started(&actions), forked(&actions)), (None, Some((2, "a".into()))));
+}
+
+#[test]
+fn new_environment_starts_code_that_would_not_start_before() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.send(Event::StartFailed { generation: 2, message: "KEY is missing".into(), hint: String::new() });
+    assert_eq!(forked(&bench.change_env()), Some((3, "b".into())));
+    assert!(bench.start(3, "b").contains(&Action::SetFailure(None)));
+}
+
+#[test]
+fn new_environment_during_a_build_restarts_even_the_same_code() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    assert_eq!(forked(&bench.change_env()), None);
+    assert_eq!(forked(&bench.send(Event::Built { build: 2, code: code("a") })), Some((2, "a".into())));
+}
+
+#[test]
+fn a_stylesheet_or_a_static_file_needs_neither_build_nor_fork() {
+    let mut bench = Bench::serving();
+    let actions = bench.send(Event::Changed {
+        age: Duration::ZERO,
+        code: Vec::new(),
+        env: Vec::new(),
+        styles: vec!["static/a.css".into()],
+        statics: vec!["static/a.js".into()],
+    });
+    assert_eq!(
+        actions,
+        [
+            Action::SwapStyles { files: vec!["static/a.css".into()] },
+            Action::ReloadPages { files: vec!["static/a.js".into()] }
+        ]
+    );
+}
+
+#[test]
+fn stop_ends_every_worker_and_then_exits() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    let actions = bench.send(Event::Stop);
+    assert!(actions.contains(&Action::CancelBuild));
+    assert!(actions.contains(&Action::StopWorker { generation: 1 }));
+    assert!(!actions.contains(&Action::Exit));
+    let actions = bench.send(Event::Ended { generation: 1, end: End::Exited { code: 0 } });
+    assert_eq!(actions, [Action::Exit]);
+}
+
+#[test]
+fn stop_has_a_deadline() {
+    let mut bench = Bench::serving();
+    bench.send(Event::Stop);
+    assert_eq!(bench.send(Event::Timer(Timer::Shutdown)), [Action::Exit]);
+}

@@ -1,0 +1,17 @@
+//! Thin, safe wrappers around what other crates lack or leave unsafe: SEQPACKET messages with descriptors,
+//! closing all descriptors but a few, process attributes, descriptors on a runtime. No policy here.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+pub mod process;
+pub mod seqpacket;
+
+/// Puts a descriptor on the current tokio runtime. It must be non-blocking.
+pub fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open and stays the same until it is dropped, and the AsyncFd owns it.
+    Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
+}

@@ -1,0 +1,618 @@
+//! The watcher on real directories, saved into in the ways that editors and git do. Nothing sleeps: a change is waited
+//! for with a generous deadline, and that something is *no* change is shown by a later change that comes alone.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use tempfile::TempDir;
+use tokio::sync::mpsc::Receiver;
+
+use super::{Changes, Mode, Scope, WatchError, Watcher};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A package in a directory of its own, watched.
+struct Project {
+    /// Holds `app`, the package, and whatever a test puts beside it.
+    outer: TempDir,
+    watcher: Watcher,
+    changes: Receiver<Changes>,
+    runtime: tokio::runtime::Runtime,
+    sentinels: u32,
+}
+
+impl Project {
+    fn new(files: &[(&str, &str)]) -> Self {
+        Self::start(files, Mode::Native, |_| {})
+    }
+
+    fn start(files: &[(&str, &str)], mode: Mode, adapt: impl FnOnce(&mut Scope)) -> Self {
+        let outer = tempfile::tempdir().unwrap();
+        let app = outer.path().join("app");
+        let basic = [("Cargo.toml", "[package]"), ("src/main.rs", "fn main() {}")];
+        for (path, text) in basic.iter().chain(files) {
+            put(&app.join(path), text);
+        }
+        let mut scope = Scope {
+            roots: vec![app.clone()],
+            workspace_root: app.clone(),
+            exclude: vec![app.join("target")],
+            extra_files: vec![],
+        };
+        adapt(&mut scope);
+        let (watcher, changes) = Watcher::start(scope, mode).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        Self { outer, watcher, changes, runtime, sentinels: 0 }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.outer.path().join("app").join(path)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        put(&self.path(path), text);
+    }
+
+    fn next(&mut self) -> Changes {
+        let changes = self.changes.recv();
+        self.runtime
+            .block_on(async { tokio::time::timeout(DEADLINE, changes).await })
+            .expect("no change was reported")
+            .expect("the watcher ended")
+    }
+
+    /// Everything up to a change that is made now, without that change itself, and the number of batches.
+    fn settle(&mut self) -> (Changes, usize) {
+        self.sentinels += 1;
+        let sentinel = self.path(&format!("src/sentinel_{}.rs", self.sentinels));
+        put(&sentinel, "");
+        let mut all = Changes::empty(Instant::now());
+        let mut batches = 0;
+        loop {
+            let changes = self.next();
+            let is_last = changes.code.contains(&sentinel);
+            let is_alone = is_last && changes.code.len() == 1;
+            batches += usize::from(!is_alone);
+            all.merge(changes);
+            if is_last {
+                all.code.retain(|path| *path != sentinel);
+                return (all, batches);
+            }
+        }
+    }
+
+    /// Nothing has changed up to now.
+    fn expect_nothing(&mut self) {
+        let (changes, _) = self.settle();
+        assert!(changes.is_empty(), "{changes:?}");
+    }
+
+    /// Exactly these files have changed up to now.
+    fn expect(&mut self, class: &str, paths: &[&str]) {
+        let (changes, _) = self.settle();
+        self.assert_only(&changes, class, paths);
+    }
+
+    fn assert_only(&self, changes: &Changes, class: &str, paths: &[&str]) {
+        let expected: Vec<PathBuf> = paths.iter().map(|path| self.path(path)).collect();
+        for (name, list) in [
+            ("code", &changes.code),
+            ("styles", &changes.styles),
+            ("statics", &changes.statics),
+            ("env", &changes.env),
+        ] {
+            let expected = if name == class { &expected[..] } else { &[] };
+            assert_eq!(list, expected, "{name} of {changes:?}");
+        }
+        assert_eq!(changes.problems, []);
+    }
+
+    fn set_sources(&self, paths: &[&str]) {
+        self.watcher.set_sources(paths.iter().map(|path| self.path(path)).collect());
+    }
+}
+
+fn put(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+#[test]
+fn save_in_place_is_a_change() {
+    let mut project = Project::new(&[]);
+    let before = Instant::now();
+    project.write("src/main.rs", "fn main() { changed() }");
+    let changes = project.next();
+    project.assert_only(&changes, "code", &["src/main.rs"]);
+    assert!(changes.at >= before && changes.at <= Instant::now());
+}
+
+#[test]
+fn save_by_renaming_over_is_a_change_of_the_file_alone() {
+    let mut project = Project::new(&[]);
+    project.write("src/.main.rs.tmp", "fn main() { one() }");
+    project.write("src/main.rs.new", "fn main() { two() }");
+    fs::rename(project.path("src/main.rs.new"), project.path("src/main.rs")).unwrap();
+    project.expect("code", &["src/main.rs"]);
+}
+
+#[test]
+fn save_as_vim_does_is_a_change_of_the_file_alone() {
+    let mut project = Project::new(&[]);
+    project.write("src/.main.rs.swp", "swap");
+    project.write("src/4913", "");
+    fs::remove_file(project.path("src/4913")).unwrap();
+    fs::rename(project.path("src/main.rs"), project.path("src/main.rs~")).unwrap();
+    project.write("src/main.rs", "fn main() { vim() }");
+    fs::remove_file(project.path("src/main.rs~")).unwrap();
+    fs::remove_file(project.path("src/.main.rs.swp")).unwrap();
+    project.expect("code", &["src/main.rs"]);
+}
+
+#[test]
+fn save_by_deleting_and_creating_the_same_is_no_change() {
+    let mut project = Project::new(&[]);
+    project.expect_nothing();
+    let began = Instant::now();
+    fs::remove_file(project.path("src/main.rs")).unwrap();
+    project.write("src/main.rs", "fn main() {}");
+    let took = began.elapsed();
+    let (changes, _) = project.settle();
+    // On a machine that stalls for longer than a batch waits, the gap may have been seen.
+    assert!(changes.is_empty() || took > Duration::from_millis(40), "{changes:?} after {took:?}");
+}
+
+#[test]
+fn save_as_jetbrains_does_is_a_change_of_the_file_alone() {
+    let mut project = Project::new(&[]);
+    project.write("src/main.rs___jb_tmp___", "fn main() { jb() }");
+    fs::rename(project.path("src/main.rs"), project.path("src/main.rs___jb_old___")).unwrap();
+    fs::rename(project.path("src/main.rs___jb_tmp___"), project.path("src/main.rs")).unwrap();
+    fs::remove_file(project.path("src/main.rs___jb_old___")).unwrap();
+    project.expect("code", &["src/main.rs"]);
+}
+
+#[test]
+fn save_in_two_writes_is_seen_whole() {
+    let mut project = Project::new(&[]);
+    let mut file = fs::File::create(project.path("src/main.rs")).unwrap();
+    file.write_all(b"fn main() {").unwrap();
+    file.write_all(b" half() }").unwrap();
+    drop(file);
+    project.expect("code", &["src/main.rs"]);
+}
+
+#[test]
+fn save_of_the_same_content_is_no_change() {
+    let mut project = Project::new(&[("static/style.css", "a {}")]);
+    project.write("src/main.rs", "fn main() {}");
+    project.write("static/style.css", "a {}");
+    project.expect_nothing();
+}
+
+#[test]
+fn going_back_to_older_content_is_a_change() {
+    let mut project = Project::new(&[]);
+    project.write("src/main.rs", "fn main() { new() }");
+    project.expect("code", &["src/main.rs"]);
+    project.write("src/main.rs", "fn main() {}");
+    project.expect("code", &["src/main.rs"]);
+}
+
+#[test]
+fn deleted_file_is_a_change_and_so_is_its_return() {
+    let mut project = Project::new(&[("src/page.rs", "page")]);
+    project.set_sources(&["src/main.rs", "src/page.rs"]);
+    fs::remove_file(project.path("src/page.rs")).unwrap();
+    project.expect("code", &["src/page.rs"]);
+    project.write("src/page.rs", "page");
+    project.expect("code", &["src/page.rs"]);
+}
+
+#[test]
+fn renamed_file_is_a_change_at_both_names() {
+    let mut project = Project::new(&[("src/one.rs", "page")]);
+    fs::rename(project.path("src/one.rs"), project.path("src/two.rs")).unwrap();
+    project.expect("code", &["src/one.rs", "src/two.rs"]);
+}
+
+#[test]
+fn burst_is_one_batch() {
+    let names: Vec<String> = (0..200).map(|number| format!("src/module_{number:03}.rs")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "old")).collect();
+    let mut project = Project::new(&files);
+    let began = Instant::now();
+    for name in &names {
+        project.write(name, "new");
+    }
+    let stalls_max = usize::try_from(began.elapsed().as_millis() / 5).unwrap();
+    let (changes, batches) = project.settle();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    project.assert_only(&changes, "code", &names);
+    assert!(batches <= 2 + stalls_max, "{batches} batches");
+}
+
+#[test]
+fn new_directory_is_searched_and_watched() {
+    let mut project = Project::new(&[]);
+    project.write("src/pages/admin/mod.rs", "one");
+    project.expect("code", &["src/pages/admin/mod.rs"]);
+    project.write("src/pages/admin/mod.rs", "two");
+    project.expect("code", &["src/pages/admin/mod.rs"]);
+    project.write("src/pages/admin/users.rs", "one");
+    project.expect("code", &["src/pages/admin/users.rs"]);
+}
+
+#[test]
+fn directory_moved_in_is_searched_and_watched() {
+    let mut project = Project::new(&[]);
+    put(&project.outer.path().join("elsewhere/deep/x.rs"), "one");
+    fs::rename(project.outer.path().join("elsewhere"), project.path("src/moved")).unwrap();
+    project.expect("code", &["src/moved/deep/x.rs"]);
+    project.write("src/moved/deep/x.rs", "two");
+    project.expect("code", &["src/moved/deep/x.rs"]);
+}
+
+#[test]
+fn removed_directory_changes_its_files_and_may_come_back() {
+    let mut project = Project::new(&[("src/pages/a.rs", "a"), ("src/pages/deep/b.rs", "b")]);
+    fs::remove_dir_all(project.path("src/pages")).unwrap();
+    project.expect("code", &["src/pages/a.rs", "src/pages/deep/b.rs"]);
+    project.write("src/pages/deep/b.rs", "b");
+    project.expect("code", &["src/pages/deep/b.rs"]);
+    project.write("src/pages/deep/b.rs", "c");
+    project.expect("code", &["src/pages/deep/b.rs"]);
+}
+
+#[test]
+fn directory_that_takes_anothers_name_is_watched() {
+    let mut project = Project::new(&[("src/pages/a.rs", "a"), ("src/pages/only_old.rs", "x")]);
+    put(&project.outer.path().join("other/a.rs"), "b");
+    fs::rename(project.path("src/pages"), project.outer.path().join("away")).unwrap();
+    fs::rename(project.outer.path().join("other"), project.path("src/pages")).unwrap();
+    project.expect("code", &["src/pages/a.rs", "src/pages/only_old.rs"]);
+    project.write("src/pages/a.rs", "c");
+    project.expect("code", &["src/pages/a.rs"]);
+    put(&project.outer.path().join("away/a.rs"), "d");
+    project.expect_nothing();
+}
+
+#[test]
+fn ignored_files_and_target_are_nothing() {
+    let mut project = Project::new(&[
+        (".gitignore", "generated\n*.gen.rs\n"),
+        ("src/.gitignore", "local.rs\n"),
+        ("generated/old.rs", "x"),
+        ("target/debug/build/x.rs", "x"),
+        ("node_modules/lib/index.js", "x"),
+        ("cache/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n"),
+        ("cache/x.html", "x"),
+    ]);
+    for path in [
+        "generated/old.rs",
+        "generated/new.rs",
+        "src/x.gen.rs",
+        "src/local.rs",
+        "target/debug/build/x.rs",
+        "target/debug/new.html",
+        "node_modules/lib/index.js",
+        "node_modules/new/index.js",
+        "cache/x.html",
+        ".hidden/x.rs",
+        "static/.hidden.css",
+    ] {
+        project.write(path, "changed");
+    }
+    project.expect_nothing();
+}
+
+#[test]
+fn excludes_of_the_repository_count() {
+    let mut project =
+        Project::new(&[(".git/info/exclude", "scratch\n"), ("scratch/x.html", "x"), ("pages/y.html", "y")]);
+    project.write("scratch/x.html", "changed");
+    project.expect_nothing();
+    project.write("pages/y.html", "changed");
+    project.expect("statics", &["pages/y.html"]);
+    project.write(".git/info/exclude", "");
+    // What comes into sight and is as new as this may be reported.
+    let _ = project.settle();
+    project.write("scratch/x.html", "changed again");
+    project.expect("statics", &["scratch/x.html"]);
+}
+
+#[test]
+fn changed_ignore_file_is_obeyed() {
+    let mut project = Project::new(&[(".gitignore", "generated\n"), ("generated/x.rs", "x")]);
+    project.write(".gitignore", "other\n");
+    // What comes into sight and is as new as this may be reported.
+    let _ = project.settle();
+    project.write("generated/x.rs", "y");
+    project.expect("code", &["generated/x.rs"]);
+    project.write(".gitignore", "generated\n");
+    project.expect_nothing();
+    project.write("generated/x.rs", "z");
+    project.expect_nothing();
+}
+
+#[test]
+fn file_that_comes_with_a_changed_ignore_file_is_not_lost() {
+    let mut project = Project::new(&[(".gitignore", "generated\n")]);
+    project.write(".gitignore", "nothing\n");
+    project.write("src/new.rs", "new");
+    project.write("generated/new.rs", "new");
+    let (changes, _) = project.settle();
+    assert!(changes.code.contains(&project.path("src/new.rs")), "{changes:?}");
+    assert!(changes.code.contains(&project.path("generated/new.rs")), "{changes:?}");
+}
+
+#[test]
+fn ignored_source_counts_all_the_same() {
+    let mut project = Project::new(&[(".gitignore", "generated\n"), ("generated/x.rs", "x")]);
+    project.set_sources(&["src/main.rs", "generated/x.rs"]);
+    project.expect_nothing();
+    project.write("generated/x.rs", "y");
+    project.expect("code", &["generated/x.rs"]);
+}
+
+#[test]
+fn generated_source_in_an_excluded_directory_is_nothing() {
+    let mut project = Project::new(&[("target/debug/out/gen.rs", "x")]);
+    project.set_sources(&["src/main.rs", "target/debug/out/gen.rs"]);
+    project.write("target/debug/out/gen.rs", "y");
+    project.expect_nothing();
+}
+
+#[test]
+fn change_is_sorted_by_what_it_leads_to() {
+    let mut project = Project::new(&[
+        ("static/style.css", "a {}"),
+        ("static/logo.png", "png"),
+        ("templates/page.html", "<p>"),
+        (".env", "A=1"),
+    ]);
+    project.write("static/style.css", "b {}");
+    project.expect("styles", &["static/style.css"]);
+    project.write("static/logo.png", "other");
+    project.write("templates/page.html", "<b>");
+    project.expect("statics", &["static/logo.png", "templates/page.html"]);
+    project.write(".env", "A=2");
+    project.expect("env", &[".env"]);
+    for path in ["Cargo.toml", "Cargo.lock", "build.rs", "rust-toolchain.toml", ".cargo/config.toml"] {
+        project.write(path, "changed");
+        project.expect("code", &[path]);
+    }
+}
+
+#[test]
+fn file_that_the_build_read_is_code_until_it_no_longer_reads_it() {
+    let mut project = Project::new(&[("static/style.css", "a {}"), ("notes.txt", "x")]);
+    project.set_sources(&["src/main.rs", "static/style.css", "notes.txt"]);
+    project.expect_nothing();
+    project.write("static/style.css", "b {}");
+    project.write("notes.txt", "y");
+    project.expect("code", &["notes.txt", "static/style.css"]);
+    project.set_sources(&["src/main.rs"]);
+    project.expect_nothing();
+    project.write("static/style.css", "c {}");
+    project.write("notes.txt", "z");
+    project.expect("styles", &["static/style.css"]);
+}
+
+#[test]
+fn edit_during_the_build_that_named_the_file_is_not_lost() {
+    let mut project = Project::new(&[("notes.txt", "old"), ("static/style.css", "a {}")]);
+    project.expect_nothing();
+    let started = SystemTime::now();
+    project.write("static/style.css", "b {}");
+    project.expect("styles", &["static/style.css"]);
+    project.write("notes.txt", "new");
+    let sources = ["src/main.rs", "notes.txt", "static/style.css"].map(|path| project.path(path));
+    project.watcher.set_sources_built_since(sources.to_vec(), started);
+    project.expect("code", &["notes.txt", "static/style.css"]);
+    project.watcher.set_sources_built_since(sources.to_vec(), started);
+    project.expect_nothing();
+}
+
+#[test]
+fn database_and_logs_are_nothing() {
+    let mut project = Project::new(&[("data/guests.sqlite", "x"), ("static/guests.db", "x")]);
+    for path in [
+        "data/guests.sqlite",
+        "data/guests.sqlite-wal",
+        "data/guests.sqlite-journal",
+        "static/guests.db",
+        "static/guests.db-shm",
+        "app.log",
+        "static/app.log",
+        "data.json",
+        "uploads/cat.png",
+    ] {
+        project.write(path, "written by the app");
+        fs::remove_file(project.path(path)).unwrap();
+        project.write(path, "written by the app again");
+    }
+    project.expect_nothing();
+}
+
+#[test]
+fn tests_and_foreign_packages_are_nothing() {
+    let mut project = Project::new(&[("tools/gen/Cargo.toml", "[package]"), ("tools/gen/src/main.rs", "x")]);
+    for path in ["tests/it.rs", "benches/b.rs", "examples/e.rs", "tools/gen/src/main.rs"] {
+        project.write(path, "changed");
+    }
+    project.expect_nothing();
+}
+
+#[test]
+fn source_outside_of_the_roots_is_watched() {
+    let mut project = Project::new(&[]);
+    let outside = project.outer.path().join("shared/text.txt");
+    let neighbour = project.outer.path().join("shared/other.rs");
+    put(&outside, "one");
+    project.watcher.set_sources(vec![project.path("src/main.rs"), outside.clone()]);
+    let _ = project.settle();
+    put(&neighbour, "x");
+    put(&outside, "two");
+    let (changes, _) = project.settle();
+    assert_eq!(changes.code, std::slice::from_ref(&outside));
+    fs::remove_dir_all(outside.parent().unwrap()).unwrap();
+    let (changes, _) = project.settle();
+    assert_eq!(changes.code, std::slice::from_ref(&outside));
+    put(&outside, "two");
+    let (changes, _) = project.settle();
+    assert_eq!(changes.code, std::slice::from_ref(&outside));
+    put(&outside, "three");
+    let (changes, _) = project.settle();
+    assert_eq!(changes.code, [outside]);
+}
+
+#[test]
+fn symlinked_root_is_reported_as_it_was_named() {
+    let mut project = Project::start(&[("static/style.css", "a {}")], Mode::Native, |scope| {
+        let link = scope.workspace_root.with_file_name("link");
+        symlink(&scope.workspace_root, &link).unwrap();
+        scope.roots = vec![link.clone()];
+        scope.workspace_root = link;
+    });
+    let link = project.outer.path().join("link");
+    let watcher = &project.watcher;
+    watcher.set_sources(vec![link.join("src/main.rs")]);
+    put(&project.path("src/main.rs"), "changed through the real path");
+    assert_eq!(project.next().code, [link.join("src/main.rs")]);
+    put(&link.join("static/style.css"), "b {}");
+    assert_eq!(project.next().styles, [link.join("static/style.css")]);
+}
+
+#[test]
+fn file_and_directory_behind_symbolic_links_are_followed() {
+    let mut project = Project::start(&[], Mode::Native, |scope| {
+        let outer = scope.workspace_root.parent().unwrap();
+        put(&outer.join("shared/common.rs"), "one");
+        put(&outer.join("web/style.css"), "a {}");
+        symlink("../../shared/common.rs", scope.workspace_root.join("src/common.rs")).unwrap();
+        symlink("../web", scope.workspace_root.join("static")).unwrap();
+    });
+    put(&project.outer.path().join("shared/common.rs"), "two");
+    project.expect("code", &["src/common.rs"]);
+    put(&project.outer.path().join("web/style.css"), "b {}");
+    project.expect("styles", &["static/style.css"]);
+}
+
+#[test]
+fn extra_file_counts_wherever_it_lies() {
+    let mut project = Project::start(&[("target/plugin.so", "one")], Mode::Native, |scope| {
+        scope.extra_files = vec![scope.workspace_root.join("target/plugin.so")];
+    });
+    project.write("target/plugin.so.new", "two");
+    fs::rename(project.path("target/plugin.so.new"), project.path("target/plugin.so")).unwrap();
+    project.expect("code", &["target/plugin.so"]);
+}
+
+#[test]
+fn path_package_beside_the_app_is_watched() {
+    let mut project = Project::start(&[], Mode::Native, |scope| {
+        let library = scope.workspace_root.with_file_name("library");
+        put(&library.join("Cargo.toml"), "[package]");
+        put(&library.join("src/lib.rs"), "one");
+        scope.roots.push(library);
+    });
+    let library = project.outer.path().join("library/src/lib.rs");
+    put(&library, "two");
+    assert_eq!(project.next().code, [library]);
+}
+
+#[test]
+fn root_that_goes_is_told_and_may_come_back() {
+    let mut project = Project::start(&[], Mode::Native, |scope| {
+        let library = scope.workspace_root.with_file_name("library");
+        put(&library.join("src/lib.rs"), "one");
+        scope.roots.push(library);
+    });
+    let library = project.outer.path().join("library");
+    fs::remove_dir_all(&library).unwrap();
+    let (changes, _) = project.settle();
+    assert_eq!(changes.code, [library.join("src/lib.rs")]);
+    assert_eq!(changes.problems, [WatchError::RootMissing { path: library.clone() }]);
+    put(&library.join("src/lib.rs"), "two");
+    let (changes, _) = project.settle();
+    assert_eq!(changes.code, [library.join("src/lib.rs")]);
+    put(&library.join("src/lib.rs"), "three");
+    let (changes, _) = project.settle();
+    assert_eq!(changes.code, [library.join("src/lib.rs")]);
+}
+
+#[test]
+fn missing_root_is_an_error_that_names_it() {
+    let scope = Scope { roots: vec!["/no/such/app".into()], workspace_root: "/".into(), ..Scope::default() };
+    for mode in [Mode::Native, Mode::Poll] {
+        let error = Watcher::start(scope.clone(), mode).err();
+        assert_eq!(error, Some(WatchError::RootMissing { path: "/no/such/app".into() }));
+    }
+}
+
+#[test]
+fn polling_sees_what_events_would_tell() {
+    let mut project = Project::start(
+        &[("static/style.css", "a {}"), (".gitignore", "generated\n"), ("src/gone.rs", "x")],
+        Mode::Poll,
+        |_| {},
+    );
+    project.write("src/main.rs", "fn main() { polled() }");
+    project.write("static/style.css", "b {}");
+    project.write("src/pages/new.rs", "new");
+    project.write("generated/x.rs", "x");
+    fs::remove_file(project.path("src/gone.rs")).unwrap();
+    let (changes, _) = project.settle();
+    let code = ["src/gone.rs", "src/main.rs", "src/pages/new.rs"].map(|path| project.path(path));
+    assert_eq!(changes.code, code);
+    assert_eq!(changes.styles, [project.path("static/style.css")]);
+    project.write("src/main.rs", "fn main() { polled() }");
+    project.expect_nothing();
+}
+
+#[test]
+fn look_at_everything_amid_events_loses_nothing() {
+    let mut project = Project::new(&[("src/gone.rs", "x")]);
+    project.expect_nothing();
+    project
+        .watcher
+        .intake
+        .report(Ok(notify::Event::new(notify::EventKind::Other).set_flag(notify::event::Flag::Rescan)));
+    project.write("src/main.rs", "fn main() { unseen() }");
+    fs::remove_file(project.path("src/gone.rs")).unwrap();
+    project.expect("code", &["src/gone.rs", "src/main.rs"]);
+}
+
+#[test]
+fn slow_reader_gets_everything_in_few_batches() {
+    let mut project = Project::new(&[]);
+    let names: Vec<String> = (0..60).map(|number| format!("src/m{number:02}.rs")).collect();
+    for name in &names {
+        project.write(name, "x");
+        // Far enough apart for batches of their own.
+        let before = Instant::now();
+        while before.elapsed() < Duration::from_millis(8) {
+            std::thread::yield_now();
+        }
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    project.expect("code", &names);
+}
+
+#[test]
+fn dropped_watcher_ends_its_thread_and_its_channel() {
+    let mut project = Project::new(&[]);
+    let other = tempfile::tempdir().unwrap();
+    let scope =
+        Scope { roots: vec![other.path().into()], workspace_root: other.path().into(), ..Scope::default() };
+    let (watcher, changes) = Watcher::start(scope, Mode::Native).unwrap();
+    drop(std::mem::replace(&mut project.watcher, watcher));
+    assert!(project.runtime.block_on(project.changes.recv()).is_none());
+    project.changes = changes;
+    put(&other.path().join("x.rs"), "x");
+    assert_eq!(project.next().code, [other.path().join("x.rs")]);
+}

@@ -1,0 +1,145 @@
+//! The front's side of the zygote: starts it, sends commands, hands its reports on.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command as Process, Stdio};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{Shutdown, shutdown};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::control::{self, Command, Report, ZYGOTE_VARIABLE};
+use crate::error::Error;
+use crate::shm::LinkFds;
+use crate::sys::{self, seqpacket};
+
+/// How the app's process looks from inside.
+#[derive(Debug, Clone)]
+pub struct Argv {
+    /// The app's name, as `argv[0]`.
+    pub name: String,
+    /// The arguments after `--`.
+    pub args: Vec<OsString>,
+    /// devhost's standard output is not the app's to write to: what it prints goes to standard error.
+    pub stdout_is_taken: bool,
+}
+
+/// A zygote that runs. Dropped, it ends, and its workers with it.
+#[derive(Debug)]
+pub struct Zygote {
+    process: RefCell<Child>,
+    control: Channel,
+}
+
+impl Zygote {
+    /// Starts a zygote and tells it what to preload; [`Report::Preloaded`] is its first report.
+    ///
+    /// Must be called from the front's main thread: the kernel ends a zygote that is still preloading when the
+    /// *thread* that started it does.
+    pub fn start(devhost: &Path, argv: &Argv, preload: &[PathBuf]) -> Result<Self, Error> {
+        let failed = |error: io::Error| Error::fault(format!("failed to start the zygote: {error}"));
+        let (ours, theirs) = seqpacket::pair().map_err(failed)?;
+        let mut command = Process::new(devhost);
+        if argv.stdout_is_taken {
+            command.stdout(io::stderr().as_fd().try_clone_to_owned().map_err(failed)?);
+        }
+        let process = command
+            .arg0(&argv.name)
+            .args(&argv.args)
+            .env(ZYGOTE_VARIABLE, "1")
+            .stdin(Stdio::from(theirs))
+            .spawn()
+            .map_err(failed)?;
+        let zygote = Self { process: process.into(), control: Channel::new(ours).map_err(failed)? };
+        zygote.control.send(&Command::Preload { libraries: preload.to_vec() }, &[]).map_err(failed)?;
+        Ok(zygote)
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        self.process.borrow().id().cast_signed()
+    }
+
+    /// Forks a worker; [`Report::Forked`] or [`Report::ForkFailed`] follows.
+    pub fn fork(&self, generation: u64, artifact: &Path, link: &LinkFds, worker: &OwnedFd) -> io::Result<()> {
+        let fds =
+            [&link.down, &link.up, &link.front_event, &link.worker_event, worker].map(AsRawFd::as_raw_fd);
+        self.control.send(&Command::Fork { generation, artifact: artifact.to_owned() }, &fds)
+    }
+
+    /// Kills a worker; [`Report::Exited`] follows if it was alive.
+    pub fn kill(&self, pid: i32) -> io::Result<()> {
+        self.control.send(&Command::Kill { pid }, &[])
+    }
+
+    /// The next report; `None` once the zygote is gone. Cancel-safe.
+    pub async fn report(&self) -> Option<Report> {
+        self.control.receive().await
+    }
+
+    /// Hangs up, upon which the zygote ends its workers and itself, and reaps it; after the limit it is killed.
+    pub async fn end(&self, limit: Duration) {
+        self.control.hang_up();
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let ended = self.process.borrow_mut().try_wait();
+            match ended {
+                Ok(None) if tokio::time::Instant::now() < deadline => tokio::time::sleep(END_POLL_TIME).await,
+                Ok(Some(_)) | Err(_) => return,
+                Ok(None) => {
+                    let mut process = self.process.borrow_mut();
+                    let _ = process.kill();
+                    let _ = process.wait();
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// How often an ending zygote is looked at.
+const END_POLL_TIME: Duration = Duration::from_millis(2);
+
+/// One end of a control socket, on the front's runtime.
+#[derive(Debug)]
+pub struct Channel(AsyncFd<OwnedFd>);
+
+impl Channel {
+    /// Takes over a socket and makes it non-blocking.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self(sys::register(socket, Interest::READABLE)?))
+    }
+
+    /// Ends the conversation, whoever else holds the channel.
+    pub fn hang_up(&self) {
+        // It fails only where the peer has hung up already.
+        let _ = shutdown(self.0.get_ref().as_raw_fd(), Shutdown::Both);
+    }
+
+    /// Sends a message. The socket's buffer holds hundreds; a peer that lets it fill up is taken for dead.
+    pub fn send<M: serde::Serialize>(&self, message: &M, fds: &[std::os::fd::RawFd]) -> io::Result<()> {
+        control::send(self.0.get_ref().as_fd(), message, fds)
+    }
+
+    /// The next message; `None` once the peer is gone or talks nonsense. Cancel-safe.
+    pub async fn receive<M: serde::de::DeserializeOwned>(&self) -> Option<M> {
+        loop {
+            let mut ready = self.0.readable().await.ok()?;
+            match ready.try_io(|socket| control::receive(socket.get_ref().as_fd())) {
+                Ok(Ok(message)) => return message.map(|(message, _)| message),
+                Ok(Err(error)) => {
+                    tracing::warn!("a control socket failed: {error}");
+                    return None;
+                }
+                Err(_would_block) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The zygote process: one thread, one loop, from exec to exit.
+//!
+//! It preloads, forks workers when told, kills them when told, reaps every child and reports each end. It knows
+//! nothing of HTTP, builds or generations beyond their numbers. When the front is gone, so is everything here.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, getppid, setpgid};
+
+use super::control::{self, Command, Report, ZYGOTE_VARIABLE};
+use super::preload::preload;
+use crate::shm::LinkFds;
+use crate::sys::process;
+use crate::worker;
+
+/// The descriptors that come with [`Command::Fork`].
+const FORK_FDS_COUNT: usize = 5;
+
+/// True in a process that was started as a zygote.
+pub fn is_requested() -> bool {
+    std::env::var_os(ZYGOTE_VARIABLE).is_some()
+}
+
+/// Runs the zygote until the front is gone. Must be called first thing in `main`, with one thread.
+pub fn run() -> u8 {
+    // SAFETY: the process has one thread, so nobody reads the environment meanwhile.
+    unsafe { std::env::remove_var(ZYGOTE_VARIABLE) };
+    let result = Zygote::start().and_then(Zygote::serve);
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("devhost zygote: {error}");
+            1
+        }
+    }
+}
+
+struct Zygote {
+    control: OwnedFd,
+    signals: SignalFd,
+    original_mask: SigSet,
+    workers: HashSet<Pid>,
+}
+
+impl Zygote {
+    fn start() -> io::Result<Self> {
+        // While it preloads it cannot watch the control socket, so the kernel watches the front for it. After
+        // that the hang-up does, which leaves time to end the workers and what they have started.
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        prctl::set_child_subreaper(true)?;
+        // A group of its own: Ctrl-C in the terminal is for the front, which then ends us in order.
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        let control = take_standard_input()?;
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        let original_mask = mask.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { control, signals, original_mask, workers: HashSet::new() })
+    }
+
+    fn serve(mut self) -> io::Result<()> {
+        loop {
+            let (commanded, child_ended) = {
+                let mut fds = [
+                    PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                ];
+                match poll(&mut fds, PollTimeout::NONE) {
+                    Ok(_) => {}
+                    Err(Errno::EINTR) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+                (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false))
+            };
+            if child_ended {
+                while self.signals.read_signal()?.is_some() {}
+                self.reap()?;
+            }
+            if commanded {
+                match control::receive::<Command>(self.control.as_fd())? {
+                    Some((command, fds)) => self.obey(command, fds)?,
+                    None => break,
+                }
+            }
+        }
+        self.end_everything();
+        Ok(())
+    }
+
+    fn obey(&mut self, command: Command, fds: Vec<OwnedFd>) -> io::Result<()> {
+        match command {
+            Command::Preload { libraries } => {
+                let begun = Instant::now();
+                let report = match preload(&libraries) {
+                    Ok(()) => Report::Preloaded { micros: micros_since(begun) },
+                    Err(error) => Report::PreloadFailed { library: error.library, message: error.message },
+                };
+                prctl::set_pdeathsig(None)?;
+                self.report(&report)
+            }
+            Command::Fork { generation, artifact } => {
+                let report = match self.fork(generation, &artifact, fds) {
+                    Ok((pid, micros)) => Report::Forked { generation, pid: pid.as_raw(), micros },
+                    Err(message) => Report::ForkFailed { generation, message },
+                };
+                self.report(&report)
+            }
+            Command::Kill { pid } => {
+                let pid = Pid::from_raw(pid);
+                if self.workers.contains(&pid) {
+                    // Not reaped yet, so the pid is still its own.
+                    let _ = killpg(pid, Signal::SIGKILL);
+                    let _ = kill(pid, Signal::SIGKILL);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn fork(&mut self, generation: u64, artifact: &Path, fds: Vec<OwnedFd>) -> Result<(Pid, u64), String> {
+        let fds: [OwnedFd; FORK_FDS_COUNT] =
+            fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not 5", fds.len()))?;
+        match process::count_threads() {
+            Ok(1) => {}
+            Ok(count) => return Err(format!("the zygote has {count} threads and must not fork")),
+            Err(error) => return Err(format!("cannot count the zygote's threads: {error}")),
+        }
+        let zygote = nix::unistd::getpid();
+        let begun = Instant::now();
+        // SAFETY: this process has one thread, as was just proven, so no lock can be held by another one.
+        match unsafe { fork() } {
+            Ok(ForkResult::Parent { child }) => {
+                let micros = micros_since(begun);
+                // Also done by the child: whoever comes first, a kill of the group works from now on.
+                let _ = setpgid(child, child);
+                self.workers.insert(child);
+                Ok((child, micros))
+            }
+            Ok(ForkResult::Child) => {
+                if let Err(error) = self.become_worker(zygote, &fds) {
+                    eprintln!("devhost worker: {error}");
+                    process::exit_untouched(1);
+                }
+                let [down, up, front_event, worker_event, control] = fds;
+                worker::run(generation, artifact, LinkFds { down, up, front_event, worker_event }, control)
+            }
+            Err(Errno::EAGAIN) => {
+                Err("fork was refused: the limit of processes is reached (ulimit -u)".into())
+            }
+            Err(Errno::ENOMEM) => Err("fork was refused: no memory is left".into()),
+            Err(error) => Err(format!("fork was refused: {error}")),
+        }
+    }
+
+    /// What a forked child does first: it becomes a process of its own and drops what was the zygote's.
+    fn become_worker(&self, zygote: Pid, fds: &[OwnedFd]) -> io::Result<()> {
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if getppid() != zygote {
+            // The zygote died before the line above.
+            process::exit_untouched(1);
+        }
+        // Of the handlers only SIGPIPE is not the default: ignored, as in any Rust program.
+        self.original_mask.thread_set_mask()?;
+        let keep: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        process::close_all_except(&keep)
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        loop {
+            let (pid, code, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Some(code), None),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, None, Some(signal as i32)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            // Whatever else is reaped here was adopted: an orphan that some generation left behind.
+            if self.workers.remove(&pid) {
+                let _ = killpg(pid, Signal::SIGKILL);
+                self.report(&Report::Exited { pid: pid.as_raw(), code, signal })?;
+            }
+        }
+    }
+
+    fn end_everything(&mut self) {
+        for worker in self.workers.drain() {
+            let _ = killpg(worker, Signal::SIGKILL);
+            let _ = kill(worker, Signal::SIGKILL);
+        }
+        // Bounded: each round kills all children there are; a round finds new ones only if a child that was
+        // just killed left some behind.
+        for _ in 0..ORPHAN_ROUNDS_COUNT_MAX {
+            let children = process::children().unwrap_or_default();
+            if children.is_empty() {
+                return;
+            }
+            for pid in children {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                let _ = waitpid(Pid::from_raw(pid), None);
+            }
+        }
+    }
+
+    fn report(&self, report: &Report) -> io::Result<()> {
+        match control::send(self.control.as_fd(), report, &[]) {
+            // The front is gone: the loop sees the hang-up next.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// How often the zygote looks for children of children when it ends.
+const ORPHAN_ROUNDS_COUNT_MAX: usize = 16;
+
+/// The control socket comes as standard input. It moves away, and /dev/null takes its place for the app.
+fn take_standard_input() -> io::Result<OwnedFd> {
+    let stdin = io::stdin();
+    let control = duplicate_away(stdin.as_fd())?;
+    let null = std::fs::File::open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    Ok(control)
+}
+
+fn duplicate_away(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: the descriptor was made by the line above and has no other owner.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+fn micros_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,418 @@
+//! The harness: a devhost that runs for one test, what can be asked of it, and the proof that it left nothing.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// The deadline for anything that should happen soon. Generous: a busy machine is no failure.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// The deadline for a first build, which may compile all dependencies.
+pub const COLD_BUILD: Duration = Duration::from_secs(900);
+
+/// Marks the processes of one test in their environment.
+const MARK: &str = "DEVHOST_TEST_MARK";
+
+/// Tests that run cargo share one target directory, so only one of them runs at a time.
+pub fn cargo_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A directory of its own for one test.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("it-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// Compiles a C plugin of the fixtures.
+pub fn compile_c(source: &str, to: &Path) {
+    let fixture = repository().join("tests/fixtures/c_plugin").join(source);
+    let staged = to.with_extension("staged");
+    let status = Command::new("cc")
+        .args(["-Wall", "-Wextra", "-Werror", "-O1", "-g", "-shared", "-fPIC", "-Wl,--build-id=sha1", "-I"])
+        .arg(repository().join("plugin_abi/include"))
+        .arg(fixture)
+        .arg("-o")
+        .arg(&staged)
+        .status()
+        .unwrap();
+    assert!(status.success(), "cc refused {source}");
+    std::fs::rename(staged, to).unwrap();
+}
+
+/// A copy of the example app in a workspace of its own, with its sources in `example_app/`.
+pub struct ExampleApp {
+    pub dir: tempfile::TempDir,
+}
+
+impl ExampleApp {
+    pub fn new() -> Self {
+        let dir = scratch();
+        copy_tree(&repository().join("example_app"), &dir.path().join("example_app"));
+        std::fs::copy(repository().join("Cargo.lock"), dir.path().join("Cargo.lock")).unwrap();
+        let manifest = dir.path().join("example_app/Cargo.toml");
+        let plugin_abi = repository().join("plugin_abi");
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        assert!(text.contains("../plugin_abi"));
+        std::fs::write(&manifest, text.replace("../plugin_abi", plugin_abi.to_str().unwrap())).unwrap();
+        let root = std::fs::read_to_string(repository().join("Cargo.toml")).unwrap();
+        let package = root.split("[workspace.package]").nth(1).unwrap().split("\n[").next().unwrap();
+        let workspace = format!(
+            "[workspace]\nmembers = [\"example_app\"]\nresolver = \"3\"\n\n[workspace.package]{package}\n\
+             [workspace.lints.rust]\nunsafe_code = \"warn\"\n"
+        );
+        std::fs::write(dir.path().join("Cargo.toml"), workspace).unwrap();
+        Self { dir }
+    }
+
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.dir.path().join("example_app").join(relative)
+    }
+
+    pub fn read(&self, relative: &str) -> String {
+        std::fs::read_to_string(self.path(relative)).unwrap()
+    }
+
+    /// Replaces text in a file the way most editors do: a temporary file that is renamed over it.
+    pub fn edit(&self, relative: &str, from: &str, to: &str) {
+        let text = self.read(relative);
+        assert!(text.contains(from), "{relative} has no {from:?}");
+        self.write(relative, &text.replacen(from, to, 1));
+    }
+
+    pub fn write(&self, relative: &str, text: &str) {
+        let path = self.path(relative);
+        let temporary = path.with_file_name(format!(".{}.tmp~", path.file_name().unwrap().to_string_lossy()));
+        std::fs::write(&temporary, text).unwrap();
+        std::fs::rename(temporary, path).unwrap();
+    }
+
+    pub fn start(&self, more: &[&str]) -> Devhost {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("apps");
+        let mut args = vec!["run", "example_app", "--port", "0", "--target-dir", target.to_str().unwrap()];
+        args.extend(more);
+        Devhost::start(self.dir.path(), &args)
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        if ["target", "data", "tests"].contains(&name.to_str().unwrap()) {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &to.join(name));
+        } else {
+            std::fs::copy(entry.path(), to.join(name)).unwrap();
+        }
+    }
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.header("x-devhost-generation").expect("the answer has a generation").parse().unwrap()
+    }
+}
+
+/// An HTTP client with a time limit on everything.
+pub fn client() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(SOON))
+        .max_redirects(0)
+        .build()
+        .into()
+}
+
+pub fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+    let mut response = response.expect("the request reached a server");
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let status = response.status().as_u16();
+    Answer { status, headers, body: response.body_mut().read_to_string().expect("the body arrived whole") }
+}
+
+#[derive(Default)]
+struct Lines {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+impl Lines {
+    fn follow(self: &Arc<Self>, stream: impl Read + Send + 'static) {
+        let lines = Arc::clone(self);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines() {
+                let Ok(line) = line else { return };
+                lines.lines.lock().unwrap().push(line);
+                lines.more.notify_all();
+            }
+        });
+    }
+
+    fn wait(&self, limit: Duration, mut wanted: impl FnMut(&str) -> bool) -> Option<String> {
+        let deadline = Instant::now() + limit;
+        let mut lines = self.lines.lock().unwrap();
+        let mut seen = 0;
+        loop {
+            if let Some(line) = lines[seen..].iter().find(|line| wanted(line)) {
+                return Some(line.clone());
+            }
+            seen = lines.len();
+            let left = deadline.checked_duration_since(Instant::now())?;
+            lines = self.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+}
+
+/// A devhost that runs.
+pub struct Devhost {
+    child: Child,
+    output: Arc<Lines>,
+    mark: String,
+    temporary: tempfile::TempDir,
+    pub url: String,
+    pub port: u16,
+    pub client: ureq::Agent,
+}
+
+fn command(cwd: &Path, args: &[&str], mark: &str, temporary: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_devhost"));
+    command
+        .args(args)
+        .current_dir(cwd)
+        .env(MARK, mark)
+        .env("TMPDIR", temporary)
+        .env("NO_COLOR", "1")
+        .env_remove("CARGO_TARGET_DIR")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn new_mark() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Runs devhost to its end, which must come soon, and checks that nothing is left.
+pub fn run_to_end(cwd: &Path, args: &[&str]) -> Output {
+    run_to_end_with(cwd, args, |_| {})
+}
+
+pub fn run_to_end_with(cwd: &Path, args: &[&str], adjust: impl FnOnce(&mut Command)) -> Output {
+    let (mark, temporary) = (new_mark(), scratch());
+    let mut command = command(cwd, args, &mark, temporary.path());
+    adjust(&mut command);
+    let mut child = command.spawn().unwrap();
+    let deadline = Instant::now() + SOON;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("devhost {args:?} did not end: {:?}", child.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().unwrap();
+    assert_nothing_left(&mark, temporary.path());
+    output
+}
+
+impl Devhost {
+    pub fn start(cwd: &Path, args: &[&str]) -> Self {
+        Self::start_with(cwd, args, |_| {})
+    }
+
+    pub fn start_with(cwd: &Path, args: &[&str], adjust: impl FnOnce(&mut Command)) -> Self {
+        let (mark, temporary) = (new_mark(), scratch());
+        let mut command = command(cwd, args, &mark, temporary.path());
+        adjust(&mut command);
+        let mut child = command.spawn().unwrap();
+        let output = Arc::new(Lines::default());
+        output.follow(child.stdout.take().unwrap());
+        output.follow(child.stderr.take().unwrap());
+        let mut devhost =
+            Self { child, output, mark, temporary, url: String::new(), port: 0, client: client() };
+        let line = devhost.wait_line("Local:");
+        let at = line.find("http://").expect("the banner has an address");
+        devhost.url = line[at..].trim().trim_end_matches('/').to_owned();
+        devhost.port = devhost.url.rsplit(':').next().unwrap().parse().unwrap();
+        devhost
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        answer(self.client.get(format!("{}{path}", self.url)).call())
+    }
+
+    /// As a browser's navigation does.
+    pub fn get_page(&self, path: &str) -> Answer {
+        let request = self.client.get(format!("{}{path}", self.url));
+        answer(request.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8").call())
+    }
+
+    pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+        let request = self.client.post(format!("{}{path}", self.url));
+        answer(request.header("content-type", content_type).send(body))
+    }
+
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.get("/__devhost/status").body).expect("the status is JSON")
+    }
+
+    /// Waits until the status document is as wanted.
+    pub fn wait_status(&self, limit: Duration, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + limit;
+        loop {
+            let status = self.status();
+            if wanted(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "never {what}: {status:#}\n{}", self.printed());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn wait_ready(&self, generation: u64) -> Value {
+        self.wait_status(COLD_BUILD, &format!("ready with generation {generation}"), |status| {
+            let ready = status["state"] == "ready" && status["generation"].as_u64() >= Some(generation);
+            assert!(status["state"] != "failed" || ready, "failed: {status:#}");
+            ready
+        })
+    }
+
+    pub fn worker_pid(&self) -> i32 {
+        let status = self.status();
+        let workers = status["workers"].as_array().unwrap();
+        let current = workers.iter().find(|worker| worker["draining"] == false).expect("a worker serves");
+        i32::try_from(current["pid"].as_i64().unwrap()).unwrap()
+    }
+
+    pub fn zygote_pid(&self) -> i32 {
+        i32::try_from(self.status()["zygote"]["pid"].as_i64().expect("a zygote runs")).unwrap()
+    }
+
+    pub fn wait_line(&self, part: &str) -> String {
+        let line = self.output.wait(COLD_BUILD, |line| line.contains(part));
+        line.unwrap_or_else(|| panic!("{part:?} was never printed:\n{}", self.printed()))
+    }
+
+    pub fn printed(&self) -> String {
+        self.output.lines.lock().unwrap().join("\n")
+    }
+
+    /// Sends raw bytes and returns the connection.
+    pub fn connect(&self, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
+    }
+
+    /// Ends it as Ctrl-C does, and checks that nothing is left.
+    pub fn stop(mut self) -> ExitStatus {
+        let begun = Instant::now();
+        kill(Pid::from_raw(self.pid()), Signal::SIGINT).unwrap();
+        let status = self.wait_exit();
+        assert!(begun.elapsed() < Duration::from_secs(20), "ending took {:?}", begun.elapsed());
+        assert_nothing_left(&self.mark, self.temporary.path());
+        TcpListener::bind(("127.0.0.1", self.port)).expect("the port is free");
+        status
+    }
+
+    /// Kills it without a chance to clean up, and checks that nothing is left all the same.
+    pub fn kill_9(mut self) {
+        kill(Pid::from_raw(self.pid()), Signal::SIGKILL).unwrap();
+        self.wait_exit();
+        assert_nothing_left(&self.mark, self.temporary.path());
+        TcpListener::bind(("127.0.0.1", self.port)).expect("the port is free");
+    }
+
+    fn wait_exit(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + SOON;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "devhost did not end:\n{}", self.printed());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Devhost {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- devhost printed:\n{}\n---", self.printed());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The processes that carry a test's mark in their environment.
+fn marked(mark: &str) -> Vec<String> {
+    let wanted = format!("{MARK}={mark}");
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| {
+            let environment = std::fs::read(entry.path().join("environ")).ok()?;
+            let carries = environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes());
+            carries.then(|| {
+                let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                let command = String::from_utf8_lossy(&command).replace('\0', " ");
+                format!("{} {command}", entry.file_name().to_string_lossy())
+            })
+        })
+        .collect()
+}
+
+fn assert_nothing_left(mark: &str, temporary: &Path) {
+    let deadline = Instant::now() + SOON;
+    // After a kill -9 the others need a moment to see it.
+    while !marked(mark).is_empty() {
+        assert!(Instant::now() < deadline, "processes are left: {:#?}", marked(mark));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let files: Vec<_> = std::fs::read_dir(temporary).unwrap().flatten().map(|entry| entry.path()).collect();
+    assert!(files.is_empty(), "temporary files are left: {files:?}");
+    let shared: Vec<_> = std::fs::read_dir("/dev/shm")
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    let ours = shared.iter().any(|path: &PathBuf| path.to_string_lossy().contains("devhost"));
+    assert!(!ours, "shared memory is left: {shared:?}");
+}
