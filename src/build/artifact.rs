@@ -44,6 +44,17 @@ impl Problem {
     fn unfit(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Unfit { message: message.into(), hint: hint.into() }
     }
+
+    /// The same of another path.
+    pub(super) fn said_of(self, copy: &Path, original: &Path) -> Self {
+        match self {
+            Self::Unfit { message, hint } => {
+                let message = message.replace(&*copy.to_string_lossy(), &original.to_string_lossy());
+                Self::Unfit { message, hint }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Lists symbols for a message.

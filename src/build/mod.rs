@@ -138,6 +138,13 @@ pub struct Builder {
     outdated: bool,
 }
 
+impl Drop for Builder {
+    fn drop(&mut self) {
+        // Whoever still runs code from there has it mapped.
+        let _ = std::fs::remove_dir_all(&self.artifacts);
+    }
+}
+
 impl Builder {
     /// A builder for `target`. `devhost` is the path of the devhost executable, which cargo is to run.
     ///
@@ -235,7 +242,8 @@ impl Builder {
             }),
             Err(problem) => {
                 let _ = std::fs::remove_file(&path);
-                Err(explain(problem, &prebuilt.path))
+                // People know the file that they have built, not the copy.
+                Err(explain(problem.said_of(&path, &prebuilt.path), &prebuilt.path))
             }
         }
     }

@@ -38,7 +38,7 @@ const MANIFEST: &str = "[package]\nname = \"shop\"\nversion = \"0.1.0\"\nedition
 fn a_path_that_is_no_package_is_named() {
     let dir = scratch();
     std::fs::create_dir(dir.path().join("empty")).unwrap();
-    refused(dir.path(), &["run", "empty"], &["empty", "Cargo.toml", "hint:"]);
+    refused(dir.path(), &["run", "./empty"], &["empty", "Cargo.toml", "hint:"]);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn memory_and_descriptors_that_are_refused_fail_the_start_with_a_reason() {
     let open = std::fs::read_dir(format!("/proc/{}/fd", devhost.pid())).unwrap().count();
     limit_descriptors(devhost.pid(), open as u64);
     crate::plugin::touch(Path::new(&path), 1);
-    devhost.wait_line("descriptor");
+    devhost.wait_line("Too many open files");
     limit_descriptors(devhost.pid(), 1024);
     crate::plugin::touch(Path::new(&path), 2);
     devhost.wait_status(SOON, "ready", |status| {
@@ -176,7 +176,51 @@ fn an_app_that_does_not_build_at_first_shows_the_error_and_recovers() {
     assert_eq!(page.status, 500);
     assert!(page.body.contains("E0308") && page.body.contains("src/pages.rs"), "{}", page.body);
     app.edit("src/pages.rs", "const HEADING: u32 = ", "const HEADING: &str = ");
-    devhost.wait_ready(1);
+    devhost.wait_status(SOON, "ready", |status| status["state"] == "ready");
     assert_eq!(devhost.get_page("/").status, 200);
     assert!(devhost.stop().success());
+}
+
+#[test]
+fn a_target_directory_that_cannot_be_written_is_named() {
+    let _turn = cargo_turn();
+    let app = ExampleApp::new();
+    refused(
+        app.dir.path(),
+        &["run", "example_app", "--port", "0", "--target-dir", "/proc/devhost"],
+        &["/proc/devhost", "--target-dir"],
+    );
+}
+
+#[test]
+fn no_inotify_watches_left_is_said_with_what_to_do() {
+    let dir = scratch();
+    for name in ["a", "b", "c", "d"] {
+        std::fs::create_dir_all(dir.path().join("app/src").join(name)).unwrap();
+    }
+    let app = dir.path().join("app");
+    let manifest = format!(
+        "{}[dependencies]\ndevhost-plugin = {{ path = {:?} }}\n",
+        MANIFEST.replace("[workspace]\n", ""),
+        repository().join("plugin_abi")
+    );
+    package(&app, &format!("{manifest}[workspace]\n"), Some("devhost_plugin::export!(app);"));
+    std::fs::copy(repository().join("Cargo.lock"), app.join("Cargo.lock")).unwrap();
+    // The limits of a user namespace bind nobody outside of it.
+    let limited = "echo 2 > /proc/sys/user/max_inotify_watches && exec \"$0\" run . --port 0";
+    let output = std::process::Command::new("unshare")
+        .args(["-Ur", "sh", "-c", limited, env!("CARGO_BIN_EXE_devhost")])
+        .current_dir(&app)
+        .env("NO_COLOR", "1")
+        .output();
+    let output = match output {
+        Ok(output) if !message(&output).contains("unshare") => output,
+        refused => {
+            eprintln!("skipped: user namespaces are not allowed here ({refused:?})");
+            return;
+        }
+    };
+    let message = message(&output);
+    assert!(!output.status.success(), "{message}");
+    assert!(message.contains("max_user_watches") && message.contains("--poll"), "{message}");
 }

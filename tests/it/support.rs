@@ -214,6 +214,8 @@ fn command(cwd: &Path, args: &[&str], mark: &str, temporary: &Path) -> Command {
         .env(MARK, mark)
         .env("TMPDIR", temporary)
         .env("NO_COLOR", "1")
+        // Where the copies of prebuilt plugins go.
+        .env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
         .env_remove("CARGO_TARGET_DIR")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
