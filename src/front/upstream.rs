@@ -2,6 +2,10 @@
 //! that the rest of the front knows neither rings nor frames, and so that tests can stand in for a worker.
 //! It never looks into heads or bodies.
 
+mod socket;
+
+pub use socket::SocketClient;
+
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,6 +17,8 @@ use crate::shm::{self, Client, PeerFault, StreamError};
 pub enum Upstream {
     /// A worker behind a shared-memory link.
     Link(Client),
+    /// A plain app behind its private port.
+    Socket(SocketClient),
     /// A test that plays the worker.
     #[cfg(test)]
     Fake(super::tests::fake::FakeClient),
@@ -24,6 +30,12 @@ impl From<Client> for Upstream {
     }
 }
 
+impl From<SocketClient> for Upstream {
+    fn from(client: SocketClient) -> Self {
+        Self::Socket(client)
+    }
+}
+
 impl Upstream {
     /// Opens a stream with an encoded [`RequestHead`](crate::wire::RequestHead); `end` means that no body
     /// follows.
@@ -32,6 +44,10 @@ impl Upstream {
             Self::Link(client) => {
                 let (send, recv) = client.open(head, end).await?;
                 Ok((SendHalf::Link(send), RecvHalf::Link(recv)))
+            }
+            Self::Socket(client) => {
+                let (send, recv) = client.open(head, end).await?;
+                Ok((SendHalf::Socket(send), RecvHalf::Socket(recv)))
             }
             #[cfg(test)]
             Self::Fake(client) => {
@@ -45,6 +61,7 @@ impl Upstream {
     pub fn goaway(&self) {
         match self {
             Self::Link(client) => client.goaway(),
+            Self::Socket(client) => client.goaway(),
             #[cfg(test)]
             Self::Fake(_) => {}
         }
@@ -55,6 +72,7 @@ impl Upstream {
     pub fn close(&self) {
         match self {
             Self::Link(client) => client.close(),
+            Self::Socket(client) => client.close(),
             #[cfg(test)]
             Self::Fake(_) => {}
         }
@@ -64,6 +82,7 @@ impl Upstream {
     pub async fn closed(&self) -> Option<PeerFault> {
         match self {
             Self::Link(client) => client.closed().await,
+            Self::Socket(client) => client.closed().await,
             #[cfg(test)]
             Self::Fake(_) => std::future::pending().await,
         }
@@ -75,6 +94,8 @@ impl Upstream {
 pub enum SendHalf {
     /// On a link.
     Link(shm::SendHalf),
+    /// To a plain app.
+    Socket(socket::SendHalf),
     /// In a test.
     #[cfg(test)]
     Fake(super::tests::fake::FakeSend),
@@ -85,6 +106,7 @@ impl SendHalf {
     pub async fn send(&mut self, data: Bytes) -> Result<(), StreamError> {
         match self {
             Self::Link(half) => half.send(data).await,
+            Self::Socket(half) => half.send(data).await,
             #[cfg(test)]
             Self::Fake(half) => half.send(data).await,
         }
@@ -94,6 +116,7 @@ impl SendHalf {
     pub async fn finish(&mut self) -> Result<(), StreamError> {
         match self {
             Self::Link(half) => half.finish().await,
+            Self::Socket(half) => half.finish().await,
             #[cfg(test)]
             Self::Fake(half) => half.finish().await,
         }
@@ -105,6 +128,8 @@ impl SendHalf {
 pub enum RecvHalf {
     /// On a link.
     Link(shm::RecvHalf),
+    /// From a plain app.
+    Socket(socket::RecvHalf),
     /// In a test.
     #[cfg(test)]
     Fake(super::tests::fake::FakeRecv),
@@ -115,6 +140,7 @@ impl RecvHalf {
     pub async fn head(&mut self) -> Result<(Bytes, bool), StreamError> {
         match self {
             Self::Link(half) => half.head().await,
+            Self::Socket(half) => half.head().await,
             #[cfg(test)]
             Self::Fake(half) => half.head().await,
         }
@@ -124,6 +150,7 @@ impl RecvHalf {
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
         match self {
             Self::Link(half) => half.poll_data(cx),
+            Self::Socket(half) => half.poll_data(cx),
             #[cfg(test)]
             Self::Fake(half) => half.poll_data(cx),
         }
