@@ -1,1 +1,34 @@
-fn main() {}
+//! Compiles the interposer twice: into the executable, which exports its functions to the apps that it loads, and as
+//! a library for LD_PRELOAD that the executable carries along.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+const SOURCE: &str = "src/worker/interpose.c";
+
+/// What an app's calls are to bind to instead of the C library.
+const EXPORTS: &[&str] = &["bind", "listen", "getsockname", "setsid", "daemon"];
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed={SOURCE}");
+    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
+        return;
+    }
+    let base = || {
+        let mut build = cc::Build::new();
+        build.warnings(true).extra_warnings(true).flag_if_supported("-std=gnu11");
+        build
+    };
+    base().file(SOURCE).compile("devhost_interpose");
+    for symbol in EXPORTS {
+        println!("cargo:rustc-link-arg-bins=-Wl,--export-dynamic-symbol={symbol}");
+    }
+
+    let library = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it")).join("interpose.so");
+    let compiler = base().pic(true).get_compiler();
+    let mut command: Command = compiler.to_command();
+    command.args(["-DDEVHOST_INTERPOSE_PRELOAD", "-shared", "-fPIC", "-pthread", SOURCE, "-o"]).arg(&library);
+    let status = command.status().expect("the C compiler runs");
+    assert!(status.success(), "the C compiler refused {SOURCE}");
+}

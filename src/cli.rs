@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::terminal::Format;
 
-/// The port if none is given.
+/// The port if neither the user nor the app asks for one.
 pub const PORT_DEFAULT: u16 = 3000;
 /// How long an old generation may finish what it has.
 pub const DRAIN_TIME_DEFAULT_MS: u64 = 10_000;
@@ -56,10 +56,9 @@ pub struct RunArgs {
     #[arg(value_name = "PATH or PACKAGE")]
     pub app: Option<PathBuf>,
 
-    /// Listen on this port; 0 takes a free one
-    #[arg(short, long, value_name = "N", env = "DEVHOST_PORT", default_value_t = PORT_DEFAULT, hide_env = true)]
-    #[arg(help_heading = "Server")]
-    pub port: u16,
+    /// Listen on this port; 0 takes a free one [default: the port that the app asks for, or 3000]
+    #[arg(short, long, value_name = "N", env = "DEVHOST_PORT", hide_env = true, help_heading = "Server")]
+    pub port: Option<u16>,
 
     /// Listen on this address
     #[arg(long, value_name = "ADDR", env = "DEVHOST_HOST", default_value = "127.0.0.1", hide_env = true)]
@@ -94,6 +93,10 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Reload")]
     pub poll: bool,
 
+    /// End the old code before the new starts, while requests wait: for an app that cannot run twice
+    #[arg(long, help_heading = "Reload")]
+    pub no_overlap: bool,
+
     /// How long the old code may finish its requests, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = DRAIN_TIME_DEFAULT_MS, help_heading = "Reload")]
     pub drain_ms: u64,
@@ -102,6 +105,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "MS", default_value_t = START_TIME_DEFAULT_MS, help_heading = "Reload")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub start_timeout_ms: u64,
+
+    /// Give the app the environment variables of this file, unless they are set already; may be repeated
+    #[arg(long = "env-file", value_name = "FILE", help_heading = "App")]
+    pub env_files: Vec<PathBuf>,
+
+    /// The port that the app's own listener asks for, where it has several [default: the first]
+    #[arg(long, value_name = "N", help_heading = "App")]
+    pub app_port: Option<std::num::NonZeroU16>,
 
     /// Features to activate, separated by commas; may be repeated
     #[arg(short = 'F', long, value_name = "F", value_delimiter = ',', help_heading = "Build")]
@@ -180,9 +191,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_run_serves_this_directory_on_port_3000() {
+    fn nothing_but_run_serves_this_directory_on_a_port_that_is_found_out() {
         let run = run(&[]).unwrap();
-        assert_eq!((run.app, run.port, run.host.to_string()), (None, 3000, "127.0.0.1".into()));
+        assert_eq!((run.app, run.port, run.host.to_string()), (None, None, "127.0.0.1".into()));
         assert_eq!(run.message_format, Format::Human);
         assert_eq!(run.debuginfo, DebugInfo::LineTables);
         assert!(!run.strict_port && !run.open && !run.poll && !run.no_hold && !run.no_inject && !run.release);
@@ -193,12 +204,14 @@ mod tests {
         let line = "example_app --port 0 --host localhost --strict-port --allow-remote --allowed-host a.test \
                     --allowed-host .b.test --open --no-hold --poll --features x,y -F z --no-default-features \
                     --all-features --profile dev --debuginfo full --target-dir /t --message-format json -vv \
-                    --no-inject --drain-ms 5 --start-timeout-ms 6 -- --port 1 -x";
+                    --no-overlap --env-file .env --env-file b --app-port 8080 --no-inject --drain-ms 5 --start-timeout-ms 6 -- --port 1 -x";
         let arguments: Vec<&str> = line.split_ascii_whitespace().collect();
         let run = run(&arguments).unwrap();
         assert_eq!(run.app, Some("example_app".into()));
-        assert_eq!((run.port, run.host.to_string(), run.drain_ms), (0, "127.0.0.1".into(), 5));
+        assert_eq!((run.port, run.host.to_string(), run.drain_ms), (Some(0), "127.0.0.1".into(), 5));
         assert_eq!((run.start_timeout_ms, run.verbose), (6, 2));
+        assert_eq!(run.env_files, [PathBuf::from(".env"), "b".into()]);
+        assert_eq!((run.no_overlap, run.app_port.map(u16::from)), (true, Some(8080)));
         assert_eq!(run.allowed_hosts, ["a.test", ".b.test"]);
         assert_eq!(run.features, ["x", "y", "z"]);
         assert_eq!(run.app_args, ["--port", "1", "-x"]);

@@ -267,7 +267,7 @@ pub struct Status {
     pub version: &'static str,
     /// The app's package name.
     pub app: String,
-    /// `plugin`.
+    /// `plugin` or `plain`.
     pub kind: &'static str,
     /// What is going on.
     pub state: State,
@@ -293,11 +293,11 @@ pub struct StatusBoard(Mutex<Status>);
 
 impl StatusBoard {
     /// A board for an app that is about to be built for the first time.
-    pub fn new(app: String) -> Self {
+    pub fn new(app: String, kind: &'static str) -> Self {
         Self(Mutex::new(Status {
             version: env!("CARGO_PKG_VERSION"),
             app,
-            kind: "plugin",
+            kind,
             state: State::Starting,
             generation: 0,
             build_id: String::new(),

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Node, Package, PackageId, TargetKind};
+use serde::{Deserialize, Serialize};
 
+use super::artifact;
 use super::environment;
 use super::order::ExternKind;
 use super::settings::Settings;
@@ -18,6 +20,16 @@ pub const PLUGIN_PACKAGE: &str = "devhost-plugin";
 
 /// How many names a message lists before it says "and N more".
 const NAMES_LISTED_COUNT_MAX: usize = 12;
+
+/// How an app is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// It says `export!`, and a worker calls its descriptor.
+    Plugin,
+    /// It has a `main`, which a worker calls.
+    Plain,
+}
 
 /// What is to be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +46,14 @@ impl Target {
         match self {
             Self::App(app) => &app.package,
             Self::Prebuilt(prebuilt) => &prebuilt.name,
+        }
+    }
+
+    /// How it is started, as far as is known before it is built.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::App(app) => app.kind,
+            Self::Prebuilt(prebuilt) => prebuilt.kind,
         }
     }
 
@@ -55,11 +75,17 @@ pub struct Prebuilt {
     pub path: PathBuf,
     /// Where copies of it go.
     pub target_dir: PathBuf,
+    /// How it is started, as it is now.
+    pub kind: Kind,
 }
 
 /// An app that cargo builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
+    /// How it is started.
+    pub kind: Kind,
+    /// The environment variables that `cargo run` would give it.
+    pub variables: Vec<(String, String)>,
     /// The package's name.
     pub package: String,
     /// cargo's id of the package.
@@ -234,7 +260,8 @@ fn prebuilt(path: PathBuf, settings: &Settings) -> Result<Prebuilt, Error> {
             cache.join("devhost").join(format!("{name}-{}", &hash[..16]))
         }
     };
-    Ok(Prebuilt { name, path, target_dir })
+    let kind = artifact::kind_of(&path);
+    Ok(Prebuilt { name, path, target_dir, kind })
 }
 
 fn manifest_above(directory: &Path) -> Option<PathBuf> {
@@ -440,6 +467,8 @@ fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Resu
     };
     let closure = Closure::of(metadata, &package.id);
     Ok(App {
+        kind: Kind::Plugin,
+        variables: run_variables(package),
         package: package.name.to_string(),
         package_id: package.id.repr.clone(),
         crate_name: library.name.replace('-', "_"),
@@ -450,6 +479,49 @@ fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Resu
         externs: closure.externs(),
         path_packages: closure.path_packages(&package.id),
     })
+}
+
+/// What cargo sets for a program that it runs
+/// (<https://doc.rust-lang.org/cargo/reference/environment-variables.html>).
+fn run_variables(package: &Package) -> Vec<(String, String)> {
+    let path = |path: Option<&cargo_metadata::camino::Utf8PathBuf>| {
+        path.map(ToString::to_string).unwrap_or_default()
+    };
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let version = &package.version;
+    let mut variables = vec![
+        ("CARGO_MANIFEST_DIR", parent(package.manifest_path.as_std_path()).display().to_string()),
+        ("CARGO_MANIFEST_PATH", package.manifest_path.to_string()),
+        ("CARGO_PKG_NAME", package.name.to_string()),
+        ("CARGO_PKG_VERSION", version.to_string()),
+        ("CARGO_PKG_VERSION_MAJOR", version.major.to_string()),
+        ("CARGO_PKG_VERSION_MINOR", version.minor.to_string()),
+        ("CARGO_PKG_VERSION_PATCH", version.patch.to_string()),
+        ("CARGO_PKG_VERSION_PRE", version.pre.to_string()),
+        ("CARGO_PKG_AUTHORS", package.authors.join(":")),
+        ("CARGO_PKG_DESCRIPTION", text(&package.description)),
+        ("CARGO_PKG_HOMEPAGE", text(&package.homepage)),
+        ("CARGO_PKG_REPOSITORY", text(&package.repository)),
+        ("CARGO_PKG_LICENSE", text(&package.license)),
+        ("CARGO_PKG_LICENSE_FILE", path(package.license_file.as_ref())),
+        ("CARGO_PKG_README", path(package.readme.as_ref())),
+        (
+            "CARGO_PKG_RUST_VERSION",
+            package.rust_version.as_ref().map(ToString::to_string).unwrap_or_default(),
+        ),
+    ];
+    if let Some(cargo) = cargo_path() {
+        variables.push(("CARGO", cargo));
+    }
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The `cargo` that PATH has.
+fn cargo_path() -> Option<String> {
+    let path = std::env::var_os("PATH")?;
+    let found =
+        std::env::split_paths(&path).map(|directory| directory.join("cargo")).find(|path| path.is_file())?;
+    found.to_str().map(str::to_owned)
 }
 
 fn is_library(kinds: &[TargetKind]) -> bool {

@@ -6,12 +6,16 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::app::Kind;
 use object::elf;
 use object::read::elf::{ElfFile64, Sym};
 use object::{Endianness, Object};
 
 /// The symbol that makes a library a plugin.
 pub const DESCRIPTOR_SYMBOL: &str = "devhost_plugin_descriptor";
+
+/// The symbol that makes a library a plain app: a C function that calls the app's `main` and gives its exit code.
+pub const PLAIN_MAIN_SYMBOL: &str = "devhost_plain_main";
 
 /// How many unresolved symbols a message lists.
 const SYMBOLS_LISTED_COUNT_MAX: usize = 5;
@@ -24,6 +28,24 @@ const LOADER_FILES_COUNT_MAX: usize = 100;
 pub(super) struct Checked {
     /// The GNU build id in hexadecimal.
     pub build_id: String,
+    /// How the app in it is started.
+    pub kind: Kind,
+}
+
+/// How the app in a library is started, as far as the library can be read.
+pub(super) fn kind_of(library: &Path) -> Kind {
+    let bytes = std::fs::read(library).unwrap_or_default();
+    let kind = parse(library, &bytes).ok().and_then(|file| kind_by(&symbols(&file).0));
+    kind.unwrap_or(Kind::Plugin)
+}
+
+/// A plugin's descriptor wins: a plugin app may have a `main` besides.
+fn kind_by(defined: &[&[u8]]) -> Option<Kind> {
+    if defined.contains(&DESCRIPTOR_SYMBOL.as_bytes()) {
+        Some(Kind::Plugin)
+    } else {
+        defined.contains(&PLAIN_MAIN_SYMBOL.as_bytes()).then_some(Kind::Plain)
+    }
 }
 
 /// Why a library cannot be loaded.
@@ -88,18 +110,22 @@ impl Inspector {
             .map_err(|error| Problem::unfit(format!("cannot read {}: {error}", library.display()), ""))?;
         let file = parse(library, &bytes)?;
         let (defined, undefined) = symbols(&file);
-        if !defined.contains(&DESCRIPTOR_SYMBOL.as_bytes()) {
+        let Some(kind) = kind_by(&defined) else {
             return Err(Problem::unfit(
                 format!("{} does not export {DESCRIPTOR_SYMBOL}: there is no `export!`", library.display()),
                 "write `devhost_plugin::export!(app);` in src/lib.rs, where `app` is the function that makes the app",
             ));
-        }
+        };
         let build_id = match file.build_id() {
             Ok(Some(build_id)) => build_id.iter().map(|byte| format!("{byte:02x}")).collect(),
             _ => blake3::hash(&bytes).to_hex()[..40].to_owned(),
         };
         let unresolved = self.unresolved(undefined, dynamic(&file), preload);
-        if unresolved.is_empty() { Ok(Checked { build_id }) } else { Err(Problem::Unresolved(unresolved)) }
+        if unresolved.is_empty() {
+            Ok(Checked { build_id, kind })
+        } else {
+            Err(Problem::Unresolved(unresolved))
+        }
     }
 
     /// The symbols of a library of dependencies that neither `std` nor the system's libraries offer.

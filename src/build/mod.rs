@@ -35,8 +35,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::app::{App, PathPackage, Prebuilt, Target};
-pub use self::artifact::DESCRIPTOR_SYMBOL;
+pub use self::app::{App, Kind, PathPackage, Prebuilt, Target};
+pub use self::artifact::{DESCRIPTOR_SYMBOL, PLAIN_MAIN_SYMBOL};
 pub use self::settings::{DebugInfo, Settings};
 
 use self::artifact::{Inspector, Problem};
@@ -95,6 +95,8 @@ pub enum Outcome {
 pub struct Artifact {
     /// The library, under a name of its own.
     pub path: PathBuf,
+    /// How the app in it is started.
+    pub kind: Kind,
     /// Its GNU build id in hexadecimal: the same id is the same code.
     pub build_id: String,
     /// What must be loaded before it, in this order; empty where everything is in the library itself.
@@ -234,6 +236,7 @@ impl Builder {
         match self.inspector.check(&path, &[]) {
             Ok(checked) => Ok(Artifact {
                 path,
+                kind: checked.kind,
                 build_id: checked.build_id,
                 preload: Vec::new(),
                 sources: vec![prebuilt.path.clone()],
@@ -298,6 +301,7 @@ impl Builder {
         self.remember(&app);
         Ok(Artifact {
             path,
+            kind: checked.kind,
             build_id: checked.build_id,
             preload: ready.preload,
             sources,

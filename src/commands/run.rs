@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::build::{self, Builder, Settings, Target};
-use crate::cli::{DebugInfo, RunArgs};
+use crate::build::{self, Builder, Kind, Settings, Target};
+use crate::cli::{DebugInfo, PORT_DEFAULT, RunArgs};
 use crate::error::Error;
 use crate::front::FrontConfig;
-use crate::runner::{self, Parts};
+use crate::runner::{self, Parts, PortPlan};
 use crate::terminal::{Format, Terminal};
 use crate::watch::{Mode, Scope, Watcher};
 use crate::zygote::client::Argv;
@@ -54,44 +54,68 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     let settings = build_settings(&args);
     let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
     let target = build::app::find(argument.as_deref(), &cwd, &settings)?;
-    let scope = scope(&target);
+    let env_files: Vec<PathBuf> = args.env_files.iter().map(|file| cwd.join(file)).collect();
+    runner::env_files::read(&env_files)?;
+    let mut scope = scope(&target);
+    scope.extra_files.extend(env_files.iter().cloned());
     let mode = if args.poll { Mode::Poll } else { Mode::Native };
     let watcher = Watcher::start(scope, mode)?;
-    let (listener, notes) = listen::bind(args.host, args.port, args.strict_port)?;
-    for note in notes {
-        terminal.note(&note);
+    let port_plan = (args.port.is_none() && target.kind() == Kind::Plain).then(|| PortPlan {
+        host: args.host,
+        strict: args.strict_port,
+        default: PORT_DEFAULT,
+        target_dir: target.target_dir().to_owned(),
+    });
+    let port = match &port_plan {
+        // Unknown until the app asks for one.
+        Some(plan) => plan.remembered(),
+        None => Some(args.port.unwrap_or(PORT_DEFAULT)),
+    };
+    let mut listeners = Vec::new();
+    if let Some(port) = port {
+        let (listener, notes) = listen::bind(args.host, port, args.strict_port)?;
+        for note in notes {
+            terminal.note(&note);
+        }
+        listeners.push(listener);
     }
-    let bound = listener
-        .local_addr()
-        .map_err(|error| Error::fault(format!("failed to ask for the port that was taken: {error}")))?;
+    let variables = match &target {
+        Target::App(app) => app.variables.clone(),
+        Target::Prebuilt(_) => Vec::new(),
+    };
     let name = target.name().to_owned();
     let builder = Builder::new(target, settings, devhost)?;
     let notices = Arc::clone(terminal);
-    let url = format!("http://{bound}/");
     let app = name.clone();
     runner::run(Parts {
         builder,
         argv: Argv {
             name: name.clone(),
             args: args.app_args,
+            variables,
             stdout_is_taken: args.message_format == Format::Json,
         },
         settings: supervisor::Settings {
             hold: !args.no_hold,
+            overlap: !args.no_overlap,
             start_time_max: Duration::from_millis(args.start_timeout_ms),
             drain_time_max: Duration::from_millis(args.drain_ms),
         },
         front: FrontConfig {
-            listeners: vec![listener],
+            listeners,
             allowed_hosts: args.allowed_hosts,
             session: new_session(),
             app: name,
             inject: !args.no_inject,
             on_notice: Box::new(move |notice| notices.note(&notice)),
         },
+        port_plan,
+        app_port: args.app_port.map_or(0, u16::from),
+        env_files,
         watcher,
         terminal: Arc::clone(terminal),
-        on_serving: Box::new(move |terminal| {
+        on_serving: Box::new(move |terminal, bound| {
+            let url = format!("http://{bound}/");
             terminal.banner(env!("CARGO_PKG_VERSION"), &app, &urls(bound, &url), begun.elapsed());
             if args.open {
                 open_browser(terminal, &url);

@@ -4,9 +4,14 @@
 //! preloads to the thread that started it. Everything that waits is a task that sends one [`Input`]; the loop
 //! here never waits for anything else. Decisions are the supervisor's alone.
 
+pub mod env_files;
+mod port;
+mod relay;
+mod sight;
 mod workers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,23 +22,35 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::build::{self, Builder};
+use crate::build::{self, Builder, Kind};
 use crate::error::Error;
 use crate::front::Hub;
 use crate::front::gate::Gate;
-use crate::model::{BrowserEvent, Process, Reload, State, StatusBoard};
+use crate::model::{BrowserEvent, End, Process, Reload, State, StatusBoard};
 use crate::supervisor::{Action, Code, Event, Settings, Supervisor, Timer};
 use crate::terminal::Terminal;
 use crate::watch::{Changes, Watcher};
 use crate::zygote::client::{Argv, Zygote};
-use crate::zygote::control::{Report, WorkerReport};
-use workers::Workers;
+use crate::zygote::control::{Listening, Report, WorkerReport};
+use port::Door;
+pub use port::PortPlan;
+use relay::Relay;
+use workers::{StartWith, Workers};
 
 /// How many inputs may wait for the loop. Whoever sends one more waits.
 const INPUTS_COUNT_MAX: usize = 1024;
 
 /// How long a zygote may take to end when told so.
 const ZYGOTE_END_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How long a plain app that listens on a Unix socket has to listen on a TCP port as well.
+const UNIX_ALONE_TIME: Duration = Duration::from_millis(500);
+
+/// How often a plain app that has not listened yet is looked at from outside.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1000);
+
+/// How many different notes of apps are kept apart, so that each is told once.
+const NOTES_COUNT_MAX: usize = 64;
 
 /// What the runner is given.
 pub struct Parts {
@@ -43,14 +60,20 @@ pub struct Parts {
     pub argv: Argv,
     /// The times that a user can set.
     pub settings: Settings,
-    /// The front, its port taken already.
+    /// The front. It has no listener where the port is the one that the app will ask for.
     pub front: crate::front::FrontConfig,
+    /// Where the port is the app's to choose: how.
+    pub port_plan: Option<PortPlan>,
+    /// The port that a plain app's own listener asks for, 0 where the first one is it.
+    pub app_port: u16,
+    /// Files with environment variables for the app.
+    pub env_files: Vec<PathBuf>,
     /// How changes are seen.
     pub watcher: (Watcher, mpsc::Receiver<Changes>),
     /// Where the user is told.
     pub terminal: Arc<Terminal>,
-    /// Called once the front serves.
-    pub on_serving: Box<dyn FnOnce(&Terminal)>,
+    /// Called once the front serves, with its address.
+    pub on_serving: Box<dyn FnOnce(&Terminal, SocketAddr)>,
 }
 
 /// What tasks send to the loop.
@@ -63,6 +86,8 @@ enum Input {
     Worker { generation: u64, report: WorkerReport },
     WorkerGone { generation: u64 },
     WorkerFault { generation: u64, fault: String },
+    Relayed { generation: u64, micros: u64, path: PathBuf, relay: Relay },
+    Look { generation: u64, forked: Instant },
 }
 
 type Inputs = mpsc::Sender<Input>;
@@ -81,16 +106,28 @@ pub fn run(parts: Parts) -> Result<(), Error> {
 }
 
 async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error> {
-    let Parts { builder, argv, settings, front, watcher, terminal, on_serving } = parts;
+    let Parts {
+        builder,
+        argv,
+        settings,
+        front,
+        port_plan,
+        app_port,
+        env_files,
+        watcher,
+        terminal,
+        on_serving,
+    } = parts;
     let gate = Gate::new();
     let hub = Hub::new();
-    let status = Arc::new(StatusBoard::new(front.app.clone()));
-    let server = crate::front::serve(front, gate.clone(), hub.clone(), Arc::clone(&status))
-        .map_err(|error| Error::fault(format!("failed to start the server: {error}")))?;
-    let server_handle = server.handle();
-    rt::spawn(server);
+    let kind = match builder.target().kind() {
+        Kind::Plugin => "plugin",
+        Kind::Plain => "plain",
+    };
+    let status = Arc::new(StatusBoard::new(front.app.clone(), kind));
+    let mut door = Door::new(front, port_plan, on_serving);
+    door.open_if_known(&gate, &hub, &status, &terminal)?;
     let signals = Signals::new()?;
-    on_serving(&terminal);
 
     let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
     let (watcher, changes) = watcher;
@@ -105,6 +142,11 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         zygote: 0,
         workers: Workers::new(gate.clone(), links),
         codes: Vec::new(),
+        door,
+        app_port,
+        env_files,
+        notes: HashSet::new(),
+        failed: None,
         first_build_over: false,
         watcher,
         gate,
@@ -113,9 +155,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         terminal,
         inputs,
     };
-    runner.run(received, changes, signals).await;
-    server_handle.stop(false).await;
-    Ok(())
+    runner.run(received, changes, signals).await
 }
 
 /// What reported paths are relative to.
@@ -167,6 +207,13 @@ struct Runner {
     workers: Workers,
     /// The artifacts that may be forked still: the newest two that were built.
     codes: Vec<Arc<Code>>,
+    door: Door,
+    app_port: u16,
+    env_files: Vec<PathBuf>,
+    /// What apps have said already.
+    notes: HashSet<String>,
+    /// Why devhost cannot go on.
+    failed: Option<Error>,
     first_build_over: bool,
     watcher: Watcher,
     gate: Gate,
@@ -182,10 +229,10 @@ impl Runner {
         mut received: mpsc::Receiver<Input>,
         mut changes: mpsc::Receiver<Changes>,
         mut signals: Signals,
-    ) {
+    ) -> Result<(), Error> {
         let actions = self.supervisor.begin(self.now());
         if self.perform(actions) {
-            return;
+            return Ok(());
         }
         let mut gate_changes = self.gate.changes();
         loop {
@@ -210,17 +257,19 @@ impl Runner {
                 break;
             }
         }
-        self.end().await;
+        self.end().await
     }
 
     /// What is left is killed. Everything has a deadline.
-    async fn end(mut self) {
+    async fn end(mut self) -> Result<(), Error> {
         self.cancel_build();
         self.hub.close();
         let ends = self.zygotes.values().map(|zygote| zygote.end(ZYGOTE_END_TIME_MAX));
         futures_util::future::join_all(ends).await;
         // A build that was cancelled has been killed once its builder is free again.
         let _ = tokio::time::timeout(ZYGOTE_END_TIME_MAX, self.builder.lock()).await;
+        self.door.close().await;
+        self.failed.map_or(Ok(()), Err)
     }
 
     fn now(&self) -> Duration {
@@ -228,7 +277,11 @@ impl Runner {
     }
 
     fn changed(&self, changes: Changes) -> Vec<Event> {
-        let Changes { code, styles, statics, env, problems, at } = changes;
+        let Changes { code, styles, statics, mut env, problems, at } = changes;
+        // The watcher knows the files that were named only as files that count.
+        let (named, code): (Vec<_>, Vec<_>) =
+            code.into_iter().partition(|file| self.env_files.contains(file));
+        env.extend(named);
         for problem in problems {
             self.terminal.error(&problem.into());
         }
@@ -244,23 +297,17 @@ impl Runner {
             Input::Built { build, started, outcome } => vec![self.built(build, started, outcome)],
             Input::Zygote { number, report } => self.zygote_reported(number, report),
             Input::ZygoteGone { number } => self.zygote_gone(number),
-            Input::Worker { generation, report } => vec![match report {
-                WorkerReport::Loaded { build_id, plugin, micros } => {
-                    tracing::debug!("generation {generation} loaded {plugin}");
-                    Event::Loaded { generation, build_id, took: Duration::from_micros(micros) }
+            Input::Worker { generation, report } => self.worker_reported(generation, report),
+            Input::Relayed { generation, micros, path, relay } => {
+                let asked = path.display().to_string();
+                let listening = Listening { asked, port: 0, private: relay.address };
+                let events = self.listens(generation, micros, &listening);
+                if !events.is_empty() {
+                    self.workers.keep(generation, relay);
                 }
-                WorkerReport::Ready { micros } => {
-                    Event::Ready { generation, took: Duration::from_micros(micros) }
-                }
-                WorkerReport::LoadFailed { message, hint } => {
-                    Event::StartFailed { generation, message, hint }
-                }
-                WorkerReport::StartFailed { message } => Event::StartFailed {
-                    generation,
-                    message: format!("the app's start failed: {message}"),
-                    hint: String::new(),
-                },
-            }],
+                events
+            }
+            Input::Look { generation, forked } => self.look(generation, forked),
             Input::WorkerGone { generation } => {
                 if let Some((zygote, pid)) = self.workers.hung_up(generation) {
                     self.kill(zygote, pid);
@@ -273,6 +320,121 @@ impl Runner {
                 }
                 Vec::new()
             }
+        }
+    }
+
+    fn worker_reported(&mut self, generation: u64, report: WorkerReport) -> Vec<Event> {
+        let event = match report {
+            WorkerReport::Loaded { build_id, plugin, micros } => {
+                tracing::debug!("generation {generation} loaded {plugin}");
+                Event::Loaded { generation, build_id, took: Duration::from_micros(micros) }
+            }
+            WorkerReport::Ready { micros, listening: None } => {
+                Event::Ready { generation, took: Duration::from_micros(micros) }
+            }
+            WorkerReport::Ready { micros, listening: Some(listening) } => {
+                return self.listens(generation, micros, &listening);
+            }
+            WorkerReport::Unix { micros, path } => {
+                self.relay(generation, micros, path);
+                return Vec::new();
+            }
+            WorkerReport::Further { address } => {
+                self.note(format!("the app also listens on {address}, which devhost leaves as it is"));
+                self.workers.add_further(generation, address);
+                return Vec::new();
+            }
+            WorkerReport::Note { message } => {
+                self.note(message);
+                return Vec::new();
+            }
+            WorkerReport::Detached { pid } => {
+                tracing::debug!("generation {generation} left its session as {pid}");
+                Event::Detached { generation }
+            }
+            WorkerReport::LoadFailed { message, hint } => Event::StartFailed { generation, message, hint },
+            WorkerReport::StartFailed { message } => Event::StartFailed {
+                generation,
+                message: format!("the app's start failed: {message}"),
+                hint: String::new(),
+            },
+        };
+        vec![event]
+    }
+
+    /// A plain app listens.
+    fn listens(&mut self, generation: u64, micros: u64, listening: &Listening) -> Vec<Event> {
+        if !self.workers.connect(generation, listening.private, &self.inputs) {
+            return Vec::new();
+        }
+        tracing::debug!(
+            "generation {generation} asked for {} and has {}",
+            listening.asked,
+            listening.private
+        );
+        self.open_door(Some(listening.port));
+        vec![Event::Ready { generation, took: Duration::from_micros(micros) }]
+    }
+
+    /// Takes the port that the app asks for, or, where that is unknown still and there is something to show, another.
+    fn open_door(&mut self, asked: Option<u16>) {
+        let opened = self.door.open(asked, &self.gate, &self.hub, &self.status, &self.terminal);
+        if let Err(error) = opened {
+            self.failed = Some(error);
+            self.post(Event::Stop);
+        }
+    }
+
+    /// An app that listens on a Unix socket and nothing else gets a port for it.
+    fn relay(&self, generation: u64, micros: u64, path: PathBuf) {
+        let inputs = self.inputs.clone();
+        rt::spawn(async move {
+            tokio::time::sleep(UNIX_ALONE_TIME).await;
+            match Relay::start(path.clone()).await {
+                Ok(relay) => {
+                    let _ = inputs.send(Input::Relayed { generation, micros, path, relay }).await;
+                }
+                Err(error) => tracing::warn!("failed to listen for a Unix socket: {error}"),
+            }
+        });
+    }
+
+    /// Looks whether a plain app that was not heard of listens all the same.
+    fn look(&mut self, generation: u64, forked: Instant) -> Vec<Event> {
+        let Some(pid) = self.workers.unheard(generation) else { return Vec::new() };
+        let known = self.workers.further(generation);
+        let found = sight::listening(pid)
+            .into_iter()
+            .find(|address| address.port() != 0 && !known.contains(&address.to_string()));
+        let Some(address) = found else {
+            self.look_later(generation, forked);
+            return Vec::new();
+        };
+        self.note(format!(
+            "the app listens on {address} by a way that devhost cannot see (system calls of its own, io_uring): it \
+             keeps that port, and the old code has to end before the new one starts"
+        ));
+        let listening = Listening {
+            asked: address.to_string(),
+            port: address.port(),
+            private: sight::reached_at(address),
+        };
+        let micros = u64::try_from(forked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.listens(generation, micros, &listening)
+    }
+
+    fn look_later(&self, generation: u64, forked: Instant) {
+        let inputs = self.inputs.clone();
+        rt::spawn(async move {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let _ = inputs.send(Input::Look { generation, forked }).await;
+        });
+    }
+
+    /// Tells what an app does, once.
+    fn note(&mut self, message: String) {
+        if self.notes.len() < NOTES_COUNT_MAX && self.notes.insert(message.clone()) {
+            self.terminal.note(&message);
         }
     }
 
@@ -292,6 +454,7 @@ impl Runner {
                 self.terminal.warnings(&artifact.warnings);
                 let code = Arc::new(Code {
                     artifact: artifact.path,
+                    kind: artifact.kind,
                     build_id: artifact.build_id,
                     preload: artifact.preload,
                 });
@@ -393,8 +556,18 @@ impl Runner {
                     }
                 }
                 Action::CloseStreams { generation } => self.workers.close_streams(generation),
-                Action::StopWorker { generation } => self.workers.stop(generation),
+                Action::StopWorker { generation } => {
+                    if let Some((zygote, pid)) = self.workers.stop(generation)
+                        && let Some(zygote) = self.zygotes.get(&zygote)
+                    {
+                        let _ = zygote.terminate(pid);
+                    }
+                }
                 Action::KillWorker { generation } => {
+                    if !self.workers.has(generation) {
+                        // It was never forked, so nothing else will say that it has ended.
+                        self.post(Event::Ended { generation, end: End::Lost });
+                    }
                     if let Some((zygote, pid)) = self.workers.kill(generation) {
                         self.kill(zygote, pid);
                     }
@@ -403,6 +576,7 @@ impl Runner {
                 Action::SetFailure(failure) => {
                     if let Some(failure) = &failure {
                         self.terminal.failure(failure);
+                        self.open_door(None);
                     }
                     self.gate.set_failure(failure.clone());
                     self.status.update(|status| status.failure = failure);
@@ -420,6 +594,7 @@ impl Runner {
                     self.terminal.css(&self.relative(files));
                     self.hub.send(BrowserEvent::Css { files: files_names });
                 }
+                Action::Note(message) => self.terminal.note(&message),
                 Action::Report(reload) => self.report(reload),
                 Action::ReportCrash { end } => self.terminal.crash(&end),
                 Action::Exit => over = true,
@@ -506,7 +681,14 @@ impl Runner {
             // Its end is being reported; the supervisor forks again after that.
             return;
         };
-        if let Err(error) = self.workers.fork(zygote, self.zygote, generation, code, &self.inputs) {
+        let forked = env_files::read(&self.env_files).and_then(|variables| {
+            let start = StartWith { wanted_port: self.app_port, variables };
+            self.workers.fork(zygote, self.zygote, generation, code, &start, &self.inputs)
+        });
+        if forked.is_ok() && code.kind == Kind::Plain {
+            self.look_later(generation, Instant::now());
+        }
+        if let Err(error) = forked {
             self.workers.remove(generation);
             self.post(Event::StartFailed { generation, message: error.message, hint: error.hint });
         }

@@ -1,6 +1,7 @@
 //! The workers that the runner knows: their links, pids, and what they are doing.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,18 +10,23 @@ use actix_web::rt;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::relay::Relay;
 use super::{Input, Inputs};
+use crate::build::Kind;
 use crate::error::Error;
 use crate::front::gate::{Entries, Gate, Generation};
+use crate::front::upstream::SocketClient;
 use crate::model::{End, WorkerStatus};
 use crate::shm::{Client, LinkFds};
 use crate::supervisor::{Code, Event};
 use crate::sys::seqpacket;
-use crate::zygote::client::{Channel, Zygote};
+use crate::zygote::client::{Channel, Start, Zygote};
 use crate::zygote::control::WorkerCommand;
 
 struct Worker {
-    entry: Arc<Generation>,
+    /// A plain app's has none before it listens.
+    entry: Option<Arc<Generation>>,
+    kind: Kind,
     artifact: PathBuf,
     zygote: u64,
     /// Unknown until the zygote has forked it.
@@ -28,7 +34,13 @@ struct Worker {
     control: Rc<Channel>,
     phase: Phase,
     kill_wanted: bool,
+    /// The addresses of a plain app's listeners that are not the one that is served.
+    further: Vec<String>,
+    relay: Option<Relay>,
 }
+
+/// How many further listeners are remembered.
+const FURTHER_COUNT_MAX: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -39,6 +51,15 @@ enum Phase {
         told_idle: bool,
         told_empty: bool,
     },
+}
+
+/// What a worker is started with, beside its code.
+#[derive(Debug, Clone, Default)]
+pub struct StartWith {
+    /// The port that the app's own listener asks for, 0 where the first one is it.
+    pub wanted_port: u16,
+    /// The variables of the user's environment files.
+    pub variables: Vec<(String, String)>,
 }
 
 /// All workers, by generation.
@@ -54,15 +75,61 @@ impl Workers {
         Self { workers: BTreeMap::new(), gate, links }
     }
 
-    /// Makes a link and has the zygote fork a worker onto it.
+    /// Has the zygote fork a worker: a plugin app's onto a link that is made for it.
     pub fn fork(
         &mut self,
         zygote: &Zygote,
         zygote_number: u64,
         generation: u64,
         code: &Code,
+        start: &StartWith,
         inputs: &Inputs,
     ) -> Result<(), Error> {
+        let socket_failed =
+            |error| Error::fault(format!("failed to make the control socket of a worker: {error}"));
+        let (ours, theirs) = seqpacket::pair().map_err(socket_failed)?;
+        let control = Rc::new(Channel::new(ours).map_err(socket_failed)?);
+        let fork = |start: Start<'_>, variables| {
+            zygote
+                .fork(generation, &code.artifact, start, variables, &theirs)
+                .map_err(|error| Error::fault(format!("failed to tell the zygote to fork: {error}")))
+        };
+        let variables = start.variables.clone();
+        let entry = match code.kind {
+            Kind::Plugin => {
+                let (link, client) = self.make_link(generation)?;
+                fork(Start::Plugin(&link), variables)?;
+                // Dropped here: the worker's end of the link must be the only one.
+                Some(Generation::new(generation, client))
+            }
+            Kind::Plain => {
+                fork(Start::Plain { wanted_port: start.wanted_port }, variables)?;
+                None
+            }
+        };
+        // The worker's end must be the only one, so that its death is a hang-up.
+        drop(theirs);
+        listen(generation, Rc::clone(&control), inputs.clone());
+        if let Some(entry) = &entry {
+            watch(entry, inputs.clone());
+        }
+        let worker = Worker {
+            entry,
+            kind: code.kind,
+            artifact: code.artifact.clone(),
+            zygote: zygote_number,
+            pid: None,
+            control,
+            phase: Phase::Starting,
+            kill_wanted: false,
+            further: Vec::new(),
+            relay: None,
+        };
+        self.workers.insert(generation, worker);
+        Ok(())
+    }
+
+    fn make_link(&self, generation: u64) -> Result<(LinkFds, Client), Error> {
         let link = LinkFds::create(generation).map_err(|error| {
             Error::fault(format!("failed to make the link to a worker: {error}")).with_hint(error.hint())
         })?;
@@ -72,27 +139,56 @@ impl Workers {
                 Error::fault(format!("failed to make the link to a worker: {error}")).with_hint(error.hint())
             })?
         };
-        let socket_failed =
-            |error| Error::fault(format!("failed to make the control socket of a worker: {error}"));
-        let (ours, theirs) = seqpacket::pair().map_err(socket_failed)?;
-        let control = Rc::new(Channel::new(ours).map_err(socket_failed)?);
-        zygote
-            .fork(generation, &code.artifact, &link, &theirs)
-            .map_err(|error| Error::fault(format!("failed to tell the zygote to fork: {error}")))?;
-        // Ours are closed here: the worker's end must be the only one, so that its death is a hang-up.
-        drop((link, theirs));
-        listen(generation, Rc::clone(&control), client.clone(), inputs.clone());
-        let worker = Worker {
-            entry: Generation::new(generation, client),
-            artifact: code.artifact.clone(),
-            zygote: zygote_number,
-            pid: None,
-            control,
-            phase: Phase::Starting,
-            kill_wanted: false,
+        Ok((link, client))
+    }
+
+    /// A plain app listens: from now on there is a way to it. False where that is nothing new.
+    pub fn connect(&mut self, generation: u64, private: SocketAddr, inputs: &Inputs) -> bool {
+        let Some(worker) = self.workers.get_mut(&generation).filter(|worker| worker.entry.is_none()) else {
+            return false;
         };
-        self.workers.insert(generation, worker);
-        Ok(())
+        let client = {
+            let _runtime = self.links.enter();
+            SocketClient::new(private)
+        };
+        let entry = Generation::new(generation, client);
+        watch(&entry, inputs.clone());
+        worker.entry = Some(entry);
+        true
+    }
+
+    /// The pid of a plain app that has not listened yet.
+    pub fn unheard(&self, generation: u64) -> Option<i32> {
+        self.workers
+            .get(&generation)
+            .filter(|worker| worker.kind == Kind::Plain && worker.entry.is_none() && !worker.kill_wanted)
+            .and_then(|worker| worker.pid)
+    }
+
+    /// A plain app has another listener.
+    pub fn add_further(&mut self, generation: u64, address: String) {
+        if let Some(worker) = self.workers.get_mut(&generation)
+            && worker.further.len() < FURTHER_COUNT_MAX
+        {
+            worker.further.push(address);
+        }
+    }
+
+    /// The other listeners of a plain app.
+    pub fn further(&self, generation: u64) -> &[String] {
+        self.workers.get(&generation).map_or(&[], |worker| &worker.further)
+    }
+
+    /// Keeps a relay as long as its worker lives.
+    pub fn keep(&mut self, generation: u64, relay: Relay) {
+        if let Some(worker) = self.workers.get_mut(&generation) {
+            worker.relay = Some(relay);
+        }
+    }
+
+    /// True while a generation has a worker.
+    pub fn has(&self, generation: u64) -> bool {
+        self.workers.contains_key(&generation)
     }
 
     /// The zygote has forked a worker. Says whom to kill, where that was wanted meanwhile.
@@ -105,8 +201,7 @@ impl Workers {
     /// Forgets a worker that never ran.
     pub fn remove(&mut self, generation: u64) {
         if let Some(worker) = self.workers.remove(&generation) {
-            worker.entry.set_end(End::Lost);
-            worker.entry.client.close();
+            worker.close(Some(End::Lost));
         }
     }
 
@@ -129,9 +224,9 @@ impl Workers {
             (Some(code), None) => End::Exited { code },
             (None, None) => End::Lost,
         };
-        worker.entry.set_end(end);
-        worker.entry.client.close();
-        Some((generation, worker.entry.reported_end().unwrap_or(End::Lost)))
+        worker.close(Some(end.clone()));
+        let reported = worker.entry.and_then(|entry| entry.reported_end());
+        Some((generation, reported.unwrap_or(end)))
     }
 
     /// A zygote is gone, and its workers with it. What they had started goes too.
@@ -154,13 +249,15 @@ impl Workers {
     /// A worker's control socket hung up: it is dead or dying, and whoever waits for it need not wait any longer.
     /// Says whom to kill, should it be neither.
     pub fn hung_up(&mut self, generation: u64) -> Option<(u64, i32)> {
-        self.workers.get(&generation)?.entry.client.close();
+        self.workers.get(&generation)?.close(None);
         self.kill(generation)
     }
 
     /// A worker broke its link. Says whom to kill.
     pub fn faulted(&mut self, generation: u64, message: String) -> Option<(u64, i32)> {
-        self.workers.get(&generation)?.entry.set_end(End::Fault { message });
+        if let Some(entry) = &self.workers.get(&generation)?.entry {
+            entry.set_end(End::Fault { message });
+        }
         self.kill(generation)
     }
 
@@ -174,15 +271,18 @@ impl Workers {
     /// Makes a generation the current one; the one before it drains.
     pub fn make_current(&mut self, generation: u64) -> Option<Arc<Generation>> {
         let worker = self.workers.get_mut(&generation)?;
+        let entry = Arc::clone(worker.entry.as_ref()?);
         worker.phase = Phase::Current;
-        Some(Arc::clone(&worker.entry))
+        Some(entry)
     }
 
     /// Tells a generation that nothing new will come.
     pub fn drain(&mut self, generation: u64) {
         if let Some(worker) = self.workers.get_mut(&generation) {
             worker.phase = Phase::Draining { told_idle: false, told_empty: false };
-            worker.entry.client.goaway();
+            if let Some(entry) = &worker.entry {
+                entry.client.goaway();
+            }
         }
     }
 
@@ -211,16 +311,21 @@ impl Workers {
 
     /// Closes the long-lived streams of a generation.
     pub fn close_streams(&self, generation: u64) {
-        if let Some(worker) = self.workers.get(&generation) {
-            worker.entry.close_streams();
+        if let Some(entry) = self.workers.get(&generation).and_then(|worker| worker.entry.as_ref()) {
+            entry.close_streams();
         }
     }
 
-    /// Tells a worker to stop and exit.
-    pub fn stop(&self, generation: u64) {
-        if let Some(worker) = self.workers.get(&generation) {
-            // A worker that cannot be told is dead.
-            let _ = worker.control.send(&WorkerCommand::Stop, &[]);
+    /// Tells a worker to stop and exit. Says whom to send a SIGTERM for it.
+    pub fn stop(&self, generation: u64) -> Option<(u64, i32)> {
+        let worker = self.workers.get(&generation)?;
+        match worker.kind {
+            Kind::Plugin => {
+                // A worker that cannot be told is dead.
+                let _ = worker.control.send(&WorkerCommand::Stop, &[]);
+                None
+            }
+            Kind::Plain => worker.pid.map(|pid| (worker.zygote, pid)),
         }
     }
 
@@ -255,17 +360,33 @@ impl Workers {
     }
 }
 
-/// Passes on what a worker says, and that it has gone or broken its link.
-fn listen(generation: u64, control: Rc<Channel>, client: Client, inputs: Inputs) {
-    let reports = inputs.clone();
+impl Worker {
+    /// Whoever waits for it need not wait any longer.
+    fn close(&self, end: Option<End>) {
+        if let Some(entry) = &self.entry {
+            if let Some(end) = end {
+                entry.set_end(end);
+            }
+            entry.client.close();
+        }
+    }
+}
+
+/// Passes on what a worker says, and that it has gone.
+fn listen(generation: u64, control: Rc<Channel>, inputs: Inputs) {
     rt::spawn(async move {
         while let Some(report) = control.receive().await {
-            if reports.send(Input::Worker { generation, report }).await.is_err() {
+            if inputs.send(Input::Worker { generation, report }).await.is_err() {
                 return;
             }
         }
-        let _ = reports.send(Input::WorkerGone { generation }).await;
+        let _ = inputs.send(Input::WorkerGone { generation }).await;
     });
+}
+
+/// Passes on that a worker has broken the way to it.
+fn watch(entry: &Arc<Generation>, inputs: Inputs) {
+    let (generation, client) = (entry.number, entry.client.clone());
     rt::spawn(async move {
         if let Some(fault) = client.closed().await {
             let _ = inputs.send(Input::WorkerFault { generation, fault: fault.to_string() }).await;

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::build::Kind;
 use crate::model::{BrowserEvent, Cause, End, Failure, Outcome, Reload, State, Steps};
 
 #[cfg(test)]
@@ -44,11 +45,15 @@ pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_millis(1200);
 /// How long a zygote may take to preload.
 pub const PRELOAD_TIME_MAX: Duration = Duration::from_secs(20);
 
+const START_TIME_HINT: &str = "give it more time with --start-timeout-ms, if it needs it";
+
 /// What a build gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Code {
     /// The cdylib.
     pub artifact: PathBuf,
+    /// How the app in it is started.
+    pub kind: Kind,
     /// Its GNU build id, in hex.
     pub build_id: String,
     /// The libraries that the zygote must have loaded for it.
@@ -125,6 +130,11 @@ pub enum Event {
         message: String,
         /// What to do about it, empty where unknown.
         hint: String,
+    },
+    /// A plain app that is on its way has made itself a daemon.
+    Detached {
+        /// The generation.
+        generation: u64,
     },
     /// A worker's process is gone.
     Ended {
@@ -254,6 +264,8 @@ pub enum Action {
         /// The files.
         files: Vec<PathBuf>,
     },
+    /// Something that the user should know.
+    Note(String),
     /// A reload is over: tell the user.
     Report(Reload),
     /// A worker crashed: tell the user.
@@ -270,6 +282,8 @@ pub enum Action {
 pub struct Settings {
     /// Hold requests from a change until the new code serves.
     pub hold: bool,
+    /// Let the old generation finish while the new one starts; without, it ends first, and requests wait.
+    pub overlap: bool,
     /// How long a start may take, from the fork until ready.
     pub start_time_max: Duration,
     /// How long in-flight requests of an old generation may go on.
@@ -304,7 +318,23 @@ struct Starting {
     generation: u64,
     code: Arc<Code>,
     loaded: bool,
+    /// Of a plain app: a copy of its process has become a daemon.
+    detached: bool,
+    /// It is a second try, after one beside another generation failed.
+    second_try: bool,
     journey: Journey,
+}
+
+/// Whether a generation may start while an older one lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overlap {
+    /// It may. A plain app that dies at its start is tried once more alone: a lock on a database, or a port, may
+    /// have been the reason.
+    Tried,
+    /// It may, and a failure is the code's own: the last second try failed as well. Until some new code starts.
+    Blameless,
+    /// It may not: such a second try was good, or the user says so.
+    Barred,
 }
 
 #[derive(Debug)]
@@ -335,6 +365,7 @@ struct Draining {
 struct Wanted {
     code: Arc<Code>,
     journey: Journey,
+    second_try: bool,
 }
 
 /// The state machine.
@@ -362,6 +393,7 @@ pub struct Supervisor {
     /// Files changed since the last build that ran to its end.
     unbuilt: Vec<PathBuf>,
     crashes: u32,
+    overlap: Overlap,
     /// The app must be started anew even if the build gives the same code.
     restart_wanted: bool,
     stopping: bool,
@@ -373,6 +405,7 @@ impl Supervisor {
     /// A supervisor that has done nothing yet.
     pub fn new(settings: Settings) -> Self {
         Self {
+            overlap: if settings.overlap { Overlap::Tried } else { Overlap::Barred },
             settings,
             build: Build::Idle,
             builds: 0,
@@ -437,6 +470,11 @@ impl Supervisor {
             Event::Ready { generation, took } => self.ready(now, generation, took, &mut actions),
             Event::StartFailed { generation, message, hint } => {
                 self.start_failed(now, generation, message, hint, &mut actions);
+            }
+            Event::Detached { generation } => {
+                if let Some(starting) = self.starting_mut(generation) {
+                    starting.detached = true;
+                }
             }
             Event::Ended { generation, end } => self.ended(now, generation, end, &mut actions),
             Event::Idle { generation } => self.idle(generation, &mut actions),
@@ -510,7 +548,7 @@ impl Supervisor {
         }
         actions.push(Action::SetState(self.waiting_state()));
         let journey = Journey { cause: Cause::Change, files, begun: at, steps: Steps::default() };
-        self.want(Wanted { code, journey }, actions);
+        self.want(Wanted { code, journey, second_try: false }, actions);
     }
 
     fn start_build(&mut self, begun: Duration, actions: &mut Actions) {
@@ -558,7 +596,7 @@ impl Supervisor {
             actions.push(Action::Report(journey.report(now, generation, Outcome::Unchanged)));
             return;
         }
-        self.want(Wanted { code, journey }, actions);
+        self.want(Wanted { code, journey, second_try: false }, actions);
     }
 
     fn build_failed(&mut self, now: Duration, build: u64, failure: Failure, actions: &mut Actions) {
@@ -571,7 +609,9 @@ impl Supervisor {
 
     fn want(&mut self, wanted: Wanted, actions: &mut Actions) {
         match &self.zygote {
-            Zygote::Ready { preload } if *preload == wanted.code.preload => self.fork(wanted, actions),
+            Zygote::Ready { preload } if *preload == wanted.code.preload => {
+                self.fork_when_free(wanted, actions);
+            }
             Zygote::Preloading { preload } if *preload == wanted.code.preload => self.wanted = Some(wanted),
             _ => {
                 let preload = wanted.code.preload.clone();
@@ -588,14 +628,45 @@ impl Supervisor {
         actions.push(Action::Arm { timer: Timer::Preload(self.zygotes), after: PRELOAD_TIME_MAX });
     }
 
+    /// Forks at once, or, where generations must not overlap, as soon as the others have ended.
+    fn fork_when_free(&mut self, wanted: Wanted, actions: &mut Actions) {
+        let alone = wanted.second_try || self.overlap == Overlap::Barred;
+        if !alone || !self.any_lives() {
+            self.fork(wanted, actions);
+            return;
+        }
+        self.wanted = Some(wanted);
+        actions.push(Action::Hold);
+        if let Some(current) = self.current.take() {
+            actions.push(Action::LoseCurrent);
+            self.drain(current.generation, actions);
+        }
+    }
+
+    /// True while a worker of an older generation runs.
+    fn any_lives(&self) -> bool {
+        self.current.is_some() || !self.draining.is_empty()
+    }
+
+    /// Forks what has waited for the others to end.
+    fn fork_what_waited(&mut self, actions: &mut Actions) {
+        if !self.any_lives()
+            && matches!(self.zygote, Zygote::Ready { .. })
+            && let Some(wanted) = self.wanted.take()
+        {
+            self.want(wanted, actions);
+        }
+    }
+
     fn fork(&mut self, wanted: Wanted, actions: &mut Actions) {
         self.generations += 1;
         let generation = self.generations;
-        let Wanted { code, journey } = wanted;
+        let Wanted { code, journey, second_try } = wanted;
         self.restart_wanted = false;
         actions.push(Action::Fork { generation, code: Arc::clone(&code) });
         actions.push(Action::Arm { timer: Timer::Start(generation), after: self.settings.start_time_max });
-        self.starting = Some(Starting { generation, code, loaded: false, journey });
+        self.starting =
+            Some(Starting { generation, code, loaded: false, detached: false, second_try, journey });
     }
 
     fn zygote_ready(&mut self, actions: &mut Actions) {
@@ -634,8 +705,14 @@ impl Supervisor {
         let begun = Journey { cause: Cause::Zygote, files: Vec::new(), begun: now, steps: Steps::default() };
         let wanted = match (self.wanted.take(), self.starting.take()) {
             (Some(wanted), _) => Some(wanted),
-            (None, Some(starting)) => Some(Wanted { code: starting.code, journey: starting.journey }),
-            (None, None) => self.last_good.clone().map(|code| Wanted { code, journey: begun.clone() }),
+            (None, Some(starting)) => Some(Wanted {
+                code: starting.code,
+                journey: starting.journey,
+                second_try: starting.second_try,
+            }),
+            (None, None) => {
+                self.last_good.clone().map(|code| Wanted { code, journey: begun.clone(), second_try: false })
+            }
         };
         if self.zygote_deaths > ZYGOTE_DEATHS_COUNT_MAX {
             let message = if preloading {
@@ -688,6 +765,7 @@ impl Supervisor {
         starting.journey.steps.ready_ms = millis(took);
         let fresh = !matches!(starting.journey.cause, Cause::Crash | Cause::Zygote);
         self.zygote_deaths = 0;
+        self.learn_from_start(&starting, fresh, actions);
         // A crashed generation can come back while newer code is being built: what waits, waits for that.
         let building = matches!(self.build, Build::Running { .. });
         let build_id = starting.code.build_id.clone();
@@ -712,6 +790,17 @@ impl Supervisor {
         actions.push(Action::Report(starting.journey.report(now, generation, Outcome::Ok)));
     }
 
+    fn learn_from_start(&mut self, starting: &Starting, fresh: bool, actions: &mut Actions) {
+        if starting.second_try {
+            self.overlap = Overlap::Barred;
+            let note = "it starts when it is alone: from now on the old code ends before the new one starts \
+                        (as with --no-overlap)";
+            actions.push(Action::Note(note.into()));
+        } else if fresh && self.overlap == Overlap::Blameless {
+            self.overlap = Overlap::Tried;
+        }
+    }
+
     fn start_failed(
         &mut self,
         now: Duration,
@@ -724,6 +813,9 @@ impl Supervisor {
             return;
         }
         let Some(starting) = self.starting.take() else { return };
+        if starting.second_try {
+            self.overlap = Overlap::Blameless;
+        }
         // It usually exits by itself; what does not is killed.
         self.draining.push(Draining { generation, phase: DrainPhase::Stopping });
         actions.push(Action::Arm { timer: Timer::Stop(generation), after: STOP_TIME_MAX });
@@ -738,18 +830,20 @@ impl Supervisor {
     fn ended(&mut self, now: Duration, generation: u64, end: End, actions: &mut Actions) {
         self.draining.retain(|draining| draining.generation != generation);
         if self.starting_mut(generation).is_some() {
-            let message = format!("{end} before it was ready");
-            self.start_failed(now, generation, message, "its output is in the terminal".into(), actions);
-            self.draining.retain(|draining| draining.generation != generation);
+            self.ended_at_start(now, generation, &end, actions);
             return;
         }
-        let Some(current) = self.current.take_if(|current| current.generation == generation) else { return };
+        let Some(current) = self.current.take_if(|current| current.generation == generation) else {
+            self.fork_what_waited(actions);
+            return;
+        };
         actions.push(Action::LoseCurrent);
         actions.push(Action::ReportCrash { end: end.clone() });
         let lived = now.saturating_sub(current.since);
         self.crashes = if lived >= CRASH_ROW_TIME { 1 } else { self.crashes + 1 };
         if self.starting.is_some() || self.wanted.is_some() {
             // Its successor is on its way already.
+            self.fork_what_waited(actions);
             return;
         }
         if self.crashes > CRASHES_IN_A_ROW_COUNT_MAX {
@@ -771,6 +865,60 @@ impl Supervisor {
         }
     }
 
+    fn ended_at_start(&mut self, now: Duration, generation: u64, end: &End, actions: &mut Actions) {
+        if let Some(wanted) = self.take_for_second_try(generation) {
+            actions.push(Action::Note(format!(
+                "{} while the old code was running beside it; it is tried once more alone",
+                Self::describe_end(Kind::Plain, end)
+            )));
+            self.want(wanted, actions);
+            return;
+        }
+        let Some(starting) = self.starting_mut(generation) else { return };
+        let (kind, detached) = (starting.code.kind, starting.detached);
+        let output = "its output is in the terminal";
+        let (message, hint) = match (kind, end) {
+            (Kind::Plain, _) if detached => (
+                "the app has become a daemon: it forked and ended before it listened".into(),
+                "devhost needs it in the foreground; daemons often have an option for that, which goes after `--`, \
+                 such as `devhost run -- --foreground`",
+            ),
+            (Kind::Plain, End::Exited { code: 0 }) => (
+                Self::describe_end(kind, end),
+                "devhost expects a server: a program that binds a TCP port, serves HTTP on it, and does not end; \
+                 what it printed is in the terminal",
+            ),
+            (Kind::Plain | Kind::Plugin, _) => (Self::describe_end(kind, end), output),
+        };
+        self.start_failed(now, generation, message, hint.into(), actions);
+        self.draining.retain(|draining| draining.generation != generation);
+        self.fork_what_waited(actions);
+    }
+
+    fn describe_end(kind: Kind, end: &End) -> String {
+        match (kind, end) {
+            (Kind::Plain, End::Exited { code }) => {
+                format!("the app exited with code {code} before it listened")
+            }
+            (Kind::Plain, _) => format!("{end} before it listened"),
+            (Kind::Plugin, _) => format!("{end} before it was ready"),
+        }
+    }
+
+    /// Takes what has just died at its start, if it may have died of the generation beside it.
+    fn take_for_second_try(&mut self, generation: u64) -> Option<Wanted> {
+        if self.overlap != Overlap::Tried || !self.any_lives() {
+            return None;
+        }
+        let starting = self.starting.take_if(|starting| {
+            starting.generation == generation
+                && starting.code.kind == Kind::Plain
+                && !starting.second_try
+                && !starting.detached
+        })?;
+        Some(Wanted { code: starting.code, journey: starting.journey, second_try: true })
+    }
+
     fn arm_refork(&self, generation: u64, actions: &mut Actions) {
         let after = CRASH_BACKOFF_TIME * 2u32.pow(self.crashes.saturating_sub(2));
         actions.push(Action::Arm { timer: Timer::Refork(generation), after });
@@ -784,7 +932,7 @@ impl Supervisor {
         if let Some(code) = self.last_good.clone() {
             let journey =
                 Journey { cause: Cause::Crash, files: Vec::new(), begun: now, steps: Steps::default() };
-            self.want(Wanted { code, journey }, actions);
+            self.want(Wanted { code, journey, second_try: false }, actions);
         }
     }
 
@@ -865,14 +1013,21 @@ impl Supervisor {
         match timer {
             Timer::Start(generation) => {
                 if let Some(starting) = self.starting_mut(generation) {
-                    let step = if starting.loaded { "start" } else { "load" };
+                    let (step, hint) = match (starting.loaded, starting.code.kind) {
+                        (true, Kind::Plain) => (
+                            "listen",
+                            "devhost expects it to bind a TCP port and to serve HTTP on it; if it needs more time, \
+                             give it with --start-timeout-ms",
+                        ),
+                        (true, Kind::Plugin) => ("start", START_TIME_HINT),
+                        (false, _) => ("load", START_TIME_HINT),
+                    };
                     let message = format!(
                         "the app did not {step} within {:.1} s",
                         self.settings.start_time_max.as_secs_f64()
                     );
                     actions.push(Action::KillWorker { generation });
-                    let hint = "give it more time with --start-timeout-ms, if it needs it".into();
-                    self.start_failed(now, generation, message, hint, actions);
+                    self.start_failed(now, generation, message, hint.into(), actions);
                 }
             }
             Timer::Drain(generation) => self.idle(generation, actions),

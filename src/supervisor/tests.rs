@@ -7,6 +7,7 @@ const MS: Duration = Duration::from_millis(1);
 fn code(id: &str) -> Arc<Code> {
     Arc::new(Code {
         artifact: format!("/artifacts/{id}.so").into(),
+        kind: Kind::Plugin,
         build_id: id.into(),
         preload: vec!["/deps.so".into()],
     })
@@ -24,7 +25,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let settings = Settings { hold: true, start_time_max: 10_000 * MS, drain_time_max: 5_000 * MS };
+        let settings =
+            Settings { hold: true, overlap: true, start_time_max: 10_000 * MS, drain_time_max: 5_000 * MS };
         let mut bench = Self { supervisor: Supervisor::new(settings), now: Duration::ZERO };
         let actions = bench.supervisor.begin(bench.now);
         assert!(actions.contains(&Action::Build { build: 1, changed: Vec::new() }));
@@ -424,4 +426,145 @@ fn stop_has_a_deadline() {
     let mut bench = Bench::serving();
     bench.send(Event::Stop);
     assert_eq!(bench.send(Event::Timer(Timer::Shutdown)), [Action::Exit]);
+}
+
+fn plain(id: &str) -> Arc<Code> {
+    Arc::new(Code { kind: Kind::Plain, ..(*code(id)).clone() })
+}
+
+fn exited(code: i32) -> End {
+    End::Exited { code }
+}
+
+/// With a plain app's first generation that serves code `a`, and code `b` on its way as generation 2.
+fn plain_and_starting(overlap: bool) -> Bench {
+    let mut bench = Bench::new();
+    bench.supervisor.overlap = if overlap { Overlap::Tried } else { Overlap::Barred };
+    bench.send(Event::Built { build: 1, code: plain("a") });
+    bench.send(Event::ZygoteReady);
+    assert!(swapped_to(&bench.start(1, "a"), 1));
+    bench.change("src/a.rs");
+    bench
+}
+
+/// Lets generation 1 drain and end.
+fn end_first(bench: &mut Bench) -> Vec<Action> {
+    bench.send(Event::Idle { generation: 1 });
+    let actions = bench.send(Event::Empty { generation: 1 });
+    assert!(actions.contains(&Action::StopWorker { generation: 1 }));
+    bench.send(Event::Ended { generation: 1, end: End::Signalled { signal: 15 } })
+}
+
+fn note(actions: &[Action]) -> Option<&str> {
+    actions.iter().find_map(|action| match action {
+        Action::Note(note) => Some(note.as_str()),
+        _ => None,
+    })
+}
+
+#[test]
+fn without_overlap_the_old_generation_ends_before_the_new_one_is_forked() {
+    let mut bench = plain_and_starting(false);
+    let actions = bench.send(Event::Built { build: 2, code: plain("b") });
+    assert_eq!(forked(&actions), None);
+    for wanted in [Action::Hold, Action::LoseCurrent, Action::Drain { generation: 1 }] {
+        assert!(actions.contains(&wanted), "{wanted:?} in {actions:?}");
+    }
+    assert_eq!(forked(&end_first(&mut bench)), Some((2, "b".into())));
+    assert!(swapped_to(&bench.start(2, "b"), 2));
+}
+
+#[test]
+fn without_overlap_a_plugin_app_waits_as_well() {
+    let mut bench = Bench::serving();
+    bench.supervisor.overlap = Overlap::Barred;
+    bench.change("src/a.rs");
+    assert_eq!(forked(&bench.send(Event::Built { build: 2, code: code("b") })), None);
+    assert_eq!(forked(&end_first(&mut bench)), Some((2, "b".into())));
+}
+
+#[test]
+fn without_overlap_an_edit_while_the_old_generation_ends_forks_only_the_newest_code() {
+    let mut bench = plain_and_starting(false);
+    bench.send(Event::Built { build: 2, code: plain("b") });
+    bench.change("src/a.rs");
+    assert_eq!(forked(&end_first(&mut bench)), None);
+    assert_eq!(forked(&bench.send(Event::Built { build: 3, code: plain("c") })), Some((2, "c".into())));
+}
+
+#[test]
+fn without_overlap_a_failed_start_brings_the_last_good_code_back() {
+    let mut bench = plain_and_starting(false);
+    bench.send(Event::Built { build: 2, code: plain("b") });
+    end_first(&mut bench);
+    let actions = bench.send(Event::Ended { generation: 2, end: exited(1) });
+    assert!(has_failure(&actions) && !actions.contains(&Action::Release));
+    assert_eq!(forked(&actions), Some((3, "a".into())));
+}
+
+#[test]
+fn without_overlap_a_crash_of_the_ending_generation_starts_the_new_one() {
+    let mut bench = plain_and_starting(false);
+    bench.send(Event::Built { build: 2, code: plain("b") });
+    assert_eq!(forked(&bench.crash(1)), Some((2, "b".into())));
+}
+
+#[test]
+fn a_plain_app_that_dies_beside_the_old_one_is_tried_once_more_alone_and_so_from_then_on() {
+    let mut bench = plain_and_starting(true);
+    assert_eq!(forked(&bench.send(Event::Built { build: 2, code: plain("b") })), Some((2, "b".into())));
+    let actions = bench.send(Event::Ended { generation: 2, end: exited(1) });
+    assert!(note(&actions).unwrap().contains("exited with code 1"), "{actions:?}");
+    assert!(!has_failure(&actions) && actions.contains(&Action::Drain { generation: 1 }));
+    assert_eq!(forked(&end_first(&mut bench)), Some((3, "b".into())));
+    let actions = bench.start(3, "b");
+    assert!(swapped_to(&actions, 3) && note(&actions).unwrap().contains("--no-overlap"));
+    bench.change("src/a.rs");
+    assert_eq!(forked(&bench.send(Event::Built { build: 3, code: plain("c") })), None);
+}
+
+#[test]
+fn code_that_fails_alone_as_well_costs_the_old_generation_only_once() {
+    let mut bench = plain_and_starting(true);
+    bench.send(Event::Built { build: 2, code: plain("b") });
+    bench.send(Event::Ended { generation: 2, end: exited(101) });
+    end_first(&mut bench);
+    let actions = bench.send(Event::Ended { generation: 3, end: exited(101) });
+    assert!(has_failure(&actions));
+    assert_eq!(forked(&actions), Some((4, "a".into())), "the last good code comes back");
+    bench.start(4, "a");
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 3, code: plain("c") });
+    let actions = bench.send(Event::Ended { generation: 5, end: exited(101) });
+    assert!(has_failure(&actions) && !actions.contains(&Action::LoseCurrent));
+    // New code that starts makes the next failure worth another try.
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 4, code: plain("d") });
+    assert!(swapped_to(&bench.start(6, "d"), 6));
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 5, code: plain("e") });
+    assert!(note(&bench.send(Event::Ended { generation: 7, end: exited(1) })).is_some());
+}
+
+#[test]
+fn a_daemon_is_no_reason_for_a_second_try() {
+    let mut bench = plain_and_starting(true);
+    bench.send(Event::Built { build: 2, code: plain("b") });
+    bench.send(Event::Loaded { generation: 2, build_id: "b".into(), took: MS });
+    bench.send(Event::Detached { generation: 2 });
+    let actions = bench.send(Event::Ended { generation: 2, end: exited(0) });
+    let failed = |action: &Action| matches!(action, Action::SetFailure(Some(Failure::Start { message, .. })) if message.contains("daemon"));
+    assert!(actions.iter().any(failed), "{actions:?}");
+    assert!(!actions.contains(&Action::LoseCurrent));
+}
+
+#[test]
+fn a_plain_app_that_does_not_listen_in_time_is_told_what_is_expected() {
+    let mut bench = plain_and_starting(true);
+    bench.send(Event::Built { build: 2, code: plain("b") });
+    bench.send(Event::Loaded { generation: 2, build_id: "b".into(), took: MS });
+    let actions = bench.send(Event::Timer(Timer::Start(2)));
+    let told = |action: &Action| matches!(action, Action::SetFailure(Some(Failure::Start { message, hint })) if message.contains("did not listen") && hint.contains("TCP port"));
+    assert!(actions.iter().any(told), "{actions:?}");
+    assert!(!actions.contains(&Action::LoseCurrent), "a hang is no reason for a second try");
 }

@@ -7,6 +7,8 @@ use devhost_plugin::abi;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 use nix::libc;
 
+use crate::build::PLAIN_MAIN_SYMBOL;
+
 pub use devhost_plugin::negotiation::DescriptorView as Descriptor;
 
 /// A plugin that is loaded, for good.
@@ -14,6 +16,15 @@ pub use devhost_plugin::negotiation::DescriptorView as Descriptor;
 pub struct Loaded {
     /// What it offers.
     pub descriptor: Descriptor,
+    /// The GNU build id of the library in memory, in hex; empty where it has none.
+    pub build_id: String,
+}
+
+/// A plain app that is loaded, for good.
+#[derive(Debug)]
+pub struct LoadedPlain {
+    /// Calls the app's `main`; gives its exit code.
+    pub main: unsafe extern "C" fn() -> i32,
     /// The GNU build id of the library in memory, in hex; empty where it has none.
     pub build_id: String,
 }
@@ -35,6 +46,12 @@ pub enum LoadError {
         /// The artifact.
         path: PathBuf,
     },
+    /// It is a library, but no plain app.
+    #[error("{} exports no {PLAIN_MAIN_SYMBOL}", path.display())]
+    NoMain {
+        /// The artifact.
+        path: PathBuf,
+    },
     /// It is a plugin of another ABI, or a broken one.
     #[error("{0}")]
     Abi(devhost_plugin::negotiation::AbiError),
@@ -44,7 +61,7 @@ impl LoadError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Open { .. } => "",
+            Self::Open { .. } | Self::NoMain { .. } => "",
             Self::NoDescriptor { .. } => {
                 "a plugin app says `devhost_plugin::export!(app);` at the root of its library"
             }
@@ -55,10 +72,7 @@ impl LoadError {
 
 /// Loads a plugin. It stays loaded until the process ends.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
-    // SAFETY: loading runs the library's constructors; the library is the app, which is trusted as code.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|error| LoadError::Open { path: path.to_owned(), message: error.to_string() })?;
-    let library: &'static Library = Box::leak(Box::new(library));
+    let library = open(path)?;
     // SAFETY: the symbol's type is fixed by the ABI, whatever its version.
     let descriptor: Symbol<unsafe extern "C" fn() -> *const abi::Descriptor> =
         unsafe { library.get(abi::DESCRIPTOR_SYMBOL) }
@@ -69,6 +83,22 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     let descriptor =
         unsafe { devhost_plugin::negotiation::check_descriptor(descriptor()) }.map_err(LoadError::Abi)?;
     Ok(Loaded { descriptor, build_id })
+}
+
+/// Loads a plain app. It stays loaded until the process ends.
+pub fn load_plain(path: &Path) -> Result<LoadedPlain, LoadError> {
+    let library = open(path)?;
+    // SAFETY: the symbol's type is fixed: devhost's own build defines it.
+    let main: Symbol<unsafe extern "C" fn() -> i32> =
+        unsafe { library.get(PLAIN_MAIN_SYMBOL) }.map_err(|_| LoadError::NoMain { path: path.to_owned() })?;
+    Ok(LoadedPlain { build_id: build_id_at(*main as *const c_void), main: *main })
+}
+
+fn open(path: &Path) -> Result<&'static Library, LoadError> {
+    // SAFETY: loading runs the library's constructors; the library is the app, which is trusted as code.
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
+        .map_err(|error| LoadError::Open { path: path.to_owned(), message: error.to_string() })?;
+    Ok(Box::leak(Box::new(library)))
 }
 
 /// The GNU build id of the loaded library that contains an address.

@@ -1,9 +1,12 @@
 //! The worker: a forked child that loads one generation's cdylib, serves it, and exits.
 //!
-//! It never unloads anything and never returns to the zygote's code. Its main thread watches the control socket;
-//! where the plugin has no loop of its own, it also handles the link.
+//! It never unloads anything and never returns to the zygote's code. In a plugin app's worker the main thread watches
+//! the control socket; where the plugin has no loop of its own, it also handles the link. In a plain app's worker
+//! the main thread is the app's ([`plain`]).
 
+pub mod interpose;
 pub mod load;
+pub mod plain;
 pub mod plugin;
 
 use std::io;
@@ -23,7 +26,7 @@ use plugin::Host;
 /// The exit code of a worker that failed before it served, after it has said why.
 const EXIT_FAILED: i32 = 1;
 
-/// Runs the worker to its end.
+/// Runs a plugin app's worker to its end.
 pub fn run(generation: u64, artifact: &Path, link: LinkFds, control: OwnedFd) -> ! {
     let worker = Worker { control };
     match worker.start(generation, artifact, link) {
@@ -53,7 +56,7 @@ impl Worker {
         let begun = Instant::now();
         let host = Host::new(link, descriptor);
         host.start(generation).map_err(|message| WorkerReport::StartFailed { message })?;
-        self.report(&WorkerReport::Ready { micros: micros_since(begun) });
+        self.report(&WorkerReport::Ready { micros: micros_since(begun), listening: None });
         Ok(host)
     }
 

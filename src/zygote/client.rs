@@ -14,7 +14,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::control::{self, Command, Report, ZYGOTE_VARIABLE};
+use super::control::{self, Command, Entry, Report, ZYGOTE_VARIABLE};
 use crate::error::Error;
 use crate::shm::LinkFds;
 use crate::sys::{self, seqpacket};
@@ -26,8 +26,22 @@ pub struct Argv {
     pub name: String,
     /// The arguments after `--`.
     pub args: Vec<OsString>,
+    /// Environment variables that it gets besides devhost's own.
+    pub variables: Vec<(String, String)>,
     /// devhost's standard output is not the app's to write to: what it prints goes to standard error.
     pub stdout_is_taken: bool,
+}
+
+/// How a worker starts its app, and what it needs for it.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'l> {
+    /// Through the plugin's descriptor, over a link.
+    Plugin(&'l LinkFds),
+    /// By a call of its `main`.
+    Plain {
+        /// The port that the app's own listener asks for, where it is known; 0 where the first one is it.
+        wanted_port: u16,
+    },
 }
 
 /// A zygote that runs. Dropped, it ends, and its workers with it.
@@ -52,6 +66,7 @@ impl Zygote {
         let process = command
             .arg0(&argv.name)
             .args(&argv.args)
+            .envs(argv.variables.iter().map(|(name, value)| (name, value)))
             .env(ZYGOTE_VARIABLE, "1")
             .stdin(Stdio::from(theirs))
             .spawn()
@@ -67,10 +82,30 @@ impl Zygote {
     }
 
     /// Forks a worker; [`Report::Forked`] or [`Report::ForkFailed`] follows.
-    pub fn fork(&self, generation: u64, artifact: &Path, link: &LinkFds, worker: &OwnedFd) -> io::Result<()> {
-        let fds =
-            [&link.down, &link.up, &link.front_event, &link.worker_event, worker].map(AsRawFd::as_raw_fd);
-        self.control.send(&Command::Fork { generation, artifact: artifact.to_owned() }, &fds)
+    ///
+    /// A plugin app's worker gets a link. The variables are added to the zygote's own and replace none of those.
+    pub fn fork(
+        &self,
+        generation: u64,
+        artifact: &Path,
+        start: Start<'_>,
+        variables: Vec<(String, String)>,
+        worker: &OwnedFd,
+    ) -> io::Result<()> {
+        let (entry, fds) = match start {
+            Start::Plugin(link) => {
+                (Entry::Plugin, vec![&link.down, &link.up, &link.front_event, &link.worker_event, worker])
+            }
+            Start::Plain { wanted_port } => (Entry::Plain { wanted_port }, vec![worker]),
+        };
+        let fds: Vec<_> = fds.into_iter().map(AsRawFd::as_raw_fd).collect();
+        self.control
+            .send(&Command::Fork { generation, artifact: artifact.to_owned(), entry, variables }, &fds)
+    }
+
+    /// Asks a worker to end, with SIGTERM; [`Report::Exited`] follows if it does.
+    pub fn terminate(&self, pid: i32) -> io::Result<()> {
+        self.control.send(&Command::Terminate { pid }, &[])
     }
 
     /// Kills a worker; [`Report::Exited`] follows if it was alive.

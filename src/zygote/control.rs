@@ -1,6 +1,7 @@
 //! What front and zygote, and front and worker, say to each other: JSON, one message a packet.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
@@ -21,18 +22,52 @@ pub enum Command {
         /// Absolute paths.
         libraries: Vec<PathBuf>,
     },
-    /// Fork a worker. Comes with five descriptors: the four of the link and the worker's control socket.
+    /// Fork a worker. Comes with the four descriptors of the link (for a plugin app) and the worker's control
+    /// socket.
     Fork {
         /// The generation.
         generation: u64,
         /// The cdylib to load.
         artifact: PathBuf,
+        /// What to do with it.
+        entry: Entry,
+        /// Environment variables that the worker gets besides the zygote's, and that do not replace any of those.
+        variables: Vec<(String, String)>,
+    },
+    /// Ask a worker to end, with SIGTERM. A pid that is no living worker is ignored.
+    Terminate {
+        /// The worker.
+        pid: i32,
     },
     /// Kill a worker and what it started. A pid that is no living worker is ignored.
     Kill {
         /// The worker.
         pid: i32,
     },
+}
+
+/// How a worker starts its app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// Through the plugin's descriptor.
+    Plugin,
+    /// By a call of its `main`.
+    Plain {
+        /// The port that the app's own listener asks for, where it is known; 0 where the first one is it.
+        wanted_port: u16,
+    },
+}
+
+/// Where a plain app listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listening {
+    /// The address that it asked for: `0.0.0.0:3000`, `[::]:3000` or a Unix socket's path.
+    pub asked: String,
+    /// The port that it asked for; 0 where it left that to the kernel, and for a Unix socket.
+    pub port: u16,
+    /// Where it really listens.
+    pub private: SocketAddr,
 }
 
 /// From the zygote to the front.
@@ -102,6 +137,30 @@ pub enum WorkerReport {
     Ready {
         /// How long its start took, in microseconds.
         micros: u64,
+        /// Where it listens: a plain app only.
+        listening: Option<Listening>,
+    },
+    /// A plain app listens on a Unix socket. It is ready, unless it listens on a TCP port as well.
+    Unix {
+        /// How long its start took so far, in microseconds.
+        micros: u64,
+        /// The socket; an abstract one starts with `@`.
+        path: PathBuf,
+    },
+    /// A plain app has made itself a daemon before it listened.
+    Detached {
+        /// The daemon.
+        pid: i32,
+    },
+    /// A plain app has another listener, which was left as it is.
+    Further {
+        /// Its address.
+        address: String,
+    },
+    /// Something that the user should know.
+    Note {
+        /// One line.
+        message: String,
     },
     /// The app's start failed.
     StartFailed {
@@ -114,7 +173,7 @@ pub enum WorkerReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerCommand {
-    /// Stop the app and exit.
+    /// Stop the app and exit. A plugin app only; a plain one gets [`Command::Terminate`].
     Stop,
 }
 

@@ -4,8 +4,9 @@
 //! nothing of HTTP, builds or generations beyond their numbers. When the front is gone, so is everything here.
 
 use std::collections::HashSet;
+use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Instant;
 
@@ -18,14 +19,18 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid, setpgid};
 
-use super::control::{self, Command, Report, ZYGOTE_VARIABLE};
+use super::control::{self, Command, Entry, Report, ZYGOTE_VARIABLE};
 use super::preload::preload;
 use crate::shm::LinkFds;
 use crate::sys::process;
 use crate::worker;
 
-/// The descriptors that come with [`Command::Fork`].
-const FORK_FDS_COUNT: usize = 5;
+/// The zygote's name in lists of processes.
+const PROCESS_NAME: &CStr = c"devhost-zygote";
+
+/// Variables that hand listening sockets to a process. They were meant for devhost's parent or for devhost; the
+/// descriptors that they count are not there in a worker, and others may be.
+const INHERITANCE_VARIABLES: &[&str] = &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD"];
 
 /// True in a process that was started as a zygote.
 pub fn is_requested() -> bool {
@@ -36,6 +41,12 @@ pub fn is_requested() -> bool {
 pub fn run() -> u8 {
     // SAFETY: the process has one thread, so nobody reads the environment meanwhile.
     unsafe { std::env::remove_var(ZYGOTE_VARIABLE) };
+    for variable in INHERITANCE_VARIABLES {
+        // SAFETY: as above.
+        unsafe { std::env::remove_var(variable) };
+    }
+    // It cannot fail with a valid name.
+    let _ = prctl::set_name(PROCESS_NAME);
     let result = Zygote::start().and_then(Zygote::serve);
     match result {
         Ok(()) => 0,
@@ -109,12 +120,20 @@ impl Zygote {
                 prctl::set_pdeathsig(None)?;
                 self.report(&report)
             }
-            Command::Fork { generation, artifact } => {
-                let report = match self.fork(generation, &artifact, fds) {
+            Command::Fork { generation, artifact, entry, variables } => {
+                let report = match self.fork(generation, &artifact, entry, &variables, fds) {
                     Ok((pid, micros)) => Report::Forked { generation, pid: pid.as_raw(), micros },
                     Err(message) => Report::ForkFailed { generation, message },
                 };
                 self.report(&report)
+            }
+            Command::Terminate { pid } => {
+                let pid = Pid::from_raw(pid);
+                if self.workers.contains(&pid) {
+                    // The app alone: what it has started is its own to end, and killed with it in any case.
+                    let _ = kill(pid, Signal::SIGTERM);
+                }
+                Ok(())
             }
             Command::Kill { pid } => {
                 let pid = Pid::from_raw(pid);
@@ -128,9 +147,15 @@ impl Zygote {
         }
     }
 
-    fn fork(&mut self, generation: u64, artifact: &Path, fds: Vec<OwnedFd>) -> Result<(Pid, u64), String> {
-        let fds: [OwnedFd; FORK_FDS_COUNT] =
-            fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not 5", fds.len()))?;
+    fn fork(
+        &mut self,
+        generation: u64,
+        artifact: &Path,
+        entry: Entry,
+        variables: &[(String, String)],
+        fds: Vec<OwnedFd>,
+    ) -> Result<(Pid, u64), String> {
+        let part = Part::new(entry, fds)?;
         match process::count_threads() {
             Ok(1) => {}
             Ok(count) => return Err(format!("the zygote has {count} threads and must not fork")),
@@ -148,12 +173,18 @@ impl Zygote {
                 Ok((child, micros))
             }
             Ok(ForkResult::Child) => {
-                if let Err(error) = self.become_worker(zygote, &fds) {
+                if let Err(error) = self.become_worker(zygote, &part.fds()) {
                     eprintln!("devhost worker: {error}");
                     process::exit_untouched(1);
                 }
-                let [down, up, front_event, worker_event, control] = fds;
-                worker::run(generation, artifact, LinkFds { down, up, front_event, worker_event }, control)
+                set_process_name();
+                set_variables(variables);
+                match part {
+                    Part::Plugin { link, control } => worker::run(generation, artifact, link, control),
+                    Part::Plain { wanted_port, control } => {
+                        worker::plain::run(artifact, wanted_port, control)
+                    }
+                }
             }
             Err(Errno::EAGAIN) => {
                 Err("fork was refused: the limit of processes is reached (ulimit -u)".into())
@@ -164,7 +195,7 @@ impl Zygote {
     }
 
     /// What a forked child does first: it becomes a process of its own and drops what was the zygote's.
-    fn become_worker(&self, zygote: Pid, fds: &[OwnedFd]) -> io::Result<()> {
+    fn become_worker(&self, zygote: Pid, keep: &[RawFd]) -> io::Result<()> {
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         if getppid() != zygote {
@@ -173,8 +204,7 @@ impl Zygote {
         }
         // Of the handlers only SIGPIPE is not the default: ignored, as in any Rust program.
         self.original_mask.thread_set_mask()?;
-        let keep: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-        process::close_all_except(&keep)
+        process::close_all_except(keep)
     }
 
     fn reap(&mut self) -> io::Result<()> {
@@ -218,6 +248,58 @@ impl Zygote {
             // The front is gone: the loop sees the hang-up next.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other,
+        }
+    }
+}
+
+/// What a worker is given, by the kind of its app.
+enum Part {
+    Plugin { link: LinkFds, control: OwnedFd },
+    Plain { wanted_port: u16, control: OwnedFd },
+}
+
+impl Part {
+    fn new(entry: Entry, fds: Vec<OwnedFd>) -> Result<Self, String> {
+        fn exactly<const COUNT: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; COUNT], String> {
+            fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not {COUNT}", fds.len()))
+        }
+        match entry {
+            Entry::Plugin => {
+                let [down, up, front_event, worker_event, control] = exactly(fds)?;
+                Ok(Self::Plugin { link: LinkFds { down, up, front_event, worker_event }, control })
+            }
+            Entry::Plain { wanted_port } => {
+                let [control] = exactly(fds)?;
+                Ok(Self::Plain { wanted_port, control })
+            }
+        }
+    }
+
+    fn fds(&self) -> Vec<RawFd> {
+        let fds = match self {
+            Self::Plugin { link, control } => {
+                vec![&link.down, &link.up, &link.front_event, &link.worker_event, control]
+            }
+            Self::Plain { control, .. } => vec![control],
+        };
+        fds.into_iter().map(AsRawFd::as_raw_fd).collect()
+    }
+}
+
+/// A worker is named after its app, as the app's own executable would be.
+fn set_process_name() {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if let Ok(name) = CString::new(name.as_encoded_bytes()) {
+        // The kernel cuts what is too long.
+        let _ = prctl::set_name(&name);
+    }
+}
+
+fn set_variables(variables: &[(String, String)]) {
+    for (name, value) in variables {
+        if std::env::var_os(name).is_none() {
+            // SAFETY: this process has one thread still, so nobody reads the environment meanwhile.
+            unsafe { std::env::set_var(name, value) };
         }
     }
 }

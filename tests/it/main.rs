@@ -4,5 +4,6 @@ mod browser;
 mod build;
 mod example;
 mod mistakes;
+mod plain_worker;
 mod plugin;
 mod support;

@@ -44,7 +44,7 @@ impl Site {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (gate, hub) = (Gate::new(), Hub::new());
-        let status = Arc::new(StatusBoard::new("shop".into()));
+        let status = Arc::new(StatusBoard::new("shop".into(), "plugin"));
         let notices = Arc::new(Mutex::new(Vec::new()));
         let config = FrontConfig {
             listeners: vec![listener],

@@ -1,0 +1,65 @@
+//! The user's environment files (`--env-file`): read anew for each fork, so that a change needs a fork and no build.
+//!
+//! The syntax is that of the `dotenvy` crate. A later file wins over an earlier one, and devhost's own environment
+//! over all of them, as an app that reads `.env` by itself would have it.
+
+use std::path::PathBuf;
+
+use crate::error::Error;
+
+/// Reads the files.
+///
+/// # Errors
+/// A mistake that names the file, and the line where it has one.
+pub fn read(files: &[PathBuf]) -> Result<Vec<(String, String)>, Error> {
+    let mut variables: Vec<(String, String)> = Vec::new();
+    for file in files {
+        let mistake = |error: dotenvy::Error| {
+            let error = match error {
+                dotenvy::Error::LineParse(line, at) => {
+                    format!("it has a line that is no NAME=VALUE, at {at}: {line}")
+                }
+                dotenvy::Error::Io(error) => error.to_string(),
+                other => other.to_string(),
+            };
+            Error::mistake(
+                format!("cannot read the environment file {}: {error}", file.display()),
+                "give --env-file a file with lines such as NAME=VALUE or NAME=\"a value\"",
+            )
+        };
+        for variable in dotenvy::from_path_iter(file).map_err(mistake)? {
+            let (name, value) = variable.map_err(mistake)?;
+            variables.retain(|(known, _)| *known != name);
+            variables.push((name, value));
+        }
+    }
+    Ok(variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn later_files_win() {
+        let (first, second) = (file("A=1\n# note\nexport B=\"two words\"\n"), file("A=3\n"));
+        let variables = read(&[first.path().into(), second.path().into()]).unwrap();
+        assert_eq!(variables, [("B".into(), "two words".into()), ("A".into(), "3".into())]);
+    }
+
+    #[test]
+    fn a_missing_or_broken_file_is_a_mistake_that_names_it() {
+        let missing = read(&["/nowhere/.env".into()]).unwrap_err();
+        assert!(missing.mistake && missing.message.contains("/nowhere/.env"), "{missing}");
+        let broken = file("A=1\nwhat is this\n");
+        let error = read(&[broken.path().into()]).unwrap_err();
+        assert!(error.message.contains(&broken.path().display().to_string()), "{error}");
+        assert!(error.message.contains("what is this"), "{error}");
+    }
+}

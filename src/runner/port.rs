@@ -1,0 +1,177 @@
+//! The port that people open: taken at the start where it is known, else as soon as the app has said which one it
+//! asks for. What it was is remembered, so that the next start takes it at once.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use actix_web::dev::ServerHandle;
+use actix_web::rt;
+
+use crate::error::Error;
+use crate::front::gate::Gate;
+use crate::front::{self, FrontConfig, Hub};
+use crate::listen;
+use crate::model::StatusBoard;
+use crate::terminal::Terminal;
+
+/// The file in devhost's target directory with the port that the app asked for last.
+const REMEMBERED_FILE: &str = "devhost-port";
+
+/// How the front takes the port that a plain app asks for.
+#[derive(Debug, Clone)]
+pub struct PortPlan {
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// Give up where the port is in use.
+    pub strict: bool,
+    /// The port where the app asks for none.
+    pub default: u16,
+    /// devhost's target directory.
+    pub target_dir: PathBuf,
+}
+
+impl PortPlan {
+    /// The port that the app asked for when it ran last.
+    pub fn remembered(&self) -> Option<u16> {
+        let text = std::fs::read_to_string(self.target_dir.join(REMEMBERED_FILE)).ok()?;
+        text.trim().parse().ok().filter(|port| *port != 0)
+    }
+
+    fn remember(&self, port: u16) {
+        if self.remembered() != Some(port) {
+            // Without it the next start has no port before the app listens; that is all.
+            let _ = std::fs::write(self.target_dir.join(REMEMBERED_FILE), format!("{port}\n"));
+        }
+    }
+
+    /// Takes the port; where that is not allowed, the default one, with a word about it.
+    fn bind(&self, port: u16, terminal: &Terminal) -> Result<TcpListener, Error> {
+        let bound = match listen::bind(self.host, port, self.strict) {
+            Err(error) if !self.strict && port != self.default => {
+                terminal.error(&error);
+                listen::bind(self.host, self.default, false)
+            }
+            other => other,
+        };
+        let (listener, notes) = bound?;
+        for note in notes {
+            terminal.note(&note);
+        }
+        Ok(listener)
+    }
+}
+
+type OnServing = Box<dyn FnOnce(&Terminal, SocketAddr)>;
+
+/// The front's server, before and after it has a port.
+pub struct Door {
+    waiting: Option<(FrontConfig, OnServing)>,
+    plan: Option<PortPlan>,
+    server: Option<ServerHandle>,
+    /// The port that is open, as it was asked for: a busy one may have been replaced by the next.
+    port: Option<u16>,
+}
+
+impl Door {
+    /// A door that is closed still.
+    pub fn new(config: FrontConfig, plan: Option<PortPlan>, on_serving: OnServing) -> Self {
+        Self { waiting: Some((config, on_serving)), plan, server: None, port: None }
+    }
+
+    /// Opens it where the port was taken before.
+    pub fn open_if_known(
+        &mut self,
+        gate: &Gate,
+        hub: &Hub,
+        status: &Arc<StatusBoard>,
+        terminal: &Terminal,
+    ) -> Result<(), Error> {
+        if self.waiting.as_ref().is_some_and(|(config, _)| config.listeners.is_empty()) {
+            return Ok(());
+        }
+        self.port = self.plan.as_ref().and_then(PortPlan::remembered);
+        self.start(None, gate, hub, status, terminal)
+    }
+
+    /// Opens it on the port that the app asks for (0 for any), or, where nobody knows that, on the default one. Once
+    /// it is open it stays where it is.
+    pub fn open(
+        &mut self,
+        asked: Option<u16>,
+        gate: &Gate,
+        hub: &Hub,
+        status: &Arc<StatusBoard>,
+        terminal: &Terminal,
+    ) -> Result<(), Error> {
+        let Some(plan) = self.plan.clone() else { return Ok(()) };
+        let asked = asked.filter(|port| *port != 0);
+        if let Some(port) = asked {
+            plan.remember(port);
+        }
+        if self.waiting.is_none() {
+            if let Some(asked) = asked
+                && self.port.replace(asked).is_some_and(|port| port != asked)
+            {
+                terminal.note(&format!(
+                    "the app asks for port {asked} now; devhost goes on serving where it is, and takes that port when \
+                     it is started again"
+                ));
+            }
+            return Ok(());
+        }
+        let port = asked.unwrap_or(plan.default);
+        self.port = Some(port);
+        let listener = plan.bind(port, terminal)?;
+        self.start(Some(listener), gate, hub, status, terminal)
+    }
+
+    fn start(
+        &mut self,
+        listener: Option<TcpListener>,
+        gate: &Gate,
+        hub: &Hub,
+        status: &Arc<StatusBoard>,
+        terminal: &Terminal,
+    ) -> Result<(), Error> {
+        let failed = |error: std::io::Error| Error::fault(format!("failed to start the server: {error}"));
+        let Some((mut config, on_serving)) = self.waiting.take() else { return Ok(()) };
+        config.listeners.extend(listener);
+        let address = config.listeners.first().map(TcpListener::local_addr).transpose().map_err(failed)?;
+        let server = front::serve(config, gate.clone(), hub.clone(), Arc::clone(status)).map_err(failed)?;
+        self.server = Some(server.handle());
+        rt::spawn(server);
+        if let Some(address) = address {
+            on_serving(terminal, address);
+        }
+        Ok(())
+    }
+
+    /// Closes it.
+    pub async fn close(&self) {
+        if let Some(server) = &self.server {
+            server.stop(false).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = PortPlan {
+            host: IpAddr::from([127, 0, 0, 1]),
+            strict: false,
+            default: 3000,
+            target_dir: dir.path().into(),
+        };
+        assert_eq!(plan.remembered(), None);
+        plan.remember(8080);
+        assert_eq!(plan.remembered(), Some(8080));
+        std::fs::write(dir.path().join(REMEMBERED_FILE), "nonsense").unwrap();
+        assert_eq!(plan.remembered(), None);
+    }
+}

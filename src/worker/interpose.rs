@@ -1,0 +1,104 @@
+//! The Rust side of `interpose.c`: arms it, and reads the lines that it says.
+//!
+//! The functions themselves (`bind`, `listen`, `getsockname` …) are C, because the same file is also the LD_PRELOAD
+//! library for apps that run as executables of their own. Nothing here knows of control sockets.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crate::zygote::control::Listening;
+
+/// The interposer as a library for LD_PRELOAD. It says its lines on the descriptor whose number stands in
+/// [`FD_VARIABLE`].
+pub static INTERPOSER_SO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/interpose.so"));
+
+/// The number of the descriptor for the lines. The library removes the variable and makes the descriptor
+/// close-on-exec.
+pub const FD_VARIABLE: &str = "DEVHOST_INTERPOSE_FD";
+/// The port that the app's listener asks for, where several do; see [`arm`]. Removed by the library.
+pub const PORT_VARIABLE: &str = "DEVHOST_INTERPOSE_PORT";
+/// What LD_PRELOAD is to be for the app and what it starts; unset where this is.
+pub const LD_PRELOAD_VARIABLE: &str = "DEVHOST_INTERPOSE_LD_PRELOAD";
+
+/// What the interposer has seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// The app's listener listens.
+    Listening(Listening),
+    /// A Unix listener listens at this path; an abstract one starts with `@`.
+    Unix(PathBuf),
+    /// Another listener listens at this address, untouched.
+    Further(String),
+    /// A copy of the process, with this pid, has become a daemon.
+    Detached(i32),
+}
+
+impl Seen {
+    /// Reads a line.
+    pub fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = line.trim_end_matches('\n').split_once(' ')?;
+        Some(match word {
+            "listening" => {
+                let mut parts = rest.split(' ');
+                let asked = parts.next()?.to_owned();
+                let port = parts.next()?.parse().ok()?;
+                let private: SocketAddr = parts.next()?.parse().ok()?;
+                Self::Listening(Listening { asked, port, private })
+            }
+            "unix" => Self::Unix(rest.into()),
+            "further" => Self::Further(rest.into()),
+            "detached" => Self::Detached(rest.parse().ok()?),
+            _ => return None,
+        })
+    }
+}
+
+type Sink = extern "C" fn(*const u8, usize);
+
+unsafe extern "C" {
+    fn devhost_interpose_arm(sink: Sink, wanted: u16);
+}
+
+type Listener = Box<dyn Fn(Seen) + Send + Sync>;
+static LISTENER: OnceLock<Listener> = OnceLock::new();
+
+/// From now on the first TCP port that is bound is the app's. With `wanted` not 0 it is that port, whatever is bound
+/// before. The listener is called from whichever thread of the app does something that is to be known.
+pub fn arm(wanted: u16, listener: impl Fn(Seen) + Send + Sync + 'static) {
+    if LISTENER.set(Box::new(listener)).is_ok() {
+        // SAFETY: `hear` is what the C side expects, and lives as long as the process.
+        unsafe { devhost_interpose_arm(hear, wanted) };
+    }
+}
+
+extern "C" fn hear(line: *const u8, len: usize) {
+    // SAFETY: the C side passes a line of its own that is valid during the call.
+    let line = unsafe { std::slice::from_raw_parts(line, len) };
+    if let (Some(listener), Some(seen)) = (LISTENER.get(), Seen::parse(&String::from_utf8_lossy(line))) {
+        listener(seen);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read() {
+        assert_eq!(
+            Seen::parse("listening [::]:3000 3000 [::1]:40123"),
+            Some(Seen::Listening(Listening {
+                asked: "[::]:3000".into(),
+                port: 3000,
+                private: "[::1]:40123".parse().unwrap(),
+            }))
+        );
+        assert_eq!(Seen::parse("unix /run/a b.sock\n"), Some(Seen::Unix("/run/a b.sock".into())));
+        assert_eq!(Seen::parse("further 0.0.0.0:9090"), Some(Seen::Further("0.0.0.0:9090".into())));
+        assert_eq!(Seen::parse("detached 12"), Some(Seen::Detached(12)));
+        for line in ["", "listening", "listening 0.0.0.0:1 x 127.0.0.1:2", "detached x", "what else"] {
+            assert_eq!(Seen::parse(line), None, "{line}");
+        }
+    }
+}

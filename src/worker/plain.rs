@@ -1,0 +1,54 @@
+//! A plain app's worker: loads the cdylib that was made of an unmodified binary, and calls its `main`.
+//!
+//! The process has no thread but the app's own: some crates ask how many there are before they dare read the local
+//! time zone. What the interposer sees is told over the control socket by the thread that did it; the zygote sends
+//! the SIGTERM that ends the app.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+use super::interpose::{self, Seen};
+use super::load::{self, LoadedPlain};
+use super::{EXIT_FAILED, micros_since};
+use crate::sys::process::exit_now;
+use crate::zygote::control::{self, WorkerReport};
+
+/// Runs the app to its end.
+pub fn run(artifact: &Path, wanted_port: u16, control: OwnedFd) -> ! {
+    let begun = Instant::now();
+    let LoadedPlain { main, build_id } = match load::load_plain(artifact) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            report(
+                &control,
+                &WorkerReport::LoadFailed { message: error.to_string(), hint: error.hint().into() },
+            );
+            exit_now(EXIT_FAILED)
+        }
+    };
+    let plugin = String::new();
+    report(&control, &WorkerReport::Loaded { build_id, plugin, micros: micros_since(begun) });
+
+    let begun = Instant::now();
+    interpose::arm(wanted_port, move |seen| {
+        let seen = match seen {
+            Seen::Listening(listening) => {
+                WorkerReport::Ready { micros: micros_since(begun), listening: Some(listening) }
+            }
+            Seen::Unix(path) => WorkerReport::Unix { micros: micros_since(begun), path },
+            Seen::Further(address) => WorkerReport::Further { address },
+            Seen::Detached(pid) => WorkerReport::Detached { pid },
+        };
+        report(&control, &seen);
+    });
+    // SAFETY: the symbol is the one that devhost's build has put there, or a prebuilt library's that claims to be it.
+    let code = unsafe { main() };
+    std::process::exit(code)
+}
+
+fn report(control: &OwnedFd, report: &WorkerReport) {
+    // It fails where the front is gone, and then the zygote ends this process; or where the app has closed
+    // descriptors that are not its own, and then the front ends it.
+    let _ = control::send(control.as_fd(), report, &[]);
+}
