@@ -5,5 +5,6 @@ mod build;
 mod example;
 mod mistakes;
 mod plain_worker;
+mod plain;
 mod plugin;
 mod support;

@@ -107,7 +107,8 @@ impl ExampleApp {
     }
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+/// Copies a directory without what builds and runs have left in it.
+pub fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
