@@ -33,7 +33,7 @@ use crate::watch::{Changes, Watcher};
 use crate::zygote::client::{Argv, Zygote};
 use crate::zygote::control::{Listening, Report, WorkerReport};
 use port::Door;
-pub use port::PortPlan;
+pub use port::{OnServing, PortPlan};
 use relay::Relay;
 use workers::{StartWith, Workers};
 
@@ -48,6 +48,9 @@ const UNIX_ALONE_TIME: Duration = Duration::from_millis(500);
 
 /// How often a plain app that has not listened yet is looked at from outside.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1000);
+
+/// How long the copy of a process that has ended may take to say that it is a daemon.
+const DAEMON_REPORT_TIME: Duration = Duration::from_millis(100);
 
 /// How many different notes of apps are kept apart, so that each is told once.
 const NOTES_COUNT_MAX: usize = 64;
@@ -73,7 +76,7 @@ pub struct Parts {
     /// Where the user is told.
     pub terminal: Arc<Terminal>,
     /// Called once the front serves, with its address.
-    pub on_serving: Box<dyn FnOnce(&Terminal, SocketAddr)>,
+    pub on_serving: OnServing,
 }
 
 /// What tasks send to the loop.
@@ -304,6 +307,11 @@ impl Runner {
                 let events = self.listens(generation, micros, &listening);
                 if !events.is_empty() {
                     self.workers.keep(generation, relay);
+                    self.note(format!(
+                        "the app listens on the Unix socket {} and no TCP port, so requests go there (--app-port N makes \
+                         devhost wait for a port)",
+                        path.display()
+                    ));
                 }
                 events
             }
@@ -336,7 +344,10 @@ impl Runner {
                 return self.listens(generation, micros, &listening);
             }
             WorkerReport::Unix { micros, path } => {
-                self.relay(generation, micros, path);
+                // Where the port is named, a Unix socket is something else.
+                if self.app_port == 0 {
+                    self.relay(generation, micros, path);
+                }
                 return Vec::new();
             }
             WorkerReport::Further { address } => {
@@ -403,9 +414,10 @@ impl Runner {
     fn look(&mut self, generation: u64, forked: Instant) -> Vec<Event> {
         let Some(pid) = self.workers.unheard(generation) else { return Vec::new() };
         let known = self.workers.further(generation);
-        let found = sight::listening(pid)
-            .into_iter()
-            .find(|address| address.port() != 0 && !known.contains(&address.to_string()));
+        let may_be_it = |address: &SocketAddr| {
+            (self.app_port == 0 || address.port() == self.app_port) && !known.contains(&address.to_string())
+        };
+        let found = sight::listening(pid).into_iter().find(may_be_it);
         let Some(address) = found else {
             self.look_later(generation, forked);
             return Vec::new();
@@ -510,12 +522,19 @@ impl Runner {
                 self.workers.remove(generation);
                 vec![Event::StartFailed { generation, message, hint: String::new() }]
             }
-            Report::Exited { pid, code, signal } => self
-                .workers
-                .exited(number, pid, code, signal)
-                .map(|(generation, end)| Event::Ended { generation, end })
-                .into_iter()
-                .collect(),
+            Report::Exited { pid, code, signal } => {
+                let unheard = self.workers.is_unheard(number, pid);
+                let Some((generation, end)) = self.workers.exited(number, pid, code, signal) else {
+                    return Vec::new();
+                };
+                let ended = Event::Ended { generation, end };
+                if unheard && code == Some(0) {
+                    // It may have left a daemon, which is about to say so.
+                    self.post_after(DAEMON_REPORT_TIME, ended);
+                    return Vec::new();
+                }
+                vec![ended]
+            }
         }
     }
 
@@ -734,10 +753,14 @@ impl Runner {
     }
 
     fn arm(&self, timer: Timer, after: Duration) {
+        self.post_after(after, Event::Timer(timer));
+    }
+
+    fn post_after(&self, after: Duration, event: Event) {
         let inputs = self.inputs.clone();
         rt::spawn(async move {
             tokio::time::sleep(after).await;
-            let _ = inputs.send(Input::Event(Event::Timer(timer))).await;
+            let _ = inputs.send(Input::Event(event)).await;
         });
     }
 

@@ -62,7 +62,8 @@ impl PortPlan {
     }
 }
 
-type OnServing = Box<dyn FnOnce(&Terminal, SocketAddr)>;
+/// Told once the front serves, with its address.
+pub type OnServing = Box<dyn FnOnce(&Terminal, SocketAddr)>;
 
 /// The front's server, before and after it has a port.
 pub struct Door {

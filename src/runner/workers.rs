@@ -165,6 +165,15 @@ impl Workers {
             .and_then(|worker| worker.pid)
     }
 
+    /// True for a plain app that has not listened yet.
+    pub fn is_unheard(&self, zygote: u64, pid: i32) -> bool {
+        let mut workers = self.workers.values();
+        workers.any(|worker| {
+            let is_it = worker.zygote == zygote && worker.pid == Some(pid);
+            is_it && worker.kind == Kind::Plain && worker.entry.is_none()
+        })
+    }
+
     /// A plain app has another listener.
     pub fn add_further(&mut self, generation: u64, address: String) {
         if let Some(worker) = self.workers.get_mut(&generation)

@@ -259,7 +259,7 @@ int bind(int fd, const struct sockaddr *address, socklen_t len) {
     return result;
 }
 
-/* Says what listens now. `port_before` is the port that it had before, 0 for none. Called with the lock held. */
+/* Says what listens now. Called with the lock held. */
 static void listens(const union address *name, socklen_t len) {
     char line[LINE_LEN_MAX], asked[64], given[64];
     if (name->any.sa_family == AF_UNIX) {
@@ -329,7 +329,7 @@ int getsockname(int fd, struct sockaddr *address, socklen_t *len) {
     if (result != 0) {
         return result;
     }
-    if (is_inet(&name)) {
+    if (is_inet(&name) && is_stream(fd)) {
         pthread_mutex_lock(&state.lock);
         struct pair *pair = find_given(&name);
         if (pair != NULL) {
