@@ -4,7 +4,7 @@ mod browser;
 mod build;
 mod example;
 mod mistakes;
-mod plain_worker;
 mod plain;
+mod plain_worker;
 mod plugin;
 mod support;
