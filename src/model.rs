@@ -134,6 +134,8 @@ pub enum BrowserEvent {
         session: String,
         /// The generation being served, 0 before the first.
         generation: u64,
+        /// How many builds have begun: more than in an earlier Hello mean that the code has changed since.
+        builds: u64,
         /// Set while the newest code is not being served.
         failure: Option<Failure>,
     },

@@ -33,7 +33,11 @@ pub fn run(args: RunArgs) -> ExitCode {
 /// devhost's own log, for its developers: `-vv`, or DEVHOST_LOG with a filter.
 fn start_log(verbose: u8) {
     let filter = std::env::var("DEVHOST_LOG").ok().or_else(|| (verbose > 1).then(|| "devhost=debug".into()));
-    if let Some(filter) = filter {
+    if let Some(mut filter) = filter {
+        if !filter.contains("actix_http") {
+            // It reports each response that was cut off on purpose as an error of the server.
+            filter.push_str(",actix_http::h1::dispatcher=off");
+        }
         tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
             .with_writer(std::io::stderr)

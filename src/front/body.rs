@@ -21,10 +21,9 @@ use tokio::time::Sleep;
 
 use super::client_gone::ClientWatch;
 use super::gate::Entry;
-use super::upstream::{RecvHalf, SendHalf};
+use super::upstream::{RecvHalf, SendHalf, UpstreamError};
 use super::websocket::{CLOSE_SERVICE_RESTART, FrameTracker};
 use crate::model::End;
-use crate::shm::StreamError;
 
 /// How long the end of a WebSocket waits for the frame it is in, and then for the client's close frame.
 pub const WEBSOCKET_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -34,7 +33,7 @@ pub const WEBSOCKET_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 pub enum BodyError {
     /// The app or its worker failed.
     #[error("the app's response broke off: {0}")]
-    Upstream(#[from] StreamError),
+    Upstream(#[from] UpstreamError),
     /// The client closed the connection.
     #[error("the client is gone")]
     ClientGone,
@@ -274,7 +273,7 @@ impl AppBody {
         Poll::Ready(match ready!(recv.poll_data(cx)) {
             Ok(data) => data.map(Ok),
             Err(error) => {
-                if let StreamError::Fault(fault) = &error {
+                if let UpstreamError::Fault(fault) = &error {
                     self.entry.generation().set_end(End::Fault { message: fault.to_string() });
                 }
                 Some(Err(error.into()))

@@ -50,22 +50,23 @@
       return;
     }
     if (page.kind === "crash" && !changeSeen) {
-      // Loading it may be what crashes the app: try once, then wait for a change to the code.
-      const key = "crash:" + place;
-      if (store.get(key) || !store.set(key, true)) return;
+      // Loading it may be what crashes the app, and the code is the same.
+      note("The app runs again. Reload the page to send the request again.");
+      return;
     }
     leaving = true;
     if (page.kind === "app") saveState();
     location.reload();
   }
 
-  // For news that this page has missed: a copy from a cache misses them again, so each is followed once.
+  // For news that this page has missed: a copy from a cache misses them again, so each is followed once. Says
+  // whether the page is being left.
   function reloadOnce(mark) {
     const last = store.get("followed");
     if (last && last.place === place && last.mark === mark) return false;
     if (!store.set("followed", { place, mark })) return false;
     reload();
-    return true;
+    return leaving;
   }
 
   function note(text) {
@@ -416,12 +417,16 @@
   // ---- events ---------------------------------------------------------------------------------------------
 
   let shownFailure; // on a waiting page: what it shows, as of the first Hello
+  let buildsKnown = null; // how many builds had begun as of the first Hello
 
   function onHello(event, revision) {
     const mark = [event.session, event.generation, revision].join(":");
     const failure = event.failure ? JSON.stringify(event.failure) : null;
     const stale = event.session !== page.session || event.generation !== page.generation || revision !== page.revision;
     indicator.hide();
+    // A page that was hidden has missed events: builds that it did not see are changes, too.
+    if (buildsKnown === null) buildsKnown = event.builds;
+    changeSeen = changeSeen || event.session !== page.session || event.builds > buildsKnown;
     // Without a generation there is nothing to load yet; a Reload follows when there is.
     if (event.generation > 0 && stale && reloadOnce(mark)) return;
     page.session = event.session;
@@ -507,7 +512,6 @@
     source = null;
   }
 
-  if (page.kind !== "crash") store.remove("crash:" + place);
   if (page.kind === "app") restoreState();
   if (FINAL.includes(page.kind)) return;
 

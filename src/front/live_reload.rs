@@ -27,6 +27,8 @@ struct State {
     sender: Option<broadcast::Sender<(u64, BrowserEvent)>>,
     /// Counts what changes the look of a page, so that a page which was away knows that it missed something.
     revision: u64,
+    /// Counts builds.
+    builds: u64,
     /// The last word about a build that goes on.
     building: Option<BrowserEvent>,
 }
@@ -41,7 +43,7 @@ impl Hub {
     /// A hub with no listeners.
     pub fn new() -> Self {
         let sender = Some(broadcast::Sender::new(EVENTS_BEHIND_COUNT_MAX));
-        Self(Arc::new(Mutex::new(State { sender, revision: 0, building: None })))
+        Self(Arc::new(Mutex::new(State { sender, revision: 0, builds: 0, building: None })))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -51,6 +53,9 @@ impl Hub {
     /// Tells all open pages.
     pub fn send(&self, event: BrowserEvent) {
         let mut state = self.lock();
+        if matches!(event, BrowserEvent::Building { .. }) {
+            state.builds += 1;
+        }
         match &event {
             BrowserEvent::Building { .. } | BrowserEvent::Progress { .. } => {
                 state.building = Some(event.clone());
@@ -91,7 +96,12 @@ impl Hub {
     fn subscribe(&self) -> Option<Subscription> {
         let state = self.lock();
         let receiver = state.sender.as_ref()?.subscribe();
-        Some(Subscription { receiver, revision: state.revision, building: state.building.clone() })
+        Some(Subscription {
+            receiver,
+            revision: state.revision,
+            builds: state.builds,
+            building: state.building.clone(),
+        })
     }
 }
 
@@ -99,6 +109,7 @@ impl Hub {
 struct Subscription {
     receiver: broadcast::Receiver<(u64, BrowserEvent)>,
     revision: u64,
+    builds: u64,
     building: Option<BrowserEvent>,
 }
 
@@ -132,6 +143,7 @@ fn stream_events_kept_alive(
                     let hello = BrowserEvent::Hello {
                         session,
                         generation: gate.current().map_or(0, |generation| generation.number),
+                        builds: subscription.builds,
                         failure: gate.failure(),
                     };
                     let mut text = encode(subscription.revision, &hello);

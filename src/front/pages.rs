@@ -195,6 +195,35 @@ impl Page {
             .section(Section::Facts(vec![("Request", request_line.to_owned())]))
     }
 
+    /// The app closed its connection where its response should have begun.
+    pub fn unanswered(request_line: &str, generation: u64) -> Self {
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            "unanswered",
+            "The app gave no answer",
+            "It closed the connection without an answer (a panic? see the terminal), and runs on.",
+        )
+        .section(Section::Facts(vec![
+            ("Request", request_line.to_owned()),
+            ("Generation", generation.to_string()),
+        ]))
+    }
+
+    /// The app runs but takes no connections.
+    pub fn unreachable(reason: &str, request_line: &str, generation: u64) -> Self {
+        Self::new(
+            StatusCode::BAD_GATEWAY,
+            "unreachable",
+            "The app takes no connections",
+            format!("It runs, but nothing answers where it listened: {reason}."),
+        )
+        .hint("Has it closed its listener, or does one request keep it from taking the next?")
+        .section(Section::Facts(vec![
+            ("Request", request_line.to_owned()),
+            ("Generation", generation.to_string()),
+        ]))
+    }
+
     /// The build takes too long for this request.
     pub fn timed_out(limit: Duration) -> Self {
         Self::new(
@@ -245,7 +274,7 @@ impl Page {
             "This host name is not allowed",
             format!("devhost does not answer to \"{host}\", so that no other site can reach your app by it."),
         )
-        .hint(format!("To allow it, add \"{host}\" to allowed_hosts in devhost.toml."))
+        .hint(format!("To allow it, start devhost with --allowed-host {host}"))
     }
 
     /// Another origin asked for one of the front's own endpoints.
@@ -677,6 +706,8 @@ mod tests {
             Page::panic(&report, EVIL, 3),
             Page::crash(&End::Signalled { signal: 11 }, EVIL, 3),
             Page::bad_response(EVIL, EVIL),
+            Page::unanswered(EVIL, 3),
+            Page::unreachable(EVIL, EVIL, 3),
             Page::timed_out(Duration::from_secs(60)),
             Page::full(9),
             Page::closed(),

@@ -19,9 +19,8 @@ use super::headers::{self, CheckedHead, Framing, GENERATION_HEADER};
 use super::inject::{self, Verdict};
 use super::pages::{Form, Page, PageContext, wanted_form};
 use super::server::Front;
-use super::upstream::{RecvHalf, SendHalf};
+use super::upstream::{RecvHalf, SendHalf, UpstreamError};
 use crate::model::End;
-use crate::shm::StreamError;
 use crate::wire::{HEADERS_COUNT_MAX, PanicReport, RESPONSE_PANIC, ResponseHead};
 
 /// The longest report of a panic that is read.
@@ -146,7 +145,7 @@ async fn enter(
         *generation = entry.generation().number;
         match entry.generation().client.open(head.clone(), bodiless).await {
             Ok((send, recv)) => return Ok(Entered { entry, revision, send, recv }),
-            Err(StreamError::Lost | StreamError::Fault(_)) if tries < ENTER_TRIES_COUNT_MAX => {
+            Err(UpstreamError::Lost | UpstreamError::Fault(_)) if tries < ENTER_TRIES_COUNT_MAX => {
                 front.gate.lose(entry.generation());
             }
             Err(error) => return Err(explain(error, request, entry.generation()).await.into()),
@@ -250,13 +249,17 @@ fn is_navigation(request: &HttpRequest) -> bool {
 }
 
 /// The page for an exchange that failed before its response's head.
-async fn explain(error: StreamError, request: &HttpRequest, generation: &Arc<Generation>) -> Page {
+async fn explain(error: UpstreamError, request: &HttpRequest, generation: &Arc<Generation>) -> Page {
     let line = headers::request_line(request);
     match error {
-        StreamError::TooLarge => Page::head_too_large(),
-        StreamError::Reset => Page::bad_response("The app cut the response off.", &line),
-        StreamError::Lost => Page::crash(&generation.end().await, &line, generation.number),
-        StreamError::Fault(fault) => {
+        UpstreamError::TooLarge => Page::head_too_large(),
+        UpstreamError::Reset => Page::bad_response("The app cut the response off.", &line),
+        UpstreamError::Malformed(reason) => Page::bad_response(&format!("{}.", capitalize(&reason)), &line),
+        UpstreamError::Unanswered => Page::unanswered(&line, generation.number),
+        UpstreamError::Unreachable(reason) => Page::unreachable(&reason, &line, generation.number),
+        UpstreamError::BadRequest(reason) => Page::bad_request(reason),
+        UpstreamError::Lost => Page::crash(&generation.end().await, &line, generation.number),
+        UpstreamError::Fault(fault) => {
             let end = End::Fault { message: fault.to_string() };
             generation.set_end(end.clone());
             Page::crash(&end, &line, generation.number)

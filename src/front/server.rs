@@ -1,10 +1,12 @@
 //! The server: its limits, its configuration, and which part of the front a request goes to.
 
 use std::collections::HashSet;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use actix_web::dev::ServerHandle;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
@@ -38,7 +40,7 @@ const NOTICES_COUNT_MAX: usize = 64;
 
 /// What the front is told at its start.
 pub struct FrontConfig {
-    /// The listening sockets.
+    /// The listening sockets; more may follow by [`Server::listen`].
     pub listeners: Vec<TcpListener>,
     /// Host names to answer to besides the local ones; a leading dot includes all subdomains.
     pub allowed_hosts: Vec<String>,
@@ -60,7 +62,6 @@ pub(super) struct Front {
     pub session: String,
     pub app: String,
     pub inject: bool,
-    hosts: HostRules,
     on_notice: Box<dyn Fn(String) + Send + Sync>,
     noticed: Mutex<HashSet<String>>,
 }
@@ -91,28 +92,69 @@ impl Front {
     }
 }
 
-/// Starts the server. The future that it returns has to be awaited; its handle stops it.
-pub fn serve(
-    config: FrontConfig,
-    gate: Gate,
-    hub: Hub,
-    status: Arc<StatusBoard>,
-) -> std::io::Result<actix_web::dev::Server> {
-    let bound =
-        config.listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<SocketAddr>, _>>()?;
-    let front = web::Data::new(Front {
-        gate,
-        hub,
-        status,
-        session: config.session,
-        app: config.app,
-        inject: config.inject,
-        hosts: HostRules::new(&bound, &config.allowed_hosts),
-        on_notice: config.on_notice,
-        noticed: Mutex::default(),
-    });
-    let mut server =
-        HttpServer::new(move || App::new().app_data(front.clone()).default_service(web::to(dispatch)))
+/// The running front. It may listen at any number of addresses, and take more of them at any time.
+pub struct Server {
+    front: web::Data<Front>,
+    allowed_hosts: Vec<String>,
+    handles: Mutex<Vec<ServerHandle>>,
+}
+
+/// Starts the front on the listeners that it is given, which may be none. To be called on an actix runtime.
+///
+/// # Errors
+///
+/// Where the system refuses threads or descriptors.
+pub fn serve(config: FrontConfig, gate: Gate, hub: Hub, status: Arc<StatusBoard>) -> io::Result<Server> {
+    let server = Server {
+        front: web::Data::new(Front {
+            gate,
+            hub,
+            status,
+            session: config.session,
+            app: config.app,
+            inject: config.inject,
+            on_notice: config.on_notice,
+            noticed: Mutex::default(),
+        }),
+        allowed_hosts: config.allowed_hosts,
+        handles: Mutex::default(),
+    };
+    server.start(config.listeners)?;
+    Ok(server)
+}
+
+impl Server {
+    /// Serves on one more listener, in the same way as on the others. To be called on an actix runtime.
+    ///
+    /// # Errors
+    ///
+    /// Where the system refuses threads or descriptors.
+    pub async fn listen(&self, listener: TcpListener) -> io::Result<()> {
+        self.start(vec![listener])
+    }
+
+    /// Stops all listeners. With `graceful`, responses may take a moment to finish.
+    pub async fn stop(&self, graceful: bool) {
+        let handles = std::mem::take(&mut *self.lock());
+        futures_util::future::join_all(handles.iter().map(|handle| handle.stop(graceful))).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<ServerHandle>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// actix takes no further listener once it runs, so those of each call have a server of their own.
+    fn start(&self, listeners: Vec<TcpListener>) -> io::Result<()> {
+        if listeners.is_empty() {
+            return Ok(());
+        }
+        let bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<SocketAddr>, _>>()?;
+        let hosts = web::Data::new(HostRules::new(&bound, &self.allowed_hosts));
+        let front = self.front.clone();
+        let app = move || {
+            App::new().app_data(front.clone()).app_data(hosts.clone()).default_service(web::to(dispatch))
+        };
+        let mut server = HttpServer::new(app)
             .workers(WORKER_COUNT)
             .disable_signals()
             .keep_alive(KEEP_ALIVE_TIME_MAX)
@@ -130,15 +172,24 @@ pub fn serve(
                     data.insert(watch);
                 }
             });
-    for listener in config.listeners {
-        server = server.listen(listener)?;
+        for listener in listeners {
+            server = server.listen(listener)?;
+        }
+        let server = server.run();
+        self.lock().push(server.handle());
+        actix_web::rt::spawn(server);
+        Ok(())
     }
-    Ok(server.run())
 }
 
-async fn dispatch(request: HttpRequest, payload: web::Payload, front: web::Data<Front>) -> HttpResponse {
+async fn dispatch(
+    request: HttpRequest,
+    payload: web::Payload,
+    front: web::Data<Front>,
+    hosts: web::Data<HostRules>,
+) -> HttpResponse {
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
-    if let Err(refusal) = front.hosts.check(request.headers(), authority.as_deref()) {
+    if let Err(refusal) = hosts.check(request.headers(), authority.as_deref()) {
         return refuse(&refusal).respond(&request, &front.page_context());
     }
     if dev_ui::is_own(request.path()) {

@@ -5,9 +5,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use actix_web::dev::ServerHandle;
-use actix_web::rt;
-
 use crate::error::Error;
 use crate::front::gate::Gate;
 use crate::front::{self, FrontConfig, Hub};
@@ -69,7 +66,7 @@ pub type OnServing = Box<dyn FnOnce(&Terminal, SocketAddr)>;
 pub struct Door {
     waiting: Option<(FrontConfig, OnServing)>,
     plan: Option<PortPlan>,
-    server: Option<ServerHandle>,
+    server: Option<front::Server>,
     /// The port that is open, as it was asked for: a busy one may have been replaced by the next.
     port: Option<u16>,
 }
@@ -140,8 +137,7 @@ impl Door {
         config.listeners.extend(listener);
         let address = config.listeners.first().map(TcpListener::local_addr).transpose().map_err(failed)?;
         let server = front::serve(config, gate.clone(), hub.clone(), Arc::clone(status)).map_err(failed)?;
-        self.server = Some(server.handle());
-        rt::spawn(server);
+        self.server = Some(server);
         if let Some(address) = address {
             on_serving(terminal, address);
         }

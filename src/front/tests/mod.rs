@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 
 use self::fake::{FakeExchange, FakeWorker, fake_worker};
 use super::gate::{Gate, Generation};
-use super::{FrontConfig, Hub, serve};
+use super::{FrontConfig, Hub, Server, serve};
 use crate::model::StatusBoard;
 
 /// How long a test waits for what has to happen.
@@ -35,7 +35,7 @@ struct Site {
     hub: Hub,
     status: Arc<StatusBoard>,
     notices: Arc<Mutex<Vec<String>>>,
-    server: actix_web::dev::ServerHandle,
+    server: Arc<Server>,
 }
 
 impl Site {
@@ -58,9 +58,7 @@ impl Site {
             },
         };
         let server = serve(config, gate.clone(), hub.clone(), Arc::clone(&status)).unwrap();
-        let handle = server.handle();
-        actix_web::rt::spawn(server);
-        Self { address, gate, hub, status, notices, server: handle }
+        Self { address, gate, hub, status, notices, server: Arc::new(server) }
     }
 
     /// A front with a generation behind it.
@@ -91,8 +89,9 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // The future that it returns need not be awaited for the server to stop.
-        drop(self.server.stop(false));
+        // Begun here, and run on as far as the test's runtime does.
+        let server = Arc::clone(&self.server);
+        actix_web::rt::spawn(async move { server.stop(false).await });
     }
 }
 

@@ -1,224 +1,481 @@
-//! A plain app's upstream over its private port: one HTTP/1.1 connection for each request.
+//! The way to a plain app: HTTP/1.1 to the private port that its worker listens on. hyper frames and parses; what
+//! is here is which connection a request takes, and what the end of a connection means.
+//!
+//! A request without a body may take a kept connection. The app may be closing that one at the same time: where
+//! nothing came back and the kernel says that the app never read the request, it is sent once more, on a fresh
+//! connection. A request with a body cannot be sent twice, so it gets a fresh connection at once.
+//!
+//! Trailers end here, both ways: actix neither tells a request's nor sends a response's.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::TrySendError;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use crate::shm::{PeerFault, StreamError};
-use crate::wire::{RequestHead, ResponseHead};
+use super::UpstreamError;
+use super::connection::{Connection, RequestBody, Wire, WireIo};
+use super::pool::Pool;
+use crate::shm::HEAD_LENGTH_MAX_BYTES;
+use crate::wire::{REQUEST_UPGRADE, RequestHead, ResponseHead};
 
-/// The largest response head, in bytes.
-const HEAD_LEN_MAX: usize = 64 * 1024;
+/// How many exchanges may be in one worker at once; the next one waits. As many as on a link.
+pub const EXCHANGES_COUNT_MAX: usize = 256;
 
-/// The way to a plain app.
+/// How long after a connection broke the news is waited for that its worker died.
+pub const DEATH_NOTICE_TIME_MAX: Duration = Duration::from_millis(200);
+
+/// How long a dead worker's connection may give nothing before it is cut. The kernel closes it with the process, but
+/// for a copy of its descriptor in a process that the app has started.
+const DEAD_SILENCE_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How many pieces of a request body wait between the client's connection and the app's.
+const PIECES_COUNT_MAX: usize = 1;
+
+/// The front's way to a worker that listens. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct SocketClient {
+pub struct SocketClient(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
     address: SocketAddr,
+    /// Drives the connections.
+    runtime: Handle,
+    pool: Pool,
+    places: Arc<Semaphore>,
+    /// True once the worker is dead.
+    dead: watch::Sender<bool>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.pool.close();
+    }
 }
 
 impl SocketClient {
-    /// A client for an app that listens at an address.
+    /// A way to what listens at `address`. To be called on a tokio runtime: its connections are driven there.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address }
+        Self(Arc::new(Shared {
+            address,
+            runtime: Handle::current(),
+            pool: Pool::default(),
+            places: Arc::new(Semaphore::new(EXCHANGES_COUNT_MAX)),
+            dead: watch::Sender::new(false),
+        }))
     }
 
-    /// Sends a request.
-    pub async fn open(&self, head: Bytes, end: bool) -> Result<(SendHalf, RecvHalf), StreamError> {
-        let head = RequestHead::decode(head).map_err(|_| StreamError::Reset)?;
-        let stream = TcpStream::connect(self.address).await.map_err(|_| StreamError::Lost)?;
-        let _ = stream.set_nodelay(true);
-        let (read, mut write) = stream.into_split();
-        let mut text = BytesMut::new();
-        text.extend_from_slice(&head.method);
-        text.extend_from_slice(b" ");
-        text.extend_from_slice(&head.target);
-        text.extend_from_slice(b" HTTP/1.1\r\nconnection: close\r\n");
-        let chunked = !end && head.body_length.is_none();
-        for (name, value) in &head.headers {
-            if name.as_ref() != b"connection" && name.as_ref() != b"transfer-encoding" {
-                text.extend_from_slice(name);
-                text.extend_from_slice(b": ");
-                text.extend_from_slice(value);
-                text.extend_from_slice(b"\r\n");
-            }
+    /// Sends a request. `end` means that no body follows.
+    ///
+    /// # Errors
+    ///
+    /// [`UpstreamError::Lost`] where the worker is dead and has seen nothing of the request, `Unreachable` where it
+    /// takes no connection and lives, `TooLarge` and `BadRequest` for what HTTP/1.1 cannot carry.
+    pub async fn open(&self, head: Bytes, end: bool) -> Result<(SendHalf, RecvHalf), UpstreamError> {
+        let shared = &self.0;
+        if head.len() > HEAD_LENGTH_MAX_BYTES {
+            return Err(UpstreamError::TooLarge);
         }
-        if chunked {
-            text.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        let head = RequestHead::decode(head)
+            .map_err(|_| UpstreamError::BadRequest("The request's head cannot be read."))?;
+        let place = Arc::clone(&shared.places).acquire_owned().await.map_err(|_| UpstreamError::Lost)?;
+        if shared.is_dead() {
+            return Err(UpstreamError::Lost);
         }
-        text.extend_from_slice(b"\r\n");
-        write.write_all(&text).await.map_err(|_| StreamError::Lost)?;
-        let head_only = head.method.as_ref() == b"HEAD";
-        let recv =
-            RecvHalf { read, buffer: BytesMut::new(), body: Body::Head, head_only, ready: VecDeque::new() };
-        Ok((SendHalf { write, chunked }, recv))
+        let is_upgrade = head.flags & REQUEST_UPGRADE != 0;
+        let (body, sending, tunnel) = if is_upgrade {
+            let (sender, receiver) = oneshot::channel();
+            (RequestBody::empty(), Sending::Tunnel(Tunnel::Asked(receiver)), Some(sender))
+        } else if end {
+            (RequestBody::empty(), Sending::Nothing, None)
+        } else {
+            let (sender, receiver) = mpsc::channel(PIECES_COUNT_MAX);
+            (RequestBody::pieces(receiver), Sending::Pieces(sender), None)
+        };
+        let request = request(&head, !end && !is_upgrade, body)?;
+        let kept = if end || is_upgrade { shared.pool.take() } else { None };
+        let again = kept.is_some().then_some(head);
+        let connection = match kept {
+            Some(connection) => connection,
+            None => shared.connect().await?,
+        };
+        let recv = RecvHalf::start(Arc::clone(shared), connection, request, again, tunnel, place);
+        Ok((SendHalf(sending), recv))
     }
 
-    /// Nothing to tell.
-    pub fn goaway(&self) {}
+    /// Nothing new will come: idle connections are closed, so that the app has none to wait for when it stops.
+    pub fn goaway(&self) {
+        self.0.pool.close();
+    }
 
-    /// The app is gone; its connections say so themselves.
-    pub fn close(&self) {}
+    /// The worker is dead. What it had sent is delivered still, then every exchange fails with
+    /// [`UpstreamError::Lost`].
+    pub fn close(&self) {
+        self.0.dead.send_replace(true);
+        self.0.places.close();
+        self.0.pool.close();
+    }
 
-    /// Never.
-    pub async fn closed(&self) -> Option<PeerFault> {
-        std::future::pending().await
+    /// Resolves once the worker is dead.
+    pub async fn closed(&self) {
+        self.0.death().await;
+    }
+
+    /// How many connections wait for a request.
+    #[cfg(test)]
+    pub fn idle_count(&self) -> usize {
+        self.0.pool.count()
     }
 }
 
-/// The request body.
+impl Shared {
+    fn is_dead(&self) -> bool {
+        *self.dead.borrow()
+    }
+
+    async fn death(&self) {
+        let mut dead = self.dead.subscribe();
+        // The sender lives as long as `self`.
+        let _ = dead.wait_for(|dead| *dead).await;
+    }
+
+    /// True where the worker is dead, waiting a moment for the news.
+    async fn has_died(&self) -> bool {
+        tokio::time::timeout(DEATH_NOTICE_TIME_MAX, self.death()).await.is_ok()
+    }
+
+    async fn connect(&self) -> Result<Connection, UpstreamError> {
+        match Connection::open(self.address, &self.runtime).await {
+            Ok(connection) => Ok(connection),
+            Err(_) if self.has_died().await => Err(UpstreamError::Lost),
+            Err(error) => Err(UpstreamError::Unreachable(error.to_string())),
+        }
+    }
+
+    fn cut(&self) -> UpstreamError {
+        if self.is_dead() { UpstreamError::Lost } else { UpstreamError::Reset }
+    }
+}
+
+/// Resolves where a worker is dead and nothing has come from it for a while.
+async fn silence(shared: Arc<Shared>) {
+    shared.death().await;
+    tokio::time::sleep(DEAD_SILENCE_TIME_MAX).await;
+}
+
+/// The request as hyper sends it, in HTTP/1.1 whatever the client speaks.
+fn request(
+    head: &RequestHead,
+    has_body: bool,
+    body: RequestBody,
+) -> Result<Request<RequestBody>, UpstreamError> {
+    let bad = |what| UpstreamError::BadRequest(what);
+    let method = Method::from_bytes(&head.method).map_err(|_| bad("The request's method is not valid."))?;
+    let target = PathAndQuery::from_maybe_shared(head.target.clone())
+        .map_err(|_| bad("The request's target is not valid."))?;
+    let mut headers = HeaderMap::with_capacity(head.headers.len() + 1);
+    for (name, value) in &head.headers {
+        let name = HeaderName::from_bytes(name).map_err(|_| bad("A header of the request is not valid."))?;
+        let value = HeaderValue::from_maybe_shared(value.clone())
+            .map_err(|_| bad("A header of the request is not valid."))?;
+        headers.append(name, value);
+    }
+    if !headers.contains_key(header::HOST) {
+        // HTTP/1.0 may do without, HTTP/1.1 may not.
+        headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+    }
+    if has_body && head.body_length.is_none() {
+        // hyper would send no body with some methods otherwise.
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = Uri::from(target);
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// The head of a response in the front's own words.
+fn response_head(status: StatusCode, headers: &HeaderMap) -> ResponseHead {
+    // A length beside chunks is none (RFC 9112 §6.3).
+    let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
+    let headers = headers
+        .iter()
+        .filter(|(name, _)| !(is_coded && *name == header::CONTENT_LENGTH))
+        .map(|(name, value)| {
+            (Bytes::copy_from_slice(name.as_str().as_bytes()), Bytes::copy_from_slice(value.as_bytes()))
+        })
+        .collect();
+    ResponseHead { flags: 0, status: status.as_u16(), headers }
+}
+
+/// A request body, or the client's half of a tunnel.
 #[derive(Debug)]
-pub struct SendHalf {
-    write: OwnedWriteHalf,
-    chunked: bool,
+pub struct SendHalf(Sending);
+
+#[derive(Debug)]
+enum Sending {
+    /// There is no body.
+    Nothing,
+    Pieces(mpsc::Sender<Option<Bytes>>),
+    Tunnel(Tunnel),
+}
+
+#[derive(Debug)]
+enum Tunnel {
+    /// The app has not answered yet.
+    Asked(oneshot::Receiver<Arc<Wire>>),
+    Open(Arc<Wire>),
+    /// The app answered with something other than an upgrade.
+    Refused,
+}
+
+impl Tunnel {
+    async fn wire(&mut self) -> Result<&Arc<Wire>, UpstreamError> {
+        if let Self::Asked(answer) = self {
+            *self = answer.await.map_or(Self::Refused, Self::Open);
+        }
+        match self {
+            Self::Open(wire) => Ok(wire),
+            Self::Asked(_) | Self::Refused => Err(UpstreamError::Reset),
+        }
+    }
 }
 
 impl SendHalf {
-    /// Sends all of it.
-    pub async fn send(&mut self, data: Bytes) -> Result<(), StreamError> {
-        let mut bytes = BytesMut::new();
-        if self.chunked {
-            bytes.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+    /// Sends all of it, waiting for room.
+    pub async fn send(&mut self, data: Bytes) -> Result<(), UpstreamError> {
+        match &mut self.0 {
+            Sending::Nothing => Err(UpstreamError::Reset),
+            // An empty piece says nothing.
+            Sending::Pieces(_) if data.is_empty() => Ok(()),
+            Sending::Pieces(pieces) => pieces.send(Some(data)).await.map_err(|_| UpstreamError::Reset),
+            Sending::Tunnel(tunnel) => {
+                tunnel.wire().await?.write_all(data).await.map_err(|_| UpstreamError::Reset)
+            }
         }
-        bytes.extend_from_slice(&data);
-        if self.chunked {
-            bytes.extend_from_slice(b"\r\n");
-        }
-        self.write.write_all(&bytes).await.map_err(|_| StreamError::Lost)
     }
 
     /// Ends the request body.
-    pub async fn finish(&mut self) -> Result<(), StreamError> {
-        if self.chunked {
-            self.write.write_all(b"0\r\n\r\n").await.map_err(|_| StreamError::Lost)?;
+    pub async fn finish(&mut self) -> Result<(), UpstreamError> {
+        match &mut self.0 {
+            Sending::Nothing => Ok(()),
+            Sending::Pieces(pieces) => pieces.send(None).await.map_err(|_| UpstreamError::Reset),
+            Sending::Tunnel(tunnel) => {
+                tunnel.wire().await?.finish_sending();
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 
-#[derive(Debug)]
-enum Body {
-    Head,
-    Length(usize),
-    Close,
-    Chunked,
+type Answer = BoxFuture<'static, Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>;
+
+enum Stage {
+    Waiting(Answer),
+    Body(Incoming),
+    /// What was read of the tunnel with the head comes first.
+    Tunnel(Bytes),
     Over,
 }
 
-/// The response.
-#[derive(Debug)]
+/// A response, or the app's half of a tunnel. Dropped before its end, it closes the connection.
 pub struct RecvHalf {
-    read: OwnedReadHalf,
-    buffer: BytesMut,
-    body: Body,
-    head_only: bool,
-    ready: VecDeque<Bytes>,
+    shared: Arc<Shared>,
+    /// `None` once the exchange is over.
+    connection: Option<Connection>,
+    stage: Stage,
+    /// What had come over the connection before.
+    received_before: u64,
+    /// The head of a request on a kept connection.
+    again: Option<RequestHead>,
+    /// Where the other half waits for the tunnel.
+    tunnel: Option<oneshot::Sender<Arc<Wire>>>,
+    silence: Option<BoxFuture<'static, ()>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl std::fmt::Debug for RecvHalf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecvHalf").field("connection", &self.connection).finish_non_exhaustive()
+    }
 }
 
 impl RecvHalf {
-    /// The encoded head.
-    pub async fn head(&mut self) -> Result<(Bytes, bool), StreamError> {
-        let end = loop {
-            if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-                break at;
-            }
-            if self.buffer.len() > HEAD_LEN_MAX {
-                return Err(StreamError::TooLarge);
-            }
-            if self.read.read_buf(&mut self.buffer).await.map_err(|_| StreamError::Lost)? == 0 {
-                return Err(StreamError::Lost);
-            }
+    fn start(
+        shared: Arc<Shared>,
+        connection: Connection,
+        request: Request<RequestBody>,
+        again: Option<RequestHead>,
+        tunnel: Option<oneshot::Sender<Arc<Wire>>>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let mut half = Self {
+            shared,
+            connection: None,
+            stage: Stage::Over,
+            received_before: 0,
+            again,
+            tunnel,
+            silence: None,
+            _place: place,
         };
-        let text = String::from_utf8_lossy(&self.buffer.split_to(end + 4)).into_owned();
-        let mut lines = text.split("\r\n");
-        let status: u16 =
-            lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).ok_or(StreamError::Reset)?;
-        let mut headers = Vec::new();
-        self.body = Body::Close;
-        for line in lines.filter(|line| !line.is_empty()) {
-            let Some((name, value)) = line.split_once(':') else { return Err(StreamError::Reset) };
-            let (name, value) = (name.to_ascii_lowercase(), value.trim());
-            match name.as_str() {
-                "content-length" => self.body = Body::Length(value.parse().map_err(|_| StreamError::Reset)?),
-                "transfer-encoding" => self.body = Body::Chunked,
-                _ => {}
-            }
-            if !["connection", "transfer-encoding", "keep-alive"].contains(&name.as_str()) {
-                headers.push((Bytes::from(name), Bytes::copy_from_slice(value.as_bytes())));
-            }
-        }
-        if self.head_only || status == 204 || status == 304 || matches!(self.body, Body::Length(0)) {
-            self.body = Body::Over;
-        }
-        let over = matches!(self.body, Body::Over);
-        Ok((ResponseHead { flags: 0, status, headers }.encode(), over))
+        half.send(connection, request);
+        half
     }
 
-    /// The next piece of the body.
-    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+    fn send(&mut self, mut connection: Connection, request: Request<RequestBody>) {
+        self.received_before = connection.wire.received();
+        self.stage = Stage::Waiting(connection.sender.try_send_request(request).boxed());
+        self.connection = Some(connection);
+    }
+
+    /// The encoded [`ResponseHead`], and whether the response is over with it.
+    pub async fn head(&mut self) -> Result<(Bytes, bool), UpstreamError> {
         loop {
-            if let Some(piece) = self.take()? {
-                return Poll::Ready(Ok(Some(piece)));
+            let Stage::Waiting(answer) = &mut self.stage else { return Err(UpstreamError::Reset) };
+            let answer = tokio::select! {
+                biased;
+                answer = answer => answer,
+                () = silence(Arc::clone(&self.shared)) => return Err(UpstreamError::Lost),
+            };
+            let failed = match answer {
+                Ok(response) => return self.accept(response).await,
+                Err(failed) => failed,
+            };
+            self.stage = Stage::Over;
+            let Some(connection) = self.connection.take() else { return Err(UpstreamError::Reset) };
+            let has_answered = connection.wire.received() > self.received_before;
+            if let Some(head) = self.again.take()
+                && !has_answered
+                && (failed.message().is_some() || connection.wire.was_left_unread().await)
+            {
+                let request = request(&head, false, RequestBody::empty())?;
+                let connection = self.shared.connect().await?;
+                self.send(connection, request);
+                continue;
             }
-            if matches!(self.body, Body::Over) {
-                return Poll::Ready(Ok(None));
+            return Err(explain(failed.error(), has_answered, &self.shared).await);
+        }
+    }
+
+    async fn accept(&mut self, mut response: Response<Incoming>) -> Result<(Bytes, bool), UpstreamError> {
+        let head = response_head(response.status(), response.headers()).encode();
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let upgraded = hyper::upgrade::on(&mut response).await.map_err(|_| self.shared.cut())?;
+            let parts = upgraded.downcast::<TokioIo<WireIo>>().map_err(|_| UpstreamError::Reset)?;
+            self.stage = Stage::Tunnel(parts.read_buf);
+            if let (Some(tunnel), Some(connection)) = (self.tunnel.take(), &self.connection) {
+                // An error means that there is no client any more.
+                let _ = tunnel.send(Arc::clone(&connection.wire));
             }
-            let mut space = [0; 16 * 1024];
-            let mut into = ReadBuf::new(&mut space);
-            match Pin::new(&mut self.read).poll_read(cx, &mut into) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(StreamError::Lost)),
-                Poll::Ready(Ok(())) if into.filled().is_empty() => {
-                    let whole = matches!(self.body, Body::Close);
-                    self.body = Body::Over;
-                    return Poll::Ready(if whole { Ok(None) } else { Err(StreamError::Lost) });
-                }
-                Poll::Ready(Ok(())) => self.buffer.extend_from_slice(into.filled()),
+            return Ok((head, false));
+        }
+        self.tunnel = None;
+        let body = response.into_body();
+        let over = body.is_end_stream();
+        if over {
+            self.finish();
+        } else {
+            self.stage = Stage::Body(body);
+        }
+        Ok((head, over))
+    }
+
+    /// The next piece of the body, `None` at its end.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UpstreamError>> {
+        let piece = match &mut self.stage {
+            Stage::Body(body) => poll_piece(body, cx),
+            Stage::Tunnel(first) if !first.is_empty() => Poll::Ready(Ok(Some(std::mem::take(first)))),
+            Stage::Tunnel(_) => match &self.connection {
+                Some(connection) => connection
+                    .wire
+                    .poll_read_some(cx)
+                    .map(|read| read.map(|bytes| (!bytes.is_empty()).then_some(bytes)).map_err(|_| ())),
+                None => Poll::Ready(Ok(None)),
+            },
+            Stage::Waiting(_) => Poll::Ready(Err(())),
+            Stage::Over => Poll::Ready(Ok(None)),
+        };
+        match piece {
+            Poll::Ready(Ok(Some(bytes))) => {
+                self.silence = None;
+                Poll::Ready(Ok(Some(bytes)))
+            }
+            Poll::Ready(Ok(None)) => {
+                self.finish();
+                Poll::Ready(Ok(None))
+            }
+            Poll::Ready(Err(())) => {
+                self.cut();
+                Poll::Ready(Err(self.shared.cut()))
+            }
+            Poll::Pending => {
+                let shared = &self.shared;
+                let silence = self.silence.get_or_insert_with(|| silence(Arc::clone(shared)).boxed());
+                ready!(silence.poll_unpin(cx));
+                self.cut();
+                Poll::Ready(Err(UpstreamError::Lost))
             }
         }
     }
 
-    fn take(&mut self) -> Result<Option<Bytes>, StreamError> {
-        if let Some(piece) = self.ready.pop_front() {
-            return Ok(Some(piece));
+    /// The exchange is over: its connection may serve another one.
+    fn finish(&mut self) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let connection = self.connection.take();
+        // The end of a tunnel is the end of its connection.
+        if let (Some(connection), Stage::Body(_) | Stage::Waiting(_)) = (connection, stage) {
+            self.shared.pool.give(connection, &self.shared.runtime);
         }
-        match &mut self.body {
-            Body::Head | Body::Over => Ok(None),
-            Body::Close => Ok((!self.buffer.is_empty()).then(|| self.buffer.split().freeze())),
-            Body::Length(left) => {
-                let len = self.buffer.len().min(*left);
-                *left -= len;
-                let over = *left == 0;
-                let piece = self.buffer.split_to(len).freeze();
-                if over {
-                    self.body = Body::Over;
-                }
-                Ok((!piece.is_empty()).then_some(piece))
-            }
-            Body::Chunked => {
-                let Some(at) = self.buffer.windows(2).position(|window| window == b"\r\n") else {
-                    return Ok(None);
-                };
-                let line = String::from_utf8_lossy(&self.buffer[..at]).into_owned();
-                let len = line.split(';').next().unwrap_or_default().trim();
-                let len = usize::from_str_radix(len, 16).map_err(|_| StreamError::Reset)?;
-                if self.buffer.len() < at + 2 + len + 2 {
-                    return Ok(None);
-                }
-                self.buffer.advance(at + 2);
-                let piece = self.buffer.split_to(len).freeze();
-                self.buffer.advance(2);
-                if len == 0 {
-                    self.body = Body::Over;
-                    return Ok(None);
-                }
-                Ok(Some(piece))
-            }
+    }
+
+    fn cut(&mut self) {
+        self.stage = Stage::Over;
+        self.connection = None;
+    }
+}
+
+fn poll_piece(body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ()>> {
+    loop {
+        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(bytes) if !bytes.is_empty() => return Poll::Ready(Ok(Some(bytes))),
+                // Nothing, or trailers.
+                Ok(_) | Err(_) => {}
+            },
+            None => return Poll::Ready(Ok(None)),
+            Some(Err(_)) => return Poll::Ready(Err(())),
         }
+    }
+}
+
+/// Why there was no response.
+async fn explain(error: &hyper::Error, has_answered: bool, shared: &Shared) -> UpstreamError {
+    if error.is_parse() {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        return UpstreamError::Malformed(format!("it cannot be read as HTTP/1.1: {error}{cause}"));
+    }
+    if error.is_user() {
+        // The client broke its request off.
+        return UpstreamError::Reset;
+    }
+    match (shared.has_died().await, has_answered) {
+        (true, _) => UpstreamError::Lost,
+        (false, true) => UpstreamError::Malformed("the connection ended within the response's head".into()),
+        (false, false) => UpstreamError::Unanswered,
     }
 }

@@ -1,10 +1,10 @@
-//! What the front forwards requests to. A plugin app's upstream is a shared-memory link; the seam is here so
-//! that the rest of the front knows neither rings nor frames, and so that tests can stand in for a worker.
-//! It never looks into heads or bodies.
+//! What the front forwards requests to. A plugin app's upstream is a shared-memory link, a plain app's is the
+//! socket that it listens on; the seam is here so that the rest of the front knows neither rings nor
+//! connections, and so that tests can stand in for a worker. It never looks into bodies.
 
+mod connection;
+mod pool;
 mod socket;
-
-pub use socket::SocketClient;
 
 use std::task::{Context, Poll};
 
@@ -12,12 +12,56 @@ use bytes::Bytes;
 
 use crate::shm::{self, Client, PeerFault, StreamError};
 
+pub use connection::CONNECT_TIME_MAX;
+pub use pool::{IDLE_COUNT_MAX, IDLE_TIME_MAX};
+pub use socket::{DEATH_NOTICE_TIME_MAX, EXCHANGES_COUNT_MAX, SocketClient};
+
+/// Why an exchange, or the whole upstream, is over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// The app cut this one response off, or wants no more of its request.
+    #[error("the app has cut the exchange off")]
+    Reset,
+    /// The app closed the connection where its response should have begun, and lives on.
+    #[error("the app closed the connection without an answer")]
+    Unanswered,
+    /// What the app sent is no HTTP response.
+    #[error("{0}")]
+    Malformed(String),
+    /// The worker lives, but takes no connection at the address where it listened.
+    #[error("the app takes no connections any more: {0}")]
+    Unreachable(String),
+    /// The worker died or was killed.
+    #[error("the worker is gone")]
+    Lost,
+    /// The worker broke the link's protocol.
+    #[error("the worker broke the protocol: {0}")]
+    Fault(PeerFault),
+    /// The request's head is too large.
+    #[error("the head is too large")]
+    TooLarge,
+    /// The request cannot be put into HTTP/1.1.
+    #[error("{0}")]
+    BadRequest(&'static str),
+}
+
+impl From<StreamError> for UpstreamError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Reset => Self::Reset,
+            StreamError::Lost => Self::Lost,
+            StreamError::Fault(fault) => Self::Fault(fault),
+            StreamError::TooLarge => Self::TooLarge,
+        }
+    }
+}
+
 /// The way to one generation's app. Cheap to clone.
 #[derive(Debug, Clone)]
 pub enum Upstream {
     /// A worker behind a shared-memory link.
     Link(Client),
-    /// A plain app behind its private port.
+    /// A worker that listens on a private port.
     Socket(SocketClient),
     /// A test that plays the worker.
     #[cfg(test)]
@@ -39,7 +83,7 @@ impl From<SocketClient> for Upstream {
 impl Upstream {
     /// Opens a stream with an encoded [`RequestHead`](crate::wire::RequestHead); `end` means that no body
     /// follows.
-    pub async fn open(&self, head: Bytes, end: bool) -> Result<(SendHalf, RecvHalf), StreamError> {
+    pub async fn open(&self, head: Bytes, end: bool) -> Result<(SendHalf, RecvHalf), UpstreamError> {
         match self {
             Self::Link(client) => {
                 let (send, recv) = client.open(head, end).await?;
@@ -47,7 +91,7 @@ impl Upstream {
             }
             Self::Socket(client) => {
                 let (send, recv) = client.open(head, end).await?;
-                Ok((SendHalf::Socket(send), RecvHalf::Socket(recv)))
+                Ok((SendHalf::Socket(send), RecvHalf::Socket(Box::new(recv))))
             }
             #[cfg(test)]
             Self::Fake(client) => {
@@ -68,7 +112,7 @@ impl Upstream {
     }
 
     /// The worker is dead: delivers what it had sent, then fails every open stream with
-    /// [`StreamError::Lost`].
+    /// [`UpstreamError::Lost`].
     pub fn close(&self) {
         match self {
             Self::Link(client) => client.close(),
@@ -82,7 +126,10 @@ impl Upstream {
     pub async fn closed(&self) -> Option<PeerFault> {
         match self {
             Self::Link(client) => client.closed().await,
-            Self::Socket(client) => client.closed().await,
+            Self::Socket(client) => {
+                client.closed().await;
+                None
+            }
             #[cfg(test)]
             Self::Fake(_) => std::future::pending().await,
         }
@@ -94,7 +141,7 @@ impl Upstream {
 pub enum SendHalf {
     /// On a link.
     Link(shm::SendHalf),
-    /// To a plain app.
+    /// On a connection.
     Socket(socket::SendHalf),
     /// In a test.
     #[cfg(test)]
@@ -103,22 +150,22 @@ pub enum SendHalf {
 
 impl SendHalf {
     /// Sends all of it, waiting for room.
-    pub async fn send(&mut self, data: Bytes) -> Result<(), StreamError> {
+    pub async fn send(&mut self, data: Bytes) -> Result<(), UpstreamError> {
         match self {
-            Self::Link(half) => half.send(data).await,
+            Self::Link(half) => Ok(half.send(data).await?),
             Self::Socket(half) => half.send(data).await,
             #[cfg(test)]
-            Self::Fake(half) => half.send(data).await,
+            Self::Fake(half) => Ok(half.send(data).await?),
         }
     }
 
     /// Ends the request body.
-    pub async fn finish(&mut self) -> Result<(), StreamError> {
+    pub async fn finish(&mut self) -> Result<(), UpstreamError> {
         match self {
-            Self::Link(half) => half.finish().await,
+            Self::Link(half) => Ok(half.finish().await?),
             Self::Socket(half) => half.finish().await,
             #[cfg(test)]
-            Self::Fake(half) => half.finish().await,
+            Self::Fake(half) => Ok(half.finish().await?),
         }
     }
 }
@@ -128,8 +175,8 @@ impl SendHalf {
 pub enum RecvHalf {
     /// On a link.
     Link(shm::RecvHalf),
-    /// From a plain app.
-    Socket(socket::RecvHalf),
+    /// On a connection.
+    Socket(Box<socket::RecvHalf>),
     /// In a test.
     #[cfg(test)]
     Fake(super::tests::fake::FakeRecv),
@@ -137,27 +184,27 @@ pub enum RecvHalf {
 
 impl RecvHalf {
     /// The encoded [`ResponseHead`](crate::wire::ResponseHead), and whether the response is over with it.
-    pub async fn head(&mut self) -> Result<(Bytes, bool), StreamError> {
+    pub async fn head(&mut self) -> Result<(Bytes, bool), UpstreamError> {
         match self {
-            Self::Link(half) => half.head().await,
+            Self::Link(half) => Ok(half.head().await?),
             Self::Socket(half) => half.head().await,
             #[cfg(test)]
-            Self::Fake(half) => half.head().await,
+            Self::Fake(half) => Ok(half.head().await?),
         }
     }
 
     /// The next piece of the body, `None` at its end.
-    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UpstreamError>> {
         match self {
-            Self::Link(half) => half.poll_data(cx),
+            Self::Link(half) => half.poll_data(cx).map_err(Into::into),
             Self::Socket(half) => half.poll_data(cx),
             #[cfg(test)]
-            Self::Fake(half) => half.poll_data(cx),
+            Self::Fake(half) => half.poll_data(cx).map_err(Into::into),
         }
     }
 
     /// The next piece of the body, `None` at its end.
-    pub async fn data(&mut self) -> Result<Option<Bytes>, StreamError> {
+    pub async fn data(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         std::future::poll_fn(|cx| self.poll_data(cx)).await
     }
 }
