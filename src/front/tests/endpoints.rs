@@ -22,7 +22,7 @@ async fn foreign_hosts_are_refused_everywhere() {
     browser.send("GET / HTTP/1.1\r\nhost: evil.test\r\n\r\n").await;
     let (head, body) = browser.response().await;
     assert_eq!(head.get("content-type"), Some("text/plain; charset=utf-8"));
-    assert!(body.contains("\"evil.test\"") && body.contains("allowed_hosts"), "{body}");
+    assert!(body.contains("\"evil.test\"") && body.contains("--allowed-host evil.test"), "{body}");
     assert_eq!(status_of(&site, "GET / HTTP/1.1\r\n\r\n").await, 400);
     assert_eq!(status_of(&site, "GET http://evil.test/ HTTP/1.1\r\nhost: localhost\r\n\r\n").await, 400);
     let mut browser = site.connect().await;

@@ -1,11 +1,14 @@
 //! The front as a whole, on a real socket, with tests that play the worker and the browser.
 
 mod cancel;
+mod conformance;
+mod echo;
 mod endpoints;
 pub(super) mod fake;
 mod pages;
 mod proxy;
 mod scripts;
+mod socket;
 mod upgrade;
 
 use std::net::SocketAddr;
@@ -17,6 +20,7 @@ use tokio::net::TcpStream;
 
 use self::fake::{FakeExchange, FakeWorker, fake_worker};
 use super::gate::{Gate, Generation};
+use super::upstream::Upstream;
 use super::{FrontConfig, Hub, Server, serve};
 use crate::model::StatusBoard;
 
@@ -73,6 +77,13 @@ impl Site {
         let (client, worker) = fake_worker();
         self.gate.swap(Generation::new(number, client), true);
         worker
+    }
+
+    /// Puts a generation in place that is reached in this way.
+    fn swap_to(&self, number: u64, client: impl Into<Upstream>) -> Arc<Generation> {
+        let generation = Generation::new(number, client);
+        self.gate.swap(Arc::clone(&generation), true);
+        generation
     }
 
     async fn connect(&self) -> Browser {

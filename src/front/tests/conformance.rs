@@ -1,0 +1,305 @@
+//! The same cases over the shared-memory link and over a socket: whichever way an app is reached, its clients must
+//! not see a difference.
+
+use super::echo::{EchoApp, Way};
+use super::*;
+use crate::model::End;
+
+const WAYS: [Way; 2] = [Way::Link, Way::Socket];
+
+const UPGRADE: &str = "connection: keep-alive, Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                       sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// A front with the app behind it.
+fn serving(way: Way) -> (Site, EchoApp) {
+    let site = Site::start();
+    let app = EchoApp::start(way);
+    site.swap_to(1, app.upstream.clone());
+    (site, app)
+}
+
+async fn until_idle(site: &Site) {
+    let mut changes = site.gate.changes();
+    soon(changes.wait_for(|_| site.gate.entries(1) == crate::front::gate::Entries::default())).await.unwrap();
+}
+
+#[actix_web::test]
+async fn requests_follow_each_other_on_one_connection() {
+    for way in WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.connect().await;
+        for _ in 0..3 {
+            browser.send("GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+            let (head, body) = browser.response().await;
+            assert_eq!(
+                (head.status, head.get("content-length"), body.as_str()),
+                (200, Some("5"), "hello"),
+                "{way:?}"
+            );
+            browser.send("HEAD /hello HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+            assert_eq!(browser.head().await.get("content-length"), Some("5"), "{way:?}");
+            for status in [204, 304] {
+                browser.send(format!("GET /{status} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
+                let head = browser.head().await;
+                assert_eq!((head.status, head.get("transfer-encoding")), (status, None), "{way:?}");
+            }
+            browser.send("GET /none HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+            assert_eq!(browser.response().await.0.status, 404, "{way:?}");
+        }
+        until_idle(&site).await;
+    }
+}
+
+#[actix_web::test]
+async fn the_app_sees_the_request_as_it_was_sent_and_who_sent_it() {
+    for way in WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.connect().await;
+        browser
+            .send(
+                "OPTIONS /head HTTP/1.1\r\nHost: app.localhost:8\r\nX-A: 1\r\nx-a: 2\r\nte: trailers\r\n\r\n",
+            )
+            .await;
+        let (_, body) = browser.response().await;
+        let mut lines: Vec<&str> = body.lines().collect();
+        lines.sort_unstable();
+        let expected = [
+            "OPTIONS /head",
+            "host: app.localhost:8",
+            "x-a: 1",
+            "x-a: 2",
+            "x-forwarded-for: 127.0.0.1",
+            "x-forwarded-host: app.localhost:8",
+            "x-forwarded-proto: http",
+        ];
+        assert_eq!(lines, expected, "{way:?}");
+    }
+}
+
+#[actix_web::test]
+async fn request_bodies_arrive_whole_in_every_framing() {
+    for way in WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.connect().await;
+        for (method, framing, count) in [
+            ("POST", "content-length: 4\r\n\r\nfour", "4"),
+            ("POST", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", "5"),
+            ("POST", "content-length: 0\r\n\r\n", "0"),
+            ("POST", "\r\n", "0"),
+            ("GET", "content-length: 4\r\n\r\nfour", "4"),
+            ("DELETE", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "3"),
+            ("GET", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-trailer: 1\r\n\r\n", "3"),
+        ] {
+            browser.send(format!("{method} /count HTTP/1.1\r\nhost: localhost\r\n{framing}")).await;
+            assert_eq!(browser.response().await.1, count, "{way:?} {method} {framing}");
+        }
+        const SIZE: usize = 3_000_000;
+        browser
+            .send(format!("PUT /count HTTP/1.1\r\nhost: localhost\r\ncontent-length: {SIZE}\r\n\r\n"))
+            .await;
+        browser.send(vec![b'u'; SIZE]).await;
+        assert_eq!(browser.response().await.1, SIZE.to_string(), "{way:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_client_that_expects_100_continue_gets_it() {
+    for way in WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.connect().await;
+        browser
+            .send("POST /count HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
+            .await;
+        assert_eq!(browser.head().await.status, 100, "{way:?}");
+        browser.send("ab").await;
+        assert_eq!(browser.response().await.1, "2", "{way:?}");
+    }
+}
+
+#[actix_web::test]
+async fn both_bodies_stream_at_once() {
+    for way in WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.connect().await;
+        browser.send("POST /echo HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        assert_eq!(browser.head().await.status, 200, "{way:?}");
+        for piece in ["one", "two", "three"] {
+            browser.send(format!("{:x}\r\n{piece}\r\n", piece.len())).await;
+            assert_eq!(browser.chunk().await.unwrap(), piece.as_bytes(), "{way:?}");
+        }
+        browser.send("0\r\n\r\n").await;
+        assert_eq!(browser.chunk().await, None, "{way:?}");
+        until_idle(&site).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_slow_client_stops_the_app_and_a_gone_one_cancels_it() {
+    for way in WAYS {
+        let (site, mut app) = serving(way);
+        let mut browser = site.get("/endless", "").await;
+        app.says("stopped").await;
+        browser.head().await;
+        let reader = async { while browser.chunk().await.is_some() {} };
+        tokio::select! {
+            () = reader => panic!("it ended"),
+            () = app.says("going on") => {}
+        }
+        drop(browser);
+        app.says("cancelled").await;
+        until_idle(&site).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_client_that_leaves_while_it_waits_cancels_the_request() {
+    for way in WAYS {
+        let (site, mut app) = serving(way);
+        let browser = site.get("/wait", "").await;
+        app.says("waiting").await;
+        drop(browser);
+        app.says("cancelled").await;
+        until_idle(&site).await;
+    }
+}
+
+#[actix_web::test]
+async fn an_upload_that_breaks_off_never_looks_whole() {
+    for way in WAYS {
+        let (site, mut app) = serving(way);
+        for start in ["content-length: 10\r\n\r\nhalf", "transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"] {
+            let mut browser = site.connect().await;
+            browser.send(format!("POST /echo HTTP/1.1\r\nhost: localhost\r\n{start}")).await;
+            browser.read_until(b"half").await;
+            drop(browser);
+            app.says("broken off").await;
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_answer_before_the_end_of_the_request_arrives() {
+    for way in WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.connect().await;
+        browser.send("POST /early HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\nstart").await;
+        let (head, body) = browser.response().await;
+        assert_eq!((head.status, body.as_str()), (413, "big"), "{way:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_response_that_breaks_off_breaks_the_connection() {
+    for way in WAYS {
+        let (site, _app) = serving(way);
+        for path in ["/cut", "/cut-sized"] {
+            let mut browser = site.connect().await;
+            browser
+                .send(format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\n"))
+                .await;
+            browser.head().await;
+            browser.read_until(b"part").await;
+            browser.send("x").await;
+            assert!(!browser.rest().await.ends_with(b"0\r\n\r\n"), "{way:?} {path}");
+        }
+        until_idle(&site).await;
+    }
+}
+
+#[actix_web::test]
+async fn large_heads_pass_and_those_beyond_the_limit_are_told_so() {
+    for way in WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.get("/head", &format!("x-big: {}\r\n", "x".repeat(50_000))).await;
+        assert!(browser.response().await.1.len() > 50_000, "{way:?}");
+        let mut browser = site.get("/head", &format!("x-big: {}\r\n", "x".repeat(80 * 1024))).await;
+        assert_eq!(browser.response().await.0.status, 431, "{way:?}");
+        let mut browser = site.get("/large-head", "").await;
+        assert_eq!(browser.head().await.get("x-large").unwrap().len(), 40_000, "{way:?}");
+    }
+}
+
+#[actix_web::test]
+async fn an_upgrade_is_a_tunnel_from_then_on() {
+    for way in WAYS {
+        let (site, mut app) = serving(way);
+        for ends_itself in [true, false] {
+            let mut browser = site.get("/ws", UPGRADE).await;
+            let head = browser.head().await;
+            assert_eq!((head.status, head.get("x-ws")), (101, Some("1")), "{way:?}");
+            assert_eq!(browser.read_exact(4).await, b"\x81\x02hi", "{way:?}");
+            let raw = [0, 255, 13, 10, 13, 10, 1];
+            for _ in 0..3 {
+                browser.send(raw).await;
+                assert_eq!(browser.read_exact(raw.len()).await, raw, "{way:?}");
+            }
+            if ends_itself {
+                browser.send("bye").await;
+                assert_eq!(browser.rest().await, b"", "{way:?}");
+            } else {
+                drop(browser);
+                if way == Way::Socket {
+                    app.says("socket closed").await;
+                }
+            }
+            until_idle(&site).await;
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_upgrade_that_the_app_refuses_is_an_ordinary_answer() {
+    for way in WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.get("/hello", UPGRADE).await;
+        let head = browser.head().await;
+        assert_eq!((head.status, head.get("connection")), (200, Some("close")), "{way:?}");
+        assert_eq!(browser.rest().await, b"hello", "{way:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_websocket_is_closed_with_its_generation() {
+    for way in WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.get("/ws", UPGRADE).await;
+        browser.head().await;
+        assert_eq!(browser.read_exact(4).await, b"\x81\x02hi", "{way:?}");
+        site.gate.current().unwrap().close_streams();
+        assert_eq!(browser.read_exact(4).await, b"\x88\x02\x03\xf4", "{way:?}");
+        browser.send(b"\x88\x82\0\0\0\0\x03\xf4").await;
+        assert_eq!(browser.rest().await, b"", "{way:?}");
+        until_idle(&site).await;
+    }
+}
+
+#[actix_web::test]
+async fn requests_in_a_worker_that_dies_get_the_crash_page() {
+    for way in WAYS {
+        let (site, mut app) = serving(way);
+        let mut browser = site.get("/wait", "accept: text/html\r\n").await;
+        app.says("waiting").await;
+        let generation = site.gate.current().unwrap();
+        generation.set_end(End::Signalled { signal: 11 });
+        generation.client.close();
+        let (head, body) = browser.response().await;
+        assert_eq!(head.status, 502, "{way:?}");
+        assert!(body.contains("SIGSEGV") && body.contains("data-page=\"crash\""), "{way:?} {body}");
+    }
+}
+
+#[actix_web::test]
+async fn a_dead_generation_is_left_for_the_next_one() {
+    for way in WAYS {
+        let (site, app) = serving(way);
+        app.upstream.close();
+        soon(app.upstream.closed()).await;
+        let mut browser = site.get("/hello", "").await;
+        let mut changes = site.gate.changes();
+        soon(changes.wait_for(|_| site.gate.current().is_none())).await.unwrap();
+        let next = EchoApp::start(way);
+        site.swap_to(2, next.upstream.clone());
+        let (head, body) = browser.response().await;
+        assert_eq!((head.get("x-devhost-generation"), body.as_str()), (Some("2"), "hello"), "{way:?}");
+    }
+}
