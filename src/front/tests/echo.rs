@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
 use hyper_util::rt::TokioIo;
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 
@@ -227,7 +226,9 @@ struct Stream {
 
 async fn serve_link(link: WorkerLink, say: mpsc::UnboundedSender<String>) {
     let link = Arc::new(link);
-    let event = AsyncFd::new(link.event_fd().try_clone_to_owned().unwrap()).unwrap();
+    let event =
+        crate::sys::register(link.event_fd().try_clone_to_owned().unwrap(), tokio::io::Interest::READABLE)
+            .unwrap();
     let mut streams: HashMap<u32, Stream> = HashMap::new();
     let mut events = Vec::new();
     loop {
