@@ -21,6 +21,7 @@ Examples:
   devhost run                          serve the package in this directory
   devhost run example_app              serve the workspace's package of that name, or the one in that directory
   devhost run --port 8080 --open       choose the port and open a browser
+  devhost run --bin server             choose one of several binaries
   devhost run -- --seed data.json      give the app arguments of its own
 
 Environment:
@@ -113,6 +114,17 @@ pub struct RunArgs {
     /// The port that the app's own listener asks for, where it has several [default: the first]
     #[arg(long, value_name = "N", help_heading = "App")]
     pub app_port: Option<std::num::NonZeroU16>,
+    /// Serve the package's library, which must have an `export!`
+    #[arg(long, conflicts_with_all = ["bin", "example"], help_heading = "Build")]
+    pub lib: bool,
+
+    /// Serve the package's binary of this name
+    #[arg(long, value_name = "NAME", conflicts_with = "example", help_heading = "Build")]
+    pub bin: Option<String>,
+
+    /// Serve the package's example of this name
+    #[arg(long, value_name = "NAME", help_heading = "Build")]
+    pub example: Option<String>,
 
     /// Features to activate, separated by commas; may be repeated
     #[arg(short = 'F', long, value_name = "F", value_delimiter = ',', help_heading = "Build")]
@@ -137,6 +149,10 @@ pub struct RunArgs {
     /// How much debug information the app gets; less builds faster
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = DebugInfo::LineTables, help_heading = "Build")]
     pub debuginfo: DebugInfo,
+
+    /// How the app is linked to its dependencies; one shared library of them makes a reload fast
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Deps::Auto, help_heading = "Build")]
+    pub deps: Deps,
 
     /// Directory for all that is built [default: target/devhost in the workspace]
     #[arg(long, value_name = "DIR", env = "DEVHOST_TARGET_DIR", hide_env = true, help_heading = "Build")]
@@ -163,6 +179,18 @@ pub enum DebugInfo {
     LineTables,
     /// Variables and types too: for a debugger
     Full,
+}
+
+/// How the app is linked to its dependencies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Deps {
+    /// Shared, but for what cannot be
+    #[default]
+    Auto,
+    /// Shared, or it is an error
+    Shared,
+    /// Into the app
+    Static,
 }
 
 /// An IP address, or `localhost`.
@@ -204,7 +232,8 @@ mod tests {
         let line = "example_app --port 0 --host localhost --strict-port --allow-remote --allowed-host a.test \
                     --allowed-host .b.test --open --no-hold --poll --features x,y -F z --no-default-features \
                     --all-features --profile dev --debuginfo full --target-dir /t --message-format json -vv \
-                    --no-overlap --env-file .env --env-file b --app-port 8080 --no-inject --drain-ms 5 --start-timeout-ms 6 -- --port 1 -x";
+                    --no-overlap --env-file .env --env-file b --app-port 8080 --deps static --bin server --no-inject \
+                    --drain-ms 5 --start-timeout-ms 6 -- --port 1 -x";
         let arguments: Vec<&str> = line.split_ascii_whitespace().collect();
         let run = run(&arguments).unwrap();
         assert_eq!(run.app, Some("example_app".into()));
@@ -217,6 +246,10 @@ mod tests {
         assert_eq!(run.app_args, ["--port", "1", "-x"]);
         assert_eq!((run.debuginfo, run.message_format), (DebugInfo::Full, Format::Json));
         assert_eq!((run.profile, run.target_dir), (Some("dev".into()), Some("/t".into())));
+        assert_eq!(
+            (run.deps, run.bin, run.example, run.lib),
+            (Deps::Static, Some("server".into()), None, false)
+        );
         assert!(run.strict_port && run.allow_remote && run.open && run.no_hold && run.poll && run.no_inject);
         assert!(run.no_default_features && run.all_features);
     }
@@ -229,6 +262,9 @@ mod tests {
             &["--host", "example.com"],
             &["--debuginfo", "some"],
             &["--release", "--profile", "dev"],
+            &["--lib", "--bin", "a"],
+            &["--bin", "a", "--example", "b"],
+            &["--deps", "some"],
             &["--start-timeout-ms", "0"],
             &["--no-such-option"],
             &["one", "two"],

@@ -12,24 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::artifact;
 use super::environment;
 use super::order::ExternKind;
-use super::settings::Settings;
+use super::settings::{Choice, Settings};
 use crate::error::Error;
 
-/// The name of the package that an app must depend on, and which counts as a library wherever it comes from.
+/// The name of the package that a plugin app depends on, and which counts as a library wherever it comes from.
 pub const PLUGIN_PACKAGE: &str = "devhost-plugin";
 
 /// How many names a message lists before it says "and N more".
 const NAMES_LISTED_COUNT_MAX: usize = 12;
-
-/// How an app is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// It says `export!`, and a worker calls its descriptor.
-    Plugin,
-    /// It has a `main`, which a worker calls.
-    Plain,
-}
 
 /// What is to be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,18 +69,30 @@ pub struct Prebuilt {
     pub kind: Kind,
 }
 
+/// What an app is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A library with an `export!`, which is handed its requests.
+    Plugin,
+    /// Any binary that listens by itself.
+    Plain,
+}
+
 /// An app that cargo builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
-    /// How it is started.
-    pub kind: Kind,
     /// The environment variables that `cargo run` would give it.
     pub variables: Vec<(String, String)>,
     /// The package's name.
     pub package: String,
     /// cargo's id of the package.
     pub package_id: String,
-    /// The name of its library as rustc knows it.
+    /// What it is.
+    pub kind: Kind,
+    /// Which target of the package it is.
+    pub choice: Choice,
+    /// The name of its library or binary as rustc knows it.
     pub crate_name: String,
     /// Its `Cargo.toml`.
     pub manifest_path: PathBuf,
@@ -98,6 +100,8 @@ pub struct App {
     pub workspace_root: PathBuf,
     /// devhost's own target directory: cargo's own one is never written to.
     pub target_dir: PathBuf,
+    /// Where cargo keeps what it builds for the user, whether it exists or not.
+    pub(super) user_build_dir: PathBuf,
     /// The app and every package that it reaches by path dependencies: what a developer may edit.
     pub path_packages: Vec<PathPackage>,
     /// An estimate of how many messages cargo has for a whole build, for the progress bar.
@@ -110,6 +114,26 @@ impl App {
     /// The app's package directory.
     pub fn root(&self) -> &Path {
         parent(&self.manifest_path)
+    }
+
+    /// An app that is nowhere.
+    #[cfg(test)]
+    pub(super) fn stub() -> Self {
+        Self {
+            variables: Vec::new(),
+            package: "app".into(),
+            package_id: "id".into(),
+            kind: Kind::Plugin,
+            choice: Choice::Lib,
+            crate_name: "app".into(),
+            manifest_path: PathBuf::new(),
+            workspace_root: PathBuf::new(),
+            target_dir: PathBuf::new(),
+            user_build_dir: PathBuf::new(),
+            path_packages: Vec::new(),
+            units_expected: 1,
+            externs: BTreeMap::new(),
+        }
     }
 }
 
@@ -129,8 +153,8 @@ pub struct PathPackage {
 /// Finds what `argument` means to somebody in `cwd`.
 ///
 /// # Errors
-/// A mistake with a hint where there is no such package, it has no library, does not depend on
-/// `devhost-plugin`, its manifest is broken, or cargo is missing.
+/// A mistake with a hint where there is no such package, it has neither a binary nor an `export!`, it has several
+/// binaries and none is chosen, its manifest is broken, or cargo is missing.
 pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Target, Error> {
     let place = match argument {
         None => Place::Around(manifest_above(cwd).ok_or_else(|| {
@@ -148,12 +172,12 @@ pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<T
             if let Some(name) = name {
                 refuse_ambiguity(&metadata, &name, &manifest, cwd)?;
             }
-            let package = package_at(&metadata, &manifest)?;
+            let package = package_at(&metadata, &manifest, settings)?;
             Ok(Target::App(describe(&metadata, package, settings)?))
         }
         Place::Around(manifest) => {
             let metadata = metadata(&manifest, settings)?;
-            let package = package_at(&metadata, &manifest)?;
+            let package = package_around(&metadata, &manifest, settings)?;
             Ok(Target::App(describe(&metadata, package, settings)?))
         }
         Place::Named(manifest, name) => {
@@ -174,7 +198,7 @@ pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<T
 /// As [`find`].
 pub fn refresh(app: &App, settings: &Settings) -> Result<App, Error> {
     let metadata = metadata(&app.manifest_path, settings)?;
-    let package = package_at(&metadata, &app.manifest_path)?;
+    let package = package_at(&metadata, &app.manifest_path, settings)?;
     describe(&metadata, package, settings)
 }
 
@@ -342,31 +366,84 @@ fn cargo_missing(error: &std::io::Error) -> Error {
 }
 
 /// The package of a manifest, or the one that a workspace's manifest leaves no choice but.
-fn package_at<'m>(metadata: &'m Metadata, manifest: &Path) -> Result<&'m Package, Error> {
-    if let Some(package) = metadata.packages.iter().find(|package| package.manifest_path == manifest) {
-        return Ok(package);
+fn package_at<'m>(
+    metadata: &'m Metadata,
+    manifest: &Path,
+    settings: &Settings,
+) -> Result<&'m Package, Error> {
+    match package_of(metadata, manifest) {
+        Some(package) => Ok(package),
+        None => package_of_workspace(metadata, settings),
     }
-    let members = metadata.workspace_packages();
-    let defaults = if metadata.workspace_default_members.is_available() {
+}
+
+/// As [`package_at`], for a directory that nobody has named: there the workspace's default members count, as they do
+/// for cargo.
+fn package_around<'m>(
+    metadata: &'m Metadata,
+    manifest: &Path,
+    settings: &Settings,
+) -> Result<&'m Package, Error> {
+    let at_root = manifest == metadata.workspace_root.as_std_path().join("Cargo.toml");
+    match package_of(metadata, manifest) {
+        Some(package) if !at_root || default_members(metadata).contains(&package) => Ok(package),
+        _ => package_of_workspace(metadata, settings),
+    }
+}
+
+fn package_of<'m>(metadata: &'m Metadata, manifest: &Path) -> Option<&'m Package> {
+    metadata.packages.iter().find(|package| package.manifest_path == manifest)
+}
+
+fn default_members(metadata: &Metadata) -> Vec<&Package> {
+    if metadata.workspace_default_members.is_available() {
         metadata.workspace_default_packages()
     } else {
-        members.clone()
-    };
+        metadata.workspace_packages()
+    }
+}
+
+/// The only package of a workspace's default members, or the only one of them that can be served.
+fn package_of_workspace<'m>(metadata: &'m Metadata, settings: &Settings) -> Result<&'m Package, Error> {
+    let defaults = default_members(metadata);
     if let [only] = defaults.as_slice() {
         return Ok(only);
     }
-    let apps: Vec<_> = defaults.into_iter().filter(|package| depends_on_plugin(metadata, package)).collect();
+    let of = |wanted: &dyn Fn(&Package) -> bool| -> Vec<&'m Package> {
+        defaults.iter().copied().filter(|package| wanted(package)).collect()
+    };
+    let root = metadata.workspace_root.as_str();
+    let (apps, what) = match &settings.choice {
+        Some(Choice::Lib) => {
+            (of(&|package| is_plugin(metadata, package)), "apps with an `export!`".to_owned())
+        }
+        Some(Choice::Bin(name)) => {
+            (of(&|package| has_target(package, &TargetKind::Bin, name)), format!("binaries `{name}`"))
+        }
+        Some(Choice::Example(name)) => {
+            (of(&|package| has_target(package, &TargetKind::Example, name)), format!("examples `{name}`"))
+        }
+        None => {
+            let plugins = of(&|package| is_plugin(metadata, package));
+            if let [_] = plugins.as_slice() {
+                (plugins, String::new())
+            } else {
+                let binary = |package: &Package| package.targets.iter().any(cargo_metadata::Target::is_bin);
+                (of(&|package| is_plugin(metadata, package) || binary(package)), "apps".to_owned())
+            }
+        }
+    };
     match apps.as_slice() {
         [only] => Ok(only),
         [] => Err(Error::mistake(
-            format!(
-                "no package of the workspace {} depends on {PLUGIN_PACKAGE}",
-                metadata.workspace_root.as_str()
-            ),
-            format!("{} Its packages: {}.", adoption_hint(), list_names(&members)),
+            match settings.choice {
+                None => format!("no package of the workspace {root} can be served: none has a binary"),
+                Some(_) => format!("the workspace {root} has no {what}"),
+            },
+            format!("{} Its packages: {}.", adoption_hint(), list_names(&metadata.workspace_packages())),
         )),
         several => Err(Error::mistake(
-            format!("the workspace {} has several apps", metadata.workspace_root.as_str()),
+            format!("the workspace {root} has several {what}"),
             format!("say which: `devhost run NAME` with one of {}", list_names(several)),
         )),
     }
@@ -401,7 +478,11 @@ fn unknown_package(metadata: &Metadata, name: &str) -> Error {
 }
 
 fn list_names(packages: &[&Package]) -> String {
-    let names: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    list(packages.iter().map(|package| package.name.as_str()))
+}
+
+fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: BTreeSet<&str> = names.collect();
     let listed: Vec<&str> = names.iter().copied().take(NAMES_LISTED_COUNT_MAX).collect();
     match names.len() - listed.len() {
         0 => listed.join(", "),
@@ -411,8 +492,8 @@ fn list_names(packages: &[&Package]) -> String {
 
 fn adoption_hint() -> String {
     format!(
-        "Add `{PLUGIN_PACKAGE}` to [dependencies] of the app's Cargo.toml, and \
-         `devhost_plugin::export!(app);` to its src/lib.rs."
+        "devhost serves a package with a binary that listens, or with a library that says \
+         `devhost_plugin::export!(app);` and has `{PLUGIN_PACKAGE}` in its [dependencies]."
     )
 }
 
@@ -434,47 +515,114 @@ fn node<'m>(metadata: &'m Metadata, id: &PackageId) -> Option<&'m Node> {
     metadata.resolve.as_ref()?.nodes.iter().find(|node| node.id == *id)
 }
 
-/// Checks that a package can be served, and collects what the builder and the watcher need to know of it.
-fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Result<App, Error> {
-    let library = package.targets.iter().find(|target| is_library(&target.kind));
-    let Some(library) = library else {
-        if package.targets.iter().any(|target| target.is_kind(TargetKind::ProcMacro)) {
-            return Err(Error::mistake(
+fn library(package: &Package) -> Option<&cargo_metadata::Target> {
+    package.targets.iter().find(|target| is_library(&target.kind))
+}
+
+fn is_plugin(metadata: &Metadata, package: &Package) -> bool {
+    library(package).is_some() && depends_on_plugin(metadata, package)
+}
+
+fn has_target(package: &Package, kind: &TargetKind, name: &str) -> bool {
+    package.targets.iter().any(|target| target.is_kind(kind.clone()) && target.name == name)
+}
+
+/// Decides which target of a package is the app.
+fn choose(metadata: &Metadata, package: &Package, settings: &Settings) -> Result<(Kind, Choice), Error> {
+    let plain = |kind: TargetKind, name: &str, choice: &Choice| {
+        if has_target(package, &kind, name) {
+            return Ok((Kind::Plain, choice.clone()));
+        }
+        let (what, flag) =
+            if kind == TargetKind::Bin { ("binary", "--bin") } else { ("example", "--example") };
+        let known: Vec<&str> = package
+            .targets
+            .iter()
+            .filter(|target| target.is_kind(kind.clone()))
+            .map(|target| target.name.as_str())
+            .collect();
+        let hint = if known.is_empty() {
+            format!("it has none at all; leave {flag} out")
+        } else {
+            format!("it has {}", list(known.into_iter()))
+        };
+        Err(Error::mistake(format!("the package `{}` has no {what} `{name}`", package.name), hint))
+    };
+    match &settings.choice {
+        Some(choice @ Choice::Bin(name)) => return plain(TargetKind::Bin, name, choice),
+        Some(choice @ Choice::Example(name)) => return plain(TargetKind::Example, name, choice),
+        Some(Choice::Lib) => {
+            return if library(package).is_none() {
+                Err(Error::mistake(format!("the package `{}` has no library", package.name), adoption_hint()))
+            } else if depends_on_plugin(metadata, package) {
+                Ok((Kind::Plugin, Choice::Lib))
+            } else {
+                Err(without_export(package))
+            };
+        }
+        None if is_plugin(metadata, package) => return Ok((Kind::Plugin, Choice::Lib)),
+        None => {}
+    }
+    let binaries: Vec<&str> =
+        package.targets.iter().filter(|target| target.is_bin()).map(|target| target.name.as_str()).collect();
+    let default = package.default_run.as_deref().filter(|name| binaries.contains(name));
+    match (default, binaries.as_slice()) {
+        (Some(name), _) | (None, &[name]) => Ok((Kind::Plain, Choice::Bin(name.to_owned()))),
+        (None, []) if package.targets.iter().any(|target| target.is_kind(TargetKind::ProcMacro)) => {
+            Err(Error::mistake(
                 format!("the package `{}` is a procedural macro", package.name),
                 "give the package of the app that uses it",
-            ));
+            ))
         }
-        return Err(Error::mistake(
-            format!("the package `{}` has no library", package.name),
+        (None, []) => Err(without_export(package)),
+        (None, several) => Err(Error::mistake(
+            format!("the package `{}` has several binaries", package.name),
             format!(
-                "devhost serves a library: move what builds the app into src/lib.rs (main.rs can call it), and \
-                 let that file say `devhost_plugin::export!(app);`. `{PLUGIN_PACKAGE}` goes to [dependencies]."
+                "say which: `--bin NAME` with one of {}, or set `default-run` in its Cargo.toml",
+                list(several.iter().copied())
             ),
-        ));
-    };
-    if !depends_on_plugin(metadata, package) {
-        return Err(Error::mistake(
-            format!(
-                "the package `{}` has no `export!`: it does not depend on {PLUGIN_PACKAGE}",
-                package.name
-            ),
-            adoption_hint(),
-        ));
+        )),
     }
+}
+
+fn without_export(package: &Package) -> Error {
+    Error::mistake(
+        format!(
+            "the package `{}` has neither a binary nor an `export!` (it does not depend on {PLUGIN_PACKAGE})",
+            package.name
+        ),
+        adoption_hint(),
+    )
+}
+
+/// Checks that a package can be served, and collects what the builder and the watcher need to know of it.
+fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Result<App, Error> {
+    let (kind, choice) = choose(metadata, package, settings)?;
+    let crate_name = match &choice {
+        Choice::Lib => library(package).map_or(package.name.as_str(), |library| library.name.as_str()),
+        Choice::Bin(name) | Choice::Example(name) => name,
+    };
     let target_dir = match &settings.target_dir {
         Some(target_dir) => absolute(target_dir),
         None => metadata.target_directory.as_std_path().join("devhost"),
     };
     let closure = Closure::of(metadata, &package.id);
     Ok(App {
-        kind: Kind::Plugin,
         variables: run_variables(package),
         package: package.name.to_string(),
         package_id: package.id.repr.clone(),
-        crate_name: library.name.replace('-', "_"),
+        kind,
+        crate_name: crate_name.replace('-', "_"),
+        choice,
         manifest_path: package.manifest_path.clone().into_std_path_buf(),
         workspace_root: metadata.workspace_root.clone().into_std_path_buf(),
         target_dir,
+        user_build_dir: metadata
+            .build_directory
+            .as_ref()
+            .unwrap_or(&metadata.target_directory)
+            .clone()
+            .into_std_path_buf(),
         units_expected: closure.units_expected(),
         externs: closure.externs(),
         path_packages: closure.path_packages(&package.id),
@@ -620,12 +768,17 @@ impl<'m> Closure<'m> {
             let Some(package) = self.package(&node.id).filter(|package| package.source.is_none()) else {
                 continue;
             };
-            let known = node
+            let mut known: BTreeMap<String, ExternKind> = node
                 .deps
                 .iter()
-                .filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal))
+                // An example has the development dependencies too.
+                .filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Build))
                 .filter_map(|dep| Some((dep.name.clone(), extern_kind(self.package(&dep.pkg)?))))
                 .collect();
+            if let Some(library) = library(package) {
+                // The package's own binaries use it.
+                known.insert(library.name.replace('-', "_"), ExternKind::Path);
+            }
             externs.insert(parent(package.manifest_path.as_std_path()).to_owned(), known);
         }
         externs

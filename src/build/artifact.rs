@@ -1,5 +1,5 @@
 //! Looks into a freshly built library before a process is forked for it: is it a whole library for this machine,
-//! does it export the descriptor, which build is it, and will the loader find every symbol that it needs. It
+//! does it export the symbol by which it is entered, which build is it, and will the loader find every symbol that it needs. It
 //! only reads; it never loads anything.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::app::Kind;
+use super::root::PLAIN_MAIN_SYMBOL;
 use object::elf;
 use object::read::elf::{ElfFile64, Sym};
 use object::{Endianness, Object};
 
 /// The symbol that makes a library a plugin.
 pub const DESCRIPTOR_SYMBOL: &str = "devhost_plugin_descriptor";
-
-/// The symbol that makes a library a plain app: a C function that calls the app's `main` and gives its exit code.
-pub const PLAIN_MAIN_SYMBOL: &str = "devhost_plain_main";
 
 /// How many unresolved symbols a message lists.
 const SYMBOLS_LISTED_COUNT_MAX: usize = 5;
@@ -104,17 +102,35 @@ struct Offer {
 }
 
 impl Inspector {
-    /// Checks a library that is to be loaded after the libraries of `preload`.
-    pub fn check(&mut self, library: &Path, preload: &[PathBuf]) -> Result<Checked, Problem> {
+    /// Checks a library that is to be loaded after the libraries of `preload`, and is of the expected kind, or, where
+    /// none is expected, of any.
+    pub fn check(
+        &mut self,
+        expected: Option<Kind>,
+        library: &Path,
+        preload: &[PathBuf],
+    ) -> Result<Checked, Problem> {
         let bytes = std::fs::read(library)
             .map_err(|error| Problem::unfit(format!("cannot read {}: {error}", library.display()), ""))?;
         let file = parse(library, &bytes)?;
         let (defined, undefined) = symbols(&file);
-        let Some(kind) = kind_by(&defined) else {
-            return Err(Problem::unfit(
-                format!("{} does not export {DESCRIPTOR_SYMBOL}: there is no `export!`", library.display()),
-                "write `devhost_plugin::export!(app);` in src/lib.rs, where `app` is the function that makes the app",
-            ));
+        let kind = match (expected, kind_by(&defined)) {
+            (Some(Kind::Plain), found) if found != Some(Kind::Plain) => {
+                return Err(Problem::unfit(
+                    format!("{} does not export {PLAIN_MAIN_SYMBOL}", library.display()),
+                    "does an argument for the linker, from a build script or .cargo/config.toml, hide symbols?",
+                ));
+            }
+            (Some(Kind::Plugin), Some(Kind::Plain)) | (_, None) => {
+                return Err(Problem::unfit(
+                    format!(
+                        "{} does not export {DESCRIPTOR_SYMBOL}: there is no `export!`",
+                        library.display()
+                    ),
+                    "write `devhost_plugin::export!(app);` in src/lib.rs, where `app` is the function that makes the app",
+                ));
+            }
+            (_, Some(kind)) => kind,
         };
         let build_id = match file.build_id() {
             Ok(Some(build_id)) => build_id.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -327,7 +343,7 @@ mod tests {
     fn message(bytes: &[u8]) -> String {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        match Inspector::default().check(file.path(), &[]) {
+        match Inspector::default().check(None, file.path(), &[]) {
             Err(Problem::Unfit { message, .. }) => message,
             other => panic!("{other:?}"),
         }
@@ -350,7 +366,9 @@ mod tests {
     fn a_library_of_the_system_is_no_plugin() {
         let mut inspector = Inspector::default();
         let libc = inspector.find("libc.so.6").expect("every glibc system has it");
-        let Err(Problem::Unfit { message, hint }) = inspector.check(&libc, &[]) else { panic!("accepted") };
+        let Err(Problem::Unfit { message, hint }) = inspector.check(None, &libc, &[]) else {
+            panic!("accepted")
+        };
         assert!(message.contains(DESCRIPTOR_SYMBOL));
         assert!(hint.contains("export!"));
     }

@@ -1,5 +1,5 @@
-//! A rustc command line, read as far as the wrapper needs it. It never changes an argument: what devhost wants
-//! differently is appended, and rustc lets the last one win.
+//! A rustc command line, read as far as the wrapper needs it. What devhost wants differently is appended, and rustc
+//! lets the last one win; only where that cannot do, the command line is put together anew from its [`tokens`].
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -23,8 +23,12 @@ impl Extern {
 /// What a rustc command line says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Call {
+    /// The root source file.
+    pub input: PathBuf,
     /// `--crate-name`.
     pub crate_name: String,
+    /// `--edition`.
+    pub edition: String,
     /// Every `--crate-type`.
     pub crate_types: Vec<String>,
     /// `--test`.
@@ -49,17 +53,21 @@ impl Call {
     /// Reads the arguments that follow rustc's own path.
     pub fn read(args: &[OsString]) -> Self {
         let mut call = Self::default();
-        let args = expand(args);
-        let mut args = args.iter().map(String::as_str);
-        while let Some(arg) = args.next() {
-            let (flag, inline) = split(arg);
-            if !TAKES_VALUE.contains(&flag) {
-                call.test |= flag == "--test";
-                continue;
-            }
-            let Some(value) = inline.or_else(|| args.next()) else { break };
+        for token in tokens(&expand(args)) {
+            let (flag, value) = match token {
+                Token::Value(flag, value) => (flag, value),
+                Token::Flag(flag) => {
+                    call.test |= flag == "--test";
+                    continue;
+                }
+                Token::Input(input) => {
+                    call.input = input.into();
+                    continue;
+                }
+            };
             match flag {
                 "--crate-name" => call.crate_name = value.into(),
+                "--edition" => call.edition = value.into(),
                 "--crate-type" => call.crate_types.extend(value.split(',').map(str::to_owned)),
                 "--extern" => call.externs.extend(read_extern(value)),
                 "-L" => call.search.push(value.into()),
@@ -87,6 +95,35 @@ impl Call {
     pub fn stem(&self) -> String {
         format!("{}{}", self.crate_name, self.codegen("extra-filename").unwrap_or_default())
     }
+}
+
+/// One part of a command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token<'a> {
+    /// A flag that has no value, or one that is not known here, with whatever is attached to it.
+    Flag(&'a str),
+    /// A flag and its value.
+    Value(&'a str, &'a str),
+    /// The root source file.
+    Input(&'a str),
+}
+
+/// Takes a command line apart.
+pub(super) fn tokens(args: &[String]) -> Vec<Token<'_>> {
+    let mut tokens = Vec::new();
+    let mut args = args.iter().map(String::as_str);
+    while let Some(arg) = args.next() {
+        let (flag, inline) = split(arg);
+        if TAKES_VALUE.contains(&flag) {
+            let Some(value) = inline.or_else(|| args.next()) else { break };
+            tokens.push(Token::Value(flag, value));
+        } else if arg.starts_with('-') && arg != "-" {
+            tokens.push(Token::Flag(arg));
+        } else {
+            tokens.push(Token::Input(arg));
+        }
+    }
+    tokens
 }
 
 /// The name that rustc gave a library, without what its file name adds.
@@ -123,6 +160,11 @@ const TAKES_VALUE: &[&str] = &[
     "-W",
     "-D",
     "-F",
+    "--allow",
+    "--warn",
+    "--deny",
+    "--forbid",
+    "--force-warn",
 ];
 
 fn split(arg: &str) -> (&str, Option<&str>) {
@@ -146,7 +188,7 @@ fn read_extern(value: &str) -> Option<Extern> {
 }
 
 /// Reads `@file` arguments, by which cargo passes a command line that is too long for the kernel.
-fn expand(args: &[OsString]) -> Vec<String> {
+pub(super) fn expand(args: &[OsString]) -> Vec<String> {
     let mut expanded = Vec::new();
     for arg in args {
         let text = lossy(arg);
@@ -178,7 +220,8 @@ mod tests {
              --extern axum=/t/debug/deps/libaxum-9b.rlib --extern priv:core_of=/t/debug/deps/libcore_of-1.rmeta \
              --extern proc_macro -Cdebuginfo=1",
         );
-        assert_eq!(call.crate_name, "app");
+        assert_eq!((call.crate_name.as_str(), call.edition.as_str()), ("app", "2024"));
+        assert_eq!(call.input, Path::new("src/lib.rs"));
         assert_eq!(call.crate_types, ["cdylib"]);
         assert_eq!(call.stem(), "app-1f");
         assert_eq!(call.codegen("debuginfo"), Some("1"), "the last one wins");

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use cargo_metadata::Message;
+use cargo_metadata::{Message, TargetKind};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio::process::Command;
 
+use super::app::App;
+use super::settings::Choice;
 use super::{PROGRESS_MARK, Progress, diagnostics, environment, guard};
 use crate::model::Diagnostic;
 
@@ -31,8 +33,8 @@ pub(super) struct Invocation<'a> {
     pub variables: Vec<(&'static str, OsString)>,
     /// Where cargo runs.
     pub directory: &'a Path,
-    /// The package whose artifact is wanted.
-    pub package_id: &'a str,
+    /// The app, whose artifact is wanted.
+    pub app: &'a App,
     /// How many messages are expected.
     pub units_expected: u32,
 }
@@ -80,7 +82,7 @@ pub(super) async fn run(
     let _pipe = child.stdin.take();
     let mut stdout = child.stdout.take().map(|pipe| BufReader::new(pipe).lines());
     let mut stderr = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
-    let mut reader = Reader::new(invocation.package_id, invocation.units_expected, progress);
+    let mut reader = Reader::new(invocation.app, invocation.units_expected, progress);
     let status = loop {
         tokio::select! {
             line = next_line(&mut stdout) => reader.read_stdout(&line),
@@ -119,7 +121,7 @@ async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<Lines<BufReader<R>>>
 }
 
 struct Reader<'a> {
-    package_id: &'a str,
+    app: &'a App,
     progress: &'a mut dyn FnMut(Progress),
     state: Progress,
     output_lines: usize,
@@ -127,9 +129,9 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(package_id: &'a str, total: u32, progress: &'a mut dyn FnMut(Progress)) -> Self {
+    fn new(app: &'a App, total: u32, progress: &'a mut dyn FnMut(Progress)) -> Self {
         let state = Progress { done: 0, total, current: String::new() };
-        Self { package_id, progress, state, output_lines: 0, run: Run::default() }
+        Self { app, progress, state, output_lines: 0, run: Run::default() }
     }
 
     fn read_stdout(&mut self, line: &str) {
@@ -138,11 +140,8 @@ impl<'a> Reader<'a> {
         }
         match serde_json::from_str::<Message>(line) {
             Ok(Message::CompilerArtifact(artifact)) => {
-                if artifact.package_id.repr == self.package_id {
-                    let library = artifact.filenames.iter().find(|file| file.extension() == Some("so"));
-                    if let Some(library) = library {
-                        self.run.library = Some(library.clone().into_std_path_buf());
-                    }
+                if let Some(library) = library_of(self.app, &artifact) {
+                    self.run.library = Some(library);
                 }
                 self.run.units_done += 1;
                 self.state.done += 1;
@@ -193,6 +192,20 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The app's library, if this is the app: for a plain app it is where cargo believes the binary to be.
+fn library_of(app: &App, artifact: &cargo_metadata::Artifact) -> Option<PathBuf> {
+    if artifact.package_id.repr != app.package_id {
+        return None;
+    }
+    let is = |kind, name: &String| artifact.target.is_kind(kind) && artifact.target.name == *name;
+    let file = match &app.choice {
+        Choice::Lib => artifact.filenames.iter().find(|file| file.extension() == Some("so")),
+        Choice::Bin(name) => artifact.executable.as_ref().filter(|_| is(TargetKind::Bin, name)),
+        Choice::Example(name) => artifact.executable.as_ref().filter(|_| is(TargetKind::Example, name)),
+    };
+    file.map(|file| file.clone().into_std_path_buf())
+}
+
 /// What cargo says while something takes its time.
 const PROGRESS_WORDS: &[&str] =
     &["Blocking waiting", "Updating ", "Downloading ", "Downloaded ", "Locking ", "Adding "];
@@ -224,7 +237,8 @@ mod tests {
     fn progress_is_read_from_both_streams() {
         let mut shown = Vec::new();
         let mut note = |progress: Progress| shown.push(progress);
-        let mut reader = Reader::new("id", 1, &mut note);
+        let app = App::stub();
+        let mut reader = Reader::new(&app, 1, &mut note);
         reader.read_stderr("\u{1b}[1m\u{1b}[32m   Compiling\u{1b}[0m app v0.1.0 (/tmp/app)");
         reader.read_stderr(&format!("{PROGRESS_MARK}12 dependencies into one shared library"));
         reader.read_stderr("\u{1b}[1m\u{1b}[32m    Finished\u{1b}[0m `dev` profile in 1.0s");

@@ -17,6 +17,7 @@ use super::artifact::{Inspector, list_symbols};
 use super::call::Call;
 use super::linker::{REAL_LINKER_VARIABLE, TAKE_ALL_VARIABLE};
 use super::order::{self, Order};
+use super::settings::Deps;
 
 /// The crate's name; `devhost_plugin::export!` says `extern crate devhost_deps`.
 pub(super) const CRATE_NAME: &str = "devhost_deps";
@@ -37,8 +38,8 @@ pub(super) enum Linkage {
     Static {
         /// An empty crate, for `extern crate devhost_deps`.
         rlib: PathBuf,
-        /// Why.
-        reason: String,
+        /// Why, unless the user wants it so.
+        reason: Option<String>,
         /// The file that switches to static.
         static_marker: PathBuf,
     },
@@ -72,9 +73,12 @@ impl Linkage {
     pub fn notes(&self) -> Vec<String> {
         match self {
             Self::Shared { .. } => Vec::new(),
-            Self::Static { reason, .. } => {
-                vec![format!("dependencies are linked into the app, which makes a reload slower: {reason}")]
-            }
+            Self::Static { reason, .. } => reason
+                .iter()
+                .map(|reason| {
+                    format!("dependencies are linked into the app, which makes a reload slower: {reason}")
+                })
+                .collect(),
         }
     }
 }
@@ -104,18 +108,24 @@ pub(super) fn provide(
     let recipe =
         Recipe { rustc, call, order, directory: &directory, hash: hash(rustc, call, order, libraries)? };
     let static_marker = directory.join(format!("{}.static", recipe.hash));
-    let reason = std::fs::read_to_string(&static_marker).ok().or_else(|| reason_to_be_static(call));
     let lock = lock(&directory)?;
+    if order.deps == Deps::Static {
+        return Ok(Linkage::Static { rlib: recipe.rlib()?, reason: None, static_marker });
+    }
+    let reason = std::fs::read_to_string(&static_marker).ok().or_else(|| reason_to_be_static(call));
     let shared = match reason {
         Some(reason) => Err(reason),
         None => recipe.dylib(libraries)?,
     };
     let linkage = match shared {
         Ok((std, dylib)) => Linkage::Shared { std, dylib, static_marker },
+        Err(reason) if order.deps == Deps::Shared => {
+            return Err(format!("there can be no shared library of dependencies: {reason}"));
+        }
         Err(reason) => {
             // The next build need not find out again.
             let _ = std::fs::write(&static_marker, &reason);
-            Linkage::Static { rlib: recipe.rlib()?, reason, static_marker }
+            Linkage::Static { rlib: recipe.rlib()?, reason: Some(reason), static_marker }
         }
     };
     drop(lock);
@@ -231,7 +241,11 @@ impl Recipe<'_> {
         let mut unresolved = Vec::new();
         for take_all in [true, false] {
             let scratch = self.scratch()?;
-            run(self.dylib_command(&name, libraries, scratch.path(), take_all), &source(libraries))?;
+            if let Err(refusal) =
+                run(self.dylib_command(&name, libraries, scratch.path(), take_all), &source(libraries))?
+            {
+                return Ok(Err(refusal));
+            }
             unresolved = Inspector::default().unresolved_of(&scratch.path().join(&name), &std)?;
             if unresolved.is_empty() {
                 self.keep(&scratch, &name)?;
@@ -283,7 +297,7 @@ impl Recipe<'_> {
             let mut command = self.command("rlib", scratch.path());
             command.args(["-C", "debuginfo=0"]);
             command.args(self.call.codegen("panic").map(|panic| format!("-Cpanic={panic}")));
-            run(command, "")?;
+            run(command, "")??;
             self.keep(&scratch, &name)?;
         }
         Ok(rlib)
@@ -340,15 +354,45 @@ fn source(libraries: &[PathBuf]) -> String {
     (0..libraries.len()).map(|number| format!("extern crate dependency_{number} as _;\n")).collect()
 }
 
-/// Runs rustc on a source that it reads from its standard input.
-fn run(mut command: Command, source: &str) -> Result<(), String> {
+/// Runs rustc on a source that it reads from its standard input; gives the first thing that it complains about.
+fn run(mut command: Command, source: &str) -> Result<Result<(), String>, String> {
     let failed = |what: &dyn std::fmt::Display| format!("cannot make the library of dependencies: {what}");
-    let mut child = command.stdin(Stdio::piped()).spawn().map_err(|error| failed(&error))?;
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| failed(&error))?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(source.as_bytes()).map_err(|error| failed(&error))?;
     }
-    let status = child.wait().map_err(|error| failed(&error))?;
-    if status.success() { Ok(()) } else { Err(failed(&format!("rustc ended with {status}"))) }
+    let output = child.wait_with_output().map_err(|error| failed(&error))?;
+    if output.status.success() {
+        return Ok(Ok(()));
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let complaint = complaint(&said);
+    Ok(Err(match complaint {
+        Some(complaint) => complaint,
+        None => format!("rustc ended with {} when it made the library", output.status),
+    }))
+}
+
+/// What went wrong, in one line, of what rustc or a linker says in many.
+fn complaint(said: &str) -> Option<String> {
+    let missing = said.lines().find_map(missing_library);
+    if let Some(library) = missing {
+        return Some(format!("the linker cannot find the library `{library}`"));
+    }
+    let line = said.lines().map(str::trim).find(|line| line.starts_with("error"))?;
+    Some(line.split_once(": ").map_or(line, |(_, message)| message).to_owned())
+}
+
+/// The library that a linker's line says is missing.
+pub(super) fn missing_library(line: &str) -> Option<&str> {
+    // GNU ld, gold and mold; lld.
+    let rest = ["cannot find -l", "library not found: ", "unable to find library -l"]
+        .iter()
+        .find_map(|words| line.split_once(words))?
+        .1;
+    let end = rest.find(|character: char| character.is_whitespace() || ":,;'\"`".contains(character));
+    Some(&rest[..end.unwrap_or(rest.len())]).filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]
@@ -357,6 +401,16 @@ mod tests {
 
     fn reason(line: &str) -> Option<String> {
         reason_to_be_static(&Call::read(&line.split(' ').map(OsString::from).collect::<Vec<_>>()))
+    }
+
+    #[test]
+    fn a_linkers_complaint_becomes_one_line() {
+        let said =
+            "error: linking with `cc` failed: exit status: 1\n  = note: ld: cannot find -lpq: No such file\n";
+        assert_eq!(complaint(said).unwrap(), "the linker cannot find the library `pq`");
+        assert_eq!(complaint("warning: x\nerror[E0463]: no crate\n").unwrap(), "no crate");
+        assert_eq!(complaint("killed"), None);
+        assert_eq!(missing_library("rust-lld: error: unable to find library -lsass"), Some("sass"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! - `cargo` runs cargo under [`guard`], which makes sure that no build outlives its cancellation or the front.
 //! - [`wrapper`] adds devhost's flags to the app's rustc call; `deps` makes the library of dependencies, with
 //!   [`linker`] as its linker.
+//! - `plain`, with `root` and `shadow`, makes a library of a plain app's binary.
 //! - `artifact` checks what came out before a process is forked for it.
 //! - `stale` makes cargo see changes that it would miss.
 //!
@@ -22,7 +23,10 @@ mod environment;
 pub mod guard;
 pub mod linker;
 mod order;
+mod plain;
+mod root;
 mod settings;
+mod shadow;
 mod stale;
 pub mod wrapper;
 
@@ -36,8 +40,9 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 pub use self::app::{App, Kind, PathPackage, Prebuilt, Target};
-pub use self::artifact::{DESCRIPTOR_SYMBOL, PLAIN_MAIN_SYMBOL};
-pub use self::settings::{DebugInfo, Settings};
+pub use self::artifact::DESCRIPTOR_SYMBOL;
+pub use self::root::PLAIN_MAIN_SYMBOL;
+pub use self::settings::{Choice, DebugInfo, Deps, Settings};
 
 use self::artifact::{Inspector, Problem};
 use self::order::{ORDER_VARIABLE, Order, Report};
@@ -233,7 +238,7 @@ impl Builder {
         std::fs::copy(&prebuilt.path, &path).map_err(|error| {
             start_failure(format!("cannot copy {}: {error}", prebuilt.path.display()), "")
         })?;
-        match self.inspector.check(&path, &[]) {
+        match self.inspector.check(None, &path, &[]) {
             Ok(checked) => Ok(Artifact {
                 path,
                 kind: checked.kind,
@@ -272,7 +277,7 @@ impl Builder {
             report = self.valid_report(&report_path, &order_path);
         }
         let (library, mut ready) = finish(&run, report)?;
-        let mut checked = self.inspector.check(&library, &ready.preload);
+        let mut checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
         if let Err(Problem::Unresolved(symbols)) = &checked
             && !ready.preload.is_empty()
         {
@@ -287,7 +292,7 @@ impl Builder {
             run = self.run_cargo(&app, &order_path, progress).await?;
             let (library, report) = finish(&run, self.valid_report(&report_path, &order_path))?;
             ready = report;
-            checked = self.inspector.check(&library, &ready.preload);
+            checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
         }
         let checked = checked.map_err(|problem| explain(problem, &library))?;
         let path = self.next_path(&app.crate_name);
@@ -295,7 +300,7 @@ impl Builder {
         std::fs::hard_link(&library, &path)
             .or_else(|_| std::fs::copy(&library, &path).map(drop))
             .map_err(|error| build_failure(format!("cannot write {}: {error}", path.display())))?;
-        let sources = dep_info::read_sources(&library.with_extension("d"), &app.workspace_root);
+        let sources = dep_info::read_sources(&dep_info_path(&app, &library), &app.workspace_root);
         self.memory.sources.clone_from(&sources);
         self.memory.units = Some(run.units_done);
         self.remember(&app);
@@ -343,8 +348,11 @@ impl Builder {
             tool: self.tool.clone(),
             target_dir: app.target_dir.clone(),
             temporary: temporary_directory(&app.target_dir),
+            workspace_root: app.workspace_root.clone(),
             app_root: app.root().to_owned(),
             app_crate: app.crate_name.clone(),
+            kind: app.kind,
+            deps: self.settings.deps,
             debug_info: self.settings.debug_info,
             externs: app.externs.clone(),
             report: report.to_owned(),
@@ -367,9 +375,14 @@ impl Builder {
         hasher.finalize().to_hex()[..16].to_owned()
     }
 
-    /// A file of this app and profile: cargo, too, has one place for each.
+    /// A file of this target and profile: cargo, too, has one place for each.
     fn document(&self, app: &App, kind: &str) -> PathBuf {
-        app.target_dir.join(kind).join(format!("{}-{}.json", app.package, self.settings.profile()))
+        let target = match &app.choice {
+            Choice::Lib => String::new(),
+            Choice::Bin(name) => format!("-bin-{name}"),
+            Choice::Example(name) => format!("-example-{name}"),
+        };
+        app.target_dir.join(kind).join(format!("{}{target}-{}.json", app.package, self.settings.profile()))
     }
 
     fn show_hidden_changes(&mut self, app: &App, changed: &[PathBuf]) {
@@ -389,7 +402,7 @@ impl Builder {
 
     /// Where cargo keeps what it built for the profile: for the host, and for a target that was named.
     fn profile_dirs(&self, app: &App) -> Vec<PathBuf> {
-        let profile = if self.settings.release { "release" } else { "debug" };
+        let profile = self.settings.profile_directory();
         std::iter::once(app.target_dir.clone())
             .chain(entries(&app.target_dir))
             .map(|directory| directory.join(profile))
@@ -418,7 +431,7 @@ impl Builder {
                 ("CARGO_TERM_VERBOSE", "false".into()),
             ],
             directory: app.root(),
-            package_id: &app.package_id,
+            app,
             units_expected: self.memory.units.unwrap_or(app.units_expected),
         };
         cargo::run(invocation, progress)
@@ -429,19 +442,22 @@ impl Builder {
     fn cargo_args(&self, app: &App) -> Vec<OsString> {
         let format = if environment::coloured() { "json-diagnostic-rendered-ansi" } else { "json" };
         let profile = self.settings.profile();
-        let mut args: Vec<OsString> = ["rustc", "--lib", "--crate-type", "cdylib", "--manifest-path"]
-            .into_iter()
-            .map(OsString::from)
-            .collect();
+        let target = match &app.choice {
+            Choice::Lib => vec!["--lib", "--crate-type", "cdylib"],
+            Choice::Bin(name) => vec!["--bin", name],
+            Choice::Example(name) => vec!["--example", name],
+        };
+        let mut args: Vec<OsString> = vec!["rustc".into()];
+        args.extend(target.into_iter().map(OsString::from));
+        args.push("--manifest-path".into());
         args.push(app.manifest_path.clone().into());
         args.push("--target-dir".into());
         args.push(app.target_dir.clone().into());
         args.push(format!("--message-format={format}").into());
         // Crates compiled for link-time optimization are no machine code yet, and cannot become a library.
         args.push(format!("--config=profile.{profile}.lto=false").into());
-        if self.settings.release {
-            args.push("--release".into());
-        }
+        args.push("--profile".into());
+        args.push(profile.into());
         args.extend(self.settings.feature_args().into_iter().map(OsString::from));
         args.extend(self.settings.cargo_args.iter().map(OsString::from));
         args
@@ -458,6 +474,18 @@ impl Builder {
     fn next_path(&mut self, name: &str) -> PathBuf {
         self.count += 1;
         self.artifacts.join(format!("lib{name}-{}.so", self.count))
+    }
+}
+
+/// Where cargo lists what the app's library was made of.
+fn dep_info_path(app: &App, library: &Path) -> PathBuf {
+    match app.kind {
+        Kind::Plugin => library.with_extension("d"),
+        Kind::Plain => {
+            let mut path = library.as_os_str().to_owned();
+            path.push(".d");
+            path.into()
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::settings::DebugInfo;
+use super::app::Kind;
+use super::settings::{DebugInfo, Deps};
 
 /// The environment variable that holds the path of the [`Order`].
 pub(super) const ORDER_VARIABLE: &str = "DEVHOST_ORDER";
@@ -37,10 +38,16 @@ pub(super) struct Order {
     pub target_dir: PathBuf,
     /// Where rustc keeps temporary files: it cannot remove them when a build is cancelled.
     pub temporary: PathBuf,
+    /// The directory of the app's workspace.
+    pub workspace_root: PathBuf,
     /// The app's package directory.
     pub app_root: PathBuf,
     /// The app's crate name.
     pub app_crate: String,
+    /// What the app is.
+    pub kind: Kind,
+    /// How the app is linked to its dependencies.
+    pub deps: Deps,
     /// How much debug information workspace crates get.
     pub debug_info: DebugInfo,
     /// What each extern of each path package is, by the package's directory.

@@ -13,14 +13,42 @@ pub struct Settings {
     pub all_features: bool,
     /// Without the app's default features.
     pub no_default_features: bool,
-    /// The release profile instead of the dev profile.
-    pub release: bool,
+    /// The profile, where it is not to be `dev`.
+    pub profile: Option<String>,
+    /// What of the package to serve, where devhost is not to find out.
+    pub choice: Option<Choice>,
+    /// How the app is linked to its dependencies.
+    pub deps: Deps,
     /// How much debug information the crates of the workspace get.
     pub debug_info: DebugInfo,
     /// devhost's own target directory, where it is not to be `devhost` in cargo's.
     pub target_dir: Option<PathBuf>,
     /// More arguments for cargo, such as `--offline`.
     pub cargo_args: Vec<String>,
+}
+
+/// One target of a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// Its library, which must have an `export!`.
+    Lib,
+    /// The binary of this name.
+    Bin(String),
+    /// The example of this name.
+    Example(String),
+}
+
+/// How the app is linked to its dependencies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deps {
+    /// Against one shared library of them, and statically to what cannot be in it.
+    #[default]
+    Auto,
+    /// As [`Deps::Auto`], but the build fails where everything would have to be static.
+    Shared,
+    /// Statically.
+    Static,
 }
 
 /// How much debug information the crates of the workspace get.
@@ -51,7 +79,16 @@ impl Settings {
     }
 
     /// cargo's name of the profile.
-    pub(super) fn profile(&self) -> &'static str {
-        if self.release { "release" } else { "dev" }
+    pub(super) fn profile(&self) -> &str {
+        self.profile.as_deref().unwrap_or("dev")
+    }
+
+    /// The directory in a target directory that cargo has for the profile.
+    pub(super) fn profile_directory(&self) -> &str {
+        match self.profile() {
+            "dev" | "test" => "debug",
+            "bench" => "release",
+            other => other,
+        }
     }
 }

@@ -1,16 +1,18 @@
 //! devhost as `RUSTC_WORKSPACE_WRAPPER`: cargo calls it instead of rustc for the crates of the workspace. The
 //! app's call gets the library of dependencies and what else makes it loadable; the other crates get cheaper
 //! debug information. Everything else passes through untouched. It replaces itself by rustc, so that signals,
-//! exit codes and output need no care.
+//! exit codes and output need no care; only the call of a plain app needs care (see [`super::plain`]).
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use super::app::Kind;
 use super::call::{Call, library_stem};
 use super::deps::{self, Linkage};
 use super::order::{self, ExternKind, Externs, ORDER_VARIABLE, Order, Report};
+use super::plain::PlainCall;
 use super::settings::DebugInfo;
 
 /// Runs `rustc` as cargo asked for it, with devhost's additions.
@@ -22,22 +24,53 @@ pub fn main(args: &[OsString]) -> ExitCode {
     let call = Call::read(args);
     let order = std::env::var_os(ORDER_VARIABLE).and_then(|path| order::read::<Order>(Path::new(&path)));
     let mut command = Command::new(rustc);
-    command.args(args);
     // Without a crate name it is one of cargo's questions about rustc itself.
-    if let Some(order) = order.filter(|_| !call.crate_name.is_empty())
-        && let Err(message) = add(&mut command, rustc, &call, &order)
-    {
-        eprintln!("error: {message}");
-        return ExitCode::FAILURE;
-    }
+    let order = order.filter(|_| !call.crate_name.is_empty());
+    let result = match order {
+        Some(order) => add(&mut command, rustc, args, &call, &order),
+        None => {
+            command.args(args);
+            Ok(None)
+        }
+    };
     command.env_remove(ORDER_VARIABLE);
-    let error = command.exec();
-    eprintln!("error: cannot run {}: {error}", rustc.to_string_lossy());
+    let message = match result {
+        Ok(None) => format!("cannot run {}: {}", rustc.to_string_lossy(), command.exec()),
+        Ok(Some(plain)) => match plain.run(command) {
+            Ok(code) => return code,
+            Err(message) => message,
+        },
+        Err(message) => message,
+    };
+    eprintln!("error: {message}");
     ExitCode::FAILURE
 }
 
-/// Adds to a call what devhost wants differently.
-fn add(command: &mut Command, rustc: &OsStr, call: &Call, order: &Order) -> Result<(), String> {
+/// Gives a command the arguments of a call, with what devhost wants differently; the arguments of a plain app's call
+/// are left to what is returned.
+fn add(
+    command: &mut Command,
+    rustc: &OsStr,
+    args: &[OsString],
+    call: &Call,
+    order: &Order,
+) -> Result<Option<PlainCall>, String> {
+    let root = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let app_type = match order.kind {
+        Kind::Plugin => "cdylib",
+        Kind::Plain => "bin",
+    };
+    let is_app = root.as_ref() == Some(&order.app_root)
+        && call.crate_name == order.app_crate
+        && call.crate_types == [app_type]
+        && !call.test;
+    let plain = match order.kind {
+        Kind::Plain if is_app => Some(PlainCall::prepare(args, call, order)?),
+        _ => {
+            command.args(args);
+            None
+        }
+    };
     add_debug_info(command, call, order.debug_info);
     // rustc's allocator is a jemalloc that reads this: huge pages save an eighth of its time, most of it in
     // page faults. A user's own setting wins.
@@ -45,18 +78,15 @@ fn add(command: &mut Command, rustc: &OsStr, call: &Call, order: &Order) -> Resu
         command.env("MALLOC_CONF", "thp:always");
     }
     command.env("TMPDIR", &order.temporary);
-    let Some(root) = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from) else { return Ok(()) };
+    let Some(root) = root else { return Ok(None) };
     let externs = sort_externs(call, order, &root);
-    let is_app = root == order.app_root
-        && call.crate_name == order.app_crate
-        && call.crate_types == ["cdylib"]
-        && !call.test;
     if is_app {
-        add_app(command, rustc, call, order, externs)
+        add_app(command, rustc, call, order, externs)?;
     } else {
         let path = record_path(order, &call.stem());
-        order::write(&path, &externs).map_err(|error| format!("cannot write {}: {error}", path.display()))
+        order::write(&path, &externs).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
+    Ok(plain)
 }
 
 /// Lowers what the profile says, never raises it.
@@ -121,14 +151,15 @@ fn add_app(
 ) -> Result<(), String> {
     let libraries = collect_libraries(order, externs);
     let linkage = deps::provide(rustc, call, order, &libraries)?;
-    let output = call.out_dir.join(format!("lib{}.so", call.stem()));
-    // Unlinked first, the old library keeps its content for whoever has mapped or hard-linked it, whichever
-    // linker writes the new one.
-    let _ = std::fs::remove_file(&output);
+    if order.kind == Kind::Plugin {
+        // Unlinked first, the old library keeps its content for whoever has mapped or hard-linked it, whichever
+        // linker writes the new one.
+        let _ = std::fs::remove_file(call.out_dir.join(format!("lib{}.so", call.stem())));
+        command.args(["--cfg", "devhost", "--check-cfg=cfg(devhost)"]);
+    }
     let mut devhost_deps = OsString::from("devhost_deps=");
     devhost_deps.push(linkage.library());
     command.arg("--extern").arg(devhost_deps);
-    command.args(["--cfg", "devhost", "--check-cfg=cfg(devhost)"]);
     command.arg("-C").arg(link_argument(call, "--build-id=sha1"));
     if let Linkage::Shared { .. } = linkage {
         command.args(["-C", "prefer-dynamic"]);

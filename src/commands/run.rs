@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::build::{self, Builder, Kind, Settings, Target};
-use crate::cli::{DebugInfo, PORT_DEFAULT, RunArgs};
+use crate::build::{self, Builder, Choice, Kind, Settings, Target};
+use crate::cli::{DebugInfo, Deps, PORT_DEFAULT, RunArgs};
 use crate::error::Error;
 use crate::front::FrontConfig;
 use crate::runner::{self, Parts, PortPlan};
@@ -143,7 +143,13 @@ fn build_settings(args: &RunArgs) -> Settings {
         features: args.features.clone(),
         all_features: args.all_features,
         no_default_features: args.no_default_features,
-        release: args.release,
+        profile: if args.release { Some("release".into()) } else { args.profile.clone() },
+        choice: choice(args),
+        deps: match args.deps {
+            Deps::Auto => build::Deps::Auto,
+            Deps::Shared => build::Deps::Shared,
+            Deps::Static => build::Deps::Static,
+        },
         debug_info: match args.debuginfo {
             DebugInfo::LineTables => build::DebugInfo::LineTables,
             DebugInfo::Full => build::DebugInfo::Full,
@@ -151,6 +157,11 @@ fn build_settings(args: &RunArgs) -> Settings {
         target_dir: args.target_dir.clone(),
         cargo_args: Vec::new(),
     }
+}
+
+fn choice(args: &RunArgs) -> Option<Choice> {
+    let bin = args.bin.clone().map(Choice::Bin);
+    args.lib.then_some(Choice::Lib).or(bin).or_else(|| args.example.clone().map(Choice::Example))
 }
 
 fn scope(target: &Target) -> Scope {

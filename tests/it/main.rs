@@ -5,6 +5,7 @@ mod build;
 mod example;
 mod mistakes;
 mod plain;
+mod plain_build;
 mod plain_worker;
 mod plugin;
 mod support;

@@ -57,7 +57,7 @@ fn a_package_without_export_is_told_what_to_write() {
 fn a_package_without_a_library_is_told_so() {
     let dir = scratch();
     package(dir.path(), MANIFEST, None);
-    refused(dir.path(), &["run"], &["shop", "lib"]);
+    refused(dir.path(), &["run", "--lib"], &["shop", "no library"]);
 }
 
 #[test]

@@ -1,0 +1,201 @@
+//! The rustc call of a plain app: cargo asks for a binary, and gets a library that a worker can load, in the very
+//! place where it expects the binary. The root file is the shadow's (see [`super::shadow`]), so rustc runs as a child
+//! here, and what it says and writes is translated before cargo reads it.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output, Stdio};
+
+use super::call::{Call, Token, expand, tokens};
+use super::order::Order;
+use super::root::{self, Root};
+use super::shadow::{self, About, Shadow};
+
+/// A rustc call that makes a library of a binary.
+#[derive(Debug)]
+pub(super) struct PlainCall {
+    /// What cargo asked for.
+    given: Vec<String>,
+    /// cargo passed a file of arguments: they are too many for a command line.
+    long: bool,
+    call: Call,
+    shadow: Shadow,
+    root: Root,
+    /// Where cargo expects the binary.
+    output: PathBuf,
+    temporary: PathBuf,
+}
+
+impl PlainCall {
+    /// Makes the shadow for a call of the app.
+    pub fn prepare(args: &[OsString], call: &Call, order: &Order) -> Result<Self, String> {
+        let failed =
+            |what: &Path, error: &dyn std::fmt::Display| format!("cannot read {}: {error}", what.display());
+        let cwd = std::env::current_dir().map_err(|error| failed(Path::new("."), &error))?;
+        let path = cwd.join(&call.input);
+        let source = std::fs::read(&path).map_err(|error| failed(&path, &error))?;
+        // rustc will say what is wrong with a file that is no text.
+        let source = String::from_utf8_lossy(&source);
+        if root::has_no_main(&source) {
+            return Err(format!(
+                "{} says #![no_main]: the app has a C `main` of its own, and devhost can only call a Rust `main`",
+                call.input.display()
+            ));
+        }
+        let mirror = order.target_dir.join("shadow").join(call.stem());
+        let shadow = Shadow::new(&mirror, &cwd, &call.input);
+        let root = root::generate(&source, &call.edition);
+        let shadow = shadow
+            .and_then(|shadow| shadow.write(&root, &order.workspace_root, &order.target_dir).map(|()| shadow))
+            .map_err(|error| format!("cannot mirror the app's sources in {}: {error}", mirror.display()))?;
+        Ok(Self {
+            given: expand(args),
+            long: args.iter().any(|arg| arg.as_encoded_bytes().starts_with(b"@")),
+            call: call.clone(),
+            shadow,
+            root,
+            output: call.out_dir.join(call.stem()),
+            temporary: order.temporary.clone(),
+        })
+    }
+
+    /// The arguments that make a library.
+    fn arguments(&self) -> Vec<OsString> {
+        let mut args: Vec<OsString> = Vec::new();
+        for token in tokens(&self.given) {
+            match token {
+                Token::Input(_) => args.push(self.shadow.input().into()),
+                Token::Flag(flag) => args.push(flag.into()),
+                Token::Value("--crate-type", _) => args.extend(["--crate-type".into(), "cdylib".into()]),
+                Token::Value("--emit", kinds) => {
+                    args.push("--emit".into());
+                    let mut kinds: Vec<OsString> = kinds.split(',').map(OsString::from).collect();
+                    for kind in kinds.iter_mut().filter(|kind| *kind == "link") {
+                        kind.push("=");
+                        kind.push(&self.output);
+                    }
+                    args.push(kinds.join(std::ffi::OsStr::new(",")));
+                }
+                // As in the root file: as strict, but the appended entry may be an exception.
+                Token::Value("--forbid" | "-F", lint) => args.extend(["--deny".into(), lint.into()]),
+                Token::Value(flag, value) => args.extend([flag.into(), value.into()]),
+            }
+        }
+        args.extend(self.shadow.remap_arguments());
+        if self.call.codegen("relocation-model").is_some() {
+            args.extend(["-C".into(), "relocation-model=pic".into()]);
+        }
+        args
+    }
+
+    /// Runs `command`, which is rustc with what devhost adds to the arguments, and gives its exit code.
+    pub fn run(&self, mut command: Command) -> Result<ExitCode, String> {
+        // Unlinked first, the old library keeps its content for whoever has mapped or hard-linked it, whichever
+        // linker writes the new one.
+        let _ = std::fs::remove_file(&self.output);
+        let added: Vec<OsString> = command.get_args().map(OsString::from).collect();
+        let mut whole = Command::new(command.get_program());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => whole.env(name, value),
+                None => whole.env_remove(name),
+            };
+        }
+        let mut args = self.arguments();
+        args.extend(added);
+        let kept = self.give(&mut whole, &args)?;
+        command = whole;
+        let output = output(command.stderr(Stdio::piped()).stdin(Stdio::null()).stdout(Stdio::inherit()))?;
+        drop(kept);
+        let said = self.shadow.translate(&output.stderr, shadow::escape_json);
+        let lines = || said.split_inclusive(|byte| *byte == b'\n');
+        let about = |line: &[u8]| shadow::about(line, &self.call.input, self.root.own_lines);
+        if !output.status.success()
+            && let Some(line) = lines().find(|line| about(line) == About::GeneratedError)
+        {
+            return self.run_as_given(command.get_program().into(), &message(line));
+        }
+        let own: Vec<u8> =
+            lines().filter(|line| about(line) == About::App).flat_map(|line| line.iter().copied()).collect();
+        let _ = std::io::stderr().write_all(&own);
+        if output.status.success() {
+            self.translate_dep_info()?;
+        }
+        Ok(code(output.status))
+    }
+
+    /// Something is wrong at the end of the root file, where the app's text and devhost's meet: lets rustc say about
+    /// the app's own text what it has to say.
+    fn run_as_given(&self, rustc: OsString, reason: &str) -> Result<ExitCode, String> {
+        let scratch = tempfile::tempdir_in(&self.temporary)
+            .map_err(|error| format!("cannot write {}: {error}", self.temporary.display()))?;
+        let mut args: Vec<OsString> = Vec::new();
+        for token in tokens(&self.given) {
+            match token {
+                Token::Input(text) | Token::Flag(text) => args.push(text.into()),
+                Token::Value("--emit", _) => args.extend(["--emit".into(), "metadata".into()]),
+                Token::Value("--out-dir", _) => args.extend(["--out-dir".into(), scratch.path().into()]),
+                Token::Value("-C" | "--codegen", option) if option.starts_with("incremental") => {}
+                Token::Value(flag, value) => args.extend([flag.into(), value.into()]),
+            }
+        }
+        let mut command = Command::new(rustc);
+        command.env_remove(super::ORDER_VARIABLE);
+        let kept = self.give(&mut command, &args)?;
+        let status =
+            command.stdin(Stdio::null()).status().map_err(|error| format!("cannot run rustc: {error}"))?;
+        drop(kept);
+        if status.success() {
+            return Err(format!("this binary cannot be made a library that devhost can load: {reason}"));
+        }
+        Ok(code(status))
+    }
+
+    /// Gives a command its arguments, by a file where there are too many.
+    fn give(
+        &self,
+        command: &mut Command,
+        args: &[OsString],
+    ) -> Result<Option<tempfile::NamedTempFile>, String> {
+        if !self.long {
+            command.args(args);
+            return Ok(None);
+        }
+        let failed = |error: std::io::Error| format!("cannot write {}: {error}", self.temporary.display());
+        let mut file = tempfile::NamedTempFile::new_in(&self.temporary).map_err(failed)?;
+        for arg in args {
+            file.write_all(arg.as_encoded_bytes()).and_then(|()| file.write_all(b"\n")).map_err(failed)?;
+        }
+        let mut argument = OsString::from("@");
+        argument.push(file.path());
+        command.arg(argument);
+        Ok(Some(file))
+    }
+
+    fn translate_dep_info(&self) -> Result<(), String> {
+        let path = self.call.out_dir.join(format!("{}.d", self.call.stem()));
+        let failed = |error: std::io::Error| format!("cannot rewrite {}: {error}", path.display());
+        let text = std::fs::read(&path).map_err(failed)?;
+        std::fs::write(&path, self.shadow.translate(&text, shadow::escape_dep_info)).map_err(failed)
+    }
+}
+
+fn output(command: &mut Command) -> Result<Output, String> {
+    let child = command
+        .spawn()
+        .map_err(|error| format!("cannot run {}: {error}", command.get_program().to_string_lossy()))?;
+    child.wait_with_output().map_err(|error| format!("cannot wait for rustc: {error}"))
+}
+
+fn message(line: &[u8]) -> String {
+    let message = serde_json::from_slice::<serde_json::Value>(line).unwrap_or_default();
+    message["message"].as_str().unwrap_or("rustc refuses it").to_owned()
+}
+
+/// A process that a signal ended has the exit code that shells give it.
+fn code(status: std::process::ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

@@ -1,0 +1,367 @@
+//! The builder on plain apps: each trap of making a library of somebody's binary, on a package that has nothing else.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use devhost::build::{self, Artifact, Builder, Choice, Deps, Kind, PLAIN_MAIN_SYMBOL, Settings, Target};
+use devhost::error::Error;
+
+use crate::build::{build_error, built, load, manifest, mentions};
+
+/// A package or a workspace in a directory of its own.
+struct Plain {
+    directory: tempfile::TempDir,
+}
+
+impl Plain {
+    /// The package `shop` with this main.rs.
+    fn new(main: &str) -> Self {
+        Self::edition("2021", main)
+    }
+
+    fn edition(edition: &str, main: &str) -> Self {
+        let plain = Self { directory: tempfile::tempdir().unwrap() };
+        plain.write("Cargo.toml", &manifest("shop", "").replace("2024", edition));
+        plain.write("src/main.rs", main);
+        plain
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.directory.path().canonicalize().unwrap().join(path)
+    }
+
+    fn write(&self, path: &str, text: &str) -> PathBuf {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn find(&self, argument: Option<&str>, settings: &Settings) -> Result<Target, Error> {
+        build::app::find(argument, &self.path(""), settings)
+    }
+
+    fn builder(&self, settings: Settings) -> Builder {
+        let target = self.find(None, &settings).unwrap_or_else(|error| panic!("{error:?}"));
+        Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").into()).unwrap()
+    }
+
+    fn built(&self) -> Artifact {
+        built(&mut self.builder(Settings::default()), &[])
+    }
+
+    /// What `main` came to, and what there is in the user's directory after it.
+    fn exit_code(&self) -> i32 {
+        let before = tree(&self.path(""));
+        let artifact = self.built();
+        assert_eq!(tree(&self.path("")), before, "the user's tree was written to");
+        assert_eq!(artifact.warnings, [], "the generated lines have warnings of their own");
+        run_main(&artifact)
+    }
+}
+
+fn run_main(artifact: &Artifact) -> i32 {
+    load(artifact).call::<i32>(PLAIN_MAIN_SYMBOL)
+}
+
+/// Every file below a directory but the target directory and the lock file, with its content.
+fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.ends_with("target") || path.ends_with("Cargo.lock") {
+            continue;
+        }
+        if path.is_dir() {
+            files.extend(tree(&path));
+        } else {
+            files.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+fn app(target: Result<Target, Error>) -> build::App {
+    match target {
+        Ok(Target::App(app)) => app,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn bin(name: &str) -> Settings {
+    Settings { choice: Some(Choice::Bin(name.into())), ..Settings::default() }
+}
+
+#[test]
+fn a_binary_becomes_a_library_and_its_edits_are_seen() {
+    let plain = Plain::new("mod code;\nfn main() -> std::process::ExitCode { code::CODE.into() }\n");
+    let code = plain.write("src/code.rs", "pub const CODE: u8 = 7;\n");
+    let mut builder = plain.builder(Settings::default());
+    assert_eq!(app(Ok(builder.target().clone())).kind, Kind::Plain);
+    let first = built(&mut builder, &[]);
+    assert_eq!(first.preload.len(), 2, "the standard library is shared");
+    assert_eq!(first.sources, [plain.path("src/code.rs"), plain.path("src/main.rs")]);
+    assert_eq!(run_main(&first), 7);
+    plain.write("src/code.rs", "pub const CODE: u8 = 9;\n");
+    assert_eq!(run_main(&built(&mut builder, &[code])), 9);
+    let main = plain.write("src/main.rs", "fn main() -> std::process::ExitCode { 8.into() }\n");
+    assert_eq!(run_main(&built(&mut builder, &[main])), 8);
+    let same = built(&mut builder, &[]);
+    assert_eq!(run_main(&same), 8);
+    // Another run of devhost finds it built.
+    drop(builder);
+    assert_eq!(plain.built().build_id, same.build_id);
+}
+
+#[test]
+fn every_main_is_called_and_its_end_reported() {
+    for (main, code) in [
+        ("fn main() {}", 0),
+        ("fn main() -> Result<(), String> { Err(\"no\".into()) }", 1),
+        ("fn main() -> Result<std::process::ExitCode, String> { Ok(3.into()) }", 3),
+        ("use std::process::ExitCode; fn main() -> ExitCode { ExitCode::from(255) }", 255),
+        ("fn main() -> ! { panic!(\"expected by the test\") }", 101),
+        ("mod a { pub fn main() {} }\npub use a::main;", 0),
+        ("mod a { pub fn run() {} }\nuse a::run as main;", 0),
+        ("macro_rules! make { ($name:ident) => { fn $name() {} } }\nmake!(main);", 0),
+        ("fn main() { #[derive(Debug)] struct Ok; struct Err; mod std {} let _ = (Ok, Err); }", 0),
+        ("#![no_implicit_prelude]\nfn main() {}", 0),
+        (
+            "struct Result; mod core {} macro_rules! format { () => {} } fn main() { format!(); let _ = Result; }",
+            0,
+        ),
+    ] {
+        assert_eq!(Plain::new(&format!("#![allow(dead_code)]\n{main}")).exit_code(), code, "{main}");
+    }
+}
+
+#[test]
+fn editions_differ_in_what_the_generated_lines_may_say() {
+    for edition in ["2015", "2018", "2021", "2024"] {
+        assert_eq!(
+            Plain::edition(edition, "fn main() { let _ = ::std::process::id(); }").exit_code(),
+            0,
+            "{edition}"
+        );
+    }
+}
+
+#[test]
+fn strict_lints_do_not_hit_the_generated_lines() {
+    let strict = "#![forbid(unsafe_code)]\n#![deny(warnings, missing_docs, unreachable_pub, unused, rust_2018_idioms)]\n\
+                  #![forbid(unused_must_use, unused_results, unused_qualifications, unused_crate_dependencies)]\n";
+    assert_eq!(Plain::new(&format!("//! Docs.\n{strict}fn main() {{}}")).exit_code(), 0);
+    let plain = Plain::new("//! Docs.\nfn main() {}\n");
+    let text = std::fs::read_to_string(plain.path("Cargo.toml")).unwrap();
+    plain.write(
+        "Cargo.toml",
+        &format!("{text}[lints.rust]\nunsafe_code = 'forbid'\nmissing_docs = 'forbid'\nwarnings = 'deny'\n"),
+    );
+    assert_eq!(plain.exit_code(), 0);
+    // They still hit the app.
+    plain.write("src/main.rs", "//! Docs.\nfn main() { let unused = 1; }\n");
+    let (diagnostics, _) = build_error(&mut plain.builder(Settings::default()), &[]);
+    assert_eq!(diagnostics[0].code.as_deref(), Some("unused_variables"), "{diagnostics:?}");
+}
+
+#[test]
+fn any_head_and_any_end_of_the_file_will_do() {
+    for main in [
+        "#!/usr/bin/env run\r\n//! Docs.\r\n#![allow(dead_code)]\r\nfn main() {}\r\n",
+        "\u{feff}//! Docs.\n#![allow(dead_code)]\nfn main() {}",
+        "/*! Docs. */ #![allow(dead_code)]\nfn main() {} // the end",
+        "fn main() {} /* the end */",
+        "#![cfg_attr(all(), doc = \"forbid ]\")]\nfn main() {}\n\n\n",
+    ] {
+        assert_eq!(Plain::new(main).exit_code(), 0, "{main:?}");
+    }
+}
+
+#[test]
+fn files_are_found_and_named_as_in_the_real_tree() {
+    let plain = Plain::new(
+        r#"mod inner;
+        #[path = "../odd/place.rs"]
+        mod odd;
+        fn main() {
+            assert_eq!(file!(), "src/main.rs");
+            assert_eq!(inner::deep::FILE, "src/inner/deep.rs");
+            assert_eq!(odd::FILE, "src/../odd/place.rs");
+            assert_eq!(include_str!("../text.txt"), "text");
+            assert_eq!(include_bytes!("other.bin"), b"other");
+            assert_eq!(inner::deep::TEXT, "text");
+            assert_eq!(env!("CARGO_BIN_NAME"), "shop");
+            assert!(env!("CARGO_MANIFEST_DIR").starts_with('/'));
+            let location = std::panic::Location::caller();
+            assert_eq!((location.file(), location.line()), ("src/main.rs", 13));
+        }"#,
+    );
+    plain.write("src/inner.rs", "pub mod deep;\n");
+    plain.write(
+        "src/inner/deep.rs",
+        "pub const FILE: &str = file!();\npub const TEXT: &str = include_str!(\"../../text.txt\");\n",
+    );
+    plain.write("odd/place.rs", "pub const FILE: &str = file!();\n");
+    plain.write("text.txt", "text");
+    plain.write("src/other.bin", "other");
+    assert_eq!(plain.exit_code(), 0);
+    let artifact = plain.built();
+    for source in ["src/main.rs", "src/inner/deep.rs", "text.txt", "src/other.bin"] {
+        assert!(artifact.sources.contains(&plain.path(source)), "{source}: {:?}", artifact.sources);
+    }
+    assert!(!mentions(&artifact.path, "devhost/shadow"), "the library names the mirror");
+}
+
+#[test]
+fn diagnostics_name_the_real_file() {
+    let plain = Plain::new("fn main() {\n    let x: u8 = \"\";\n}\n");
+    let mut builder = plain.builder(Settings::default());
+    let (diagnostics, output) = build_error(&mut builder, &[]);
+    let error = &diagnostics[0];
+    assert_eq!((error.file.as_deref(), error.line, error.column), (Some("src/main.rs"), Some(2), Some(17)));
+
+    let main = plain.write("src/main.rs", "mod missing;\nfn main() {}\n");
+    let (missing, more) = build_error(&mut builder, std::slice::from_ref(&main));
+    assert!(missing[0].rendered.contains("src/missing.rs"), "{missing:?}");
+
+    let all = format!("{diagnostics:?}{output}{missing:?}{more}");
+    assert!(!all.contains("shadow"), "{all}");
+    let added = plain.write("src/missing.rs", "");
+    assert_eq!(run_main(&built(&mut builder, &[added])), 0);
+}
+
+#[test]
+fn what_is_wrong_at_the_files_end_is_said_of_the_apps_own_text() {
+    let plain = Plain::new("fn other() {}\n");
+    let mut builder = plain.builder(Settings::default());
+    for (main, code, part) in [
+        ("fn other() {}\n", Some("E0601"), "`main` function not found"),
+        ("fn main() {\n", None, "unclosed delimiter"),
+        ("fn main() {} /* never ends\n", Some("E0758"), "unterminated block comment"),
+        ("fn main() {}\nfn main() {}\n", Some("E0428"), "defined multiple times"),
+        ("fn main(_: u8) {}\n", Some("E0580"), "main"),
+        ("async fn main() {}\n", Some("E0752"), "async"),
+    ] {
+        let file = plain.write("src/main.rs", main);
+        let (diagnostics, output) = build_error(&mut builder, &[file]);
+        let error = diagnostics.first().unwrap_or_else(|| panic!("{main}: {output}"));
+        assert!(error.rendered.contains(part), "{main}: {error:?}");
+        assert!(code.is_none() || error.code.as_deref() == code, "{main}: {error:?}");
+        assert!(!format!("{diagnostics:?}{output}").contains("devhost_"), "{main}: {diagnostics:?}{output}");
+    }
+    let file = plain.write("src/main.rs", "fn main() {}\n");
+    assert_eq!(run_main(&built(&mut builder, &[file])), 0);
+}
+
+#[test]
+fn a_crate_with_a_c_main_is_told_so() {
+    let plain = Plain::new(
+        "#![no_main]\n#[no_mangle]\npub extern \"C\" fn main(_: i32, _: *const *const u8) -> i32 { 0 }\n",
+    );
+    let (_, output) = build_error(&mut plain.builder(Settings::default()), &[]);
+    assert!(output.contains("no_main") && output.contains("src/main.rs"), "{output}");
+}
+
+#[test]
+fn several_binaries_need_a_choice() {
+    let plain = Plain::new("fn main() {}");
+    plain.write("src/bin/worker.rs", "fn main() -> std::process::ExitCode { 5.into() }");
+    plain.write(
+        "src/bin/nested-one/main.rs",
+        "mod part; fn main() -> std::process::ExitCode { part::CODE.into() }",
+    );
+    plain.write("src/bin/nested-one/part.rs", "pub const CODE: u8 = 6;");
+    plain.write(
+        "elsewhere/odd.rs",
+        "fn main() -> std::process::ExitCode { assert_eq!(file!(), \"elsewhere/odd.rs\"); 4.into() }",
+    );
+    plain.write("examples/demo.rs", "fn main() -> std::process::ExitCode { 3.into() }");
+    let text = manifest("shop", "") + "[[bin]]\nname = 'odd'\npath = 'elsewhere/odd.rs'\n";
+    plain.write("Cargo.toml", &text);
+    let error = plain.find(None, &Settings::default()).unwrap_err();
+    assert!(error.mistake && error.message.contains("several binaries"), "{error:?}");
+    assert!(
+        error.hint.contains("--bin NAME") && error.hint.contains("nested-one, odd, shop, worker"),
+        "{error:?}"
+    );
+    for (name, code) in [("worker", 5), ("nested-one", 6), ("odd", 4), ("shop", 0)] {
+        assert_eq!(run_main(&built(&mut plain.builder(bin(name)), &[])), code, "{name}");
+    }
+    let example = Settings { choice: Some(Choice::Example("demo".into())), ..Settings::default() };
+    assert_eq!(run_main(&built(&mut plain.builder(example), &[])), 3);
+    let error = plain.find(None, &bin("other")).unwrap_err();
+    assert!(error.message.contains("no binary `other`") && error.hint.contains("worker"), "{error:?}");
+    plain.write("Cargo.toml", &text.replace("[package]", "[package]\ndefault-run = 'worker'"));
+    assert_eq!(run_main(&plain.built()), 5);
+}
+
+#[test]
+fn a_library_beside_the_binary_is_a_path_crate() {
+    let plain = Plain::new("fn main() -> std::process::ExitCode { shop::code().into() }\n");
+    let library = plain.write("src/lib.rs", "pub fn code() -> u8 { 5 }\n");
+    let mut builder = plain.builder(Settings::default());
+    let first = built(&mut builder, &[]);
+    assert_eq!(run_main(&first), 5);
+    plain.write("src/lib.rs", "pub fn code() -> u8 { 6 }\n");
+    let second = built(&mut builder, &[library]);
+    assert_eq!(run_main(&second), 6);
+    assert_eq!(first.preload, second.preload);
+    let lib = Settings { choice: Some(Choice::Lib), ..Settings::default() };
+    let error = plain.find(None, &lib).unwrap_err();
+    assert!(error.mistake && error.message.contains("export!"), "{error:?}");
+}
+
+#[test]
+fn profiles_and_features_reach_the_binary() {
+    let plain = Plain::new(
+        "fn main() -> std::process::ExitCode { (u8::from(cfg!(debug_assertions)) + 2 * u8::from(cfg!(feature = \"extra\"))).into() }",
+    );
+    plain.write(
+        "Cargo.toml",
+        &(manifest("shop", "")
+            + "[features]\nextra = []\n[profile.fast]\ninherits = 'release'\nopt-level = 1\nlto = true\n"),
+    );
+    assert_eq!(run_main(&plain.built()), 1);
+    let fast =
+        Settings { profile: Some("fast".into()), features: vec!["extra".into()], ..Settings::default() };
+    assert_eq!(run_main(&built(&mut plain.builder(fast), &[])), 2);
+    let unknown = Settings { profile: Some("unknown".into()), ..Settings::default() };
+    let (_, output) = build_error(&mut plain.builder(unknown), &[]);
+    assert!(output.contains("unknown"), "{output}");
+}
+
+#[test]
+fn a_workspace_has_its_only_app_its_default_member_or_a_mistake() {
+    let plain = Plain { directory: tempfile::tempdir().unwrap() };
+    let workspace = |more: &str| {
+        plain.write("Cargo.toml", &format!("[workspace]\nresolver = '2'\nmembers = ['a', 'b', 'c']\n{more}"));
+    };
+    workspace("");
+    for (name, file, text) in [("a", "main.rs", "fn main() {}"), ("b", "lib.rs", ""), ("c", "lib.rs", "")] {
+        plain.write(&format!("{name}/Cargo.toml"), &manifest(name, ""));
+        plain.write(&format!("{name}/src/{file}"), text);
+    }
+    assert_eq!(app(plain.find(None, &Settings::default())).package, "a", "the only binary");
+    plain.write("c/src/main.rs", "fn main() {}");
+    let error = plain.find(None, &Settings::default()).unwrap_err();
+    assert!(
+        error.mistake && error.hint.contains("devhost run NAME") && error.hint.contains("a, c"),
+        "{error:?}"
+    );
+    assert_eq!(app(plain.find(Some("c"), &Settings::default())).package, "c");
+    assert_eq!(app(plain.find(None, &bin("c"))).package, "c", "by its binary");
+    workspace("default-members = ['c']\n");
+    assert_eq!(app(plain.find(None, &Settings::default())).package, "c");
+    let error = plain.find(Some("b"), &Settings::default()).unwrap_err();
+    assert!(error.mistake && error.message.contains("neither a binary nor an `export!`"), "{error:?}");
+    assert_eq!(run_main(&plain.built()), 0);
+}
+
+#[test]
+fn dependencies_are_static_on_demand() {
+    let plain = Plain::new("fn main() {}");
+    let settings = Settings { deps: Deps::Static, ..Settings::default() };
+    let artifact = built(&mut plain.builder(settings), &[]);
+    assert!(artifact.preload.is_empty());
+    assert_eq!(run_main(&artifact), 0);
+}
