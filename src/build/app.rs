@@ -108,12 +108,29 @@ pub struct App {
     pub units_expected: u32,
     /// What each `--extern` of each path package is, by the package's directory.
     pub(super) externs: BTreeMap<PathBuf, BTreeMap<String, ExternKind>>,
+    /// What each package uses, by cargo's ids.
+    pub(super) uses: BTreeMap<String, Vec<String>>,
 }
 
 impl App {
     /// The app's package directory.
     pub fn root(&self) -> &Path {
         parent(&self.manifest_path)
+    }
+
+    /// Whether a package is one of `others` or uses one, directly or not.
+    pub(super) fn reaches(&self, package: &str, others: &[&str]) -> bool {
+        let mut seen = HashSet::new();
+        let mut queue = vec![package];
+        while let Some(id) = queue.pop() {
+            if others.contains(&id) {
+                return true;
+            }
+            if seen.insert(id) {
+                queue.extend(self.uses.get(id).into_iter().flatten().map(String::as_str));
+            }
+        }
+        false
     }
 
     /// An app that is nowhere.
@@ -133,6 +150,7 @@ impl App {
             path_packages: Vec::new(),
             units_expected: 1,
             externs: BTreeMap::new(),
+            uses: BTreeMap::new(),
         }
     }
 }
@@ -625,6 +643,7 @@ fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Resu
             .into_std_path_buf(),
         units_expected: closure.units_expected(),
         externs: closure.externs(),
+        uses: closure.uses(),
         path_packages: closure.path_packages(&package.id),
     })
 }
@@ -760,6 +779,11 @@ impl<'m> Closure<'m> {
                 }
             })
             .collect()
+    }
+
+    fn uses(&self) -> BTreeMap<String, Vec<String>> {
+        let used = |node: &Node| node.dependencies.iter().map(|id| id.repr.clone()).collect();
+        self.nodes.iter().map(|node| (node.id.repr.clone(), used(node))).collect()
     }
 
     fn externs(&self) -> BTreeMap<PathBuf, BTreeMap<String, ExternKind>> {

@@ -58,6 +58,8 @@ pub(super) enum Problem {
     },
     /// The loader would not find these symbols.
     Unresolved(Vec<String>),
+    /// It allocates by itself what the shared standard library then frees.
+    OwnAllocator,
 }
 
 impl Problem {
@@ -132,6 +134,9 @@ impl Inspector {
             }
             (_, Some(kind)) => kind,
         };
+        if !preload.is_empty() && has_allocator(&file) {
+            return Err(Problem::OwnAllocator);
+        }
         let build_id = match file.build_id() {
             Ok(Some(build_id)) => build_id.iter().map(|byte| format!("{byte:02x}")).collect(),
             _ => blake3::hash(&bytes).to_hex()[..40].to_owned(),
@@ -204,6 +209,24 @@ impl Inspector {
         let directories = self.directories.get_or_insert_with(loader_directories);
         directories.iter().map(|directory| directory.join(name)).find(|path| path.is_file())
     }
+}
+
+/// True for a library with an allocator of its own, which must not meet a shared standard library.
+pub(super) fn brings_allocator(library: &Path) -> bool {
+    let Ok(bytes) = std::fs::read(library) else { return false };
+    ElfFile64::<Endianness>::parse(&*bytes).is_ok_and(|file| has_allocator(&file))
+}
+
+fn has_allocator(file: &ElfFile64<'_, Endianness>) -> bool {
+    let endian = file.endian();
+    let table = file.elf_symbol_table();
+    table.iter().any(|symbol| {
+        symbol.st_shndx(endian) != elf::SHN_UNDEF
+            && symbol.name(endian, table.strings()).is_ok_and(|name| {
+                name == b"__rust_alloc"
+                    || name.starts_with(b"_R") && name.ends_with(b"_7___rustc12___rust_alloc")
+            })
+    })
 }
 
 /// The dynamic symbols that a library defines, and those that it must find elsewhere.

@@ -50,6 +50,8 @@ pub(super) struct Run {
     pub output: String,
     /// The app's library.
     pub library: Option<PathBuf>,
+    /// The rlibs that cargo reported, each with its package's id.
+    pub libraries: Vec<(String, PathBuf)>,
     /// How many crates cargo reported, for a better estimate.
     pub units_done: u32,
 }
@@ -140,6 +142,10 @@ impl<'a> Reader<'a> {
         }
         match serde_json::from_str::<Message>(line) {
             Ok(Message::CompilerArtifact(artifact)) => {
+                let rlibs = artifact.filenames.iter().filter(|file| file.extension() == Some("rlib"));
+                self.run.libraries.extend(
+                    rlibs.map(|file| (artifact.package_id.repr.clone(), file.clone().into_std_path_buf())),
+                );
                 if let Some(library) = library_of(self.app, &artifact) {
                     self.run.library = Some(library);
                 }

@@ -13,10 +13,10 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 
 use super::PROGRESS_MARK;
-use super::artifact::{Inspector, list_symbols};
+use super::artifact::{self, Inspector, list_symbols};
 use super::call::Call;
 use super::linker::{REAL_LINKER_VARIABLE, TAKE_ALL_VARIABLE};
-use super::order::{self, Order};
+use super::order::{self, Exclusion, Order};
 use super::settings::Deps;
 
 /// The crate's name; `devhost_plugin::export!` says `extern crate devhost_deps`.
@@ -33,6 +33,10 @@ pub(super) enum Linkage {
         dylib: PathBuf,
         /// The file that switches to [`Linkage::Static`] for the same dependencies.
         static_marker: PathBuf,
+        /// The file that lists what to keep out of it.
+        exclusion_path: PathBuf,
+        /// What is kept out of it.
+        exclusion: Option<Exclusion>,
     },
     /// Everything is in the app's own library.
     Static {
@@ -69,10 +73,20 @@ impl Linkage {
         }
     }
 
+    /// The file that lists what to keep out of the library, unless that has been done already.
+    pub fn exclusion(&self) -> Option<PathBuf> {
+        match self {
+            Self::Shared { exclusion_path, exclusion: None, .. } => Some(exclusion_path.clone()),
+            _ => None,
+        }
+    }
+
     /// What a user should know.
     pub fn notes(&self) -> Vec<String> {
         match self {
-            Self::Shared { .. } => Vec::new(),
+            Self::Shared { exclusion, .. } => {
+                exclusion.iter().map(|exclusion| exclusion.reason.clone()).collect()
+            }
             Self::Static { reason, .. } => reason
                 .iter()
                 .map(|reason| {
@@ -105,8 +119,15 @@ pub(super) fn provide(
     let directory = directory(&order.target_dir);
     std::fs::create_dir_all(&directory)
         .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
-    let recipe =
-        Recipe { rustc, call, order, directory: &directory, hash: hash(rustc, call, order, libraries)? };
+    let mut hash = hash_of(rustc, call, order, libraries)?;
+    let exclusion_path = directory.join(format!("{hash}.without"));
+    let exclusion: Option<Exclusion> = order::read(&exclusion_path);
+    let mut libraries = libraries.to_vec();
+    if let Some(exclusion) = &exclusion {
+        libraries.retain(|library| !exclusion.libraries.contains(library));
+        hash = hash_of(rustc, call, order, &libraries)?;
+    }
+    let recipe = Recipe { rustc, call, order, directory: &directory, hash };
     let static_marker = directory.join(format!("{}.static", recipe.hash));
     let lock = lock(&directory)?;
     if order.deps == Deps::Static {
@@ -115,10 +136,10 @@ pub(super) fn provide(
     let reason = std::fs::read_to_string(&static_marker).ok().or_else(|| reason_to_be_static(call));
     let shared = match reason {
         Some(reason) => Err(reason),
-        None => recipe.dylib(libraries)?,
+        None => recipe.dylib(&libraries)?,
     };
     let linkage = match shared {
-        Ok((std, dylib)) => Linkage::Shared { std, dylib, static_marker },
+        Ok((std, dylib)) => Linkage::Shared { std, dylib, static_marker, exclusion_path, exclusion },
         Err(reason) if order.deps == Deps::Shared => {
             return Err(format!("there can be no shared library of dependencies: {reason}"));
         }
@@ -158,7 +179,7 @@ fn lock(directory: &Path) -> Result<File, String> {
 
 /// Covers everything that decides what the library contains. cargo names a dependency's file after its version,
 /// features, flags and rustc, and writes it anew when anything below it has changed.
-fn hash(rustc: &OsStr, call: &Call, order: &Order, libraries: &[PathBuf]) -> Result<String, String> {
+fn hash_of(rustc: &OsStr, call: &Call, order: &Order, libraries: &[PathBuf]) -> Result<String, String> {
     let mut hasher = blake3::Hasher::new();
     let mut put = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -246,7 +267,11 @@ impl Recipe<'_> {
             {
                 return Ok(Err(refusal));
             }
-            unresolved = Inspector::default().unresolved_of(&scratch.path().join(&name), &std)?;
+            let made = scratch.path().join(&name);
+            if artifact::brings_allocator(&made) {
+                return Ok(Err("a dependency brings a #[global_allocator] of its own".into()));
+            }
+            unresolved = Inspector::default().unresolved_of(&made, &std)?;
             if unresolved.is_empty() {
                 self.keep(&scratch, &name)?;
                 order::write(&completed, &Completed { std: std.clone() })

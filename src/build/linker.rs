@@ -219,6 +219,13 @@ fn native_symbols(archive: &[u8]) -> NativeSymbols {
     found
 }
 
+/// Whether an archive defines one of the symbols, by its own table of them.
+pub(super) fn defines_one(archive: &[u8], wanted: &[String]) -> bool {
+    let Ok(file) = ArchiveFile::parse(archive) else { return false };
+    let Ok(Some(symbols)) = file.symbols() else { return false };
+    symbols.flatten().any(|symbol| wanted.iter().any(|name| name.as_bytes() == symbol.name()))
+}
+
 fn memchr_contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }

@@ -145,13 +145,6 @@ pub struct Builder {
     outdated: bool,
 }
 
-impl Drop for Builder {
-    fn drop(&mut self) {
-        // Whoever still runs code from there has it mapped.
-        let _ = std::fs::remove_dir_all(&self.artifacts);
-    }
-}
-
 impl Builder {
     /// A builder for `target`. `devhost` is the path of the devhost executable, which cargo is to run.
     ///
@@ -185,6 +178,11 @@ impl Builder {
             builder.memory = order::read(&builder.document(app, "memory")).unwrap_or_default();
         }
         Ok(builder)
+    }
+
+    /// Removes this run's artifacts, when it is over. Whoever still runs code from there has it mapped.
+    pub fn remove_artifacts(&self) {
+        let _ = std::fs::remove_dir_all(&self.artifacts);
     }
 
     /// What is being built, as cargo last described it.
@@ -276,22 +274,17 @@ impl Builder {
             run = self.run_cargo(&app, &order_path, progress).await?;
             report = self.valid_report(&report_path, &order_path);
         }
-        let (library, mut ready) = finish(&run, report)?;
+        let (mut library, mut ready) = finish(&run, report)?;
         let mut checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
-        if let Err(Problem::Unresolved(symbols)) = &checked
-            && !ready.preload.is_empty()
-        {
-            let reason = format!(
-                "{} would not be found in the shared library of dependencies",
-                artifact::list_symbols(symbols)
-            );
-            std::fs::write(&ready.static_marker, reason).map_err(|error| {
-                build_failure(format!("cannot write {}: {error}", ready.static_marker.display()))
-            })?;
+        // First less is shared, then nothing.
+        for _ in 0..2 {
+            let Err(problem) = &checked else { break };
+            if ready.preload.is_empty() || !self.share_less(&app, problem, &ready, &run.libraries)? {
+                break;
+            }
             stale::age_app(&app, &self.profile_dirs(&app));
             run = self.run_cargo(&app, &order_path, progress).await?;
-            let (library, report) = finish(&run, self.valid_report(&report_path, &order_path))?;
-            ready = report;
+            (library, ready) = finish(&run, self.valid_report(&report_path, &order_path))?;
             checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
         }
         let checked = checked.map_err(|problem| explain(problem, &library))?;
@@ -313,6 +306,38 @@ impl Builder {
             warnings: run.diagnostics,
             notes: ready.notes,
         })
+    }
+
+    /// Sees to it that the next run of cargo shares less, where that may mend a problem: that it leaves out the crates
+    /// that bring it, or else shares nothing.
+    fn share_less(
+        &self,
+        app: &App,
+        problem: &Problem,
+        ready: &Report,
+        libraries: &[(String, PathBuf)],
+    ) -> Result<bool, Failure> {
+        let reason = match problem {
+            Problem::Unfit { .. } => return Ok(false),
+            Problem::OwnAllocator => "the app has a #[global_allocator] outside of its root file".to_owned(),
+            Problem::Unresolved(symbols) => format!(
+                "{} would not be found in the shared library of dependencies",
+                artifact::list_symbols(symbols)
+            ),
+        };
+        let written = match (&ready.exclusion, problem) {
+            (Some(path), Problem::Unresolved(symbols)) => exclusion(app, symbols, libraries, &reason)
+                .map(|exclusion| (path, order::write(path, &exclusion))),
+            _ => None,
+        };
+        let (path, result) =
+            written.unwrap_or_else(|| (&ready.static_marker, std::fs::write(&ready.static_marker, &reason)));
+        if self.settings.deps == Deps::Shared && path == &ready.static_marker {
+            let _ = std::fs::remove_file(path);
+            return Ok(false);
+        }
+        result.map_err(|error| build_failure(format!("cannot write {}: {error}", path.display())))?;
+        Ok(true)
     }
 
     /// The app as its manifests describe it now.
@@ -508,9 +533,36 @@ fn finish(run: &cargo::Run, report: Option<Report>) -> Result<(PathBuf, Report),
     Ok((library, report))
 }
 
+/// Leaves out the crates that define the symbols, and those that use them: a library must hold all that it is made of.
+fn exclusion(
+    app: &App,
+    symbols: &[String],
+    libraries: &[(String, PathBuf)],
+    reason: &str,
+) -> Option<order::Exclusion> {
+    let defines = |path: &Path| std::fs::read(path).is_ok_and(|bytes| linker::defines_one(&bytes, symbols));
+    let origins: Vec<&(String, PathBuf)> = libraries.iter().filter(|(_, path)| defines(path)).collect();
+    let (_, first) = origins.first()?;
+    let ids: Vec<&str> = origins.iter().map(|(id, _)| id.as_str()).collect();
+    let excluded = libraries.iter().filter(|(id, _)| app.reaches(id, &ids)).map(|(_, path)| path.clone());
+    let stem = first.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = stem.strip_prefix("lib").unwrap_or(&stem);
+    let name = stem.rsplit_once('-').map_or(stem, |(name, _)| name);
+    Some(order::Exclusion {
+        libraries: excluded.collect(),
+        reason: format!(
+            "`{name}`, and what uses it, is linked into the app, which makes a reload slower: {reason}"
+        ),
+    })
+}
+
 fn explain(problem: Problem, library: &Path) -> Failure {
     match problem {
         Problem::Unfit { message, hint } => start_failure(message, hint),
+        Problem::OwnAllocator => start_failure(
+            format!("{} has an allocator of its own beside the shared standard library's", library.display()),
+            "use --deps static, or --deps auto",
+        ),
         Problem::Unresolved(symbols) => start_failure(
             format!(
                 "{} needs symbols that nothing offers: {}",

@@ -67,8 +67,19 @@ pub(super) struct Report {
     pub preload: Vec<PathBuf>,
     /// The file that makes later builds link everything statically, once it exists.
     pub static_marker: PathBuf,
-    /// What a user should know: why everything is static.
+    /// The file that lists what later builds keep out of the shared library; not there, where something already is.
+    pub exclusion: Option<PathBuf>,
+    /// What a user should know: what is static, and why.
     pub notes: Vec<String>,
+}
+
+/// What is kept out of the shared library of dependencies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Exclusion {
+    /// The rlib files.
+    pub libraries: Vec<PathBuf>,
+    /// Why, for the user.
+    pub reason: String,
 }
 
 /// What a path crate was compiled against.

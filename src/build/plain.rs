@@ -30,7 +30,7 @@ pub(super) struct PlainCall {
 
 impl PlainCall {
     /// Makes the shadow for a call of the app.
-    pub fn prepare(args: &[OsString], call: &Call, order: &Order) -> Result<Self, String> {
+    pub fn prepare(args: &[OsString], call: &Call, order: &Order, shared: bool) -> Result<Self, String> {
         let failed =
             |what: &Path, error: &dyn std::fmt::Display| format!("cannot read {}: {error}", what.display());
         let cwd = std::env::current_dir().map_err(|error| failed(Path::new("."), &error))?;
@@ -46,7 +46,7 @@ impl PlainCall {
         }
         let mirror = order.target_dir.join("shadow").join(call.stem());
         let shadow = Shadow::new(&mirror, &cwd, &call.input);
-        let root = root::generate(&source, &call.edition);
+        let root = root::generate(&source, &call.edition, shared);
         let shadow = shadow
             .and_then(|shadow| shadow.write(&root, &order.workspace_root, &order.target_dir).map(|()| shadow))
             .map_err(|error| format!("cannot mirror the app's sources in {}: {error}", mirror.display()))?;
@@ -59,6 +59,13 @@ impl PlainCall {
             output: call.out_dir.join(call.stem()),
             temporary: order.temporary.clone(),
         })
+    }
+
+    /// What a user should know.
+    pub fn notes(&self) -> Vec<String> {
+        let note = "the app's #[global_allocator] is not used: the shared standard library brings its own \
+                    (--deps static uses the app's)";
+        self.root.without_allocator.then(|| note.to_owned()).into_iter().collect()
     }
 
     /// The arguments that make a library.
@@ -86,6 +93,10 @@ impl PlainCall {
         args.extend(self.shadow.remap_arguments());
         if self.call.codegen("relocation-model").is_some() {
             args.extend(["-C".into(), "relocation-model=pic".into()]);
+        }
+        if self.call.codegen("strip") == Some("symbols") {
+            // The inspector wants to see them.
+            args.extend(["-C".into(), "strip=debuginfo".into()]);
         }
         args
     }

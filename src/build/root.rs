@@ -38,18 +38,28 @@ pub(super) struct Root {
     pub text: String,
     /// How many of its lines are the app's.
     pub own_lines: usize,
+    /// A `#[global_allocator]` was taken out.
+    pub without_allocator: bool,
 }
 
-/// Appends the entry to a root file.
-pub(super) fn generate(source: &str, edition: &str) -> Root {
+/// Appends the entry to a root file. Where the standard library is shared, so is its allocator: what one part of the
+/// process allocates another one frees, and an allocator of the app alone would get memory that it knows nothing of.
+pub(super) fn generate(source: &str, edition: &str, shared: bool) -> Root {
     let mut text = allow_exceptions(source);
+    let allocators = if shared { code_words(source, 0..source.len(), ALLOCATOR.0) } else { Vec::new() };
+    for &position in &allocators {
+        text.replace_range(position..position + ALLOCATOR.0.len(), ALLOCATOR.1);
+    }
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
     let own_lines = text.lines().count();
     text.push_str(&entry(edition));
-    Root { text, own_lines }
+    Root { text, own_lines, without_allocator: !allocators.is_empty() }
 }
+
+/// The attribute of an allocator, and one of the same length that does nothing.
+const ALLOCATOR: (&str, &str) = ("global_allocator", "allow(dead_code)");
 
 /// True for a crate that brings its own C `main`.
 pub(super) fn has_no_main(source: &str) -> bool {
@@ -113,7 +123,9 @@ fn code_words(source: &str, range: Range<usize>, word: &str) -> Vec<usize> {
     let mut position = range.start;
     while position < range.end {
         let rest = &source[position..range.end];
-        if let Some(skipped) = skip_comment(rest).or_else(|| skip_string(rest)) {
+        if let Some(skipped) =
+            skip_comment(rest).or_else(|| skip_string(rest)).or_else(|| skip_character(rest))
+        {
             position += skipped;
         } else if rest.starts_with(is_word) {
             let len = rest.find(|character| !is_word(character)).unwrap_or(rest.len());
@@ -210,24 +222,37 @@ fn skip_comment(text: &str) -> Option<usize> {
 
 /// The length of the string that a text starts with, raw or not.
 fn skip_string(text: &str) -> Option<usize> {
-    if let Some(raw) = text.strip_prefix('r') {
+    let unprefixed = text.strip_prefix(['b', 'c']).unwrap_or(text);
+    if let Some(raw) = unprefixed.strip_prefix('r') {
         let hashes = raw.len() - raw.trim_start_matches('#').len();
         let body = raw[hashes..].strip_prefix('"')?;
         let end = format!("\"{}", "#".repeat(hashes));
         let start = text.len() - body.len();
         return Some(body.find(&end).map_or(text.len(), |position| start + position + end.len()));
     }
-    let body = text.strip_prefix('"')?;
+    let body = unprefixed.strip_prefix('"')?;
+    let start = text.len() - body.len();
     let mut escaped = false;
     for (position, character) in body.char_indices() {
         match character {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
-            '"' => return Some(position + 2),
+            '"' => return Some(start + position + 1),
             _ => {}
         }
     }
     Some(text.len())
+}
+
+/// The length of the character literal that a text starts with, which a lifetime is not.
+fn skip_character(text: &str) -> Option<usize> {
+    let body = text.strip_prefix('\'')?;
+    if let Some(escape) = body.strip_prefix('\\') {
+        let first = first_len(escape);
+        return escape[first..].find('\'').map(|end| "'\\".len() + first + end + 1);
+    }
+    let first = first_len(body);
+    body[first..].starts_with('\'').then_some(first + 2)
 }
 
 fn is_word(character: char) -> bool {
@@ -247,13 +272,13 @@ mod tests {
         for (source, lines) in
             [("fn main() {}", 1), ("a\r\nb\r\n", 2), ("a\n\n\nb\n", 4), ("", 0), ("// end", 1)]
         {
-            let root = generate(source, "2021");
+            let root = generate(source, "2021", true);
             assert!(root.text.starts_with(source), "{source:?}");
             assert_eq!(root.own_lines, lines, "{source:?}");
             assert!(root.text.lines().nth(lines).unwrap().starts_with("#[allow"), "{source:?}");
         }
-        assert!(generate("", "2024").text.contains("#[unsafe(no_mangle)]"));
-        assert!(!generate("", "2018").text.contains("unsafe(no_mangle)"));
+        assert!(generate("", "2024", true).text.contains("#[unsafe(no_mangle)]"));
+        assert!(!generate("", "2018", true).text.contains("unsafe(no_mangle)"));
     }
 
     #[test]
@@ -266,6 +291,22 @@ mod tests {
         assert_eq!(text.matches("deny  ").count(), 2, "{text}");
         assert!(text.contains("deny  (unsafe_code)") && text.contains("# ! [deny   (warnings)]"), "{text}");
         assert!(text.contains("forbid ] \\\" forbid") && text.contains("r#\"forbid \" ]\"#"), "{text}");
+    }
+
+    #[test]
+    fn an_allocator_gives_way_to_the_shared_one() {
+        let source = "fn quotes() -> [char; 2] { ['\"', '\\''] }\n#[global_allocator]\nstatic A: X<'static> = X;\n\
+                      // #[global_allocator]\nconst S: &str = \"#[global_allocator]\";\nconst B: &[u8] = br#\"\\\"#;\n\
+                      #[cfg_attr(unix, global_allocator)]\nstatic B: X = X;\n";
+        let root = generate(source, "2021", true);
+        assert!(root.without_allocator);
+        assert_eq!(root.text.matches("allow(dead_code)").count(), 2, "{}", root.text);
+        assert!(
+            root.text.contains("#[allow(dead_code)]\nstatic A")
+                && root.text.contains("\"#[global_allocator]\"")
+        );
+        let root = generate(source, "2021", false);
+        assert!(!root.without_allocator && root.text.starts_with(source));
     }
 
     #[test]

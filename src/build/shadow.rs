@@ -244,7 +244,7 @@ mod tests {
         let target = base.join("w/target/devhost");
         let mirror = target.join("shadow/app-1");
         let shadow = Shadow::new(&mirror, &base.join("w"), Path::new("src/main.rs")).unwrap();
-        let root = root::generate("mod a;\nfn main() {}", "2021");
+        let root = root::generate("mod a;\nfn main() {}", "2021", true);
         shadow.write(&root, &base.join("w"), &target).unwrap();
         let at = |path: &str| shadow.input().parent().unwrap().join(path);
         assert!(std::fs::read_to_string(shadow.input()).unwrap().contains(root::PLAIN_MAIN_SYMBOL));

@@ -64,13 +64,10 @@ fn add(
         && call.crate_name == order.app_crate
         && call.crate_types == [app_type]
         && !call.test;
-    let plain = match order.kind {
-        Kind::Plain if is_app => Some(PlainCall::prepare(args, call, order)?),
-        _ => {
-            command.args(args);
-            None
-        }
-    };
+    let is_plain = is_app && order.kind == Kind::Plain;
+    if !is_plain {
+        command.args(args);
+    }
     add_debug_info(command, call, order.debug_info);
     // rustc's allocator is a jemalloc that reads this: huge pages save an eighth of its time, most of it in
     // page faults. A user's own setting wins.
@@ -80,12 +77,27 @@ fn add(
     command.env("TMPDIR", &order.temporary);
     let Some(root) = root else { return Ok(None) };
     let externs = sort_externs(call, order, &root);
-    if is_app {
-        add_app(command, rustc, call, order, externs)?;
-    } else {
+    if !is_app {
         let path = record_path(order, &call.stem());
         order::write(&path, &externs).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        return Ok(None);
     }
+    let linkage = add_app(command, rustc, call, order, externs)?;
+    let mut report = Report {
+        key: order.key.clone(),
+        preload: linkage.preload(),
+        static_marker: linkage.static_marker().to_owned(),
+        exclusion: linkage.exclusion(),
+        notes: linkage.notes(),
+    };
+    let mut plain = None;
+    if is_plain {
+        let prepared = PlainCall::prepare(args, call, order, matches!(linkage, Linkage::Shared { .. }))?;
+        report.notes.extend(prepared.notes());
+        plain = Some(prepared);
+    }
+    order::write(&order.report, &report)
+        .map_err(|error| format!("cannot write {}: {error}", order.report.display()))?;
     Ok(plain)
 }
 
@@ -148,7 +160,7 @@ fn add_app(
     call: &Call,
     order: &Order,
     externs: Externs,
-) -> Result<(), String> {
+) -> Result<Linkage, String> {
     let libraries = collect_libraries(order, externs);
     let linkage = deps::provide(rustc, call, order, &libraries)?;
     if order.kind == Kind::Plugin {
@@ -164,14 +176,7 @@ fn add_app(
     if let Linkage::Shared { .. } = linkage {
         command.args(["-C", "prefer-dynamic"]);
     }
-    let report = Report {
-        key: order.key.clone(),
-        preload: linkage.preload(),
-        static_marker: linkage.static_marker().to_owned(),
-        notes: linkage.notes(),
-    };
-    order::write(&order.report, &report)
-        .map_err(|error| format!("cannot write {}: {error}", order.report.display()))
+    Ok(linkage)
 }
 
 /// An argument for the linker itself, through the C compiler that usually calls it.

@@ -270,7 +270,9 @@ impl Runner {
         let ends = self.zygotes.values().map(|zygote| zygote.end(ZYGOTE_END_TIME_MAX));
         futures_util::future::join_all(ends).await;
         // A build that was cancelled has been killed once its builder is free again.
-        let _ = tokio::time::timeout(ZYGOTE_END_TIME_MAX, self.builder.lock()).await;
+        if let Ok(builder) = tokio::time::timeout(ZYGOTE_END_TIME_MAX, self.builder.lock()).await {
+            builder.remove_artifacts();
+        }
         self.door.close().await;
         self.failed.map_or(Ok(()), Err)
     }

@@ -365,3 +365,55 @@ fn dependencies_are_static_on_demand() {
     assert!(artifact.preload.is_empty());
     assert_eq!(run_main(&artifact), 0);
 }
+
+/// An allocator that would notice memory of another one's.
+const ALLOCATOR: &str = r"
+    use std::alloc::{GlobalAlloc, Layout, System};
+    use std::sync::atomic::{AtomicU8, Ordering};
+    pub static USED: AtomicU8 = AtomicU8::new(0);
+    pub struct Shifting;
+    const SHIFT: usize = 4096;
+    unsafe impl GlobalAlloc for Shifting {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            USED.store(1, Ordering::Relaxed);
+            System.alloc(Layout::from_size_align_unchecked(layout.size() + SHIFT, SHIFT)).add(SHIFT)
+        }
+        unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+            System.dealloc(memory.sub(SHIFT), Layout::from_size_align_unchecked(layout.size() + SHIFT, SHIFT))
+        }
+    }
+";
+
+const ALLOCATING: &str = "fn main() -> std::process::ExitCode {
+    let strings: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+    let thread = std::thread::spawn(move || strings.join(\"\"));
+    drop((thread.join().unwrap(), std::env::current_dir().unwrap(), std::fs::read_to_string(\"/proc/self/stat\")));
+    shop::USED.load(std::sync::atomic::Ordering::Relaxed).into()
+}
+";
+
+#[test]
+fn a_global_allocator_never_meets_the_shared_one() {
+    let used = "#[global_allocator]\nstatic ALLOCATOR: shop::Shifting = shop::Shifting;\n";
+    let plain = Plain::new(&format!("{used}{ALLOCATING}"));
+    plain.write("src/lib.rs", ALLOCATOR);
+    let artifact = plain.built();
+    assert!(artifact.notes[0].contains("global_allocator"), "{:?}", artifact.notes);
+    assert_eq!((artifact.preload.len(), run_main(&artifact)), (2, 0), "it is left out of the root file");
+
+    let settings = Settings { deps: Deps::Static, ..Settings::default() };
+    assert_eq!(run_main(&built(&mut plain.builder(settings), &[])), 1, "it is used where nothing is shared");
+
+    plain.write("src/main.rs", &format!("mod memory;\n{ALLOCATING}"));
+    plain.write("src/memory.rs", used);
+    let artifact = plain.built();
+    assert!(artifact.notes[0].contains("global_allocator"), "{:?}", artifact.notes);
+    assert_eq!((artifact.preload.len(), run_main(&artifact)), (0, 1), "elsewhere it makes everything static");
+
+    let settings = Settings { deps: Deps::Shared, ..Settings::default() };
+    let (_, output) = build_error(&mut plain.builder(settings), &[]);
+    assert!(
+        output.contains("no shared library of dependencies") && output.contains("global_allocator"),
+        "{output}"
+    );
+}
