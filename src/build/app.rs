@@ -19,10 +19,11 @@ use crate::error::Error;
 pub const PLUGIN_PACKAGE: &str = "devhost-plugin";
 
 /// How many names a message lists before it says "and N more".
-const NAMES_LISTED_COUNT_MAX: usize = 12;
+const NAMES_LISTED_COUNT_MAX: usize = 40;
 
 /// What is to be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Target {
     /// A package that devhost builds.
     App(App),

@@ -191,6 +191,7 @@ fn hash_of(rustc: &OsStr, call: &Call, order: &Order, libraries: &[PathBuf]) -> 
     for flag in flags(call) {
         put(flag.as_bytes());
     }
+    put(call.codegen("panic").unwrap_or_default().as_bytes());
     for library in libraries {
         let metadata = std::fs::metadata(library)
             .map_err(|error| format!("cannot read {}: {error}", library.display()))?;

@@ -69,6 +69,10 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
         strict: args.strict_port,
         default: PORT_DEFAULT,
         target_dir: target.target_dir().to_owned(),
+        app: match &target {
+            Target::App(app) => app.crate_name.clone(),
+            Target::Prebuilt(prebuilt) => prebuilt.name.clone(),
+        },
     });
     let port = match &port_plan {
         // Unknown until the app asks for one.

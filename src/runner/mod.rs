@@ -50,7 +50,7 @@ const UNIX_ALONE_TIME: Duration = Duration::from_millis(500);
 const LOOK_INTERVAL: Duration = Duration::from_millis(1000);
 
 /// How long the copy of a process that has ended may take to say that it is a daemon.
-const DAEMON_REPORT_TIME: Duration = Duration::from_millis(100);
+const DAEMON_REPORT_TIME: Duration = Duration::from_millis(500);
 
 /// How many different notes of apps are kept apart, so that each is told once.
 const NOTES_COUNT_MAX: usize = 64;
@@ -128,9 +128,10 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         Kind::Plain => "plain",
     };
     let status = Arc::new(StatusBoard::new(front.app.clone(), kind));
+    // Before the address is told: whoever has it may end devhost.
+    let signals = Signals::new()?;
     let mut door = Door::new(front, port_plan, on_serving);
     door.open_if_known(&gate, &hub, &status, &terminal)?;
-    let signals = Signals::new()?;
 
     let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
     let (watcher, changes) = watcher;

@@ -12,8 +12,8 @@ use crate::listen;
 use crate::model::StatusBoard;
 use crate::terminal::Terminal;
 
-/// The file in devhost's target directory with the port that the app asked for last.
-const REMEMBERED_FILE: &str = "devhost-port";
+/// The file in devhost's target directory with the port that an app asked for last; the app's name follows.
+const REMEMBERED_FILE: &str = "devhost-port-";
 
 /// How the front takes the port that a plain app asks for.
 #[derive(Debug, Clone)]
@@ -26,19 +26,25 @@ pub struct PortPlan {
     pub default: u16,
     /// devhost's target directory.
     pub target_dir: PathBuf,
+    /// The app's name: several may share the directory.
+    pub app: String,
 }
 
 impl PortPlan {
+    fn file(&self) -> PathBuf {
+        self.target_dir.join(format!("{REMEMBERED_FILE}{}", self.app))
+    }
+
     /// The port that the app asked for when it ran last.
     pub fn remembered(&self) -> Option<u16> {
-        let text = std::fs::read_to_string(self.target_dir.join(REMEMBERED_FILE)).ok()?;
+        let text = std::fs::read_to_string(self.file()).ok()?;
         text.trim().parse().ok().filter(|port| *port != 0)
     }
 
     fn remember(&self, port: u16) {
         if self.remembered() != Some(port) {
             // Without it the next start has no port before the app listens; that is all.
-            let _ = std::fs::write(self.target_dir.join(REMEMBERED_FILE), format!("{port}\n"));
+            let _ = std::fs::write(self.file(), format!("{port}\n"));
         }
     }
 
@@ -164,11 +170,12 @@ mod tests {
             strict: false,
             default: 3000,
             target_dir: dir.path().into(),
+            app: "shop".into(),
         };
         assert_eq!(plan.remembered(), None);
         plan.remember(8080);
         assert_eq!(plan.remembered(), Some(8080));
-        std::fs::write(dir.path().join(REMEMBERED_FILE), "nonsense").unwrap();
+        std::fs::write(plan.file(), "nonsense").unwrap();
         assert_eq!(plan.remembered(), None);
     }
 }

@@ -86,7 +86,11 @@ impl PlainApp {
 fn files_below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
-        if entry.file_type().unwrap().is_dir() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_symlink() {
+            continue;
+        }
+        if kind.is_dir() {
             found.extend(files_below(&entry.path()));
         } else {
             found.insert(entry.path(), std::fs::read(entry.path()).unwrap());
@@ -349,6 +353,9 @@ mod listeners {
         let _turn = cargo_turn();
         let app = PlainApp::trap("given_port");
         let port = free_port().to_string();
+        // What an earlier run asked for is remembered.
+        let remembered = Path::new(env!("CARGO_TARGET_TMPDIR")).join("apps/devhost-port-given_port");
+        let _ = std::fs::remove_file(remembered);
         let mut line = app.command_line();
         line.extend(["--", &port]);
         let devhost = Devhost::start(app.dir.path(), &line);
@@ -474,10 +481,10 @@ mod starts {
         let devhost = app.start(&[]);
         devhost.wait_ready(1);
         app.edit(file, "127.0.0.1:3000", "nowhere");
-        let status = devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
-        assert_eq!(status["generation"], 1);
+        // It is tried once more alone before that, so the last good code may have been started again.
+        devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
         let page = devhost.get_page("/");
-        assert_eq!((page.status, page.generation()), (200, 1));
+        assert_eq!(page.status, 200);
         assert!(page.body.contains(BEFORE), "{}", page.body);
         app.edit(file, "nowhere", "127.0.0.1:3000");
         devhost.wait_status(SOON, "ready", |status| status["state"] == "ready");
@@ -639,7 +646,8 @@ mod ends {
     #[test]
     fn a_killed_devhost_leaves_no_app() {
         let _turn = cargo_turn();
-        let devhost = PlainApp::new("layouts/bin_path").start(&[]);
+        let app = PlainApp::new("layouts/bin_path");
+        let devhost = app.start(&[]);
         devhost.wait_ready(1);
         devhost.kill_9();
     }
