@@ -47,6 +47,59 @@ pub struct Cli {
 pub enum Command {
     /// Build an app, serve it, and serve each change as soon as it is saved
     Run(Box<RunArgs>),
+    /// Turn an app with a `main` of its own into a plugin app, as far as that can be done safely
+    Init(InitArgs),
+    /// Look for what stands in the way of an app, and say what to do about it
+    Doctor(DoctorArgs),
+}
+
+const INIT_NOTES: &str = "\
+A plugin app reloads a little faster than a plain one, and devhost sees its panics and its requests. It is not needed:
+`devhost run` serves any app as it is.
+
+Exit codes:
+  0  done, or nothing was to be done
+  1  something failed; nothing was changed
+  2  it has to be done by hand, or was not confirmed; nothing was changed";
+
+/// The arguments of `devhost init`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = INIT_NOTES)]
+pub struct InitArgs {
+    /// The app: a directory with a package [default: this directory]
+    #[arg(value_name = "PATH")]
+    pub app: Option<PathBuf>,
+
+    /// Change the files without asking
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Change the files although git has changes that are not committed
+    #[arg(long)]
+    pub allow_dirty: bool,
+
+    /// Where the crate devhost-plugin is: a directory [default: plugin_abi of the repository that devhost is run from]
+    #[arg(long, value_name = "DIR")]
+    pub plugin_path: Option<PathBuf>,
+}
+
+const DOCTOR_NOTES: &str = "\
+Exit codes:
+  0  nothing stands in the way; there may be warnings
+  1  the examination failed
+  2  something stands in the way";
+
+/// The arguments of `devhost doctor`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = DOCTOR_NOTES)]
+pub struct DoctorArgs {
+    /// The app: a directory with a package, or a package's name [default: this directory]
+    #[arg(value_name = "PATH or PACKAGE")]
+    pub app: Option<PathBuf>,
+
+    /// Print a JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The arguments of `devhost run`.
@@ -97,6 +150,10 @@ pub struct RunArgs {
     /// End the old code before the new starts, while requests wait: for an app that cannot run twice
     #[arg(long, help_heading = "Reload")]
     pub no_overlap: bool,
+
+    /// What a new generation is: a fork that loads the app as a library, or the app's own program
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Strategy::Auto, help_heading = "Reload")]
+    pub strategy: Strategy,
 
     /// How long the old code may finish its requests, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = DRAIN_TIME_DEFAULT_MS, help_heading = "Reload")]
@@ -171,6 +228,18 @@ pub struct RunArgs {
     pub app_args: Vec<OsString>,
 }
 
+/// What a new generation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Strategy {
+    /// Fork, unless the app cannot be loaded as a library
+    #[default]
+    Auto,
+    /// A fork of a process that has the dependencies loaded: the fastest
+    Fork,
+    /// The app's own program, started afresh
+    Restart,
+}
+
 /// How much debug information the app is built with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum DebugInfo {
@@ -208,9 +277,10 @@ mod tests {
     use clap::CommandFactory;
 
     fn run(arguments: &[&str]) -> Result<RunArgs, clap::Error> {
-        let Cli { command: Command::Run(run) } =
-            Cli::try_parse_from(["devhost", "run"].iter().chain(arguments))?;
-        Ok(*run)
+        match Cli::try_parse_from(["devhost", "run"].iter().chain(arguments))?.command {
+            Command::Run(run) => Ok(*run),
+            other => panic!("not run: {other:?}"),
+        }
     }
 
     #[test]
@@ -232,7 +302,7 @@ mod tests {
         let line = "example_app --port 0 --host localhost --strict-port --allow-remote --allowed-host a.test \
                     --allowed-host .b.test --open --no-hold --poll --features x,y -F z --no-default-features \
                     --all-features --profile dev --debuginfo full --target-dir /t --message-format json -vv \
-                    --no-overlap --env-file .env --env-file b --app-port 8080 --deps static --bin server --no-inject \
+                    --no-overlap --env-file .env --env-file b --app-port 8080 --strategy restart --deps static --bin server --no-inject \
                     --drain-ms 5 --start-timeout-ms 6 -- --port 1 -x";
         let arguments: Vec<&str> = line.split_ascii_whitespace().collect();
         let run = run(&arguments).unwrap();
@@ -245,6 +315,7 @@ mod tests {
         assert_eq!(run.features, ["x", "y", "z"]);
         assert_eq!(run.app_args, ["--port", "1", "-x"]);
         assert_eq!((run.debuginfo, run.message_format), (DebugInfo::Full, Format::Json));
+        assert_eq!(run.strategy, Strategy::Restart);
         assert_eq!((run.profile, run.target_dir), (Some("dev".into()), Some("/t".into())));
         assert_eq!(
             (run.deps, run.bin, run.example, run.lib),

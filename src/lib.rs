@@ -19,6 +19,7 @@ pub mod error;
 pub mod front;
 pub mod listen;
 pub mod model;
+pub mod restart;
 pub mod runner;
 pub mod shm;
 pub mod supervisor;

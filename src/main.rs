@@ -19,7 +19,8 @@ fn main() -> ExitCode {
 fn dispatch() -> Option<ExitCode> {
     let name = std::env::args_os().next()?;
     let name = std::path::Path::new(&name).file_name()?;
-    devhost::build::dispatch(name.to_str()?)
+    let name = name.to_str()?;
+    devhost::restart::keeper::dispatch(name).map(ExitCode::from).or_else(|| devhost::build::dispatch(name))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::artifact;
 use super::environment;
 use super::order::ExternKind;
-use super::settings::{Choice, Settings};
+use super::settings::{Choice, Settings, Strategy};
 use crate::error::Error;
 
 /// The name of the package that a plugin app depends on, and which counts as a library wherever it comes from.
@@ -95,6 +95,8 @@ pub struct App {
     pub choice: Choice,
     /// The name of its library or binary as rustc knows it.
     pub crate_name: String,
+    /// Its root source file.
+    pub source: PathBuf,
     /// Its `Cargo.toml`.
     pub manifest_path: PathBuf,
     /// The directory of its workspace's `Cargo.toml`.
@@ -144,6 +146,7 @@ impl App {
             kind: Kind::Plugin,
             choice: Choice::Lib,
             crate_name: "app".into(),
+            source: PathBuf::new(),
             manifest_path: PathBuf::new(),
             workspace_root: PathBuf::new(),
             target_dir: PathBuf::new(),
@@ -579,7 +582,10 @@ fn choose(metadata: &Metadata, package: &Package, settings: &Settings) -> Result
                 Err(without_export(package))
             };
         }
-        None if is_plugin(metadata, package) => return Ok((Kind::Plugin, Choice::Lib)),
+        // A library cannot be started as a program.
+        None if is_plugin(metadata, package) && settings.strategy != Strategy::Restart => {
+            return Ok((Kind::Plugin, Choice::Lib));
+        }
         None => {}
     }
     let binaries: Vec<&str> =
@@ -602,6 +608,18 @@ fn choose(metadata: &Metadata, package: &Package, settings: &Settings) -> Result
             ),
         )),
     }
+}
+
+/// The root source file of a target.
+fn source(package: &Package, choice: &Choice) -> PathBuf {
+    let target = match choice {
+        Choice::Lib => library(package),
+        Choice::Bin(name) => package.targets.iter().find(|target| target.is_bin() && target.name == *name),
+        Choice::Example(name) => {
+            package.targets.iter().find(|target| target.is_example() && target.name == *name)
+        }
+    };
+    target.map_or_else(PathBuf::new, |target| target.src_path.clone().into_std_path_buf())
 }
 
 fn without_export(package: &Package) -> Error {
@@ -632,6 +650,7 @@ fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Resu
         package_id: package.id.repr.clone(),
         kind,
         crate_name: crate_name.replace('-', "_"),
+        source: source(package, &choice),
         choice,
         manifest_path: package.manifest_path.clone().into_std_path_buf(),
         workspace_root: metadata.workspace_root.clone().into_std_path_buf(),

@@ -14,6 +14,7 @@
 
 pub mod app;
 mod artifact;
+mod binary;
 mod call;
 mod cargo;
 mod dep_info;
@@ -42,7 +43,7 @@ use serde::{Deserialize, Serialize};
 pub use self::app::{App, Kind, PathPackage, Prebuilt, Target};
 pub use self::artifact::DESCRIPTOR_SYMBOL;
 pub use self::root::PLAIN_MAIN_SYMBOL;
-pub use self::settings::{Choice, DebugInfo, Deps, Settings};
+pub use self::settings::{Choice, DebugInfo, Deps, Settings, Strategy};
 
 use self::artifact::{Inspector, Problem};
 use self::order::{ORDER_VARIABLE, Order, Report};
@@ -200,6 +201,9 @@ impl Builder {
             Target::Prebuilt(prebuilt) => {
                 let prebuilt = prebuilt.clone();
                 self.take_prebuilt(&prebuilt)
+            }
+            Target::App(_) if self.settings.strategy == Strategy::Restart => {
+                self.build_binary(changed, progress).await
             }
             Target::App(_) => self.build_app(changed, progress).await,
         };
@@ -375,7 +379,11 @@ impl Builder {
             temporary: temporary_directory(&app.target_dir),
             workspace_root: app.workspace_root.clone(),
             app_root: app.root().to_owned(),
-            app_crate: app.crate_name.clone(),
+            app_crate: match self.settings.strategy {
+                Strategy::Fork => app.crate_name.clone(),
+                // No crate is the one to be made a library of.
+                Strategy::Restart => String::new(),
+            },
             kind: app.kind,
             deps: self.settings.deps,
             debug_info: self.settings.debug_info,

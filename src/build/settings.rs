@@ -23,6 +23,8 @@ pub struct Settings {
     pub debug_info: DebugInfo,
     /// devhost's own target directory, where it is not to be `devhost` in cargo's.
     pub target_dir: Option<PathBuf>,
+    /// What a new generation is.
+    pub strategy: Strategy,
     /// More arguments for cargo, such as `--offline`.
     pub cargo_args: Vec<String>,
 }
@@ -60,6 +62,17 @@ pub enum DebugInfo {
     LineTables,
     /// What the profile says.
     Full,
+}
+
+/// What a new generation is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// A fork of the zygote, which loads the app as a library.
+    #[default]
+    Fork,
+    /// The app's own program, started afresh.
+    Restart,
 }
 
 impl Settings {

@@ -1,5 +1,8 @@
 //! The commands of the command line. Each turns arguments into parts and runs them; the parts know no arguments.
 
+mod doctor;
+mod init;
+mod package;
 mod run;
 
 use std::process::ExitCode;
@@ -12,5 +15,7 @@ use crate::cli::{Cli, Command};
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(*args),
+        Command::Init(args) => init::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     }
 }

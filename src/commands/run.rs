@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::build::{self, Builder, Choice, Kind, Settings, Target};
-use crate::cli::{DebugInfo, Deps, PORT_DEFAULT, RunArgs};
+use crate::cli::{DebugInfo, Deps, PORT_DEFAULT, RunArgs, Strategy};
 use crate::error::Error;
 use crate::front::FrontConfig;
 use crate::runner::{self, Parts, PortPlan};
 use crate::terminal::{Format, Terminal};
 use crate::watch::{Mode, Scope, Watcher};
 use crate::zygote::client::Argv;
-use crate::{listen, supervisor};
+use crate::{listen, restart, supervisor};
 
 /// Runs until the user ends it.
 pub fn run(args: RunArgs) -> ExitCode {
@@ -55,9 +55,10 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     })?;
     let devhost = std::env::current_exe()
         .map_err(|error| Error::fault(format!("failed to find the devhost executable: {error}")))?;
-    let settings = build_settings(&args);
+    let mut settings = build_settings(&args);
     let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
     let target = build::app::find(argument.as_deref(), &cwd, &settings)?;
+    settings.strategy = choose_strategy(args.strategy, &target, terminal)?;
     let env_files: Vec<PathBuf> = args.env_files.iter().map(|file| cwd.join(file)).collect();
     runner::env_files::read(&env_files)?;
     let mut scope = scope(&target);
@@ -92,11 +93,13 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
         Target::Prebuilt(_) => Vec::new(),
     };
     let name = target.name().to_owned();
+    let strategy = settings.strategy;
     let builder = Builder::new(target, settings, devhost)?;
     let notices = Arc::clone(terminal);
     let app = name.clone();
     runner::run(Parts {
         builder,
+        strategy,
         argv: Argv {
             name: name.clone(),
             args: args.app_args,
@@ -159,6 +162,10 @@ fn build_settings(args: &RunArgs) -> Settings {
             DebugInfo::Full => build::DebugInfo::Full,
         },
         target_dir: args.target_dir.clone(),
+        strategy: match args.strategy {
+            Strategy::Auto | Strategy::Fork => build::Strategy::Fork,
+            Strategy::Restart => build::Strategy::Restart,
+        },
         cargo_args: Vec::new(),
     }
 }
@@ -166,6 +173,33 @@ fn build_settings(args: &RunArgs) -> Settings {
 fn choice(args: &RunArgs) -> Option<Choice> {
     let bin = args.bin.clone().map(Choice::Bin);
     args.lib.then_some(Choice::Lib).or(bin).or_else(|| args.example.clone().map(Choice::Example))
+}
+
+/// What a new generation is to be: what was asked for, or the app's own program where there is a reason for it.
+fn choose_strategy(asked: Strategy, target: &Target, terminal: &Terminal) -> Result<build::Strategy, Error> {
+    match (asked, target) {
+        (Strategy::Restart, Target::Prebuilt(prebuilt)) => Err(Error::mistake(
+            format!("{} is a library and cannot be started as a program", prebuilt.path.display()),
+            "leave --strategy out, or give the package that it is built from",
+        )),
+        (Strategy::Restart, Target::App(app)) if app.kind == Kind::Plugin => Err(Error::mistake(
+            format!("the library of `{}` cannot be started as a program", app.package),
+            "leave out --lib or --strategy, or name a binary with --bin",
+        )),
+        (Strategy::Restart, Target::App(_)) => Ok(build::Strategy::Restart),
+        (Strategy::Auto, Target::App(app)) if app.kind == Kind::Plain => {
+            Ok(match restart::reason::reason(&app.source, app.root()) {
+                Some(reason) => {
+                    terminal.note(&format!(
+                        "each reload starts the app's own program (as with --strategy restart): {reason}"
+                    ));
+                    build::Strategy::Restart
+                }
+                None => build::Strategy::Fork,
+            })
+        }
+        (Strategy::Auto | Strategy::Fork, _) => Ok(build::Strategy::Fork),
+    }
 }
 
 fn scope(target: &Target) -> Scope {

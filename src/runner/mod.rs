@@ -5,9 +5,10 @@
 //! here never waits for anything else. Decisions are the supervisor's alone.
 
 pub mod env_files;
+mod forker;
 mod port;
 mod relay;
-mod sight;
+pub(crate) mod sight;
 mod workers;
 
 use std::collections::{HashMap, HashSet};
@@ -22,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::build::{self, Builder, Kind};
+use crate::build::{self, Builder, Kind, Strategy};
 use crate::error::Error;
 use crate::front::Hub;
 use crate::front::gate::Gate;
@@ -30,8 +31,9 @@ use crate::model::{BrowserEvent, End, Process, Reload, State, StatusBoard};
 use crate::supervisor::{Action, Code, Event, Settings, Supervisor, Timer};
 use crate::terminal::Terminal;
 use crate::watch::{Changes, Watcher};
-use crate::zygote::client::{Argv, Zygote};
+use crate::zygote::client::Argv;
 use crate::zygote::control::{Listening, Report, WorkerReport};
+use forker::Forker;
 use port::Door;
 pub use port::{OnServing, PortPlan};
 use relay::Relay;
@@ -59,6 +61,8 @@ const NOTES_COUNT_MAX: usize = 64;
 pub struct Parts {
     /// Builds it.
     pub builder: Builder,
+    /// What a new generation is.
+    pub strategy: Strategy,
     /// The app's argv.
     pub argv: Argv,
     /// The times that a user can set.
@@ -111,6 +115,7 @@ pub fn run(parts: Parts) -> Result<(), Error> {
 async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error> {
     let Parts {
         builder,
+        strategy,
         argv,
         settings,
         front,
@@ -141,6 +146,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         workspace: workspace(builder.target()),
         builder: Rc::new(Mutex::new(builder)),
         build: None,
+        strategy,
         argv,
         zygotes: HashMap::new(),
         zygote: 0,
@@ -203,9 +209,10 @@ struct Runner {
     workspace: PathBuf,
     builder: Rc<Mutex<Builder>>,
     build: Option<JoinHandle<()>>,
+    strategy: Strategy,
     argv: Argv,
     /// By number. All but the current one retire: they end with their last worker.
-    zygotes: HashMap<u64, Rc<Zygote>>,
+    zygotes: HashMap<u64, Rc<Forker>>,
     /// The current zygote's number, 0 before the first.
     zygote: u64,
     workers: Workers,
@@ -655,7 +662,7 @@ impl Runner {
     fn start_zygote(&mut self, preload: &[PathBuf]) {
         self.zygote += 1;
         let number = self.zygote;
-        match Zygote::start(Path::new("/proc/self/exe"), &self.argv, preload) {
+        match Forker::start(self.strategy, &self.argv, preload) {
             Ok(zygote) => {
                 let zygote = Rc::new(zygote);
                 self.zygotes.insert(number, Rc::clone(&zygote));

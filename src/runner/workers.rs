@@ -10,6 +10,7 @@ use actix_web::rt;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::forker::Forker;
 use super::relay::Relay;
 use super::{Input, Inputs};
 use crate::build::Kind;
@@ -20,7 +21,7 @@ use crate::model::{End, WorkerStatus};
 use crate::shm::{Client, LinkFds};
 use crate::supervisor::{Code, Event};
 use crate::sys::seqpacket;
-use crate::zygote::client::{Channel, Start, Zygote};
+use crate::zygote::client::{Channel, Start};
 use crate::zygote::control::WorkerCommand;
 
 struct Worker {
@@ -78,7 +79,7 @@ impl Workers {
     /// Has the zygote fork a worker: a plugin app's onto a link that is made for it.
     pub fn fork(
         &mut self,
-        zygote: &Zygote,
+        zygote: &Forker,
         zygote_number: u64,
         generation: u64,
         code: &Code,

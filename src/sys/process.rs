@@ -1,9 +1,16 @@
 //! Attributes of the calling process, and its threads and children as the kernel sees them.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+/// How often [`end_children`] looks for children of children.
+const ORPHAN_ROUNDS_COUNT_MAX: usize = 16;
 
 /// Closes every descriptor from 3 up that is not on the list.
 pub fn close_all_except(keep: &[RawFd]) -> io::Result<()> {
@@ -19,6 +26,13 @@ pub fn close_all_except(keep: &[RawFd]) -> io::Result<()> {
         first = fd + 1;
     }
     close_range(first, u32::MAX)
+}
+
+/// Marks every descriptor from 3 up close-on-exec: for a child that is about to exec. A plain system call.
+pub fn close_all_on_exec() -> io::Result<()> {
+    // SAFETY: close_range takes integers only, and closes nothing with this flag.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn close_range(first: u32, last: u32) -> io::Result<()> {
@@ -53,6 +67,37 @@ pub fn children() -> io::Result<Vec<i32>> {
     let pid = std::process::id();
     let text = std::fs::read_to_string(format!("/proc/self/task/{pid}/children"))?;
     Ok(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// Kills and reaps all children of the calling process, adopted ones too. The caller must be single-threaded.
+pub fn end_children() {
+    // Bounded: each round kills all children there are; a round finds new ones only if a child that was just killed
+    // left some behind.
+    for _ in 0..ORPHAN_ROUNDS_COUNT_MAX {
+        let children = children().unwrap_or_default();
+        if children.is_empty() {
+            return;
+        }
+        for pid in children {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            let _ = waitpid(Pid::from_raw(pid), None);
+        }
+    }
+}
+
+/// A control socket came as standard input. It moves away, close-on-exec, and /dev/null takes its place for the app.
+pub fn take_standard_input() -> io::Result<OwnedFd> {
+    let stdin = io::stdin();
+    let control = duplicate_away(stdin.as_fd())?;
+    let null = std::fs::File::open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    Ok(control)
+}
+
+fn duplicate_away(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: the descriptor was made by the line above and has no other owner.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
 #[cfg(test)]

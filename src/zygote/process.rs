@@ -6,12 +6,11 @@
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
@@ -72,7 +71,7 @@ impl Zygote {
         prctl::set_child_subreaper(true)?;
         // A group of its own: Ctrl-C in the terminal is for the front, which then ends us in order.
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-        let control = take_standard_input()?;
+        let control = process::take_standard_input()?;
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
         let original_mask = mask.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
@@ -229,18 +228,7 @@ impl Zygote {
             let _ = killpg(worker, Signal::SIGKILL);
             let _ = kill(worker, Signal::SIGKILL);
         }
-        // Bounded: each round kills all children there are; a round finds new ones only if a child that was
-        // just killed left some behind.
-        for _ in 0..ORPHAN_ROUNDS_COUNT_MAX {
-            let children = process::children().unwrap_or_default();
-            if children.is_empty() {
-                return;
-            }
-            for pid in children {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-                let _ = waitpid(Pid::from_raw(pid), None);
-            }
-        }
+        process::end_children();
     }
 
     fn report(&self, report: &Report) -> io::Result<()> {
@@ -302,25 +290,6 @@ fn set_variables(variables: &[(String, String)]) {
             unsafe { std::env::set_var(name, value) };
         }
     }
-}
-
-/// How often the zygote looks for children of children when it ends.
-const ORPHAN_ROUNDS_COUNT_MAX: usize = 16;
-
-/// The control socket comes as standard input. It moves away, and /dev/null takes its place for the app.
-fn take_standard_input() -> io::Result<OwnedFd> {
-    let stdin = io::stdin();
-    let control = duplicate_away(stdin.as_fd())?;
-    let null = std::fs::File::open("/dev/null")?;
-    nix::unistd::dup2_stdin(&null)?;
-    Ok(control)
-}
-
-fn duplicate_away(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    use std::os::fd::FromRawFd;
-    let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
-    // SAFETY: the descriptor was made by the line above and has no other owner.
-    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
 fn micros_since(begun: Instant) -> u64 {

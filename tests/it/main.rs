@@ -1,5 +1,6 @@
 //! devhost tried from outside: the real executable, real processes, real files.
 
+mod adopt;
 mod browser;
 mod build;
 mod example;
@@ -8,4 +9,5 @@ mod plain;
 mod plain_build;
 mod plain_worker;
 mod plugin;
+mod restart;
 mod support;

@@ -340,8 +340,13 @@ mod packages {
     }
 
     #[test]
-    fn no_main_is_refused_with_the_reason() {
-        is_explained(&PlainApp::trap("no_main"), &[], "no_main", &[]);
+    fn an_app_without_a_rust_main_is_started_as_a_program_and_the_reason_is_said() {
+        is_explained(
+            &PlainApp::trap("no_main"),
+            &[],
+            "exited with code 0",
+            &["no_main", "--strategy restart"],
+        );
     }
 }
 

@@ -1,0 +1,57 @@
+//! Builds the app's own binary instead of a library, for the strategy `restart`: by the same cargo call, for which the
+//! wrapper leaves the app as it is. What comes out is a program that needs nothing preloaded.
+
+use std::path::{Path, PathBuf};
+
+use super::{Artifact, Builder, Progress, build_failure, dep_info, dep_info_path};
+use crate::model::Failure;
+use crate::restart::identity::identity;
+
+impl Builder {
+    /// Builds the app's binary as it is now. Dropping the future ends cargo.
+    pub(super) async fn build_binary(
+        &mut self,
+        changed: &[PathBuf],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Artifact, Failure> {
+        self.outdated |= changed.iter().any(|path| super::concerns_cargo(path));
+        let app = self.current_app().await?;
+        let cannot_write = |path: &Path, error: std::io::Error| {
+            build_failure(format!("cannot write {}: {error}", path.display()))
+        };
+        let order_path = self
+            .place_order(&app, &self.document(&app, "report"))
+            .map_err(|error| cannot_write(&app.target_dir, error))?;
+        self.show_hidden_changes(&app, changed);
+        let run = self.run_cargo(&app, &order_path, progress).await?;
+        if !run.success {
+            return Err(Failure::Build { diagnostics: run.diagnostics, output: run.output });
+        }
+        let program = run
+            .library
+            .ok_or_else(|| build_failure("cargo succeeded, but names no program of the app".into()))?;
+        let path = self.next_program_path(&app.crate_name);
+        // A copy: the linker may write into the file that a worker runs, and the kernel would refuse it that.
+        std::fs::copy(&program, &path).map_err(|error| cannot_write(&path, error))?;
+        let build_id = identity(&path)
+            .map_err(|error| build_failure(format!("cannot read {}: {error}", path.display())))?;
+        let sources = dep_info::read_sources(&dep_info_path(&app, &program), &app.workspace_root);
+        self.memory.sources.clone_from(&sources);
+        self.memory.units = Some(run.units_done);
+        self.remember(&app);
+        Ok(Artifact {
+            path,
+            kind: app.kind,
+            build_id,
+            preload: Vec::new(),
+            sources,
+            warnings: run.diagnostics,
+            notes: Vec::new(),
+        })
+    }
+
+    fn next_program_path(&mut self, name: &str) -> PathBuf {
+        self.count += 1;
+        self.artifacts.join(format!("{name}-{}", self.count))
+    }
+}

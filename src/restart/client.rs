@@ -1,0 +1,115 @@
+//! The front's side of the keeper: starts it, has it start and kill programs, hands its reports on. It stands where a
+//! [`Zygote`](crate::zygote::client::Zygote) stands under the strategy `fork`, and speaks the same reports.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command as Process, Stdio};
+use std::time::Duration;
+
+use super::KEEPER_NAME;
+use super::keeper::Command;
+use crate::error::Error;
+use crate::sys::seqpacket;
+use crate::zygote::client::{Argv, Channel};
+use crate::zygote::control::Report;
+
+/// How often an ending keeper is looked at.
+const END_POLL_TIME: Duration = Duration::from_millis(2);
+
+/// A keeper that runs. Dropped, it ends, and its programs with it.
+#[derive(Debug)]
+pub struct Spawner {
+    process: RefCell<Child>,
+    control: Channel,
+}
+
+impl Spawner {
+    /// Starts a keeper; [`Report::Preloaded`] is its first report. Its programs get its environment and working
+    /// directory, which are this process's.
+    ///
+    /// # Errors
+    /// The process cannot be started.
+    pub fn start(devhost: &Path, argv: &Argv) -> Result<Self, Error> {
+        let failed = |error: io::Error| Error::fault(format!("failed to start the keeper: {error}"));
+        let (ours, theirs) = seqpacket::pair().map_err(failed)?;
+        let mut command = Process::new(devhost);
+        if argv.stdout_is_taken {
+            command.stdout(io::stderr().as_fd().try_clone_to_owned().map_err(failed)?);
+        }
+        let process = command
+            .arg0(KEEPER_NAME)
+            .arg(&argv.name)
+            .args(&argv.args)
+            .envs(argv.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::from(theirs))
+            .spawn()
+            .map_err(failed)?;
+        Ok(Self { process: process.into(), control: Channel::new(ours).map_err(failed)? })
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        self.process.borrow().id().cast_signed()
+    }
+
+    /// Starts a program; [`Report::Forked`] or [`Report::ForkFailed`] follows. On the other end of `worker` the keeper
+    /// says what a worker would say. The app's own listener is the one that asks for `wanted_port`, or with 0 the first.
+    /// The variables are added to the keeper's own and replace none of those.
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn fork(
+        &self,
+        generation: u64,
+        artifact: &Path,
+        wanted_port: u16,
+        variables: Vec<(String, String)>,
+        worker: &OwnedFd,
+    ) -> io::Result<()> {
+        let command = Command::Start { generation, program: artifact.to_owned(), wanted_port, variables };
+        self.control.send(&command, &[worker.as_raw_fd()])
+    }
+
+    /// Asks a program to end, with SIGTERM; [`Report::Exited`] follows if it does.
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn terminate(&self, pid: i32) -> io::Result<()> {
+        self.control.send(&Command::Terminate { pid }, &[])
+    }
+
+    /// Kills a program and what it started; [`Report::Exited`] follows if it was alive.
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn kill(&self, pid: i32) -> io::Result<()> {
+        self.control.send(&Command::Kill { pid }, &[])
+    }
+
+    /// The next report; `None` once the keeper is gone. Cancel-safe.
+    pub async fn report(&self) -> Option<Report> {
+        self.control.receive().await
+    }
+
+    /// Hangs up, upon which the keeper ends its programs and itself, and reaps it; after the limit it is killed.
+    pub async fn end(&self, limit: Duration) {
+        self.control.hang_up();
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let ended = self.process.borrow_mut().try_wait();
+            match ended {
+                Ok(None) if tokio::time::Instant::now() < deadline => tokio::time::sleep(END_POLL_TIME).await,
+                Ok(Some(_)) | Err(_) => return,
+                Ok(None) => {
+                    let mut process = self.process.borrow_mut();
+                    let _ = process.kill();
+                    let _ = process.wait();
+                    return;
+                }
+            }
+        }
+    }
+}

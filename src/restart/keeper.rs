@@ -1,0 +1,431 @@
+//! The keeper process: one thread, one loop, from exec to exit. It starts programs, speaks for them to the front, kills
+//! them when unwanted, reaps every child and reports each end. When the front is gone, so is everything here.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, getpid, getppid, setpgid};
+use serde::{Deserialize, Serialize};
+
+use super::{KEEPER_NAME, identity};
+use crate::runner::sight;
+use crate::sys::{process, seqpacket};
+use crate::worker::interpose::{FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, PORT_VARIABLE, Seen};
+use crate::zygote::control::{self, Listening, Report, WorkerReport};
+
+/// How often the listener of a program that is linked statically is looked for.
+const LOOK_TIME_MS: u8 = 25;
+
+/// How long a program that was just written may be busy: a process that is being started elsewhere has a copy of the
+/// descriptor that it was written with, until that process has come to its exec.
+const BUSY_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long to wait between two tries.
+const BUSY_POLL_TIME: Duration = Duration::from_millis(5);
+
+/// From the front to the keeper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Command {
+    /// Start a program. Comes with the socket on which the keeper is to speak for it.
+    Start {
+        /// The generation.
+        generation: u64,
+        /// The program.
+        program: PathBuf,
+        /// The port that the app's own listener asks for, where it is known; 0 where the first one is it.
+        wanted_port: u16,
+        /// Environment variables that it gets besides the keeper's, and that do not replace any of those.
+        variables: Vec<(String, String)>,
+    },
+    /// Ask a program to end, with SIGTERM. A pid that is no living program is ignored.
+    Terminate {
+        /// The program.
+        pid: i32,
+    },
+    /// Kill a program and what it started. A pid that is no living program is ignored.
+    Kill {
+        /// The program.
+        pid: i32,
+    },
+}
+
+/// Runs the keeper until the front is gone, if the process was called as one. To be called first in `main`.
+pub fn dispatch(argv0_file_name: &str) -> Option<u8> {
+    (argv0_file_name == KEEPER_NAME).then(|| match Keeper::start().and_then(Keeper::serve) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("{KEEPER_NAME}: {error}");
+            1
+        }
+    })
+}
+
+/// A program that runs.
+struct Program {
+    /// Where the front takes what is said for the word of a worker.
+    front: OwnedFd,
+    /// What the preloaded library says; nothing where it is not there any more.
+    reports: Option<OwnedFd>,
+    begun: Instant,
+    is_static: bool,
+    wanted_port: u16,
+    /// It was found where it listens.
+    listens: bool,
+}
+
+impl Program {
+    /// Whether its listener has to be looked for from outside.
+    fn is_looked_for(&self) -> bool {
+        self.is_static && !self.listens
+    }
+
+    /// Tells the front. One that does not listen any more hangs up, which the loop sees.
+    fn say(&self, report: &WorkerReport) {
+        let _ = control::send(self.front.as_fd(), report, &[]);
+    }
+
+    fn micros(&self) -> u64 {
+        micros_since(self.begun)
+    }
+}
+
+struct Keeper {
+    control: OwnedFd,
+    signals: SignalFd,
+    original_mask: SigSet,
+    /// The library for preloading, in a file without a name.
+    library: File,
+    name: OsString,
+    args: Vec<OsString>,
+    programs: HashMap<Pid, Program>,
+}
+
+impl Keeper {
+    fn start() -> io::Result<Self> {
+        prctl::set_child_subreaper(true)?;
+        // A group of its own: Ctrl-C in the terminal is for the front, which then ends us in order.
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        let control = process::take_standard_input()?;
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        let original_mask = mask.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let mut library = File::from(memfd_create(c"devhost-preload", MFdFlags::MFD_CLOEXEC)?);
+        library.write_all(INTERPOSER_SO)?;
+        let mut args = std::env::args_os().skip(1);
+        let name = args.next().unwrap_or_else(|| "app".into());
+        let keeper = Self {
+            control,
+            signals,
+            original_mask,
+            library,
+            name,
+            args: args.collect(),
+            programs: HashMap::new(),
+        };
+        // The counterpart of a zygote that is ready to fork.
+        keeper.report(&Report::Preloaded { micros: 0 })?;
+        Ok(keeper)
+    }
+
+    fn serve(mut self) -> io::Result<()> {
+        loop {
+            let Arrived { control, child_ended, spoken, unwanted } = self.wait()?;
+            if child_ended {
+                while self.signals.read_signal()?.is_some() {}
+            }
+            // First what programs have said, then that they have ended.
+            for pid in spoken {
+                self.hear(pid);
+            }
+            if child_ended {
+                self.reap()?;
+            }
+            for pid in unwanted {
+                self.hung_up(pid);
+            }
+            self.look_for_listeners();
+            if control {
+                match control::receive::<Command>(self.control.as_fd())? {
+                    Some((command, fds)) => self.obey(command, fds)?,
+                    None => break,
+                }
+            }
+        }
+        for (pid, _) in self.programs.drain() {
+            kill_group(pid);
+        }
+        process::end_children();
+        Ok(())
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&self) -> io::Result<Arrived> {
+        let mut fds = vec![
+            PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+        ];
+        let mut owners = Vec::new();
+        for (pid, program) in &self.programs {
+            fds.push(PollFd::new(program.front.as_fd(), PollFlags::POLLIN));
+            owners.push((*pid, true));
+            if let Some(reports) = &program.reports {
+                fds.push(PollFd::new(reports.as_fd(), PollFlags::POLLIN));
+                owners.push((*pid, false));
+            }
+        }
+        let looks = self.programs.values().any(Program::is_looked_for);
+        let timeout = if looks { PollTimeout::from(LOOK_TIME_MS) } else { PollTimeout::NONE };
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let any = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
+        let mut arrived = Arrived { control: any(&fds[0]), child_ended: any(&fds[1]), ..Arrived::default() };
+        for ((pid, is_front), fd) in owners.into_iter().zip(&fds[2..]) {
+            if any(fd) {
+                if is_front { arrived.unwanted.push(pid) } else { arrived.spoken.push(pid) }
+            }
+        }
+        Ok(arrived)
+    }
+
+    fn obey(&mut self, command: Command, fds: Vec<OwnedFd>) -> io::Result<()> {
+        match command {
+            Command::Start { generation, program, wanted_port, variables } => {
+                match self.start_program(&program, wanted_port, &variables, fds) {
+                    Ok((pid, micros)) => {
+                        self.report(&Report::Forked { generation, pid: pid.as_raw(), micros })?;
+                        self.introduce(pid);
+                        Ok(())
+                    }
+                    Err(message) => self.report(&Report::ForkFailed { generation, message }),
+                }
+            }
+            Command::Terminate { pid } => {
+                let pid = Pid::from_raw(pid);
+                if self.programs.contains_key(&pid) {
+                    // The app alone: what it has started is its own to end, and killed with it in any case.
+                    let _ = kill(pid, Signal::SIGTERM);
+                }
+                Ok(())
+            }
+            Command::Kill { pid } => {
+                let pid = Pid::from_raw(pid);
+                if self.programs.contains_key(&pid) {
+                    // Not reaped yet, so the pid is still its own.
+                    kill_group(pid);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn start_program(
+        &mut self,
+        program: &Path,
+        wanted_port: u16,
+        variables: &[(String, String)],
+        fds: Vec<OwnedFd>,
+    ) -> Result<(Pid, u64), String> {
+        let [front]: [OwnedFd; 1] =
+            fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not 1", fds.len()))?;
+        let (reports, theirs) =
+            seqpacket::pair().map_err(|error| format!("cannot make a socket for a program: {error}"))?;
+        let begun = Instant::now();
+        let child = loop {
+            match self.command(program, wanted_port, variables, &theirs).spawn() {
+                Ok(child) => break child,
+                Err(error)
+                    if error.kind() == io::ErrorKind::ExecutableFileBusy
+                        && begun.elapsed() < BUSY_TIME_MAX =>
+                {
+                    std::thread::sleep(BUSY_POLL_TIME);
+                }
+                Err(error) if error.raw_os_error() == Some(nix::libc::EAGAIN) => {
+                    return Err("the limit of processes is reached (ulimit -u)".into());
+                }
+                Err(error) => return Err(format!("cannot run {}: {error}", program.display())),
+            }
+        };
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let is_static = identity::is_static(program);
+        let program =
+            Program { front, reports: Some(reports), begun, is_static, wanted_port, listens: false };
+        self.programs.insert(pid, program);
+        Ok((pid, micros_since(begun)))
+    }
+
+    fn command(
+        &self,
+        program: &Path,
+        wanted_port: u16,
+        variables: &[(String, String)],
+        reports: &OwnedFd,
+    ) -> std::process::Command {
+        let reports = reports.as_raw_fd();
+        // The loader opens it by the keeper's own descriptor, so that the program has none for it.
+        let mut preload = OsString::from(format!("/proc/{}/fd/{}", getpid(), self.library.as_raw_fd()));
+        let before = std::env::var_os("LD_PRELOAD").filter(|before| !before.is_empty());
+        if let Some(before) = &before {
+            preload.push(":");
+            preload.push(before);
+        }
+        let keeper = getpid();
+        let mask = self.original_mask;
+        let mut command = std::process::Command::new(program);
+        command
+            .arg0(&self.name)
+            .args(&self.args)
+            .envs(variables.iter().filter(|(name, _)| std::env::var_os(name).is_none()).map(|(n, v)| (n, v)))
+            .env("LD_PRELOAD", preload)
+            .env(FD_VARIABLE, reports.to_string())
+            .env(PORT_VARIABLE, wanted_port.to_string())
+            .envs(before.map(|before| (LD_PRELOAD_VARIABLE, before)))
+            .stdin(Stdio::null())
+            .process_group(0);
+        // SAFETY: only plain system calls, fit for the time between fork and exec. The signal follows the thread that
+        // forks: the keeper's only one.
+        unsafe {
+            command.pre_exec(move || {
+                prctl::set_pdeathsig(Signal::SIGKILL)?;
+                if getppid() != keeper {
+                    // The keeper died before the line above.
+                    process::exit_untouched(1);
+                }
+                process::close_all_on_exec()?;
+                keep_over_exec(BorrowedFd::borrow_raw(reports))?;
+                mask.thread_set_mask()?;
+                Ok(())
+            });
+        }
+        command
+    }
+
+    /// Says what a worker says once it has loaded its code.
+    fn introduce(&self, pid: Pid) {
+        let Some(program) = self.programs.get(&pid) else { return };
+        // What really runs, not what was asked for. A program that has ended already is reaped soon.
+        let running = PathBuf::from(format!("/proc/{pid}/exe"));
+        if let Ok(build_id) = identity::identity(&running) {
+            let plugin = self.name.to_string_lossy().into_owned();
+            program.say(&WorkerReport::Loaded { build_id, plugin, micros: program.micros() });
+        }
+    }
+
+    /// Passes on what the preloaded library has said.
+    fn hear(&mut self, pid: Pid) {
+        let Some(program) = self.programs.get_mut(&pid) else { return };
+        let Some(reports) = &program.reports else { return };
+        match seqpacket::receive(reports.as_fd()) {
+            Ok(Some((message, _))) => {
+                let Some(seen) = Seen::parse(&String::from_utf8_lossy(&message)) else { return };
+                let micros = program.micros();
+                let report = match seen {
+                    Seen::Listening(listening) => WorkerReport::Ready { micros, listening: Some(listening) },
+                    Seen::Unix(path) => WorkerReport::Unix { micros, path },
+                    Seen::Further(address) => WorkerReport::Further { address },
+                    Seen::Detached(pid) => WorkerReport::Detached { pid },
+                };
+                program.say(&report);
+            }
+            Ok(None) | Err(_) => program.reports = None,
+        }
+    }
+
+    /// The front has closed a program's socket: nobody wants it any more.
+    fn hung_up(&mut self, pid: Pid) {
+        let Some(program) = self.programs.get(&pid) else { return };
+        if !matches!(seqpacket::receive(program.front.as_fd()), Ok(Some(_))) {
+            kill_group(pid);
+        }
+    }
+
+    fn look_for_listeners(&mut self) {
+        for (pid, program) in self.programs.iter_mut().filter(|(_, program)| program.is_looked_for()) {
+            let wanted =
+                |address: &SocketAddr| program.wanted_port == 0 || address.port() == program.wanted_port;
+            let Some(address) = sight::listening(pid.as_raw()).into_iter().find(wanted) else { continue };
+            program.listens = true;
+            program.say(&WorkerReport::Note {
+                message: format!(
+                    "the app is linked statically, so that devhost cannot move it from {address}: it keeps that port, and \
+                     the old code has to end before the new one starts"
+                ),
+            });
+            let listening = Listening {
+                asked: address.to_string(),
+                port: address.port(),
+                private: sight::reached_at(address),
+            };
+            program.say(&WorkerReport::Ready { micros: program.micros(), listening: Some(listening) });
+        }
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        loop {
+            let (pid, code, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Some(code), None),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, None, Some(signal as i32)),
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            // Whatever else is reaped here was adopted: an orphan that some generation left behind.
+            if let Some(program) = self.programs.remove(&pid) {
+                let _ = killpg(pid, Signal::SIGKILL);
+                self.report(&Report::Exited { pid: pid.as_raw(), code, signal })?;
+                drop(program);
+            }
+        }
+    }
+
+    fn report(&self, report: &Report) -> io::Result<()> {
+        match control::send(self.control.as_fd(), report, &[]) {
+            // The front is gone: the loop sees the hang-up next.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// What a wait has found.
+#[derive(Debug, Default)]
+struct Arrived {
+    control: bool,
+    child_ended: bool,
+    /// Programs whose preloaded library has spoken.
+    spoken: Vec<Pid>,
+    /// Programs whose socket the front has closed.
+    unwanted: Vec<Pid>,
+}
+
+fn kill_group(pid: Pid) {
+    let _ = killpg(pid, Signal::SIGKILL);
+    let _ = kill(pid, Signal::SIGKILL);
+}
+
+fn keep_over_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(())
+}
+
+fn micros_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

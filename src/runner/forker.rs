@@ -1,0 +1,96 @@
+//! Where new generations come from: a zygote that forks them, or a keeper that starts them as programs of their own.
+//! Both speak the same reports.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::build::Strategy;
+use crate::error::Error;
+use crate::restart::Spawner;
+use crate::zygote::client::{Argv, Start, Zygote};
+use crate::zygote::control::Report;
+
+/// The executable that this process runs, whatever has become of its file.
+const DEVHOST: &str = "/proc/self/exe";
+
+/// A zygote or a keeper.
+#[derive(Debug)]
+pub enum Forker {
+    /// Forks.
+    Zygote(Zygote),
+    /// Starts programs.
+    Spawner(Spawner),
+}
+
+impl Forker {
+    /// Starts the process that the strategy asks for; see [`Zygote::start`].
+    pub fn start(strategy: Strategy, argv: &Argv, preload: &[PathBuf]) -> Result<Self, Error> {
+        let devhost = Path::new(DEVHOST);
+        match strategy {
+            Strategy::Fork => Zygote::start(devhost, argv, preload).map(Self::Zygote),
+            Strategy::Restart => Spawner::start(devhost, argv).map(Self::Spawner),
+        }
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        match self {
+            Self::Zygote(zygote) => zygote.pid(),
+            Self::Spawner(spawner) => spawner.pid(),
+        }
+    }
+
+    /// Makes a new generation; see [`Zygote::fork`].
+    pub fn fork(
+        &self,
+        generation: u64,
+        artifact: &Path,
+        start: Start<'_>,
+        variables: Vec<(String, String)>,
+        worker: &OwnedFd,
+    ) -> io::Result<()> {
+        match (self, start) {
+            (Self::Zygote(zygote), start) => zygote.fork(generation, artifact, start, variables, worker),
+            (Self::Spawner(spawner), Start::Plain { wanted_port }) => {
+                spawner.fork(generation, artifact, wanted_port, variables, worker)
+            }
+            (Self::Spawner(_), Start::Plugin(_)) => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "a program has no link"))
+            }
+        }
+    }
+
+    /// Asks a worker to end; see [`Zygote::terminate`].
+    pub fn terminate(&self, pid: i32) -> io::Result<()> {
+        match self {
+            Self::Zygote(zygote) => zygote.terminate(pid),
+            Self::Spawner(spawner) => spawner.terminate(pid),
+        }
+    }
+
+    /// Kills a worker; see [`Zygote::kill`].
+    pub fn kill(&self, pid: i32) -> io::Result<()> {
+        match self {
+            Self::Zygote(zygote) => zygote.kill(pid),
+            Self::Spawner(spawner) => spawner.kill(pid),
+        }
+    }
+
+    /// The next report; `None` once it is gone. Cancel-safe.
+    pub async fn report(&self) -> Option<Report> {
+        match self {
+            Self::Zygote(zygote) => zygote.report().await,
+            Self::Spawner(spawner) => spawner.report().await,
+        }
+    }
+
+    /// Ends it and its workers; see [`Zygote::end`].
+    pub async fn end(&self, limit: Duration) {
+        match self {
+            Self::Zygote(zygote) => zygote.end(limit).await,
+            Self::Spawner(spawner) => spawner.end(limit).await,
+        }
+    }
+}

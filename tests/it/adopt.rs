@@ -1,0 +1,186 @@
+//! `devhost init` and `devhost doctor` on small packages: what they say, what they change, and that they change nothing
+//! otherwise.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::support::{cargo_turn, repository, run_to_end, run_to_end_with, scratch};
+
+const MAIN: &str = r#"use axum::{Router, routing::get};
+
+#[tokio::main]
+async fn main() {
+    let app = Router::new().route("/", get(async || "hello"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await.unwrap();
+    axum::serve(listener, app).await.unwrap();
+}
+"#;
+
+fn manifest(name: &str, dependencies: &str) -> String {
+    format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n{dependencies}\n[workspace]\n"
+    )
+}
+
+const AXUM: &str = "axum = { version = \"0.8\", features = [\"ws\", \"multipart\"] }\n\
+    tokio = { version = \"1\", features = [\"macros\", \"net\", \"rt-multi-thread\", \"signal\", \"sync\", \"time\"] }\n";
+
+fn package(dir: &Path, manifest: &str, file: &str, text: &str) {
+    fs::create_dir_all(dir.join("src")).unwrap();
+    fs::write(dir.join("Cargo.toml"), manifest).unwrap();
+    fs::write(dir.join(file), text).unwrap();
+    fs::copy(repository().join("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
+}
+
+fn shop() -> tempfile::TempDir {
+    let dir = scratch();
+    package(dir.path(), &manifest("shop", AXUM), "src/main.rs", MAIN);
+    // cargo mends the lock file now, so that what a test sees changed afterwards was changed by devhost.
+    let output = Command::new("cargo")
+        .args(["metadata", "--format-version=1"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    dir
+}
+
+fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn git(dir: &Path, args: &[&str]) {
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"];
+    let status = Command::new("git").args(identity).args(args).current_dir(dir).output().unwrap().status;
+    assert!(status.success(), "git {args:?}");
+}
+
+#[test]
+fn init_shows_a_diff_and_changes_nothing_where_nobody_can_be_asked() {
+    let dir = shop();
+    let output = run_to_end(dir.path(), &["init", "--allow-dirty"]);
+    let text = printed(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    for part in ["+++ b/src/lib.rs", "+devhost_plugin::export!(app);", "+devhost-plugin = ", "--yes"] {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+    assert_eq!(fs::read_to_string(dir.path().join("src/main.rs")).unwrap(), MAIN);
+    assert!(!dir.path().join("src/lib.rs").exists());
+}
+
+#[test]
+fn init_makes_a_plugin_app_that_compiles_and_does_so_once() {
+    let _turn = cargo_turn();
+    let dir = shop();
+    let output = run_to_end(dir.path(), &["init", "--yes", "--allow-dirty"]);
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("adopted");
+    let check = Command::new("cargo")
+        .args(["check", "--quiet", "--target-dir"])
+        .arg(target)
+        .current_dir(dir.path())
+        .env("RUSTFLAGS", "-Dwarnings")
+        .env_remove("CARGO_TARGET_DIR")
+        .output()
+        .unwrap();
+    assert!(check.status.success(), "{}", printed(&check));
+    let library = fs::read_to_string(dir.path().join("src/lib.rs")).unwrap();
+    let again = run_to_end(dir.path(), &["init", "--yes", "--allow-dirty"]);
+    assert_eq!(again.status.code(), Some(0));
+    assert!(printed(&again).contains("already"), "{}", printed(&again));
+    assert_eq!(fs::read_to_string(dir.path().join("src/lib.rs")).unwrap(), library);
+}
+
+#[test]
+fn init_does_not_mix_with_changes_that_are_not_committed() {
+    let dir = shop();
+    git(dir.path(), &["init", "-q"]);
+    let output = run_to_end(dir.path(), &["init", "--yes"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(printed(&output).contains("not committed"), "{}", printed(&output));
+    git(dir.path(), &["add", "-A"]);
+    git(dir.path(), &["commit", "-qm", "one"]);
+    let output = run_to_end(dir.path(), &["init", "--yes"]);
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+}
+
+#[test]
+fn init_explains_what_it_cannot_do() {
+    let dir = scratch();
+    package(dir.path(), &manifest("other", ""), "src/main.rs", "fn main() {}");
+    let output = run_to_end(dir.path(), &["init", "--yes", "--allow-dirty"]);
+    let text = printed(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("axum") && text.contains("`devhost run` serves it as it is"), "{text}");
+
+    let output = run_to_end(&repository(), &["init", "example_app", "--yes"]);
+    assert!(printed(&output).contains("already"), "{}", printed(&output));
+}
+
+#[test]
+fn init_says_where_the_plugin_crate_is_missing() {
+    let dir = shop();
+    let output = run_to_end(dir.path(), &["init", "--yes", "--allow-dirty", "--plugin-path", "src"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(printed(&output).contains("plugin_abi"), "{}", printed(&output));
+}
+
+fn doctor(dir: &Path, args: &[&str], code: i32) -> Value {
+    let output = run_to_end_with(dir, &[&["doctor", "--json"], args].concat(), |command| {
+        command.env_remove("RUSTFLAGS");
+    });
+    assert_eq!(output.status.code(), Some(code), "{}", printed(&output));
+    serde_json::from_slice(&output.stdout).expect("it is JSON")
+}
+
+fn mark<'v>(examination: &'v Value, id: &str) -> Option<&'v str> {
+    let checks = examination["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["id"] == id).map(|check| check["mark"].as_str().unwrap())
+}
+
+#[test]
+fn doctor_knows_a_plugin_app() {
+    let examination = doctor(&repository(), &["example_app"], 0);
+    assert_eq!((&examination["kind"], &examination["framework"]), (&"plugin".into(), &"axum".into()));
+    let has = |list: &str, name: &str| examination[list].as_array().unwrap().contains(&name.into());
+    assert!(has("shared", "rusqlite") && has("macros", "serde_derive") && !has("shared", "tempfile"));
+    for id in ["rustc", "cargo", "cc", "inotify-watches", "descriptors", "shared-memory"] {
+        assert!(mark(&examination, id).is_some(), "{id}");
+    }
+}
+
+#[test]
+fn doctor_finds_the_traps_of_a_plain_app() {
+    let dir = scratch();
+    let text =
+        manifest("trap", "part = { path = \"part\" }\n") + "[profile.dev]\npanic = \"abort\"\nlto = true\n";
+    let source = "#![no_main]\n#[global_allocator]\nstatic A: std::alloc::System = std::alloc::System;\n";
+    package(dir.path(), &text, "src/main.rs", source);
+    fs::write(dir.path().join("build.rs"), "fn main() {}").unwrap();
+    let part = "[package]\nname = \"part\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+    package(&dir.path().join("part"), part, "src/lib.rs", "");
+    fs::create_dir(dir.path().join(".cargo")).unwrap();
+    let config = "[build]\nrustflags = [\"-Ctarget-feature=+crt-static\"]\n";
+    fs::write(dir.path().join(".cargo/config.toml"), config).unwrap();
+    let examination = doctor(dir.path(), &[], 0);
+    assert_eq!(examination["kind"], "plain");
+    assert_eq!(examination["path"], serde_json::json!(["part"]));
+    for id in ["panic-abort", "lto", "no-main", "global-allocator", "crt-static", "build-script", "framework"]
+    {
+        assert_eq!(mark(&examination, id), Some("warn"), "{id}: {examination:#}");
+    }
+}
+
+#[test]
+fn doctor_fails_where_there_is_no_app() {
+    let dir = scratch();
+    package(dir.path(), &manifest("nothing", ""), "src/lib.rs", "");
+    let examination = doctor(dir.path(), &["."], 2);
+    assert_eq!(mark(&examination, "kind"), Some("fail"));
+    let output = run_to_end(dir.path(), &["doctor", "missing/dir"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(printed(&output).contains("missing/dir"), "{}", printed(&output));
+}
