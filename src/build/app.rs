@@ -111,6 +111,8 @@ pub struct App {
     pub units_expected: u32,
     /// What each `--extern` of each path package is, by the package's directory.
     pub(super) externs: BTreeMap<PathBuf, BTreeMap<String, ExternKind>>,
+    /// The packages that come from elsewhere, and the names of their libraries as rustc knows them.
+    pub(super) dependencies: BTreeMap<String, String>,
     /// What each package uses, by cargo's ids.
     pub(super) uses: BTreeMap<String, Vec<String>>,
 }
@@ -154,6 +156,7 @@ impl App {
             path_packages: Vec::new(),
             units_expected: 1,
             externs: BTreeMap::new(),
+            dependencies: BTreeMap::new(),
             uses: BTreeMap::new(),
         }
     }
@@ -663,6 +666,7 @@ fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Resu
             .into_std_path_buf(),
         units_expected: closure.units_expected(),
         externs: closure.externs(),
+        dependencies: closure.dependencies(),
         uses: closure.uses(),
         path_packages: closure.path_packages(&package.id),
     })
@@ -797,6 +801,21 @@ impl<'m> Closure<'m> {
                     lib_source: library.map(|target| target.src_path.clone().into_std_path_buf()),
                     crate_name: library.map(|target| target.name.replace('-', "_")),
                 }
+            })
+            .collect()
+    }
+
+    fn dependencies(&self) -> BTreeMap<String, String> {
+        let packages = self.nodes.iter().filter_map(|node| self.package(&node.id));
+        packages
+            .filter(|package| package.source.is_some())
+            .map(|package| {
+                let library = package
+                    .targets
+                    .iter()
+                    .find(|target| is_library(&target.kind) || target.is_kind(TargetKind::ProcMacro));
+                let name = library.map_or(package.name.as_str(), |target| target.name.as_str());
+                (package.name.to_string(), name.replace('-', "_"))
             })
             .collect()
     }

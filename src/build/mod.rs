@@ -7,6 +7,7 @@
 //!   [`linker`] as its linker.
 //! - `plain`, with `root` and `shadow`, makes a library of a plain app's binary.
 //! - `artifact` checks what came out before a process is forked for it.
+//! - `seed` takes over what cargo has built before devhost's first start.
 //! - `stale` makes cargo see changes that it would miss.
 //!
 //! Nothing here knows of processes that serve, of HTTP or of the watcher. Nothing writes outside devhost's own
@@ -26,6 +27,7 @@ pub mod linker;
 mod order;
 mod plain;
 mod root;
+mod seed;
 mod settings;
 mod shadow;
 mod stale;
@@ -59,6 +61,9 @@ const LEFTOVER_AGE_MIN_SECS: u64 = 3_600;
 
 /// The kernel stamps files with a clock that lags behind by up to a tick.
 const CLOCK_LAG_MAX_MS: u64 = 20;
+
+/// A part of what rustc says where two shared libraries contain the same crate.
+const DUPLICATE_MESSAGE: &str = "only shows up once";
 
 /// What the wrapper's lines about its progress start with: the builder shows them and keeps them out of errors.
 const PROGRESS_MARK: &str = "devhost-progress: ";
@@ -270,8 +275,24 @@ impl Builder {
             .place_order(&app, &report_path)
             .map_err(|error| build_failure(format!("cannot write {}: {error}", app.target_dir.display())))?;
         self.show_hidden_changes(&app, changed);
+        if self.profile_dirs(&app).is_empty() {
+            self.seed(&app, progress).await;
+        }
         let mut run = self.run_cargo(&app, &order_path, progress).await?;
         let mut report = self.valid_report(&report_path, &order_path);
+        if !run.success
+            && let Some(ready) = &report
+            && !ready.preload.is_empty()
+            && self.settings.deps == Deps::Auto
+            && run.diagnostics.iter().any(|diagnostic| diagnostic.message.contains(DUPLICATE_MESSAGE))
+        {
+            let reason = "a dylib of the workspace brings dependencies of its own";
+            std::fs::write(&ready.static_marker, reason).map_err(|error| {
+                build_failure(format!("cannot write {}: {error}", ready.static_marker.display()))
+            })?;
+            run = self.run_cargo(&app, &order_path, progress).await?;
+            report = self.valid_report(&report_path, &order_path);
+        }
         if run.success && report.is_none() {
             // cargo found nothing to do, but what there is was made under other settings, or parts of it are gone.
             stale::age_app(&app, &self.profile_dirs(&app));
@@ -310,6 +331,15 @@ impl Builder {
             warnings: run.diagnostics,
             notes: ready.notes,
         })
+    }
+
+    /// Takes over what cargo has built for the user.
+    async fn seed(&self, app: &App, progress: &mut dyn FnMut(Progress)) {
+        let total = self.memory.units.unwrap_or(app.units_expected);
+        progress(Progress { done: 0, total, current: "what cargo has built before".into() });
+        let (app, profile) = (app.clone(), self.settings.profile_directory().to_owned());
+        // Nothing of it can fail but its thread; what is not taken over is built.
+        let _ = tokio::task::spawn_blocking(move || seed::seed(&app, &profile)).await;
     }
 
     /// Sees to it that the next run of cargo shares less, where that may mend a problem: that it leaves out the crates
@@ -525,7 +555,11 @@ fn dep_info_path(app: &App, library: &Path) -> PathBuf {
 /// The library and the report of a run that was good.
 fn finish(run: &cargo::Run, report: Option<Report>) -> Result<(PathBuf, Report), Failure> {
     if !run.success {
-        return Err(Failure::Build { diagnostics: run.diagnostics.clone(), output: run.output.clone() });
+        let mut output = run.output.clone();
+        if let Some(hint) = missing_from_the_system(run) {
+            output.push_str(&format!("hint: {hint}\n"));
+        }
+        return Err(Failure::Build { diagnostics: run.diagnostics.clone(), output });
     }
     let library = run
         .library
@@ -539,6 +573,28 @@ fn finish(run: &cargo::Run, report: Option<Report>) -> Result<(PathBuf, Report),
         )
     })?;
     Ok((library, report))
+}
+
+/// What to do where the build fails for want of something that cargo does not bring.
+fn missing_from_the_system(run: &cargo::Run) -> Option<String> {
+    let rendered = run.diagnostics.iter().map(|diagnostic| diagnostic.rendered.as_str());
+    let text: Vec<String> = rendered.chain([run.output.as_str()]).map(cargo::strip_colours).collect();
+    let mut lines = text.iter().flat_map(|text| text.lines());
+    lines.find_map(|line| {
+        if let Some(library) = deps::missing_library(line) {
+            return Some(format!(
+                "the linker does not find the system library `{library}`: install the package with its development \
+                 files (`lib{library}-dev`, `{library}-devel` or the like)"
+            ));
+        }
+        // As the crate pkg-config says it.
+        let (_, rest) = line.split_once("The system library `")?;
+        let (library, _) = rest.split_once("` required by crate")?;
+        Some(format!(
+            "install the package with the development files of `{library}`, or let PKG_CONFIG_PATH name the directory \
+             of its `{library}.pc`"
+        ))
+    })
 }
 
 /// Leaves out the crates that define the symbols, and those that use them: a library must hold all that it is made of.

@@ -78,6 +78,9 @@ fn add(
     let Some(root) = root else { return Ok(None) };
     let externs = sort_externs(call, order, &root);
     if !is_app {
+        if call.crate_types.iter().any(|kind| kind.ends_with("dylib")) {
+            remove_old(call);
+        }
         let path = record_path(order, &call.stem());
         order::write(&path, &externs).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         return Ok(None);
@@ -164,19 +167,27 @@ fn add_app(
     let libraries = collect_libraries(order, externs);
     let linkage = deps::provide(rustc, call, order, &libraries)?;
     if order.kind == Kind::Plugin {
-        // Unlinked first, the old library keeps its content for whoever has mapped or hard-linked it, whichever
-        // linker writes the new one.
-        let _ = std::fs::remove_file(call.out_dir.join(format!("lib{}.so", call.stem())));
+        remove_old(call);
         command.args(["--cfg", "devhost", "--check-cfg=cfg(devhost)"]);
     }
     let mut devhost_deps = OsString::from("devhost_deps=");
     devhost_deps.push(linkage.library());
     command.arg("--extern").arg(devhost_deps);
     command.arg("-C").arg(link_argument(call, "--build-id=sha1"));
+    if call.externs.iter().any(|library| library.path.extension() == Some(OsStr::new("so"))) {
+        // A path crate that is a dylib stays one; `cargo run` tells the loader by the environment where it is.
+        command.arg("-C").arg(link_argument(call, &format!("-rpath={}", call.out_dir.display())));
+    }
     if let Linkage::Shared { .. } = linkage {
         command.args(["-C", "prefer-dynamic"]);
     }
     Ok(linkage)
+}
+
+/// Unlinked first, an old library keeps its content for whoever has mapped or hard-linked it, whichever linker writes
+/// the new one.
+fn remove_old(call: &Call) {
+    let _ = std::fs::remove_file(call.out_dir.join(format!("lib{}.so", call.stem())));
 }
 
 /// An argument for the linker itself, through the C compiler that usually calls it.

@@ -15,14 +15,14 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A workspace in a directory of its own.
-struct Workspace {
+pub struct Workspace {
     directory: tempfile::TempDir,
 }
 
 impl Workspace {
     /// The app `app`, the path crate `util` (a `lib` and a `cdylib`, so that its file has no hash in its name),
     /// a stand-in for `devhost-plugin`, and the vendored crate `native`, which has C code.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let workspace = Self { directory: tempfile::tempdir().unwrap() };
         workspace.write(
             "Cargo.toml",
@@ -70,7 +70,7 @@ impl Workspace {
     }
 
     /// A crate with C functions, one of them compiled hidden, that only its generic code calls.
-    fn vendor_native(&self) {
+    pub fn vendor_native(&self) {
         self.write("vendor/native/.cargo-checksum.json", "{\"files\":{}}");
         self.write("vendor/native/Cargo.toml", &manifest("native", "").replace("0.1.0", "1.0.0"));
         self.write(
@@ -106,11 +106,11 @@ impl Workspace {
         self.write(&format!("{name}/src/lib.rs"), "");
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub fn path(&self, path: &str) -> PathBuf {
         self.directory.path().canonicalize().unwrap().join(path)
     }
 
-    fn write(&self, path: &str, text: &str) -> PathBuf {
+    pub fn write(&self, path: &str, text: &str) -> PathBuf {
         let path = self.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
@@ -132,7 +132,7 @@ impl Workspace {
         self.builder_with(Settings::default())
     }
 
-    fn builder_with(&self, settings: Settings) -> Builder {
+    pub fn builder_with(&self, settings: Settings) -> Builder {
         let target = build::app::find(Some("app"), &self.path(""), &settings).unwrap();
         Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").into()).unwrap()
     }
@@ -440,7 +440,7 @@ struct Hanging {
 }
 
 impl Hanging {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let workspace = Workspace::new();
         let socket = workspace.path("socket");
         workspace.write(
@@ -568,4 +568,70 @@ fn a_name_that_means_two_things_is_refused() {
     assert!(error.message.contains("both the directory"), "{error:?}");
     let Target::App(app) = workspace.find(Some("./app")).unwrap() else { panic!("no app") };
     assert_eq!(app.package, "other");
+}
+
+/// Every file below a directory with its content, its permissions and its time of modification.
+fn snapshot(directory: &Path) -> std::collections::BTreeMap<PathBuf, (Vec<u8>, u32, SystemTime)> {
+    use std::os::unix::fs::MetadataExt;
+    let mut files = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = path.symlink_metadata().unwrap();
+        if metadata.is_dir() {
+            files.extend(snapshot(&path));
+        } else if metadata.is_file() {
+            let content = std::fs::read(&path).unwrap();
+            files.insert(path, (content, metadata.mode(), metadata.modified().unwrap()));
+        }
+    }
+    files
+}
+
+#[test]
+fn what_cargo_has_built_is_taken_over_and_left_as_it_is() {
+    let workspace = Workspace::new();
+    workspace.write("vendor/derive/.cargo-checksum.json", "{\"files\":{}}");
+    workspace.write(
+        "vendor/derive/Cargo.toml",
+        &(manifest("derive", "").replace("0.1.0", "1.0.0") + "[lib]\nproc-macro = true\n"),
+    );
+    workspace.write(
+        "vendor/derive/src/lib.rs",
+        "#[proc_macro] pub fn nothing(_: proc_macro::TokenStream) -> proc_macro::TokenStream { Default::default() }",
+    );
+    let app = std::fs::read_to_string(workspace.path("app/Cargo.toml")).unwrap();
+    workspace.write("app/Cargo.toml", &format!("{app}derive = '1'\n"));
+    let source = std::fs::read_to_string(workspace.path("app/src/lib.rs")).unwrap();
+    workspace.write("app/src/lib.rs", &format!("derive::nothing!();\n{source}"));
+    let status = std::process::Command::new("cargo")
+        .args(["build", "--quiet", "--offline", "-p", "app"])
+        .current_dir(workspace.path(""))
+        .env_remove("CARGO_TARGET_DIR")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let before = snapshot(&workspace.path("target/debug"));
+
+    let mut builder = workspace.builder();
+    let mut compiled = Vec::new();
+    let mut progress = |progress: build::Progress| compiled.push(progress.current);
+    let Outcome::Built(artifact) = runtime().block_on(builder.build(&[], &mut progress)) else {
+        panic!("failed")
+    };
+    assert_eq!(load(&artifact).call::<i32>("answer"), 123);
+    assert!(compiled.iter().any(|what| what.starts_with("app v")), "{compiled:?}");
+    let again = compiled.iter().any(|what| what.starts_with("native v") || what.starts_with("derive v"));
+    assert!(!again, "a dependency is compiled again: {compiled:?}");
+
+    // All of it is built again, under the same names, and what the user has stays as it is all the same.
+    std::fs::remove_dir_all(workspace.path("target/devhost/debug/.fingerprint")).unwrap();
+    let mut compiled = Vec::new();
+    let mut progress = |progress: build::Progress| compiled.push(progress.current);
+    assert!(matches!(runtime().block_on(builder.build(&[], &mut progress)), Outcome::Built(_)));
+    assert!(compiled.iter().any(|what| what.starts_with("native v")), "{compiled:?}");
+    assert_eq!(
+        snapshot(&workspace.path("target/debug")),
+        before,
+        "the user's target directory was written to"
+    );
 }

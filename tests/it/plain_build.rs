@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use devhost::build::{self, Artifact, Builder, Choice, Deps, Kind, PLAIN_MAIN_SYMBOL, Settings, Target};
 use devhost::error::Error;
 
-use crate::build::{build_error, built, load, manifest, mentions};
+use crate::build::{Workspace, build_error, built, load, manifest, mentions};
 
 /// A package or a workspace in a directory of its own.
 struct Plain {
@@ -416,4 +416,87 @@ fn a_global_allocator_never_meets_the_shared_one() {
         output.contains("no shared library of dependencies") && output.contains("global_allocator"),
         "{output}"
     );
+}
+
+#[test]
+fn a_missing_system_library_is_named_and_taken_when_it_comes() {
+    let plain = Plain::new(
+        "extern \"C\" { fn not_there() -> i32; }
+        fn main() -> std::process::ExitCode { (unsafe { not_there() } as u8).into() }",
+    );
+    plain.write(
+        "build.rs",
+        "fn main() {
+            println!(\"cargo:rustc-link-lib=not_there\");
+            println!(\"cargo:rustc-link-search={}\", std::env::var(\"CARGO_MANIFEST_DIR\").unwrap());
+        }",
+    );
+    let mut builder = plain.builder(Settings::default());
+    let (_, output) = build_error(&mut builder, &[]);
+    assert!(output.contains("hint:") && output.contains("`not_there`"), "{output}");
+    plain.write("not_there.c", "int not_there(void) { return 4; }");
+    for command in ["cc -c -fPIC not_there.c -o not_there.o", "ar crs libnot_there.a not_there.o"] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let status =
+            std::process::Command::new(words[0]).args(&words[1..]).current_dir(plain.path("")).status();
+        assert!(status.unwrap().success());
+    }
+    let artifact = built(&mut builder, &[]);
+    assert_eq!((run_main(&artifact), artifact.notes), (4, vec![]));
+}
+
+#[test]
+fn an_aborting_profile_and_required_features_are_respected() {
+    let plain = Plain::new("fn main() {}");
+    let text = manifest("shop", "")
+        + "[profile.dev]\npanic = 'abort'\n[features]\nextra = []\n[[bin]]\nname = 'shop'\npath = 'src/main.rs'\n\
+           required-features = ['extra']\n";
+    plain.write("Cargo.toml", &text);
+    let (_, output) = build_error(&mut plain.builder(Settings::default()), &[]);
+    assert!(output.contains("requires the features") && output.contains("extra"), "{output}");
+    let settings = Settings { features: vec!["extra".into()], ..Settings::default() };
+    let artifact = built(&mut plain.builder(settings), &[]);
+    assert!(artifact.notes[0].contains("panic = \"abort\""), "{:?}", artifact.notes);
+    assert_eq!((artifact.preload.len(), run_main(&artifact)), (0, 0));
+}
+
+#[test]
+fn a_path_crate_that_is_a_dylib_is_linked_in() {
+    // Under different names: the loader would take one that it has.
+    for (name, kinds) in [("one", "'dylib'"), ("two", "'rlib', 'dylib'"), ("three", "'rlib', 'cdylib'")] {
+        let plain = Plain::new(&format!("fn main() -> std::process::ExitCode {{ {name}::code().into() }}"));
+        plain.write("Cargo.toml", &manifest("shop", &format!("{name} = {{ path = 'part' }}")));
+        plain.write("part/Cargo.toml", &manifest(name, &format!("[lib]\ncrate-type = [{kinds}]")));
+        plain.write("part/src/lib.rs", "pub fn code() -> u8 { 3 }");
+        assert_eq!(run_main(&plain.built()), 3, "{kinds}");
+    }
+}
+
+#[test]
+fn a_dylib_with_dependencies_of_its_own_makes_the_app_static() {
+    let workspace = Workspace::new();
+    workspace
+        .write("app/src/main.rs", "fn main() { assert_eq!(native::call::<u8>() + util::number(), 123); }");
+    workspace.write("util/Cargo.toml", &manifest("util", "native = '1'\n[lib]\ncrate-type = ['dylib']"));
+    let mut builder = workspace.builder_with(bin("app"));
+    let artifact = built(&mut builder, &[]);
+    assert_eq!(run_main(&artifact), 0, "{:?}", artifact.notes);
+}
+
+#[test]
+fn a_dependency_with_a_global_allocator_makes_the_app_static() {
+    let workspace = Workspace::new();
+    let allocator = ALLOCATOR.to_owned() + "#[global_allocator]\nstatic ALLOCATOR: Shifting = Shifting;\n";
+    workspace.write("vendor/memory/.cargo-checksum.json", "{\"files\":{}}");
+    workspace.write(
+        "vendor/memory/Cargo.toml",
+        &manifest("memory", "").replace("0.1.0", "1.0.0").replace("2024", "2021"),
+    );
+    workspace.write("vendor/memory/src/lib.rs", &allocator);
+    workspace.write("app/Cargo.toml", &manifest("app", "memory = '1'"));
+    workspace.write("app/src/main.rs", &ALLOCATING.replace("shop::", "memory::"));
+    std::fs::remove_file(workspace.path("app/src/lib.rs")).unwrap();
+    let artifact = built(&mut workspace.builder_with(bin("app")), &[]);
+    assert!(artifact.notes[0].contains("global_allocator"), "{:?}", artifact.notes);
+    assert_eq!((artifact.preload.len(), run_main(&artifact)), (0, 1));
 }
