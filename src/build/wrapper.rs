@@ -1,7 +1,7 @@
 //! devhost as `RUSTC_WORKSPACE_WRAPPER`: cargo calls it instead of rustc for the crates of the workspace. The
 //! app's call gets the library of dependencies and what else makes it loadable; the other crates get cheaper
 //! debug information. Everything else passes through untouched. It replaces itself by rustc, so that signals,
-//! exit codes and output need no care; only the call of a plain app needs care (see [`super::plain`]).
+//! exit codes and output need no care; only the call of a plain app needs care (see the module `plain`).
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;

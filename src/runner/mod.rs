@@ -1,7 +1,7 @@
 //! The runner: performs what the supervisor decides, and tells it what happened.
 //!
 //! It lives on the front's main thread for the life of the process, because the kernel ties a zygote that
-//! preloads to the thread that started it. Everything that waits is a task that sends one [`Input`]; the loop
+//! preloads to the thread that started it. Everything that waits is a task that sends one `Input`; the loop
 //! here never waits for anything else. Decisions are the supervisor's alone.
 
 pub mod env_files;
