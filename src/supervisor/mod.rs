@@ -885,8 +885,8 @@ impl Supervisor {
             ),
             (Kind::Plain, End::Exited { code: 0 }) => (
                 Self::describe_end(kind, end),
-                "devhost expects a server: a program that binds a TCP port, serves HTTP on it, and does not end; \
-                 what it printed is in the terminal",
+                "devhost expects a server: a program that binds a TCP port, serves HTTP on it, and neither ends nor goes \
+                 to the background; what it printed is in the terminal",
             ),
             (Kind::Plain | Kind::Plugin, _) => (Self::describe_end(kind, end), output),
         };

@@ -351,31 +351,34 @@ int getsockname(int fd, struct sockaddr *address, socklen_t *len) {
     return 0;
 }
 
-/* What every daemon calls, and in a copy of the process, not in the one that was started. */
-static void note_detached(void) {
-    if (armed() && getpid() != state.pid && !state.reported) {
+static void note_detached(pid_t copy) {
+    if (armed() && !state.reported) {
         char line[LINE_LEN_MAX];
         state.detached = true;
-        say(line, snprintf(line, sizeof line, "detached %d", (int)getpid()));
+        say(line, snprintf(line, sizeof line, "detached %d", (int)copy));
     }
 }
 
+/* What every daemon calls, and in a copy of the process, not in the one that was started. */
 pid_t setsid(void) {
     pid_t result = (pid_t)syscall(SYS_setsid);
-    if (result > 0) {
-        note_detached();
+    if (result > 0 && getpid() != state.pid) {
+        note_detached(getpid());
     }
     return result;
 }
 
 /* The C library's own calls fork and setsid without asking us. */
 int daemon(int keep_directory, int keep_streams) {
-    switch (fork()) {
+    pid_t copy = fork();
+    switch (copy) {
     case -1:
         return -1;
     case 0:
         break;
     default:
+        /* The end of this process ends its group, and with it the copy that has not left it yet: so it is told here. */
+        note_detached(copy);
         _exit(0);
     }
     if (setsid() < 0) {
