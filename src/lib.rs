@@ -15,6 +15,7 @@
 pub mod build;
 pub mod cli;
 pub mod commands;
+mod content;
 pub mod error;
 pub mod front;
 pub mod listen;

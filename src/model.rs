@@ -227,6 +227,28 @@ pub struct Steps {
     pub ready_ms: f64,
 }
 
+/// One crate of a build.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct BuildStep {
+    /// The package.
+    pub name: String,
+    /// When it was started, in milliseconds from the start of the build.
+    pub begun_ms: f64,
+    /// How long it took, in milliseconds.
+    pub took_ms: f64,
+}
+
+/// How a build was made.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct BuildReport {
+    /// The recorded rustc calls were made again, without cargo.
+    pub replayed: bool,
+    /// Why it was cargo's business, where it was.
+    pub reason: String,
+    /// What was compiled, in the order in which it was done.
+    pub crates: Vec<BuildStep>,
+}
+
 /// One reload, from its cause to its outcome: the journey.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reload {

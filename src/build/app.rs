@@ -167,6 +167,8 @@ impl App {
 pub struct PathPackage {
     /// The package's name.
     pub name: String,
+    /// cargo's id of it.
+    pub(super) id: String,
     /// The directory of its `Cargo.toml`.
     pub root: PathBuf,
     /// The root source file of its library, where it has one.
@@ -797,6 +799,7 @@ impl<'m> Closure<'m> {
                     .find(|target| is_library(&target.kind) || target.is_kind(TargetKind::ProcMacro));
                 PathPackage {
                     name: package.name.to_string(),
+                    id: package.id.repr.clone(),
                     root: parent(package.manifest_path.as_std_path()).to_owned(),
                     lib_source: library.map(|target| target.src_path.clone().into_std_path_buf()),
                     crate_name: library.map(|target| target.name.replace('-', "_")),

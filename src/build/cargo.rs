@@ -1,7 +1,7 @@
 //! Runs cargo under its guard and reads what it says. Dropping [`run`]'s future ends cargo and everything that
 //! it started, at once.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use tokio::process::Command;
 
 use super::app::App;
 use super::settings::Choice;
-use super::{PROGRESS_MARK, Progress, diagnostics, environment, guard};
-use crate::model::Diagnostic;
+use super::{PROGRESS_MARK, Progress, diagnostics, guard};
+use crate::model::{BuildStep, Diagnostic};
 
 /// How much of cargo's own output is kept for a failure.
 const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
 
 /// How long cargo's pipes may stay silent once it has ended: a daemon that it started (a compiler cache) may
 /// hold them open for ever.
-const PIPE_SILENCE_TIME_MAX_MS: u64 = 100;
+pub(super) const PIPE_SILENCE_TIME_MAX_MS: u64 = 100;
 
 /// A cargo command to be run.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ pub(super) struct Invocation<'a> {
     pub devhost: &'a Path,
     /// cargo's arguments.
     pub args: Vec<OsString>,
-    /// Additional environment variables.
-    pub variables: Vec<(&'static str, OsString)>,
+    /// All of cargo's environment.
+    pub environment: Vec<(OsString, OsString)>,
     /// Where cargo runs.
     pub directory: &'a Path,
     /// The app, whose artifact is wanted.
@@ -46,14 +46,33 @@ pub(super) struct Run {
     pub success: bool,
     /// What rustc said.
     pub diagnostics: Vec<Diagnostic>,
+    /// The same, each with the root source file of the crate that it is about.
+    pub diagnostics_by_source: Vec<(PathBuf, Diagnostic)>,
     /// What cargo said, without its progress.
     pub output: String,
     /// The app's library.
     pub library: Option<PathBuf>,
     /// The rlibs that cargo reported, each with its package's id.
     pub libraries: Vec<(String, PathBuf)>,
+    /// The directories into which build scripts have written, each with its package's id.
+    pub build_scripts: Vec<(String, PathBuf)>,
     /// How many crates cargo reported, for a better estimate.
     pub units_done: u32,
+    /// What was compiled, as far as it is known.
+    pub steps: Vec<BuildStep>,
+}
+
+/// A command under the guard: it ends, with all that it has started, when its standard input is closed.
+pub(super) fn guarded(devhost: &Path, program: &OsStr) -> Command {
+    let mut command = Command::new(devhost);
+    command
+        .arg0("devhost-guard")
+        .arg(program)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Ctrl-C in the terminal is for the front, which then ends the build.
+        .process_group(0);
+    command
 }
 
 /// Runs cargo to its end.
@@ -64,21 +83,13 @@ pub(super) async fn run(
     invocation: Invocation<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> std::io::Result<Run> {
-    let mut command = Command::new(invocation.devhost);
+    let mut command = guarded(invocation.devhost, OsStr::new("cargo"));
     command
-        .arg0("devhost-guard")
-        .arg("cargo")
         .args(&invocation.args)
         .current_dir(invocation.directory)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        // Ctrl-C in the terminal is for the front, which then ends the build.
-        .process_group(0);
-    environment::clean(|name| {
-        command.env_remove(name);
-    });
-    command.envs(invocation.variables);
+        .env_clear()
+        .envs(invocation.environment)
+        .stdout(Stdio::piped());
     let mut child = command.spawn()?;
     // Held until the end or until this future is dropped: the guard kills cargo when it closes.
     let _pipe = child.stdin.take();
@@ -110,8 +121,9 @@ pub(super) async fn run(
     Ok(run)
 }
 
-/// The next line; never, once the pipe is at its end. Bytes that are no UTF-8 end it too: cargo writes none.
-async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<Lines<BufReader<R>>>) -> String {
+/// The next line, and an empty one for the end of the pipe; after that, never. Bytes that are no UTF-8 end it too: cargo
+/// and rustc write none.
+pub(super) async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<Lines<BufReader<R>>>) -> String {
     if let Some(reader) = lines {
         if let Ok(Some(line)) = reader.next_line().await {
             return line;
@@ -156,10 +168,15 @@ impl<'a> Reader<'a> {
                 (self.progress)(self.state.clone());
             }
             Ok(Message::CompilerMessage(message)) => {
-                let diagnostic = diagnostics::convert(message.message);
-                if let Some(diagnostic) = diagnostic.filter(|new| !self.run.diagnostics.contains(new)) {
-                    self.run.diagnostics.push(diagnostic);
+                let source = message.target.src_path.into_std_path_buf();
+                let Some(diagnostic) = diagnostics::convert(message.message) else { return };
+                if !self.run.diagnostics.contains(&diagnostic) {
+                    self.run.diagnostics.push(diagnostic.clone());
+                    self.run.diagnostics_by_source.push((source, diagnostic));
                 }
+            }
+            Ok(Message::BuildScriptExecuted(script)) => {
+                self.run.build_scripts.push((script.package_id.repr, script.out_dir.into_std_path_buf()));
             }
             Ok(_) => {}
             Err(_) => self.keep(line),

@@ -1,7 +1,7 @@
 //! Which of devhost's own environment variables cargo must not see. A devhost that was started by `cargo run`,
 //! by `make` or by another devhost has variables that speak of that build, not of the app's.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 /// Variables that cargo sets for what it runs, and the jobserver's, whose pipes are not ours to use.
 const FOREIGN: &[&str] = &[
@@ -25,20 +25,22 @@ const FOREIGN: &[&str] = &[
 /// Variables that belong to families, by their beginning.
 const FOREIGN_PREFIXES: &[&str] = &["CARGO_PKG_", "CARGO_BIN_EXE_", "DEVHOST_"];
 
+/// The variables of this process that cargo is to inherit.
+pub(super) fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| !is_foreign(name))
+}
+
 /// Names every variable of this process that a child must not inherit.
-pub(super) fn clean(mut remove: impl FnMut(&str)) {
-    for (name, _) in std::env::vars_os() {
-        if let Some(name) = foreign(name) {
-            remove(&name);
-        }
+pub(super) fn clean(mut remove: impl FnMut(&OsStr)) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_foreign(name)) {
+        remove(&name);
     }
 }
 
-fn foreign(name: OsString) -> Option<String> {
-    let name = name.into_string().ok()?;
-    let foreign =
-        FOREIGN.contains(&name.as_str()) || FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    foreign.then_some(name)
+fn is_foreign(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        FOREIGN.contains(&name) || FOREIGN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    })
 }
 
 /// cargo's word for whether to colour: its output is always a pipe here, but ends up on a terminal or a page.
@@ -58,10 +60,10 @@ mod tests {
     #[test]
     fn variables_of_another_build_are_foreign() {
         for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR", "MAKEFLAGS", "DEVHOST_ORDER"] {
-            assert!(foreign(name.into()).is_some(), "{name} would reach cargo");
+            assert!(is_foreign(name.as_ref()), "{name} would reach cargo");
         }
         for name in ["CARGO_HOME", "RUSTFLAGS", "RUSTC_WRAPPER", "PATH", "CARGO_TARGET_DIR"] {
-            assert!(foreign(name.into()).is_none(), "{name} is the user's");
+            assert!(!is_foreign(name.as_ref()), "{name} is the user's");
         }
     }
 }

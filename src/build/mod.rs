@@ -9,6 +9,7 @@
 //! - `artifact` checks what came out before a process is forked for it.
 //! - `seed` takes over what cargo has built before devhost's first start.
 //! - `stale` makes cargo see changes that it would miss.
+//! - [`replay`] makes cargo's rustc calls again without cargo, where that is provably the same.
 //!
 //! Nothing here knows of processes that serve, of HTTP or of the watcher. Nothing writes outside devhost's own
 //! target directory, and a file that a worker may have mapped is never written again.
@@ -26,6 +27,7 @@ pub mod guard;
 pub mod linker;
 mod order;
 mod plain;
+pub mod replay;
 mod root;
 mod seed;
 mod settings;
@@ -49,8 +51,10 @@ pub use self::settings::{Choice, DebugInfo, Deps, Settings, Strategy};
 
 use self::artifact::{Inspector, Problem};
 use self::order::{ORDER_VARIABLE, Order, Report};
+use self::replay::record;
+use self::replay::{Before, Recording, Replayed, Weakness};
 use crate::error::Error;
-use crate::model::{Diagnostic, Failure};
+use crate::model::{BuildReport, Diagnostic, Failure};
 
 /// How many libraries of dependencies are kept although nothing uses them: a switch of branches and back again
 /// finds its own.
@@ -149,6 +153,13 @@ pub struct Builder {
     inspector: Inspector,
     /// A manifest may have changed since cargo was asked about the app.
     outdated: bool,
+    /// What a replay needs, since the last good run of cargo.
+    recording: Option<Recording>,
+    /// Why there is no recording.
+    unrecorded: String,
+    /// How the last build was made.
+    report: BuildReport,
+    weakness: Option<Weakness>,
 }
 
 impl Builder {
@@ -179,6 +190,10 @@ impl Builder {
             memory: Memory::default(),
             inspector: Inspector::default(),
             outdated: false,
+            recording: None,
+            unrecorded: "it is the first build".into(),
+            report: BuildReport::default(),
+            weakness: None,
         };
         if let Target::App(app) = &builder.target {
             builder.memory = order::read(&builder.document(app, "memory")).unwrap_or_default();
@@ -194,6 +209,20 @@ impl Builder {
     /// What is being built, as cargo last described it.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// How the last build was made.
+    pub fn last_report(&self) -> &BuildReport {
+        &self.report
+    }
+
+    /// Leaves out a part of the rule for replays, to see that the tests notice.
+    #[doc(hidden)]
+    pub fn weaken(&mut self, weakness: Weakness) {
+        self.weakness = Some(weakness);
+        if let Some(recording) = &mut self.recording {
+            recording.weaken(weakness);
+        }
     }
 
     /// Builds the target as it is now. `changed` has the files that changed since the last call; a file that is
@@ -268,12 +297,28 @@ impl Builder {
         changed: &[PathBuf],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Artifact, Failure> {
+        self.report = BuildReport::default();
+        let refusal = match self.replay_app(changed, progress).await {
+            Ok(built) => {
+                self.report.replayed = true;
+                return built;
+            }
+            Err(reason) => reason,
+        };
+        self.report = BuildReport { reason: refusal, ..BuildReport::default() };
         self.outdated |= changed.iter().any(|path| concerns_cargo(path));
         let app = self.current_app().await?;
         let report_path = self.document(&app, "report");
         let order_path = self
             .place_order(&app, &report_path)
             .map_err(|error| build_failure(format!("cannot write {}: {error}", app.target_dir.display())))?;
+        let before = Before::look(&self.memory.sources, self.recording.as_ref());
+        if let Some(recording) = &mut self.recording {
+            recording.is_quiet().await;
+        }
+        // cargo may end in the middle, and what was recorded is then of neither state.
+        self.recording = None;
+        "the last run of cargo did not succeed".clone_into(&mut self.unrecorded);
         self.show_hidden_changes(&app, changed);
         if self.profile_dirs(&app).is_empty() {
             self.seed(&app, progress).await;
@@ -313,15 +358,21 @@ impl Builder {
             checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
         }
         let checked = checked.map_err(|problem| explain(problem, &library))?;
-        let path = self.next_path(&app.crate_name);
-        // The wrapper unlinks the library before it is written anew, so a link is as good as a copy.
-        std::fs::hard_link(&library, &path)
-            .or_else(|_| std::fs::copy(&library, &path).map(drop))
-            .map_err(|error| build_failure(format!("cannot write {}: {error}", path.display())))?;
+        let path = self.take_artifact(&app, &library)?;
         let sources = dep_info::read_sources(&dep_info_path(&app, &library), &app.workspace_root);
         self.memory.sources.clone_from(&sources);
         self.memory.units = Some(run.units_done);
         self.remember(&app);
+        let context = self.replay_context(&app, &order_path);
+        match Recording::make(&context, &run, &ready, &sources, self.profile_dirs(&app), &before) {
+            Ok(mut recording) => {
+                if let Some(weakness) = self.weakness {
+                    recording.weaken(weakness);
+                }
+                self.recording = Some(recording);
+            }
+            Err(reason) => self.unrecorded = reason,
+        }
         Ok(Artifact {
             path,
             kind: checked.kind,
@@ -331,6 +382,78 @@ impl Builder {
             warnings: run.diagnostics,
             notes: ready.notes,
         })
+    }
+
+    /// Builds the app without cargo; why not, where that is not allowed.
+    async fn replay_app(
+        &mut self,
+        changed: &[PathBuf],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Result<Artifact, Failure>, String> {
+        let Target::App(app) = &self.target else { unreachable!("only called for an app") };
+        let app = app.clone();
+        let (order_path, report_path) = (self.document(&app, "order"), self.document(&app, "report"));
+        let context = self.replay_context(&app, &order_path);
+        let Some(recording) = &mut self.recording else { return Err(self.unrecorded.clone()) };
+        if self.outdated {
+            return Err("a manifest changed".into());
+        }
+        let run = match recording.replay(&context, changed, progress).await {
+            Replayed::Refused(reason) => return Err(reason),
+            Replayed::Done(run) => run,
+        };
+        self.report.crates.clone_from(&run.steps);
+        let sources = recording.sources(&self.memory.sources);
+        if !run.success {
+            return Ok(finish(&run, None).map(|_| unreachable!("it has failed")));
+        }
+        let Some(report) = self.valid_report(&report_path, &order_path) else {
+            return Err("the wrapper's report is gone".into());
+        };
+        let (library, ready) = finish(&run, Some(report)).map_err(|_| "nothing was made")?;
+        let checked = self
+            .inspector
+            .check(Some(app.kind), &library, &ready.preload)
+            .map_err(|_| "what was made could not be loaded")?;
+        let path = match self.take_artifact(&app, &library) {
+            Ok(path) => path,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        if self.memory.sources != sources {
+            self.memory.sources.clone_from(&sources);
+            self.remember(&app);
+        }
+        Ok(Ok(Artifact {
+            path,
+            kind: checked.kind,
+            build_id: checked.build_id,
+            preload: ready.preload,
+            sources,
+            warnings: run.diagnostics,
+            notes: ready.notes,
+        }))
+    }
+
+    fn replay_context(&self, app: &App, order_path: &Path) -> replay::Context {
+        replay::Context {
+            app: app.clone(),
+            devhost: self.devhost.clone(),
+            wrapper: self.wrapper(app),
+            order_path: order_path.to_owned(),
+            environment: self.environment(app, order_path),
+            temporary: temporary_directory(&app.target_dir),
+            jobs: self.settings.jobs(),
+        }
+    }
+
+    /// A name of its own for a library that was just built.
+    fn take_artifact(&mut self, app: &App, library: &Path) -> Result<PathBuf, Failure> {
+        let path = self.next_path(&app.crate_name);
+        // The wrapper unlinks the library before it is written anew, so a link is as good as a copy.
+        std::fs::hard_link(library, &path)
+            .or_else(|_| std::fs::copy(library, &path).map(drop))
+            .map_err(|error| build_failure(format!("cannot write {}: {error}", path.display())))?;
+        Ok(path)
     }
 
     /// Takes over what cargo has built for the user.
@@ -397,6 +520,8 @@ impl Builder {
     /// Writes the wrapper's order and makes the links by whose names devhost is called.
     fn place_order(&self, app: &App, report: &Path) -> io::Result<PathBuf> {
         let key = self.key(app);
+        let order_path = self.document(app, "order");
+        let environment = record::fingerprint(self.environment(app, &order_path).into_iter());
         let bin = app.target_dir.join("bin").join(&key);
         std::fs::create_dir_all(&bin)?;
         std::fs::create_dir_all(temporary_directory(&app.target_dir))?;
@@ -420,11 +545,11 @@ impl Builder {
             externs: app.externs.clone(),
             report: report.to_owned(),
             linker: bin.join("devhost-linker"),
+            environment,
             key,
         };
-        let path = self.document(app, "order");
-        order::write(&path, &order)?;
-        Ok(path)
+        order::write(&order_path, &order)?;
+        Ok(order_path)
     }
 
     /// Covers what decides how workspace crates are compiled and cargo does not know. cargo hashes the wrapper's
@@ -479,20 +604,10 @@ impl Builder {
         order: &Path,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<cargo::Run, Failure> {
-        let wrapper = app.target_dir.join("bin").join(self.key(app)).join("devhost-rustc");
         let invocation = cargo::Invocation {
             devhost: &self.devhost,
             args: self.cargo_args(app),
-            variables: vec![
-                (ORDER_VARIABLE, order.into()),
-                ("RUSTC_WORKSPACE_WRAPPER", wrapper.into()),
-                // Where a user keeps intermediate files for all builds together, ours would wait for theirs.
-                ("CARGO_BUILD_BUILD_DIR", app.target_dir.clone().into()),
-                ("CARGO_TERM_COLOR", environment::colour().into()),
-                ("CARGO_TERM_PROGRESS_WHEN", "never".into()),
-                ("CARGO_TERM_QUIET", "false".into()),
-                ("CARGO_TERM_VERBOSE", "false".into()),
-            ],
+            environment: self.environment(app, order),
             directory: app.root(),
             app,
             units_expected: self.memory.units.unwrap_or(app.units_expected),
@@ -500,6 +615,31 @@ impl Builder {
         cargo::run(invocation, progress)
             .await
             .map_err(|error| build_failure(format!("cannot run {}: {error}", self.devhost.display())))
+    }
+
+    /// The rustc wrapper's path, which differs wherever the wrapper would do something else.
+    fn wrapper(&self, app: &App) -> PathBuf {
+        app.target_dir.join("bin").join(self.key(app)).join("devhost-rustc")
+    }
+
+    /// The environment that cargo is given.
+    fn environment(&self, app: &App, order: &Path) -> Vec<(OsString, OsString)> {
+        let own: [(&str, OsString); 7] = [
+            (ORDER_VARIABLE, order.into()),
+            ("RUSTC_WORKSPACE_WRAPPER", self.wrapper(app).into()),
+            // Where a user keeps intermediate files for all builds together, ours would wait for theirs.
+            ("CARGO_BUILD_BUILD_DIR", app.target_dir.clone().into()),
+            ("CARGO_TERM_COLOR", environment::colour().into()),
+            ("CARGO_TERM_PROGRESS_WHEN", "never".into()),
+            ("CARGO_TERM_QUIET", "false".into()),
+            ("CARGO_TERM_VERBOSE", "false".into()),
+        ];
+        let inherited = environment::inherited().filter(|(name, _)| own.iter().all(|(own, _)| name != own));
+        inherited
+            .collect::<Vec<_>>()
+            .into_iter()
+            .chain(own.iter().map(|(name, value)| (name.into(), value.clone())))
+            .collect()
     }
 
     fn cargo_args(&self, app: &App) -> Vec<OsString> {

@@ -56,6 +56,8 @@ pub(super) struct Order {
     pub report: PathBuf,
     /// `devhost-linker`.
     pub linker: PathBuf,
+    /// The variables that cargo is given, with hashes of their values.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// What the wrapper has made of the app's rustc call.
@@ -71,6 +73,8 @@ pub(super) struct Report {
     pub exclusion: Option<PathBuf>,
     /// What a user should know: what is static, and why.
     pub notes: Vec<String>,
+    /// Where the app's rustc call is recorded.
+    pub call: Option<PathBuf>,
 }
 
 /// What is kept out of the shared library of dependencies.

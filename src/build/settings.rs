@@ -91,6 +91,22 @@ impl Settings {
         args
     }
 
+    /// How many rustcs may run at once: as cargo is told, or as many as there are processors.
+    pub(super) fn jobs(&self) -> usize {
+        let mut args = self.cargo_args.iter().map(String::as_str);
+        let mut told = None;
+        while let Some(arg) = args.next() {
+            let value = match arg {
+                "-j" | "--jobs" => args.next(),
+                _ => arg.strip_prefix("--jobs=").or_else(|| arg.strip_prefix("-j")),
+            };
+            told = value.and_then(|value| value.parse::<usize>().ok()).or(told);
+        }
+        let variable = || std::env::var("CARGO_BUILD_JOBS").ok()?.parse().ok();
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        told.or_else(variable).unwrap_or_else(processors).max(1)
+    }
+
     /// cargo's name of the profile.
     pub(super) fn profile(&self) -> &str {
         self.profile.as_deref().unwrap_or("dev")

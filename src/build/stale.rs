@@ -78,8 +78,25 @@ fn dep_info_names(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, fi
     })
 }
 
+/// Makes cargo compile a package again, but not run its build script for that.
+pub(super) fn age_compiled(profile_dirs: &[PathBuf], package: &PathPackage) {
+    for file in directories_of(profile_dirs, package, ".fingerprint").iter().flat_map(|path| entries(path)) {
+        if file.file_name().unwrap_or_default().to_string_lossy().starts_with("dep-") {
+            set_back(&file);
+        }
+    }
+}
+
 /// Sets back the times that cargo compares a package's files with.
 fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
+    age_compiled(profile_dirs, package);
+    for directory in directories_of(profile_dirs, package, "build") {
+        set_back(&directory.join("output"));
+    }
+}
+
+/// cargo's directories for a package below one of its own.
+fn directories_of(profile_dirs: &[PathBuf], package: &PathPackage, name: &str) -> Vec<PathBuf> {
     let of_package = |path: &PathBuf| {
         path.file_name()
             .and_then(|name| name.to_str())
@@ -88,17 +105,7 @@ fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
             .and_then(|rest| rest.strip_prefix('-'))
             .is_some_and(|hash| !hash.contains('-'))
     };
-    let of = |name: &str| -> Vec<PathBuf> {
-        profile_dirs.iter().flat_map(|directory| entries(&directory.join(name))).filter(of_package).collect()
-    };
-    for file in of(".fingerprint").iter().flat_map(|directory| entries(directory)) {
-        if file.file_name().unwrap_or_default().to_string_lossy().starts_with("dep-") {
-            set_back(&file);
-        }
-    }
-    for directory in of("build") {
-        set_back(&directory.join("output"));
-    }
+    profile_dirs.iter().flat_map(|directory| entries(&directory.join(name))).filter(of_package).collect()
 }
 
 fn set_back(file: &Path) {

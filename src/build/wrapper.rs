@@ -13,6 +13,7 @@ use super::call::{Call, library_stem};
 use super::deps::{self, Linkage};
 use super::order::{self, ExternKind, Externs, ORDER_VARIABLE, Order, Report};
 use super::plain::PlainCall;
+use super::replay::record::{self, REPLAY_VARIABLE};
 use super::settings::DebugInfo;
 
 /// Runs `rustc` as cargo asked for it, with devhost's additions.
@@ -27,13 +28,18 @@ pub fn main(args: &[OsString]) -> ExitCode {
     // Without a crate name it is one of cargo's questions about rustc itself.
     let order = order.filter(|_| !call.crate_name.is_empty());
     let result = match order {
-        Some(order) => add(&mut command, rustc, args, &call, &order),
+        Some(order) => {
+            if std::env::var_os(REPLAY_VARIABLE).is_none() {
+                record::keep(rustc, args, &call, &order);
+            }
+            add(&mut command, rustc, args, &call, &order)
+        }
         None => {
             command.args(args);
             Ok(None)
         }
     };
-    command.env_remove(ORDER_VARIABLE);
+    command.env_remove(ORDER_VARIABLE).env_remove(REPLAY_VARIABLE);
     let message = match result {
         Ok(None) => format!("cannot run {}: {}", rustc.to_string_lossy(), command.exec()),
         Ok(Some(plain)) => match plain.run(command) {
@@ -92,6 +98,7 @@ fn add(
         static_marker: linkage.static_marker().to_owned(),
         exclusion: linkage.exclusion(),
         notes: linkage.notes(),
+        call: Some(record::path(&order.target_dir, &call.out_dir, &call.stem())),
     };
     let mut plain = None;
     if is_plain {

@@ -10,7 +10,6 @@
 //! is over and sends one batch; a slow reader gets merged batches, never fewer changes.
 
 mod classify;
-mod content;
 mod engine;
 mod error;
 mod ignores;

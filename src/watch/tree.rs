@@ -16,10 +16,10 @@ use std::time::SystemTime;
 use notify::Watcher as _;
 
 use super::classify::{Class, classify, is_asset_directory};
-use super::content::Content;
 use super::error::WatchError;
 use super::ignores::{Ignores, ignore_files_above, is_cache, is_ignore_file};
 use super::{Changes, Scope};
+use crate::content::Content;
 
 /// Files beside a package's or the workspace's manifest that a build depends on.
 const MANIFESTS: &[&str] = &[

@@ -625,6 +625,7 @@ fn what_cargo_has_built_is_taken_over_and_left_as_it_is() {
 
     // All of it is built again, under the same names, and what the user has stays as it is all the same.
     std::fs::remove_dir_all(workspace.path("target/devhost/debug/.fingerprint")).unwrap();
+    let mut builder = workspace.builder();
     let mut compiled = Vec::new();
     let mut progress = |progress: build::Progress| compiled.push(progress.current);
     assert!(matches!(runtime().block_on(builder.build(&[], &mut progress)), Outcome::Built(_)));

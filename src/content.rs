@@ -17,7 +17,7 @@ const RACY_MS: u64 = 2_000;
 
 /// What `stat` tells of a file that has the same content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     size: u64,
     inode: u64,
     modified_ns: i128,
@@ -56,7 +56,7 @@ fn since_epoch(time: SystemTime) -> i128 {
 
 /// The content of a file as last seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// There is no such file.
     Absent,
     /// Noticed, not read yet: its bytes are those that belong to this stamp.
@@ -69,7 +69,7 @@ pub(super) enum Content {
 
 impl Content {
     /// Looks at the file without reading it.
-    pub(super) fn notice(path: &Path) -> Self {
+    pub(crate) fn notice(path: &Path) -> Self {
         match file_stamp(path) {
             None => Self::Absent,
             Some(stamp) => Self::Unread { stamp },
@@ -77,7 +77,7 @@ impl Content {
     }
 
     /// Looks at the file; tells whether its content is another one than `self`, and remembers it.
-    pub(super) fn refresh(&mut self, path: &Path) -> bool {
+    pub(crate) fn refresh(&mut self, path: &Path) -> bool {
         // The clock and the stamp come before the bytes: a write that falls between them makes the stamp older
         // than the bytes, and the next look reads once more. The other order would lose it.
         let taken = SystemTime::now();
@@ -106,12 +106,12 @@ impl Content {
     }
 
     /// Noticed, but not read.
-    pub(super) fn is_unread(&self) -> bool {
+    pub(crate) fn is_unread(&self) -> bool {
         matches!(self, Self::Unread { .. })
     }
 
     /// Whether the file was written, moved here or deleted since then, as far as its stamp tells.
-    pub(super) fn is_newer_than(&self, time: SystemTime) -> bool {
+    pub(crate) fn is_newer_than(&self, time: SystemTime) -> bool {
         match self {
             Self::Absent => true,
             Self::Unread { stamp } | Self::Read { stamp, .. } | Self::Opaque { stamp } => {

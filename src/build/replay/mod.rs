@@ -1,0 +1,802 @@
+//! Replay: builds the app by making cargo's recorded rustc calls again, without cargo. cargo's own no-op costs a fifth
+//! of a second and grows with the workspace; a replay costs what rustc needs for the crates that changed.
+//!
+//! # When it is allowed
+//!
+//! By default it is not. [`Recording::judge`] allows it if it can prove that cargo would make the very same calls, for
+//! no other crates, and that nothing but the content of known files is different:
+//!
+//! 1. The last run of cargo succeeded, and there is a [record](record) under the present settings, made with the
+//!    present values of the variables that cargo changes, for the app and for each crate of the workspace that it is
+//!    linked from.
+//! 2. Every *guard* is as it was: the manifests, the lock file, cargo's and rustup's configuration, the toolchain file
+//!    (those that are missing must still be missing), rustc and devhost themselves, the order for the wrapper, every
+//!    library that a call is given and that is no crate of the workspace, the libraries to preload, what build scripts
+//!    have named as their inputs, and every file that cargo lists for the app and no recorded call does.
+//! 3. Every file that is said to have changed is one that a recorded call has read, and each of them still exists. In
+//!    the directories that they lie in, there is no other Rust file and no other directory than before: a file that is
+//!    new or gone may be found as another one's module.
+//! 4. No crate to be compiled is a procedural macro, is used by one, or has a build script that names no inputs.
+//! 5. What the calls have made is as they left it, and nobody else builds in this target directory.
+//!
+//! What has changed is found by content, never by time: every known file is looked at, whether the watcher has told of
+//! it or not, so that a file restored with an old time, or a clock that is wrong, makes no difference. A crate is
+//! compiled again if one of its files has another content than when it was last compiled, if that compilation failed or
+//! was cancelled, or if a crate that it uses is. Files are compared once more when rustc is done with them; if one has
+//! changed meanwhile, nobody knows which content rustc has read, and the crate is compiled again.
+//!
+//! Before a crate is replayed, cargo's memory of it is aged (see [`super::stale`]), so that the next run of cargo
+//! compiles it anew whatever its files' times say.
+//!
+//! Errors in the code are said as rustc says them. Any other failure is not believed: cargo is asked.
+
+pub(super) mod record;
+mod run;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tokio::net::unix::pipe::Receiver;
+
+use self::record::Recorded;
+use self::run::{Call as RunCall, Ended};
+use super::app::{App, PathPackage};
+use super::call::Call;
+use super::cargo::Run;
+use super::order::{self, Order, Report};
+use super::{CLOCK_LAG_MAX_MS, Progress, dep_info, stale};
+use crate::content::Content;
+use crate::model::Diagnostic;
+
+/// How often a crate is compiled again because its files change while rustc reads them. After that the result is what
+/// it is: whoever changes them then says so once more.
+const ROUNDS_COUNT_MAX: usize = 3;
+
+/// How long a cancelled rustc may take to be gone.
+const CANCELLED_END_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How many files a directory may have that a build script names as its input.
+const INPUT_FILES_COUNT_MAX: usize = 5_000;
+
+/// A part of the rule that can be left out, to see that the tests notice.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weakness {
+    /// Manifests, configuration, build scripts' inputs and the like do not count.
+    Guards,
+    /// New and removed files do not count.
+    UnknownFiles,
+    /// Crates that use a changed one are not compiled again.
+    Dependents,
+    /// Only what the watcher says has changed is looked at.
+    Content,
+    /// Files are not compared again once rustc has read them.
+    SecondLook,
+    /// cargo is not told what it does not know.
+    Aging,
+}
+
+/// What there is to know for a replay.
+#[derive(Debug)]
+pub(super) struct Recording {
+    key: String,
+    /// What crates are needed by others come before those.
+    units: Vec<Unit>,
+    /// Files whose change is cargo's business.
+    guards: BTreeMap<PathBuf, Content>,
+    /// Trees whose change is cargo's business.
+    trees: BTreeMap<PathBuf, Option<Vec<Stamped>>>,
+    /// Large files that nobody edits: compared by their stamps.
+    fixed: BTreeMap<PathBuf, Content>,
+    /// What modules could be found in.
+    listings: BTreeMap<PathBuf, BTreeSet<OsString>>,
+    /// Warnings of crates that have no record.
+    other_warnings: Vec<Diagnostic>,
+    /// The profile's directories, whose fingerprints are aged.
+    profile_dirs: Vec<PathBuf>,
+    /// At its end when every process of the last replay has ended.
+    alive: Option<Receiver>,
+    weakness: Option<Weakness>,
+}
+
+type Stamped = (PathBuf, Content);
+
+/// A crate of the workspace, as one rustc call.
+#[derive(Debug)]
+struct Unit {
+    recorded: Recorded,
+    call: Call,
+    package: PathPackage,
+    /// Indices of the units that it is given.
+    needs: Vec<usize>,
+    is_macro: bool,
+    /// Why every change in its package is cargo's business.
+    only_cargo: Option<String>,
+    /// What was in its files when it was last compiled; `None` where that is not known.
+    sources: BTreeMap<PathBuf, Option<Content>>,
+    /// The files that it makes.
+    outputs: BTreeMap<PathBuf, Content>,
+    /// It must be compiled whatever its files say: the last time it was not to the end.
+    due: bool,
+    /// cargo knows that it must compile it.
+    aged: bool,
+    warnings: Vec<Diagnostic>,
+}
+
+/// What may be done about a change.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// These units are to be compiled.
+    Replay(Vec<usize>),
+    /// Not here: why.
+    Cargo(String),
+}
+
+/// What a replay came to.
+#[derive(Debug)]
+pub(super) enum Replayed {
+    /// It was not allowed, or failed in a way that only cargo can explain.
+    Refused(String),
+    /// It ran to its end, well or not.
+    Done(Run),
+}
+
+/// What the builder knows of the files before it starts cargo.
+#[derive(Debug)]
+pub(super) struct Before {
+    started: SystemTime,
+    contents: HashMap<PathBuf, Content>,
+}
+
+impl Before {
+    /// Looks at the files that the next build will probably read.
+    pub fn look(files: &[PathBuf], recording: Option<&Recording>) -> Self {
+        let started = SystemTime::now();
+        let mut contents = HashMap::new();
+        let known = recording.into_iter().flat_map(|recording| recording.units.iter());
+        for (path, content) in known.flat_map(|unit| unit.sources.iter()) {
+            if let Some(content) = content {
+                contents.insert(path.clone(), *content);
+            }
+        }
+        for path in files {
+            contents.entry(path.clone()).or_insert(Content::Absent);
+        }
+        for (path, content) in &mut contents {
+            content.refresh(path);
+        }
+        Self { started, contents }
+    }
+
+    /// What a build that started then has read in the file, if it can be told.
+    fn content(&self, path: &Path) -> Option<Content> {
+        match self.contents.get(path) {
+            Some(content) => {
+                let mut now = *content;
+                (!now.refresh(path)).then_some(now)
+            }
+            None => {
+                let mut now = Content::notice(path);
+                now.refresh(path);
+                let lag = Duration::from_millis(CLOCK_LAG_MAX_MS);
+                let settled = self.started.checked_sub(lag).is_some_and(|time| !now.is_newer_than(time));
+                settled.then_some(now)
+            }
+        }
+    }
+}
+
+/// What the builder has beside the recording.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub app: App,
+    /// The devhost executable, which is the guard too.
+    pub devhost: PathBuf,
+    /// The rustc wrapper.
+    pub wrapper: PathBuf,
+    pub order_path: PathBuf,
+    /// The environment that cargo is given.
+    pub environment: Vec<(OsString, OsString)>,
+    pub temporary: PathBuf,
+    /// How many rustcs may run at once.
+    pub jobs: usize,
+}
+
+impl Recording {
+    /// Puts together what a good run of cargo has left; why not, where a replay could never be right.
+    pub fn make(
+        context: &Context,
+        run: &Run,
+        report: &Report,
+        sources: &[PathBuf],
+        profile_dirs: Vec<PathBuf>,
+        before: &Before,
+    ) -> Result<Self, String> {
+        let app = &context.app;
+        let order: Order = order::read(&context.order_path).ok_or("the order for rustc is gone")?;
+        let scripts = BuildScripts::read(app, run);
+        let mut maker =
+            Maker { app, order: &order, before, scripts: &scripts, units: Vec::new(), known: HashMap::new() };
+        let root = report.call.as_ref().ok_or("the app's rustc call was not recorded")?;
+        maker.add(root)?;
+        let mut units = maker.units;
+        let mut recording = Self {
+            key: order.key.clone(),
+            guards: BTreeMap::new(),
+            trees: BTreeMap::new(),
+            fixed: BTreeMap::new(),
+            listings: BTreeMap::new(),
+            other_warnings: Vec::new(),
+            profile_dirs,
+            alive: None,
+            weakness: None,
+            units: Vec::new(),
+        };
+        for (source, diagnostic) in &run.diagnostics_by_source {
+            let mut known = false;
+            for unit in units.iter_mut().filter(|unit| unit.root_source() == *source) {
+                unit.warnings.push(diagnostic.clone());
+                known = true;
+            }
+            if !known {
+                recording.other_warnings.push(diagnostic.clone());
+            }
+        }
+        recording.units = units;
+        recording.guard(context, report, sources, &scripts);
+        recording.list_directories();
+        Ok(recording)
+    }
+
+    /// Leaves out a part of the rule.
+    pub fn weaken(&mut self, weakness: Weakness) {
+        self.weakness = Some(weakness);
+    }
+
+    fn is_weak(&self, weakness: Weakness) -> bool {
+        self.weakness == Some(weakness)
+    }
+
+    fn guard(&mut self, context: &Context, report: &Report, sources: &[PathBuf], scripts: &BuildScripts) {
+        let app = &context.app;
+        let mut guards: BTreeSet<PathBuf> = scripts.files.iter().cloned().collect();
+        let roots = app.path_packages.iter().map(|package| package.root.as_path());
+        for root in roots.chain([app.workspace_root.as_path()]) {
+            guards.insert(root.join("Cargo.toml"));
+        }
+        guards.insert(app.workspace_root.join("Cargo.lock"));
+        for directory in app.root().ancestors().chain(app.workspace_root.ancestors()) {
+            for name in [".cargo/config.toml", ".cargo/config", "rust-toolchain", "rust-toolchain.toml"] {
+                guards.insert(directory.join(name));
+            }
+        }
+        for (variable, directory, files) in [
+            ("CARGO_HOME", ".cargo", &["config.toml", "config"][..]),
+            ("RUSTUP_HOME", ".rustup", &["settings.toml"]),
+        ] {
+            let home = std::env::var_os(variable)
+                .map(PathBuf::from)
+                .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(directory)));
+            guards.extend(home.iter().flat_map(|home| files.iter().map(|file| home.join(file))));
+        }
+        guards.insert(context.order_path.clone());
+        guards.extend(sources.iter().cloned());
+        guards.extend(self.sources_of_others(context));
+        let own: BTreeSet<&PathBuf> = self.units.iter().flat_map(|unit| unit.sources.keys()).collect();
+        guards.retain(|path| !own.contains(path));
+        // Nothing is older than what was just read: whoever changes one of these asks for a build.
+        let look = |path: PathBuf| {
+            let mut content = Content::notice(&path);
+            content.refresh(&path);
+            (path, content)
+        };
+        self.guards = guards.into_iter().map(look).collect();
+        self.trees = scripts.directories.iter().map(|path| (path.clone(), stamps_of(path))).collect();
+        let mut fixed: BTreeSet<PathBuf> = report.preload.iter().cloned().collect();
+        fixed.insert(context.devhost.to_owned());
+        fixed.insert(context.wrapper.clone());
+        let made: BTreeSet<&PathBuf> = self.units.iter().flat_map(|unit| unit.outputs.keys()).collect();
+        for unit in &self.units {
+            fixed.insert(unit.recorded.rustc.clone());
+            for library in &unit.call.externs {
+                fixed.insert(library.path.clone());
+                fixed.insert(library.rlib());
+            }
+        }
+        fixed.retain(|path| !made.contains(path));
+        self.fixed = fixed.into_iter().map(|path| (path.clone(), Content::notice(&path))).collect();
+    }
+
+    /// The sources of recorded crates that the app is not linked from: build scripts, and what those use.
+    fn sources_of_others(&self, context: &Context) -> Vec<PathBuf> {
+        let ours: Vec<(&Path, String)> =
+            self.units.iter().map(|unit| (unit.call.out_dir.as_path(), unit.call.stem())).collect();
+        let calls = super::entries(&context.app.target_dir.join("calls"));
+        calls
+            .filter_map(|path| order::read::<Recorded>(&path))
+            .filter(|recorded| recorded.key == self.key)
+            .filter(|recorded| {
+                context.app.path_packages.iter().any(|package| package.root == recorded.package_root)
+            })
+            .filter(|recorded| {
+                let call = recorded.call();
+                !ours.contains(&(call.out_dir.as_path(), call.stem()))
+            })
+            .flat_map(|recorded| sources_of(&recorded, &recorded.call()))
+            .collect()
+    }
+
+    fn list_directories(&mut self) {
+        let directories: BTreeSet<PathBuf> = self
+            .units
+            .iter()
+            .flat_map(|unit| unit.sources.keys())
+            .filter_map(|path| path.parent().map(Path::to_owned))
+            .collect();
+        self.listings.retain(|path, _| directories.contains(path));
+        for directory in directories {
+            self.listings.entry(directory.clone()).or_insert_with(|| listing(&directory));
+        }
+    }
+
+    /// Says what a change needs. See the module's head for the rule.
+    fn judge(&mut self, context: &Context, changed: &[PathBuf]) -> Verdict {
+        match self.find_units(context, changed) {
+            Ok(units) => Verdict::Replay(units),
+            Err(reason) => Verdict::Cargo(reason),
+        }
+    }
+
+    fn find_units(&mut self, context: &Context, changed: &[PathBuf]) -> Result<Vec<usize>, String> {
+        if !self.is_weak(Weakness::Guards) {
+            self.check_guards(context)?;
+        }
+        if !self.is_weak(Weakness::UnknownFiles) {
+            self.check_unknown(context, changed)?;
+        }
+        let mut wanted = BTreeSet::new();
+        for index in 0..self.units.len() {
+            let by_watcher = self.is_weak(Weakness::Content);
+            let dependents = !self.is_weak(Weakness::Dependents);
+            let unit = &self.units[index];
+            let used = dependents && unit.needs.iter().any(|needed| wanted.contains(needed));
+            if used || unit.due || unit.is_changed(context, by_watcher.then_some(changed))? {
+                wanted.insert(index);
+            }
+        }
+        for index in &wanted {
+            let unit = &self.units[*index];
+            if unit.is_macro {
+                return Err(format!("`{}` is a procedural macro, or changes one", unit.package.name));
+            }
+            if let Some(reason) = &unit.only_cargo {
+                return Err(reason.clone());
+            }
+        }
+        for unit in self.units.iter().filter(|unit| !unit.due) {
+            if let Some((path, _)) = unit.outputs.iter().find(|(path, made)| Content::notice(path) != **made)
+            {
+                return Err(format!("{} was changed by somebody else", shown(path, context)));
+            }
+        }
+        Ok(wanted.into_iter().collect())
+    }
+
+    fn check_guards(&mut self, context: &Context) -> Result<(), String> {
+        for (path, content) in &mut self.guards {
+            let mut now = *content;
+            if now.refresh(path) {
+                return Err(format!("{} changed", shown(path, context)));
+            }
+            *content = now;
+        }
+        for (path, content) in &self.fixed {
+            if Content::notice(path) != *content {
+                return Err(format!("{} changed", shown(path, context)));
+            }
+        }
+        for (path, stamps) in &self.trees {
+            if stamps.is_none() || stamps_of(path) != *stamps {
+                return Err(format!("{}, which a build script reads, changed", shown(path, context)));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_unknown(&self, context: &Context, changed: &[PathBuf]) -> Result<(), String> {
+        for path in changed {
+            let known = self.guards.contains_key(path)
+                || self.units.iter().any(|unit| unit.sources.contains_key(path));
+            if !known {
+                let what = if path.exists() { "is new to the build" } else { "is gone" };
+                return Err(format!("{} {what}", shown(path, context)));
+            }
+        }
+        for (directory, names) in &self.listings {
+            let now = listing(directory);
+            if let Some(name) = now.symmetric_difference(names).next() {
+                let what = if names.contains(name) { "is gone" } else { "is new" };
+                return Err(format!("{} {what}", shown(&directory.join(name), context)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds what changed, if that is allowed. Dropping the future ends every rustc at once; what was not compiled to
+    /// its end is compiled the next time.
+    pub async fn replay(
+        &mut self,
+        context: &Context,
+        changed: &[PathBuf],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Replayed {
+        if !self.is_quiet().await {
+            return Replayed::Refused("a rustc that was cancelled does not end".into());
+        }
+        let Some(lock) = lock(&self.profile_dirs) else {
+            return Replayed::Refused("somebody else builds in this target directory".into());
+        };
+        let mut run = Run { success: true, ..Run::default() };
+        for round in 0..ROUNDS_COUNT_MAX {
+            let changed = if round == 0 { changed } else { &[] };
+            let units = match self.judge(context, changed) {
+                Verdict::Replay(units) => units,
+                Verdict::Cargo(reason) => return Replayed::Refused(reason),
+            };
+            if units.is_empty() {
+                break;
+            }
+            run = match self.compile(context, &units, progress).await {
+                Ok(run) => run,
+                Err(reason) => return Replayed::Refused(reason),
+            };
+            if !run.success || self.is_weak(Weakness::SecondLook) {
+                break;
+            }
+        }
+        drop(lock);
+        if run.success {
+            let warnings = self.units.iter().flat_map(|unit| unit.warnings.iter());
+            for warning in warnings.chain(&self.other_warnings) {
+                if !run.diagnostics.contains(warning) {
+                    run.diagnostics.push(warning.clone());
+                }
+            }
+        }
+        run.library = self.units.last().map(Unit::library);
+        Replayed::Done(run)
+    }
+
+    /// Waits until nothing of a cancelled replay runs any more: it writes to the same files.
+    pub async fn is_quiet(&mut self) -> bool {
+        let Some(alive) = &mut self.alive else { return true };
+        // Whatever is written to the pipe is of no interest.
+        let mut nowhere = tokio::io::sink();
+        let ended = tokio::io::copy(alive, &mut nowhere);
+        let quiet = tokio::time::timeout(CANCELLED_END_TIME_MAX, ended).await.is_ok();
+        if quiet {
+            self.alive = None;
+        }
+        quiet
+    }
+
+    async fn compile(
+        &mut self,
+        context: &Context,
+        units: &[usize],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Run, String> {
+        let mut calls = Vec::new();
+        for index in units {
+            let weak = self.is_weak(Weakness::Aging);
+            let unit = &mut self.units[*index];
+            if !unit.aged && !weak {
+                stale::age_compiled(&self.profile_dirs, &unit.package);
+                unit.aged = true;
+            }
+            unit.due = true;
+            let needs = unit.needs.iter().filter_map(|need| units.iter().position(|index| index == need));
+            calls.push(RunCall {
+                name: unit.package.name.clone(),
+                recorded: unit.recorded.clone(),
+                needs: needs.collect(),
+                pipelined: unit.is_pipelined(),
+            });
+        }
+        let no_pipe = |error: std::io::Error| format!("no pipe can be made: {error}");
+        let (alive, held) = std::io::pipe().map_err(no_pipe)?;
+        self.alive = Some(Receiver::from_owned_fd(alive.into()).map_err(no_pipe)?);
+        let mut before = HashMap::new();
+        let mut ended = Vec::new();
+        let mut run = run::run(context, calls, held, progress, |event| match event {
+            run::Event::Starts(call) => {
+                before.insert(call, self.units[units[call]].look(SystemTime::now()));
+            }
+            run::Event::Ended(call, end) => ended.push((call, end)),
+        })
+        .await?;
+        for (call, Ended { success, diagnostics, .. }) in ended {
+            let unit = &mut self.units[units[call]];
+            if success && let Some(before) = before.remove(&call) {
+                unit.settle(&before);
+                unit.warnings.clone_from(&diagnostics);
+            }
+            for diagnostic in diagnostics {
+                if !run.diagnostics.contains(&diagnostic) {
+                    run.diagnostics.push(diagnostic);
+                }
+            }
+        }
+        self.list_directories();
+        let in_code = |diagnostic: &Diagnostic| diagnostic.level == "error" && diagnostic.file.is_some();
+        if !run.success && !run.diagnostics.iter().any(in_code) {
+            return Err("rustc failed, and not because of the code".into());
+        }
+        Ok(run)
+    }
+
+    /// Every file that the app is made of: those of recorded calls as they are now, and `others`, which no recorded
+    /// call reads.
+    pub fn sources(&self, others: &[PathBuf]) -> Vec<PathBuf> {
+        let mut sources: BTreeSet<PathBuf> =
+            others.iter().filter(|path| self.guards.contains_key(*path)).cloned().collect();
+        sources.extend(self.units.iter().flat_map(|unit| unit.sources.keys().cloned()));
+        sources.into_iter().collect()
+    }
+}
+
+impl Unit {
+    /// The root source file, as cargo names it.
+    fn root_source(&self) -> PathBuf {
+        self.recorded.directory.join(&self.call.input)
+    }
+
+    /// It can start once the metadata of what it needs is there.
+    fn is_pipelined(&self) -> bool {
+        self.call.crate_types.iter().all(|kind| kind == "lib" || kind == "rlib")
+    }
+
+    /// Where the library is that a worker loads, for the app's own unit.
+    fn library(&self) -> PathBuf {
+        let directory = self.recorded.directory.join(&self.call.out_dir);
+        match self.call.crate_types.first().map(String::as_str) {
+            Some("bin") => directory.join(self.call.stem()),
+            _ => directory.join(format!("lib{}.so", self.call.stem())),
+        }
+    }
+
+    fn is_changed(&self, context: &Context, only: Option<&[PathBuf]>) -> Result<bool, String> {
+        let mut changed = false;
+        for (path, content) in &self.sources {
+            if only.is_some_and(|only| !only.contains(path)) {
+                continue;
+            }
+            let differs = match content {
+                Some(content) => {
+                    let mut now = *content;
+                    now.refresh(path)
+                }
+                None => true,
+            };
+            if differs && !path.is_file() {
+                return Err(format!("{} is gone", shown(path, context)));
+            }
+            if differs && path.starts_with(&context.app.target_dir) {
+                return Err(format!("{}, which a build script makes, changed", shown(path, context)));
+            }
+            changed |= differs;
+        }
+        Ok(changed)
+    }
+
+    /// Looks at the files before rustc does.
+    fn look(&self, started: SystemTime) -> Before {
+        let mut contents = HashMap::new();
+        for (path, content) in &self.sources {
+            let mut now = content.unwrap_or(Content::Absent);
+            now.refresh(path);
+            contents.insert(path.clone(), now);
+        }
+        Before { started, contents }
+    }
+
+    /// Notes what rustc has read and made.
+    fn settle(&mut self, before: &Before) {
+        let paths = sources_of(&self.recorded, &self.call);
+        self.sources = paths.into_iter().map(|path| (path.clone(), before.content(&path))).collect();
+        self.outputs = outputs_of(&self.recorded, &self.call);
+        self.due = false;
+    }
+}
+
+/// Finds units from the app downwards.
+struct Maker<'a> {
+    app: &'a App,
+    order: &'a Order,
+    before: &'a Before,
+    scripts: &'a BuildScripts,
+    units: Vec<Unit>,
+    known: HashMap<PathBuf, Option<usize>>,
+}
+
+impl Maker<'_> {
+    fn add(&mut self, path: &Path) -> Result<usize, String> {
+        let recorded: Recorded = order::read(path).ok_or("the app's rustc call was not recorded")?;
+        let call = recorded.call();
+        let name = call.crate_name.clone();
+        if recorded.key != self.order.key {
+            return Err(format!("the recorded rustc call of `{name}` is of other settings"));
+        }
+        if let Some((variable, _)) = recorded
+            .before
+            .iter()
+            .find(|(variable, hash)| self.order.environment.get(*variable) != hash.as_ref())
+        {
+            return Err(format!("{variable} has another value than when `{name}` was compiled"));
+        }
+        let package = self.app.path_packages.iter().find(|package| package.root == recorded.package_root);
+        let package = package.ok_or_else(|| format!("`{name}` is no package of the app any more"))?.clone();
+        let mut needs = Vec::new();
+        for library in &call.externs {
+            let out_dir = library.path.parent().unwrap_or(Path::new(""));
+            let Some(stem) = super::call::library_stem(&library.path) else { continue };
+            let path = record::path(&self.order.target_dir, out_dir, stem);
+            let index = match self.known.get(&path) {
+                Some(index) => *index,
+                // What has no record is no crate of the workspace, and guarded.
+                None if !path.is_file() => None,
+                None => Some(self.add(&path)?),
+            };
+            self.known.insert(path, index);
+            needs.extend(index);
+        }
+        let is_macro = call.crate_types.iter().any(|kind| kind == "proc-macro");
+        let sources: BTreeMap<_, _> = sources_of(&recorded, &call)
+            .into_iter()
+            .map(|path| (path.clone(), self.before.content(&path)))
+            .collect();
+        if sources.is_empty() {
+            return Err(format!("what `{name}` was compiled from is not known"));
+        }
+        self.units.push(Unit {
+            needs,
+            is_macro,
+            only_cargo: self.scripts.without_inputs.contains(&package.id).then(|| {
+                format!(
+                    "the build script of `{}` names no inputs (`cargo::rerun-if-changed=…`), so cargo runs it after \
+                     every change",
+                    package.name
+                )
+            }),
+            sources,
+            outputs: outputs_of(&recorded, &call),
+            due: false,
+            aged: false,
+            warnings: Vec::new(),
+            package,
+            recorded,
+            call,
+        });
+        Ok(self.units.len() - 1)
+    }
+}
+
+/// What the build scripts have told cargo.
+#[derive(Debug, Default)]
+struct BuildScripts {
+    files: Vec<PathBuf>,
+    directories: Vec<PathBuf>,
+    /// Path packages, by cargo's ids, whose script names no inputs.
+    without_inputs: Vec<String>,
+}
+
+impl BuildScripts {
+    fn read(app: &App, run: &Run) -> Self {
+        let mut scripts = Self::default();
+        for (package_id, out_dir) in &run.build_scripts {
+            let package = app.path_packages.iter().find(|package| package.id == *package_id);
+            let output = out_dir.parent().unwrap_or(out_dir).join("output");
+            let text = std::fs::read(&output).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let directives = text.lines().filter_map(|line| {
+                line.strip_prefix("cargo::")
+                    .or_else(|| line.strip_prefix("cargo:"))?
+                    .strip_prefix("rerun-if-")
+            });
+            let mut any = false;
+            for directive in directives {
+                any = true;
+                let Some(path) = directive.strip_prefix("changed=") else { continue };
+                let path = match package {
+                    Some(package) => package.root.join(path),
+                    // A package that nobody edits has its own files elsewhere than a developer's.
+                    None if Path::new(path).is_absolute() => path.into(),
+                    None => continue,
+                };
+                if path.starts_with(&app.target_dir) {
+                    continue;
+                }
+                if path.is_dir() { &mut scripts.directories } else { &mut scripts.files }.push(path);
+            }
+            if let (Some(package), false) = (package, any) {
+                scripts.without_inputs.push(package.id.clone());
+            }
+        }
+        scripts
+    }
+}
+
+/// What a compiled crate was made of.
+fn sources_of(recorded: &Recorded, call: &Call) -> Vec<PathBuf> {
+    let dep_info = recorded.directory.join(&call.out_dir).join(format!("{}.d", call.stem()));
+    dep_info::read_sources(&dep_info, &recorded.directory)
+}
+
+/// What a call has made, as it is now.
+fn outputs_of(recorded: &Recorded, call: &Call) -> BTreeMap<PathBuf, Content> {
+    let directory = recorded.directory.join(&call.out_dir);
+    let stem = call.stem();
+    let names = [
+        format!("lib{stem}.rlib"),
+        format!("lib{stem}.rmeta"),
+        format!("lib{stem}.so"),
+        format!("{stem}.d"),
+        stem,
+    ];
+    names.iter().map(|name| directory.join(name)).map(|path| (path.clone(), Content::notice(&path))).collect()
+}
+
+/// The names in a directory by which rustc could find a module.
+fn listing(directory: &Path) -> BTreeSet<OsString> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| {
+            Path::new(&entry.file_name()).extension() == Some(OsStr::new("rs"))
+                || entry.file_type().is_ok_and(|kind| kind.is_dir())
+        })
+        .map(|entry| entry.file_name())
+        .collect()
+}
+
+/// Every file below a directory with its stamp; `None` where there are too many.
+fn stamps_of(directory: &Path) -> Option<Vec<Stamped>> {
+    let mut stamps = Vec::new();
+    let mut queue = vec![directory.to_owned()];
+    while let Some(directory) = queue.pop() {
+        for path in super::entries(&directory) {
+            if path.is_dir() && !path.is_symlink() {
+                queue.push(path);
+            } else {
+                let content = Content::notice(&path);
+                stamps.push((path, content));
+            }
+            if stamps.len() > INPUT_FILES_COUNT_MAX {
+                return None;
+            }
+        }
+    }
+    stamps.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Some(stamps)
+}
+
+/// cargo's own lock, so that cargo waits for a replay and a replay does not run beside cargo.
+fn lock(profile_dirs: &[PathBuf]) -> Option<Vec<File>> {
+    let mut files = Vec::new();
+    for directory in profile_dirs {
+        let path = directory.join(".cargo-lock");
+        if !path.exists() {
+            continue;
+        }
+        let file = File::options().write(true).open(path).ok()?;
+        file.try_lock().ok()?;
+        files.push(file);
+    }
+    Some(files)
+}
+
+fn shown(path: &Path, context: &Context) -> String {
+    path.strip_prefix(&context.app.workspace_root).unwrap_or(path).display().to_string()
+}

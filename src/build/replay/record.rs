@@ -1,0 +1,129 @@
+//! What the wrapper writes down of each rustc call for a crate of the workspace: enough to make the same call again
+//! without cargo. The call is as cargo made it, before devhost's own additions, which the wrapper adds anew.
+//!
+//! Of the environment only what cargo has changed is kept: the rest is whatever devhost itself runs with, it may hold
+//! secrets, and it does not belong in a file.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::build::call::{Call, expand};
+use crate::build::order::{self, Order};
+
+/// Says to the wrapper that the call is a replayed one, which is recorded already.
+pub(in crate::build) const REPLAY_VARIABLE: &str = "DEVHOST_REPLAY";
+
+/// Variables of the jobserver: its pipes are gone when the call is made again.
+const JOBSERVER: &[&str] = &["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
+
+/// One rustc call for a crate of the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::build) struct Recorded {
+    /// The order's key: settings, devhost and cargo's arguments.
+    pub key: String,
+    /// rustc, as cargo calls it.
+    pub rustc: PathBuf,
+    /// Its arguments, files of arguments expanded.
+    pub args: Vec<String>,
+    /// Where it runs.
+    pub directory: PathBuf,
+    /// The directory of the crate's `Cargo.toml`.
+    pub package_root: PathBuf,
+    /// Variables that cargo has set.
+    pub set: BTreeMap<String, String>,
+    /// Variables that cargo has removed.
+    pub removed: Vec<String>,
+    /// What devhost gave to cargo for each of these, as hashes.
+    pub before: BTreeMap<String, Option<String>>,
+    /// When the call was made.
+    pub started: SystemTime,
+}
+
+impl Recorded {
+    /// The call, read.
+    pub fn call(&self) -> Call {
+        let args: Vec<OsString> = self.args.iter().map(OsString::from).collect();
+        Call::read(&args)
+    }
+}
+
+/// The variables that devhost gives to cargo, each with a hash of its value.
+pub(in crate::build) fn fingerprint(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> BTreeMap<String, String> {
+    variables.filter_map(|(name, value)| Some((name.into_string().ok()?, hash(&value)))).collect()
+}
+
+fn hash(value: &OsString) -> String {
+    blake3::hash(value.as_encoded_bytes()).to_hex()[..32].to_owned()
+}
+
+/// Where the record of a call is kept, by the file that it makes.
+pub(in crate::build) fn path(target_dir: &Path, out_dir: &Path, stem: &str) -> PathBuf {
+    let place = blake3::hash(out_dir.as_os_str().as_encoded_bytes()).to_hex();
+    target_dir.join("calls").join(format!("{}-{stem}.json", &place[..8]))
+}
+
+/// Keeps the call that this process was started for. A call that cannot be written down is one that cannot be
+/// replayed, and no error.
+pub(in crate::build) fn keep(rustc: &std::ffi::OsStr, args: &[OsString], call: &Call, order: &Order) {
+    let path = path(&order.target_dir, &call.out_dir, &call.stem());
+    // What is there is of an earlier call.
+    let _ = std::fs::remove_file(&path);
+    if let Some(recorded) = record(rustc, args, order) {
+        let _ = order::write(&path, &recorded);
+    }
+}
+
+fn record(rustc: &std::ffi::OsStr, args: &[OsString], order: &Order) -> Option<Recorded> {
+    let utf8 = args.iter().all(|arg| arg.to_str().is_some());
+    let mut set = BTreeMap::new();
+    let mut seen = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let name = name.into_string().ok()?;
+        let same = order.environment.get(&name).is_some_and(|known| *known == hash(&value));
+        if !same && !JOBSERVER.contains(&name.as_str()) {
+            set.insert(name.clone(), value.into_string().ok()?);
+        }
+        seen.push(name);
+    }
+    let removed: Vec<String> =
+        order.environment.keys().filter(|name| !seen.contains(name)).cloned().collect();
+    let before = set.keys().chain(&removed);
+    let before = before.map(|name| (name.clone(), order.environment.get(name).cloned())).collect();
+    utf8.then_some(())?;
+    Some(Recorded {
+        key: order.key.clone(),
+        rustc: rustc.into(),
+        args: expand(args),
+        directory: std::env::current_dir().ok()?,
+        package_root: std::env::var_os("CARGO_MANIFEST_DIR")?.into(),
+        set,
+        removed,
+        before,
+        started: SystemTime::now(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_kept_as_hashes() {
+        let variables = [(OsString::from("TOKEN"), OsString::from("secret"))];
+        let kept = fingerprint(variables.into_iter());
+        assert_ne!(kept["TOKEN"], "secret");
+        assert_eq!(kept["TOKEN"], hash(&"secret".into()));
+    }
+
+    #[test]
+    fn calls_into_different_directories_have_different_records() {
+        let of = |out_dir: &str| path(Path::new("/t"), Path::new(out_dir), "app-1f");
+        assert_ne!(of("/t/debug/deps"), of("/t/x/debug/deps"));
+    }
+}

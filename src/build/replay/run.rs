@@ -1,0 +1,300 @@
+//! Makes recorded rustc calls: each in order, several at once, a crate as soon as the metadata of what it uses is there.
+//! Every rustc runs under the guard, like cargo, and ends at once when the future is dropped. It decides nothing about
+//! what is to be compiled.
+
+use std::ffi::OsString;
+use std::io::{PipeWriter, Write as _};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::Context;
+use super::record::{REPLAY_VARIABLE, Recorded};
+use crate::build::cargo::{self, Run};
+use crate::build::order::ORDER_VARIABLE;
+use crate::build::{Progress, diagnostics};
+use crate::model::{BuildStep, Diagnostic};
+
+/// Longer command lines are passed by a file, as cargo does.
+const COMMAND_LINE_LEN_MAX: usize = 100_000;
+
+/// How many lines of output may wait to be read.
+const LINES_WAITING_COUNT_MAX: usize = 1_024;
+
+/// How many lines that are no diagnostics are kept.
+const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
+
+/// One call, and what it waits for.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// The package's name.
+    pub name: String,
+    pub recorded: Recorded,
+    /// Indices of the calls that come before it.
+    pub needs: Vec<usize>,
+    /// Metadata is enough for it to start, and others may start with its own.
+    pub pipelined: bool,
+}
+
+/// What happens to a call, by its index.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// rustc is about to be started.
+    Starts(usize),
+    /// It is over.
+    Ended(usize, Ended),
+}
+
+/// How a call ended.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub success: bool,
+    pub diagnostics: Vec<Diagnostic>,
+    /// What was said beside the diagnostics.
+    output: Vec<String>,
+}
+
+/// How far a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waits,
+    Runs,
+    HasMetadata,
+    Done,
+    Failed,
+}
+
+enum Said {
+    Line(usize, String),
+    Over(usize, std::io::Result<bool>),
+}
+
+/// Makes the calls until all are done or one has failed. Each process has `held` for its standard output, so that the
+/// pipe's other end tells when the last one is gone, whatever becomes of the future.
+///
+/// # Errors
+/// A process could not be started.
+pub(super) async fn run(
+    context: &Context,
+    calls: Vec<Call>,
+    held: PipeWriter,
+    progress: &mut dyn FnMut(Progress),
+    mut tell: impl FnMut(Event),
+) -> Result<Run, String> {
+    let begun = Instant::now();
+    let (sender, mut receiver) = mpsc::channel(LINES_WAITING_COUNT_MAX);
+    let mut tasks = JoinSet::new();
+    let mut states = vec![State::Waits; calls.len()];
+    let mut ends: Vec<Ended> = calls.iter().map(|_| Ended::default()).collect();
+    let mut starts = vec![Duration::ZERO; calls.len()];
+    let mut run = Run { success: true, ..Run::default() };
+    loop {
+        for index in 0..calls.len() {
+            let running =
+                states.iter().filter(|state| matches!(state, State::Runs | State::HasMetadata)).count();
+            if run.success && running < context.jobs && can_start(&calls, &states, index) {
+                tell(Event::Starts(index));
+                states[index] = State::Runs;
+                starts[index] = begun.elapsed();
+                let count = |wanted| states.iter().filter(|state| **state == wanted).count();
+                let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+                progress(Progress {
+                    done: number(count(State::Done)),
+                    total: number(calls.len()),
+                    current: calls[index].name.clone(),
+                });
+                start(context, index, &calls[index].recorded, &held, &mut tasks, sender.clone())?;
+            }
+        }
+        if !states.iter().any(|state| matches!(state, State::Runs | State::HasMetadata)) {
+            break;
+        }
+        match receiver.recv().await {
+            Some(Said::Line(index, line)) => match read(&line) {
+                Line::Metadata if states[index] == State::Runs => states[index] = State::HasMetadata,
+                Line::Metadata | Line::Nothing => {}
+                Line::Diagnostic(diagnostic) => ends[index].diagnostics.push(diagnostic),
+                Line::Other => {
+                    if ends[index].output.len() < OUTPUT_KEPT_LINES_MAX {
+                        ends[index].output.push(line);
+                    }
+                }
+            },
+            Some(Said::Over(index, status)) => {
+                let success = status.map_err(|error| format!("cannot run rustc: {error}"))?;
+                states[index] = if success { State::Done } else { State::Failed };
+                let mut end = std::mem::take(&mut ends[index]);
+                end.success = success;
+                run.steps.push(BuildStep {
+                    name: calls[index].name.clone(),
+                    begun_ms: starts[index].as_secs_f64() * 1_000.0,
+                    took_ms: (begun.elapsed().saturating_sub(starts[index])).as_secs_f64() * 1_000.0,
+                });
+                for line in &end.output {
+                    run.output.push_str(line);
+                    run.output.push('\n');
+                }
+                if !success {
+                    run.success = false;
+                    run.output.push_str(&summary(&calls[index], &end.diagnostics));
+                }
+                tell(Event::Ended(index, end));
+            }
+            None => return Err("rustc's output was lost".into()),
+        }
+    }
+    diagnostics::sort(&mut run.diagnostics);
+    Ok(run)
+}
+
+fn can_start(calls: &[Call], states: &[State], index: usize) -> bool {
+    let call = &calls[index];
+    states[index] == State::Waits
+        && call.needs.iter().all(|need| match states[*need] {
+            State::Done => true,
+            State::HasMetadata => call.pipelined && calls[*need].pipelined,
+            State::Waits | State::Runs | State::Failed => false,
+        })
+}
+
+fn start(
+    context: &Context,
+    index: usize,
+    recorded: &Recorded,
+    held: &PipeWriter,
+    tasks: &mut JoinSet<()>,
+    sender: mpsc::Sender<Said>,
+) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("cannot run rustc: {error}");
+    let mut command: Command = cargo::guarded(&context.devhost, context.wrapper.as_os_str());
+    command.arg(&recorded.rustc).current_dir(&recorded.directory);
+    let mut file = None;
+    if recorded.args.iter().map(String::len).sum::<usize>() > COMMAND_LINE_LEN_MAX {
+        let mut arguments = tempfile::NamedTempFile::new_in(&context.temporary).map_err(failed)?;
+        for arg in &recorded.args {
+            writeln!(arguments, "{arg}").map_err(failed)?;
+        }
+        let mut arg = OsString::from("@");
+        arg.push(arguments.path());
+        command.arg(arg);
+        file = Some(arguments);
+    } else {
+        command.args(&recorded.args);
+    }
+    command.env_clear().envs(context.environment.iter().map(|(name, value)| (name, value)));
+    for name in &recorded.removed {
+        command.env_remove(name);
+    }
+    command.envs(&recorded.set).env(ORDER_VARIABLE, &context.order_path).env(REPLAY_VARIABLE, "1");
+    let mut child = command.stdout(held.try_clone().map_err(failed)?).spawn().map_err(failed)?;
+    tasks.spawn(async move {
+        // Held until the end or until this task is dropped: the guard kills rustc when it closes.
+        let _pipe = child.stdin.take();
+        let mut lines = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
+        let status = loop {
+            tokio::select! {
+                line = cargo::next_line(&mut lines) => {
+                    let _ = sender.send(Said::Line(index, line)).await;
+                }
+                status = child.wait() => break status.map(|status| status.success()),
+            }
+        };
+        let silence = Duration::from_millis(cargo::PIPE_SILENCE_TIME_MAX_MS);
+        while lines.is_some()
+            && let Ok(line) = tokio::time::timeout(silence, cargo::next_line(&mut lines)).await
+        {
+            let _ = sender.send(Said::Line(index, line)).await;
+        }
+        drop(file);
+        let _ = sender.send(Said::Over(index, status)).await;
+    });
+    Ok(())
+}
+
+enum Line {
+    Diagnostic(Diagnostic),
+    Metadata,
+    Nothing,
+    Other,
+}
+
+/// Reads a line of rustc's `--error-format=json`.
+fn read(line: &str) -> Line {
+    if line.is_empty() {
+        return Line::Nothing;
+    }
+    let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { return Line::Other };
+    match message["$message_type"].as_str() {
+        Some("artifact") if message["emit"] == "metadata" => Line::Metadata,
+        Some("diagnostic") => match serde_json::from_value(message) {
+            Ok(message) => diagnostics::convert(message).map_or(Line::Nothing, Line::Diagnostic),
+            Err(_) => Line::Other,
+        },
+        Some(_) => Line::Nothing,
+        None => Line::Other,
+    }
+}
+
+/// What cargo says of a crate that does not compile.
+fn summary(call: &Call, diagnostics: &[Diagnostic]) -> String {
+    let count = |level: &str| diagnostics.iter().filter(|one| one.level.starts_with(level)).count();
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    let mut text = format!("error: could not compile `{}`", call.name);
+    let (errors, warnings) = (count("error"), count("warning"));
+    if errors > 0 {
+        text.push_str(&format!(" due to {errors} previous error{}", plural(errors)));
+    }
+    if warnings > 0 {
+        text.push_str(&format!("; {warnings} warning{} emitted", plural(warnings)));
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_rustc_are_told_apart() {
+        let artifact = |emit: &str| {
+            format!("{{\"$message_type\":\"artifact\",\"artifact\":\"/t/liba.rmeta\",\"emit\":\"{emit}\"}}")
+        };
+        assert!(matches!(read(&artifact("metadata")), Line::Metadata));
+        assert!(matches!(read(&artifact("link")), Line::Nothing));
+        assert!(matches!(read("thread 'rustc' panicked"), Line::Other));
+        let diagnostic = "{\"$message_type\":\"diagnostic\",\"message\":\"m\",\"code\":null,\"level\":\"error\",\
+                          \"spans\":[],\"children\":[],\"rendered\":\"error: m\\n\"}";
+        assert!(matches!(read(diagnostic), Line::Diagnostic(diagnostic) if diagnostic.message == "m"));
+    }
+
+    #[test]
+    fn a_library_starts_on_metadata_and_the_app_on_libraries() {
+        let call = |needs: &[usize], pipelined| Call {
+            name: String::new(),
+            recorded: Recorded {
+                key: String::new(),
+                rustc: "rustc".into(),
+                args: Vec::new(),
+                directory: "/".into(),
+                package_root: "/".into(),
+                set: Default::default(),
+                removed: Vec::new(),
+                before: Default::default(),
+                started: std::time::SystemTime::UNIX_EPOCH,
+            },
+            needs: needs.to_vec(),
+            pipelined,
+        };
+        let calls = [call(&[], true), call(&[0], true), call(&[0, 1], false)];
+        assert!(can_start(&calls, &[State::Waits; 3], 0));
+        assert!(!can_start(&calls, &[State::Runs, State::Waits, State::Waits], 1));
+        assert!(can_start(&calls, &[State::HasMetadata, State::Waits, State::Waits], 1));
+        assert!(!can_start(&calls, &[State::HasMetadata, State::Done, State::Waits], 2));
+        assert!(can_start(&calls, &[State::Done, State::Done, State::Waits], 2));
+        assert!(!can_start(&calls, &[State::Failed, State::Done, State::Waits], 2));
+    }
+}
