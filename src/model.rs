@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -217,7 +218,10 @@ pub enum Outcome {
 /// The steps of a reload, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Steps {
-    /// From the change to the artifact: cargo, rustc and the linker.
+    /// From the first file's event to the start of the build: reading and classifying it, and the end of a build that it
+    /// made useless.
+    pub notice_ms: f64,
+    /// From the start of the build to the artifact: rustc and its linker, and cargo where it was needed.
     pub build_ms: f64,
     /// The fork, as the zygote measured it.
     pub fork_ms: f64,
@@ -225,6 +229,17 @@ pub struct Steps {
     pub load_ms: f64,
     /// The app's own start, as the worker measured it.
     pub ready_ms: f64,
+    /// What is none of these: waiting for a zygote, for an older generation's end, for messages between processes.
+    pub other_ms: f64,
+    /// After the end of the reload: the first response of the new generation, from when its request was let in.
+    pub first_response_ms: Option<f64>,
+}
+
+impl Steps {
+    /// How much of the reload the steps explain, in milliseconds.
+    pub fn sum_ms(&self) -> f64 {
+        self.notice_ms + self.build_ms + self.fork_ms + self.load_ms + self.ready_ms + self.other_ms
+    }
 }
 
 /// One crate of a build.
@@ -249,6 +264,19 @@ pub struct BuildReport {
     pub crates: Vec<BuildStep>,
 }
 
+impl BuildReport {
+    /// What a person wants to know of it: `replay: util 210 ms, app 480 ms`, `cargo: Cargo.lock changed`.
+    pub fn summary(&self) -> Option<String> {
+        if !self.replayed {
+            return (!self.reason.is_empty()).then(|| format!("cargo: {}", self.reason));
+        }
+        let step = |step: &BuildStep| format!("{} {:.0} ms", step.name, step.took_ms);
+        let crates: Vec<String> = self.crates.iter().map(step).collect();
+        let crates = if crates.is_empty() { "nothing to compile".into() } else { crates.join(", ") };
+        Some(format!("replay: {crates}"))
+    }
+}
+
 /// One reload, from its cause to its outcome: the journey.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reload {
@@ -264,6 +292,8 @@ pub struct Reload {
     pub total_ms: f64,
     /// The steps.
     pub steps: Steps,
+    /// How the build was made, where there was one.
+    pub build: Option<BuildReport>,
 }
 
 /// A process by its pid.
@@ -313,12 +343,16 @@ pub struct Status {
 
 /// The status document, written by the runner and read by the front.
 #[derive(Debug)]
-pub struct StatusBoard(Mutex<Status>);
+pub struct StatusBoard {
+    status: Mutex<Status>,
+    /// The first response of a generation whose reload is not on the board yet.
+    early: Mutex<Option<(u64, f64)>>,
+}
 
 impl StatusBoard {
     /// A board for an app that is about to be built for the first time.
     pub fn new(app: String, kind: &'static str) -> Self {
-        Self(Mutex::new(Status {
+        let status = Mutex::new(Status {
             version: env!("CARGO_PKG_VERSION"),
             app,
             kind,
@@ -330,13 +364,20 @@ impl StatusBoard {
             workers: Vec::new(),
             failure: None,
             reloads: VecDeque::new(),
-        }))
+        });
+        Self { status, early: Mutex::new(None) }
     }
 
     /// Changes the document.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
-        let mut status = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut status = lock(&self.status);
         change(&mut status);
+        let mut early = lock(&self.early);
+        if let Some((generation, ms)) = *early
+            && status.note_first_response(generation, ms)
+        {
+            *early = None;
+        }
         while status.reloads.len() > RELOADS_KEPT_COUNT_MAX {
             status.reloads.pop_front();
         }
@@ -344,6 +385,32 @@ impl StatusBoard {
 
     /// A copy of the document.
     pub fn snapshot(&self) -> Status {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        lock(&self.status).clone()
     }
+
+    /// Notes how long a generation's first response took.
+    pub fn first_response(&self, generation: u64, took: Duration) {
+        let ms = took.as_secs_f64() * 1_000.0;
+        let mut status = lock(&self.status);
+        if !status.note_first_response(generation, ms) {
+            *lock(&self.early) = Some((generation, ms));
+        }
+    }
+}
+
+impl Status {
+    fn note_first_response(&mut self, generation: u64, ms: f64) -> bool {
+        let made = |reload: &&mut Reload| reload.generation == generation && reload.outcome == Outcome::Ok;
+        match self.reloads.iter_mut().rev().find(made) {
+            Some(reload) => {
+                reload.steps.first_response_ms = Some(ms);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

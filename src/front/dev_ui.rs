@@ -14,7 +14,7 @@ use super::host::check_same_origin;
 use super::live_reload::stream_events;
 use super::pages::{Frame, Page, escape};
 use super::server::{Front, refuse};
-use crate::model::{Reload, State, Status};
+use crate::model::{BuildReport, Reload, State, Status};
 
 const CLIENT_SCRIPT: &str = include_str!("client.js");
 
@@ -110,10 +110,14 @@ fn render_status(status: &Status, front: &Front) -> String {
         ("", "cause"),
         ("", "outcome"),
         ("number", "total"),
+        ("number", "notice"),
         ("number", "build"),
         ("number", "fork"),
         ("number", "load"),
         ("number", "ready"),
+        ("number", "other"),
+        ("number", "first response"),
+        ("", "made by"),
         ("", "files"),
     ] {
         let _ = write!(content, "<th class=\"{class}\">{name}</th>");
@@ -134,10 +138,25 @@ fn write_reload(out: &mut String, reload: &Reload) {
         word(&reload.outcome),
     );
     let steps = reload.steps;
-    for ms in [reload.total_ms, steps.build_ms, steps.fork_ms, steps.load_ms, steps.ready_ms] {
+    for ms in [
+        reload.total_ms,
+        steps.notice_ms,
+        steps.build_ms,
+        steps.fork_ms,
+        steps.load_ms,
+        steps.ready_ms,
+        steps.other_ms,
+    ] {
         let _ = write!(out, "<td class=\"number\">{ms:.1} ms</td>");
     }
-    let _ = write!(out, "<td>{}</td></tr>", files.join("<br>"));
+    let first = steps.first_response_ms.map(|ms| format!("{ms:.1} ms")).unwrap_or_default();
+    let made = reload.build.as_ref().and_then(BuildReport::summary).unwrap_or_default();
+    let _ = write!(
+        out,
+        "<td class=\"number\">{first}</td><td>{}</td><td>{}</td></tr>",
+        escape(&made),
+        files.join("<br>")
+    );
 }
 
 /// A unit variant as the status document spells it.

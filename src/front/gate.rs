@@ -5,6 +5,7 @@
 //! left is idle for good: entering and swapping happen under one lock.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Generation {
     end: watch::Sender<Option<End>>,
     /// True once its long-lived streams (WebSockets, server-sent events) shall be closed.
     closing: watch::Sender<bool>,
+    /// It has not responded to anything yet.
+    silent: AtomicBool,
 }
 
 impl Generation {
@@ -43,6 +46,7 @@ impl Generation {
             client: client.into(),
             end: watch::Sender::new(None),
             closing: watch::Sender::new(false),
+            silent: AtomicBool::new(true),
         })
     }
 
@@ -70,6 +74,11 @@ impl Generation {
             Ok(Ok(end)) => end.clone().unwrap_or(End::Lost),
             _ => End::Lost,
         }
+    }
+
+    /// Notes a response; true for the first one.
+    pub fn is_first_response(&self) -> bool {
+        self.silent.load(Ordering::Relaxed) && self.silent.swap(false, Ordering::Relaxed)
     }
 
     /// Asks the long-lived streams to close.

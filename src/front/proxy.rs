@@ -3,6 +3,7 @@
 //! cut, so that no client takes half a response for a whole one.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_http::ConnectionType;
 use actix_web::body::{BodySize, BoxBody};
@@ -87,6 +88,7 @@ async fn exchange(
     let entering = enter(front, &head, bodiless, request, generation);
     let Entered { entry, revision, send, mut recv } =
         unless_gone(watch.as_ref(), entering).await.ok_or(Refused::ClientGone)??;
+    let entered = Instant::now();
     let mut pump =
         if bodiless { Pump::idle(send) } else { Pump::start(payload, send, framing == Framing::Upgrade) };
 
@@ -100,6 +102,9 @@ async fn exchange(
         Ok(received) => received,
         Err(error) => return Err(explain(error, request, entry.generation()).await.into()),
     };
+    if entry.generation().is_first_response() {
+        front.status.first_response(entry.generation().number, entered.elapsed());
+    }
     let line = headers::request_line(request);
     let head = ResponseHead::decode(bytes)
         .map_err(|malformed| Page::bad_response(&capitalize(&malformed.to_string()), &line))?;

@@ -27,7 +27,7 @@ use crate::build::{self, Builder, Kind, Strategy};
 use crate::error::Error;
 use crate::front::Hub;
 use crate::front::gate::Gate;
-use crate::model::{BrowserEvent, End, Process, Reload, State, StatusBoard};
+use crate::model::{BrowserEvent, BuildReport, End, Process, Reload, State, StatusBoard};
 use crate::supervisor::{Action, Code, Event, Settings, Supervisor, Timer};
 use crate::terminal::Terminal;
 use crate::watch::{Changes, Watcher};
@@ -87,7 +87,7 @@ pub struct Parts {
 #[derive(Debug)]
 enum Input {
     Event(Event),
-    Built { build: u64, started: SystemTime, outcome: build::Outcome },
+    Built { build: u64, started: SystemTime, outcome: build::Outcome, report: BuildReport },
     Zygote { number: u64, report: Report },
     ZygoteGone { number: u64 },
     Worker { generation: u64, report: WorkerReport },
@@ -307,7 +307,9 @@ impl Runner {
     fn translate(&mut self, input: Input) -> Vec<Event> {
         match input {
             Input::Event(event) => vec![event],
-            Input::Built { build, started, outcome } => vec![self.built(build, started, outcome)],
+            Input::Built { build, started, outcome, report } => {
+                vec![Event::BuildMade { build, report }, self.built(build, started, outcome)]
+            }
             Input::Zygote { number, report } => self.zygote_reported(number, report),
             Input::ZygoteGone { number } => self.zygote_gone(number),
             Input::Worker { generation, report } => self.worker_reported(generation, report),
@@ -648,8 +650,9 @@ impl Runner {
             };
             let started = SystemTime::now();
             let outcome = builder.build(&changed, &mut progress).await;
+            let report = builder.last_report().clone();
             drop(builder);
-            let _ = inputs.send(Input::Built { build, started, outcome }).await;
+            let _ = inputs.send(Input::Built { build, started, outcome, report }).await;
         }));
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::build::Kind;
-use crate::model::{BrowserEvent, Cause, End, Failure, Outcome, Reload, State, Steps};
+use crate::model::{BrowserEvent, BuildReport, Cause, End, Failure, Outcome, Reload, State, Steps};
 
 #[cfg(test)]
 mod tests;
@@ -75,6 +75,13 @@ pub enum Event {
         styles: Vec<PathBuf>,
         /// Other files that are served, or read by the app while it runs.
         statics: Vec<PathBuf>,
+    },
+    /// How the build was made that is about to be said to have ended.
+    BuildMade {
+        /// Which build.
+        build: u64,
+        /// How.
+        report: BuildReport,
     },
     /// The build passed.
     Built {
@@ -297,12 +304,13 @@ struct Journey {
     files: Vec<PathBuf>,
     begun: Duration,
     steps: Steps,
+    build: Option<BuildReport>,
 }
 
 #[derive(Debug)]
 enum Build {
     Idle,
-    Running { build: u64, begun: Duration, changed: Vec<PathBuf> },
+    Running { build: u64, begun: Duration, started: Duration, changed: Vec<PathBuf> },
 }
 
 #[derive(Debug, PartialEq)]
@@ -373,6 +381,7 @@ struct Wanted {
 pub struct Supervisor {
     settings: Settings,
     build: Build,
+    build_report: Option<BuildReport>,
     builds: u64,
     generations: u64,
     zygote: Zygote,
@@ -408,6 +417,7 @@ impl Supervisor {
             overlap: if settings.overlap { Overlap::Tried } else { Overlap::Barred },
             settings,
             build: Build::Idle,
+            build_report: None,
             builds: 0,
             generations: 0,
             zygote: Zygote::None,
@@ -431,7 +441,7 @@ impl Supervisor {
     /// The first actions.
     pub fn begin(&mut self, now: Duration) -> Actions {
         let mut actions = vec![Action::SetState(State::Starting)];
-        self.start_build(now, &mut actions);
+        self.start_build(now, now, &mut actions);
         actions
     }
 
@@ -452,7 +462,13 @@ impl Supervisor {
         }
         match event {
             Event::Changed { age, code, env, styles, statics } => {
-                self.changed(now.saturating_sub(age), code, env, styles, statics, &mut actions);
+                let at = now.saturating_sub(age);
+                self.changed(now, at, code, env, styles, statics, &mut actions);
+            }
+            Event::BuildMade { build, report } => {
+                if matches!(self.build, Build::Running { build: running, .. } if running == build) {
+                    self.build_report = Some(report);
+                }
             }
             Event::Built { build, code } => self.built(now, build, code, &mut actions),
             Event::BuildFailed { build, failure } => self.build_failed(now, build, failure, &mut actions),
@@ -485,8 +501,10 @@ impl Supervisor {
         actions
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one for each kind of file")]
     fn changed(
         &mut self,
+        now: Duration,
         at: Duration,
         code: Vec<PathBuf>,
         env: Vec<PathBuf>,
@@ -496,7 +514,7 @@ impl Supervisor {
     ) {
         self.restart_wanted |= !env.is_empty();
         if !code.is_empty() {
-            self.code_changed(at, code, actions);
+            self.code_changed(now, at, code, actions);
         } else if !env.is_empty() {
             self.env_changed(at, env, actions);
         }
@@ -508,7 +526,7 @@ impl Supervisor {
         }
     }
 
-    fn code_changed(&mut self, at: Duration, code: Vec<PathBuf>, actions: &mut Actions) {
+    fn code_changed(&mut self, now: Duration, at: Duration, code: Vec<PathBuf>, actions: &mut Actions) {
         if matches!(self.build, Build::Running { .. }) {
             actions.push(Action::CancelBuild);
         }
@@ -528,7 +546,7 @@ impl Supervisor {
         let files = self.unbuilt.iter().map(|file| file.display().to_string()).collect();
         actions.push(Action::Tell(BrowserEvent::Building { files }));
         actions.push(Action::SetState(self.waiting_state()));
-        self.start_build(at, actions);
+        self.start_build(now, at, actions);
     }
 
     fn env_changed(&mut self, at: Duration, files: Vec<PathBuf>, actions: &mut Actions) {
@@ -547,28 +565,35 @@ impl Supervisor {
             actions.push(Action::Hold);
         }
         actions.push(Action::SetState(self.waiting_state()));
-        let journey = Journey { cause: Cause::Change, files, begun: at, steps: Steps::default() };
+        let journey =
+            Journey { cause: Cause::Change, files, begun: at, steps: Steps::default(), build: None };
         self.want(Wanted { code, journey, second_try: false }, actions);
     }
 
-    fn start_build(&mut self, begun: Duration, actions: &mut Actions) {
+    fn start_build(&mut self, now: Duration, begun: Duration, actions: &mut Actions) {
         self.builds += 1;
+        self.build_report = None;
         let changed = self.unbuilt.clone();
-        self.build = Build::Running { build: self.builds, begun, changed: changed.clone() };
+        self.build = Build::Running { build: self.builds, begun, started: now, changed: changed.clone() };
         actions.push(Action::Build { build: self.builds, changed });
     }
 
     /// Takes the build that has just ended, if it is the one that runs.
     fn finish_build(&mut self, now: Duration, build: u64) -> Option<Journey> {
         match &mut self.build {
-            Build::Running { build: running, begun, changed } if *running == build => {
+            Build::Running { build: running, begun, started, changed } if *running == build => {
                 let cause =
                     if self.generations == 0 && changed.is_empty() { Cause::Start } else { Cause::Change };
                 let journey = Journey {
                     cause,
                     files: std::mem::take(changed),
                     begun: *begun,
-                    steps: Steps { build_ms: millis(now.saturating_sub(*begun)), ..Steps::default() },
+                    steps: Steps {
+                        notice_ms: millis(started.saturating_sub(*begun)),
+                        build_ms: millis(now.saturating_sub(*started)),
+                        ..Steps::default()
+                    },
+                    build: self.build_report.take(),
                 };
                 self.build = Build::Idle;
                 self.unbuilt.clear();
@@ -702,7 +727,13 @@ impl Supervisor {
             actions.push(Action::LoseCurrent);
         }
         self.draining.clear();
-        let begun = Journey { cause: Cause::Zygote, files: Vec::new(), begun: now, steps: Steps::default() };
+        let begun = Journey {
+            cause: Cause::Zygote,
+            files: Vec::new(),
+            begun: now,
+            steps: Steps::default(),
+            build: None,
+        };
         let wanted = match (self.wanted.take(), self.starting.take()) {
             (Some(wanted), _) => Some(wanted),
             (None, Some(starting)) => Some(Wanted {
@@ -930,8 +961,13 @@ impl Supervisor {
             return;
         }
         if let Some(code) = self.last_good.clone() {
-            let journey =
-                Journey { cause: Cause::Crash, files: Vec::new(), begun: now, steps: Steps::default() };
+            let journey = Journey {
+                cause: Cause::Crash,
+                files: Vec::new(),
+                begun: now,
+                steps: Steps::default(),
+                build: None,
+            };
             self.want(Wanted { code, journey, second_try: false }, actions);
         }
     }
@@ -1133,13 +1169,17 @@ impl Supervisor {
 
 impl Journey {
     fn report(&self, now: Duration, generation: u64, outcome: Outcome) -> Reload {
+        let total_ms = millis(now.saturating_sub(self.begun));
+        let mut steps = self.steps;
+        steps.other_ms = (total_ms - steps.sum_ms()).max(0.0);
         Reload {
             generation,
             cause: self.cause,
             files: self.files.clone(),
             outcome,
-            total_ms: millis(now.saturating_sub(self.begun)),
-            steps: self.steps,
+            total_ms,
+            steps,
+            build: self.build.clone(),
         }
     }
 }

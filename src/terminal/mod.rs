@@ -167,10 +167,12 @@ impl Terminal {
             _ => TerminalEvent::Reload { reload: reload.clone() },
         };
         match reload.outcome {
-            Outcome::Ok | Outcome::Unchanged => self.say(|| self.out_style.reload(reload), event),
+            Outcome::Ok | Outcome::Unchanged => {
+                self.say(|| self.out_style.reload(reload, self.verbose), event)
+            }
             // Beside the failure that it belongs to.
             Outcome::BuildFailed | Outcome::StartFailed => {
-                self.complain(|| self.err_style.reload(reload), event)
+                self.complain(|| self.err_style.reload(reload, self.verbose), event)
             }
         }
     }
@@ -360,7 +362,8 @@ mod tests {
             files: vec!["src/main.rs".into()],
             outcome,
             total_ms: 700.0,
-            steps: Steps { build_ms: 690.0, fork_ms: 0.5, load_ms: 2.0, ready_ms: 4.0 },
+            steps: Steps { build_ms: 690.0, fork_ms: 0.5, load_ms: 2.0, ready_ms: 4.0, ..Steps::default() },
+            build: None,
         }
     }
 
@@ -420,7 +423,9 @@ mod tests {
             written.take_event(),
             serde_json::json!({"event": "reload", "generation": 2, "cause": "change", "files": ["src/main.rs"],
                 "outcome": "build_failed", "total_ms": 700.0,
-                "steps": {"build_ms": 690.0, "fork_ms": 0.5, "load_ms": 2.0, "ready_ms": 4.0}})
+                "steps": {"notice_ms": 0.0, "build_ms": 690.0, "fork_ms": 0.5, "load_ms": 2.0, "ready_ms": 4.0,
+                    "other_ms": 0.0, "first_response_ms": null},
+                "build": null})
         );
         let diagnostic = Diagnostic {
             level: "error".into(),

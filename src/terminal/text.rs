@@ -6,12 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::model::{Cause, Diagnostic, End, Failure, Outcome, Reload, Steps};
+use crate::model::{BuildReport, Cause, Diagnostic, End, Failure, Outcome, Reload, Steps};
 
 /// Times from here on are shown in seconds.
 const SECONDS_FROM_MS: f64 = 10_000.0;
 /// Step times from here on are shown without a fraction.
 const WHOLE_FROM_MS: f64 = 10.0;
+/// Steps that took less are not shown.
+const SHOWN_FROM_MS: f64 = 0.05;
 
 /// Writes with colours or without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +82,7 @@ impl Style {
         format!("{} {done}/{total} {}\n", self.good("building"), printable(current)).replace(" \n", "\n")
     }
 
-    pub(super) fn reload(self, reload: &Reload) -> String {
+    pub(super) fn reload(self, reload: &Reload, verbose: bool) -> String {
         let number = format!("#{}", reload.generation);
         let took = time(reload.total_ms);
         let serving = match reload.generation {
@@ -108,6 +110,10 @@ impl Style {
             let _ = write!(line, " {files}");
         }
         line.push('\n');
+        let made = reload.build.as_ref().filter(|_| reload.cause == Cause::Change);
+        if let Some(made) = made.filter(|made| verbose || !made.replayed).and_then(BuildReport::summary) {
+            let _ = writeln!(line, "  {}", self.dim(&printable(&made)));
+        }
         line
     }
 
@@ -201,13 +207,15 @@ fn time(ms: f64) -> String {
 /// `build 689 · fork 0.5`: the steps that there were, in milliseconds.
 fn steps(steps: &Steps) -> Option<String> {
     let steps: Vec<String> = [
+        ("notice", steps.notice_ms),
         ("build", steps.build_ms),
         ("fork", steps.fork_ms),
         ("load", steps.load_ms),
         ("ready", steps.ready_ms),
+        ("other", steps.other_ms),
     ]
     .into_iter()
-    .filter(|(_, ms)| *ms > 0.0)
+    .filter(|(_, ms)| *ms >= SHOWN_FROM_MS)
     .map(|(name, ms)| if ms < WHOLE_FROM_MS { format!("{name} {ms:.1}") } else { format!("{name} {ms:.0}") })
     .collect();
     (!steps.is_empty()).then(|| steps.join(" · "))
@@ -233,7 +241,8 @@ mod tests {
             files: vec!["src/pages.rs".into()],
             outcome,
             total_ms: 712.3,
-            steps: Steps { build_ms: 689.2, fork_ms: 0.52, load_ms: 2.1, ready_ms: 4.04 },
+            steps: Steps { build_ms: 689.2, fork_ms: 0.52, load_ms: 2.1, ready_ms: 4.04, ..Steps::default() },
+            build: None,
         }
     }
 
@@ -262,7 +271,7 @@ mod tests {
     #[test]
     fn reload_is_one_line_with_its_steps() {
         assert_eq!(
-            PLAIN.reload(&reload(Cause::Change, Outcome::Ok)),
+            PLAIN.reload(&reload(Cause::Change, Outcome::Ok), false),
             "reloaded #7 in 712 ms (build 689 · fork 0.5 · load 2.1 · ready 4.0) src/pages.rs\n"
         );
     }
@@ -271,9 +280,9 @@ mod tests {
     fn reload_of_several_files_counts_them() {
         let mut one = reload(Cause::Change, Outcome::Ok);
         one.files.push("src/a.rs".into());
-        assert!(PLAIN.reload(&one).ends_with(") src/pages.rs +1 more file\n"));
+        assert!(PLAIN.reload(&one, false).ends_with(") src/pages.rs +1 more file\n"));
         one.files.push("src/b.rs".into());
-        assert!(PLAIN.reload(&one).ends_with(") src/pages.rs +2 more files\n"));
+        assert!(PLAIN.reload(&one, false).ends_with(") src/pages.rs +2 more files\n"));
     }
 
     #[test]
@@ -284,7 +293,7 @@ mod tests {
         start.total_ms = 94_321.0;
         start.steps.build_ms = 94_300.0;
         assert_eq!(
-            PLAIN.reload(&start),
+            PLAIN.reload(&start, false),
             "ready #1 in 94.3 s (build 94300 · fork 0.5 · load 2.1 · ready 4.0)\n"
         );
         let mut restart = reload(Cause::Crash, Outcome::Ok);
@@ -292,11 +301,11 @@ mod tests {
         restart.total_ms = 6.6;
         restart.steps.build_ms = 0.0;
         assert_eq!(
-            PLAIN.reload(&restart),
+            PLAIN.reload(&restart, false),
             "restarted #7 after a crash in 7 ms (fork 0.5 · load 2.1 · ready 4.0)\n"
         );
         restart.cause = Cause::Zygote;
-        assert!(PLAIN.reload(&restart).starts_with("restarted #7 with a new zygote in 7 ms ("));
+        assert!(PLAIN.reload(&restart, false).starts_with("restarted #7 with a new zygote in 7 ms ("));
     }
 
     #[test]
@@ -305,22 +314,22 @@ mod tests {
         failed.steps = Steps { build_ms: 402.0, ..Steps::default() };
         failed.total_ms = 402.0;
         assert_eq!(
-            PLAIN.reload(&failed),
+            PLAIN.reload(&failed, false),
             "build failed in 402 ms; #7 goes on serving (build 402) src/pages.rs\n"
         );
         failed.generation = 0;
         failed.outcome = Outcome::StartFailed;
-        assert_eq!(PLAIN.reload(&failed), "start failed in 402 ms (build 402) src/pages.rs\n");
+        assert_eq!(PLAIN.reload(&failed, false), "start failed in 402 ms (build 402) src/pages.rs\n");
         failed.generation = 7;
         failed.outcome = Outcome::Unchanged;
-        assert_eq!(PLAIN.reload(&failed), "unchanged #7 in 402 ms (build 402) src/pages.rs\n");
+        assert_eq!(PLAIN.reload(&failed, false), "unchanged #7 in 402 ms (build 402) src/pages.rs\n");
     }
 
     #[test]
     fn control_characters_in_names_do_not_reach_the_terminal() {
         let mut evil = reload(Cause::Change, Outcome::Ok);
         evil.files = vec![PathBuf::from("src/\x1b[2Jx.rs")];
-        assert!(!PLAIN.reload(&evil).contains('\x1b'));
+        assert!(!PLAIN.reload(&evil, false).contains('\x1b'));
     }
 
     #[test]

@@ -112,11 +112,14 @@ fn an_edit_is_served_and_never_anything_older_after_it() {
         assert_eq!(page.generation(), 1 + round);
         let reload = status["reloads"].as_array().unwrap().last().unwrap().clone();
         assert_eq!(reload["files"][0], "example_app/src/pages.rs");
-        let steps: f64 = ["build_ms", "fork_ms", "load_ms", "ready_ms"]
+        let steps: f64 = ["notice_ms", "build_ms", "fork_ms", "load_ms", "ready_ms", "other_ms"]
             .iter()
             .map(|step| reload["steps"][step].as_f64().unwrap())
             .sum();
-        assert!(steps <= reload["total_ms"].as_f64().unwrap() + 1.0, "{reload}");
+        let total = reload["total_ms"].as_f64().unwrap();
+        assert!((steps - total).abs() <= 1.0, "{reload}");
+        let crates = reload["build"]["crates"].as_array().unwrap();
+        assert!(reload["build"]["replayed"] == true && crates.len() == 1, "{reload}");
         shown = next;
     }
     // Back to older content is a change like any other, also when the file gets its older time back.

@@ -36,6 +36,7 @@ mod run;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -89,8 +90,8 @@ pub(super) struct Recording {
     guards: BTreeMap<PathBuf, Content>,
     /// Trees whose change is cargo's business.
     trees: BTreeMap<PathBuf, Option<Vec<Stamped>>>,
-    /// Large files that nobody edits: compared by their stamps.
-    fixed: BTreeMap<PathBuf, Content>,
+    /// Large files that nobody edits.
+    fixed: BTreeMap<PathBuf, Option<Identity>>,
     /// What modules could be found in.
     listings: BTreeMap<PathBuf, BTreeSet<OsString>>,
     /// Warnings of crates that have no record.
@@ -103,6 +104,23 @@ pub(super) struct Recording {
 }
 
 type Stamped = (PathBuf, Content);
+
+/// Tells a file that was written anew from the one that was there. Not by the time when its inode changed: a hard link
+/// changes that, and artifacts are hard links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Identity {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Some(Self { inode: metadata.ino(), size: metadata.size(), modified })
+    }
+}
 
 /// A crate of the workspace, as one rustc call.
 #[derive(Debug)]
@@ -118,7 +136,7 @@ struct Unit {
     /// What was in its files when it was last compiled; `None` where that is not known.
     sources: BTreeMap<PathBuf, Option<Content>>,
     /// The files that it makes.
-    outputs: BTreeMap<PathBuf, Content>,
+    outputs: BTreeMap<PathBuf, Option<Identity>>,
     /// It must be compiled whatever its files say: the last time it was not to the end.
     due: bool,
     /// cargo knows that it must compile it.
@@ -307,7 +325,7 @@ impl Recording {
             }
         }
         fixed.retain(|path| !made.contains(path));
-        self.fixed = fixed.into_iter().map(|path| (path.clone(), Content::notice(&path))).collect();
+        self.fixed = fixed.into_iter().map(|path| (path.clone(), Identity::of(&path))).collect();
     }
 
     /// The sources of recorded crates that the app is not linked from: build scripts, and what those use.
@@ -377,8 +395,7 @@ impl Recording {
             }
         }
         for unit in self.units.iter().filter(|unit| !unit.due) {
-            if let Some((path, _)) = unit.outputs.iter().find(|(path, made)| Content::notice(path) != **made)
-            {
+            if let Some((path, _)) = unit.outputs.iter().find(|(path, made)| Identity::of(path) != **made) {
                 return Err(format!("{} was changed by somebody else", shown(path, context)));
             }
         }
@@ -393,8 +410,8 @@ impl Recording {
             }
             *content = now;
         }
-        for (path, content) in &self.fixed {
-            if Content::notice(path) != *content {
+        for (path, identity) in &self.fixed {
+            if Identity::of(path) != *identity {
                 return Err(format!("{} changed", shown(path, context)));
             }
         }
@@ -736,7 +753,7 @@ fn sources_of(recorded: &Recorded, call: &Call) -> Vec<PathBuf> {
 }
 
 /// What a call has made, as it is now.
-fn outputs_of(recorded: &Recorded, call: &Call) -> BTreeMap<PathBuf, Content> {
+fn outputs_of(recorded: &Recorded, call: &Call) -> BTreeMap<PathBuf, Option<Identity>> {
     let directory = recorded.directory.join(&call.out_dir);
     let stem = call.stem();
     let names = [
@@ -746,7 +763,7 @@ fn outputs_of(recorded: &Recorded, call: &Call) -> BTreeMap<PathBuf, Content> {
         format!("{stem}.d"),
         stem,
     ];
-    names.iter().map(|name| directory.join(name)).map(|path| (path.clone(), Content::notice(&path))).collect()
+    names.iter().map(|name| directory.join(name)).map(|path| (path.clone(), Identity::of(&path))).collect()
 }
 
 /// The names in a directory by which rustc could find a module.
