@@ -312,7 +312,7 @@ impl Builder {
         let order_path = self
             .place_order(&app, &report_path)
             .map_err(|error| build_failure(format!("cannot write {}: {error}", app.target_dir.display())))?;
-        let before = Before::look(&self.memory.sources, self.recording.as_ref());
+        let before = Before::look(&app, &order_path, &self.memory.sources, self.recording.as_ref());
         if let Some(recording) = &mut self.recording {
             recording.is_quiet().await;
         }
@@ -578,6 +578,9 @@ impl Builder {
         if let Some(last_start) = self.memory.last_start {
             let hidden = stale::find_hidden(changed, &self.memory.sources, last_start);
             stale::age_users(app, &self.profile_dirs(app), &hidden);
+            let unread = |path: &&PathBuf| !self.memory.sources.contains(path) && !concerns_cargo(path);
+            let unread: Vec<PathBuf> = changed.iter().filter(unread).cloned().collect();
+            stale::age_owners(app, &self.profile_dirs(app), &unread);
         }
         self.memory.last_start = now;
         self.remember(app);

@@ -48,6 +48,22 @@ pub(super) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) 
     }
 }
 
+/// Makes cargo compile again the packages in whose directories the files are, though no crate has read them: a file that
+/// is new or gone may be found as a module's, or by a macro that reads a directory.
+pub(super) fn age_owners(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) {
+    for package in &app.path_packages {
+        if files.iter().any(|file| owner(app, file).is_some_and(|owner| owner.root == package.root)) {
+            age_compiled(profile_dirs, package);
+        }
+    }
+}
+
+/// The package in whose directory, and in no package below it, a file is.
+fn owner<'a>(app: &'a App, file: &Path) -> Option<&'a PathPackage> {
+    let around = app.path_packages.iter().filter(|package| file.starts_with(&package.root));
+    around.max_by_key(|package| package.root.components().count())
+}
+
 /// Makes cargo compile the app's own package again.
 pub(super) fn age_app(app: &App, profile_dirs: &[PathBuf]) {
     if let Some(package) = app.path_packages.first() {
@@ -57,11 +73,7 @@ pub(super) fn age_app(app: &App, profile_dirs: &[PathBuf]) {
 
 /// The file is in the package's directory, and in no package below it, or its dep-info names it.
 fn may_use(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, file: &Path) -> bool {
-    let owner = app
-        .path_packages
-        .iter()
-        .filter(|package| file.starts_with(&package.root))
-        .max_by_key(|package| package.root.components().count());
+    let owner = owner(app, file);
     owner.is_none_or(|owner| owner.root == package.root) || dep_info_names(app, profile_dirs, package, file)
 }
 

@@ -86,8 +86,9 @@ pub(super) struct Recording {
     key: String,
     /// What crates are needed by others come before those.
     units: Vec<Unit>,
-    /// Files whose change is cargo's business.
-    guards: BTreeMap<PathBuf, Content>,
+    /// Files whose change is cargo's business, even if they are only touched: a build script may be meant to run then.
+    /// `None` where it may have changed while cargo ran.
+    guards: BTreeMap<PathBuf, Option<(Option<Identity>, Content)>>,
     /// Trees whose change is cargo's business.
     trees: BTreeMap<PathBuf, Option<Vec<Stamped>>>,
     /// Large files that nobody edits.
@@ -171,16 +172,17 @@ pub(super) struct Before {
 
 impl Before {
     /// Looks at the files that the next build will probably read.
-    pub fn look(files: &[PathBuf], recording: Option<&Recording>) -> Self {
+    pub fn look(app: &App, order: &Path, files: &[PathBuf], recording: Option<&Recording>) -> Self {
         let started = SystemTime::now();
         let mut contents = HashMap::new();
-        let known = recording.into_iter().flat_map(|recording| recording.units.iter());
-        for (path, content) in known.flat_map(|unit| unit.sources.iter()) {
-            if let Some(content) = content {
-                contents.insert(path.clone(), *content);
-            }
+        if let Some(recording) = recording {
+            let sources = recording.units.iter().flat_map(|unit| unit.sources.iter());
+            let known = sources.filter_map(|(path, content)| Some((path, (*content)?)));
+            let guards = recording.guards.iter().filter_map(|(path, known)| Some((path, (*known)?.1)));
+            contents.extend(known.chain(guards).map(|(path, content)| (path.clone(), content)));
         }
-        for path in files {
+        let manifests = manifests(app);
+        for path in files.iter().chain(&manifests).chain([&order.to_owned()]) {
             contents.entry(path.clone()).or_insert(Content::Absent);
         }
         for (path, content) in &mut contents {
@@ -264,7 +266,7 @@ impl Recording {
             }
         }
         recording.units = units;
-        recording.guard(context, report, sources, &scripts);
+        recording.guard(context, report, sources, &scripts, before);
         recording.list_directories();
         Ok(recording)
     }
@@ -278,38 +280,24 @@ impl Recording {
         self.weakness == Some(weakness)
     }
 
-    fn guard(&mut self, context: &Context, report: &Report, sources: &[PathBuf], scripts: &BuildScripts) {
-        let app = &context.app;
-        let mut guards: BTreeSet<PathBuf> = scripts.files.iter().cloned().collect();
-        let roots = app.path_packages.iter().map(|package| package.root.as_path());
-        for root in roots.chain([app.workspace_root.as_path()]) {
-            guards.insert(root.join("Cargo.toml"));
-        }
-        guards.insert(app.workspace_root.join("Cargo.lock"));
-        for directory in app.root().ancestors().chain(app.workspace_root.ancestors()) {
-            for name in [".cargo/config.toml", ".cargo/config", "rust-toolchain", "rust-toolchain.toml"] {
-                guards.insert(directory.join(name));
-            }
-        }
-        for (variable, directory, files) in [
-            ("CARGO_HOME", ".cargo", &["config.toml", "config"][..]),
-            ("RUSTUP_HOME", ".rustup", &["settings.toml"]),
-        ] {
-            let home = std::env::var_os(variable)
-                .map(PathBuf::from)
-                .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(directory)));
-            guards.extend(home.iter().flat_map(|home| files.iter().map(|file| home.join(file))));
-        }
+    fn guard(
+        &mut self,
+        context: &Context,
+        report: &Report,
+        sources: &[PathBuf],
+        scripts: &BuildScripts,
+        before: &Before,
+    ) {
+        let mut guards = manifests(&context.app);
+        guards.extend(scripts.files.iter().cloned());
         guards.insert(context.order_path.clone());
-        guards.extend(sources.iter().cloned());
+        // A file of a recorded call may be a build script's, too, and then it is cargo's business.
         guards.extend(self.sources_of_others(context));
         let own: BTreeSet<&PathBuf> = self.units.iter().flat_map(|unit| unit.sources.keys()).collect();
-        guards.retain(|path| !own.contains(path));
-        // Nothing is older than what was just read: whoever changes one of these asks for a build.
+        guards.extend(sources.iter().filter(|path| !own.contains(path)).cloned());
         let look = |path: PathBuf| {
-            let mut content = Content::notice(&path);
-            content.refresh(&path);
-            (path, content)
+            let known = before.content(&path).map(|content| (Identity::of(&path), content));
+            (path, known)
         };
         self.guards = guards.into_iter().map(look).collect();
         self.trees = scripts.directories.iter().map(|path| (path.clone(), stamps_of(path))).collect();
@@ -403,9 +391,12 @@ impl Recording {
     }
 
     fn check_guards(&mut self, context: &Context) -> Result<(), String> {
-        for (path, content) in &mut self.guards {
+        for (path, known) in &mut self.guards {
+            let Some((identity, content)) = known else {
+                return Err(format!("{} may have changed while cargo ran", shown(path, context)));
+            };
             let mut now = *content;
-            if now.refresh(path) {
+            if now.refresh(path) || Identity::of(path) != *identity {
                 return Err(format!("{} changed", shown(path, context)));
             }
             *content = now;
@@ -425,9 +416,11 @@ impl Recording {
 
     fn check_unknown(&self, context: &Context, changed: &[PathBuf]) -> Result<(), String> {
         for path in changed {
-            let known = self.guards.contains_key(path)
-                || self.units.iter().any(|unit| unit.sources.contains_key(path));
-            if !known {
+            // It may have changed while cargo ran, and then nothing here shows it.
+            if self.guards.contains_key(path) {
+                return Err(format!("{} changed", shown(path, context)));
+            }
+            if !self.units.iter().any(|unit| unit.sources.contains_key(path)) {
                 let what = if path.exists() { "is new to the build" } else { "is gone" };
                 return Err(format!("{} {what}", shown(path, context)));
             }
@@ -683,8 +676,8 @@ impl Maker<'_> {
             is_macro,
             only_cargo: self.scripts.without_inputs.contains(&package.id).then(|| {
                 format!(
-                    "the build script of `{}` names no inputs (`cargo::rerun-if-changed=…`), so cargo runs it after \
-                     every change",
+                    "the build script of `{}` names no inputs that exist (`cargo::rerun-if-changed=…`), so cargo runs it \
+                     after every change",
                     package.name
                 )
             }),
@@ -706,7 +699,7 @@ impl Maker<'_> {
 struct BuildScripts {
     files: Vec<PathBuf>,
     directories: Vec<PathBuf>,
-    /// Path packages, by cargo's ids, whose script names no inputs.
+    /// Path packages, by cargo's ids, whose script names no inputs, or one that does not exist.
     without_inputs: Vec<String>,
 }
 
@@ -723,7 +716,7 @@ impl BuildScripts {
                     .or_else(|| line.strip_prefix("cargo:"))?
                     .strip_prefix("rerun-if-")
             });
-            let mut any = false;
+            let (mut any, mut missing) = (false, false);
             for directive in directives {
                 any = true;
                 let Some(path) = directive.strip_prefix("changed=") else { continue };
@@ -736,14 +729,46 @@ impl BuildScripts {
                 if path.starts_with(&app.target_dir) {
                     continue;
                 }
-                if path.is_dir() { &mut scripts.directories } else { &mut scripts.files }.push(path);
+                if path.is_dir() {
+                    scripts.directories.push(path);
+                } else if path.exists() {
+                    scripts.files.push(path);
+                } else {
+                    // cargo runs the script every time.
+                    missing = true;
+                }
             }
-            if let (Some(package), false) = (package, any) {
+            if let Some(package) = package.filter(|_| missing || !any) {
                 scripts.without_inputs.push(package.id.clone());
             }
         }
         scripts
     }
+}
+
+/// Files that decide what cargo does, whether they exist or not.
+fn manifests(app: &App) -> BTreeSet<PathBuf> {
+    let mut guards = BTreeSet::new();
+    let roots = app.path_packages.iter().map(|package| package.root.as_path());
+    for root in roots.chain([app.workspace_root.as_path()]) {
+        guards.insert(root.join("Cargo.toml"));
+    }
+    guards.insert(app.workspace_root.join("Cargo.lock"));
+    for directory in app.root().ancestors().chain(app.workspace_root.ancestors()) {
+        for name in [".cargo/config.toml", ".cargo/config", "rust-toolchain", "rust-toolchain.toml"] {
+            guards.insert(directory.join(name));
+        }
+    }
+    for (variable, directory, files) in [
+        ("CARGO_HOME", ".cargo", &["config.toml", "config"][..]),
+        ("RUSTUP_HOME", ".rustup", &["settings.toml"]),
+    ] {
+        let home = std::env::var_os(variable)
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(directory)));
+        guards.extend(home.iter().flat_map(|home| files.iter().map(|file| home.join(file))));
+    }
+    guards
 }
 
 /// What a compiled crate was made of.
