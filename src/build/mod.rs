@@ -579,6 +579,7 @@ impl Builder {
             let hidden = stale::find_hidden(changed, &self.memory.sources, last_start);
             stale::age_users(app, &self.profile_dirs(app), &hidden);
         }
+        stale::age_readers(app, &self.profile_dirs(app), changed, &self.memory.sources);
         self.memory.last_start = now;
         self.remember(app);
     }

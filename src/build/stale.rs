@@ -48,6 +48,34 @@ pub(super) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) 
     }
 }
 
+/// Makes cargo compile what one of these changes concerns although cargo does not follow the file. It knows a symbolic
+/// link only as what it led to when rustc read it; and where `part/mod.rs` comes to stand beside a `part.rs`, no file
+/// that it knows has changed, but rustc would refuse both. rustc's own dep-info has the names that rustc tried.
+pub(super) fn age_readers(app: &App, profile_dirs: &[PathBuf], changed: &[PathBuf], followed: &[PathBuf]) {
+    let unfollowed: Vec<PathBuf> = changed
+        .iter()
+        .filter(|path| !followed.contains(path))
+        .flat_map(|path| [Some(path.clone()), twin(path)])
+        .flatten()
+        .collect();
+    if unfollowed.is_empty() {
+        return;
+    }
+    for package in &app.path_packages {
+        if unfollowed.iter().any(|file| dep_info_names(app, profile_dirs, package, file)) {
+            age_compiled(profile_dirs, package);
+        }
+    }
+}
+
+/// The other file in which rustc looks for the same module.
+fn twin(path: &Path) -> Option<PathBuf> {
+    if path.file_name()? == "mod.rs" {
+        return Some(path.parent()?.with_added_extension("rs"));
+    }
+    (path.extension()? == "rs").then(|| path.with_extension("").join("mod.rs"))
+}
+
 /// Makes cargo compile the app's own package again.
 pub(super) fn age_app(app: &App, profile_dirs: &[PathBuf]) {
     if let Some(package) = app.path_packages.first() {
@@ -66,10 +94,13 @@ fn may_use(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, file: &Pa
 }
 
 fn dep_info_names(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, file: &Path) -> bool {
-    let Some(stem) = &package.crate_name else { return false };
+    let is_app = app.path_packages.first().is_some_and(|first| first.root == package.root);
+    let stems: Vec<&String> = package.crate_name.iter().chain(is_app.then_some(&app.crate_name)).collect();
     let is_dep_info = |name: &str| {
         name.strip_suffix(".d").is_some_and(|name| {
-            name == stem || name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('-'))
+            stems.iter().any(|stem| {
+                name.strip_prefix(stem.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            })
         })
     };
     profile_dirs.iter().flat_map(|directory| entries(&directory.join("deps"))).any(|path| {
@@ -122,6 +153,14 @@ fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_module_has_two_places() {
+        let twin = |path: &str| twin(Path::new(path));
+        assert_eq!(twin("src/part.rs"), Some("src/part/mod.rs".into()));
+        assert_eq!(twin("src/part.x/mod.rs"), Some("src/part.x.rs".into()));
+        assert_eq!(twin("src/text.txt"), None);
+    }
 
     #[test]
     fn only_changes_behind_cargos_back_are_hidden() {

@@ -66,7 +66,7 @@ fn a_module_moves_between_its_two_places() {
     site.shows("2", std::slice::from_ref(&other));
     // A file that no compiler has read yet decides.
     site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 3;");
-    site.fails("E0584", std::slice::from_ref(&file));
+    site.fails("E0761", std::slice::from_ref(&file));
     site.remove("ws/app/src/part/mod.rs");
     site.shows("3", &[other]);
     site.remove("ws/app/src/part.rs");

@@ -12,7 +12,7 @@ mod walk;
 
 use devhost::build::Kind;
 
-use self::walk::{Difference, Plan, walk};
+use self::walk::{Difference, Plan, Tally, walk};
 
 /// How many steps a walk has: after that, another workspace is generated.
 const WALK_STEPS: u64 = 40;
@@ -26,7 +26,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[track_caller]
-fn demand(plan: Plan) -> u64 {
+fn demand(plan: Plan) -> Tally {
     walk(plan).unwrap_or_else(|Difference(text)| panic!("{text}"))
 }
 
@@ -36,12 +36,14 @@ fn plan(kind: Kind, seed: u64, steps: u64) -> Plan {
 
 #[test]
 fn random_edits_of_a_plain_app_show_as_with_cargo() {
-    demand(plan(Kind::Plain, 1, 18));
+    let tally = demand(plan(Kind::Plain, 1, 18));
+    assert!(tally.replayed_count > 0 && tally.compared_count > 0, "{tally:?}");
 }
 
 #[test]
 fn random_edits_of_a_plugin_app_show_as_with_cargo() {
-    demand(plan(Kind::Plugin, 2, 18));
+    let tally = demand(plan(Kind::Plugin, 2, 18));
+    assert!(tally.replayed_count > 0 && tally.compared_count > 0, "{tally:?}");
 }
 
 #[test]
@@ -58,9 +60,9 @@ fn thousands_of_random_edits_show_as_with_cargo() {
         let kind = if seed % 2 == 0 { Kind::Plugin } else { Kind::Plain };
         let length = WALK_STEPS.min(steps - done);
         println!("seed {seed}: {kind:?}, {length} steps after {done}");
-        let compared = demand(plan(kind, seed, length));
+        let tally = demand(plan(kind, seed, length));
         done += length;
-        println!("seed {seed}: as expected; {compared} of them compared with a clean build");
+        println!("seed {seed}: as expected; {tally:?}");
         if done >= steps {
             return;
         }

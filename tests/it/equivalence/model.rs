@@ -77,11 +77,14 @@ pub enum Fault {
     Missing,
     /// A module that has two.
     Twice,
+    /// As [`Fault::Twice`], but the module was there before, and so was its file.
+    Beside,
     /// An included file that is not there.
     Include,
 }
 
-pub const FAULTS: [Fault; 5] = [Fault::Syntax, Fault::Type, Fault::Missing, Fault::Twice, Fault::Include];
+pub const FAULTS: [Fault; 6] =
+    [Fault::Syntax, Fault::Type, Fault::Missing, Fault::Twice, Fault::Beside, Fault::Include];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crate {
@@ -150,6 +153,11 @@ impl Crate {
             maker: false,
             fault: None,
         }
+    }
+
+    /// A module that rustc finds by its name.
+    fn usual_module(&self) -> Option<(&String, &Module)> {
+        self.modules.iter().find(|(_, module)| module.form != Form::Attribute)
     }
 }
 
@@ -300,13 +308,23 @@ impl Model {
         for (name, module) in &part.modules {
             module_files(name, module, &mut own);
         }
+        if let (Some(Fault::Beside), Some((name, module))) = (part.fault, part.usual_module()) {
+            let path = match module.form {
+                Form::Directory => format!("src/{name}.rs"),
+                Form::File | Form::Link(_) | Form::Attribute => format!("src/{name}/mod.rs"),
+            };
+            own.push((path, Entry::Text(String::new())));
+        }
         let directory = self.directory(index);
         files.extend(own.into_iter().map(|(path, entry)| (format!("{directory}/{path}"), entry)));
     }
 
-    /// Two modules may not have an inner module at the same path.
+    /// Two modules may not have an inner module at the same path, and what is to be doubled must be there.
     pub fn is_sound(&self) -> bool {
         self.crates.iter().all(|part| {
+            if part.fault == Some(Fault::Beside) && part.usual_module().is_none() {
+                return false;
+            }
             let attribute = |module: &&Module| module.form == Form::Attribute && module.inner.is_some();
             part.modules.values().filter(attribute).count() <= 1
         })
@@ -329,7 +347,7 @@ impl Model {
             Some(Fault::Missing) => text.push_str("mod missing;\n"),
             Some(Fault::Twice) => text.push_str("mod twice;\n"),
             Some(Fault::Include) => text.push_str("const GONE: &str = include_str!(\"gone.txt\");\n"),
-            None => {}
+            Some(Fault::Beside) | None => {}
         }
         if part.script.is_some() {
             text.push_str("include!(concat!(env!(\"OUT_DIR\"), \"/generated.rs\"));\n");
@@ -480,11 +498,11 @@ fn module_files(name: &str, module: &Module, files: &mut Vec<(String, Entry)>) {
             text(format!("src/{name}_elsewhere.rs"), body(module.text.to_string()));
             below = "src".into();
         }
-        Form::Link(_) => {
-            for target in [0, 1] {
-                text(format!("linked/{name}_{target}.rs"), body(format!("{target} {}", module.text)));
-            }
-        }
+        Form::Link(_) => {}
+    }
+    // These stay when the module is none of them any more: whoever remembers the link finds something.
+    for target in [0, 1] {
+        text(format!("linked/{name}_{target}.rs"), body(format!("{target} {}", module.text)));
     }
     if let Some(inner) = module.inner {
         text(format!("{below}/inner.rs"), format!("pub const TEXT: &str = \"inner {inner}\";\n"));

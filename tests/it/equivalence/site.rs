@@ -47,6 +47,10 @@ pub struct Site {
     runtime: tokio::runtime::Runtime,
     /// What the last good build was made of: what the watcher follows.
     pub sources: Vec<PathBuf>,
+    /// How many builds were made without cargo.
+    pub replayed_count: u64,
+    /// How the last build came about.
+    pub reason: String,
 }
 
 impl Site {
@@ -62,7 +66,18 @@ impl Site {
         let loader = root.join("load_and_call");
         compile_loader(&loader);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { directory, root, kind, loader, builder: None, prepare, runtime, sources: Vec::new() }
+        Self {
+            directory,
+            root,
+            kind,
+            loader,
+            builder: None,
+            prepare,
+            runtime,
+            sources: Vec::new(),
+            replayed_count: 0,
+            reason: String::new(),
+        }
     }
 
     pub fn path(&self, path: &str) -> PathBuf {
@@ -160,6 +175,9 @@ impl Site {
     }
 
     fn look(&mut self, outcome: Outcome) -> Seen {
+        let report = self.builder().last_report().clone();
+        self.replayed_count += u64::from(report.replayed);
+        self.reason = if report.replayed { "replayed".into() } else { report.reason };
         match outcome {
             Outcome::Built(artifact) => {
                 let seen = Seen::Response(self.run(&artifact));
@@ -244,7 +262,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the workspace was in {}", self.directory.path().display());
+            eprintln!("in {}; the last build: {}", self.directory.path().display(), self.reason);
         }
     }
 }

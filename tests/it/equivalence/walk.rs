@@ -74,6 +74,15 @@ pub struct Plan {
     pub prepare: fn(&mut Builder),
 }
 
+/// What a walk came to where all was well.
+#[derive(Debug, Clone, Copy)]
+pub struct Tally {
+    /// How many builds were made without cargo.
+    pub replayed_count: u64,
+    /// How many steps were compared with what cargo makes from nothing.
+    pub compared_count: u64,
+}
+
 /// Where devhost and the model parted, and how it came to that.
 #[derive(Debug)]
 pub struct Difference(pub String);
@@ -121,8 +130,8 @@ struct Walk {
     build_us: u64,
 }
 
-/// Walks; how many steps were compared with cargo's own result.
-pub fn walk(plan: Plan) -> Result<u64, Difference> {
+/// Walks until the steps are done or something is not as expected.
+pub fn walk(plan: Plan) -> Result<Tally, Difference> {
     let mut random = Random::new(plan.seed);
     let model = first_model(plan.kind, &mut random);
     let mut walk = Walk {
@@ -134,7 +143,7 @@ pub fn walk(plan: Plan) -> Result<u64, Difference> {
         log: String::new(),
         build_us: 500_000,
     };
-    let mut compared = 0;
+    let mut compared_count = 0;
     walk.write_files(&BTreeMap::new(), Clock::Now);
     walk.look();
     let seen = walk.site.build(&[]);
@@ -144,10 +153,10 @@ pub fn walk(plan: Plan) -> Result<u64, Difference> {
         if step % CLEAN_BUILD_INTERVAL_STEPS == 0 {
             let clean = walk.site.clean_build();
             walk.compare(&clean, "cargo", plan)?;
-            compared += 1;
+            compared_count += 1;
         }
     }
-    Ok(compared)
+    Ok(Tally { replayed_count: walk.site.replayed_count, compared_count })
 }
 
 impl Walk {
@@ -189,7 +198,7 @@ impl Walk {
                 self.disturb(&first, &mut changed, delay, clock, matches!(course, Course::GivenUp))
             }
         };
-        self.log.push('\n');
+        writeln!(self.log, " ({})", self.site.reason).unwrap();
         if self.history.len() == HISTORY_COUNT_MAX {
             let oldest = self.random.index(HISTORY_COUNT_MAX);
             self.history.remove(oldest);
