@@ -578,10 +578,9 @@ impl Builder {
         if let Some(last_start) = self.memory.last_start {
             let hidden = stale::find_hidden(changed, &self.memory.sources, last_start);
             stale::age_users(app, &self.profile_dirs(app), &hidden);
-            let unread = |path: &&PathBuf| !self.memory.sources.contains(path) && !concerns_cargo(path);
-            let unread: Vec<PathBuf> = changed.iter().filter(unread).cloned().collect();
-            stale::age_owners(app, &self.profile_dirs(app), &unread);
         }
+        let unmanaged: Vec<PathBuf> = changed.iter().filter(|path| !concerns_cargo(path)).cloned().collect();
+        stale::age_unfollowed(app, &self.profile_dirs(app), &unmanaged, &self.memory.sources);
         self.memory.last_start = now;
         self.remember(app);
     }

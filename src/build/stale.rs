@@ -48,11 +48,19 @@ pub(super) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) 
     }
 }
 
-/// Makes cargo compile again the packages in whose directories the files are, though no crate has read them: a file that
-/// is new or gone may be found as a module's, or by a macro that reads a directory.
-pub(super) fn age_owners(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) {
+/// Makes cargo compile what one of these changes may concern although cargo does not follow the file: a file that is new
+/// or gone may be found as a module's, or by a macro that reads a directory. cargo knows a symbolic link only as what it
+/// led to when rustc read it; and where `part/mod.rs` comes to stand beside a `part.rs`, no file that it knows has changed,
+/// but rustc would refuse both. rustc's own dep-info has the names that rustc tried.
+pub(super) fn age_unfollowed(app: &App, profile_dirs: &[PathBuf], changed: &[PathBuf], followed: &[PathBuf]) {
+    let unfollowed: Vec<&PathBuf> = changed.iter().filter(|path| !followed.contains(path)).collect();
+    let concerns = |package: &PathPackage, file: &Path| {
+        owner(app, file).is_some_and(|owner| owner.root == package.root)
+            || dep_info_names(app, profile_dirs, package, file)
+            || twin(file).is_some_and(|twin| dep_info_names(app, profile_dirs, package, &twin))
+    };
     for package in &app.path_packages {
-        if files.iter().any(|file| owner(app, file).is_some_and(|owner| owner.root == package.root)) {
+        if unfollowed.iter().any(|file| concerns(package, file)) {
             age_compiled(profile_dirs, package);
         }
     }
@@ -62,6 +70,14 @@ pub(super) fn age_owners(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf])
 fn owner<'a>(app: &'a App, file: &Path) -> Option<&'a PathPackage> {
     let around = app.path_packages.iter().filter(|package| file.starts_with(&package.root));
     around.max_by_key(|package| package.root.components().count())
+}
+
+/// The other file in which rustc looks for the same module.
+fn twin(path: &Path) -> Option<PathBuf> {
+    if path.file_name()? == "mod.rs" {
+        return Some(path.parent()?.with_added_extension("rs"));
+    }
+    (path.extension()? == "rs").then(|| path.with_extension("").join("mod.rs"))
 }
 
 /// Makes cargo compile the app's own package again.
@@ -78,10 +94,13 @@ fn may_use(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, file: &Pa
 }
 
 fn dep_info_names(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, file: &Path) -> bool {
-    let Some(stem) = &package.crate_name else { return false };
+    let is_app = app.path_packages.first().is_some_and(|first| first.root == package.root);
+    let stems: Vec<&String> = package.crate_name.iter().chain(is_app.then_some(&app.crate_name)).collect();
     let is_dep_info = |name: &str| {
         name.strip_suffix(".d").is_some_and(|name| {
-            name == stem || name.strip_prefix(stem).is_some_and(|rest| rest.starts_with('-'))
+            stems.iter().any(|stem| {
+                name.strip_prefix(stem.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            })
         })
     };
     profile_dirs.iter().flat_map(|directory| entries(&directory.join("deps"))).any(|path| {
@@ -134,6 +153,14 @@ fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_module_has_two_places() {
+        let twin = |path: &str| twin(Path::new(path));
+        assert_eq!(twin("src/part.rs"), Some("src/part/mod.rs".into()));
+        assert_eq!(twin("src/part.x/mod.rs"), Some("src/part.x.rs".into()));
+        assert_eq!(twin("src/text.txt"), None);
+    }
 
     #[test]
     fn only_changes_behind_cargos_back_are_hidden() {

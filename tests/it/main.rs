@@ -3,6 +3,7 @@
 mod adopt;
 mod browser;
 mod build;
+mod equivalence;
 mod example;
 mod mistakes;
 mod plain;

@@ -1,0 +1,578 @@
+//! Each way in which a build that is shorter than cargo's could leave old code in place, alone and by name. A case tells
+//! the builder what the watcher would, and demands the new response at once.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use devhost::build::Kind;
+
+use super::site::{Seen, Site};
+use crate::support::{Devhost, SOON, scratch};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn manifest(name: &str, more: &str) -> String {
+    format!("[package]\nname = '{name}'\nversion = '0.1.0'\nedition = '2024'\n{more}")
+}
+
+fn site(members: &str, dependencies: &str) -> Site {
+    let site = Site::new(Kind::Plain);
+    site.write("ws/Cargo.toml", &format!("[workspace]\nresolver = '3'\nmembers = [{members}]\n"));
+    site.write("ws/app/Cargo.toml", &manifest("app", &format!("[dependencies]\n{dependencies}")));
+    site
+}
+
+/// The app alone; its `main` prints the expression.
+fn app(lines: &str, shown: &str) -> Site {
+    let site = site("'app'", "");
+    main_of(&site, lines, shown);
+    site
+}
+
+/// The app, and the crate `part` that it prints `part::shown()` of.
+fn app_and_part(part: &str) -> Site {
+    let site = site("'app', 'part'", "part = { path = '../part' }\n");
+    main_of(&site, "", "part::shown()");
+    site.write("ws/part/Cargo.toml", &manifest("part", ""));
+    site.write("ws/part/src/lib.rs", part);
+    site
+}
+
+fn main_of(site: &Site, lines: &str, shown: &str) -> PathBuf {
+    let text = format!(
+        "{lines}
+        fn main() {{
+            use std::io::Write;
+            print!(\"{{}}\", {shown});
+            std::io::stdout().flush().unwrap();
+        }}\n"
+    );
+    site.write("ws/app/src/main.rs", &text)
+}
+
+#[test]
+fn a_module_moves_between_its_two_places() {
+    let mut site = app("mod part;", "part::SHOWN");
+    let file = site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 1;");
+    site.shows("1", &[]);
+    let moved = site.rename("ws/app/src/part.rs", "ws/app/src/part/mod.rs");
+    site.shows("1", &moved);
+    let other = site.write("ws/app/src/part/mod.rs", "pub const SHOWN: u8 = 2;");
+    site.shows("2", std::slice::from_ref(&other));
+    // A file that no compiler has read yet decides.
+    site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 3;");
+    site.fails("E0761", std::slice::from_ref(&file));
+    site.remove("ws/app/src/part/mod.rs");
+    site.shows("3", &[other]);
+    site.remove("ws/app/src/part.rs");
+    site.fails("E0583", std::slice::from_ref(&file));
+    site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 4;");
+    site.shows("4", &[file]);
+}
+
+#[test]
+fn a_new_module_and_a_new_included_file_are_read_from_then_on() {
+    let mut site = app("", "0");
+    site.shows("0", &[]);
+    let lines =
+        "#[path = \"../elsewhere/part.rs\"] mod part; const TEXT: &str = include_str!(\"../../text.txt\");";
+    let main = main_of(&site, lines, "format!(\"{} {TEXT}\", part::SHOWN)");
+    let part = site.write("ws/app/elsewhere/part.rs", "pub const SHOWN: u8 = 1;");
+    let text = site.write("ws/text.txt", "one");
+    site.shows("1 one", &[main, part.clone()]);
+    site.write("ws/text.txt", "two");
+    site.shows("1 two", std::slice::from_ref(&text));
+    site.write("ws/app/elsewhere/part.rs", "pub const SHOWN: u8 = 2;");
+    site.shows("2 two", &[part]);
+    site.remove("ws/text.txt");
+    site.fails("text.txt", std::slice::from_ref(&text));
+    site.write("ws/text.txt", "two");
+    site.shows("2 two", &[text]);
+}
+
+#[test]
+fn a_symbolic_link_counts_as_what_it_leads_to() {
+    let mut site = app("mod part; mod below;", "format!(\"{} {}\", part::SHOWN, below::SHOWN)");
+    let one = site.write("ws/app/linked/one.rs", "pub const SHOWN: u8 = 1;");
+    site.write("ws/app/linked/two.rs", "pub const SHOWN: u8 = 2;");
+    site.write("ws/app/linked/a/mod.rs", "pub const SHOWN: char = 'a';");
+    site.write("ws/app/linked/b/mod.rs", "pub const SHOWN: char = 'b';");
+    let link = site.link("ws/app/src/part.rs", "../linked/one.rs");
+    site.link("ws/app/src/below", "../linked/a");
+    site.shows("1 a", &[]);
+    site.link("ws/app/src/part.rs", "../linked/two.rs");
+    site.shows("2 a", std::slice::from_ref(&link));
+    // The target is older than anything that was built.
+    site.set_modified("ws/app/linked/one.rs", SystemTime::now() - HOUR);
+    site.link("ws/app/src/part.rs", "../linked/one.rs");
+    site.shows("1 a", std::slice::from_ref(&link));
+    site.write("ws/app/linked/one.rs", "pub const SHOWN: u8 = 3;");
+    site.shows("3 a", &[one, link.clone()]);
+    site.link("ws/app/src/below", "../linked/b");
+    site.shows("3 b", &[site.path("ws/app/src/below/mod.rs")]);
+    site.remove("ws/app/src/part.rs");
+    site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 4;");
+    site.shows("4 b", &[link]);
+}
+
+#[test]
+fn variables_that_the_configuration_sets_reach_the_code() {
+    let mut site = app("", "option_env!(\"EQUIVALENCE_CASE\").unwrap_or(\"none\")");
+    site.shows("none", &[]);
+    let config = site.write("ws/.cargo/config.toml", "[env]\nEQUIVALENCE_CASE = 'one'\n");
+    site.shows("one", std::slice::from_ref(&config));
+    site.write("ws/.cargo/config.toml", "[env]\nEQUIVALENCE_CASE = 'two'\n");
+    site.shows("two", std::slice::from_ref(&config));
+    let main = main_of(&site, "", "env!(\"EQUIVALENCE_CASE\")");
+    site.shows("two", std::slice::from_ref(&main));
+    site.remove("ws/.cargo/config.toml");
+    site.fails("EQUIVALENCE_CASE", std::slice::from_ref(&config));
+    site.write("ws/.cargo/config.toml", "[env]\nEQUIVALENCE_CASE = 'three'\n");
+    site.restart();
+    site.shows("three", &[]);
+}
+
+/// Only another process has another environment, so this one is devhost itself.
+#[test]
+fn variables_of_the_environment_reach_the_code_when_devhost_starts_again() {
+    let directory = scratch();
+    let write = |path: &str, text: &str| {
+        let path = directory.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("Cargo.toml", &manifest("app", "[workspace]\n"));
+    write("src/main.rs", SERVER);
+    let serve = |variable: Option<&str>| {
+        Devhost::start_with(directory.path(), &["run", "--port", "0"], |command| {
+            match variable {
+                Some(value) => command.env("EQUIVALENCE_CASE", value),
+                None => command.env_remove("EQUIVALENCE_CASE"),
+            };
+        })
+    };
+    for variable in [Some("one"), Some("two"), None] {
+        let shown = variable.unwrap_or("none");
+        write("src/main.rs", SERVER);
+        let devhost = serve(variable);
+        devhost.wait_ready(1);
+        assert_eq!(devhost.get("/").body, format!("before {shown}"));
+        write("src/main.rs", &SERVER.replace("before", "after"));
+        devhost.wait_ready(2);
+        assert_eq!(devhost.get("/").body, format!("after {shown}"));
+        devhost.stop();
+    }
+}
+
+const SERVER: &str = r#"
+use std::io::{Read, Write};
+fn main() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
+            head.push(byte[0]);
+        }
+        let text = format!("before {}", option_env!("EQUIVALENCE_CASE").unwrap_or("none"));
+        let length = text.len();
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}");
+    }
+}
+"#;
+
+#[test]
+fn manifests_reach_the_code() {
+    let mut site = app_and_part(
+        "pub fn shown() -> String {
+            format!(\"{} {} {}\", env!(\"CARGO_PKG_VERSION\"), cfg!(feature = \"extra\"), cfg!(debug_assertions))
+        }",
+    );
+    let features = "[features]\nextra = []\n";
+    let part = site.write("ws/part/Cargo.toml", &manifest("part", features));
+    site.shows("0.1.0 false true", &[]);
+    site.write("ws/part/Cargo.toml", &manifest("part", features).replace("0.1.0", "0.2.0"));
+    site.shows("0.2.0 false true", std::slice::from_ref(&part));
+    site.write("ws/part/Cargo.toml", &manifest("part", &format!("{features}default = ['extra']\n")));
+    site.shows("0.1.0 true true", std::slice::from_ref(&part));
+    site.write("ws/part/Cargo.toml", &manifest("part", features));
+    let app = site.write(
+        "ws/app/Cargo.toml",
+        &manifest("app", "[dependencies]\npart = { path = '../part', features = ['extra'] }\n"),
+    );
+    site.shows("0.1.0 true true", &[app.clone(), part]);
+    site.write("ws/app/Cargo.toml", &manifest("app", "[dependencies]\npart = { path = '../part' }\n"));
+    let profile = "[profile.dev]\ndebug-assertions = false\n";
+    let text = format!("[workspace]\nresolver = '3'\nmembers = ['app', 'part']\n{profile}");
+    let workspace = site.write("ws/Cargo.toml", &text);
+    site.shows("0.1.0 false false", &[app, workspace]);
+    assert_eq!(site.clean_build(), Seen::Response("0.1.0 false false".into()));
+}
+
+#[test]
+fn another_version_in_the_lock_file_is_another_dependency() {
+    let mut site = site("'app'", "outer = '1'\n");
+    main_of(&site, "", "outer::shown()");
+    let config = "[source.crates-io]\nreplace-with = 'vendored'\n[source.vendored]\ndirectory = 'vendor'\n";
+    site.write("ws/.cargo/config.toml", config);
+    for version in ["1.0.0", "1.1.0"] {
+        let directory = format!("ws/vendor/outer-{version}");
+        site.write(&format!("{directory}/.cargo-checksum.json"), "{\"files\":{}}");
+        site.write(&format!("{directory}/Cargo.toml"), &manifest("outer", "").replace("0.1.0", version));
+        let text = format!("pub fn shown() -> &'static str {{ \"{version}\" }}");
+        site.write(&format!("{directory}/src/lib.rs"), &text);
+    }
+    site.shows("1.1.0", &[]);
+    let lock = site.path("ws/Cargo.lock");
+    let newer = std::fs::read_to_string(&lock).unwrap();
+    let older = newer.replace("1.1.0", "1.0.0");
+    assert_ne!(newer, older);
+    site.write("ws/Cargo.lock", &older);
+    site.shows("1.0.0", std::slice::from_ref(&lock));
+    site.write("ws/Cargo.lock", &newer);
+    site.set_modified("ws/Cargo.lock", SystemTime::now() - HOUR);
+    site.shows("1.1.0", std::slice::from_ref(&lock));
+    site.write("ws/Cargo.lock", &older);
+    site.restart();
+    site.shows("1.0.0", &[]);
+}
+
+#[test]
+fn flags_in_the_configuration_reach_the_code() {
+    let mut site = app("", "cfg!(chosen)");
+    site.shows("false", &[]);
+    let flags = "[build]\nrustflags = ['--cfg', 'chosen']\n";
+    let config = site.write("ws/.cargo/config.toml", flags);
+    site.shows("true", std::slice::from_ref(&config));
+    site.remove("ws/.cargo/config.toml");
+    site.shows("false", std::slice::from_ref(&config));
+    // The old place of the same file, above the workspace.
+    let above = site.write(".cargo/config", flags);
+    let clean = site.clean_build();
+    assert_eq!(clean, site.build(&[above]));
+}
+
+#[test]
+fn another_toolchain_is_taken_as_cargo_takes_it() {
+    let mut site = app("", "1");
+    site.shows("1", &[]);
+    let file = site.write("ws/rust-toolchain.toml", "[toolchain]\npath = '/there/is/no/toolchain'\n");
+    let expected = site.clean_build();
+    let seen = site.build(std::slice::from_ref(&file));
+    assert_eq!(seen.response(), expected.response(), "{seen:?}");
+    site.remove("ws/rust-toolchain.toml");
+    site.shows("1", &[file]);
+}
+
+const MAKER: &str = "
+    #[proc_macro]
+    pub fn make(_: proc_macro::TokenStream) -> proc_macro::TokenStream { inner::SHOWN.parse().unwrap() }
+    mod inner;
+";
+
+#[test]
+fn what_a_procedural_macro_is_made_of_reaches_its_users() {
+    let mut site = app_and_part("pub fn shown() -> u8 { maker::make!() }");
+    site.write("ws/Cargo.toml", "[workspace]\nresolver = '3'\nmembers = ['app', 'part', 'maker']\n");
+    site.write("ws/part/Cargo.toml", &manifest("part", "[dependencies]\nmaker = { path = '../maker' }\n"));
+    let more = "[lib]\nproc-macro = true\n[dependencies]\nhelper = { path = '../helper' }\n";
+    site.write("ws/maker/Cargo.toml", &manifest("maker", more));
+    site.write("ws/maker/src/lib.rs", MAKER);
+    let inner = site.write("ws/maker/src/inner.rs", "pub const SHOWN: &str = helper::SHOWN;");
+    site.write("ws/helper/Cargo.toml", &manifest("helper", ""));
+    let helper = site.write("ws/helper/src/lib.rs", "pub const SHOWN: &str = \"1\";");
+    site.shows("1", &[]);
+    site.write("ws/helper/src/lib.rs", "pub const SHOWN: &str = \"2\";");
+    site.shows("2", &[helper]);
+    site.write("ws/maker/src/inner.rs", "pub const SHOWN: &str = \"3\";");
+    site.shows("3", std::slice::from_ref(&inner));
+    site.write("ws/maker/src/inner.rs", "pub const SHOWN: &str = \"no number\";");
+    site.fails("part", std::slice::from_ref(&inner));
+    site.write("ws/maker/src/inner.rs", "pub const SHOWN: &str = \"4\";");
+    site.shows("4", &[inner]);
+}
+
+#[test]
+fn what_a_build_script_reads_reaches_the_code() {
+    let mut site = app_and_part(
+        "pub fn shown() -> String {
+            let generated = include_str!(concat!(env!(\"OUT_DIR\"), \"/names\"));
+            format!(\"{generated} {} {}\", env!(\"SET\"), cfg!(chosen))
+        }",
+    );
+    let script = "fn main() {
+        println!(\"cargo::rerun-if-changed=names\");
+        println!(\"cargo::rerun-if-changed=value.txt\");
+        println!(\"cargo::rerun-if-changed=build.rs\");
+        println!(\"cargo::rustc-check-cfg=cfg(chosen)\");
+        let value = std::fs::read_to_string(\"value.txt\").unwrap_or_default();
+        println!(\"cargo::rustc-env=SET={value}\");
+        if value == \"two\" { println!(\"cargo::rustc-cfg=chosen\"); }
+        let names = std::fs::read_dir(\"names\").unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        let out = std::path::PathBuf::from(std::env::var_os(\"OUT_DIR\").unwrap());
+        std::fs::write(out.join(\"names\"), names.join(\"+\")).unwrap();
+    }\n";
+    let build = site.write("ws/part/build.rs", script);
+    let value = site.write("ws/part/value.txt", "one");
+    site.write("ws/part/names/a", "");
+    site.shows("a one false", &[]);
+    site.write("ws/part/value.txt", "two");
+    site.shows("a two true", std::slice::from_ref(&value));
+    let added = site.write("ws/part/names/b", "");
+    site.shows("a+b two true", std::slice::from_ref(&added));
+    site.remove("ws/part/names/b");
+    site.shows("a two true", &[added]);
+    site.write("ws/part/build.rs", &script.replace("join(\"+\")", "join(\"+\").to_uppercase()"));
+    site.shows("A two true", std::slice::from_ref(&build));
+    site.write("ws/part/value.txt", "three");
+    site.set_modified("ws/part/value.txt", SystemTime::now() - HOUR);
+    site.shows("A three false", std::slice::from_ref(&value));
+    site.remove("ws/part/value.txt");
+    site.shows("A  false", &[value]);
+    site.write("ws/part/build.rs", &script.replace("SET={value}", "SET=fixed"));
+    site.shows("a fixed false", &[build]);
+}
+
+#[test]
+fn a_path_dependency_outside_of_the_workspace_is_code_too() {
+    let mut site = app_and_part("pub fn shown() -> String { outside::generic(outside::VALUE) }");
+    let dependency = "[dependencies]\noutside = { path = '../../outside' }\n";
+    site.write("ws/part/Cargo.toml", &manifest("part", dependency));
+    site.write("outside/Cargo.toml", &manifest("outside", ""));
+    let text = "pub const VALUE: u8 = 1; mod inner;
+        pub fn generic<T: std::fmt::Display>(value: T) -> String { format!(\"{value} {}\", inner::SHOWN) }";
+    let root = site.write("outside/src/lib.rs", text);
+    let inner = site.write("outside/src/inner.rs", "pub const SHOWN: u8 = 1;");
+    site.shows("1 1", &[]);
+    site.write("outside/src/inner.rs", "pub const SHOWN: u8 = 2;");
+    site.shows("1 2", std::slice::from_ref(&inner));
+    site.write("outside/src/lib.rs", &text.replace("u8 = 1", "u16 = 300"));
+    site.shows("300 2", &[root]);
+    site.write("outside/src/inner.rs", "pub const SHOWN: u8 = 3;");
+    site.set_modified("outside/src/inner.rs", SystemTime::now() - HOUR);
+    site.shows("300 3", std::slice::from_ref(&inner));
+    site.write("outside/src/inner.rs", "pub const SHOWN: u8 = 4;");
+    site.restart();
+    site.shows("300 4", &[]);
+}
+
+#[test]
+fn clocks_of_files_decide_nothing() {
+    let mut site = app("mod part;", "part::SHOWN");
+    let path = "ws/app/src/part.rs";
+    let file = site.write(path, "pub const SHOWN: u8 = 0;");
+    site.shows("0", &[]);
+    let now = SystemTime::now();
+    let same = file.metadata().unwrap().modified().unwrap();
+    let times = [now + HOUR, now - HOUR, same, SystemTime::UNIX_EPOCH, now + 2 * HOUR, now + HOUR, same];
+    for (number, time) in (1..).zip(times) {
+        // Of one length, so that the size decides nothing either.
+        site.write(path, &format!("pub const SHOWN: u8 = {number};"));
+        site.set_modified(path, time);
+        site.shows(&number.to_string(), std::slice::from_ref(&file));
+    }
+    // Not told by anyone, and from the past.
+    site.write(path, "pub const SHOWN: u8 = 8;");
+    site.set_modified(path, now - HOUR);
+    site.restart();
+    site.shows("8", &[]);
+}
+
+#[test]
+fn older_content_that_comes_back_is_a_change() {
+    let one = "pub fn shown() -> u8 { 1 }";
+    let mut site = app_and_part(one);
+    site.shows("1", &[]);
+    let file = site.path("ws/part/src/lib.rs");
+    let backup = site.path("ws/part/lib.rs.backup");
+    std::fs::rename(&file, &backup).unwrap();
+    site.write("ws/part/src/lib.rs", "pub fn shown() -> u8 { 2 }");
+    site.shows("2", std::slice::from_ref(&file));
+    std::fs::rename(&backup, &file).unwrap();
+    site.shows("1", std::slice::from_ref(&file));
+    site.write("ws/part/src/lib.rs", "pub fn shown() -> u8 {");
+    site.fails("part", std::slice::from_ref(&file));
+    site.write("ws/part/src/lib.rs", one);
+    site.shows("1", &[file]);
+}
+
+#[test]
+fn every_crate_that_uses_a_changed_one_is_made_anew() {
+    let mut site =
+        site("'app', 'middle', 'leaf'", "middle = { path = '../middle' }\nleaf = { path = '../leaf' }\n");
+    main_of(&site, "", "format!(\"{} {}\", app::shown(), leaf::shown())");
+    site.write("ws/app/src/lib.rs", "pub fn shown() -> String { middle::shown() }");
+    site.write("ws/middle/Cargo.toml", &manifest("middle", "[dependencies]\nleaf = { path = '../leaf' }\n"));
+    let middle =
+        "pub fn shown() -> String { format!(\"{} {}\", leaf::shown(), leaf::SIZE + leaf::example!()) }";
+    site.write("ws/middle/src/lib.rs", middle);
+    site.write("ws/leaf/Cargo.toml", &manifest("leaf", ""));
+    let leaf = |shown: &str, size: u8, example: u8| {
+        format!(
+            "pub const SIZE: usize = std::mem::size_of::<[u8; {size}]>();
+            #[inline] pub fn shown() -> {shown} }}
+            #[macro_export] macro_rules! example {{ () => {{ {example} }} }}"
+        )
+    };
+    let file = site.write("ws/leaf/src/lib.rs", &leaf("u8 { 1", 1, 1));
+    site.shows("1 2 1", &[]);
+    for (text, response) in [
+        (leaf("u8 { 2", 1, 1), "2 2 2"),
+        (leaf("u8 { 2", 7, 1), "2 8 2"),
+        (leaf("u8 { 2", 7, 3), "2 10 2"),
+        (leaf("&'static str { \"x\"", 7, 3), "x 10 x"),
+    ] {
+        site.write("ws/leaf/src/lib.rs", &text);
+        site.shows(response, std::slice::from_ref(&file));
+    }
+    site.write("ws/leaf/src/lib.rs", "");
+    site.fails("middle", std::slice::from_ref(&file));
+    site.write("ws/leaf/src/lib.rs", &leaf("u8 { 5", 1, 1));
+    site.shows("5 2 5", &[file]);
+    assert_eq!(site.clean_build(), Seen::Response("5 2 5".into()));
+}
+
+type Deed = Box<dyn FnOnce() + Send>;
+
+/// Stops rustc where a test wants it to: a program between cargo and rustc calls before or after rustc runs, and waits
+/// to be let on.
+struct Gate {
+    /// What is done when rustc next comes by.
+    deed: Arc<Mutex<Option<Deed>>>,
+    socket: PathBuf,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Gate {
+    /// For the crate `app`; `after`: rustc has read everything.
+    fn new(site: &Site, after: bool) -> Self {
+        let socket = site.path("gate.socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (before, behind) = if after { ("", "wait_at_gate();") } else { ("wait_at_gate();", "") };
+        let source = site.write(
+            "gate.rs",
+            &format!(
+                "use std::io::{{Read, Write}};
+                fn wait_at_gate() {{
+                    let mut stream = std::os::unix::net::UnixStream::connect({socket:?}).unwrap();
+                    stream.write_all(b\"here\\n\").unwrap();
+                    let _ = stream.read(&mut [0]);
+                }}
+                fn main() {{
+                    let mut words = std::env::args_os().skip(1);
+                    let mut command = std::process::Command::new(words.next().unwrap());
+                    let words: Vec<_> = words.collect();
+                    let gated = words.windows(2).any(|pair| pair[0] == \"--crate-name\" && pair[1] == \"app\");
+                    if gated {{ {before} }}
+                    let status = command.args(words).status().unwrap();
+                    if gated {{ {behind} }}
+                    std::process::exit(status.code().unwrap_or(1));
+                }}",
+            ),
+        );
+        let gate = site.path("gate");
+        let output = Command::new("rustc").arg(source).arg("-o").arg(&gate).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        site.write("ws/.cargo/config.toml", &format!("[build]\nrustc-wrapper = {gate:?}\n"));
+        let deed: Arc<Mutex<Option<Deed>>> = Arc::default();
+        let todo = Arc::clone(&deed);
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming().map(Result::unwrap) {
+                stream.set_read_timeout(Some(SOON)).unwrap();
+                let mut line = String::new();
+                let _ = BufReader::new(&stream).read_line(&mut line);
+                if line != "here\n" {
+                    return;
+                }
+                let deed = todo.lock().unwrap().take();
+                if let Some(deed) = deed {
+                    deed();
+                }
+            }
+        });
+        Self { deed, socket, thread: Some(thread) }
+    }
+
+    /// Does something when rustc next comes by, and lets it on.
+    fn next(&self, deed: impl FnOnce() + Send + 'static) {
+        *self.deed.lock().unwrap() = Some(Box::new(deed));
+    }
+
+    fn was_passed(&self) -> bool {
+        self.deed.lock().unwrap().is_none()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // Who comes and says nothing ends it.
+        drop(UnixStream::connect(&self.socket));
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn edited_at_the_gate(after: bool) {
+    let mut site = app("mod part;", "part::SHOWN");
+    let file = site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 1;");
+    let gate = Gate::new(&site, after);
+    site.shows("1", &[]);
+
+    // Other code comes while rustc runs, and stays.
+    site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 2;");
+    let path = file.clone();
+    gate.next(move || std::fs::write(path, "pub const SHOWN: u8 = 3;").unwrap());
+    // What this one shows is of no matter: another build follows, for the watcher has seen the change.
+    site.build(std::slice::from_ref(&file));
+    assert!(gate.was_passed());
+    site.shows("3", std::slice::from_ref(&file));
+
+    // Other code comes while rustc runs, with a time of before, and the build is given up.
+    site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 4;");
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let path = file.clone();
+    gate.next(move || {
+        std::fs::write(&path, "pub const SHOWN: u8 = 5;").unwrap();
+        super::site::set_modified(&path, SystemTime::now() - HOUR);
+        let _ = sender.send(());
+    });
+    site.begin_build(std::slice::from_ref(&file), async { receiver.await.unwrap() });
+    assert!(gate.was_passed());
+    site.shows("5", &[file]);
+}
+
+/// The watcher compares what it saw last with what it sees: where a file is as before again, it tells nobody.
+fn changed_back_at_the_gate(after: bool) {
+    let mut site = app("mod part;", "part::SHOWN");
+    let file = site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 1;");
+    let gate = Gate::new(&site, after);
+    site.shows("1", &[]);
+    let main = main_of(&site, "// Another line.\nmod part;", "part::SHOWN");
+    let path = file.clone();
+    gate.next(move || {
+        std::fs::write(&path, "pub const SHOWN: u8 = 2;").unwrap();
+        std::fs::write(&path, "pub const SHOWN: u8 = 1;").unwrap();
+    });
+    site.shows("1", &[main]);
+    assert!(gate.was_passed());
+    site.shows("1", &[]);
+}
+
+#[test]
+fn code_that_changes_before_rustc_reads_it_is_built_once_more() {
+    edited_at_the_gate(false);
+    changed_back_at_the_gate(false);
+}
+
+#[test]
+fn code_that_changes_after_rustc_has_read_it_is_built_once_more() {
+    edited_at_the_gate(true);
+    changed_back_at_the_gate(true);
+}

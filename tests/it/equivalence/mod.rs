@@ -1,0 +1,70 @@
+//! Never stale: whatever happens to the sources of an app, what devhost builds behaves as what cargo builds of the same
+//! sources from nothing. `cases` has each thing by which a shorter way than cargo's could go wrong, by name; `walk` tries
+//! them in any order, on workspaces that are generated.
+//!
+//! The long run: `cargo test --workspace --test it -- --ignored --nocapture thousands_of_random_edits`, with
+//! `DEVHOST_EQUIVALENCE_STEPS` for how many, and `DEVHOST_EQUIVALENCE_SEED` to repeat one walk.
+
+mod cases;
+mod model;
+mod site;
+mod walk;
+
+use devhost::build::Kind;
+
+use self::walk::{Difference, Plan, Tally, walk};
+
+/// How many steps a walk has: after that, another workspace is generated.
+const WALK_STEPS: u64 = 40;
+
+/// How many steps the long run has where nobody says so.
+const LONG_RUN_STEPS: u64 = 10_000;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+}
+
+#[track_caller]
+fn demand(plan: Plan) -> Tally {
+    walk(plan).unwrap_or_else(|Difference(text)| panic!("{text}"))
+}
+
+fn plan(kind: Kind, seed: u64, steps: u64) -> Plan {
+    Plan { kind, seed, steps, prepare: |_| {} }
+}
+
+#[test]
+fn random_edits_of_a_plain_app_show_as_with_cargo() {
+    let tally = demand(plan(Kind::Plain, 1, 18));
+    assert!(tally.replayed_count > 0 && tally.compared_count > 0, "{tally:?}");
+}
+
+#[test]
+fn random_edits_of_a_plugin_app_show_as_with_cargo() {
+    let tally = demand(plan(Kind::Plugin, 2, 18));
+    assert!(tally.replayed_count > 0 && tally.compared_count > 0, "{tally:?}");
+}
+
+#[test]
+#[ignore = "takes hours; see CONTRIBUTING.md"]
+fn thousands_of_random_edits_show_as_with_cargo() {
+    let steps = number("DEVHOST_EQUIVALENCE_STEPS").unwrap_or(LONG_RUN_STEPS);
+    let seed = number("DEVHOST_EQUIVALENCE_SEED");
+    let first = seed.unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        now.as_secs()
+    });
+    let mut done = 0;
+    for seed in first.. {
+        let kind = if seed % 2 == 0 { Kind::Plugin } else { Kind::Plain };
+        let length = WALK_STEPS.min(steps - done);
+        println!("seed {seed}: {kind:?}, {length} steps after {done}");
+        let tally = demand(plan(kind, seed, length));
+        done += length;
+        println!("seed {seed}: as expected; {tally:?}");
+        if done >= steps {
+            return;
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! A workspace on disk, a builder that serves it, and a clean cargo build to compare with. Knows nothing of what is in
+//! the workspace but that its app prints a response and is done. Every library runs in a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
+
+use devhost::build::{self, Artifact, Builder, Kind, Outcome, PLAIN_MAIN_SYMBOL, Settings};
+use devhost::model::Failure;
+
+use crate::support::repository;
+
+/// How long a build may take on a busy machine.
+const BUILD_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// What a plugin app exports for the tests, beside its descriptor.
+pub const PLUGIN_MAIN_SYMBOL: &str = "equivalence_main";
+
+/// What a build came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// What the app printed.
+    Response(String),
+    /// The code does not build; why.
+    Broken(String),
+}
+
+impl Seen {
+    /// The response; `None` where there is none.
+    pub fn response(&self) -> Option<&str> {
+        match self {
+            Self::Response(text) => Some(text),
+            Self::Broken(_) => None,
+        }
+    }
+}
+
+/// A workspace in a directory of its own, and what builds it.
+pub struct Site {
+    directory: tempfile::TempDir,
+    root: PathBuf,
+    kind: Kind,
+    loader: PathBuf,
+    builder: Option<Builder>,
+    /// Done to every new builder.
+    prepare: fn(&mut Builder),
+    runtime: tokio::runtime::Runtime,
+    /// What the last good build was made of: what the watcher follows.
+    pub sources: Vec<PathBuf>,
+    /// How many builds were made without cargo.
+    pub replayed_count: u64,
+    /// How the last build came about.
+    pub reason: String,
+}
+
+impl Site {
+    /// An empty directory. The workspace is to be in `ws`, its app in the package `app`.
+    pub fn new(kind: Kind) -> Self {
+        Self::with(kind, |_| {})
+    }
+
+    /// As [`Site::new`], with something done to every new builder.
+    pub fn with(kind: Kind, prepare: fn(&mut Builder)) -> Self {
+        let directory = tempfile::Builder::new().prefix("equivalence-").tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        let loader = root.join("load_and_call");
+        compile_loader(&loader);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self {
+            directory,
+            root,
+            kind,
+            loader,
+            builder: None,
+            prepare,
+            runtime,
+            sources: Vec::new(),
+            replayed_count: 0,
+            reason: String::new(),
+        }
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// Writes a file in place, and returns its path.
+    pub fn write(&self, path: &str, text: &str) -> PathBuf {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn remove(&self, path: &str) -> PathBuf {
+        let path = self.path(path);
+        std::fs::remove_file(&path).unwrap();
+        path
+    }
+
+    pub fn rename(&self, from: &str, to: &str) -> [PathBuf; 2] {
+        let paths = [self.path(from), self.path(to)];
+        std::fs::create_dir_all(paths[1].parent().unwrap()).unwrap();
+        std::fs::rename(&paths[0], &paths[1]).unwrap();
+        paths
+    }
+
+    /// Makes `path` a symbolic link, or lets it point elsewhere.
+    pub fn link(&self, path: &str, target: &str) -> PathBuf {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let _ = std::fs::remove_file(&path);
+        std::os::unix::fs::symlink(target, &path).unwrap();
+        path
+    }
+
+    pub fn set_modified(&self, path: &str, time: SystemTime) {
+        set_modified(&self.path(path), time);
+    }
+
+    /// The builder; it is made when it is first needed, as at the start of devhost.
+    fn builder(&mut self) -> &mut Builder {
+        let prepare = self.prepare;
+        self.builder.get_or_insert_with(|| {
+            let settings = Settings { cargo_args: vec!["--offline".into()], ..Settings::default() };
+            let target = build::app::find(Some("app"), &self.root.join("ws"), &settings);
+            let target = target.unwrap_or_else(|error| panic!("{error:?}"));
+            let mut builder = Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").into()).unwrap();
+            prepare(&mut builder);
+            builder
+        })
+    }
+
+    /// devhost ends and is started anew. Needs manifests that cargo accepts.
+    pub fn restart(&mut self) {
+        if let Some(builder) = self.builder.take() {
+            builder.remove_artifacts();
+        }
+        self.builder();
+    }
+
+    /// Builds as after these changes and runs what was built.
+    pub fn build(&mut self, changed: &[PathBuf]) -> Seen {
+        self.build_while(changed, std::future::pending())
+    }
+
+    /// As [`Site::build`], while something else happens.
+    pub fn build_while(&mut self, changed: &[PathBuf], other: impl Future<Output = ()>) -> Seen {
+        self.builder();
+        let Self { builder: Some(builder), runtime, .. } = self else { unreachable!("just made") };
+        let mut ignore = |_| {};
+        let build = async {
+            let mut build = std::pin::pin!(builder.build(changed, &mut ignore));
+            tokio::select! {
+                outcome = &mut build => return outcome,
+                () = other => {}
+            }
+            build.await
+        };
+        let outcome = runtime.block_on(async { tokio::time::timeout(BUILD_TIME_MAX, build).await });
+        self.look(outcome.expect("the build takes for ever"))
+    }
+
+    /// Starts a build and gives it up once `until` is over; true where it was done before.
+    pub fn begin_build(&mut self, changed: &[PathBuf], until: impl Future<Output = ()>) -> bool {
+        self.builder();
+        let Self { builder: Some(builder), runtime, .. } = self else { unreachable!("just made") };
+        let mut ignore = |_| {};
+        runtime.block_on(async {
+            tokio::select! {
+                _ = builder.build(changed, &mut ignore) => true,
+                () = until => false,
+            }
+        })
+    }
+
+    fn look(&mut self, outcome: Outcome) -> Seen {
+        let report = self.builder().last_report().clone();
+        self.replayed_count += u64::from(report.replayed);
+        self.reason = if report.replayed { "replayed".into() } else { report.reason };
+        match outcome {
+            Outcome::Built(artifact) => {
+                let seen = Seen::Response(self.run(&artifact));
+                self.builder().collect(&[]);
+                self.sources = artifact.sources;
+                seen
+            }
+            Outcome::Failed(Failure::Build { diagnostics, output }) => {
+                let rendered: String =
+                    diagnostics.into_iter().map(|diagnostic| diagnostic.rendered).collect();
+                Seen::Broken(rendered + &output)
+            }
+            Outcome::Failed(failure) => panic!("built, but does not run: {failure:?}"),
+        }
+    }
+
+    fn run(&self, artifact: &Artifact) -> String {
+        assert_eq!(artifact.kind, self.kind);
+        self.load_and_call(&artifact.path, self.symbol(), &artifact.preload)
+    }
+
+    fn symbol(&self) -> &'static str {
+        match self.kind {
+            Kind::Plain => PLAIN_MAIN_SYMBOL,
+            Kind::Plugin => PLUGIN_MAIN_SYMBOL,
+        }
+    }
+
+    fn load_and_call(&self, library: &Path, symbol: &str, preload: &[PathBuf]) -> String {
+        text_of(Command::new(&self.loader).arg(symbol).arg(library).args(preload).output().unwrap())
+    }
+
+    /// What cargo alone makes of the sources, in a target directory where nothing is.
+    pub fn clean_build(&self) -> Seen {
+        let target = tempfile::Builder::new().prefix("clean-").tempdir_in(&self.root).unwrap();
+        let mut command = Command::new("cargo");
+        command.current_dir(self.path("ws")).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                command.env_remove(&name);
+            }
+        }
+        match self.kind {
+            Kind::Plain => command.args(["build", "--bin", "app"]),
+            Kind::Plugin => command.args(["rustc", "--lib", "--crate-type", "cdylib"]),
+        };
+        let output = command
+            .args(["--package", "app", "--offline", "--target-dir"])
+            .arg(target.path())
+            .output()
+            .unwrap();
+        if !output.status.success() {
+            return Seen::Broken(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let made = target.path().join("debug");
+        Seen::Response(match self.kind {
+            Kind::Plain => text_of(Command::new(made.join("app")).output().unwrap()),
+            Kind::Plugin => self.load_and_call(&made.join("libapp.so"), PLUGIN_MAIN_SYMBOL, &[]),
+        })
+    }
+
+    /// Builds, and demands this response.
+    #[track_caller]
+    pub fn shows(&mut self, response: &str, changed: &[PathBuf]) {
+        match self.build(changed) {
+            Seen::Response(text) => assert_eq!(text, response),
+            Seen::Broken(why) => panic!("the build failed:\n{why}"),
+        }
+    }
+
+    /// Builds, and demands a failure that says this.
+    #[track_caller]
+    pub fn fails(&mut self, part: &str, changed: &[PathBuf]) {
+        match self.build(changed) {
+            Seen::Response(text) => panic!("built, and shows {text:?}"),
+            Seen::Broken(why) => assert!(why.contains(part), "{why}"),
+        }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in {}; the last build: {}", self.directory.path().display(), self.reason);
+        }
+    }
+}
+
+pub fn set_modified(path: &Path, time: SystemTime) {
+    std::fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+fn compile_loader(to: &Path) {
+    let source = repository().join("tests/fixtures/loader/load_and_call.c");
+    let status = Command::new("cc").args(["-Wall", "-Werror", "-o"]).arg(to).arg(source).arg("-ldl").status();
+    assert!(status.unwrap().success());
+}
+
+#[track_caller]
+fn text_of(output: Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
