@@ -10,8 +10,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use devhost::build::Kind;
+use devhost::build::replay::Weakness;
 
-use super::site::{Seen, Site};
+use super::site::{Seen, Site, is_noticed};
 use crate::support::{Devhost, SOON, scratch};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -387,6 +388,31 @@ fn clocks_of_files_decide_nothing() {
 }
 
 #[test]
+fn a_change_that_nobody_tells_of_is_found() {
+    let mut site = app_and_part("pub fn shown() -> u8 { 1 }");
+    site.shows("1", &[]);
+    for number in [2, 3] {
+        site.write("ws/part/src/lib.rs", &format!("pub fn shown() -> u8 {{ {number} }}"));
+        site.shows(&number.to_string(), &[]);
+    }
+}
+
+#[test]
+fn a_second_file_of_a_module_is_refused() {
+    let mut site = app("mod part;", "part::SHOWN");
+    let file = site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 0;");
+    site.shows("0", &[]);
+    for number in 1..=2 {
+        site.write("ws/app/src/part.rs", &format!("pub const SHOWN: u8 = {number};"));
+        site.shows(&number.to_string(), std::slice::from_ref(&file));
+    }
+    let other = site.write("ws/app/src/part/mod.rs", "");
+    site.fails("E0761", std::slice::from_ref(&other));
+    site.remove("ws/app/src/part/mod.rs");
+    site.shows("2", &[other]);
+}
+
+#[test]
 fn older_content_that_comes_back_is_a_change() {
     let one = "pub fn shown() -> u8 { 1 }";
     let mut site = app_and_part(one);
@@ -442,8 +468,8 @@ fn every_crate_that_uses_a_changed_one_is_made_anew() {
 
 type Deed = Box<dyn FnOnce() + Send>;
 
-/// Stops rustc where a test wants it to: a program between cargo and rustc calls before or after rustc runs, and waits
-/// to be let on.
+/// Stops rustc where a test wants it to: a program in rustc's place calls before or after rustc runs, and waits to be
+/// let on.
 struct Gate {
     /// What is done when rustc next comes by.
     deed: Arc<Mutex<Option<Deed>>>,
@@ -467,9 +493,8 @@ impl Gate {
                     let _ = stream.read(&mut [0]);
                 }}
                 fn main() {{
-                    let mut words = std::env::args_os().skip(1);
-                    let mut command = std::process::Command::new(words.next().unwrap());
-                    let words: Vec<_> = words.collect();
+                    let mut command = std::process::Command::new(\"rustc\");
+                    let words: Vec<_> = std::env::args_os().skip(1).collect();
                     let gated = words.windows(2).any(|pair| pair[0] == \"--crate-name\" && pair[1] == \"app\");
                     if gated {{ {before} }}
                     let status = command.args(words).status().unwrap();
@@ -481,7 +506,7 @@ impl Gate {
         let gate = site.path("gate");
         let output = Command::new("rustc").arg(source).arg("-o").arg(&gate).output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        site.write("ws/.cargo/config.toml", &format!("[build]\nrustc-wrapper = {gate:?}\n"));
+        site.write("ws/.cargo/config.toml", &format!("[build]\nrustc = {gate:?}\n"));
         let deed: Arc<Mutex<Option<Deed>>> = Arc::default();
         let todo = Arc::clone(&deed);
         let thread = std::thread::spawn(move || {
@@ -524,14 +549,19 @@ fn edited_at_the_gate(after: bool) {
     let file = site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 1;");
     let gate = Gate::new(&site, after);
     site.shows("1", &[]);
+    site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 0;");
+    site.shows("0", std::slice::from_ref(&file));
 
     // Other code comes while rustc runs, and stays.
     site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 2;");
     let path = file.clone();
     gate.next(move || std::fs::write(path, "pub const SHOWN: u8 = 3;").unwrap());
     // What this one shows is of no matter: another build follows, for the watcher has seen the change.
-    site.build(std::slice::from_ref(&file));
+    let seen = site.build(std::slice::from_ref(&file));
     assert!(gate.was_passed());
+    if site.is_replayed() {
+        assert_eq!(seen, Seen::Response("3".into()), "a replay looks twice");
+    }
     site.shows("3", std::slice::from_ref(&file));
 
     // Other code comes while rustc runs, with a time of before, and the build is given up.
@@ -575,4 +605,22 @@ fn code_that_changes_before_rustc_reads_it_is_built_once_more() {
 fn code_that_changes_after_rustc_has_read_it_is_built_once_more() {
     edited_at_the_gate(true);
     changed_back_at_the_gate(true);
+}
+
+/// The cases are worth something if they fail where the rule is not kept.
+#[test]
+fn every_part_of_the_rule_is_needed() {
+    let cases: [(Weakness, fn()); 5] = [
+        (Weakness::Guards, manifests_reach_the_code),
+        (Weakness::UnknownFiles, a_second_file_of_a_module_is_refused),
+        (Weakness::Dependents, every_crate_that_uses_a_changed_one_is_made_anew),
+        (Weakness::Content, a_change_that_nobody_tells_of_is_found),
+        (Weakness::SecondLook, || edited_at_the_gate(true)),
+    ];
+    let unnoticed: Vec<Weakness> = cases
+        .into_iter()
+        .filter(|(weakness, case)| !is_noticed(*weakness, *case))
+        .map(|(weakness, _)| weakness)
+        .collect();
+    assert!(unnoticed.is_empty(), "{unnoticed:?} makes no difference");
 }

@@ -31,7 +31,7 @@ fn demand(plan: Plan) -> Tally {
 }
 
 fn plan(kind: Kind, seed: u64, steps: u64) -> Plan {
-    Plan { kind, seed, steps, prepare: |_| {} }
+    Plan { kind, seed, steps }
 }
 
 #[test]

@@ -208,6 +208,14 @@ impl Model {
         })
     }
 
+    /// Makes it build again.
+    pub fn mend(&mut self) {
+        for part in &mut self.crates {
+            part.fault = None;
+            part.variable = part.variable.map(|demanded| demanded && self.variable.is_some());
+        }
+    }
+
     /// The crates that are part of the app.
     pub fn reached(&self) -> BTreeSet<usize> {
         let mut reached = BTreeSet::from([APP]);

@@ -1,10 +1,12 @@
 //! A workspace on disk, a builder that serves it, and a clean cargo build to compare with. Knows nothing of what is in
 //! the workspace but that its app prints a response and is done. Every library runs in a process of its own.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
+use devhost::build::replay::Weakness;
 use devhost::build::{self, Artifact, Builder, Kind, Outcome, PLAIN_MAIN_SYMBOL, Settings};
 use devhost::model::Failure;
 
@@ -15,6 +17,21 @@ const BUILD_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// What a plugin app exports for the tests, beside its descriptor.
 pub const PLUGIN_MAIN_SYMBOL: &str = "equivalence_main";
+
+/// The reason of a build that was made without cargo.
+const REPLAYED: &str = "replayed";
+
+thread_local! {
+    static WEAKNESS: Cell<Option<Weakness>> = const { Cell::new(None) };
+}
+
+/// Does something with builders whose rule lacks a part, and says whether that was noticed.
+pub fn is_noticed(weakness: Weakness, deed: impl FnOnce() + std::panic::UnwindSafe) -> bool {
+    WEAKNESS.set(Some(weakness));
+    let outcome = std::panic::catch_unwind(deed);
+    WEAKNESS.set(None);
+    outcome.is_err()
+}
 
 /// What a build came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +59,8 @@ pub struct Site {
     kind: Kind,
     loader: PathBuf,
     builder: Option<Builder>,
-    /// Done to every new builder.
-    prepare: fn(&mut Builder),
+    /// What every new builder does wrong.
+    weakness: Option<Weakness>,
     runtime: tokio::runtime::Runtime,
     /// What the last good build was made of: what the watcher follows.
     pub sources: Vec<PathBuf>,
@@ -56,11 +73,6 @@ pub struct Site {
 impl Site {
     /// An empty directory. The workspace is to be in `ws`, its app in the package `app`.
     pub fn new(kind: Kind) -> Self {
-        Self::with(kind, |_| {})
-    }
-
-    /// As [`Site::new`], with something done to every new builder.
-    pub fn with(kind: Kind, prepare: fn(&mut Builder)) -> Self {
         let directory = tempfile::Builder::new().prefix("equivalence-").tempdir().unwrap();
         let root = directory.path().canonicalize().unwrap();
         let loader = root.join("load_and_call");
@@ -72,7 +84,7 @@ impl Site {
             kind,
             loader,
             builder: None,
-            prepare,
+            weakness: WEAKNESS.get(),
             runtime,
             sources: Vec::new(),
             replayed_count: 0,
@@ -120,13 +132,15 @@ impl Site {
 
     /// The builder; it is made when it is first needed, as at the start of devhost.
     fn builder(&mut self) -> &mut Builder {
-        let prepare = self.prepare;
+        let weakness = self.weakness;
         self.builder.get_or_insert_with(|| {
             let settings = Settings { cargo_args: vec!["--offline".into()], ..Settings::default() };
             let target = build::app::find(Some("app"), &self.root.join("ws"), &settings);
             let target = target.unwrap_or_else(|error| panic!("{error:?}"));
             let mut builder = Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").into()).unwrap();
-            prepare(&mut builder);
+            if let Some(weakness) = weakness {
+                builder.weaken(weakness);
+            }
             builder
         })
     }
@@ -177,11 +191,11 @@ impl Site {
     fn look(&mut self, outcome: Outcome) -> Seen {
         let report = self.builder().last_report().clone();
         self.replayed_count += u64::from(report.replayed);
-        self.reason = if report.replayed { "replayed".into() } else { report.reason };
+        self.reason = if report.replayed { REPLAYED.into() } else { report.reason };
         match outcome {
             Outcome::Built(artifact) => {
                 let seen = Seen::Response(self.run(&artifact));
-                self.builder().collect(&[]);
+                self.builder().collect(std::slice::from_ref(&artifact.path));
                 self.sources = artifact.sources;
                 seen
             }
@@ -238,6 +252,11 @@ impl Site {
             Kind::Plain => text_of(Command::new(made.join("app")).output().unwrap()),
             Kind::Plugin => self.load_and_call(&made.join("libapp.so"), PLUGIN_MAIN_SYMBOL, &[]),
         })
+    }
+
+    /// The last build was made without cargo.
+    pub fn is_replayed(&self) -> bool {
+        self.reason == REPLAYED
     }
 
     /// Builds, and demands this response.

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use devhost::build::{Builder, Kind};
+use devhost::build::Kind;
 
 use super::model::{Crate, Entry, FAULTS, FORMS, Model, Module, PLACES, Script};
 use super::site::{Seen, Site, set_modified};
@@ -70,8 +70,6 @@ pub struct Plan {
     pub kind: Kind,
     pub seed: u64,
     pub steps: u64,
-    /// Done to every builder.
-    pub prepare: fn(&mut Builder),
 }
 
 /// What a walk came to where all was well.
@@ -136,7 +134,7 @@ pub fn walk(plan: Plan) -> Result<Tally, Difference> {
     let model = first_model(plan.kind, &mut random);
     let mut walk = Walk {
         random,
-        site: Site::with(plan.kind, plan.prepare),
+        site: Site::new(plan.kind),
         model: model.clone(),
         history: vec![model],
         known: BTreeMap::new(),
@@ -347,12 +345,8 @@ impl Walk {
 
     fn change_once(&mut self) -> String {
         let random = &mut self.random;
-        let faulty: Vec<usize> =
-            (0..self.model.crates.len()).filter(|index| self.model.crates[*index].fault.is_some()).collect();
-        if !faulty.is_empty() && random.below(3) < 2 {
-            for index in faulty {
-                self.model.crates[index].fault = None;
-            }
+        if self.model.response().is_none() && random.below(4) < 3 {
+            self.model.mend();
             return "mend".into();
         }
         match random.below(24) {
