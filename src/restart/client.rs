@@ -16,9 +16,6 @@ use crate::sys::seqpacket;
 use crate::zygote::client::{Argv, Channel};
 use crate::zygote::control::Report;
 
-/// How often an ending keeper is looked at.
-const END_POLL_TIME: Duration = Duration::from_millis(2);
-
 /// A keeper that runs. Dropped, it ends, and its programs with it.
 #[derive(Debug)]
 pub struct Spawner {
@@ -96,20 +93,6 @@ impl Spawner {
 
     /// Hangs up, upon which the keeper ends its programs and itself, and reaps it; after the limit it is killed.
     pub async fn end(&self, limit: Duration) {
-        self.control.hang_up();
-        let deadline = tokio::time::Instant::now() + limit;
-        loop {
-            let ended = self.process.borrow_mut().try_wait();
-            match ended {
-                Ok(None) if tokio::time::Instant::now() < deadline => tokio::time::sleep(END_POLL_TIME).await,
-                Ok(Some(_)) | Err(_) => return,
-                Ok(None) => {
-                    let mut process = self.process.borrow_mut();
-                    let _ = process.kill();
-                    let _ = process.wait();
-                    return;
-                }
-            }
-        }
+        self.control.end_peer(&self.process, limit).await;
     }
 }

@@ -17,15 +17,15 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, kill, killpg};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getpid, getppid, setpgid};
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getpid, getppid};
 use serde::{Deserialize, Serialize};
 
 use super::{KEEPER_NAME, identity};
 use crate::runner::sight;
-use crate::sys::{process, seqpacket};
+use crate::sys::parent::{self, Parent};
+use crate::sys::process::{self, micros_since};
+use crate::sys::seqpacket;
 use crate::worker::interpose::{FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, PORT_VARIABLE, Seen};
 use crate::zygote::control::{self, Listening, Report, WorkerReport};
 
@@ -106,9 +106,7 @@ impl Program {
 }
 
 struct Keeper {
-    control: OwnedFd,
-    signals: SignalFd,
-    original_mask: SigSet,
+    parent: Parent,
     /// The library for preloading, in a file without a name.
     library: File,
     name: OsString,
@@ -118,27 +116,12 @@ struct Keeper {
 
 impl Keeper {
     fn start() -> io::Result<Self> {
-        prctl::set_child_subreaper(true)?;
-        // A group of its own: Ctrl-C in the terminal is for the front, which then ends us in order.
-        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-        let control = process::take_standard_input()?;
-        let mut mask = SigSet::empty();
-        mask.add(Signal::SIGCHLD);
-        let original_mask = mask.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let parent = Parent::start()?;
         let mut library = File::from(memfd_create(c"devhost-preload", MFdFlags::MFD_CLOEXEC)?);
         library.write_all(INTERPOSER_SO)?;
         let mut args = std::env::args_os().skip(1);
         let name = args.next().unwrap_or_else(|| "app".into());
-        let keeper = Self {
-            control,
-            signals,
-            original_mask,
-            library,
-            name,
-            args: args.collect(),
-            programs: HashMap::new(),
-        };
+        let keeper = Self { parent, library, name, args: args.collect(), programs: HashMap::new() };
         // The counterpart of a zygote that is ready to fork.
         keeper.report(&Report::Preloaded { micros: 0 })?;
         Ok(keeper)
@@ -148,7 +131,7 @@ impl Keeper {
         loop {
             let Arrived { control, child_ended, spoken, unwanted } = self.wait()?;
             if child_ended {
-                while self.signals.read_signal()?.is_some() {}
+                self.parent.drain_signals()?;
             }
             // First what programs have said, then that they have ended.
             for pid in spoken {
@@ -162,14 +145,14 @@ impl Keeper {
             }
             self.look_for_listeners();
             if control {
-                match control::receive::<Command>(self.control.as_fd())? {
+                match control::receive::<Command>(self.parent.control.as_fd())? {
                     Some((command, fds)) => self.obey(command, fds)?,
                     None => break,
                 }
             }
         }
         for (pid, _) in self.programs.drain() {
-            kill_group(pid);
+            parent::kill_group(pid);
         }
         process::end_children();
         Ok(())
@@ -178,8 +161,8 @@ impl Keeper {
     /// Waits until there is something to do.
     fn wait(&self) -> io::Result<Arrived> {
         let mut fds = vec![
-            PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.parent.control.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.parent.signals.as_fd(), PollFlags::POLLIN),
         ];
         let mut owners = Vec::new();
         for (pid, program) in &self.programs {
@@ -221,16 +204,14 @@ impl Keeper {
             Command::Terminate { pid } => {
                 let pid = Pid::from_raw(pid);
                 if self.programs.contains_key(&pid) {
-                    // The app alone: what it has started is its own to end, and killed with it in any case.
-                    let _ = kill(pid, Signal::SIGTERM);
+                    parent::terminate(pid);
                 }
                 Ok(())
             }
             Command::Kill { pid } => {
                 let pid = Pid::from_raw(pid);
                 if self.programs.contains_key(&pid) {
-                    // Not reaped yet, so the pid is still its own.
-                    kill_group(pid);
+                    parent::kill_group(pid);
                 }
                 Ok(())
             }
@@ -288,7 +269,7 @@ impl Keeper {
             preload.push(before);
         }
         let keeper = getpid();
-        let mask = self.original_mask;
+        let mask = self.parent.original_mask;
         let mut command = std::process::Command::new(program);
         command
             .arg0(&self.name)
@@ -353,7 +334,7 @@ impl Keeper {
     fn hung_up(&mut self, pid: Pid) {
         let Some(program) = self.programs.get(&pid) else { return };
         if !matches!(seqpacket::receive(program.front.as_fd()), Ok(Some(_))) {
-            kill_group(pid);
+            parent::kill_group(pid);
         }
     }
 
@@ -379,29 +360,19 @@ impl Keeper {
     }
 
     fn reap(&mut self) -> io::Result<()> {
-        loop {
-            let (pid, code, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, Some(code), None),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, None, Some(signal as i32)),
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
-                Ok(_) | Err(Errno::EINTR) => continue,
-                Err(error) => return Err(error.into()),
-            };
+        while let Some(parent::Ended { pid, code, signal }) = parent::reap()? {
             // Whatever else is reaped here was adopted: an orphan that some generation left behind.
             if let Some(program) = self.programs.remove(&pid) {
-                let _ = killpg(pid, Signal::SIGKILL);
+                parent::kill_rest_of_group(pid);
                 self.report(&Report::Exited { pid: pid.as_raw(), code, signal })?;
                 drop(program);
             }
         }
+        Ok(())
     }
 
     fn report(&self, report: &Report) -> io::Result<()> {
-        match control::send(self.control.as_fd(), report, &[]) {
-            // The front is gone: the loop sees the hang-up next.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
-        }
+        control::report(self.parent.control.as_fd(), report)
     }
 }
 
@@ -416,16 +387,7 @@ struct Arrived {
     unwanted: Vec<Pid>,
 }
 
-fn kill_group(pid: Pid) {
-    let _ = killpg(pid, Signal::SIGKILL);
-    let _ = kill(pid, Signal::SIGKILL);
-}
-
 fn keep_over_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok(())
-}
-
-fn micros_since(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+pub mod parent;
 pub mod process;
 pub mod seqpacket;
 

@@ -120,25 +120,11 @@ impl Zygote {
 
     /// Hangs up, upon which the zygote ends its workers and itself, and reaps it; after the limit it is killed.
     pub async fn end(&self, limit: Duration) {
-        self.control.hang_up();
-        let deadline = tokio::time::Instant::now() + limit;
-        loop {
-            let ended = self.process.borrow_mut().try_wait();
-            match ended {
-                Ok(None) if tokio::time::Instant::now() < deadline => tokio::time::sleep(END_POLL_TIME).await,
-                Ok(Some(_)) | Err(_) => return,
-                Ok(None) => {
-                    let mut process = self.process.borrow_mut();
-                    let _ = process.kill();
-                    let _ = process.wait();
-                    return;
-                }
-            }
-        }
+        self.control.end_peer(&self.process, limit).await;
     }
 }
 
-/// How often an ending zygote is looked at.
+/// How often an ending peer is looked at.
 const END_POLL_TIME: Duration = Duration::from_millis(2);
 
 /// One end of a control socket, on the front's runtime.
@@ -156,6 +142,25 @@ impl Channel {
     pub fn hang_up(&self) {
         // It fails only where the peer has hung up already.
         let _ = shutdown(self.0.get_ref().as_raw_fd(), Shutdown::Both);
+    }
+
+    /// Hangs up, and reaps the peer's process once it has ended; after the limit it is killed.
+    pub async fn end_peer(&self, process: &RefCell<Child>, limit: Duration) {
+        self.hang_up();
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let ended = process.borrow_mut().try_wait();
+            match ended {
+                Ok(None) if tokio::time::Instant::now() < deadline => tokio::time::sleep(END_POLL_TIME).await,
+                Ok(Some(_)) | Err(_) => return,
+                Ok(None) => {
+                    let mut process = process.borrow_mut();
+                    let _ = process.kill();
+                    let _ = process.wait();
+                    return;
+                }
+            }
+        }
     }
 
     /// Sends a message. The socket's buffer holds hundreds; a peer that lets it fill up is taken for dead.

@@ -182,6 +182,14 @@ pub fn send<M: Serialize>(socket: BorrowedFd<'_>, message: &M, fds: &[RawFd]) ->
     seqpacket::send(socket, &serde_json::to_vec(message)?, fds)
 }
 
+/// Tells the front, where it is there still; whoever tells sees the hang-up next.
+pub fn report(socket: BorrowedFd<'_>, report: &Report) -> io::Result<()> {
+    match send(socket, report, &[]) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
 /// Receives a message; `None` when the peer is gone.
 pub fn receive<M: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
     seqpacket::receive(socket)?.map(|(bytes, fds)| Ok((serde_json::from_slice(&bytes)?, fds))).transpose()

@@ -13,15 +13,14 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, kill, killpg};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork, getppid, setpgid};
 
 use super::control::{self, Command, Entry, Report, ZYGOTE_VARIABLE};
 use super::preload::preload;
 use crate::shm::LinkFds;
-use crate::sys::process;
+use crate::sys::parent::{self, Parent};
+use crate::sys::process::{self, micros_since};
 use crate::worker;
 
 /// The zygote's name in lists of processes.
@@ -57,9 +56,7 @@ pub fn run() -> u8 {
 }
 
 struct Zygote {
-    control: OwnedFd,
-    signals: SignalFd,
-    original_mask: SigSet,
+    parent: Parent,
     workers: HashSet<Pid>,
 }
 
@@ -68,23 +65,15 @@ impl Zygote {
         // While it preloads it cannot watch the control socket, so the kernel watches the front for it. After
         // that the hang-up does, which leaves time to end the workers and what they have started.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        prctl::set_child_subreaper(true)?;
-        // A group of its own: Ctrl-C in the terminal is for the front, which then ends us in order.
-        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-        let control = process::take_standard_input()?;
-        let mut mask = SigSet::empty();
-        mask.add(Signal::SIGCHLD);
-        let original_mask = mask.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { control, signals, original_mask, workers: HashSet::new() })
+        Ok(Self { parent: Parent::start()?, workers: HashSet::new() })
     }
 
     fn serve(mut self) -> io::Result<()> {
         loop {
             let (commanded, child_ended) = {
                 let mut fds = [
-                    PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
-                    PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(self.parent.control.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(self.parent.signals.as_fd(), PollFlags::POLLIN),
                 ];
                 match poll(&mut fds, PollTimeout::NONE) {
                     Ok(_) => {}
@@ -94,11 +83,11 @@ impl Zygote {
                 (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false))
             };
             if child_ended {
-                while self.signals.read_signal()?.is_some() {}
+                self.parent.drain_signals()?;
                 self.reap()?;
             }
             if commanded {
-                match control::receive::<Command>(self.control.as_fd())? {
+                match control::receive::<Command>(self.parent.control.as_fd())? {
                     Some((command, fds)) => self.obey(command, fds)?,
                     None => break,
                 }
@@ -129,17 +118,14 @@ impl Zygote {
             Command::Terminate { pid } => {
                 let pid = Pid::from_raw(pid);
                 if self.workers.contains(&pid) {
-                    // The app alone: what it has started is its own to end, and killed with it in any case.
-                    let _ = kill(pid, Signal::SIGTERM);
+                    parent::terminate(pid);
                 }
                 Ok(())
             }
             Command::Kill { pid } => {
                 let pid = Pid::from_raw(pid);
                 if self.workers.contains(&pid) {
-                    // Not reaped yet, so the pid is still its own.
-                    let _ = killpg(pid, Signal::SIGKILL);
-                    let _ = kill(pid, Signal::SIGKILL);
+                    parent::kill_group(pid);
                 }
                 Ok(())
             }
@@ -202,41 +188,30 @@ impl Zygote {
             process::exit_untouched(1);
         }
         // Of the handlers only SIGPIPE is not the default: ignored, as in any Rust program.
-        self.original_mask.thread_set_mask()?;
+        self.parent.original_mask.thread_set_mask()?;
         process::close_all_except(keep)
     }
 
     fn reap(&mut self) -> io::Result<()> {
-        loop {
-            let (pid, code, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, Some(code), None),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, None, Some(signal as i32)),
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
-                Ok(_) | Err(Errno::EINTR) => continue,
-                Err(error) => return Err(error.into()),
-            };
+        while let Some(parent::Ended { pid, code, signal }) = parent::reap()? {
             // Whatever else is reaped here was adopted: an orphan that some generation left behind.
             if self.workers.remove(&pid) {
-                let _ = killpg(pid, Signal::SIGKILL);
+                parent::kill_rest_of_group(pid);
                 self.report(&Report::Exited { pid: pid.as_raw(), code, signal })?;
             }
         }
+        Ok(())
     }
 
     fn end_everything(&mut self) {
         for worker in self.workers.drain() {
-            let _ = killpg(worker, Signal::SIGKILL);
-            let _ = kill(worker, Signal::SIGKILL);
+            parent::kill_group(worker);
         }
         process::end_children();
     }
 
     fn report(&self, report: &Report) -> io::Result<()> {
-        match control::send(self.control.as_fd(), report, &[]) {
-            // The front is gone: the loop sees the hang-up next.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
-        }
+        control::report(self.parent.control.as_fd(), report)
     }
 }
 
@@ -290,8 +265,4 @@ fn set_variables(variables: &[(String, String)]) {
             unsafe { std::env::set_var(name, value) };
         }
     }
-}
-
-fn micros_since(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
