@@ -26,7 +26,9 @@ use crate::runner::sight;
 use crate::sys::parent::{self, Parent};
 use crate::sys::process::{self, micros_since};
 use crate::sys::seqpacket;
-use crate::worker::interpose::{FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, PORT_VARIABLE, Seen};
+use crate::worker::interpose::{
+    FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, OUTPUT_VARIABLE, PORT_VARIABLE, Seen,
+};
 use crate::zygote::control::{self, Listening, Report, WorkerReport};
 
 /// How often the listener of a program that is linked statically is looked for.
@@ -42,7 +44,8 @@ const BUSY_POLL_TIME: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Command {
-    /// Start a program. Comes with the socket on which the keeper is to speak for it.
+    /// Start a program. Comes with the socket on which the keeper is to speak for it, the memory for the last of its
+    /// output, and perhaps its standard input.
     Start {
         /// The generation.
         generation: u64,
@@ -52,6 +55,8 @@ pub(super) enum Command {
         wanted_port: u16,
         /// Environment variables that it gets besides the keeper's, and that do not replace any of those.
         variables: Vec<(String, String)>,
+        /// The last descriptor is its standard input; else that is /dev/null.
+        has_stdin: bool,
     },
     /// Ask a program to end, with SIGTERM. A pid that is no living program is ignored.
     Terminate {
@@ -191,8 +196,10 @@ impl Keeper {
 
     fn obey(&mut self, command: Command, fds: Vec<OwnedFd>) -> io::Result<()> {
         match command {
-            Command::Start { generation, program, wanted_port, variables } => {
-                match self.start_program(&program, wanted_port, &variables, fds) {
+            Command::Start { generation, program, wanted_port, variables, has_stdin } => {
+                let started = Given::new(wanted_port, variables, has_stdin, fds)
+                    .and_then(|given| self.start_program(&program, given));
+                match started {
                     Ok((pid, micros)) => {
                         self.report(&Report::Forked { generation, pid: pid.as_raw(), micros })?;
                         self.introduce(pid);
@@ -218,20 +225,12 @@ impl Keeper {
         }
     }
 
-    fn start_program(
-        &mut self,
-        program: &Path,
-        wanted_port: u16,
-        variables: &[(String, String)],
-        fds: Vec<OwnedFd>,
-    ) -> Result<(Pid, u64), String> {
-        let [front]: [OwnedFd; 1] =
-            fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not 1", fds.len()))?;
+    fn start_program(&mut self, program: &Path, given: Given) -> Result<(Pid, u64), String> {
         let (reports, theirs) =
             seqpacket::pair().map_err(|error| format!("cannot make a socket for a program: {error}"))?;
         let begun = Instant::now();
         let child = loop {
-            match self.command(program, wanted_port, variables, &theirs).spawn() {
+            match self.command(program, &given, &theirs).spawn() {
                 Ok(child) => break child,
                 Err(error)
                     if error.kind() == io::ErrorKind::ExecutableFileBusy
@@ -247,20 +246,18 @@ impl Keeper {
         };
         let pid = Pid::from_raw(child.id().cast_signed());
         let is_static = identity::is_static(program);
+        let Given { front, wanted_port, .. } = given;
         let program =
             Program { front, reports: Some(reports), begun, is_static, wanted_port, listens: false };
         self.programs.insert(pid, program);
         Ok((pid, micros_since(begun)))
     }
 
-    fn command(
-        &self,
-        program: &Path,
-        wanted_port: u16,
-        variables: &[(String, String)],
-        reports: &OwnedFd,
-    ) -> std::process::Command {
-        let reports = reports.as_raw_fd();
+    fn command(&self, program: &Path, given: &Given, reports: &OwnedFd) -> std::process::Command {
+        let Given { wanted_port, variables, output, stdin, .. } = given;
+        let (reports, output) = (reports.as_raw_fd(), output.as_raw_fd());
+        // Where it cannot be copied for want of a descriptor, the spawn is refused as well.
+        let stdin = stdin.as_ref().and_then(|stdin| stdin.try_clone().ok());
         // The loader opens it by the keeper's own descriptor, so that the program has none for it.
         let mut preload = OsString::from(format!("/proc/{}/fd/{}", getpid(), self.library.as_raw_fd()));
         let before = std::env::var_os("LD_PRELOAD").filter(|before| !before.is_empty());
@@ -278,8 +275,9 @@ impl Keeper {
             .env("LD_PRELOAD", preload)
             .env(FD_VARIABLE, reports.to_string())
             .env(PORT_VARIABLE, wanted_port.to_string())
+            .env(OUTPUT_VARIABLE, output.to_string())
             .envs(before.map(|before| (LD_PRELOAD_VARIABLE, before)))
-            .stdin(Stdio::null())
+            .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
             .process_group(0);
         // SAFETY: only plain system calls, fit for the time between fork and exec. The signal follows the thread that
         // forks: the keeper's only one.
@@ -292,6 +290,7 @@ impl Keeper {
                 }
                 process::close_all_on_exec()?;
                 keep_over_exec(BorrowedFd::borrow_raw(reports))?;
+                keep_over_exec(BorrowedFd::borrow_raw(output))?;
                 mask.thread_set_mask()?;
                 Ok(())
             });
@@ -373,6 +372,31 @@ impl Keeper {
 
     fn report(&self, report: &Report) -> io::Result<()> {
         control::report(self.parent.control.as_fd(), report)
+    }
+}
+
+/// What a program is started with.
+struct Given {
+    /// Where the front takes what is said for the word of a worker.
+    front: OwnedFd,
+    /// Memory for the last of its output.
+    output: OwnedFd,
+    stdin: Option<OwnedFd>,
+    wanted_port: u16,
+    variables: Vec<(String, String)>,
+}
+
+impl Given {
+    fn new(
+        wanted_port: u16,
+        variables: Vec<(String, String)>,
+        has_stdin: bool,
+        mut fds: Vec<OwnedFd>,
+    ) -> Result<Self, String> {
+        let stdin = if has_stdin { fds.pop() } else { None };
+        let [front, output]: [OwnedFd; 2] =
+            fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not 2", fds.len()))?;
+        Ok(Self { front, output, stdin, wanted_port, variables })
     }
 }
 

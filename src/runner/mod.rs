@@ -9,6 +9,7 @@ mod forker;
 mod port;
 mod relay;
 pub(crate) mod sight;
+mod stdin;
 mod workers;
 
 use std::collections::{HashMap, HashSet};
@@ -27,7 +28,7 @@ use crate::build::{self, Builder, Kind, Strategy};
 use crate::error::Error;
 use crate::front::Hub;
 use crate::front::gate::Gate;
-use crate::model::{BrowserEvent, End, Process, Reload, State, StatusBoard};
+use crate::model::{BrowserEvent, End, Failure, Process, Reload, State, StatusBoard};
 use crate::supervisor::{Action, Code, Event, Settings, Supervisor, Timer};
 use crate::terminal::Terminal;
 use crate::watch::{Changes, Watcher};
@@ -37,6 +38,7 @@ use forker::Forker;
 use port::Door;
 pub use port::{OnServing, PortPlan};
 use relay::Relay;
+use stdin::Stdin;
 use workers::{StartWith, Workers};
 
 /// How many inputs may wait for the loop. Whoever sends one more waits.
@@ -75,6 +77,8 @@ pub struct Parts {
     pub app_port: u16,
     /// Files with environment variables for the app.
     pub env_files: Vec<PathBuf>,
+    /// The app's standard input is devhost's, and not /dev/null.
+    pub stdin: bool,
     /// How changes are seen.
     pub watcher: (Watcher, mpsc::Receiver<Changes>),
     /// Where the user is told.
@@ -122,6 +126,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         port_plan,
         app_port,
         env_files,
+        stdin,
         watcher,
         terminal,
         on_serving,
@@ -138,6 +143,12 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     let mut door = Door::new(front, port_plan, on_serving);
     door.open_if_known(&gate, &hub, &status, &terminal)?;
 
+    let stdin = if stdin {
+        let failed = |error| Error::fault(format!("failed to read devhost's standard input: {error}"));
+        Some(Stdin::start().map_err(failed)?)
+    } else {
+        None
+    };
     let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
     let (watcher, changes) = watcher;
     let runner = Runner {
@@ -155,6 +166,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         door,
         app_port,
         env_files,
+        stdin,
         notes: HashSet::new(),
         failed: None,
         first_build_over: false,
@@ -221,6 +233,7 @@ struct Runner {
     door: Door,
     app_port: u16,
     env_files: Vec<PathBuf>,
+    stdin: Option<Stdin>,
     /// What apps have said already.
     notes: HashSet<String>,
     /// Why devhost cannot go on.
@@ -386,6 +399,14 @@ impl Runner {
     /// A plain app listens.
     fn listens(&mut self, generation: u64, micros: u64, listening: &Listening) -> Vec<Event> {
         if !self.workers.connect(generation, listening.private, &self.inputs) {
+            if self.workers.redirect(generation, listening.private) {
+                self.open_door(Some(listening.port));
+                self.note(format!(
+                    "the app listens on {} as well, so requests go there and no longer to its Unix socket (--app-port N \
+                     makes devhost wait for a port)",
+                    listening.asked
+                ));
+            }
             return Vec::new();
         }
         tracing::debug!(
@@ -603,6 +624,7 @@ impl Runner {
                 }
                 Action::Arm { timer, after } => self.arm(timer, after),
                 Action::SetFailure(failure) => {
+                    let failure = failure.map(|failure| self.with_output(failure));
                     if let Some(failure) = &failure {
                         self.terminal.failure(failure);
                         self.open_door(None);
@@ -611,6 +633,9 @@ impl Runner {
                     self.status.update(|status| status.failure = failure);
                 }
                 Action::SetState(state) => self.set_state(state),
+                Action::Tell(BrowserEvent::Failed { failure }) => {
+                    self.hub.send(BrowserEvent::Failed { failure: self.with_output(failure) });
+                }
                 Action::Tell(event) => self.hub.send(event),
                 Action::ReloadPages { files } => {
                     self.terminal.statics(&self.relative(files));
@@ -630,6 +655,10 @@ impl Runner {
             }
         }
         over
+    }
+
+    fn with_output(&self, failure: Failure) -> Failure {
+        failure.with_output(|generation| self.workers.last_output(generation))
     }
 
     fn start_build(&mut self, build: u64, changed: Vec<PathBuf>) {
@@ -711,7 +740,7 @@ impl Runner {
             return;
         };
         let forked = env_files::read(&self.env_files).and_then(|variables| {
-            let start = StartWith { wanted_port: self.app_port, variables };
+            let start = StartWith { wanted_port: self.app_port, variables, stdin: self.stdin.as_ref() };
             self.workers.fork(zygote, self.zygote, generation, code, &start, &self.inputs)
         });
         if forked.is_ok() && code.kind == Kind::Plain {

@@ -26,10 +26,6 @@ use crate::worker;
 /// The zygote's name in lists of processes.
 const PROCESS_NAME: &CStr = c"devhost-zygote";
 
-/// Variables that hand listening sockets to a process. They were meant for devhost's parent or for devhost; the
-/// descriptors that they count are not there in a worker, and others may be.
-const INHERITANCE_VARIABLES: &[&str] = &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD"];
-
 /// True in a process that was started as a zygote.
 pub fn is_requested() -> bool {
     std::env::var_os(ZYGOTE_VARIABLE).is_some()
@@ -39,10 +35,6 @@ pub fn is_requested() -> bool {
 pub fn run() -> u8 {
     // SAFETY: the process has one thread, so nobody reads the environment meanwhile.
     unsafe { std::env::remove_var(ZYGOTE_VARIABLE) };
-    for variable in INHERITANCE_VARIABLES {
-        // SAFETY: as above.
-        unsafe { std::env::remove_var(variable) };
-    }
     // It cannot fail with a valid name.
     let _ = prctl::set_name(PROCESS_NAME);
     let result = Zygote::start().and_then(Zygote::serve);
@@ -108,8 +100,10 @@ impl Zygote {
                 prctl::set_pdeathsig(None)?;
                 self.report(&report)
             }
-            Command::Fork { generation, artifact, entry, variables } => {
-                let report = match self.fork(generation, &artifact, entry, &variables, fds) {
+            Command::Fork { generation, artifact, entry, variables, has_stdin } => {
+                let forked = Given::new(entry, has_stdin, fds)
+                    .and_then(|given| self.fork(generation, &artifact, &variables, given));
+                let report = match forked {
                     Ok((pid, micros)) => Report::Forked { generation, pid: pid.as_raw(), micros },
                     Err(message) => Report::ForkFailed { generation, message },
                 };
@@ -136,11 +130,9 @@ impl Zygote {
         &mut self,
         generation: u64,
         artifact: &Path,
-        entry: Entry,
         variables: &[(String, String)],
-        fds: Vec<OwnedFd>,
+        given: Given,
     ) -> Result<(Pid, u64), String> {
-        let part = Part::new(entry, fds)?;
         match process::count_threads() {
             Ok(1) => {}
             Ok(count) => return Err(format!("the zygote has {count} threads and must not fork")),
@@ -158,17 +150,19 @@ impl Zygote {
                 Ok((child, micros))
             }
             Ok(ForkResult::Child) => {
-                if let Err(error) = self.become_worker(zygote, &part.fds()) {
+                if let Err(error) = self.become_worker(zygote, &given) {
                     eprintln!("devhost worker: {error}");
                     process::exit_untouched(1);
                 }
                 set_process_name();
                 set_variables(variables);
+                let Given { part, control, output, .. } = given;
+                // The mapping stays.
+                worker::interpose::keep_output(&output);
+                drop(output);
                 match part {
-                    Part::Plugin { link, control } => worker::run(generation, artifact, link, control),
-                    Part::Plain { wanted_port, control } => {
-                        worker::plain::run(artifact, wanted_port, control)
-                    }
+                    Part::Plugin(link) => worker::run(generation, artifact, link, control),
+                    Part::Plain { wanted_port } => worker::plain::run(artifact, wanted_port, control),
                 }
             }
             Err(Errno::EAGAIN) => {
@@ -180,7 +174,7 @@ impl Zygote {
     }
 
     /// What a forked child does first: it becomes a process of its own and drops what was the zygote's.
-    fn become_worker(&self, zygote: Pid, keep: &[RawFd]) -> io::Result<()> {
+    fn become_worker(&self, zygote: Pid, given: &Given) -> io::Result<()> {
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         if getppid() != zygote {
@@ -189,7 +183,10 @@ impl Zygote {
         }
         // Of the handlers only SIGPIPE is not the default: ignored, as in any Rust program.
         self.parent.original_mask.thread_set_mask()?;
-        process::close_all_except(keep)
+        if let Some(stdin) = &given.stdin {
+            nix::unistd::dup2_stdin(stdin)?;
+        }
+        process::close_all_except(&given.fds_kept())
     }
 
     fn reap(&mut self) -> io::Result<()> {
@@ -215,36 +212,46 @@ impl Zygote {
     }
 }
 
-/// What a worker is given, by the kind of its app.
-enum Part {
-    Plugin { link: LinkFds, control: OwnedFd },
-    Plain { wanted_port: u16, control: OwnedFd },
+/// What a worker is given.
+struct Given {
+    part: Part,
+    control: OwnedFd,
+    /// Memory for the last of its output.
+    output: OwnedFd,
+    stdin: Option<OwnedFd>,
 }
 
-impl Part {
-    fn new(entry: Entry, fds: Vec<OwnedFd>) -> Result<Self, String> {
+/// What depends on the kind of its app.
+enum Part {
+    Plugin(LinkFds),
+    Plain { wanted_port: u16 },
+}
+
+impl Given {
+    fn new(entry: Entry, has_stdin: bool, mut fds: Vec<OwnedFd>) -> Result<Self, String> {
         fn exactly<const COUNT: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; COUNT], String> {
             fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not {COUNT}", fds.len()))
         }
+        let stdin = if has_stdin { fds.pop() } else { None };
         match entry {
             Entry::Plugin => {
-                let [down, up, front_event, worker_event, control] = exactly(fds)?;
-                Ok(Self::Plugin { link: LinkFds { down, up, front_event, worker_event }, control })
+                let [down, up, front_event, worker_event, control, output] = exactly(fds)?;
+                let part = Part::Plugin(LinkFds { down, up, front_event, worker_event });
+                Ok(Self { part, control, output, stdin })
             }
             Entry::Plain { wanted_port } => {
-                let [control] = exactly(fds)?;
-                Ok(Self::Plain { wanted_port, control })
+                let [control, output] = exactly(fds)?;
+                Ok(Self { part: Part::Plain { wanted_port }, control, output, stdin })
             }
         }
     }
 
-    fn fds(&self) -> Vec<RawFd> {
-        let fds = match self {
-            Self::Plugin { link, control } => {
-                vec![&link.down, &link.up, &link.front_event, &link.worker_event, control]
-            }
-            Self::Plain { control, .. } => vec![control],
-        };
+    /// What is to stay open in the worker; standard input has its own place by then.
+    fn fds_kept(&self) -> Vec<RawFd> {
+        let mut fds = vec![&self.control, &self.output];
+        if let Part::Plugin(LinkFds { down, up, front_event, worker_event }) = &self.part {
+            fds.extend([down, up, front_event, worker_event]);
+        }
         fds.into_iter().map(AsRawFd::as_raw_fd).collect()
     }
 }

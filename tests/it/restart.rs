@@ -11,8 +11,9 @@ use std::time::Duration;
 use devhost::build::{Builder, Outcome, Settings, Strategy};
 use devhost::restart::Spawner;
 use devhost::restart::identity::identity;
+use devhost::sys::output::Output;
 use devhost::sys::seqpacket;
-use devhost::zygote::client::{Argv, Channel};
+use devhost::zygote::client::{Argv, Channel, ForkOrder, Start};
 use devhost::zygote::control::{Listening, Report, WorkerReport};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -90,7 +91,16 @@ impl Front {
 
     fn begin(&self, generation: u64, program: &Path) -> (Channel, Report) {
         let (ours, theirs): (OwnedFd, OwnedFd) = seqpacket::pair().unwrap();
-        self.spawner.fork(generation, program, 0, Vec::new(), &theirs).unwrap();
+        let order = ForkOrder {
+            generation,
+            artifact: program,
+            start: Start::Plain { wanted_port: 0 },
+            variables: Vec::new(),
+            worker: &theirs,
+            output: &Output::create().unwrap(),
+            stdin: None,
+        };
+        self.spawner.fork(0, order).unwrap();
         drop(theirs);
         let _entered = self.runtime.enter();
         (Channel::new(ours).unwrap(), self.report())
