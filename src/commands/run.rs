@@ -10,10 +10,10 @@ use crate::build::{self, Builder, Choice, Kind, Settings, Target};
 use crate::cli::{DebugInfo, Deps, PORT_DEFAULT, RunArgs, Strategy};
 use crate::error::Error;
 use crate::front::FrontConfig;
-use crate::runner::{self, Parts, PortPlan};
+use crate::runner::{self, Parts, PortPlan, Watching};
 use crate::sys::inherited;
 use crate::terminal::{Format, Terminal};
-use crate::watch::{Mode, Scope, Watcher};
+use crate::watch::Mode;
 use crate::zygote::client::Argv;
 use crate::{listen, restart, supervisor};
 
@@ -63,10 +63,8 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     settings.strategy = choose_strategy(args.strategy, &target, terminal)?;
     let env_files: Vec<PathBuf> = args.env_files.iter().map(|file| cwd.join(file)).collect();
     runner::env_files::read(&env_files)?;
-    let mut scope = scope(&target);
-    scope.extra_files.extend(env_files.iter().cloned());
     let mode = if args.poll { Mode::Poll } else { Mode::Native };
-    let watcher = Watcher::start(scope, mode)?;
+    let watching = Watching::start(&target, &env_files, mode)?;
     let port_plan =
         (listeners.is_empty() && args.port.is_none() && target.kind() == Kind::Plain).then(|| PortPlan {
             host: args.host,
@@ -127,7 +125,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
         app_port: args.app_port.map_or(0, u16::from),
         env_files,
         stdin: args.stdin,
-        watcher,
+        watching,
         terminal: Arc::clone(terminal),
         on_serving: Box::new(move |terminal, bound| {
             let url = format!("http://{bound}/");
@@ -225,27 +223,6 @@ fn choose_strategy(asked: Strategy, target: &Target, terminal: &Terminal) -> Res
         }
         (Strategy::Auto | Strategy::Fork, _) => Ok(build::Strategy::Fork),
     }
-}
-
-fn scope(target: &Target) -> Scope {
-    match target {
-        Target::App(app) => Scope {
-            roots: app.path_packages.iter().map(|package| package.root.clone()).collect(),
-            workspace_root: app.workspace_root.clone(),
-            exclude: vec![app.workspace_root.join("target"), app.target_dir.clone()],
-            extra_files: Vec::new(),
-        },
-        Target::Prebuilt(prebuilt) => Scope {
-            roots: Vec::new(),
-            workspace_root: parent(&prebuilt.path),
-            exclude: vec![prebuilt.target_dir.clone()],
-            extra_files: vec![prebuilt.path.clone()],
-        },
-    }
-}
-
-fn parent(path: &std::path::Path) -> PathBuf {
-    path.parent().map_or_else(PathBuf::new, PathBuf::from)
 }
 
 /// Differs for each run, so that a page of an earlier run is loaded again.

@@ -10,6 +10,7 @@ mod port;
 mod relay;
 pub(crate) mod sight;
 mod stdin;
+mod watching;
 mod workers;
 
 use std::collections::{HashMap, HashSet};
@@ -31,7 +32,7 @@ use crate::front::gate::Gate;
 use crate::model::{BrowserEvent, End, Failure, Process, Reload, State, StatusBoard};
 use crate::supervisor::{Action, Code, Event, Settings, Supervisor, Timer};
 use crate::terminal::Terminal;
-use crate::watch::{Changes, Watcher};
+use crate::watch::Changes;
 use crate::zygote::client::Argv;
 use crate::zygote::control::{Listening, Report, WorkerReport};
 use forker::Forker;
@@ -39,6 +40,7 @@ use port::Door;
 pub use port::{OnServing, PortPlan};
 use relay::Relay;
 use stdin::Stdin;
+pub use watching::Watching;
 use workers::{StartWith, Workers};
 
 /// How many inputs may wait for the loop. Whoever sends one more waits.
@@ -80,7 +82,7 @@ pub struct Parts {
     /// The app's standard input is devhost's, and not /dev/null.
     pub stdin: bool,
     /// How changes are seen.
-    pub watcher: (Watcher, mpsc::Receiver<Changes>),
+    pub watching: (Watching, mpsc::Receiver<Changes>),
     /// Where the user is told.
     pub terminal: Arc<Terminal>,
     /// Called once the front serves, with its address.
@@ -127,7 +129,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         app_port,
         env_files,
         stdin,
-        watcher,
+        watching,
         terminal,
         on_serving,
     } = parts;
@@ -150,7 +152,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         None
     };
     let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
-    let (watcher, changes) = watcher;
+    let (watching, changes) = watching;
     let runner = Runner {
         begun: Instant::now(),
         supervisor: Supervisor::new(settings),
@@ -170,7 +172,8 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         notes: HashSet::new(),
         failed: None,
         first_build_over: false,
-        watcher,
+        watching,
+        changes_anew: None,
         gate,
         hub,
         status,
@@ -239,7 +242,9 @@ struct Runner {
     /// Why devhost cannot go on.
     failed: Option<Error>,
     first_build_over: bool,
-    watcher: Watcher,
+    watching: Watching,
+    /// Where changes come from now on.
+    changes_anew: Option<mpsc::Receiver<Changes>>,
     gate: Gate,
     hub: Hub,
     status: Arc<StatusBoard>,
@@ -274,6 +279,9 @@ impl Runner {
             for event in events {
                 let actions = self.supervisor.handle(self.now(), event);
                 over |= self.perform(actions);
+            }
+            if let Some(anew) = self.changes_anew.take() {
+                changes = anew;
             }
             self.retire_zygotes();
             self.publish_processes();
@@ -490,7 +498,8 @@ impl Runner {
             build::Outcome::Built(artifact) => {
                 self.first_build_over = true;
                 // An edit during the build to a file that it newly names is a change, too.
-                self.watcher.set_sources_built_since(artifact.sources, started);
+                self.watch_new_packages();
+                self.watching.set_sources_built_since(artifact.sources, started);
                 for note in &artifact.notes {
                     self.terminal.note(note);
                 }
@@ -506,6 +515,15 @@ impl Runner {
                 Event::Built { build, code }
             }
             build::Outcome::Failed(failure) => Event::BuildFailed { build, failure },
+        }
+    }
+
+    fn watch_new_packages(&mut self) {
+        let Ok(builder) = self.builder.try_lock() else { return };
+        match self.watching.follow(builder.target()) {
+            Ok(None) => {}
+            Ok(anew) => self.changes_anew = anew,
+            Err(error) => self.terminal.error(&error.into()),
         }
     }
 
