@@ -168,9 +168,14 @@ pub struct RunArgs {
     #[arg(long = "env-file", value_name = "FILE", help_heading = "App")]
     pub env_files: Vec<PathBuf>,
 
+    /// Give the app devhost's standard input, instead of an empty one
+    #[arg(long, help_heading = "App")]
+    pub stdin: bool,
+
     /// The port that the app's own listener asks for, where it has several [default: the first]
     #[arg(long, value_name = "N", help_heading = "App")]
     pub app_port: Option<std::num::NonZeroU16>,
+
     /// Serve the package's library, which must have an `export!`
     #[arg(long, conflicts_with_all = ["bin", "example"], help_heading = "Build")]
     pub lib: bool,

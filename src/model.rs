@@ -97,6 +97,10 @@ pub enum Failure {
         message: String,
         /// What to do about it, empty where unknown.
         hint: String,
+        /// The generation that was tried, 0 where it did not come to one.
+        generation: u64,
+        /// The last that it wrote to its standard output and error, as far as devhost has it.
+        output: String,
     },
     /// It ran, then crashed so often that devhost gave up until the next change.
     Crash {
@@ -104,10 +108,28 @@ pub enum Failure {
         end: End,
         /// Crashes in a row.
         count: u32,
+        /// The generation that crashed last.
+        generation: u64,
+        /// The last that it wrote to its standard output and error, as far as devhost has it.
+        output: String,
     },
 }
 
 impl Failure {
+    /// A start that did not come to a worker.
+    pub fn start(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Start { message: message.into(), hint: hint.into(), generation: 0, output: String::new() }
+    }
+
+    /// Adds what the generation that failed wrote last, which whoever decides that it has failed does not know.
+    #[must_use]
+    pub fn with_output(mut self, output_of: impl FnOnce(u64) -> String) -> Self {
+        if let Self::Start { generation, output, .. } | Self::Crash { generation, output, .. } = &mut self {
+            *output = output_of(*generation);
+        }
+        self
+    }
+
     /// One line for a terminal or a title.
     pub fn title(&self) -> String {
         match self {

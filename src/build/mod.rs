@@ -785,7 +785,7 @@ fn build_failure(output: String) -> Failure {
 }
 
 fn start_failure(message: impl Into<String>, hint: impl Into<String>) -> Failure {
-    Failure::Start { message: message.into(), hint: hint.into() }
+    Failure::start(message, hint)
 }
 
 /// A change of these may change what the app's packages are.

@@ -1,6 +1,6 @@
 //! `devhost run`: finds the app, takes the port, starts to watch, and hands over to the runner.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use crate::build::{self, Builder, Choice, Kind, Settings, Target};
 use crate::cli::{DebugInfo, Deps, PORT_DEFAULT, RunArgs, Strategy};
 use crate::error::Error;
 use crate::front::FrontConfig;
-use crate::runner::{self, Parts, PortPlan};
+use crate::runner::{self, Parts, PortPlan, Watching};
+use crate::sys::inherited;
 use crate::terminal::{Format, Terminal};
-use crate::watch::{Mode, Scope, Watcher};
+use crate::watch::Mode;
 use crate::zygote::client::Argv;
 use crate::{listen, restart, supervisor};
 
@@ -47,6 +48,7 @@ fn start_log(verbose: u8) {
 
 fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), Error> {
     listen::permit(args.host, args.allow_remote)?;
+    let mut listeners = inherited_listeners(&args, terminal)?;
     let cwd = std::env::current_dir().map_err(|error| {
         Error::mistake(
             format!("the current directory cannot be used: {error}"),
@@ -61,26 +63,25 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     settings.strategy = choose_strategy(args.strategy, &target, terminal)?;
     let env_files: Vec<PathBuf> = args.env_files.iter().map(|file| cwd.join(file)).collect();
     runner::env_files::read(&env_files)?;
-    let mut scope = scope(&target);
-    scope.extra_files.extend(env_files.iter().cloned());
     let mode = if args.poll { Mode::Poll } else { Mode::Native };
-    let watcher = Watcher::start(scope, mode)?;
-    let port_plan = (args.port.is_none() && target.kind() == Kind::Plain).then(|| PortPlan {
-        host: args.host,
-        strict: args.strict_port,
-        default: PORT_DEFAULT,
-        target_dir: target.target_dir().to_owned(),
-        app: match &target {
-            Target::App(app) => app.crate_name.clone(),
-            Target::Prebuilt(prebuilt) => prebuilt.name.clone(),
-        },
-    });
+    let watching = Watching::start(&target, &env_files, mode)?;
+    let port_plan =
+        (listeners.is_empty() && args.port.is_none() && target.kind() == Kind::Plain).then(|| PortPlan {
+            host: args.host,
+            strict: args.strict_port,
+            default: PORT_DEFAULT,
+            target_dir: target.target_dir().to_owned(),
+            app: match &target {
+                Target::App(app) => app.crate_name.clone(),
+                Target::Prebuilt(prebuilt) => prebuilt.name.clone(),
+            },
+        });
     let port = match &port_plan {
         // Unknown until the app asks for one.
         Some(plan) => plan.remembered(),
+        None if !listeners.is_empty() => None,
         None => Some(args.port.unwrap_or(PORT_DEFAULT)),
     };
-    let mut listeners = Vec::new();
     if let Some(port) = port {
         let (listener, notes) = listen::bind(args.host, port, args.strict_port)?;
         for note in notes {
@@ -123,7 +124,8 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
         port_plan,
         app_port: args.app_port.map_or(0, u16::from),
         env_files,
-        watcher,
+        stdin: args.stdin,
+        watching,
         terminal: Arc::clone(terminal),
         on_serving: Box::new(move |terminal, bound| {
             let url = format!("http://{bound}/");
@@ -133,6 +135,27 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
             }
         }),
     })
+}
+
+/// The sockets that devhost was started with, if they are to be the front's: a port that the user names is meant.
+fn inherited_listeners(args: &RunArgs, terminal: &Terminal) -> Result<Vec<TcpListener>, Error> {
+    let hint = "LISTEN_FDS promises sockets: pass listening TCP sockets, or unset LISTEN_FDS";
+    let refused = |error: std::io::Error| {
+        Error::mistake(format!("the sockets that devhost was started with cannot be used: {error}"), hint)
+    };
+    let listeners = inherited::take().map_err(refused)?;
+    if listeners.is_empty() {
+        return Ok(listeners);
+    }
+    if args.port.is_some() {
+        terminal
+            .note("a port was given, so the sockets that devhost was started with (LISTEN_FDS) are not used");
+        return Ok(Vec::new());
+    }
+    for listener in &listeners {
+        listen::permit(listener.local_addr().map_err(refused)?.ip(), args.allow_remote)?;
+    }
+    Ok(listeners)
 }
 
 /// The addresses for the banner.
@@ -200,27 +223,6 @@ fn choose_strategy(asked: Strategy, target: &Target, terminal: &Terminal) -> Res
         }
         (Strategy::Auto | Strategy::Fork, _) => Ok(build::Strategy::Fork),
     }
-}
-
-fn scope(target: &Target) -> Scope {
-    match target {
-        Target::App(app) => Scope {
-            roots: app.path_packages.iter().map(|package| package.root.clone()).collect(),
-            workspace_root: app.workspace_root.clone(),
-            exclude: vec![app.workspace_root.join("target"), app.target_dir.clone()],
-            extra_files: Vec::new(),
-        },
-        Target::Prebuilt(prebuilt) => Scope {
-            roots: Vec::new(),
-            workspace_root: parent(&prebuilt.path),
-            exclude: vec![prebuilt.target_dir.clone()],
-            extra_files: vec![prebuilt.path.clone()],
-        },
-    }
-}
-
-fn parent(path: &std::path::Path) -> PathBuf {
-    path.parent().map_or_else(PathBuf::new, PathBuf::from)
 }
 
 /// Differs for each run, so that a page of an earlier run is loaded again.

@@ -322,15 +322,16 @@
       const count = failure.diagnostics.filter(isError).length;
       const sorted = [...failure.diagnostics].sort((a, b) => isError(b) - isError(a));
       const title = "The build failed" + (count === 1 ? " with one error" : count > 1 ? ` with ${count} errors` : "");
-      return { title, diagnostics: sorted, output: failure.output };
+      return { title, diagnostics: sorted, output: failure.output, source: "cargo" };
     }
     if (failure.kind === "start") {
-      return { title: "The app did not start", lead: failure.message, hint: failure.hint };
+      return { title: "The app did not start", lead: failure.message, hint: failure.hint, output: failure.output };
     }
     return {
       title: `The app crashed ${failure.count} times in a row`,
       lead: describeEnd(failure.end),
       hint: "devhost starts it again after the next change to its code.",
+      output: failure.output,
     };
   }
 
@@ -339,7 +340,8 @@
     shown: null,
     dismissed: null,
     show(failure) {
-      const signature = JSON.stringify(failure);
+      // Who has closed it for one reason does not want to see it for the same again.
+      const signature = JSON.stringify({ ...failure, generation: 0, output: failure.kind === "build" ? failure.output : "" });
       if (signature === this.dismissed || signature === this.shown) return;
       this.hide();
       this.shown = signature;
@@ -368,7 +370,7 @@
       }
       if (told.output && told.output.trim()) {
         const article = make("article");
-        article.append(make("h2", "cargo"), renderTerminal(told.output.trimEnd()));
+        article.append(make("h2", told.source || "The app's last output"), renderTerminal(told.output.trimEnd()));
         panel.append(article);
       }
       panel.append(make("footer", "The page behind this shows the last good code. This goes away by itself."));

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::upstream::Upstream;
 use crate::model::{End, Failure};
+use crate::sys::output::Output;
 
 /// How long a request waits for a build before it gets a page instead.
 pub const HOLD_TIME_MAX: Duration = Duration::from_secs(60);
@@ -30,6 +31,7 @@ pub struct Generation {
     pub number: u64,
     /// The way to its worker.
     pub client: Upstream,
+    output: Option<Arc<Output>>,
     /// How its worker ended; `None` while it runs.
     end: watch::Sender<Option<End>>,
     /// True once its long-lived streams (WebSockets, server-sent events) shall be closed.
@@ -40,10 +42,11 @@ pub struct Generation {
 
 impl Generation {
     /// A generation whose worker has just been linked.
-    pub fn new(number: u64, client: impl Into<Upstream>) -> Arc<Self> {
+    pub fn new(number: u64, client: impl Into<Upstream>, output: Option<Arc<Output>>) -> Arc<Self> {
         Arc::new(Self {
             number,
             client: client.into(),
+            output,
             end: watch::Sender::new(None),
             closing: watch::Sender::new(false),
             silent: AtomicBool::new(true),
@@ -79,6 +82,11 @@ impl Generation {
     /// Notes a response; true for the first one.
     pub fn is_first_response(&self) -> bool {
         self.silent.load(Ordering::Relaxed) && self.silent.swap(false, Ordering::Relaxed)
+    }
+
+    /// What the worker has written last, as far as that is known.
+    pub fn last_output(&self) -> String {
+        self.output.as_ref().map(|output| output.last()).unwrap_or_default()
     }
 
     /// Asks the long-lived streams to close.
@@ -355,7 +363,7 @@ mod tests {
     use futures_util::FutureExt;
 
     fn generation(number: u64) -> Arc<Generation> {
-        Generation::new(number, fake_worker().0)
+        Generation::new(number, fake_worker().0, None)
     }
 
     fn entered(admission: Admission) -> Entry {
@@ -388,7 +396,7 @@ mod tests {
         gate.hold();
         let mut held = Box::pin(gate.admit());
         assert!(held.as_mut().now_or_never().is_none());
-        gate.set_failure(Some(Failure::Start { message: String::new(), hint: String::new() }));
+        gate.set_failure(Some(Failure::start("", "")));
         gate.release();
         assert_eq!(entered(soon(held).await).generation().number, 1);
     }
@@ -397,7 +405,7 @@ mod tests {
     async fn without_a_generation_the_failure_is_given() {
         let gate = Gate::new();
         assert!(gate.is_starting());
-        gate.set_failure(Some(Failure::Start { message: "m".into(), hint: String::new() }));
+        gate.set_failure(Some(Failure::start("m", "")));
         assert!(!gate.is_starting());
         gate.release();
         assert!(matches!(soon(gate.admit()).await, Admission::Failed(Failure::Start { .. })));

@@ -190,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn the_first_event_is_hello_and_then_events_follow() {
         let (hub, gate) = (Hub::new(), Gate::new());
-        let failure = Failure::Start { message: "no\nport".into(), hint: String::new() };
+        let failure = Failure::start("no\nport", "");
         gate.set_failure(Some(failure));
         let mut events = open(&hub, &gate);
         let hello = text(events.next().await);

@@ -18,6 +18,9 @@ use crate::wire::PanicReport;
 /// How much of a compiler's output a page shows.
 pub const OUTPUT_SHOWN_SIZE_MAX: usize = 256 * 1024;
 
+/// How many lines of the app's output a page shows: a panic with its backtrace has about a hundred.
+const OUTPUT_LINES_SHOWN_COUNT_MAX: usize = 200;
+
 const STYLE: &str = include_str!("page.css");
 
 /// Nothing but the page itself and the live-reload script. Styles are inline, for the compiler's colours.
@@ -102,6 +105,16 @@ impl Page {
         self
     }
 
+    /// The last lines of what the app wrote.
+    #[must_use]
+    pub fn output(self, output: &str) -> Self {
+        let text = last_lines(output.trim_end());
+        if text.trim().is_empty() {
+            return self;
+        }
+        self.section(Section::Output { label: "The app's last output", text: text.to_owned() })
+    }
+
     fn retry_after(mut self, time: Duration) -> Self {
         self.retry_after = Some(time);
         self
@@ -128,16 +141,19 @@ impl Page {
                 }
                 page
             }
-            Failure::Start { message, hint } => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "start_failed", title, message.trim()).hint(hint)
+            Failure::Start { message, hint, output, .. } => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "start_failed", title, message.trim())
+                    .hint(hint)
+                    .output(output)
             }
-            Failure::Crash { end, .. } => Self::new(
+            Failure::Crash { end, output, .. } => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "crash_loop",
                 title,
                 format!("The last time {end}."),
             )
-            .hint("devhost starts the app again after the next change to its code."),
+            .hint("devhost starts the app again after the next change to its code.")
+            .output(output),
         }
     }
 
@@ -201,7 +217,7 @@ impl Page {
             StatusCode::BAD_GATEWAY,
             "unanswered",
             "The app gave no answer",
-            "It closed the connection without an answer (a panic? see the terminal), and runs on.",
+            "It closed the connection without an answer, and runs on. Has a handler panicked?",
         )
         .section(Section::Facts(vec![
             ("Request", request_line.to_owned()),
@@ -658,6 +674,13 @@ fn escape_len(sequence: &str) -> usize {
     }
 }
 
+fn last_lines(text: &str) -> &str {
+    match text.rmatch_indices('\n').nth(OUTPUT_LINES_SHOWN_COUNT_MAX - 1) {
+        Some((at, _)) => &text[at + 1..],
+        None => text,
+    }
+}
+
 fn clip(text: &str) -> String {
     if text.len() <= OUTPUT_SHOWN_SIZE_MAX {
         return text.to_owned();
@@ -700,13 +723,18 @@ mod tests {
                 diagnostics: vec![diagnostic("warning", "unused"), diagnostic("error", EVIL)],
                 output: EVIL.into(),
             }),
-            Page::failure(&Failure::Start { message: EVIL.into(), hint: EVIL.into() }),
-            Page::failure(&Failure::Crash { end: End::Fault { message: EVIL.into() }, count: 5 }),
+            Page::failure(&Failure::start(EVIL, EVIL).with_output(|_| EVIL.into())),
+            Page::failure(&Failure::Crash {
+                end: End::Fault { message: EVIL.into() },
+                count: 5,
+                generation: 3,
+                output: EVIL.into(),
+            }),
             Page::starting(EVIL),
             Page::panic(&report, EVIL, 3),
             Page::crash(&End::Signalled { signal: 11 }, EVIL, 3),
             Page::bad_response(EVIL, EVIL),
-            Page::unanswered(EVIL, 3),
+            Page::unanswered(EVIL, 3).output(EVIL),
             Page::unreachable(EVIL, EVIL, 3),
             Page::timed_out(Duration::from_secs(60)),
             Page::full(9),
@@ -816,6 +844,20 @@ mod tests {
             assert_eq!(strip_ansi(text), plain);
         }
         assert_eq!(ansi_to_html("\u{1b}[2K\u{1b}[1ma<\u{1b}[0m"), "<b>a&lt;</b>");
+    }
+
+    #[test]
+    fn the_last_lines_of_the_app_are_shown_with_their_colours() {
+        let lines: String =
+            (0..OUTPUT_LINES_SHOWN_COUNT_MAX + 5).map(|line| format!("line {line};\n")).collect();
+        let page = Page::unanswered("GET /", 3).output(&format!("{lines}\u{1b}[31mred\u{1b}[0m\n"));
+        let html = page.to_html(&Method::GET, &CONTEXT);
+        assert!(
+            html.contains("'>red</span>") && html.contains("line 6;") && !html.contains("line 5;"),
+            "{html}"
+        );
+        assert!(page.to_text().contains(";\nred\n"), "{}", page.to_text());
+        assert!(!Page::unanswered("GET /", 3).output(" \n").to_text().contains("output"));
     }
 
     #[test]

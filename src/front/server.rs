@@ -129,7 +129,7 @@ impl Server {
     /// # Errors
     ///
     /// Where the system refuses threads or descriptors.
-    pub async fn listen(&self, listener: TcpListener) -> io::Result<()> {
+    pub fn listen(&self, listener: TcpListener) -> io::Result<()> {
         self.start(vec![listener])
     }
 

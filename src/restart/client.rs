@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
@@ -13,11 +13,8 @@ use super::KEEPER_NAME;
 use super::keeper::Command;
 use crate::error::Error;
 use crate::sys::seqpacket;
-use crate::zygote::client::{Argv, Channel};
+use crate::zygote::client::{Argv, Channel, ForkOrder};
 use crate::zygote::control::Report;
-
-/// How often an ending keeper is looked at.
-const END_POLL_TIME: Duration = Duration::from_millis(2);
 
 /// A keeper that runs. Dropped, it ends, and its programs with it.
 #[derive(Debug)]
@@ -55,22 +52,18 @@ impl Spawner {
         self.process.borrow().id().cast_signed()
     }
 
-    /// Starts a program; [`Report::Forked`] or [`Report::ForkFailed`] follows. On the other end of `worker` the keeper
+    /// Starts a program; [`Report::Forked`] or [`Report::ForkFailed`] follows. On the other end of its socket the keeper
     /// says what a worker would say. The app's own listener is the one that asks for `wanted_port`, or with 0 the first.
-    /// The variables are added to the keeper's own and replace none of those.
     ///
     /// # Errors
     /// The keeper is gone.
-    pub fn fork(
-        &self,
-        generation: u64,
-        artifact: &Path,
-        wanted_port: u16,
-        variables: Vec<(String, String)>,
-        worker: &OwnedFd,
-    ) -> io::Result<()> {
-        let command = Command::Start { generation, program: artifact.to_owned(), wanted_port, variables };
-        self.control.send(&command, &[worker.as_raw_fd()])
+    pub fn fork(&self, wanted_port: u16, order: ForkOrder<'_>) -> io::Result<()> {
+        let ForkOrder { generation, artifact, variables, worker, output, stdin, .. } = order;
+        let program = artifact.to_owned();
+        let has_stdin = stdin.is_some();
+        let fds = [worker.as_fd(), output.as_fd()].into_iter().chain(stdin);
+        let fds: Vec<_> = fds.map(|fd| fd.as_raw_fd()).collect();
+        self.control.send(&Command::Start { generation, program, wanted_port, variables, has_stdin }, &fds)
     }
 
     /// Asks a program to end, with SIGTERM; [`Report::Exited`] follows if it does.
@@ -96,20 +89,6 @@ impl Spawner {
 
     /// Hangs up, upon which the keeper ends its programs and itself, and reaps it; after the limit it is killed.
     pub async fn end(&self, limit: Duration) {
-        self.control.hang_up();
-        let deadline = tokio::time::Instant::now() + limit;
-        loop {
-            let ended = self.process.borrow_mut().try_wait();
-            match ended {
-                Ok(None) if tokio::time::Instant::now() < deadline => tokio::time::sleep(END_POLL_TIME).await,
-                Ok(Some(_)) | Err(_) => return,
-                Ok(None) => {
-                    let mut process = self.process.borrow_mut();
-                    let _ = process.kill();
-                    let _ = process.wait();
-                    return;
-                }
-            }
-        }
+        self.control.end_peer(&self.process, limit).await;
     }
 }

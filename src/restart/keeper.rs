@@ -17,16 +17,18 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, kill, killpg};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getpid, getppid, setpgid};
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getpid, getppid};
 use serde::{Deserialize, Serialize};
 
 use super::{KEEPER_NAME, identity};
 use crate::runner::sight;
-use crate::sys::{process, seqpacket};
-use crate::worker::interpose::{FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, PORT_VARIABLE, Seen};
+use crate::sys::parent::{self, Parent};
+use crate::sys::process::{self, micros_since};
+use crate::sys::seqpacket;
+use crate::worker::interpose::{
+    FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, OUTPUT_VARIABLE, PORT_VARIABLE, Seen,
+};
 use crate::zygote::control::{self, Listening, Report, WorkerReport};
 
 /// How often the listener of a program that is linked statically is looked for.
@@ -42,7 +44,8 @@ const BUSY_POLL_TIME: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Command {
-    /// Start a program. Comes with the socket on which the keeper is to speak for it.
+    /// Start a program. Comes with the socket on which the keeper is to speak for it, the memory for the last of its
+    /// output, and perhaps its standard input.
     Start {
         /// The generation.
         generation: u64,
@@ -52,6 +55,8 @@ pub(super) enum Command {
         wanted_port: u16,
         /// Environment variables that it gets besides the keeper's, and that do not replace any of those.
         variables: Vec<(String, String)>,
+        /// The last descriptor is its standard input; else that is /dev/null.
+        has_stdin: bool,
     },
     /// Ask a program to end, with SIGTERM. A pid that is no living program is ignored.
     Terminate {
@@ -106,9 +111,7 @@ impl Program {
 }
 
 struct Keeper {
-    control: OwnedFd,
-    signals: SignalFd,
-    original_mask: SigSet,
+    parent: Parent,
     /// The library for preloading, in a file without a name.
     library: File,
     name: OsString,
@@ -118,27 +121,12 @@ struct Keeper {
 
 impl Keeper {
     fn start() -> io::Result<Self> {
-        prctl::set_child_subreaper(true)?;
-        // A group of its own: Ctrl-C in the terminal is for the front, which then ends us in order.
-        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-        let control = process::take_standard_input()?;
-        let mut mask = SigSet::empty();
-        mask.add(Signal::SIGCHLD);
-        let original_mask = mask.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let parent = Parent::start()?;
         let mut library = File::from(memfd_create(c"devhost-preload", MFdFlags::MFD_CLOEXEC)?);
         library.write_all(INTERPOSER_SO)?;
         let mut args = std::env::args_os().skip(1);
         let name = args.next().unwrap_or_else(|| "app".into());
-        let keeper = Self {
-            control,
-            signals,
-            original_mask,
-            library,
-            name,
-            args: args.collect(),
-            programs: HashMap::new(),
-        };
+        let keeper = Self { parent, library, name, args: args.collect(), programs: HashMap::new() };
         // The counterpart of a zygote that is ready to fork.
         keeper.report(&Report::Preloaded { micros: 0 })?;
         Ok(keeper)
@@ -148,7 +136,7 @@ impl Keeper {
         loop {
             let Arrived { control, child_ended, spoken, unwanted } = self.wait()?;
             if child_ended {
-                while self.signals.read_signal()?.is_some() {}
+                self.parent.drain_signals()?;
             }
             // First what programs have said, then that they have ended.
             for pid in spoken {
@@ -162,14 +150,14 @@ impl Keeper {
             }
             self.look_for_listeners();
             if control {
-                match control::receive::<Command>(self.control.as_fd())? {
+                match control::receive::<Command>(self.parent.control.as_fd())? {
                     Some((command, fds)) => self.obey(command, fds)?,
                     None => break,
                 }
             }
         }
         for (pid, _) in self.programs.drain() {
-            kill_group(pid);
+            parent::kill_group(pid);
         }
         process::end_children();
         Ok(())
@@ -178,8 +166,8 @@ impl Keeper {
     /// Waits until there is something to do.
     fn wait(&self) -> io::Result<Arrived> {
         let mut fds = vec![
-            PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.parent.control.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.parent.signals.as_fd(), PollFlags::POLLIN),
         ];
         let mut owners = Vec::new();
         for (pid, program) in &self.programs {
@@ -208,8 +196,10 @@ impl Keeper {
 
     fn obey(&mut self, command: Command, fds: Vec<OwnedFd>) -> io::Result<()> {
         match command {
-            Command::Start { generation, program, wanted_port, variables } => {
-                match self.start_program(&program, wanted_port, &variables, fds) {
+            Command::Start { generation, program, wanted_port, variables, has_stdin } => {
+                let started = Given::new(wanted_port, variables, has_stdin, fds)
+                    .and_then(|given| self.start_program(&program, given));
+                match started {
                     Ok((pid, micros)) => {
                         self.report(&Report::Forked { generation, pid: pid.as_raw(), micros })?;
                         self.introduce(pid);
@@ -221,36 +211,26 @@ impl Keeper {
             Command::Terminate { pid } => {
                 let pid = Pid::from_raw(pid);
                 if self.programs.contains_key(&pid) {
-                    // The app alone: what it has started is its own to end, and killed with it in any case.
-                    let _ = kill(pid, Signal::SIGTERM);
+                    parent::terminate(pid);
                 }
                 Ok(())
             }
             Command::Kill { pid } => {
                 let pid = Pid::from_raw(pid);
                 if self.programs.contains_key(&pid) {
-                    // Not reaped yet, so the pid is still its own.
-                    kill_group(pid);
+                    parent::kill_group(pid);
                 }
                 Ok(())
             }
         }
     }
 
-    fn start_program(
-        &mut self,
-        program: &Path,
-        wanted_port: u16,
-        variables: &[(String, String)],
-        fds: Vec<OwnedFd>,
-    ) -> Result<(Pid, u64), String> {
-        let [front]: [OwnedFd; 1] =
-            fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not 1", fds.len()))?;
+    fn start_program(&mut self, program: &Path, given: Given) -> Result<(Pid, u64), String> {
         let (reports, theirs) =
             seqpacket::pair().map_err(|error| format!("cannot make a socket for a program: {error}"))?;
         let begun = Instant::now();
         let child = loop {
-            match self.command(program, wanted_port, variables, &theirs).spawn() {
+            match self.command(program, &given, &theirs).spawn() {
                 Ok(child) => break child,
                 Err(error)
                     if error.kind() == io::ErrorKind::ExecutableFileBusy
@@ -266,20 +246,18 @@ impl Keeper {
         };
         let pid = Pid::from_raw(child.id().cast_signed());
         let is_static = identity::is_static(program);
+        let Given { front, wanted_port, .. } = given;
         let program =
             Program { front, reports: Some(reports), begun, is_static, wanted_port, listens: false };
         self.programs.insert(pid, program);
         Ok((pid, micros_since(begun)))
     }
 
-    fn command(
-        &self,
-        program: &Path,
-        wanted_port: u16,
-        variables: &[(String, String)],
-        reports: &OwnedFd,
-    ) -> std::process::Command {
-        let reports = reports.as_raw_fd();
+    fn command(&self, program: &Path, given: &Given, reports: &OwnedFd) -> std::process::Command {
+        let Given { wanted_port, variables, output, stdin, .. } = given;
+        let (reports, output) = (reports.as_raw_fd(), output.as_raw_fd());
+        // Where it cannot be copied for want of a descriptor, the spawn is refused as well.
+        let stdin = stdin.as_ref().and_then(|stdin| stdin.try_clone().ok());
         // The loader opens it by the keeper's own descriptor, so that the program has none for it.
         let mut preload = OsString::from(format!("/proc/{}/fd/{}", getpid(), self.library.as_raw_fd()));
         let before = std::env::var_os("LD_PRELOAD").filter(|before| !before.is_empty());
@@ -288,7 +266,7 @@ impl Keeper {
             preload.push(before);
         }
         let keeper = getpid();
-        let mask = self.original_mask;
+        let mask = self.parent.original_mask;
         let mut command = std::process::Command::new(program);
         command
             .arg0(&self.name)
@@ -297,8 +275,9 @@ impl Keeper {
             .env("LD_PRELOAD", preload)
             .env(FD_VARIABLE, reports.to_string())
             .env(PORT_VARIABLE, wanted_port.to_string())
+            .env(OUTPUT_VARIABLE, output.to_string())
             .envs(before.map(|before| (LD_PRELOAD_VARIABLE, before)))
-            .stdin(Stdio::null())
+            .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
             .process_group(0);
         // SAFETY: only plain system calls, fit for the time between fork and exec. The signal follows the thread that
         // forks: the keeper's only one.
@@ -311,6 +290,7 @@ impl Keeper {
                 }
                 process::close_all_on_exec()?;
                 keep_over_exec(BorrowedFd::borrow_raw(reports))?;
+                keep_over_exec(BorrowedFd::borrow_raw(output))?;
                 mask.thread_set_mask()?;
                 Ok(())
             });
@@ -353,7 +333,7 @@ impl Keeper {
     fn hung_up(&mut self, pid: Pid) {
         let Some(program) = self.programs.get(&pid) else { return };
         if !matches!(seqpacket::receive(program.front.as_fd()), Ok(Some(_))) {
-            kill_group(pid);
+            parent::kill_group(pid);
         }
     }
 
@@ -379,29 +359,44 @@ impl Keeper {
     }
 
     fn reap(&mut self) -> io::Result<()> {
-        loop {
-            let (pid, code, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, Some(code), None),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, None, Some(signal as i32)),
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
-                Ok(_) | Err(Errno::EINTR) => continue,
-                Err(error) => return Err(error.into()),
-            };
+        while let Some(parent::Ended { pid, code, signal }) = parent::reap()? {
             // Whatever else is reaped here was adopted: an orphan that some generation left behind.
             if let Some(program) = self.programs.remove(&pid) {
-                let _ = killpg(pid, Signal::SIGKILL);
+                parent::kill_rest_of_group(pid);
                 self.report(&Report::Exited { pid: pid.as_raw(), code, signal })?;
                 drop(program);
             }
         }
+        Ok(())
     }
 
     fn report(&self, report: &Report) -> io::Result<()> {
-        match control::send(self.control.as_fd(), report, &[]) {
-            // The front is gone: the loop sees the hang-up next.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
-        }
+        control::report(self.parent.control.as_fd(), report)
+    }
+}
+
+/// What a program is started with.
+struct Given {
+    /// Where the front takes what is said for the word of a worker.
+    front: OwnedFd,
+    /// Memory for the last of its output.
+    output: OwnedFd,
+    stdin: Option<OwnedFd>,
+    wanted_port: u16,
+    variables: Vec<(String, String)>,
+}
+
+impl Given {
+    fn new(
+        wanted_port: u16,
+        variables: Vec<(String, String)>,
+        has_stdin: bool,
+        mut fds: Vec<OwnedFd>,
+    ) -> Result<Self, String> {
+        let stdin = if has_stdin { fds.pop() } else { None };
+        let [front, output]: [OwnedFd; 2] =
+            fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not 2", fds.len()))?;
+        Ok(Self { front, output, stdin, wanted_port, variables })
     }
 }
 
@@ -416,16 +411,7 @@ struct Arrived {
     unwanted: Vec<Pid>,
 }
 
-fn kill_group(pid: Pid) {
-    let _ = killpg(pid, Signal::SIGKILL);
-    let _ = kill(pid, Signal::SIGKILL);
-}
-
 fn keep_over_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok(())
-}
-
-fn micros_since(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

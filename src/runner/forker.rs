@@ -2,14 +2,13 @@
 //! Both speak the same reports.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::build::Strategy;
 use crate::error::Error;
 use crate::restart::Spawner;
-use crate::zygote::client::{Argv, Start, Zygote};
+use crate::zygote::client::{Argv, ForkOrder, Start, Zygote};
 use crate::zygote::control::Report;
 
 /// The executable that this process runs, whatever has become of its file.
@@ -43,19 +42,10 @@ impl Forker {
     }
 
     /// Makes a new generation; see [`Zygote::fork`].
-    pub fn fork(
-        &self,
-        generation: u64,
-        artifact: &Path,
-        start: Start<'_>,
-        variables: Vec<(String, String)>,
-        worker: &OwnedFd,
-    ) -> io::Result<()> {
-        match (self, start) {
-            (Self::Zygote(zygote), start) => zygote.fork(generation, artifact, start, variables, worker),
-            (Self::Spawner(spawner), Start::Plain { wanted_port }) => {
-                spawner.fork(generation, artifact, wanted_port, variables, worker)
-            }
+    pub fn fork(&self, order: ForkOrder<'_>) -> io::Result<()> {
+        match (self, order.start) {
+            (Self::Zygote(zygote), _) => zygote.fork(order),
+            (Self::Spawner(spawner), Start::Plain { wanted_port }) => spawner.fork(wanted_port, order),
             (Self::Spawner(_), Start::Plugin(_)) => {
                 Err(io::Error::new(io::ErrorKind::Unsupported, "a program has no link"))
             }

@@ -9,6 +9,8 @@ mod forker;
 mod port;
 mod relay;
 pub(crate) mod sight;
+mod stdin;
+mod watching;
 mod workers;
 
 use std::collections::{HashMap, HashSet};
@@ -27,16 +29,18 @@ use crate::build::{self, Builder, Kind, Strategy};
 use crate::error::Error;
 use crate::front::Hub;
 use crate::front::gate::Gate;
-use crate::model::{BrowserEvent, BuildReport, End, Process, Reload, State, StatusBoard};
+use crate::model::{BrowserEvent, BuildReport, End, Failure, Process, Reload, State, StatusBoard};
 use crate::supervisor::{Action, Code, Event, Settings, Supervisor, Timer};
 use crate::terminal::Terminal;
-use crate::watch::{Changes, Watcher};
+use crate::watch::Changes;
 use crate::zygote::client::Argv;
 use crate::zygote::control::{Listening, Report, WorkerReport};
 use forker::Forker;
 use port::Door;
 pub use port::{OnServing, PortPlan};
 use relay::Relay;
+use stdin::Stdin;
+pub use watching::Watching;
 use workers::{StartWith, Workers};
 
 /// How many inputs may wait for the loop. Whoever sends one more waits.
@@ -75,8 +79,10 @@ pub struct Parts {
     pub app_port: u16,
     /// Files with environment variables for the app.
     pub env_files: Vec<PathBuf>,
+    /// The app's standard input is devhost's, and not /dev/null.
+    pub stdin: bool,
     /// How changes are seen.
-    pub watcher: (Watcher, mpsc::Receiver<Changes>),
+    pub watching: (Watching, mpsc::Receiver<Changes>),
     /// Where the user is told.
     pub terminal: Arc<Terminal>,
     /// Called once the front serves, with its address.
@@ -122,7 +128,8 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         port_plan,
         app_port,
         env_files,
-        watcher,
+        stdin,
+        watching,
         terminal,
         on_serving,
     } = parts;
@@ -138,8 +145,14 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     let mut door = Door::new(front, port_plan, on_serving);
     door.open_if_known(&gate, &hub, &status, &terminal)?;
 
+    let stdin = if stdin {
+        let failed = |error| Error::fault(format!("failed to read devhost's standard input: {error}"));
+        Some(Stdin::start().map_err(failed)?)
+    } else {
+        None
+    };
     let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
-    let (watcher, changes) = watcher;
+    let (watching, changes) = watching;
     let runner = Runner {
         begun: Instant::now(),
         supervisor: Supervisor::new(settings),
@@ -155,10 +168,12 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         door,
         app_port,
         env_files,
+        stdin,
         notes: HashSet::new(),
         failed: None,
         first_build_over: false,
-        watcher,
+        watching,
+        changes_anew: None,
         gate,
         hub,
         status,
@@ -221,12 +236,15 @@ struct Runner {
     door: Door,
     app_port: u16,
     env_files: Vec<PathBuf>,
+    stdin: Option<Stdin>,
     /// What apps have said already.
     notes: HashSet<String>,
     /// Why devhost cannot go on.
     failed: Option<Error>,
     first_build_over: bool,
-    watcher: Watcher,
+    watching: Watching,
+    /// Where changes come from now on.
+    changes_anew: Option<mpsc::Receiver<Changes>>,
     gate: Gate,
     hub: Hub,
     status: Arc<StatusBoard>,
@@ -261,6 +279,9 @@ impl Runner {
             for event in events {
                 let actions = self.supervisor.handle(self.now(), event);
                 over |= self.perform(actions);
+            }
+            if let Some(anew) = self.changes_anew.take() {
+                changes = anew;
             }
             self.retire_zygotes();
             self.publish_processes();
@@ -388,6 +409,14 @@ impl Runner {
     /// A plain app listens.
     fn listens(&mut self, generation: u64, micros: u64, listening: &Listening) -> Vec<Event> {
         if !self.workers.connect(generation, listening.private, &self.inputs) {
+            if self.workers.redirect(generation, listening.private) {
+                self.open_door(Some(listening.port));
+                self.note(format!(
+                    "the app listens on {} as well, so requests go there and no longer to its Unix socket (--app-port N \
+                     makes devhost wait for a port)",
+                    listening.asked
+                ));
+            }
             return Vec::new();
         }
         tracing::debug!(
@@ -471,7 +500,8 @@ impl Runner {
             build::Outcome::Built(artifact) => {
                 self.first_build_over = true;
                 // An edit during the build to a file that it newly names is a change, too.
-                self.watcher.set_sources_built_since(artifact.sources, started);
+                self.watch_new_packages();
+                self.watching.set_sources_built_since(artifact.sources, started);
                 for note in &artifact.notes {
                     self.terminal.note(note);
                 }
@@ -487,6 +517,15 @@ impl Runner {
                 Event::Built { build, code }
             }
             build::Outcome::Failed(failure) => Event::BuildFailed { build, failure },
+        }
+    }
+
+    fn watch_new_packages(&mut self) {
+        let Ok(builder) = self.builder.try_lock() else { return };
+        match self.watching.follow(builder.target()) {
+            Ok(None) => {}
+            Ok(anew) => self.changes_anew = anew,
+            Err(error) => self.terminal.error(&error.into()),
         }
     }
 
@@ -605,6 +644,7 @@ impl Runner {
                 }
                 Action::Arm { timer, after } => self.arm(timer, after),
                 Action::SetFailure(failure) => {
+                    let failure = failure.map(|failure| self.with_output(failure));
                     if let Some(failure) = &failure {
                         self.terminal.failure(failure);
                         self.open_door(None);
@@ -613,6 +653,9 @@ impl Runner {
                     self.status.update(|status| status.failure = failure);
                 }
                 Action::SetState(state) => self.set_state(state),
+                Action::Tell(BrowserEvent::Failed { failure }) => {
+                    self.hub.send(BrowserEvent::Failed { failure: self.with_output(failure) });
+                }
                 Action::Tell(event) => self.hub.send(event),
                 Action::ReloadPages { files } => {
                     self.terminal.statics(&self.relative(files));
@@ -632,6 +675,10 @@ impl Runner {
             }
         }
         over
+    }
+
+    fn with_output(&self, failure: Failure) -> Failure {
+        failure.with_output(|generation| self.workers.last_output(generation))
     }
 
     fn start_build(&mut self, build: u64, changed: Vec<PathBuf>) {
@@ -714,7 +761,7 @@ impl Runner {
             return;
         };
         let forked = env_files::read(&self.env_files).and_then(|variables| {
-            let start = StartWith { wanted_port: self.app_port, variables };
+            let start = StartWith { wanted_port: self.app_port, variables, stdin: self.stdin.as_ref() };
             self.workers.fork(zygote, self.zygote, generation, code, &start, &self.inputs)
         });
         if forked.is_ok() && code.kind == Kind::Plain {

@@ -1,5 +1,6 @@
 //! The port that people open: taken at the start where it is known, else as soon as the app has said which one it
-//! asks for. What it was is remembered, so that the next start takes it at once.
+//! asks for. What it was is remembered, so that the next start takes it at once. Where the app asks for another one
+//! later, that one is opened as well; the old one goes on, for the pages that are open.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -73,14 +74,17 @@ pub struct Door {
     waiting: Option<(FrontConfig, OnServing)>,
     plan: Option<PortPlan>,
     server: Option<front::Server>,
-    /// The port that is open, as it was asked for: a busy one may have been replaced by the next.
-    port: Option<u16>,
+    /// The ports that were asked for, the newest last: a busy one may have been replaced by the next.
+    asked: Vec<u16>,
 }
+
+/// How many ports are open at once: each has threads of its own.
+const PORTS_COUNT_MAX: usize = 8;
 
 impl Door {
     /// A door that is closed still.
     pub fn new(config: FrontConfig, plan: Option<PortPlan>, on_serving: OnServing) -> Self {
-        Self { waiting: Some((config, on_serving)), plan, server: None, port: None }
+        Self { waiting: Some((config, on_serving)), plan, server: None, asked: Vec::new() }
     }
 
     /// Opens it where the port was taken before.
@@ -94,12 +98,12 @@ impl Door {
         if self.waiting.as_ref().is_some_and(|(config, _)| config.listeners.is_empty()) {
             return Ok(());
         }
-        self.port = self.plan.as_ref().and_then(PortPlan::remembered);
+        self.asked.extend(self.plan.as_ref().and_then(PortPlan::remembered));
         self.start(None, gate, hub, status, terminal)
     }
 
-    /// Opens it on the port that the app asks for (0 for any), or, where nobody knows that, on the default one. Once
-    /// it is open it stays where it is.
+    /// Opens it on the port that the app asks for (0 for any), or, where nobody knows that, on the default one. A port
+    /// that is open stays so.
     pub fn open(
         &mut self,
         asked: Option<u16>,
@@ -114,20 +118,52 @@ impl Door {
             plan.remember(port);
         }
         if self.waiting.is_none() {
-            if let Some(asked) = asked
-                && self.port.replace(asked).is_some_and(|port| port != asked)
-            {
-                terminal.note(&format!(
-                    "the app asks for port {asked} now; devhost goes on serving where it is, and takes that port when \
-                     it is started again"
-                ));
+            if let Some(asked) = asked {
+                self.follow(asked, &plan, terminal);
             }
             return Ok(());
         }
         let port = asked.unwrap_or(plan.default);
-        self.port = Some(port);
+        self.asked.push(port);
         let listener = plan.bind(port, terminal)?;
         self.start(Some(listener), gate, hub, status, terminal)
+    }
+
+    /// The app asks for a port while others are open already.
+    fn follow(&mut self, port: u16, plan: &PortPlan, terminal: &Terminal) {
+        if self.asked.last() == Some(&port) {
+            return;
+        }
+        let is_open = self.asked.contains(&port);
+        self.asked.retain(|known| *known != port);
+        self.asked.push(port);
+        if is_open {
+            return;
+        }
+        let stays = "devhost goes on serving where it is";
+        let Some(server) = self.server.as_ref().filter(|_| self.asked.len() <= PORTS_COUNT_MAX) else {
+            self.asked.pop();
+            terminal.note(&format!(
+                "the app asks for port {port} now; {stays}, and takes that port when it is started again"
+            ));
+            return;
+        };
+        // No other port instead: there is one that works.
+        let opened = listen::bind(plan.host, port, true).and_then(|(listener, _)| {
+            let failed = |error| Error::fault(format!("failed to serve on port {port}: {error}"));
+            let address = listener.local_addr().map_err(failed)?;
+            server.listen(listener).map_err(failed).map(|()| address)
+        });
+        match opened {
+            Ok(address) => terminal.note(&format!(
+                "the app asks for port {port} now: it is at http://{address}/; where it was before it can be reached \
+                 still"
+            )),
+            Err(error) => {
+                terminal.error(&error);
+                terminal.note(&format!("the app asks for port {port} now; {stays}"));
+            }
+        }
     }
 
     fn start(

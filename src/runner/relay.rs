@@ -1,4 +1,5 @@
-//! A private TCP port in front of a Unix socket: the way to an app that listens on nothing else.
+//! A private TCP port in front of a Unix socket: the way to an app that listens on nothing else. Where it turns out later
+//! that it does, the relay leads there.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 /// A relay that runs until it is dropped. Connections that it has made live as long as their ends.
@@ -14,7 +16,15 @@ use tokio::task::AbortHandle;
 pub struct Relay {
     /// Where it listens.
     pub address: SocketAddr,
+    to: watch::Sender<Target>,
     task: AbortHandle,
+}
+
+/// Where a relay leads.
+#[derive(Debug, Clone)]
+enum Target {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
 }
 
 impl Relay {
@@ -22,17 +32,29 @@ impl Relay {
     pub async fn start(path: PathBuf) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
+        let to = watch::Sender::new(Target::Unix(path));
+        let led = to.subscribe();
         let task = tokio::spawn(async move {
             // An error here is a lack of descriptors: whoever connected is turned away.
             loop {
                 if let Ok((from, _)) = listener.accept().await {
-                    tokio::spawn(pass_on(from, path.clone()));
+                    tokio::spawn(pass_on(from, led.clone()));
                 } else {
                     tokio::task::yield_now().await;
                 }
             }
         });
-        Ok(Self { address, task: task.abort_handle() })
+        Ok(Self { address, to, task: task.abort_handle() })
+    }
+
+    /// Leads to a TCP port from now on. Connections to what was not the app are cut.
+    pub fn lead_to(&self, address: SocketAddr) {
+        self.to.send_replace(Target::Tcp(address));
+    }
+
+    /// True while it leads to the Unix socket.
+    pub fn leads_to_unix_socket(&self) -> bool {
+        matches!(*self.to.borrow(), Target::Unix(_))
     }
 }
 
@@ -42,9 +64,24 @@ impl Drop for Relay {
     }
 }
 
-async fn pass_on(mut from: TcpStream, path: PathBuf) -> io::Result<()> {
-    let mut to = connect(&path).await?;
-    copy_bidirectional(&mut from, &mut to).await.map(drop)
+async fn pass_on(mut from: TcpStream, mut target: watch::Receiver<Target>) -> io::Result<()> {
+    let to = target.borrow_and_update().clone();
+    match to {
+        Target::Unix(path) => {
+            let mut to = connect(&path).await?;
+            tokio::select! {
+                passed = copy_bidirectional(&mut from, &mut to) => passed.map(drop),
+                Ok(()) = target.changed() => Ok(()),
+            }
+        }
+        Target::Tcp(address) => {
+            let mut to = TcpStream::connect(address).await?;
+            // As the front's own connections are: a relay must not wait for more.
+            to.set_nodelay(true)?;
+            from.set_nodelay(true)?;
+            copy_bidirectional(&mut from, &mut to).await.map(drop)
+        }
+    }
 }
 
 async fn connect(path: &Path) -> io::Result<UnixStream> {

@@ -1,7 +1,8 @@
 //! The workers that the runner knows: their links, pids, and what they are doing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use nix::unistd::Pid;
 
 use super::forker::Forker;
 use super::relay::Relay;
+use super::stdin::{self, Feed, Stdin};
 use super::{Input, Inputs};
 use crate::build::Kind;
 use crate::error::Error;
@@ -20,8 +22,9 @@ use crate::front::upstream::SocketClient;
 use crate::model::{End, WorkerStatus};
 use crate::shm::{Client, LinkFds};
 use crate::supervisor::{Code, Event};
+use crate::sys::output::Output;
 use crate::sys::seqpacket;
-use crate::zygote::client::{Channel, Start};
+use crate::zygote::client::{Channel, ForkOrder, Start};
 use crate::zygote::control::WorkerCommand;
 
 struct Worker {
@@ -38,7 +41,13 @@ struct Worker {
     /// The addresses of a plain app's listeners that are not the one that is served.
     further: Vec<String>,
     relay: Option<Relay>,
+    output: Arc<Output>,
+    /// Its standard input is open as long as it lives.
+    _stdin: Option<Feed>,
 }
+
+/// Of how many generations the output is kept.
+const OUTPUTS_KEPT_COUNT_MAX: usize = 8;
 
 /// How many further listeners are remembered.
 const FURTHER_COUNT_MAX: usize = 64;
@@ -55,17 +64,21 @@ enum Phase {
 }
 
 /// What a worker is started with, beside its code.
-#[derive(Debug, Clone, Default)]
-pub struct StartWith {
+#[derive(Debug)]
+pub struct StartWith<'r> {
     /// The port that the app's own listener asks for, 0 where the first one is it.
     pub wanted_port: u16,
     /// The variables of the user's environment files.
     pub variables: Vec<(String, String)>,
+    /// Where it gets its standard input from, if not from /dev/null.
+    pub stdin: Option<&'r Stdin>,
 }
 
 /// All workers, by generation.
 pub struct Workers {
     workers: BTreeMap<u64, Worker>,
+    /// What the newest workers have written last, also where they have ended.
+    outputs: VecDeque<(u64, Arc<Output>)>,
     gate: Gate,
     links: tokio::runtime::Handle,
 }
@@ -73,7 +86,7 @@ pub struct Workers {
 impl Workers {
     /// No workers yet. The links are driven by the given runtime.
     pub fn new(gate: Gate, links: tokio::runtime::Handle) -> Self {
-        Self { workers: BTreeMap::new(), gate, links }
+        Self { workers: BTreeMap::new(), outputs: VecDeque::new(), gate, links }
     }
 
     /// Has the zygote fork a worker: a plugin app's onto a link that is made for it.
@@ -83,28 +96,43 @@ impl Workers {
         zygote_number: u64,
         generation: u64,
         code: &Code,
-        start: &StartWith,
+        start: &StartWith<'_>,
         inputs: &Inputs,
     ) -> Result<(), Error> {
         let socket_failed =
             |error| Error::fault(format!("failed to make the control socket of a worker: {error}"));
         let (ours, theirs) = seqpacket::pair().map_err(socket_failed)?;
         let control = Rc::new(Channel::new(ours).map_err(socket_failed)?);
-        let fork = |start: Start<'_>, variables| {
+        let output = Arc::new(Output::create().map_err(|error| {
+            Error::fault(format!("failed to make room for the output of a worker: {error}"))
+        })?);
+        let stdin =
+            start.stdin.map(|stdin| stdin.open(generation)).transpose().map_err(|error| {
+                Error::fault(format!("failed to pass on devhost's standard input: {error}"))
+            })?;
+        let fork = |how: Start<'_>| {
+            let order = ForkOrder {
+                generation,
+                artifact: &code.artifact,
+                start: how,
+                variables: start.variables.clone(),
+                worker: &theirs,
+                output: &output,
+                stdin: stdin.as_ref().map(AsFd::as_fd),
+            };
             zygote
-                .fork(generation, &code.artifact, start, variables, &theirs)
+                .fork(order)
                 .map_err(|error| Error::fault(format!("failed to tell the zygote to fork: {error}")))
         };
-        let variables = start.variables.clone();
         let entry = match code.kind {
             Kind::Plugin => {
                 let (link, client) = self.make_link(generation)?;
-                fork(Start::Plugin(&link), variables)?;
+                fork(Start::Plugin(&link))?;
                 // Dropped here: the worker's end of the link must be the only one.
-                Some(Generation::new(generation, client))
+                Some(Generation::new(generation, client, Some(Arc::clone(&output))))
             }
             Kind::Plain => {
-                fork(Start::Plain { wanted_port: start.wanted_port }, variables)?;
+                fork(Start::Plain { wanted_port: start.wanted_port })?;
                 None
             }
         };
@@ -125,9 +153,21 @@ impl Workers {
             kill_wanted: false,
             further: Vec::new(),
             relay: None,
+            output: Arc::clone(&output),
+            _stdin: stdin.and_then(stdin::Input::into_feed),
         };
         self.workers.insert(generation, worker);
+        self.outputs.push_back((generation, output));
+        while self.outputs.len() > OUTPUTS_KEPT_COUNT_MAX {
+            self.outputs.pop_front();
+        }
         Ok(())
+    }
+
+    /// What a worker has written last; nothing where that is long ago.
+    pub fn last_output(&self, generation: u64) -> String {
+        let output = self.outputs.iter().rev().find(|(number, _)| *number == generation);
+        output.map(|(_, output)| output.last()).unwrap_or_default()
     }
 
     fn make_link(&self, generation: u64) -> Result<(LinkFds, Client), Error> {
@@ -152,10 +192,20 @@ impl Workers {
             let _runtime = self.links.enter();
             SocketClient::new(private)
         };
-        let entry = Generation::new(generation, client);
+        let entry = Generation::new(generation, client, Some(Arc::clone(&worker.output)));
         watch(&entry, inputs.clone());
         worker.entry = Some(entry);
         true
+    }
+
+    /// An app that is reached through its Unix socket listens on a TCP port after all. False where it is not.
+    pub fn redirect(&self, generation: u64, private: SocketAddr) -> bool {
+        let relay = self.workers.get(&generation).and_then(|worker| worker.relay.as_ref());
+        let relay = relay.filter(|relay| relay.leads_to_unix_socket());
+        if let Some(relay) = relay {
+            relay.lead_to(private);
+        }
+        relay.is_some()
     }
 
     /// The pid of a plain app that has not listened yet.

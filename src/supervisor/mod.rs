@@ -710,8 +710,7 @@ impl Supervisor {
         self.zygote = Zygote::None;
         actions.push(Action::KillZygote);
         if let Some(Wanted { journey, .. }) = self.wanted.take() {
-            let hint = String::new();
-            self.fail(now, &journey, Failure::Start { message, hint }, Outcome::StartFailed, actions);
+            self.fail(now, &journey, Failure::start(message, ""), Outcome::StartFailed, actions);
         }
     }
 
@@ -751,10 +750,8 @@ impl Supervisor {
             } else {
                 "the zygote died again and again"
             };
-            let failure = Failure::Start {
-                message: message.into(),
-                hint: "its last output is in the terminal; the next change starts it again".into(),
-            };
+            let hint = "its last output is in the terminal; the next change starts it again";
+            let failure = Failure::start(message, hint);
             let journey = wanted.map_or(begun, |wanted| wanted.journey);
             self.fail(now, &journey, failure, Outcome::StartFailed, actions);
             return;
@@ -850,7 +847,7 @@ impl Supervisor {
         // It usually exits by itself; what does not is killed.
         self.draining.push(Draining { generation, phase: DrainPhase::Stopping });
         actions.push(Action::Arm { timer: Timer::Stop(generation), after: STOP_TIME_MAX });
-        let failure = Failure::Start { message, hint };
+        let failure = Failure::Start { message, hint, generation, output: String::new() };
         self.fail(now, &starting.journey, failure, Outcome::StartFailed, actions);
         if starting.journey.cause == Cause::Crash && self.crashes <= CRASHES_IN_A_ROW_COUNT_MAX {
             self.crashes += 1;
@@ -879,7 +876,7 @@ impl Supervisor {
         }
         if self.crashes > CRASHES_IN_A_ROW_COUNT_MAX {
             self.failed = true;
-            let failure = Failure::Crash { end, count: self.crashes };
+            let failure = Failure::Crash { end, count: self.crashes, generation, output: String::new() };
             actions.push(Action::SetFailure(Some(failure.clone())));
             actions.push(Action::SetState(self.settled_state()));
             actions.push(Action::Tell(BrowserEvent::Failed { failure }));
@@ -907,7 +904,9 @@ impl Supervisor {
         }
         let Some(starting) = self.starting_mut(generation) else { return };
         let (kind, detached) = (starting.code.kind, starting.detached);
-        let output = "its output is in the terminal";
+        let output = "its output is in the terminal, too";
+        let exited = "its output is in the terminal, too; arguments for it go after `--`, and with --stdin it reads what \
+                      devhost reads";
         let (message, hint) = match (kind, end) {
             (Kind::Plain, _) if detached => (
                 "the app has become a daemon: it forked and ended before it listened".into(),
@@ -919,6 +918,7 @@ impl Supervisor {
                 "devhost expects a server: a program that binds a TCP port, serves HTTP on it, and neither ends nor goes \
                  to the background; what it printed is in the terminal",
             ),
+            (Kind::Plain, End::Exited { .. }) => (Self::describe_end(kind, end), exited),
             (Kind::Plain | Kind::Plugin, _) => (Self::describe_end(kind, end), output),
         };
         self.start_failed(now, generation, message, hint.into(), actions);

@@ -564,7 +564,7 @@ fn a_plain_app_that_does_not_listen_in_time_is_told_what_is_expected() {
     bench.send(Event::Built { build: 2, code: plain("b") });
     bench.send(Event::Loaded { generation: 2, build_id: "b".into(), took: MS });
     let actions = bench.send(Event::Timer(Timer::Start(2)));
-    let told = |action: &Action| matches!(action, Action::SetFailure(Some(Failure::Start { message, hint })) if message.contains("did not listen") && hint.contains("TCP port"));
+    let told = |action: &Action| matches!(action, Action::SetFailure(Some(Failure::Start { message, hint, .. })) if message.contains("did not listen") && hint.contains("TCP port"));
     assert!(actions.iter().any(told), "{actions:?}");
     assert!(!actions.contains(&Action::LoseCurrent), "a hang is no reason for a second try");
 }

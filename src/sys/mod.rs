@@ -7,6 +7,9 @@ use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+pub mod inherited;
+pub mod output;
+pub mod parent;
 pub mod process;
 pub mod seqpacket;
 

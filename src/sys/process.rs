@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -83,6 +84,11 @@ pub fn end_children() {
             let _ = waitpid(Pid::from_raw(pid), None);
         }
     }
+}
+
+/// How long ago something has begun, in microseconds.
+pub fn micros_since(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A control socket came as standard input. It moves away, close-on-exec, and /dev/null takes its place for the app.

@@ -139,7 +139,7 @@ impl Style {
                     let _ = writeln!(text, "{}", self.dim(&format!("({warnings} not shown; -v shows them)")));
                 }
             }
-            Failure::Start { message, hint } => {
+            Failure::Start { message, hint, .. } => {
                 let _ = writeln!(text, "{} {}: {message}", self.bad("error:"), self.bold(&failure.title()));
                 self.hint(&mut text, hint);
             }
@@ -366,12 +366,13 @@ mod tests {
 
     #[test]
     fn failed_start_and_repeated_crash_say_what_next() {
-        let start = Failure::Start { message: "no symbol".into(), hint: "say export!".into() };
+        let start = Failure::start("no symbol", "say export!");
         assert_eq!(
             PLAIN.failure(&start, false),
             "error: The app did not start: no symbol\nhint: say export!\n"
         );
-        let crash = Failure::Crash { end: End::Exited { code: 3 }, count: 5 };
+        let crash =
+            Failure::Crash { end: End::Exited { code: 3 }, count: 5, generation: 7, output: String::new() };
         assert_eq!(
             PLAIN.failure(&crash, false),
             "error: The app crashed 5 times in a row: the app called exit with code 3\nhint: it is started again after \

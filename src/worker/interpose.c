@@ -8,6 +8,10 @@
  * The same file is built twice: into the devhost executable, which exports these functions (a library that it loads
  * binds to the executable's first), and, with DEVHOST_INTERPOSE_PRELOAD defined, as a library for LD_PRELOAD.
  *
+ * What the app writes to its standard output and error is copied into a ring in shared memory as well, once that is
+ * given, so that a page can show the last of it. The streams themselves stay as they are. What the C library's own
+ * stdio writes does not come by here.
+ *
  * Lines: "listening ASKED PORT PRIVATE", "unix PATH", "further ADDRESS", "detached PID".
  */
 #define _GNU_SOURCE
@@ -23,8 +27,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -231,6 +238,72 @@ static void leave_if_detached(void) {
     }
 }
 
+/* The ring of the last output: a count of all bytes ever written, and from RING_OFFSET on the last `size` of them. The
+   same numbers stand in sys/output.rs. */
+#define RING_OFFSET 64
+
+static struct {
+    uint64_t *total;
+    char *bytes;
+    size_t size;
+} output;
+
+/* Whoever gets no memory for it goes without. */
+void devhost_interpose_keep_output(int fd) {
+    struct stat status;
+    if (fstat(fd, &status) != 0 || status.st_size <= RING_OFFSET) {
+        return;
+    }
+    void *memory = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) {
+        return;
+    }
+    output.bytes = (char *)memory + RING_OFFSET;
+    output.size = (size_t)status.st_size - RING_OFFSET;
+    __atomic_store_n(&output.total, (uint64_t *)memory, __ATOMIC_RELEASE);
+}
+
+/* May be called by any thread and in a signal handler: it takes its place in the ring at once, and waits for nobody. */
+static void keep(const char *bytes, size_t count) {
+    uint64_t *total = __atomic_load_n(&output.total, __ATOMIC_ACQUIRE);
+    if (total == NULL || count == 0) {
+        return;
+    }
+    uint64_t at = __atomic_fetch_add(total, count, __ATOMIC_RELAXED);
+    if (count > output.size) {
+        bytes += count - output.size;
+        at += count - output.size;
+        count = output.size;
+    }
+    size_t place = (size_t)(at % output.size);
+    size_t first = output.size - place < count ? output.size - place : count;
+    memcpy(output.bytes + place, bytes, first);
+    memcpy(output.bytes, bytes + first, count - first);
+}
+
+static bool is_output(int fd) { return fd == STDOUT_FILENO || fd == STDERR_FILENO; }
+
+ssize_t write(int fd, const void *bytes, size_t count) {
+    ssize_t written = syscall(SYS_write, fd, bytes, count);
+    if (written > 0 && is_output(fd)) {
+        keep(bytes, (size_t)written);
+    }
+    return written;
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+    ssize_t written = syscall(SYS_writev, fd, parts, count);
+    if (written > 0 && is_output(fd)) {
+        size_t left = (size_t)written;
+        for (int at = 0; at < count && left > 0; at++) {
+            size_t part = parts[at].iov_len < left ? parts[at].iov_len : left;
+            keep(parts[at].iov_base, part);
+            left -= part;
+        }
+    }
+    return written;
+}
+
 int bind(int fd, const struct sockaddr *address, socklen_t len) {
     if (!armed() || address == NULL || len > sizeof(union address) || !is_stream(fd)) {
         return real_bind(fd, address, len);
@@ -405,6 +478,7 @@ int daemon(int keep_directory, int keep_streams) {
 #ifdef DEVHOST_INTERPOSE_PRELOAD
 #define FD_VARIABLE "DEVHOST_INTERPOSE_FD"
 #define PORT_VARIABLE "DEVHOST_INTERPOSE_PORT"
+#define OUTPUT_VARIABLE "DEVHOST_INTERPOSE_OUTPUT"
 #define LD_PRELOAD_VARIABLE "DEVHOST_INTERPOSE_LD_PRELOAD"
 
 static int report_fd = -1;
@@ -437,6 +511,13 @@ __attribute__((constructor)) static void start(void) {
     unsetenv(FD_VARIABLE);
     unsetenv(PORT_VARIABLE);
     unsetenv(LD_PRELOAD_VARIABLE);
+    const char *kept = getenv(OUTPUT_VARIABLE);
+    if (kept != NULL) {
+        int fd = atoi(kept);
+        devhost_interpose_keep_output(fd);
+        close(fd);
+        unsetenv(OUTPUT_VARIABLE);
+    }
     fcntl(report_fd, F_SETFD, FD_CLOEXEC);
     devhost_interpose_arm(write_line, wanted);
 }

@@ -4,6 +4,7 @@
 //! library for apps that run as executables of their own. Nothing here knows of control sockets.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -18,6 +19,8 @@ pub static INTERPOSER_SO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inte
 pub const FD_VARIABLE: &str = "DEVHOST_INTERPOSE_FD";
 /// The port that the app's listener asks for, where several do; see [`arm`]. Removed by the library.
 pub const PORT_VARIABLE: &str = "DEVHOST_INTERPOSE_PORT";
+/// The number of the descriptor of the app's [`Output`](crate::sys::output::Output). Removed by the library.
+pub const OUTPUT_VARIABLE: &str = "DEVHOST_INTERPOSE_OUTPUT";
 /// What LD_PRELOAD is to be for the app and what it starts; unset where this is.
 pub const LD_PRELOAD_VARIABLE: &str = "DEVHOST_INTERPOSE_LD_PRELOAD";
 
@@ -58,6 +61,7 @@ type Sink = extern "C" fn(*const u8, usize);
 
 unsafe extern "C" {
     fn devhost_interpose_arm(sink: Sink, wanted: u16);
+    fn devhost_interpose_keep_output(fd: i32);
 }
 
 type Listener = Box<dyn Fn(Seen) + Send + Sync>;
@@ -70,6 +74,12 @@ pub fn arm(wanted: u16, listener: impl Fn(Seen) + Send + Sync + 'static) {
         // SAFETY: `hear` is what the C side expects, and lives as long as the process.
         unsafe { devhost_interpose_arm(hear, wanted) };
     }
+}
+
+/// From now on the last of what this process writes to its standard output and error is kept there as well.
+pub fn keep_output(output: &OwnedFd) {
+    // SAFETY: the C side maps the descriptor's memory, for good, and keeps nothing else of it.
+    unsafe { devhost_interpose_keep_output(output.as_raw_fd()) };
 }
 
 extern "C" fn hear(line: *const u8, len: usize) {

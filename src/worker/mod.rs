@@ -18,7 +18,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::shm::{LinkFds, WorkerLink};
-use crate::sys::process::exit_now;
+use crate::sys::process::{exit_now, micros_since};
 use crate::zygote::control::{self, WorkerCommand, WorkerReport};
 use load::Loaded;
 use plugin::Host;
@@ -108,8 +108,4 @@ fn wait(fds: &mut [PollFd<'_>]) {
             exit_now(EXIT_FAILED);
         }
     }
-}
-
-fn micros_since(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -8,10 +8,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
+use super::EXIT_FAILED;
 use super::interpose::{self, Seen};
 use super::load::{self, LoadedPlain};
-use super::{EXIT_FAILED, micros_since};
-use crate::sys::process::exit_now;
+use crate::sys::process::{exit_now, micros_since};
 use crate::zygote::control::{self, WorkerReport};
 
 /// Runs the app to its end.

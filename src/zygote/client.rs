@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 use super::control::{self, Command, Entry, Report, ZYGOTE_VARIABLE};
 use crate::error::Error;
 use crate::shm::LinkFds;
+use crate::sys::output::Output;
 use crate::sys::{self, seqpacket};
 
 /// How the app's process looks from inside.
@@ -42,6 +43,25 @@ pub enum Start<'l> {
         /// The port that the app's own listener asks for, where it is known; 0 where the first one is it.
         wanted_port: u16,
     },
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct ForkOrder<'l> {
+    /// Its generation.
+    pub generation: u64,
+    /// What it loads, or is.
+    pub artifact: &'l Path,
+    /// How.
+    pub start: Start<'l>,
+    /// Environment variables that are added to those there are and replace none of them.
+    pub variables: Vec<(String, String)>,
+    /// The worker's end of its control socket.
+    pub worker: &'l OwnedFd,
+    /// Where the last of its output is kept.
+    pub output: &'l Output,
+    /// Its standard input, if it is to have another than /dev/null.
+    pub stdin: Option<BorrowedFd<'l>>,
 }
 
 /// A zygote that runs. Dropped, it ends, and its workers with it.
@@ -83,24 +103,24 @@ impl Zygote {
 
     /// Forks a worker; [`Report::Forked`] or [`Report::ForkFailed`] follows.
     ///
-    /// A plugin app's worker gets a link. The variables are added to the zygote's own and replace none of those.
-    pub fn fork(
-        &self,
-        generation: u64,
-        artifact: &Path,
-        start: Start<'_>,
-        variables: Vec<(String, String)>,
-        worker: &OwnedFd,
-    ) -> io::Result<()> {
-        let (entry, fds) = match start {
+    /// # Errors
+    /// The zygote is gone.
+    pub fn fork(&self, order: ForkOrder<'_>) -> io::Result<()> {
+        let ForkOrder { generation, artifact, start, variables, worker, output, stdin } = order;
+        let (entry, mut fds) = match start {
             Start::Plugin(link) => {
-                (Entry::Plugin, vec![&link.down, &link.up, &link.front_event, &link.worker_event, worker])
+                let LinkFds { down, up, front_event, worker_event } = link;
+                let fds = [down, up, front_event, worker_event].map(|fd| fd.as_fd());
+                (Entry::Plugin, fds.to_vec())
             }
-            Start::Plain { wanted_port } => (Entry::Plain { wanted_port }, vec![worker]),
+            Start::Plain { wanted_port } => (Entry::Plain { wanted_port }, Vec::new()),
         };
-        let fds: Vec<_> = fds.into_iter().map(AsRawFd::as_raw_fd).collect();
-        self.control
-            .send(&Command::Fork { generation, artifact: artifact.to_owned(), entry, variables }, &fds)
+        fds.extend([worker.as_fd(), output.as_fd()]);
+        fds.extend(stdin);
+        let fds: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let artifact = artifact.to_owned();
+        let has_stdin = stdin.is_some();
+        self.control.send(&Command::Fork { generation, artifact, entry, variables, has_stdin }, &fds)
     }
 
     /// Asks a worker to end, with SIGTERM; [`Report::Exited`] follows if it does.
@@ -120,25 +140,11 @@ impl Zygote {
 
     /// Hangs up, upon which the zygote ends its workers and itself, and reaps it; after the limit it is killed.
     pub async fn end(&self, limit: Duration) {
-        self.control.hang_up();
-        let deadline = tokio::time::Instant::now() + limit;
-        loop {
-            let ended = self.process.borrow_mut().try_wait();
-            match ended {
-                Ok(None) if tokio::time::Instant::now() < deadline => tokio::time::sleep(END_POLL_TIME).await,
-                Ok(Some(_)) | Err(_) => return,
-                Ok(None) => {
-                    let mut process = self.process.borrow_mut();
-                    let _ = process.kill();
-                    let _ = process.wait();
-                    return;
-                }
-            }
-        }
+        self.control.end_peer(&self.process, limit).await;
     }
 }
 
-/// How often an ending zygote is looked at.
+/// How often an ending peer is looked at.
 const END_POLL_TIME: Duration = Duration::from_millis(2);
 
 /// One end of a control socket, on the front's runtime.
@@ -156,6 +162,25 @@ impl Channel {
     pub fn hang_up(&self) {
         // It fails only where the peer has hung up already.
         let _ = shutdown(self.0.get_ref().as_raw_fd(), Shutdown::Both);
+    }
+
+    /// Hangs up, and reaps the peer's process once it has ended; after the limit it is killed.
+    pub async fn end_peer(&self, process: &RefCell<Child>, limit: Duration) {
+        self.hang_up();
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let ended = process.borrow_mut().try_wait();
+            match ended {
+                Ok(None) if tokio::time::Instant::now() < deadline => tokio::time::sleep(END_POLL_TIME).await,
+                Ok(Some(_)) | Err(_) => return,
+                Ok(None) => {
+                    let mut process = process.borrow_mut();
+                    let _ = process.kill();
+                    let _ = process.wait();
+                    return;
+                }
+            }
+        }
     }
 
     /// Sends a message. The socket's buffer holds hundreds; a peer that lets it fill up is taken for dead.

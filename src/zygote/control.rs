@@ -22,8 +22,8 @@ pub enum Command {
         /// Absolute paths.
         libraries: Vec<PathBuf>,
     },
-    /// Fork a worker. Comes with the four descriptors of the link (for a plugin app) and the worker's control
-    /// socket.
+    /// Fork a worker. Comes with the four descriptors of the link (for a plugin app), the worker's control socket, the
+    /// memory for the last of its output, and perhaps its standard input.
     Fork {
         /// The generation.
         generation: u64,
@@ -33,6 +33,8 @@ pub enum Command {
         entry: Entry,
         /// Environment variables that the worker gets besides the zygote's, and that do not replace any of those.
         variables: Vec<(String, String)>,
+        /// The last descriptor is its standard input; else that is /dev/null.
+        has_stdin: bool,
     },
     /// Ask a worker to end, with SIGTERM. A pid that is no living worker is ignored.
     Terminate {
@@ -180,6 +182,14 @@ pub enum WorkerCommand {
 /// Sends a message.
 pub fn send<M: Serialize>(socket: BorrowedFd<'_>, message: &M, fds: &[RawFd]) -> io::Result<()> {
     seqpacket::send(socket, &serde_json::to_vec(message)?, fds)
+}
+
+/// Tells the front, where it is there still; whoever tells sees the hang-up next.
+pub fn report(socket: BorrowedFd<'_>, report: &Report) -> io::Result<()> {
+    match send(socket, report, &[]) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
 }
 
 /// Receives a message; `None` when the peer is gone.

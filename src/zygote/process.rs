@@ -13,23 +13,18 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal, kill, killpg};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork, getppid, setpgid};
 
 use super::control::{self, Command, Entry, Report, ZYGOTE_VARIABLE};
 use super::preload::preload;
 use crate::shm::LinkFds;
-use crate::sys::process;
+use crate::sys::parent::{self, Parent};
+use crate::sys::process::{self, micros_since};
 use crate::worker;
 
 /// The zygote's name in lists of processes.
 const PROCESS_NAME: &CStr = c"devhost-zygote";
-
-/// Variables that hand listening sockets to a process. They were meant for devhost's parent or for devhost; the
-/// descriptors that they count are not there in a worker, and others may be.
-const INHERITANCE_VARIABLES: &[&str] = &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD"];
 
 /// True in a process that was started as a zygote.
 pub fn is_requested() -> bool {
@@ -40,10 +35,6 @@ pub fn is_requested() -> bool {
 pub fn run() -> u8 {
     // SAFETY: the process has one thread, so nobody reads the environment meanwhile.
     unsafe { std::env::remove_var(ZYGOTE_VARIABLE) };
-    for variable in INHERITANCE_VARIABLES {
-        // SAFETY: as above.
-        unsafe { std::env::remove_var(variable) };
-    }
     // It cannot fail with a valid name.
     let _ = prctl::set_name(PROCESS_NAME);
     let result = Zygote::start().and_then(Zygote::serve);
@@ -57,9 +48,7 @@ pub fn run() -> u8 {
 }
 
 struct Zygote {
-    control: OwnedFd,
-    signals: SignalFd,
-    original_mask: SigSet,
+    parent: Parent,
     workers: HashSet<Pid>,
 }
 
@@ -68,23 +57,15 @@ impl Zygote {
         // While it preloads it cannot watch the control socket, so the kernel watches the front for it. After
         // that the hang-up does, which leaves time to end the workers and what they have started.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        prctl::set_child_subreaper(true)?;
-        // A group of its own: Ctrl-C in the terminal is for the front, which then ends us in order.
-        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
-        let control = process::take_standard_input()?;
-        let mut mask = SigSet::empty();
-        mask.add(Signal::SIGCHLD);
-        let original_mask = mask.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)?;
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { control, signals, original_mask, workers: HashSet::new() })
+        Ok(Self { parent: Parent::start()?, workers: HashSet::new() })
     }
 
     fn serve(mut self) -> io::Result<()> {
         loop {
             let (commanded, child_ended) = {
                 let mut fds = [
-                    PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
-                    PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(self.parent.control.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(self.parent.signals.as_fd(), PollFlags::POLLIN),
                 ];
                 match poll(&mut fds, PollTimeout::NONE) {
                     Ok(_) => {}
@@ -94,11 +75,11 @@ impl Zygote {
                 (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false))
             };
             if child_ended {
-                while self.signals.read_signal()?.is_some() {}
+                self.parent.drain_signals()?;
                 self.reap()?;
             }
             if commanded {
-                match control::receive::<Command>(self.control.as_fd())? {
+                match control::receive::<Command>(self.parent.control.as_fd())? {
                     Some((command, fds)) => self.obey(command, fds)?,
                     None => break,
                 }
@@ -119,8 +100,10 @@ impl Zygote {
                 prctl::set_pdeathsig(None)?;
                 self.report(&report)
             }
-            Command::Fork { generation, artifact, entry, variables } => {
-                let report = match self.fork(generation, &artifact, entry, &variables, fds) {
+            Command::Fork { generation, artifact, entry, variables, has_stdin } => {
+                let forked = Given::new(entry, has_stdin, fds)
+                    .and_then(|given| self.fork(generation, &artifact, &variables, given));
+                let report = match forked {
                     Ok((pid, micros)) => Report::Forked { generation, pid: pid.as_raw(), micros },
                     Err(message) => Report::ForkFailed { generation, message },
                 };
@@ -129,17 +112,14 @@ impl Zygote {
             Command::Terminate { pid } => {
                 let pid = Pid::from_raw(pid);
                 if self.workers.contains(&pid) {
-                    // The app alone: what it has started is its own to end, and killed with it in any case.
-                    let _ = kill(pid, Signal::SIGTERM);
+                    parent::terminate(pid);
                 }
                 Ok(())
             }
             Command::Kill { pid } => {
                 let pid = Pid::from_raw(pid);
                 if self.workers.contains(&pid) {
-                    // Not reaped yet, so the pid is still its own.
-                    let _ = killpg(pid, Signal::SIGKILL);
-                    let _ = kill(pid, Signal::SIGKILL);
+                    parent::kill_group(pid);
                 }
                 Ok(())
             }
@@ -150,11 +130,9 @@ impl Zygote {
         &mut self,
         generation: u64,
         artifact: &Path,
-        entry: Entry,
         variables: &[(String, String)],
-        fds: Vec<OwnedFd>,
+        given: Given,
     ) -> Result<(Pid, u64), String> {
-        let part = Part::new(entry, fds)?;
         match process::count_threads() {
             Ok(1) => {}
             Ok(count) => return Err(format!("the zygote has {count} threads and must not fork")),
@@ -172,17 +150,19 @@ impl Zygote {
                 Ok((child, micros))
             }
             Ok(ForkResult::Child) => {
-                if let Err(error) = self.become_worker(zygote, &part.fds()) {
+                if let Err(error) = self.become_worker(zygote, &given) {
                     eprintln!("devhost worker: {error}");
                     process::exit_untouched(1);
                 }
                 set_process_name();
                 set_variables(variables);
+                let Given { part, control, output, .. } = given;
+                // The mapping stays.
+                worker::interpose::keep_output(&output);
+                drop(output);
                 match part {
-                    Part::Plugin { link, control } => worker::run(generation, artifact, link, control),
-                    Part::Plain { wanted_port, control } => {
-                        worker::plain::run(artifact, wanted_port, control)
-                    }
+                    Part::Plugin(link) => worker::run(generation, artifact, link, control),
+                    Part::Plain { wanted_port } => worker::plain::run(artifact, wanted_port, control),
                 }
             }
             Err(Errno::EAGAIN) => {
@@ -194,7 +174,7 @@ impl Zygote {
     }
 
     /// What a forked child does first: it becomes a process of its own and drops what was the zygote's.
-    fn become_worker(&self, zygote: Pid, keep: &[RawFd]) -> io::Result<()> {
+    fn become_worker(&self, zygote: Pid, given: &Given) -> io::Result<()> {
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         if getppid() != zygote {
@@ -202,74 +182,76 @@ impl Zygote {
             process::exit_untouched(1);
         }
         // Of the handlers only SIGPIPE is not the default: ignored, as in any Rust program.
-        self.original_mask.thread_set_mask()?;
-        process::close_all_except(keep)
+        self.parent.original_mask.thread_set_mask()?;
+        if let Some(stdin) = &given.stdin {
+            nix::unistd::dup2_stdin(stdin)?;
+        }
+        process::close_all_except(&given.fds_kept())
     }
 
     fn reap(&mut self) -> io::Result<()> {
-        loop {
-            let (pid, code, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, Some(code), None),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, None, Some(signal as i32)),
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
-                Ok(_) | Err(Errno::EINTR) => continue,
-                Err(error) => return Err(error.into()),
-            };
+        while let Some(parent::Ended { pid, code, signal }) = parent::reap()? {
             // Whatever else is reaped here was adopted: an orphan that some generation left behind.
             if self.workers.remove(&pid) {
-                let _ = killpg(pid, Signal::SIGKILL);
+                parent::kill_rest_of_group(pid);
                 self.report(&Report::Exited { pid: pid.as_raw(), code, signal })?;
             }
         }
+        Ok(())
     }
 
     fn end_everything(&mut self) {
         for worker in self.workers.drain() {
-            let _ = killpg(worker, Signal::SIGKILL);
-            let _ = kill(worker, Signal::SIGKILL);
+            parent::kill_group(worker);
         }
         process::end_children();
     }
 
     fn report(&self, report: &Report) -> io::Result<()> {
-        match control::send(self.control.as_fd(), report, &[]) {
-            // The front is gone: the loop sees the hang-up next.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
-        }
+        control::report(self.parent.control.as_fd(), report)
     }
 }
 
-/// What a worker is given, by the kind of its app.
-enum Part {
-    Plugin { link: LinkFds, control: OwnedFd },
-    Plain { wanted_port: u16, control: OwnedFd },
+/// What a worker is given.
+struct Given {
+    part: Part,
+    control: OwnedFd,
+    /// Memory for the last of its output.
+    output: OwnedFd,
+    stdin: Option<OwnedFd>,
 }
 
-impl Part {
-    fn new(entry: Entry, fds: Vec<OwnedFd>) -> Result<Self, String> {
+/// What depends on the kind of its app.
+enum Part {
+    Plugin(LinkFds),
+    Plain { wanted_port: u16 },
+}
+
+impl Given {
+    fn new(entry: Entry, has_stdin: bool, mut fds: Vec<OwnedFd>) -> Result<Self, String> {
         fn exactly<const COUNT: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; COUNT], String> {
             fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not {COUNT}", fds.len()))
         }
+        let stdin = if has_stdin { fds.pop() } else { None };
         match entry {
             Entry::Plugin => {
-                let [down, up, front_event, worker_event, control] = exactly(fds)?;
-                Ok(Self::Plugin { link: LinkFds { down, up, front_event, worker_event }, control })
+                let [down, up, front_event, worker_event, control, output] = exactly(fds)?;
+                let part = Part::Plugin(LinkFds { down, up, front_event, worker_event });
+                Ok(Self { part, control, output, stdin })
             }
             Entry::Plain { wanted_port } => {
-                let [control] = exactly(fds)?;
-                Ok(Self::Plain { wanted_port, control })
+                let [control, output] = exactly(fds)?;
+                Ok(Self { part: Part::Plain { wanted_port }, control, output, stdin })
             }
         }
     }
 
-    fn fds(&self) -> Vec<RawFd> {
-        let fds = match self {
-            Self::Plugin { link, control } => {
-                vec![&link.down, &link.up, &link.front_event, &link.worker_event, control]
-            }
-            Self::Plain { control, .. } => vec![control],
-        };
+    /// What is to stay open in the worker; standard input has its own place by then.
+    fn fds_kept(&self) -> Vec<RawFd> {
+        let mut fds = vec![&self.control, &self.output];
+        if let Part::Plugin(LinkFds { down, up, front_event, worker_event }) = &self.part {
+            fds.extend([down, up, front_event, worker_event]);
+        }
         fds.into_iter().map(AsRawFd::as_raw_fd).collect()
     }
 }
@@ -290,8 +272,4 @@ fn set_variables(variables: &[(String, String)]) {
             unsafe { std::env::set_var(name, value) };
         }
     }
-}
-
-fn micros_since(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -173,7 +173,7 @@ pub fn build_error(builder: &mut Builder, changed: &[PathBuf]) -> (Vec<Diagnosti
 
 pub fn start_error(builder: &mut Builder) -> (String, String) {
     match run(builder, &[]) {
-        Outcome::Failed(Failure::Start { message, hint }) => (message, hint),
+        Outcome::Failed(Failure::Start { message, hint, .. }) => (message, hint),
         other => panic!("{other:?}"),
     }
 }

@@ -147,15 +147,22 @@ fn is_served_and_served_anew_with(app: &PlainApp, args: &[&str], file: &str, mor
     assert!(changed.is_empty(), "devhost wrote into the sources: {changed:?}");
 }
 
-/// It cannot serve: the page and the terminal say why, and the terminal has what the app itself said.
+/// It cannot serve: the page and the terminal say why, and both have what the app itself said.
 fn is_explained(app: &PlainApp, args: &[&str], why: &str, said: &[&str]) {
+    is_explained_with_notes(app, args, why, said, &[]);
+}
+
+/// Beside it the terminal has notes of devhost's.
+fn is_explained_with_notes(app: &PlainApp, args: &[&str], why: &str, said: &[&str], notes: &[&str]) {
     let _turn = cargo_turn();
     let devhost = app.start(args);
     devhost.wait_status(COLD_BUILD, "failed", |status| status["state"] == "failed");
     let page = devhost.get_page("/");
     assert!(page.status >= 500, "{}", page.status);
-    assert!(page.body.contains(why), "the page lacks {why:?}: {}", page.body);
     for part in said.iter().chain([&why]) {
+        assert!(page.body.contains(part), "the page lacks {part:?}: {}", page.body);
+    }
+    for part in said.iter().chain(notes).chain([&why]) {
         assert!(devhost.printed().contains(part), "the terminal lacks {part:?}: {}", devhost.printed());
     }
     assert!(devhost.stop().success());
@@ -318,6 +325,39 @@ mod packages {
     }
 
     #[test]
+    fn a_path_package_that_is_added_while_devhost_runs_is_watched() {
+        let _turn = cargo_turn();
+        let app = PlainApp::new("layouts/bin_path");
+        let devhost = app.start(&[]);
+        devhost.wait_ready(1);
+        let extra = app.path("layouts/extra");
+        std::fs::create_dir_all(extra.join("src")).unwrap();
+        std::fs::create_dir_all(extra.join("static")).unwrap();
+        std::fs::write(extra.join("static/hint.txt"), "before").unwrap();
+        std::fs::write(extra.join("src/lib.rs"), "pub const EXTRA: &str = \"from the new package\";")
+            .unwrap();
+        let manifest = "[package]\nname = \"extra\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+        std::fs::write(extra.join("Cargo.toml"), manifest).unwrap();
+        app.edit(
+            "layouts/bin_path/Cargo.toml",
+            "[dependencies]\n",
+            "[dependencies]\nextra = { path = \"../extra\" }\n",
+        );
+        devhost.wait_status(SOON, "built again", |status| status["reloads"].as_array().unwrap().len() > 1);
+        app.edit("layouts/bin_path/server/text.rs", "\"Before the edit\"", "extra::EXTRA");
+        wait_for("the new package's text", &devhost, || {
+            devhost.get("/").body.contains("from the new package").then_some(())
+        });
+        app.edit("layouts/extra/static/hint.txt", "before", "after");
+        devhost.wait_line("page reload");
+        app.edit("layouts/extra/src/lib.rs", "from the new package", "from its next version");
+        wait_for("the package's next text", &devhost, || {
+            devhost.get("/").body.contains("from its next version").then_some(())
+        });
+        assert!(devhost.stop().success());
+    }
+
+    #[test]
     fn several_binaries_are_listed() {
         let app = PlainApp::new("traps");
         let output = run_to_end(app.dir.path(), &app.command_line());
@@ -341,12 +381,8 @@ mod packages {
 
     #[test]
     fn an_app_without_a_rust_main_is_started_as_a_program_and_the_reason_is_said() {
-        is_explained(
-            &PlainApp::trap("no_main"),
-            &[],
-            "exited with code 0",
-            &["no_main", "--strategy restart"],
-        );
+        let notes = ["no_main", "--strategy restart"];
+        is_explained_with_notes(&PlainApp::trap("no_main"), &[], "exited with code 0", &[], &notes);
     }
 }
 
@@ -470,7 +506,22 @@ mod starts {
     #[test]
     fn an_app_that_asks_on_stdin_finds_its_end() {
         let app = PlainApp::trap("reads_stdin");
-        is_explained(&app, &[], "exited with code 1", &["nobody answered on stdin"]);
+        is_explained(&app, &[], "exited with code 1", &["Your name?", "nobody answered on stdin"]);
+    }
+
+    #[test]
+    fn an_app_that_asks_on_stdin_gets_devhosts_answer_where_that_is_wanted() {
+        let _turn = cargo_turn();
+        let app = PlainApp::trap("reads_stdin").with(&["--stdin", "--port", "0"]);
+        let (theirs, ours) = std::io::pipe().unwrap();
+        let devhost = Devhost::start_with(app.dir.path(), &app.command_line(), |command| {
+            command.stdin(theirs);
+        });
+        devhost.wait_line("Your name?");
+        std::io::Write::write_all(&mut &ours, b"Ada\n").unwrap();
+        devhost.wait_ready(1);
+        assert_eq!(devhost.get("/").status, 200);
+        assert!(devhost.stop().success());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Plain apps without the build: a library that stands for what devhost makes of a binary, in C and in Rust.
 
 use std::net::TcpListener;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -308,6 +309,250 @@ fn an_environment_file_counts_and_a_change_of_it_restarts_the_app() {
     assert!(devhost.stop().success());
 }
 
+#[test]
+fn the_page_of_a_failed_start_shows_what_the_app_said_last() {
+    let app = App::new(&["SAY=\"\\033[31mno <database>\\033[0m at all\\n\"", "EXIT=4"]);
+    let devhost = app.start(&["--port", "0"]);
+    wait_failed(&devhost);
+    let page = devhost.get_page("/");
+    assert!(page.body.contains("exited with code 4 before it listened"), "{}", page.body);
+    assert!(page.body.contains(">no &lt;database&gt;</span> at all"), "{}", page.body);
+    assert!(
+        devhost.printed().contains("no <database>"),
+        "the terminal has it as well: {}",
+        devhost.printed()
+    );
+    let failure = &devhost.status()["failure"];
+    assert!(failure["output"].as_str().unwrap().contains("no <database>"), "{failure:#}");
+    // What the app said before is not what it says now.
+    app.compile(&["SAY=\"another reason\\n\"", "EXIT=4"]);
+    devhost.wait_status(SOON, "the other reason", |status| {
+        status["failure"]["output"].as_str().is_some_and(|output| output == "another reason\n")
+    });
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn the_page_of_an_app_that_never_listens_shows_what_it_waits_for() {
+    let app = App::new(&["SAY=\"waiting for the queue\\n\"", "HANG"]);
+    let devhost = app.start(&["--port", "0", "--start-timeout-ms", "400"]);
+    wait_failed(&devhost);
+    let page = devhost.get_page("/");
+    assert!(page.body.contains("waiting for the queue"), "{}", page.body);
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn the_page_of_a_crash_shows_what_the_app_said_last() {
+    let app = App::new(&[&format!("PORT={}", free_port()), "SAY=\"famous last words\\n\""]);
+    let devhost = app.start(&["--port", "0"]);
+    devhost.wait_ready(1);
+    let page = devhost.get_page("/exit");
+    assert!(page.body.contains("code 3") && page.body.contains("famous last words"), "{}", page.body);
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn a_terminal_stays_one_for_the_app() {
+    let app = App::new(&[&format!("PORT={}", free_port())]);
+    let (devhosts, ours) = open_terminal();
+    let target = app.dir.path().join("target");
+    let path = app.path();
+    let args = ["run", path.to_str().unwrap(), "--target-dir", target.to_str().unwrap(), "--port", "0"];
+    let devhost = Devhost::start_on(app.dir.path(), &args, devhosts, ours);
+    devhost.wait_ready(1);
+    assert_eq!(line(&devhost.get("/"), "terminal"), "1");
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn standard_input_is_empty_unless_it_is_asked_for() {
+    let port = format!("PORT={}", free_port());
+    let app = App::new(&[&port, "STDIN"]);
+    let file = app.dir.path().join("input");
+    std::fs::write(&file, "one two").unwrap();
+    let start = |more: &[&str]| {
+        let target = app.dir.path().join("target");
+        let path = app.path();
+        let mut args = vec!["run", path.to_str().unwrap(), "--target-dir", target.to_str().unwrap()];
+        args.extend(more);
+        let input = std::fs::File::open(&file).unwrap();
+        Devhost::start_with(app.dir.path(), &args, |command| {
+            command.stdin(input);
+        })
+    };
+    let devhost = start(&["--port", "0"]);
+    devhost.wait_ready(1);
+    assert_eq!(line(&devhost.get("/"), "input"), "");
+    assert!(devhost.stop().success());
+    // Each generation reads the file from its beginning.
+    let devhost = start(&["--port", "0", "--stdin"]);
+    devhost.wait_ready(1);
+    assert_eq!(line(&devhost.get("/"), "input"), "one two");
+    app.compile(&[&port, "STDIN", "VERSION=\"two\""]);
+    devhost.wait_ready(2);
+    assert_eq!((line(&devhost.get("/"), "version"), line(&devhost.get("/"), "input")), ("two", "one two"));
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn what_comes_through_a_pipe_is_there_for_the_code_after_a_reload() {
+    let port = format!("PORT={}", free_port());
+    let app = App::new(&[&port, "STDIN"]);
+    let (theirs, ours) = std::io::pipe().unwrap();
+    let (target, path) = (app.dir.path().join("target"), app.path());
+    let args =
+        ["run", path.to_str().unwrap(), "--target-dir", target.to_str().unwrap(), "--port", "0", "--stdin"];
+    let devhost = Devhost::start_with(app.dir.path(), &args, |command| {
+        command.stdin(theirs);
+    });
+    std::io::Write::write_all(&mut &ours, b"through a pipe").unwrap();
+    drop(ours);
+    devhost.wait_ready(1);
+    assert_eq!(line(&devhost.get("/"), "input"), "through a pipe");
+    app.compile(&[&port, "STDIN", "VERSION=\"two\""]);
+    devhost.wait_ready(2);
+    assert_eq!(line(&devhost.get("/"), "input"), "through a pipe");
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn a_tcp_listener_after_a_unix_socket_takes_over() {
+    let app = App::new(&[
+        "UNIX=\"control.sock\"",
+        "LATE=\"now\"",
+        &format!("PORT={}", free_port()),
+        "VERSION=\"late\"",
+    ]);
+    let devhost = app.start(&["--port", "0"]);
+    devhost.wait_ready(1);
+    devhost.wait_line("no TCP port, so requests go there");
+    assert!(line(&devhost.get("/"), "listener").starts_with("unix"));
+    std::fs::write(app.dir.path().join("now"), "").unwrap();
+    devhost.wait_line("no longer to its Unix socket");
+    assert!(line(&devhost.get("/"), "listener").starts_with("0.0.0.0 "));
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn another_port_of_the_app_is_followed_and_the_old_one_stays() {
+    let (first, second) = (free_port(), free_port());
+    let app = App::new(&[&format!("PORT={first}")]);
+    let devhost = app.start(&[]);
+    assert_eq!(devhost.port, first);
+    devhost.wait_ready(1);
+    app.compile(&[&format!("PORT={second}"), "VERSION=\"moved\""]);
+    devhost.wait_line(&format!("the app asks for port {second} now: it is at http://127.0.0.1:{second}/"));
+    devhost.wait_ready(2);
+    for port in [first, second] {
+        let url = format!("http://127.0.0.1:{port}/");
+        assert_eq!(line(&crate::support::answer(devhost.client.get(url).call()), "version"), "moved");
+    }
+    // Back again: nothing is to be opened.
+    app.compile(&[&format!("PORT={first}"), "VERSION=\"back\""]);
+    devhost.wait_ready(3);
+    assert_eq!(line(&devhost.get("/"), "version"), "back");
+    assert!(devhost.stop().success());
+    TcpListener::bind(("127.0.0.1", second)).expect("the other port is free, too");
+}
+
+#[test]
+fn a_port_that_the_user_gives_does_not_move() {
+    let (first, second) = (free_port(), free_port());
+    let app = App::new(&[&format!("PORT={first}")]);
+    let devhost = app.start(&["--port", "0"]);
+    devhost.wait_ready(1);
+    app.compile(&[&format!("PORT={second}"), "VERSION=\"moved\""]);
+    devhost.wait_ready(2);
+    assert_eq!(line(&devhost.get("/"), "version"), "moved");
+    TcpListener::bind(("127.0.0.1", second)).expect("nobody has the port that the app asks for now");
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn a_socket_that_devhost_was_started_with_is_the_fronts_and_the_app_binds_its_own() {
+    let app = App::new(&[&format!("PORT={}", free_port())]);
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = passed.local_addr().unwrap().port();
+    let devhost = start_with_descriptor_3(&app, &passed, &[]);
+    drop(passed);
+    assert_eq!(devhost.port, port);
+    devhost.wait_ready(1);
+    assert_eq!(devhost.get("/").status, 200);
+    for variable in ["LISTEN_FDS", "LISTEN_PID"] {
+        assert_eq!(line(&devhost.get(&format!("/env/{variable}")), "variable"), "(none)");
+    }
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn a_port_that_the_user_gives_wins_over_a_socket() {
+    let app = App::new(&[&format!("PORT={}", free_port())]);
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let devhost = start_with_descriptor_3(&app, &passed, &["--port", "0"]);
+    assert_ne!(devhost.port, passed.local_addr().unwrap().port());
+    devhost.wait_line("are not used");
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn what_is_passed_and_is_no_listener_is_a_mistake() {
+    let app = App::new(&[]);
+    let file = std::fs::File::open(app.path()).unwrap();
+    let output = crate::support::run_to_end_with(
+        app.dir.path(),
+        &[
+            "run",
+            app.path().to_str().unwrap(),
+            "--target-dir",
+            app.dir.path().join("target").to_str().unwrap(),
+        ],
+        |command| pass_as_descriptor_3(command, &file),
+    );
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("is no TCP socket that listens") && message.contains("LISTEN_FDS"), "{message}");
+}
+
+fn start_with_descriptor_3(app: &App, passed: &TcpListener, more: &[&str]) -> Devhost {
+    let (target, path) = (app.dir.path().join("target"), app.path());
+    let mut args = vec!["run", path.to_str().unwrap(), "--target-dir", target.to_str().unwrap()];
+    args.extend(more);
+    Devhost::start_with(app.dir.path(), &args, |command| pass_as_descriptor_3(command, passed))
+}
+
+fn open_terminal() -> (OwnedFd, OwnedFd) {
+    let (mut master, mut slave) = (-1, -1);
+    use std::ptr::{null, null_mut};
+    // SAFETY: the two numbers outlive the call, and the rest may be left out.
+    let result = unsafe { nix::libc::openpty(&raw mut master, &raw mut slave, null_mut(), null(), null()) };
+    assert_eq!(result, 0);
+    // SAFETY: both were just opened and belong to nobody else.
+    let ends = unsafe { (OwnedFd::from_raw_fd(slave), OwnedFd::from_raw_fd(master)) };
+    for end in [&ends.0, &ends.1] {
+        nix::fcntl::fcntl(end, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).unwrap();
+    }
+    ends
+}
+
+/// As systemfd does it.
+fn pass_as_descriptor_3(command: &mut Command, passed: &impl std::os::fd::AsRawFd) {
+    let raw = passed.as_raw_fd();
+    command.env("LISTEN_FDS", "1");
+    // SAFETY: plain system calls, fit for the time between fork and exec.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(command, move || {
+            // A copy that is no 3 itself, so that the one at 3 stays open over the exec.
+            let copy = nix::libc::fcntl(raw, nix::libc::F_DUPFD, 10);
+            if copy < 0 || nix::libc::dup2(copy, 3) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            nix::libc::close(copy);
+            Ok(())
+        });
+    }
+}
+
 /// The standard library comes as a shared library here, as in the apps that devhost builds: it has to find devhost's
 /// functions, too.
 #[test]
@@ -325,7 +570,16 @@ fn rusts_own_listeners_are_seen() {
             let rest = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
             loop {{
                 let (mut stream, _) = listener.accept().unwrap();
-                let _ = stream.read(&mut [0; 4096]);
+                let mut head = [0; 4096];
+                let len = stream.read(&mut head).unwrap();
+                if head[..len].starts_with(b"GET /panic") {{
+                    let handler = std::thread::spawn(move || {{
+                        let _stream = stream;
+                        panic!("the <cake> is a lie");
+                    }});
+                    let _ = handler.join();
+                    continue;
+                }}
                 let body = format!("name {{name}}\nrest {{rest}}\n");
                 let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {{}}\r\n\r\n{{body}}", body.len());
             }}
@@ -349,5 +603,11 @@ fn rusts_own_listeners_are_seen() {
     devhost.wait_line(&format!("rust listens on 0.0.0.0:{port}"));
     let answer = devhost.get("/");
     assert_eq!((line(&answer, "name"), line(&answer, "rest")), ("app", "--seed data.json"));
+    // A handler's panic is the app's own business; what it said of it is on the page.
+    let page = devhost.get_page("/panic");
+    assert_eq!(page.status, 502, "{}", page.body);
+    for part in ["gave no answer", "the &lt;cake&gt; is a lie", "panicked at", "main.rs:"] {
+        assert!(page.body.contains(part), "{part:?} is not in {}", page.body);
+    }
     assert!(devhost.stop().success());
 }

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use std::time::Duration;
 use devhost::build::{Builder, Outcome, Settings, Strategy};
 use devhost::restart::Spawner;
 use devhost::restart::identity::identity;
+use devhost::sys::output::Output;
 use devhost::sys::seqpacket;
-use devhost::zygote::client::{Argv, Channel};
+use devhost::zygote::client::{Argv, Channel, ForkOrder, Start};
 use devhost::zygote::control::{Listening, Report, WorkerReport};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -90,7 +91,16 @@ impl Front {
 
     fn begin(&self, generation: u64, program: &Path) -> (Channel, Report) {
         let (ours, theirs): (OwnedFd, OwnedFd) = seqpacket::pair().unwrap();
-        self.spawner.fork(generation, program, 0, Vec::new(), &theirs).unwrap();
+        let order = ForkOrder {
+            generation,
+            artifact: program,
+            start: Start::Plain { wanted_port: 0 },
+            variables: Vec::new(),
+            worker: &theirs,
+            output: &Output::create().unwrap(),
+            stdin: None,
+        };
+        self.spawner.fork(0, order).unwrap();
         drop(theirs);
         let _entered = self.runtime.enter();
         (Channel::new(ours).unwrap(), self.report())
@@ -242,6 +252,41 @@ fn a_static_program_is_found_where_it_listens() {
     assert_eq!((listening.asked.as_str(), listening.private), (asked.as_str(), asked.parse().unwrap()));
     assert!(notes.iter().any(|note| note.contains("statically")), "{notes:?}");
     assert!(ask(listening.private).starts_with(&asked));
+    front.end();
+}
+
+#[test]
+fn a_program_gets_an_input_and_the_last_of_its_output_is_kept() {
+    const GREETER: &str = r#"
+        fn main() {
+            let mut name = String::new();
+            std::io::stdin().read_line(&mut name).unwrap();
+            eprintln!("hello {}", name.trim());
+            panic!("nothing to serve");
+        }
+    "#;
+    let dir = scratch();
+    let program = compile(dir.path(), "greeter", GREETER, &[]);
+    let front = Front::start(&[]);
+    let output = Output::create().unwrap();
+    let (theirs, ours) = std::io::pipe().unwrap();
+    let (_channel, worker) = seqpacket::pair().unwrap();
+    let order = ForkOrder {
+        generation: 1,
+        artifact: &program,
+        start: Start::Plain { wanted_port: 0 },
+        variables: Vec::new(),
+        worker: &worker,
+        output: &output,
+        stdin: Some(theirs.as_fd()),
+    };
+    front.spawner.fork(0, order).unwrap();
+    assert!(matches!(front.report(), Report::Forked { generation: 1, .. }));
+    std::io::Write::write_all(&mut &ours, b"world\n").unwrap();
+    assert!(matches!(front.report(), Report::Exited { code: Some(101), .. }));
+    let last = output.last();
+    assert!(last.starts_with("hello world\n"), "{last}");
+    assert!(last.contains("greeter.rs:") && last.contains("nothing to serve"), "{last}");
     front.end();
 }
 

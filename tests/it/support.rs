@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -262,9 +263,29 @@ impl Devhost {
         let mut command = command(cwd, args, &mark, temporary.path());
         adjust(&mut command);
         let mut child = command.spawn().unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        Self::of(child, vec![Box::new(stdout), Box::new(stderr)], mark, temporary)
+    }
+
+    /// On a terminal of its own.
+    pub fn start_on(cwd: &Path, args: &[&str], terminal: OwnedFd, other_end: OwnedFd) -> Self {
+        let (mark, temporary) = (new_mark(), scratch());
+        let mut command = command(cwd, args, &mark, temporary.path());
+        command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
+        let child = command.spawn().unwrap();
+        // Its copies of the terminal, without which the other end sees the end.
+        drop(command);
+        Self::of(child, vec![Box::new(std::fs::File::from(other_end))], mark, temporary)
+    }
+
+    fn of(
+        child: Child,
+        streams: Vec<Box<dyn Read + Send>>,
+        mark: String,
+        temporary: tempfile::TempDir,
+    ) -> Self {
         let output = Arc::new(Lines::default());
-        output.follow(child.stdout.take().unwrap());
-        output.follow(child.stderr.take().unwrap());
+        streams.into_iter().for_each(|stream| output.follow(stream));
         let mut devhost =
             Self { child, output, mark, temporary, url: String::new(), port: 0, client: client() };
         let line = devhost.wait_line("Local:");

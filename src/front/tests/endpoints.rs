@@ -74,7 +74,7 @@ async fn the_status_is_json_and_a_page() {
 #[actix_web::test]
 async fn events_begin_with_hello_and_end_with_devhost() {
     let (site, _worker) = Site::start_serving();
-    site.gate.set_failure(Some(Failure::Start { message: "no".into(), hint: String::new() }));
+    site.gate.set_failure(Some(Failure::start("no", "")));
     let mut browser = site.get("/__devhost/events", "").await;
     let head = browser.head().await;
     assert_eq!(head.get("content-type"), Some("text/event-stream"));

@@ -297,7 +297,7 @@ async fn a_listener_that_comes_later_is_served_in_the_same_way() {
     let (site, mut worker) = Site::start_serving();
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listener.local_addr().unwrap();
-    site.server.listen(listener).await.unwrap();
+    site.server.listen(listener).unwrap();
     let mut browser = Browser { stream: TcpStream::connect(address).await.unwrap(), input: Vec::new() };
     browser.send("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     worker.next().await.answer(200, &[], "later").await;

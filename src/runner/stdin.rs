@@ -1,0 +1,323 @@
+//! The app's standard input under `--stdin`: what devhost gets on its own, for each generation anew.
+//!
+//! A file is opened again for each generation. What comes through a pipe or from a terminal is read here and passed on
+//! through a pipe for each generation: an app that read the terminal itself would be stopped by it, since Ctrl-C is for
+//! devhost, and of two generations that overlap nobody knows who would get a line. The newest one does. What came
+//! through a pipe is kept, so that the code after a reload finds what the code before it has read; what somebody typed is
+//! read once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use actix_web::rt;
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
+
+/// How much of what came through a pipe is kept for later generations.
+const KEPT_SIZE_MAX: usize = 1024 * 1024;
+
+/// How much is passed on at once.
+const CHUNK_SIZE: usize = 16 * 1024;
+
+/// devhost's standard input.
+#[derive(Debug)]
+pub enum Stdin {
+    /// A file that is read from here on.
+    File(u64),
+    /// A pipe, a terminal or something like it.
+    Stream(Arc<Shared>),
+}
+
+/// What one generation is given.
+#[derive(Debug)]
+pub struct Input {
+    fd: OwnedFd,
+    feed: Option<Feed>,
+}
+
+/// Keeps a generation's input open and fills it, until it is dropped.
+#[derive(Debug)]
+pub struct Feed {
+    generation: u64,
+    shared: Arc<Shared>,
+    task: rt::task::JoinHandle<()>,
+}
+
+/// What has been read, and who has got what of it.
+#[derive(Debug)]
+pub struct Shared {
+    state: Mutex<State>,
+    /// There may be room again.
+    room: Condvar,
+    /// There is something new for a generation.
+    news: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What is typed is for one generation alone.
+    typed: bool,
+    kept: VecDeque<u8>,
+    /// The place of the first byte that is kept, in all that was read.
+    first: u64,
+    /// What comes after it has reached no generation yet.
+    passed_on: u64,
+    ended: bool,
+    /// How far the generations that live have got.
+    readers: BTreeMap<u64, u64>,
+}
+
+impl Stdin {
+    /// Begins to read devhost's standard input.
+    ///
+    /// # Errors
+    /// It is closed, or no thread can be started.
+    pub fn start() -> io::Result<Self> {
+        let mut file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        if file.metadata()?.is_file() {
+            return Ok(Self::File(file.stream_position()?));
+        }
+        let shared = Arc::new(Shared::new(io::stdin().is_terminal()));
+        let reader = Arc::clone(&shared);
+        std::thread::Builder::new().name("devhost-stdin".into()).spawn(move || reader.read_all(file))?;
+        Ok(Self::Stream(shared))
+    }
+
+    /// The standard input of one more generation. To be called on an actix runtime.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn open(&self, generation: u64) -> io::Result<Input> {
+        match self {
+            Self::File(position) => {
+                let mut file = File::open("/proc/self/fd/0")?;
+                file.seek(SeekFrom::Start(*position))?;
+                Ok(Input { fd: file.into(), feed: None })
+            }
+            Self::Stream(shared) => {
+                let (fd, ours) = pipe2(OFlag::O_CLOEXEC)?;
+                let pipe = pipe::Sender::from_owned_fd(ours)?;
+                shared.enter(generation);
+                let task = rt::spawn(Arc::clone(shared).feed(generation, pipe));
+                let feed = Feed { generation, shared: Arc::clone(shared), task };
+                Ok(Input { fd, feed: Some(feed) })
+            }
+        }
+    }
+}
+
+impl Input {
+    /// What has to live as long as the generation. Its own end is closed here.
+    pub fn into_feed(self) -> Option<Feed> {
+        self.feed
+    }
+}
+
+impl AsFd for Input {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.shared.lock().readers.remove(&self.generation);
+        self.shared.tell();
+    }
+}
+
+impl Shared {
+    fn new(typed: bool) -> Self {
+        let state = State {
+            typed,
+            kept: VecDeque::new(),
+            first: 0,
+            passed_on: 0,
+            ended: false,
+            readers: BTreeMap::new(),
+        };
+        Self { state: Mutex::new(state), room: Condvar::new(), news: watch::Sender::new(()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        self.room.notify_all();
+        self.news.send_replace(());
+    }
+
+    /// Reads to the end, as fast as there is room.
+    fn read_all(&self, mut from: impl Read) {
+        let mut chunk = vec![0; CHUNK_SIZE];
+        loop {
+            match from.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(len) => self.keep(&chunk[..len]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        self.lock().ended = true;
+        self.tell();
+    }
+
+    fn keep(&self, bytes: &[u8]) {
+        let mut state = self.lock();
+        while state.kept.len() + bytes.len() > KEPT_SIZE_MAX {
+            if !state.forget_passed_on() {
+                state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        state.kept.extend(bytes);
+        drop(state);
+        self.tell();
+    }
+
+    fn enter(&self, generation: u64) {
+        let mut state = self.lock();
+        let from = state.first;
+        state.readers.insert(generation, from);
+        drop(state);
+        self.tell();
+    }
+
+    /// Fills the input of one generation whenever it is the newest.
+    async fn feed(self: Arc<Self>, generation: u64, mut pipe: pipe::Sender) {
+        let mut news = self.news.subscribe();
+        loop {
+            news.mark_unchanged();
+            let next = self.lock().next(generation);
+            match next {
+                Next::Wait => {
+                    if news.changed().await.is_err() {
+                        return;
+                    }
+                }
+                Next::Bytes(bytes) => {
+                    if pipe.write_all(&bytes).await.is_err() {
+                        // The app has closed its input.
+                        return;
+                    }
+                    self.lock().pass_on(generation, bytes.len());
+                    self.room.notify_all();
+                }
+                Next::Over => return,
+            }
+        }
+    }
+}
+
+/// What a generation gets next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Bytes(Vec<u8>),
+    Wait,
+    Over,
+}
+
+impl State {
+    fn next(&mut self, generation: u64) -> Next {
+        let is_newest = self.readers.keys().next_back() == Some(&generation);
+        let Some(position) = self.readers.get_mut(&generation) else { return Next::Over };
+        if !is_newest {
+            return Next::Wait;
+        }
+        let least = if self.typed { self.passed_on } else { self.first };
+        *position = (*position).max(least);
+        let begin = usize::try_from(*position - self.first).unwrap_or(usize::MAX);
+        let bytes: Vec<u8> = self.kept.iter().skip(begin).take(CHUNK_SIZE).copied().collect();
+        match (bytes.is_empty(), self.ended) {
+            (false, _) => Next::Bytes(bytes),
+            (true, false) => Next::Wait,
+            (true, true) => Next::Over,
+        }
+    }
+
+    fn pass_on(&mut self, generation: u64, len: usize) {
+        if let Some(position) = self.readers.get_mut(&generation) {
+            *position += len as u64;
+            self.passed_on = self.passed_on.max(*position);
+        }
+    }
+
+    /// Forgets what some generation has got, to make room. False where there is no such thing.
+    fn forget_passed_on(&mut self) -> bool {
+        let len = usize::try_from(self.passed_on - self.first).unwrap_or(usize::MAX).min(self.kept.len());
+        self.kept.drain(..len);
+        self.first += len as u64;
+        len > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that a generation gets for now.
+    fn take(shared: &Shared, generation: u64) -> String {
+        let mut text = Vec::new();
+        loop {
+            let next = shared.lock().next(generation);
+            let Next::Bytes(bytes) = next else { return String::from_utf8(text).unwrap() };
+            shared.lock().pass_on(generation, bytes.len());
+            text.extend(bytes);
+        }
+    }
+
+    #[test]
+    fn what_came_through_a_pipe_is_there_for_each_generation() {
+        let shared = Shared::new(false);
+        shared.enter(1);
+        shared.read_all(&b"one\ntwo\n"[..]);
+        assert_eq!(take(&shared, 1), "one\ntwo\n");
+        shared.enter(2);
+        assert_eq!(take(&shared, 2), "one\ntwo\n");
+        assert_eq!(shared.lock().next(2), Next::Over);
+        assert_eq!(shared.lock().next(1), Next::Wait, "an old generation keeps its input open");
+    }
+
+    #[test]
+    fn what_was_typed_goes_to_one_generation_the_newest() {
+        let shared = Shared::new(true);
+        shared.enter(1);
+        shared.keep(b"one\n");
+        assert_eq!(take(&shared, 1), "one\n");
+        shared.enter(2);
+        shared.keep(b"two\n");
+        assert_eq!((take(&shared, 1), take(&shared, 2)), (String::new(), "two\n".into()));
+        // The new one did not start.
+        shared.lock().readers.remove(&2);
+        shared.keep(b"three\n");
+        assert_eq!(take(&shared, 1), "three\n");
+    }
+
+    #[test]
+    fn what_is_kept_has_a_bound_and_the_rest_waits_for_a_reader() {
+        let shared = Arc::new(Shared::new(false));
+        shared.enter(1);
+        let all: Vec<u8> = (0..2 * KEPT_SIZE_MAX).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let (reader, input) = (Arc::clone(&shared), all.clone());
+        let thread = std::thread::spawn(move || reader.read_all(&input[..]));
+        let mut got = Vec::new();
+        while got.len() < all.len() {
+            let next = shared.lock().next(1);
+            if let Next::Bytes(bytes) = next {
+                shared.lock().pass_on(1, bytes.len());
+                shared.room.notify_all();
+                got.extend(bytes);
+            }
+            assert!(shared.lock().kept.len() <= KEPT_SIZE_MAX);
+        }
+        assert!(got == all);
+        thread.join().unwrap();
+    }
+}

@@ -1,0 +1,60 @@
+//! Listening sockets that devhost was started with: the protocol of systemd's `sd_listen_fds(3)`, which systemfd and
+//! catflap speak as well. They become the front's; the app, which comes to be without them, binds one of its own.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt,
+};
+
+/// The first descriptor that is passed.
+const FIRST_FD: RawFd = 3;
+
+/// How many are looked at.
+const FDS_COUNT_MAX: RawFd = 64;
+
+/// The variables of the protocol. They were meant for devhost: what it starts has not got the descriptors.
+pub const VARIABLES: &[&str] = &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD"];
+
+/// Takes the TCP listeners that this process was given, and forgets that there were any. To be called once, before
+/// there is a second thread and before anything else opens a descriptor that it does not keep.
+///
+/// # Errors
+/// What was given is no TCP listener.
+pub fn take() -> io::Result<Vec<TcpListener>> {
+    let count = count();
+    for variable in VARIABLES {
+        // SAFETY: the process has one thread, so nobody reads the environment meanwhile.
+        unsafe { std::env::remove_var(variable) };
+    }
+    (FIRST_FD..FIRST_FD + count).map(take_one).collect()
+}
+
+/// How many sockets were passed to this very process.
+fn count() -> RawFd {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<RawFd>().ok());
+    // systemfd sets no pid; one of somebody else's means that the variables were handed on by mistake.
+    let is_for_us = std::env::var_os("LISTEN_PID").is_none()
+        || number("LISTEN_PID").is_some_and(|pid| pid.cast_unsigned() == std::process::id());
+    number("LISTEN_FDS").filter(|_| is_for_us).unwrap_or(0).clamp(0, FDS_COUNT_MAX)
+}
+
+fn take_one(raw: RawFd) -> io::Result<TcpListener> {
+    let refused =
+        |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("descriptor {raw} {what}"));
+    // SAFETY: only for the calls below, which fail where nothing is open there.
+    let fd = unsafe { BorrowedFd::borrow_raw(raw) };
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|_| refused("is not open"))?;
+    let listens = getsockopt(&fd, sockopt::AcceptConn).unwrap_or(false);
+    let is_stream = getsockopt(&fd, sockopt::SockType).is_ok_and(|kind| kind == SockType::Stream);
+    let family = getsockname::<SockaddrStorage>(raw).ok().and_then(|name| name.family());
+    let is_inet = matches!(family, Some(AddressFamily::Inet | AddressFamily::Inet6));
+    if !(listens && is_stream && is_inet) {
+        return Err(refused("is no TCP socket that listens"));
+    }
+    // SAFETY: the protocol hands the descriptor over, it is open, as was just seen, and nobody else here owns it.
+    Ok(TcpListener::from(unsafe { OwnedFd::from_raw_fd(raw) }))
+}

@@ -1,0 +1,109 @@
+//! The last of what a worker has written to its standard output and error, for the pages that tell how it failed.
+//!
+//! The worker's streams stay the user's own, untouched: the interposer, which sees each `write` to them, copies the bytes
+//! into a ring in shared memory as well. The front reads it with plain system calls, when it has something to show. A
+//! worker can write anything into it; whatever that is, it is read as text of a bounded size.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+/// Where the ring begins; before it stands the count of all bytes ever written, in the machine's order. `interpose.c` has
+/// the same number.
+const RING_OFFSET: usize = 64;
+
+/// How many bytes are kept.
+pub const OUTPUT_KEPT_SIZE: usize = 64 * 1024;
+
+/// The last output of one worker.
+#[derive(Debug)]
+pub struct Output(File);
+
+impl Output {
+    /// Room for the output of a worker that is about to be started.
+    ///
+    /// # Errors
+    /// No descriptor or no memory is left.
+    pub fn create() -> io::Result<Self> {
+        let memory = memfd_create(c"devhost-output", MFdFlags::MFD_CLOEXEC)?;
+        let size = i64::try_from(RING_OFFSET + OUTPUT_KEPT_SIZE).unwrap_or(i64::MAX);
+        // Allocated before it is used: a lack of memory is an error here, and no SIGBUS in the worker.
+        fallocate(&memory, FallocateFlags::empty(), 0, size)?;
+        Ok(Self(File::from(memory)))
+    }
+
+    /// What has been written last, at most [`OUTPUT_KEPT_SIZE`] bytes in whole lines.
+    pub fn last(&self) -> String {
+        self.read().unwrap_or_default()
+    }
+
+    fn read(&self) -> io::Result<String> {
+        let mut total = [0; 8];
+        self.0.read_exact_at(&mut total, 0)?;
+        let mut ring = vec![0; OUTPUT_KEPT_SIZE];
+        self.0.read_exact_at(&mut ring, RING_OFFSET as u64)?;
+        let total = u64::from_ne_bytes(total);
+        let Some(kept) = usize::try_from(total).ok().filter(|total| *total <= OUTPUT_KEPT_SIZE) else {
+            // The oldest byte stands where the next one goes.
+            let next = usize::try_from(total % OUTPUT_KEPT_SIZE as u64).unwrap_or_default();
+            ring.rotate_left(next);
+            let cut = ring.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            return Ok(String::from_utf8_lossy(&ring[cut..]).into_owned());
+        };
+        ring.truncate(kept);
+        Ok(String::from_utf8_lossy(&ring).into_owned())
+    }
+}
+
+impl AsFd for Output {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the interposer does it.
+    fn write(output: &Output, text: &str) {
+        let mut total = [0; 8];
+        output.0.read_exact_at(&mut total, 0).unwrap();
+        let mut total = u64::from_ne_bytes(total);
+        for byte in text.bytes() {
+            output.0.write_all_at(&[byte], RING_OFFSET as u64 + total % OUTPUT_KEPT_SIZE as u64).unwrap();
+            total += 1;
+        }
+        output.0.write_all_at(&total.to_ne_bytes(), 0).unwrap();
+    }
+
+    #[test]
+    fn the_last_whole_lines_are_kept() {
+        let output = Output::create().unwrap();
+        assert_eq!(output.last(), "");
+        write(&output, "one\ntwo");
+        assert_eq!(output.last(), "one\ntwo");
+        let lines = (OUTPUT_KEPT_SIZE / 10) + 100;
+        (0..lines).for_each(|line| write(&output, &format!("{line:09}\n")));
+        let last = output.last();
+        assert!(last.len() <= OUTPUT_KEPT_SIZE && last.len() > OUTPUT_KEPT_SIZE - 20);
+        assert!(last.ends_with(&format!("{:09}\n", lines - 1)));
+        assert!(last.lines().all(|line| line.len() == 9), "a line is cut");
+    }
+
+    #[test]
+    fn whatever_a_worker_leaves_there_is_read_as_text() {
+        let output = Output::create().unwrap();
+        output.0.write_all_at(&u64::MAX.to_ne_bytes(), 0).unwrap();
+        assert!(output.last().len() <= OUTPUT_KEPT_SIZE);
+        output.0.write_all_at(&[0xff; 100], RING_OFFSET as u64).unwrap();
+        output.0.write_all_at(&10u64.to_ne_bytes(), 0).unwrap();
+        assert_eq!(output.last(), "\u{fffd}".repeat(10));
+        output.0.set_len(0).unwrap();
+        assert_eq!(output.last(), "");
+    }
+}

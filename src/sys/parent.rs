@@ -1,0 +1,98 @@
+//! What the zygote and the keeper have in common: a process with one thread that is told by the front over one socket,
+//! and that has children. Knows signals, process groups and ends of children; not what a child does.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, setpgid};
+
+use super::process;
+
+/// The front's socket, and what tells of children.
+#[derive(Debug)]
+pub struct Parent {
+    /// The socket to the front.
+    pub control: OwnedFd,
+    /// Readable once a child has ended.
+    pub signals: SignalFd,
+    /// What was blocked before; a child's mask.
+    pub original_mask: SigSet,
+}
+
+impl Parent {
+    /// Makes the calling process a parent; its standard input is the socket to the front, and becomes /dev/null.
+    ///
+    /// # Errors
+    /// The system refuses a descriptor, or standard input is closed.
+    pub fn start() -> io::Result<Self> {
+        prctl::set_child_subreaper(true)?;
+        // A group of its own: Ctrl-C in the terminal is for the front, which then ends us in order.
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        let control = process::take_standard_input()?;
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        let original_mask = mask.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { control, signals, original_mask })
+    }
+
+    /// Takes the signals that have come, so that the descriptor is readable again only for new ones.
+    ///
+    /// # Errors
+    /// The descriptor cannot be read.
+    pub fn drain_signals(&self) -> io::Result<()> {
+        while self.signals.read_signal()?.is_some() {}
+        Ok(())
+    }
+}
+
+/// A child that has ended, and how: one of the two is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Its pid, which may be another process's from now on.
+    pub pid: Pid,
+    /// The exit code, where it exited.
+    pub code: Option<i32>,
+    /// The signal, where one ended it.
+    pub signal: Option<i32>,
+}
+
+/// Reaps one child that has ended, adopted ones too; `None` once there is none.
+///
+/// # Errors
+/// The kernel refuses to tell.
+pub fn reap() -> io::Result<Option<Ended>> {
+    loop {
+        return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => Ok(Some(Ended { pid, code: Some(code), signal: None })),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                Ok(Some(Ended { pid, code: None, signal: Some(signal as i32) }))
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => Ok(None),
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+/// Asks a child that is not reaped yet to end. It alone: what it has started is its own to end.
+pub fn terminate(child: Pid) {
+    let _ = kill(child, Signal::SIGTERM);
+}
+
+/// Kills a child that is not reaped yet, and its group with it.
+pub fn kill_group(child: Pid) {
+    let _ = killpg(child, Signal::SIGKILL);
+    // It may not have come to making its group.
+    let _ = kill(child, Signal::SIGKILL);
+}
+
+/// Kills what is left of the group of a child that was reaped.
+pub fn kill_rest_of_group(child: Pid) {
+    let _ = killpg(child, Signal::SIGKILL);
+}
