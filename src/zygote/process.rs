@@ -18,7 +18,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid, setpgid};
 
-use super::control::{self, Command, Entry, Report, ZYGOTE_VARIABLE};
+use super::control::{
+    self, Command, Entry, Report, TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE, ZYGOTE_VARIABLE,
+};
 use super::preload::preload;
 use crate::shm::LinkFds;
 use crate::sys::process;
@@ -40,6 +42,16 @@ pub fn is_requested() -> bool {
 pub fn run() -> u8 {
     // SAFETY: the process has one thread, so nobody reads the environment meanwhile.
     unsafe { std::env::remove_var(ZYGOTE_VARIABLE) };
+    // The C library has read it, and the app is to find what the user has set.
+    match std::env::var_os(USER_TUNABLES_VARIABLE) {
+        // SAFETY: as above.
+        Some(own) => unsafe {
+            std::env::set_var(TUNABLES_VARIABLE, own);
+            std::env::remove_var(USER_TUNABLES_VARIABLE);
+        },
+        // SAFETY: as above.
+        None => unsafe { std::env::remove_var(TUNABLES_VARIABLE) },
+    }
     for variable in INHERITANCE_VARIABLES {
         // SAFETY: as above.
         unsafe { std::env::remove_var(variable) };
