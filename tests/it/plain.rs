@@ -323,6 +323,49 @@ mod packages {
     }
 
     #[test]
+    fn what_no_linker_makes_a_library_of_is_started_as_a_program_and_the_reason_is_said() {
+        let app = PlainApp::new("not_a_library");
+        is_served_and_served_anew_with(&app, &[], "not_a_library/src/text.rs", |devhost| {
+            let why = "each reload starts the app's own program (as with --strategy restart): it cannot be linked as a library";
+            assert_eq!(devhost.printed().matches(why).count(), 1, "{}", devhost.printed());
+            app.edit("not_a_library/src/main.rs", "text::HEADING", "text::HEADLINE");
+            let status = devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
+            assert_eq!(status["failure"]["diagnostics"][0]["code"], "E0425", "{status:#}");
+            assert!(devhost.get_page("/").body.contains(AFTER), "the last good code serves on");
+            app.edit("not_a_library/src/main.rs", "text::HEADLINE", "text::HEADING");
+            devhost.wait_status(SOON, "ready", |status| {
+                status["state"] == "ready" && status["failure"].is_null()
+            });
+        });
+    }
+
+    #[test]
+    fn a_library_that_the_system_lacks_is_named_and_the_last_good_code_serves_on() {
+        let _turn = cargo_turn();
+        let app = PlainApp::new("missing_library");
+        let needs = "missing_library/src/needs.rs";
+        app.edit(needs, "name = \"c\"", "name = \"nosuchlib\"");
+        let devhost = app.start(&[]);
+        let is_named = |text: &str| text.contains("does not find the system library `nosuchlib`");
+        devhost.wait_status(COLD_BUILD, "failed", |status| status["state"] == "failed");
+        let page = devhost.get_page("/");
+        assert!(page.status >= 500, "{}", page.status);
+        assert!(is_named(&page.body), "{}", page.body);
+        assert!(is_named(&devhost.printed()), "{}", devhost.printed());
+        app.edit(needs, "nosuchlib", "c");
+        devhost.wait_status(SOON, "ready", |status| status["state"] == "ready");
+        assert!(devhost.get_page("/").body.contains(BEFORE));
+        app.edit(needs, "name = \"c\"", "name = \"nosuchlib\"");
+        let status = devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
+        assert!(is_named(&status["failure"].to_string()), "{status:#}");
+        let page = devhost.get_page("/");
+        assert_eq!(page.status, 200);
+        assert!(page.body.contains(BEFORE), "the last good code serves on: {}", page.body);
+        assert!(!devhost.printed().contains("own program"), "{}", devhost.printed());
+        assert!(devhost.stop().success());
+    }
+
+    #[test]
     fn several_binaries_are_listed() {
         let app = PlainApp::new("traps");
         let output = run_to_end(app.dir.path(), &app.command_line());
