@@ -464,6 +464,22 @@ fn what_cannot_be_linked_as_a_library_becomes_a_program_until_it_can() {
 }
 
 #[test]
+fn a_malloc_for_the_whole_process_is_left_to_a_program() {
+    // As the crates of allocators do it that override the C library's.
+    let plain = Plain::new(
+        "#[no_mangle] pub unsafe extern \"C\" fn malloc(size: usize) -> *mut u8 {
+            extern \"C\" { fn __libc_malloc(size: usize) -> *mut u8; }
+            __libc_malloc(size)
+        }
+        fn main() {}",
+    );
+    let settings = Settings { may_fall_back: true, deps: Deps::Static, ..Settings::default() };
+    let artifact = built(&mut plain.builder(settings), &[]);
+    assert_eq!(artifact.strategy, Strategy::Restart);
+    assert!(artifact.notes[0].contains("`malloc` of its own"), "{:?}", artifact.notes);
+}
+
+#[test]
 fn an_error_of_the_apps_own_never_makes_it_a_program() {
     let plain = Plain::new("fn main() { nothing(); }");
     let mut builder = plain.builder(Settings { may_fall_back: true, ..Settings::default() });
