@@ -137,6 +137,14 @@ impl Inspector {
         if !preload.is_empty() && has_allocator(&file) {
             return Err(Problem::OwnAllocator);
         }
+        if expected.is_some() && preload.is_empty() && defines(&file, |name| name == b"malloc") {
+            return Err(Problem::unfit(
+                "it has a `malloc` of its own for the whole process, which is loaded too late to be that: the C library \
+                 has given memory that it would then free",
+                "let the allocator's crate not override the C library's (mimalloc: without `override`, jemalloc: without \
+                 `unprefixed_malloc_on_supported_platforms`), or use --strategy restart",
+            ));
+        }
         let build_id = match file.build_id() {
             Ok(Some(build_id)) => build_id.iter().map(|byte| format!("{byte:02x}")).collect(),
             _ => blake3::hash(&bytes).to_hex()[..40].to_owned(),
@@ -218,14 +226,17 @@ pub(super) fn brings_allocator(library: &Path) -> bool {
 }
 
 fn has_allocator(file: &ElfFile64<'_, Endianness>) -> bool {
+    defines(file, |name| {
+        name == b"__rust_alloc" || name.starts_with(b"_R") && name.ends_with(b"_7___rustc12___rust_alloc")
+    })
+}
+
+/// Whether there is a symbol of such a name in a library, for itself or for others.
+fn defines(file: &ElfFile64<'_, Endianness>, wanted: impl Fn(&[u8]) -> bool) -> bool {
     let endian = file.endian();
     let table = file.elf_symbol_table();
     table.iter().any(|symbol| {
-        symbol.st_shndx(endian) != elf::SHN_UNDEF
-            && symbol.name(endian, table.strings()).is_ok_and(|name| {
-                name == b"__rust_alloc"
-                    || name.starts_with(b"_R") && name.ends_with(b"_7___rustc12___rust_alloc")
-            })
+        symbol.st_shndx(endian) != elf::SHN_UNDEF && symbol.name(endian, table.strings()).is_ok_and(&wanted)
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Artifact, Builder, Progress, build_failure, dep_info, dep_info_path};
+use super::{Artifact, Builder, Progress, Strategy, build_failure, dep_info, dep_info_path, fallback};
 use crate::model::Failure;
 use crate::restart::identity::identity;
 
@@ -42,11 +42,12 @@ impl Builder {
         Ok(Artifact {
             path,
             kind: app.kind,
+            strategy: Strategy::Restart,
             build_id,
             preload: Vec::new(),
             sources,
             warnings: run.diagnostics,
-            notes: Vec::new(),
+            notes: self.fallback.iter().map(|reason| fallback::note(reason)).collect(),
         })
     }
 

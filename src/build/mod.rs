@@ -23,6 +23,7 @@ mod dep_info;
 mod deps;
 mod diagnostics;
 mod environment;
+mod fallback;
 pub mod guard;
 pub mod linker;
 mod order;
@@ -65,9 +66,6 @@ const LEFTOVER_AGE_MIN_SECS: u64 = 3_600;
 
 /// The kernel stamps files with a clock that lags behind by up to a tick.
 const CLOCK_LAG_MAX_MS: u64 = 20;
-
-/// A part of what rustc says where two shared libraries contain the same crate.
-const DUPLICATE_MESSAGE: &str = "only shows up once";
 
 /// What the wrapper's lines about its progress start with: the builder shows them and keeps them out of errors.
 const PROGRESS_MARK: &str = "devhost-progress: ";
@@ -112,6 +110,8 @@ pub struct Artifact {
     pub path: PathBuf,
     /// How the app in it is started.
     pub kind: Kind,
+    /// Whether it is a library to be forked with, or a program.
+    pub strategy: Strategy,
     /// Its GNU build id in hexadecimal: the same id is the same code.
     pub build_id: String,
     /// What must be loaded before it, in this order; empty where everything is in the library itself.
@@ -160,6 +160,8 @@ pub struct Builder {
     /// How the last build was made.
     report: BuildReport,
     weakness: Option<Weakness>,
+    /// Why the app is its own program, although nobody has asked for that.
+    fallback: Option<String>,
 }
 
 impl Builder {
@@ -194,6 +196,7 @@ impl Builder {
             unrecorded: "it is the first build".into(),
             report: BuildReport::default(),
             weakness: None,
+            fallback: None,
         };
         if let Target::App(app) = &builder.target {
             builder.memory = order::read(&builder.document(app, "memory")).unwrap_or_default();
@@ -236,10 +239,7 @@ impl Builder {
                 let prebuilt = prebuilt.clone();
                 self.take_prebuilt(&prebuilt)
             }
-            Target::App(_) if self.settings.strategy == Strategy::Restart => {
-                self.build_binary(changed, progress).await
-            }
-            Target::App(_) => self.build_app(changed, progress).await,
+            Target::App(_) => self.build_as_it_can_be(changed, progress).await,
         };
         match outcome {
             Ok(artifact) => Outcome::Built(artifact),
@@ -278,6 +278,7 @@ impl Builder {
             Ok(checked) => Ok(Artifact {
                 path,
                 kind: checked.kind,
+                strategy: Strategy::Fork,
                 build_id: checked.build_id,
                 preload: Vec::new(),
                 sources: vec![prebuilt.path.clone()],
@@ -329,14 +330,15 @@ impl Builder {
             && let Some(ready) = &report
             && !ready.preload.is_empty()
             && self.settings.deps == Deps::Auto
-            && run.diagnostics.iter().any(|diagnostic| diagnostic.message.contains(DUPLICATE_MESSAGE))
+            && let Some(reason) = fallback::reason_to_share_nothing(&run)
         {
-            let reason = "a dylib of the workspace brings dependencies of its own";
-            std::fs::write(&ready.static_marker, reason).map_err(|error| {
-                build_failure(format!("cannot write {}: {error}", ready.static_marker.display()))
-            })?;
+            let marker = &ready.static_marker;
+            std::fs::write(marker, reason)
+                .map_err(|error| build_failure(format!("cannot write {}: {error}", marker.display())))?;
+            let doubt = fallback::Doubt::of(marker);
             run = self.run_cargo(&app, &order_path, progress).await?;
             report = self.valid_report(&report_path, &order_path);
+            doubt.decide(fallback::reason_to_share_nothing(&run).is_none());
         }
         if run.success && report.is_none() {
             // cargo found nothing to do, but what there is was made under other settings, or parts of it are gone.
@@ -346,18 +348,22 @@ impl Builder {
         }
         let (mut library, mut ready) = finish(&run, report)?;
         let mut checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
-        // First less is shared, then nothing.
+        // First less is shared, then nothing. Where that does not help either, the reason lies elsewhere.
+        let mut doubts = Vec::new();
         for _ in 0..2 {
             let Err(problem) = &checked else { break };
-            if ready.preload.is_empty() || !self.share_less(&app, problem, &ready, &run.libraries)? {
+            if ready.preload.is_empty() {
                 break;
             }
+            let Some(doubt) = self.share_less(&app, problem, &ready, &run.libraries)? else { break };
+            doubts.push(doubt);
             stale::age_app(&app, &self.profile_dirs(&app));
             run = self.run_cargo(&app, &order_path, progress).await?;
             (library, ready) = finish(&run, self.valid_report(&report_path, &order_path))?;
             checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
         }
         let checked = checked.map_err(|problem| explain(problem, &library))?;
+        doubts.into_iter().for_each(|doubt| doubt.decide(true));
         let path = self.take_artifact(&app, &library)?;
         let sources = dep_info::read_sources(&dep_info_path(&app, &library), &app.workspace_root);
         self.memory.sources.clone_from(&sources);
@@ -376,6 +382,7 @@ impl Builder {
         Ok(Artifact {
             path,
             kind: checked.kind,
+            strategy: Strategy::Fork,
             build_id: checked.build_id,
             preload: ready.preload,
             sources,
@@ -405,6 +412,9 @@ impl Builder {
         self.report.crates.clone_from(&run.steps);
         let sources = recording.sources(&self.memory.sources);
         if !run.success {
+            if fallback::reason_to_share_nothing(&run).is_some() {
+                return Err("the linker refused it".into());
+            }
             return Ok(finish(&run, None).map(|_| unreachable!("it has failed")));
         }
         let Some(report) = self.valid_report(&report_path, &order_path) else {
@@ -426,6 +436,7 @@ impl Builder {
         Ok(Ok(Artifact {
             path,
             kind: checked.kind,
+            strategy: Strategy::Fork,
             build_id: checked.build_id,
             preload: ready.preload,
             sources,
@@ -473,9 +484,9 @@ impl Builder {
         problem: &Problem,
         ready: &Report,
         libraries: &[(String, PathBuf)],
-    ) -> Result<bool, Failure> {
+    ) -> Result<Option<fallback::Doubt>, Failure> {
         let reason = match problem {
-            Problem::Unfit { .. } => return Ok(false),
+            Problem::Unfit { .. } => return Ok(None),
             Problem::OwnAllocator => "the app has a #[global_allocator] outside of its root file".to_owned(),
             Problem::Unresolved(symbols) => format!(
                 "{} would not be found in the shared library of dependencies",
@@ -491,10 +502,10 @@ impl Builder {
             written.unwrap_or_else(|| (&ready.static_marker, std::fs::write(&ready.static_marker, &reason)));
         if self.settings.deps == Deps::Shared && path == &ready.static_marker {
             let _ = std::fs::remove_file(path);
-            return Ok(false);
+            return Ok(None);
         }
         result.map_err(|error| build_failure(format!("cannot write {}: {error}", path.display())))?;
-        Ok(true)
+        Ok(Some(fallback::Doubt::of(path)))
     }
 
     /// The app as its manifests describe it now.
@@ -534,7 +545,7 @@ impl Builder {
             temporary: temporary_directory(&app.target_dir),
             workspace_root: app.workspace_root.clone(),
             app_root: app.root().to_owned(),
-            app_crate: match self.settings.strategy {
+            app_crate: match self.strategy() {
                 Strategy::Fork => app.crate_name.clone(),
                 // No crate is the one to be made a library of.
                 Strategy::Restart => String::new(),
@@ -556,7 +567,8 @@ impl Builder {
     /// path, so that it compiles them again when this changes.
     fn key(&self, app: &App) -> String {
         let mut hasher = blake3::Hasher::new();
-        for part in [self.tool.as_str(), &app.package_id, &format!("{:?}", self.settings)] {
+        let settings = format!("{:?} {:?}", self.strategy(), self.settings);
+        for part in [self.tool.as_str(), &app.package_id, &settings] {
             hasher.update(part.as_bytes());
             hasher.update(&[0]);
         }

@@ -13,6 +13,9 @@ use super::order::Order;
 use super::root::{self, Root};
 use super::shadow::{self, About, Shadow};
 
+/// What the wrapper says where rustc takes the binary, but not the library; the reason follows.
+pub(super) const NO_LIBRARY_MESSAGE: &str = "this binary cannot be made a library that devhost can load: ";
+
 /// A rustc call that makes a library of a binary.
 #[derive(Debug)]
 pub(super) struct PlainCall {
@@ -159,7 +162,7 @@ impl PlainCall {
             command.stdin(Stdio::null()).status().map_err(|error| format!("cannot run rustc: {error}"))?;
         drop(kept);
         if status.success() {
-            return Err(format!("this binary cannot be made a library that devhost can load: {reason}"));
+            return Err(format!("{NO_LIBRARY_MESSAGE}{reason}"));
         }
         Ok(code(status))
     }

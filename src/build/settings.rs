@@ -25,6 +25,8 @@ pub struct Settings {
     pub target_dir: Option<PathBuf>,
     /// What a new generation is.
     pub strategy: Strategy,
+    /// A plain app that cannot be made a library becomes its own program, without being asked.
+    pub may_fall_back: bool,
     /// More arguments for cargo, such as `--offline`.
     pub cargo_args: Vec<String>,
 }

@@ -61,6 +61,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
     let target = build::app::find(argument.as_deref(), &cwd, &settings)?;
     settings.strategy = choose_strategy(args.strategy, &target, terminal)?;
+    settings.may_fall_back = args.strategy == Strategy::Auto;
     let env_files: Vec<PathBuf> = args.env_files.iter().map(|file| cwd.join(file)).collect();
     runner::env_files::read(&env_files)?;
     let mode = if args.poll { Mode::Poll } else { Mode::Native };
@@ -94,13 +95,11 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
         Target::Prebuilt(_) => Vec::new(),
     };
     let name = target.name().to_owned();
-    let strategy = settings.strategy;
     let builder = Builder::new(target, settings, devhost)?;
     let notices = Arc::clone(terminal);
     let app = name.clone();
     runner::run(Parts {
         builder,
-        strategy,
         argv: Argv {
             name: name.clone(),
             args: args.app_args,
@@ -189,6 +188,7 @@ fn build_settings(args: &RunArgs) -> Settings {
             Strategy::Auto | Strategy::Fork => build::Strategy::Fork,
             Strategy::Restart => build::Strategy::Restart,
         },
+        may_fall_back: false,
         cargo_args: Vec::new(),
     }
 }

@@ -2,12 +2,12 @@
 //! Both speak the same reports.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use crate::build::Strategy;
 use crate::error::Error;
 use crate::restart::Spawner;
+use crate::supervisor::Origin;
 use crate::zygote::client::{Argv, ForkOrder, Start, Zygote};
 use crate::zygote::control::Report;
 
@@ -24,12 +24,12 @@ pub enum Forker {
 }
 
 impl Forker {
-    /// Starts the process that the strategy asks for; see [`Zygote::start`].
-    pub fn start(strategy: Strategy, argv: &Argv, preload: &[PathBuf]) -> Result<Self, Error> {
+    /// Starts the process that is asked for; see [`Zygote::start`].
+    pub fn start(origin: &Origin, argv: &Argv) -> Result<Self, Error> {
         let devhost = Path::new(DEVHOST);
-        match strategy {
-            Strategy::Fork => Zygote::start(devhost, argv, preload).map(Self::Zygote),
-            Strategy::Restart => Spawner::start(devhost, argv).map(Self::Spawner),
+        match origin {
+            Origin::Zygote { preload } => Zygote::start(devhost, argv, preload).map(Self::Zygote),
+            Origin::Keeper => Spawner::start(devhost, argv).map(Self::Spawner),
         }
     }
 

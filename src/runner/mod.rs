@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::front::Hub;
 use crate::front::gate::Gate;
 use crate::model::{BrowserEvent, BuildReport, End, Failure, Process, Reload, State, StatusBoard};
-use crate::supervisor::{Action, Code, Event, Settings, Supervisor, Timer};
+use crate::supervisor::{Action, Code, Event, Origin, Settings, Supervisor, Timer};
 use crate::terminal::Terminal;
 use crate::watch::Changes;
 use crate::zygote::client::Argv;
@@ -65,8 +65,6 @@ const NOTES_COUNT_MAX: usize = 64;
 pub struct Parts {
     /// Builds it.
     pub builder: Builder,
-    /// What a new generation is.
-    pub strategy: Strategy,
     /// The app's argv.
     pub argv: Argv,
     /// The times that a user can set.
@@ -121,7 +119,6 @@ pub fn run(parts: Parts) -> Result<(), Error> {
 async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error> {
     let Parts {
         builder,
-        strategy,
         argv,
         settings,
         front,
@@ -159,7 +156,6 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         workspace: workspace(builder.target()),
         builder: Rc::new(Mutex::new(builder)),
         build: None,
-        strategy,
         argv,
         zygotes: HashMap::new(),
         zygote: 0,
@@ -224,7 +220,6 @@ struct Runner {
     workspace: PathBuf,
     builder: Rc<Mutex<Builder>>,
     build: Option<JoinHandle<()>>,
-    strategy: Strategy,
     argv: Argv,
     /// By number. All but the current one retire: they end with their last worker.
     zygotes: HashMap<u64, Rc<Forker>>,
@@ -484,7 +479,7 @@ impl Runner {
         });
     }
 
-    /// Tells what an app does, once.
+    /// Tells something of the app, once.
     fn note(&mut self, message: String) {
         if self.notes.len() < NOTES_COUNT_MAX && self.notes.insert(message.clone()) {
             self.terminal.note(&message);
@@ -502,15 +497,18 @@ impl Runner {
                 // An edit during the build to a file that it newly names is a change, too.
                 self.watch_new_packages();
                 self.watching.set_sources_built_since(artifact.sources, started);
-                for note in &artifact.notes {
-                    self.terminal.note(note);
+                for note in artifact.notes {
+                    self.note(note);
                 }
                 self.terminal.warnings(&artifact.warnings);
                 let code = Arc::new(Code {
                     artifact: artifact.path,
                     kind: artifact.kind,
                     build_id: artifact.build_id,
-                    preload: artifact.preload,
+                    origin: match artifact.strategy {
+                        Strategy::Fork => Origin::Zygote { preload: artifact.preload },
+                        Strategy::Restart => Origin::Keeper,
+                    },
                 });
                 self.codes.push(Arc::clone(&code));
                 self.collect_artifacts();
@@ -544,7 +542,7 @@ impl Runner {
         let mut in_use = self.workers.artifacts();
         for code in &self.codes {
             in_use.push(code.artifact.clone());
-            in_use.extend(code.preload.iter().cloned());
+            in_use.extend(code.origin.preload().iter().cloned());
         }
         if let Ok(builder) = self.builder.try_lock() {
             builder.collect(&in_use);
@@ -609,7 +607,7 @@ impl Runner {
             match action {
                 Action::Build { build, changed } => self.start_build(build, changed),
                 Action::CancelBuild => self.cancel_build(),
-                Action::StartZygote { preload } => self.start_zygote(&preload),
+                Action::StartZygote { origin } => self.start_zygote(&origin),
                 Action::KillZygote => self.kill_zygote(),
                 Action::Fork { generation, code } => self.fork(generation, &code),
                 Action::Hold => self.gate.hold(),
@@ -709,10 +707,10 @@ impl Runner {
         }
     }
 
-    fn start_zygote(&mut self, preload: &[PathBuf]) {
+    fn start_zygote(&mut self, origin: &Origin) {
         self.zygote += 1;
         let number = self.zygote;
-        match Forker::start(self.strategy, &self.argv, preload) {
+        match Forker::start(origin, &self.argv) {
             Ok(zygote) => {
                 let zygote = Rc::new(zygote);
                 self.zygotes.insert(number, Rc::clone(&zygote));

@@ -56,8 +56,30 @@ pub struct Code {
     pub kind: Kind,
     /// Its GNU build id, in hex.
     pub build_id: String,
-    /// The libraries that the zygote must have loaded for it.
-    pub preload: Vec<PathBuf>,
+    /// What its workers come from.
+    pub origin: Origin,
+}
+
+/// What new workers come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A zygote that has loaded these libraries.
+    Zygote {
+        /// In this order.
+        preload: Vec<PathBuf>,
+    },
+    /// A keeper, which starts the app's own program.
+    Keeper,
+}
+
+impl Origin {
+    /// The libraries that must be loaded for it.
+    pub fn preload(&self) -> &[PathBuf] {
+        match self {
+            Self::Zygote { preload } => preload,
+            Self::Keeper => &[],
+        }
+    }
 }
 
 /// Something that has happened.
@@ -197,10 +219,10 @@ pub enum Action {
     },
     /// Kill the build that runs.
     CancelBuild,
-    /// Start a zygote; the one there was retires, and ends with its last worker.
+    /// Start a zygote or a keeper; the one there was retires, and ends with its last worker.
     StartZygote {
-        /// What it shall preload.
-        preload: Vec<PathBuf>,
+        /// Which, and what it shall preload.
+        origin: Origin,
     },
     /// Kill the current zygote.
     KillZygote,
@@ -316,8 +338,8 @@ enum Build {
 #[derive(Debug, PartialEq)]
 enum Zygote {
     None,
-    Preloading { preload: Vec<PathBuf> },
-    Ready { preload: Vec<PathBuf> },
+    Preloading { origin: Origin },
+    Ready { origin: Origin },
 }
 
 /// A generation on its way.
@@ -610,7 +632,7 @@ impl Supervisor {
         let unchanged = self.current.as_ref().is_some_and(|current| {
             !code.build_id.is_empty()
                 && current.code.build_id == code.build_id
-                && current.code.preload == code.preload
+                && current.code.origin == code.origin
         });
         if unchanged && !self.restart_wanted {
             self.clear_failure(actions);
@@ -634,22 +656,22 @@ impl Supervisor {
 
     fn want(&mut self, wanted: Wanted, actions: &mut Actions) {
         match &self.zygote {
-            Zygote::Ready { preload } if *preload == wanted.code.preload => {
+            Zygote::Ready { origin } if *origin == wanted.code.origin => {
                 self.fork_when_free(wanted, actions);
             }
-            Zygote::Preloading { preload } if *preload == wanted.code.preload => self.wanted = Some(wanted),
+            Zygote::Preloading { origin } if *origin == wanted.code.origin => self.wanted = Some(wanted),
             _ => {
-                let preload = wanted.code.preload.clone();
+                let origin = wanted.code.origin.clone();
                 self.wanted = Some(wanted);
-                self.start_zygote(preload, actions);
+                self.start_zygote(origin, actions);
             }
         }
     }
 
-    fn start_zygote(&mut self, preload: Vec<PathBuf>, actions: &mut Actions) {
+    fn start_zygote(&mut self, origin: Origin, actions: &mut Actions) {
         self.zygotes += 1;
-        self.zygote = Zygote::Preloading { preload: preload.clone() };
-        actions.push(Action::StartZygote { preload });
+        self.zygote = Zygote::Preloading { origin: origin.clone() };
+        actions.push(Action::StartZygote { origin });
         actions.push(Action::Arm { timer: Timer::Preload(self.zygotes), after: PRELOAD_TIME_MAX });
     }
 
@@ -695,8 +717,8 @@ impl Supervisor {
     }
 
     fn zygote_ready(&mut self, actions: &mut Actions) {
-        if let Zygote::Preloading { preload } = &mut self.zygote {
-            self.zygote = Zygote::Ready { preload: std::mem::take(preload) };
+        if let Zygote::Preloading { origin } = &self.zygote {
+            self.zygote = Zygote::Ready { origin: origin.clone() };
             if let Some(wanted) = self.wanted.take() {
                 self.want(wanted, actions);
             }

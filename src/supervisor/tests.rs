@@ -9,8 +9,12 @@ fn code(id: &str) -> Arc<Code> {
         artifact: format!("/artifacts/{id}.so").into(),
         kind: Kind::Plugin,
         build_id: id.into(),
-        preload: vec!["/deps.so".into()],
+        origin: zygote("/deps.so"),
     })
+}
+
+fn zygote(library: &str) -> Origin {
+    Origin::Zygote { preload: vec![library.into()] }
 }
 
 fn build_error() -> Failure {
@@ -339,7 +343,7 @@ fn a_dead_zygote_is_replaced_and_the_code_forked_again() {
     let mut bench = Bench::serving();
     let actions = bench.send(Event::ZygoteDied);
     assert!(actions.contains(&Action::LoseCurrent));
-    assert!(actions.contains(&Action::StartZygote { preload: vec!["/deps.so".into()] }));
+    assert!(actions.contains(&Action::StartZygote { origin: zygote("/deps.so") }));
     assert_eq!(forked(&bench.send(Event::ZygoteReady)), Some((2, "a".into())));
     assert!(swapped_to(&bench.start(2, "a"), 2));
 }
@@ -359,9 +363,19 @@ fn a_zygote_that_dies_again_and_again_is_given_up() {
 fn other_dependencies_mean_another_zygote() {
     let mut bench = Bench::serving();
     bench.change("Cargo.toml");
-    let other = Arc::new(Code { preload: vec!["/other.so".into()], ..(*code("b")).clone() });
+    let other = Arc::new(Code { origin: zygote("/other.so"), ..(*code("b")).clone() });
     let actions = bench.send(Event::Built { build: 2, code: other });
-    assert!(actions.contains(&Action::StartZygote { preload: vec!["/other.so".into()] }));
+    assert!(actions.contains(&Action::StartZygote { origin: zygote("/other.so") }));
+    assert_eq!(forked(&bench.send(Event::ZygoteReady)), Some((2, "b".into())));
+}
+
+#[test]
+fn code_that_is_a_program_means_a_keeper() {
+    let mut bench = Bench::serving();
+    bench.change("build.rs");
+    let program = Arc::new(Code { origin: Origin::Keeper, ..(*code("b")).clone() });
+    let actions = bench.send(Event::Built { build: 2, code: program });
+    assert!(actions.contains(&Action::StartZygote { origin: Origin::Keeper }));
     assert_eq!(forked(&bench.send(Event::ZygoteReady)), Some((2, "b".into())));
 }
 

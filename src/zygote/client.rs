@@ -14,7 +14,9 @@ use nix::sys::socket::{Shutdown, shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::control::{self, Command, Entry, Report, ZYGOTE_VARIABLE};
+use super::control::{
+    self, Command, Entry, Report, TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE, ZYGOTE_VARIABLE,
+};
 use crate::error::Error;
 use crate::shm::LinkFds;
 use crate::sys::output::Output;
@@ -83,14 +85,19 @@ impl Zygote {
         if argv.stdout_is_taken {
             command.stdout(io::stderr().as_fd().try_clone_to_owned().map_err(failed)?);
         }
-        let process = command
+        command
             .arg0(&argv.name)
             .args(&argv.args)
             .envs(argv.variables.iter().map(|(name, value)| (name, value)))
             .env(ZYGOTE_VARIABLE, "1")
-            .stdin(Stdio::from(theirs))
-            .spawn()
-            .map_err(failed)?;
+            .stdin(Stdio::from(theirs));
+        let own = std::env::var_os(TUNABLES_VARIABLE);
+        command.env(TUNABLES_VARIABLE, control::tunables(own.as_deref()));
+        match own {
+            Some(own) => command.env(USER_TUNABLES_VARIABLE, own),
+            None => command.env_remove(USER_TUNABLES_VARIABLE),
+        };
+        let process = command.spawn().map_err(failed)?;
         let zygote = Self { process: process.into(), control: Channel::new(ours).map_err(failed)? };
         zygote.control.send(&Command::Preload { libraries: preload.to_vec() }, &[]).map_err(failed)?;
         Ok(zygote)

@@ -1,5 +1,6 @@
 //! What front and zygote, and front and worker, say to each other: JSON, one message a packet.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
@@ -12,6 +13,27 @@ use crate::sys::seqpacket;
 /// The environment variable that makes the devhost executable a zygote. The zygote removes it at once, so that
 /// the app's environment is the user's.
 pub const ZYGOTE_VARIABLE: &str = "DEVHOST_ZYGOTE";
+
+/// The environment variable in which the C library finds its settings, and only when a process starts.
+pub const TUNABLES_VARIABLE: &str = "GLIBC_TUNABLES";
+
+/// The environment variable that holds the user's own value of [`TUNABLES_VARIABLE`], if there is one.
+pub const USER_TUNABLES_VARIABLE: &str = "DEVHOST_USER_TUNABLES";
+
+/// Room for thread-local variables of libraries that are loaded later and are compiled to have them at a fixed
+/// place, as allocators are (jemalloc's take some 2,600 bytes). The C library's own default is 512.
+const STATIC_TLS_BYTES: usize = 65_536;
+
+/// The value of [`TUNABLES_VARIABLE`] for a zygote. The last of several settings of the same name counts.
+pub fn tunables(own: Option<&OsStr>) -> OsString {
+    let mut value = OsString::new();
+    if let Some(own) = own.filter(|own| !own.is_empty()) {
+        value.push(own);
+        value.push(":");
+    }
+    value.push(format!("glibc.rtld.optional_static_tls={STATIC_TLS_BYTES}"));
+    value
+}
 
 /// From the front to the zygote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,9 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork, getppid, setpgid};
 
-use super::control::{self, Command, Entry, Report, ZYGOTE_VARIABLE};
+use super::control::{
+    self, Command, Entry, Report, TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE, ZYGOTE_VARIABLE,
+};
 use super::preload::preload;
 use crate::shm::LinkFds;
 use crate::sys::parent::{self, Parent};
@@ -35,6 +37,16 @@ pub fn is_requested() -> bool {
 pub fn run() -> u8 {
     // SAFETY: the process has one thread, so nobody reads the environment meanwhile.
     unsafe { std::env::remove_var(ZYGOTE_VARIABLE) };
+    // The C library has read it, and the app is to find what the user has set.
+    match std::env::var_os(USER_TUNABLES_VARIABLE) {
+        // SAFETY: as above.
+        Some(own) => unsafe {
+            std::env::set_var(TUNABLES_VARIABLE, own);
+            std::env::remove_var(USER_TUNABLES_VARIABLE);
+        },
+        // SAFETY: as above.
+        None => unsafe { std::env::remove_var(TUNABLES_VARIABLE) },
+    }
     // It cannot fail with a valid name.
     let _ = prctl::set_name(PROCESS_NAME);
     let result = Zygote::start().and_then(Zygote::serve);

@@ -171,8 +171,8 @@ pub fn build_error(builder: &mut Builder, changed: &[PathBuf]) -> (Vec<Diagnosti
     }
 }
 
-pub fn start_error(builder: &mut Builder) -> (String, String) {
-    match run(builder, &[]) {
+pub fn start_error(builder: &mut Builder, changed: &[PathBuf]) -> (String, String) {
+    match run(builder, changed) {
         Outcome::Failed(Failure::Start { message, hint, .. }) => (message, hint),
         other => panic!("{other:?}"),
     }
@@ -404,11 +404,11 @@ fn what_cannot_be_loaded_is_not_given_out() {
             #[unsafe(no_mangle)] pub extern \"C\" fn caller() {{ unsafe {{ nowhere_to_be_found() }} }}"
         ),
     );
-    let (message, _) = start_error(&mut builder);
+    let (message, _) = start_error(&mut builder, &[]);
     assert!(message.contains("nowhere_to_be_found"), "{message}");
 
     workspace.write("app/src/lib.rs", &source.replace("devhost_plugin::export!();", ""));
-    let (message, hint) = start_error(&mut builder);
+    let (message, hint) = start_error(&mut builder, &[]);
     assert!(message.contains("no `export!`"), "{message}");
     assert!(hint.contains("devhost_plugin::export!"), "{hint}");
 }
@@ -428,7 +428,7 @@ fn a_prebuilt_library_is_copied() {
     assert_eq!(artifact.build_id, app.build_id);
     std::fs::write(&library, "half").unwrap();
     assert_eq!(std::fs::read(&artifact.path).unwrap(), std::fs::read(&app.path).unwrap());
-    let (message, hint) = start_error(&mut builder);
+    let (message, hint) = start_error(&mut builder, &[]);
     assert!(message.contains("no ELF file"), "{message}");
     assert!(hint.contains("build it again"), "{hint}");
 }

@@ -19,21 +19,21 @@ use crate::support::{
 };
 
 /// What each fixture shows until a test edits it.
-const BEFORE: &str = "Before the edit";
-const AFTER: &str = "After the edit";
+pub const BEFORE: &str = "Before the edit";
+pub const AFTER: &str = "After the edit";
 
 /// Large enough to fill every buffer on the way.
 const ECHO_LEN: usize = 400_000;
 
 /// A copy of the fixtures' workspace, and the command line for one app in it.
-struct PlainApp {
+pub struct PlainApp {
     dir: tempfile::TempDir,
     args: Vec<String>,
 }
 
 impl PlainApp {
     /// The app of the package in this directory of the workspace.
-    fn new(package: &str) -> Self {
+    pub fn new(package: &str) -> Self {
         let dir = scratch();
         copy_tree(&repository().join("tests/fixtures/plain"), dir.path());
         Self { dir, args: vec![package.to_owned()] }
@@ -44,17 +44,17 @@ impl PlainApp {
         Self::new("traps").with(&["--bin", name])
     }
 
-    fn with(mut self, args: &[&str]) -> Self {
+    pub fn with(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
         self
     }
 
-    fn path(&self, relative: &str) -> PathBuf {
+    pub fn path(&self, relative: &str) -> PathBuf {
         self.dir.path().join(relative)
     }
 
     /// Replaces text in a file the way most editors do: a temporary file that is renamed over it.
-    fn edit(&self, relative: &str, from: &str, to: &str) {
+    pub fn edit(&self, relative: &str, from: &str, to: &str) {
         let path = self.path(relative);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{relative} has no {from:?}");
@@ -63,14 +63,14 @@ impl PlainApp {
         std::fs::rename(temporary, path).unwrap();
     }
 
-    fn command_line(&self) -> Vec<&str> {
+    pub fn command_line(&self) -> Vec<&str> {
         let mut line = vec!["run", "--target-dir", concat!(env!("CARGO_TARGET_TMPDIR"), "/apps")];
         line.extend(self.args.iter().map(String::as_str));
         line
     }
 
     /// Starts it on a port of devhost's choice, with these arguments for the app.
-    fn start(&self, app_args: &[&str]) -> Devhost {
+    pub fn start(&self, app_args: &[&str]) -> Devhost {
         let mut line = self.command_line();
         line.extend(["--port", "0", "--"]);
         line.extend(app_args);
@@ -121,7 +121,12 @@ fn is_served_and_served_anew_after_an_edit(app: &PlainApp, file: &str) {
     is_served_and_served_anew_with(app, &[], file, |_| {});
 }
 
-fn is_served_and_served_anew_with(app: &PlainApp, args: &[&str], file: &str, more: impl FnOnce(&Devhost)) {
+pub fn is_served_and_served_anew_with(
+    app: &PlainApp,
+    args: &[&str],
+    file: &str,
+    more: impl FnOnce(&Devhost),
+) {
     let _turn = cargo_turn();
     let devhost = app.start(args);
     let status = devhost.wait_ready(1);
@@ -354,6 +359,49 @@ mod packages {
         wait_for("the package's next text", &devhost, || {
             devhost.get("/").body.contains("from its next version").then_some(())
         });
+        assert!(devhost.stop().success());
+    }
+
+    #[test]
+    fn what_no_linker_makes_a_library_of_is_started_as_a_program_and_the_reason_is_said() {
+        let app = PlainApp::new("not_a_library");
+        is_served_and_served_anew_with(&app, &[], "not_a_library/src/text.rs", |devhost| {
+            let why = "each reload starts the app's own program (as with --strategy restart): it cannot be linked as a library";
+            assert_eq!(devhost.printed().matches(why).count(), 1, "{}", devhost.printed());
+            app.edit("not_a_library/src/main.rs", "text::HEADING", "text::HEADLINE");
+            let status = devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
+            assert_eq!(status["failure"]["diagnostics"][0]["code"], "E0425", "{status:#}");
+            assert!(devhost.get_page("/").body.contains(AFTER), "the last good code serves on");
+            app.edit("not_a_library/src/main.rs", "text::HEADLINE", "text::HEADING");
+            devhost.wait_status(SOON, "ready", |status| {
+                status["state"] == "ready" && status["failure"].is_null()
+            });
+        });
+    }
+
+    #[test]
+    fn a_library_that_the_system_lacks_is_named_and_the_last_good_code_serves_on() {
+        let _turn = cargo_turn();
+        let app = PlainApp::new("missing_library");
+        let needs = "missing_library/src/needs.rs";
+        app.edit(needs, "name = \"c\"", "name = \"nosuchlib\"");
+        let devhost = app.start(&[]);
+        let is_named = |text: &str| text.contains("does not find the system library `nosuchlib`");
+        devhost.wait_status(COLD_BUILD, "failed", |status| status["state"] == "failed");
+        let page = devhost.get_page("/");
+        assert!(page.status >= 500, "{}", page.status);
+        assert!(is_named(&page.body), "{}", page.body);
+        assert!(is_named(&devhost.printed()), "{}", devhost.printed());
+        app.edit(needs, "nosuchlib", "c");
+        devhost.wait_status(SOON, "ready", |status| status["state"] == "ready");
+        assert!(devhost.get_page("/").body.contains(BEFORE));
+        app.edit(needs, "name = \"c\"", "name = \"nosuchlib\"");
+        let status = devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
+        assert!(is_named(&status["failure"].to_string()), "{status:#}");
+        let page = devhost.get_page("/");
+        assert_eq!(page.status, 200);
+        assert!(page.body.contains(BEFORE), "the last good code serves on: {}", page.body);
+        assert!(!devhost.printed().contains("own program"), "{}", devhost.printed());
         assert!(devhost.stop().success());
     }
 

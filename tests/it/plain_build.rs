@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use devhost::build::{self, Artifact, Builder, Choice, Deps, Kind, PLAIN_MAIN_SYMBOL, Settings, Target};
+use devhost::build::{
+    self, Artifact, Builder, Choice, Deps, Kind, PLAIN_MAIN_SYMBOL, Settings, Strategy, Target,
+};
 use devhost::error::Error;
 
-use crate::build::{Workspace, build_error, built, load, manifest, mentions};
+use crate::build::{Workspace, build_error, built, load, manifest, mentions, start_error};
 
 /// A package or a workspace in a directory of its own.
 struct Plain {
@@ -416,6 +418,85 @@ fn a_global_allocator_never_meets_the_shared_one() {
         output.contains("no shared library of dependencies") && output.contains("global_allocator"),
         "{output}"
     );
+}
+
+#[test]
+fn what_cannot_be_linked_as_a_library_becomes_a_program_until_it_can() {
+    let plain = Plain::new(
+        "extern \"C\" { fn counted() -> i32; }
+        fn main() -> std::process::ExitCode { (unsafe { counted() } as u8).into() }",
+    );
+    plain.write("counted.c", "static __thread int count = 5; int counted(void) { return ++count; }");
+    let script = "fn main() {
+        let out = std::env::var(\"OUT_DIR\").unwrap();
+        let run = |line: String| {
+            let words: Vec<&str> = line.split(' ').collect();
+            assert!(std::process::Command::new(words[0]).args(&words[1..]).status().unwrap().success());
+        };
+        run(format!(\"cc -c -fPIE counted.c -o {out}/counted.o\"));
+        run(format!(\"ar crs {out}/libcounted.a {out}/counted.o\"));
+        println!(\"cargo:rustc-link-lib=static=counted\");
+        println!(\"cargo:rustc-link-search={out}\");
+    }";
+    plain.write("build.rs", script);
+    let (diagnostics, _) = build_error(&mut plain.builder(Settings::default()), &[]);
+    assert!(diagnostics[0].message.starts_with("linking with"), "{diagnostics:?}");
+
+    let mut builder = plain.builder(Settings { may_fall_back: true, ..Settings::default() });
+    let artifact = built(&mut builder, &[]);
+    assert_eq!((artifact.strategy, artifact.notes.len()), (Strategy::Restart, 1));
+    assert!(artifact.notes[0].contains("cannot be linked as a library"), "{:?}", artifact.notes);
+    let status = std::process::Command::new(&artifact.path).status().unwrap();
+    assert_eq!(status.code(), Some(6));
+
+    let main = plain.path("src/main.rs");
+    let text = std::fs::read_to_string(&main).unwrap();
+    plain.write("src/main.rs", &text.replace("as u8", "as Nothing"));
+    let (diagnostics, _) = build_error(&mut builder, std::slice::from_ref(&main));
+    assert_eq!(diagnostics[0].code.as_deref(), Some("E0425"), "{diagnostics:?}");
+    plain.write("src/main.rs", &text);
+    assert_eq!(built(&mut builder, &[main]).strategy, Strategy::Restart);
+
+    let script = plain.write("build.rs", &script.replace("-fPIE", "-fPIC"));
+    let artifact = built(&mut builder, &[script]);
+    assert_eq!((artifact.strategy, artifact.notes.as_slice()), (Strategy::Fork, [].as_slice()));
+    assert_eq!((artifact.preload.len(), run_main(&artifact)), (2, 6), "and everything is shared again");
+}
+
+#[test]
+fn a_malloc_for_the_whole_process_is_left_to_a_program() {
+    // As the crates of allocators do it that override the C library's.
+    let plain = Plain::new(
+        "#[no_mangle] pub unsafe extern \"C\" fn malloc(size: usize) -> *mut u8 {
+            extern \"C\" { fn __libc_malloc(size: usize) -> *mut u8; }
+            __libc_malloc(size)
+        }
+        fn main() {}",
+    );
+    let settings = Settings { may_fall_back: true, deps: Deps::Static, ..Settings::default() };
+    let artifact = built(&mut plain.builder(settings), &[]);
+    assert_eq!(artifact.strategy, Strategy::Restart);
+    assert!(artifact.notes[0].contains("`malloc` of its own"), "{:?}", artifact.notes);
+}
+
+#[test]
+fn an_error_of_the_apps_own_never_makes_it_a_program() {
+    let plain = Plain::new("fn main() { nothing(); }");
+    let mut builder = plain.builder(Settings { may_fall_back: true, ..Settings::default() });
+    let (diagnostics, output) = build_error(&mut builder, &[]);
+    assert_eq!(diagnostics[0].code.as_deref(), Some("E0425"), "{diagnostics:?}");
+    assert!(!output.contains("program"), "{output}");
+    // What the program lacks just as much is told of the library that was meant to be.
+    let main = plain.write(
+        "src/main.rs",
+        "extern \"C\" { fn nowhere_to_be_found(); } fn main() { unsafe { nowhere_to_be_found() } }",
+    );
+    let (message, _) = start_error(&mut builder, &[main]);
+    assert!(message.contains("nowhere_to_be_found"), "{message}");
+    let main = plain.write("src/main.rs", "fn main() {}");
+    let artifact = built(&mut builder, &[main]);
+    assert_eq!((artifact.strategy, artifact.preload.len()), (Strategy::Fork, 2));
+    assert_eq!(run_main(&artifact), 0);
 }
 
 #[test]
