@@ -460,7 +460,7 @@ impl Builder {
             return;
         }
         let total = self.memory.units.unwrap_or(app.units_expected);
-        progress(Progress { done: 0, total, current: "what cargo has built before".into() });
+        progress(Progress { done: 0, total, current: "taking over what cargo has built before".into() });
         let (app, profile) = (app.clone(), self.settings.profile_directory().to_owned());
         // Nothing of it can fail but its thread; what is not taken over is built.
         let _ = tokio::task::spawn_blocking(move || seed::seed(&app, &profile)).await;
