@@ -23,9 +23,10 @@ impl Builder {
             .place_order(&app, &self.document(&app, "report"))
             .map_err(|error| cannot_write(&app.target_dir, error))?;
         self.show_hidden_changes(&app, changed);
+        self.seed(&app, progress).await;
         let run = self.run_cargo(&app, &order_path, progress).await?;
         if !run.success {
-            return Err(Failure::Build { diagnostics: run.diagnostics, output: run.output });
+            return Err(super::failed(&run));
         }
         let program = run
             .library

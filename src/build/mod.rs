@@ -321,9 +321,7 @@ impl Builder {
         self.recording = None;
         "the last run of cargo did not succeed".clone_into(&mut self.unrecorded);
         self.show_hidden_changes(&app, changed);
-        if self.profile_dirs(&app).is_empty() {
-            self.seed(&app, progress).await;
-        }
+        self.seed(&app, progress).await;
         let mut run = self.run_cargo(&app, &order_path, progress).await?;
         let mut report = self.valid_report(&report_path, &order_path);
         if !run.success
@@ -467,10 +465,13 @@ impl Builder {
         Ok(path)
     }
 
-    /// Takes over what cargo has built for the user.
+    /// Takes over what cargo has built for the user, where nothing has been built here yet.
     async fn seed(&self, app: &App, progress: &mut dyn FnMut(Progress)) {
+        if !self.profile_dirs(app).is_empty() {
+            return;
+        }
         let total = self.memory.units.unwrap_or(app.units_expected);
-        progress(Progress { done: 0, total, current: "what cargo has built before".into() });
+        progress(Progress { done: 0, total, current: "taking over what cargo has built before".into() });
         let (app, profile) = (app.clone(), self.settings.profile_directory().to_owned());
         // Nothing of it can fail but its thread; what is not taken over is built.
         let _ = tokio::task::spawn_blocking(move || seed::seed(&app, &profile)).await;
@@ -709,11 +710,7 @@ fn dep_info_path(app: &App, library: &Path) -> PathBuf {
 /// The library and the report of a run that was good.
 fn finish(run: &cargo::Run, report: Option<Report>) -> Result<(PathBuf, Report), Failure> {
     if !run.success {
-        let mut output = run.output.clone();
-        if let Some(hint) = missing_from_the_system(run) {
-            output.push_str(&format!("hint: {hint}\n"));
-        }
-        return Err(Failure::Build { diagnostics: run.diagnostics.clone(), output });
+        return Err(failed(run));
     }
     let library = run
         .library
@@ -727,6 +724,15 @@ fn finish(run: &cargo::Run, report: Option<Report>) -> Result<(PathBuf, Report),
         )
     })?;
     Ok((library, report))
+}
+
+/// The failure that a run came to.
+fn failed(run: &cargo::Run) -> Failure {
+    let mut output = run.output.clone();
+    if let Some(hint) = missing_from_the_system(run) {
+        output.push_str(&format!("hint: {hint}\n"));
+    }
+    Failure::Build { diagnostics: run.diagnostics.clone(), output }
 }
 
 /// What to do where the build fails for want of something that cargo does not bring.

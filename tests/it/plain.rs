@@ -660,13 +660,6 @@ mod starts {
         assert!(built.success());
         let debug = app.path("target/debug");
         let before = files_below(&debug);
-        let devhost = Devhost::start(app.dir.path(), &["run", "frameworks/tiny_http", "--port", "0"]);
-        devhost.wait_ready(1);
-        app.edit("frameworks/tiny_http/src/text.rs", BEFORE, AFTER);
-        devhost.wait_ready(2);
-        assert!(devhost.get_page("/").body.contains(AFTER));
-        assert!(devhost.stop().success());
-        assert!(files_below(&debug) == before, "target/debug is not what it was");
         let library = before
             .keys()
             .find(|path| {
@@ -675,10 +668,21 @@ mod starts {
             })
             .expect("cargo built the dependency");
         let wanted = std::fs::metadata(library).unwrap().ino();
-        let seeded = files_below(&app.path("target/devhost"))
-            .keys()
-            .any(|path| std::fs::symlink_metadata(path).unwrap().ino() == wanted);
-        assert!(seeded, "the dependency was compiled again");
+        for (strategy, old, new) in [("fork", BEFORE, AFTER), ("restart", AFTER, BEFORE)] {
+            let args = ["run", "frameworks/tiny_http", "--port", "0", "--strategy", strategy];
+            let devhost = Devhost::start(app.dir.path(), &args);
+            devhost.wait_ready(1);
+            app.edit("frameworks/tiny_http/src/text.rs", old, new);
+            devhost.wait_ready(2);
+            assert!(devhost.get_page("/").body.contains(new));
+            assert!(devhost.stop().success());
+            assert!(files_below(&debug) == before, "target/debug is not what it was after {strategy}");
+            let own = app.path("target/devhost");
+            let seeded =
+                files_below(&own).keys().any(|path| std::fs::symlink_metadata(path).unwrap().ino() == wanted);
+            assert!(seeded, "the dependency was compiled again for {strategy}");
+            std::fs::remove_dir_all(own).unwrap();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use toml_edit::{Document, Item};
 
 use super::{Check, Closure, exists, list};
 use crate::commands::package::Found;
-use crate::restart::reason::{Flags, has_no_main};
+use crate::restart::reason::{Described, Flags, has_no_main};
 
 /// Allocators that many apps install.
 const ALLOCATORS: &[&str] =
@@ -22,7 +22,7 @@ pub(super) fn checks(found: &Found, closure: &Closure<'_>) -> Vec<Check> {
     checks.extend(check_lto(manifest.as_ref()));
     checks.extend(check_static(found));
     checks.extend(check_sources(found));
-    checks.extend(check_allocators(found));
+    checks.extend(check_allocators(found, closure));
     checks.extend(check_native(found, closure));
     checks.extend(check_build_script(found));
     checks.extend(check_own_rustc(found));
@@ -64,7 +64,8 @@ fn check_lto(manifest: Option<&Document<String>>) -> Option<Check> {
 }
 
 fn check_static(found: &Found) -> Option<Check> {
-    let mut flags = Flags::read(found.root(), |name| std::env::var_os(name));
+    let variable = |name: &str| std::env::var_os(name);
+    let mut flags = Flags::read(found.root(), variable, |target| Described::by_rustc(found.root(), target));
     flags.target.get_or_insert_with(|| found.host.clone());
     let reason = flags.reason()?;
     Some(Check::warn(
@@ -102,9 +103,14 @@ fn allocator_check(what: &str) -> Check {
     )
 }
 
-fn check_allocators(found: &Found) -> Option<Check> {
-    let known: Vec<String> =
-        ALLOCATORS.iter().filter(|name| found.depends_on(name)).map(|name| (*name).to_owned()).collect();
+/// Among what it depends on on this platform: many apps have an allocator for another one.
+fn check_allocators(found: &Found, closure: &Closure<'_>) -> Option<Check> {
+    let is_used = |name: &str| closure.all().any(|package| package.name.as_str() == name);
+    let known: Vec<String> = ALLOCATORS
+        .iter()
+        .filter(|name| found.depends_on(name) && is_used(name))
+        .map(|name| (*name).to_owned())
+        .collect();
     (!known.is_empty()).then(|| allocator_check(&format!("it depends on {}", list(&known))))
 }
 
