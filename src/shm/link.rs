@@ -195,6 +195,23 @@ impl<T: Clone> Endpoint<T> {
         Ok(!has_work)
     }
 
+    /// How far the peer has written and read, when it was last looked at: changes with everything that it does.
+    pub(super) fn peer_positions(&self) -> (u64, u64) {
+        (self.consumer.write_pos(), self.producer.read_pos())
+    }
+
+    /// How far the peer has read, where it has not read everything. Then it is rung, asked for or not: what it says of
+    /// its sleep may be wrong.
+    pub(super) fn nudge(&mut self) -> Result<Option<u64>, Refused> {
+        self.check_open().map_err(Refused::Over)?;
+        self.guard(|endpoint| endpoint.producer.refresh(endpoint.peer.memory()))?;
+        if self.producer.is_empty() && self.pending.is_empty() {
+            return Ok(None);
+        }
+        self.peer_event.ring();
+        Ok(Some(self.producer.read_pos()))
+    }
+
     fn peer_is_closing(&self) -> bool {
         self.peer.memory().load(CLOSING_OFFSET_BYTES, Ordering::Acquire) != 0
     }

@@ -66,6 +66,11 @@ impl Producer {
         self.read_pos
     }
 
+    /// True when the peer had read everything when it was last looked at.
+    pub(super) fn is_empty(&self) -> bool {
+        self.read_pos == self.write_pos
+    }
+
     /// Looks at the peer's position.
     pub(super) fn refresh(&mut self, peer: &impl Words) -> Result<(), PeerFault> {
         let found = peer.load(self.place.read_pos, Ordering::Acquire);
@@ -114,6 +119,11 @@ impl Consumer {
     /// How many bytes are there to be read, by the peer's position when it was last looked at.
     pub(super) fn available(&self) -> usize {
         usize::try_from(self.write_pos - self.read_pos).unwrap_or(self.place.length)
+    }
+
+    /// How far the peer had written when it was last looked at.
+    pub(super) fn write_pos(&self) -> u64 {
+        self.write_pos
     }
 
     /// Looks at the peer's position.

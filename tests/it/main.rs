@@ -4,6 +4,7 @@ mod adopt;
 mod browser;
 mod build;
 mod example;
+mod hostile;
 mod mistakes;
 mod plain;
 mod plain_build;
