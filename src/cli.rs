@@ -13,6 +13,8 @@ use crate::terminal::Format;
 pub const PORT_DEFAULT: u16 = 3000;
 /// How long an old generation may finish what it has.
 pub const DRAIN_TIME_DEFAULT_MS: u64 = 10_000;
+/// How long the app may stand still while it has requests.
+pub const STALL_TIME_DEFAULT_MS: u64 = 60_000;
 /// How long the app may take to start.
 pub const START_TIME_DEFAULT_MS: u64 = 10_000;
 
@@ -163,6 +165,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "MS", default_value_t = START_TIME_DEFAULT_MS, help_heading = "Reload")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub start_timeout_ms: u64,
+
+    /// How long the app may stand still while it has requests before it is started anew, in milliseconds; 0 for ever.
+    /// Being debugged does not count
+    #[arg(long, value_name = "MS", default_value_t = STALL_TIME_DEFAULT_MS, help_heading = "Reload")]
+    pub stall_ms: u64,
 
     /// Give the app the environment variables of this file, unless they are set already; may be repeated
     #[arg(long = "env-file", value_name = "FILE", help_heading = "App")]

@@ -49,6 +49,11 @@ pub enum End {
         /// What was wrong.
         message: String,
     },
+    /// It did nothing for its requests any more, and was killed.
+    Stalled {
+        /// What it did not do, and for how long.
+        message: String,
+    },
     /// It vanished without a report (its zygote died).
     Lost,
 }
@@ -62,6 +67,7 @@ impl std::fmt::Display for End {
                 Err(_) => write!(f, "the app was ended by signal {signal}"),
             },
             Self::Fault { message } => write!(f, "the app corrupted its link and was killed: {message}"),
+            Self::Stalled { message } => write!(f, "the app stood still and was killed: {message}"),
             Self::Lost => write!(f, "the app's process vanished"),
         }
     }

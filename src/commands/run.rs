@@ -112,6 +112,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
             start_time_max: Duration::from_millis(args.start_timeout_ms),
             drain_time_max: Duration::from_millis(args.drain_ms),
         },
+        stall_time_max: Some(Duration::from_millis(args.stall_ms)).filter(|limit| !limit.is_zero()),
         front: FrontConfig {
             listeners,
             allowed_hosts: args.allowed_hosts,

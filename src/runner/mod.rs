@@ -9,6 +9,7 @@ mod forker;
 mod port;
 mod relay;
 pub(crate) mod sight;
+mod stall;
 mod stdin;
 mod watching;
 mod workers;
@@ -69,6 +70,8 @@ pub struct Parts {
     pub argv: Argv,
     /// The times that a user can set.
     pub settings: Settings,
+    /// How long a worker may stand still while it has requests; without, for ever.
+    pub stall_time_max: Option<Duration>,
     /// The front. It has no listener where the port is the one that the app will ask for.
     pub front: crate::front::FrontConfig,
     /// Where the port is the app's to choose: how.
@@ -96,7 +99,7 @@ enum Input {
     ZygoteGone { number: u64 },
     Worker { generation: u64, report: WorkerReport },
     WorkerGone { generation: u64 },
-    WorkerFault { generation: u64, fault: String },
+    WorkerCondemned { generation: u64, end: End },
     Relayed { generation: u64, micros: u64, path: PathBuf, relay: Relay },
     Look { generation: u64, forked: Instant },
 }
@@ -121,6 +124,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         builder,
         argv,
         settings,
+        stall_time_max,
         front,
         port_plan,
         app_port,
@@ -159,7 +163,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         argv,
         zygotes: HashMap::new(),
         zygote: 0,
-        workers: Workers::new(gate.clone(), links),
+        workers: Workers::new(gate.clone(), links, stall_time_max),
         codes: Vec::new(),
         door,
         app_port,
@@ -350,8 +354,8 @@ impl Runner {
                 }
                 Vec::new()
             }
-            Input::WorkerFault { generation, fault } => {
-                if let Some((zygote, pid)) = self.workers.faulted(generation, fault) {
+            Input::WorkerCondemned { generation, end } => {
+                if let Some((zygote, pid)) = self.workers.condemned(generation, end) {
                     self.kill(zygote, pid);
                 }
                 Vec::new()
@@ -779,7 +783,7 @@ impl Runner {
     }
 
     fn swap(&mut self, generation: u64, build_id: String, fresh: bool, release: bool) {
-        let Some(generation_entry) = self.workers.make_current(generation) else { return };
+        let Some(generation_entry) = self.workers.make_current(generation, &self.inputs) else { return };
         if fresh {
             // Before the swap, so that a page of the new generation is up to date when it hears of the reload.
             self.hub.advance();

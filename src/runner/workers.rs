@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::rt;
 use nix::sys::signal::{Signal, killpg};
@@ -14,7 +15,7 @@ use nix::unistd::Pid;
 use super::forker::Forker;
 use super::relay::Relay;
 use super::stdin::{self, Feed, Stdin};
-use super::{Input, Inputs};
+use super::{Input, Inputs, stall};
 use crate::build::Kind;
 use crate::error::Error;
 use crate::front::gate::{Entries, Gate, Generation};
@@ -81,12 +82,15 @@ pub struct Workers {
     outputs: VecDeque<(u64, Arc<Output>)>,
     gate: Gate,
     links: tokio::runtime::Handle,
+    stall_time_max: Option<Duration>,
 }
 
 impl Workers {
     /// No workers yet. The links are driven by the given runtime.
-    pub fn new(gate: Gate, links: tokio::runtime::Handle) -> Self {
-        Self { workers: BTreeMap::new(), outputs: VecDeque::new(), gate, links }
+    ///
+    /// A worker that stands still for `stall_time_max` while it has requests is ended; without, it never is.
+    pub fn new(gate: Gate, links: tokio::runtime::Handle, stall_time_max: Option<Duration>) -> Self {
+        Self { workers: BTreeMap::new(), outputs: VecDeque::new(), gate, links, stall_time_max }
     }
 
     /// Has the zygote fork a worker: a plugin app's onto a link that is made for it.
@@ -313,11 +317,9 @@ impl Workers {
         self.kill(generation)
     }
 
-    /// A worker broke its link. Says whom to kill.
-    pub fn faulted(&mut self, generation: u64, message: String) -> Option<(u64, i32)> {
-        if let Some(entry) = &self.workers.get(&generation)?.entry {
-            entry.set_end(End::Fault { message });
-        }
+    /// A worker has to end, for this reason. Whoever waits for it need not wait any longer. Says whom to kill.
+    pub fn condemned(&mut self, generation: u64, end: End) -> Option<(u64, i32)> {
+        self.workers.get(&generation)?.close(Some(end));
         self.kill(generation)
     }
 
@@ -329,10 +331,13 @@ impl Workers {
     }
 
     /// Makes a generation the current one; the one before it drains.
-    pub fn make_current(&mut self, generation: u64) -> Option<Arc<Generation>> {
+    pub fn make_current(&mut self, generation: u64, inputs: &Inputs) -> Option<Arc<Generation>> {
         let worker = self.workers.get_mut(&generation)?;
         let entry = Arc::clone(worker.entry.as_ref()?);
         worker.phase = Phase::Current;
+        if let (Some(pid), Some(limit)) = (worker.pid, self.stall_time_max) {
+            stall::watch(&entry, pid, self.gate.clone(), limit, inputs.clone());
+        }
         Some(entry)
     }
 
@@ -449,7 +454,8 @@ fn watch(entry: &Arc<Generation>, inputs: Inputs) {
     let (generation, client) = (entry.number, entry.client.clone());
     rt::spawn(async move {
         if let Some(fault) = client.closed().await {
-            let _ = inputs.send(Input::WorkerFault { generation, fault: fault.to_string() }).await;
+            let end = End::Fault { message: fault.to_string() };
+            let _ = inputs.send(Input::WorkerCondemned { generation, end }).await;
         }
     });
 }

@@ -30,6 +30,10 @@ use super::wake::Event;
 const DRAIN_TURNS_COUNT_MAX: usize =
     RING_LENGTH_MAX_BYTES / FRAME_HEADER_BYTES / FRAMES_PER_POLL_COUNT_MAX + 1;
 
+/// How many wakes in a row may find nothing. An honest worker rings at most twice for each change that it makes, and
+/// the second time may find that the first had told of both.
+const EMPTY_WAKES_COUNT_MAX: u32 = 1024;
+
 /// Pieces of a body that are smaller than this together are joined, so that a worker that sends byte by byte does not
 /// cost the front an allocation for each.
 const PIECE_JOIN_MAX_BYTES: usize = 4 * 1024;
@@ -240,9 +244,33 @@ enum Turn {
     Over,
 }
 
+/// Whether the peer has a reason for its wakes.
+#[derive(Debug, Default)]
+struct Wakes {
+    /// The peer has rung since the last check.
+    rung: bool,
+    /// Rings in a row after which nothing had changed.
+    empty: u32,
+    positions: (u64, u64),
+}
+
+impl Wakes {
+    fn check(&mut self, positions: (u64, u64)) -> Result<(), PeerFault> {
+        let has_moved = std::mem::replace(&mut self.positions, positions) != positions;
+        if has_moved {
+            self.empty = 0;
+        }
+        if std::mem::take(&mut self.rung) && !has_moved {
+            self.empty += 1;
+        }
+        if self.empty > EMPTY_WAKES_COUNT_MAX { Err(PeerFault::Wakes(self.empty)) } else { Ok(()) }
+    }
+}
+
 async fn drive(shared: Arc<Shared>, event: AsyncFd<OwnedFd>) {
     let mut incoming = Vec::new();
     let mut drain_turns = 0;
+    let mut wakes = Wakes::default();
     loop {
         // Read before the turn: what a worker had committed before it died is then in sight of the turn.
         let is_closing = shared.close_is_asked.load(Ordering::Acquire);
@@ -253,9 +281,16 @@ async fn drive(shared: Arc<Shared>, event: AsyncFd<OwnedFd>) {
             Turn::More => tokio::task::yield_now().await,
             Turn::Idle if is_closing => return shared.end(Over::Lost),
             Turn::Idle => {
+                let positions = shared.lock().peer_positions();
+                if let Err(fault) = wakes.check(positions) {
+                    return shared.end(Over::Fault(fault));
+                }
                 tokio::select! {
                     ready = event.readable() => match ready {
-                        Ok(mut ready) => ready.clear_ready(),
+                        Ok(mut ready) => {
+                            ready.clear_ready();
+                            wakes.rung = true;
+                        }
                         // The runtime is shutting down.
                         Err(_) => return shared.end(Over::Lost),
                     },
@@ -367,6 +402,16 @@ impl Client {
     pub fn close(&self) {
         self.shared().close_is_asked.store(true, Ordering::Release);
         self.shared().command.notify_one();
+    }
+
+    /// Looks for frames although nothing woke this end, and wakes a worker that has not read everything: called now and
+    /// then while streams are open, it makes lost wakes slow, and nothing worse.
+    ///
+    /// Says how far the worker has read of what was sent to it, where it has not read everything: the same number
+    /// again after a while means that it does not read at all.
+    pub fn look(&self) -> Option<u64> {
+        self.shared().command.notify_one();
+        self.shared().call(Endpoint::nudge).unwrap_or(None)
     }
 
     /// Resolves once the link is over, with the fault where there was one. Any number of tasks may wait.

@@ -133,3 +133,67 @@ impl Words for LocalMemory {
         self.0[offset / WORD_BYTES].store(word, order);
     }
 }
+
+#[cfg(all(test, not(devhost_loom)))]
+mod tests {
+    use super::super::ring::{Consumer, Placement, Producer};
+    use super::*;
+
+    const LENGTH_BYTES: usize = 256;
+    const PLACE: Placement = Placement { ring: 128, length: 128, write_pos: 0, read_pos: 8 };
+
+    /// Memory as a mapping is, which Miri knows the bounds of.
+    struct Backing(Vec<u64>);
+
+    impl Backing {
+        fn share(&mut self, access: Access) -> SharedMemory {
+            let base = NonNull::new(self.0.as_mut_ptr().cast()).unwrap();
+            // SAFETY: aligned to words, which is what the accesses need, that long, and it outlives the test's
+            // threads; all access is through atomics until then.
+            unsafe { SharedMemory::new(base, LENGTH_BYTES, access) }
+        }
+    }
+
+    #[test]
+    fn two_threads_pass_bytes_through_one_memory() {
+        let (mut down, mut up) = (Backing(vec![0; LENGTH_BYTES / 8]), Backing(vec![0; LENGTH_BYTES / 8]));
+        let (down, up) = (down.share(Access::Write), up.share(Access::Write));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut producer = Producer::new(PLACE);
+                for number in 0..50_u8 {
+                    while producer.room() < 24 {
+                        producer.refresh(&up).unwrap();
+                        std::thread::yield_now();
+                    }
+                    producer.push(&down, &[number; 8], &[number; 13]);
+                    producer.publish(&down);
+                }
+            });
+            let mut consumer = Consumer::new(PLACE);
+            for number in 0..50_u8 {
+                while consumer.available() == 0 {
+                    consumer.refresh(&down).unwrap();
+                    std::thread::yield_now();
+                }
+                let (mut header, mut payload) = ([0; 8], [0; 13]);
+                consumer.pop(&down, &mut header);
+                consumer.pop(&down, &mut payload);
+                assert_eq!((header, payload), ([number; 8], [number; 13]));
+                consumer.publish(&up);
+            }
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "out of bounds")]
+    fn an_offset_beyond_the_end_is_refused() {
+        Backing(vec![0; LENGTH_BYTES / 8]).share(Access::Read).load(LENGTH_BYTES, Ordering::Relaxed);
+    }
+
+    #[test]
+    #[should_panic(expected = "a read-only mapping is written")]
+    fn a_mapping_to_read_is_not_written() {
+        Backing(vec![0; LENGTH_BYTES / 8]).share(Access::Read).store(0, 1, Ordering::Relaxed);
+    }
+}

@@ -136,4 +136,7 @@ pub enum PeerFault {
         /// The bytes that were allowed.
         left: usize,
     },
+    /// Wakes without end, and nothing to be found after any of them.
+    #[error("it woke devhost {0} times in a row for nothing")]
+    Wakes(u32),
 }

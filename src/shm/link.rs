@@ -10,7 +10,9 @@ use bytes::Bytes;
 
 use super::copy::Words;
 use super::fault::PeerFault;
-use super::frame::{DATA_LENGTH_MAX_BYTES, FRAME_HEADER_BYTES, FrameHeader, HEAD_LENGTH_MAX_BYTES, Kind};
+use super::frame::{
+    CREDIT_MAX_BYTES, DATA_LENGTH_MAX_BYTES, FRAME_HEADER_BYTES, FrameHeader, HEAD_LENGTH_MAX_BYTES, Kind,
+};
 use super::layout::{
     CLOSING_OFFSET_BYTES, PARKED_OFFSET_BYTES, READ_POS_OFFSET_BYTES, RING_OFFSET_BYTES,
     SPACE_WANTED_OFFSET_BYTES, WRITE_POS_OFFSET_BYTES,
@@ -23,6 +25,10 @@ use super::wake::{Event, Notice, Want};
 
 /// How many frames are taken at once, so that neither a lock nor a thread is held for long.
 pub(super) const FRAMES_PER_POLL_COUNT_MAX: usize = 64;
+
+/// The most frames of a stream that may wait for room: a head, an end or a reset, and the credit that is returned.
+#[cfg(any(fuzzing, all(test, not(devhost_loom))))]
+pub(super) const PENDING_PER_STREAM_COUNT_MAX: usize = 3;
 
 /// Why a link is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,8 +105,8 @@ pub(super) struct Endpoint<T> {
     peer_parked: Notice,
     peer_space: Notice,
     peer_event: Event,
-    /// Frames that must not be lost and had no room: for each stream a head, an end, a reset, and credit, which is
-    /// returned at most twice before the peer uses it up; so it is bounded by the number of streams.
+    /// Frames that must not be lost and had no room: at most a head, an end or a reset, and the credit that is
+    /// returned, of each stream.
     pending: VecDeque<Pending>,
     streams: Table<T>,
     life: Life,
@@ -150,6 +156,7 @@ impl<T: Clone> Endpoint<T> {
         if self.over().is_none() {
             self.life = Life::Over(over);
         }
+        // SYNC POINT `closing`: all that was committed is seen by whoever sees this.
         self.own.memory().store(CLOSING_OFFSET_BYTES, 1, Ordering::Release);
         self.peer_event.ring();
         self.pending.clear();
@@ -195,7 +202,25 @@ impl<T: Clone> Endpoint<T> {
         Ok(!has_work)
     }
 
+    /// How far the peer has written and read, when it was last looked at: changes with everything that it does.
+    pub(super) fn peer_positions(&self) -> (u64, u64) {
+        (self.consumer.write_pos(), self.producer.read_pos())
+    }
+
+    /// How far the peer has read, where it has not read everything. Then it is rung, asked for or not: what it says of
+    /// its sleep may be wrong.
+    pub(super) fn nudge(&mut self) -> Result<Option<u64>, Refused> {
+        self.check_open().map_err(Refused::Over)?;
+        self.guard(|endpoint| endpoint.producer.refresh(endpoint.peer.memory()))?;
+        if self.producer.is_empty() && self.pending.is_empty() {
+            return Ok(None);
+        }
+        self.peer_event.ring();
+        Ok(Some(self.producer.read_pos()))
+    }
+
     fn peer_is_closing(&self) -> bool {
+        // SYNC POINT `closing`: the peer's positions are final for whoever sees this.
         self.peer.memory().load(CLOSING_OFFSET_BYTES, Ordering::Acquire) != 0
     }
 
@@ -358,10 +383,24 @@ impl<T: Clone> Endpoint<T> {
         self.check_open().map_err(Refused::Over)?;
         match self.streams.consume(stream, bytes)? {
             None => Ok(()),
-            Some(credit) => {
-                self.guard(|endpoint| endpoint.send_surely(FrameHeader::window(stream, credit), Bytes::new()))
-            }
+            Some(credit) => self.guard(|endpoint| endpoint.return_credit(stream, credit)),
         }
+    }
+
+    /// Returns credit, together with what of it waits for room still.
+    fn return_credit(&mut self, stream: u32, credit: usize) -> Result<(), PeerFault> {
+        let is_it =
+            |pending: &&mut Pending| pending.header.stream == stream && pending.header.kind == Kind::Window;
+        let Some(waiting) = self.pending.iter_mut().find(is_it) else {
+            return self.send_surely(FrameHeader::window(stream, credit), Bytes::new());
+        };
+        let bytes = waiting.header.credit + credit;
+        if bytes > CREDIT_MAX_BYTES {
+            // Who never got the first part of it cannot have had credit for what the second part stands for.
+            return Err(PeerFault::Credit { stream, bytes, left: CREDIT_MAX_BYTES });
+        }
+        waiting.header.credit = bytes;
+        Ok(())
     }
 
     /// Says that no new stream will come.
@@ -436,9 +475,17 @@ impl<T: Clone> Endpoint<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(fuzzing, all(test, not(devhost_loom))))]
 impl<T: Clone> Endpoint<T> {
     pub(super) fn open_count(&self) -> usize {
         self.streams.count()
+    }
+
+    pub(super) fn pending_count(&self) -> usize {
+        self.pending.len()
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.producer.write_pos()
     }
 }

@@ -1,5 +1,5 @@
 //! Models that loom runs in every order that the memory model allows: what the ring publishes is seen whole, and no
-//! wake is lost. Run with `RUSTFLAGS="--cfg devhost_loom" cargo test --lib --release shm::loom`.
+//! wake is lost. CONTRIBUTING.md has the command.
 //!
 //! Local memory of loom's atomics stands for the two regions, and a counter under a mutex for the eventfd.
 
@@ -7,7 +7,9 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use super::copy::{LocalMemory, WORD_BYTES};
+use super::frame::{CREDIT_MAX_BYTES, FrameHeader};
 use super::ring::{Consumer, Placement, Producer};
+use super::stream::{Received, Side, Table};
 use super::wake::{Notice, Want};
 
 const WRITE_POS: usize = 0;
@@ -130,11 +132,15 @@ fn consume(link: &Link, count: u64) {
     }
 }
 
-fn model(count: u64) {
+fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     // Three forced switches find the bugs that there are, says loom's documentation, in a bearable time.
     builder.preemption_bound = Some(3);
-    builder.check(move || {
+    builder.check(model);
+}
+
+fn model(count: u64) {
+    check(move || {
         let link = Link::new();
         let producing = {
             let link = Arc::clone(&link);
@@ -158,4 +164,50 @@ fn frames_are_seen_whole_and_in_order() {
 #[test]
 fn a_full_ring_wakes_its_producer_and_overwrites_nothing() {
     model(3);
+}
+
+/// The frames between the ends are an atomic ring's business; within an end, the driver that takes credit in and the
+/// sender that waits for it share the table of streams under a lock, and the waker of the stream.
+#[test]
+fn a_sender_without_credit_is_woken_when_some_is_returned() {
+    check(|| {
+        let mut table = Table::new(Side::Front);
+        table.open(1, false, ());
+        table.use_credit(1, CREDIT_MAX_BYTES);
+        let shared = Arc::new((Mutex::new(table), Bell::default()));
+        let driving = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    let received = shared
+                        .0
+                        .lock()
+                        .unwrap()
+                        .receive(&FrameHeader::window(1, CREDIT_MAX_BYTES / 2))
+                        .unwrap();
+                    if received == Received::Writable(()) {
+                        shared.1.ring();
+                    }
+                }
+            })
+        };
+        let mut sent = 0;
+        while sent < CREDIT_MAX_BYTES {
+            let credit = {
+                let mut table = shared.0.lock().unwrap();
+                let credit = table.credit(1).unwrap();
+                if credit == 0 {
+                    table.block(1);
+                }
+                table.use_credit(1, credit);
+                credit
+            };
+            sent += credit;
+            if credit == 0 {
+                shared.1.wait();
+                shared.1.clear();
+            }
+        }
+        driving.join().unwrap();
+    });
 }

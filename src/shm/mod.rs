@@ -23,6 +23,8 @@ mod sync;
 mod wake;
 mod worker;
 
+#[cfg(any(fuzzing, all(test, not(devhost_loom))))]
+pub mod hostile;
 #[cfg(all(test, devhost_loom))]
 mod loom;
 #[cfg(all(test, not(devhost_loom)))]

@@ -3,9 +3,17 @@
 //! Each end keeps its own position in its own memory and publishes a copy; it never reads its own words back from
 //! shared memory. The peer's position is loaded once, validated, and then only the copy is used.
 //!
-//! Sync points: [`Producer::publish`] (release) pairs with [`Consumer::refresh`] (acquire), so that what was
-//! written is seen; [`Consumer::publish`] (release) pairs with [`Producer::refresh`] (acquire), so that nothing is
-//! overwritten before it was copied out. Positions move by whole words.
+//! Two orderings carry it, each with a `SYNC POINT` comment at both of its ends. *committed*: [`Producer::publish`]
+//! (release) pairs with [`Consumer::refresh`] (acquire), so that what was written is seen. *taken*:
+//! [`Consumer::publish`] (release) pairs with [`Producer::refresh`] (acquire), so that nothing is overwritten before it
+//! was copied out. Positions move by whole words.
+//!
+//! On x86-64 all four are plain moves, so a test there proves nothing about them; on arm64 they are `stlr` and
+//! `ldar`/`ldapr`, and the bulk copies between them are plain `ldr`/`str`, which the hardware may reorder freely up to
+//! these. Without *committed* a consumer on arm64 could read the bytes of a frame before the position that covers them
+//! (load-load); without *taken* a producer's stores could pass the consumer's loads (load-store: `stlr` keeps the loads
+//! before it before it, and the `ldar` keeps the stores after it after it). `loom.rs` tries what the language's memory
+//! model allows, which is weaker than either machine.
 
 use super::copy::{WORD_BYTES, Words};
 use super::fault::PeerFault;
@@ -61,13 +69,25 @@ impl Producer {
         self.place.length - usize::try_from(self.write_pos - self.read_pos).unwrap_or(self.place.length)
     }
 
+    /// How far this end has written.
+    #[cfg(any(fuzzing, all(test, not(devhost_loom))))]
+    pub(super) fn write_pos(&self) -> u64 {
+        self.write_pos
+    }
+
     /// How far the peer had read when it was last looked at.
     pub(super) fn read_pos(&self) -> u64 {
         self.read_pos
     }
 
+    /// True when the peer had read everything when it was last looked at.
+    pub(super) fn is_empty(&self) -> bool {
+        self.read_pos == self.write_pos
+    }
+
     /// Looks at the peer's position.
     pub(super) fn refresh(&mut self, peer: &impl Words) -> Result<(), PeerFault> {
+        // SYNC POINT `taken`: what the consumer copied out before it stored this is not overwritten before it did.
         let found = peer.load(self.place.read_pos, Ordering::Acquire);
         check_position("reader", found, self.read_pos, self.write_pos)?;
         self.read_pos = found;
@@ -92,6 +112,7 @@ impl Producer {
 
     /// Makes all that was pushed visible to the peer.
     pub(super) fn publish(&self, own: &impl Words) {
+        // SYNC POINT `committed`: the bytes that were pushed before are seen by whoever sees this.
         own.store(self.place.write_pos, self.write_pos, Ordering::Release);
     }
 }
@@ -116,8 +137,14 @@ impl Consumer {
         usize::try_from(self.write_pos - self.read_pos).unwrap_or(self.place.length)
     }
 
+    /// How far the peer had written when it was last looked at.
+    pub(super) fn write_pos(&self) -> u64 {
+        self.write_pos
+    }
+
     /// Looks at the peer's position.
     pub(super) fn refresh(&mut self, peer: &impl Words) -> Result<(), PeerFault> {
+        // SYNC POINT `committed`: what the producer pushed before it stored this is seen by the loads after it.
         let found = peer.load(self.place.write_pos, Ordering::Acquire);
         check_position("writer", found, self.write_pos, self.read_pos + self.place.length as u64)?;
         self.write_pos = found;
@@ -141,6 +168,7 @@ impl Consumer {
 
     /// Gives the room of all that was popped back to the peer.
     pub(super) fn publish(&self, own: &impl Words) {
+        // SYNC POINT `taken`: the loads of the bytes that were popped are done before anybody sees this.
         own.store(self.place.read_pos, self.read_pos, Ordering::Release);
     }
 }

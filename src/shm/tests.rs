@@ -537,6 +537,70 @@ fn attaching_needs_a_runtime() {
     assert_eq!(Client::attach(&fds).unwrap_err(), RegionError::NoRuntime);
 }
 
+/// The descriptors of a link that another process has, as a list of numbers.
+const STRESS_VARIABLE: &str = "DEVHOST_TEST_STRESS_LINK";
+
+/// Not a test: the worker's process of the one below, which starts this executable again.
+#[test]
+#[ignore = "the other process of another test"]
+fn worker_of_the_stress_test() {
+    use std::os::fd::FromRawFd;
+    let Ok(list) = std::env::var(STRESS_VARIABLE) else { return };
+    // SAFETY: the test that starts this process passes these descriptors to it, and nothing else here has them.
+    let mut fds = list.split(',').map(|fd| unsafe { OwnedFd::from_raw_fd(fd.parse().unwrap()) });
+    let mut next = || fds.next().unwrap();
+    let fds = LinkFds { down: next(), up: next(), front_event: next(), worker_event: next() };
+    echo(&WorkerLink::attach(fds).unwrap());
+}
+
+/// What loom tries in order and Miri within a process, here between two, on whatever this machine does with memory: any
+/// byte that is seen too early, any wake that is lost, shows as a difference or a deadline.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_exchange_a_great_deal_and_nothing_is_torn_or_lost() {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::process::CommandExt;
+    const EXCHANGES_COUNT: usize = 2000;
+    const AT_ONCE_COUNT: usize = 12;
+    let fds = LinkFds::create_with(1, RING_LENGTH_MIN_BYTES).unwrap();
+    let client = Client::attach(&fds).unwrap();
+    let numbers = [&fds.down, &fds.up, &fds.front_event, &fds.worker_event].map(|fd| fd.as_raw_fd());
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let list = numbers.map(|fd| fd.to_string()).join(",");
+    let name = concat!(module_path!(), "::worker_of_the_stress_test").split_once("::").unwrap().1;
+    command.args(["--exact", name, "--ignored", "--quiet"]).env(STRESS_VARIABLE, list);
+    command.stdout(std::process::Stdio::null());
+    // SAFETY: between fork and exec only fcntl is called, which is safe there.
+    unsafe {
+        command.pre_exec(move || {
+            for fd in numbers {
+                if nix::libc::fcntl(fd, nix::libc::F_SETFD, 0) < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().unwrap();
+    drop(fds);
+    let tasks = (0..AT_ONCE_COUNT).map(|task| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            for number in (task..EXCHANGES_COUNT).step_by(AT_ONCE_COUNT) {
+                // From nothing to more than the ring holds, most often small.
+                let length = if number % 97 == 0 { 300_000 } else { number * number % 5000 };
+                let request = body(length, number);
+                assert!(exchange(&client, request.clone()).await == request, "exchange {number} was garbled");
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        soon(task).await.unwrap();
+    }
+    drop(client);
+    let ended = tokio::task::spawn_blocking(move || child.wait().unwrap());
+    assert!(soon(ended).await.unwrap().success());
+}
+
 /// A worker that writes what it likes into its region.
 struct Hostile {
     up: OwnedFd,

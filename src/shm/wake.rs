@@ -3,8 +3,13 @@
 //! The end that is going to sleep announces a [`Want`], then looks once more at what it waits for. The other end
 //! changes that, then looks at the word with a [`Notice`] and rings if it was announced. Between its store and
 //! its load each end has a sequentially consistent fence, so at least one of the two sees what the other did: a
-//! wake is never lost (`Want::announce` and `Notice::take` are the two sync points). This is the store-buffer
-//! pattern that futexes and parkers rest on; the models in `loom.rs` try its orders.
+//! wake is never lost (`Want::announce` and `Notice::take` are the two ends of the sync point *parked*). This is the
+//! store-buffer pattern that futexes and parkers rest on; the models in `loom.rs` try its orders.
+//!
+//! Release and acquire would not do on any machine: a store may still wait in the store buffer when the load after it
+//! has been done, on x86-64 too (it is the one order that x86 does not keep). The fences are `mfence` or a locked
+//! instruction there and `dmb ish` on arm64, which is a barrier for all processes that share the memory. The eventfd's
+//! system call is no substitute: the end that decides not to ring makes none.
 //!
 //! A want carries a number that grows each time, so that one announcement is answered by one ring however many
 //! frames follow.
@@ -40,6 +45,7 @@ impl Want {
         self.number += 1;
         self.announced = true;
         own.store(self.offset, self.number, Ordering::Relaxed);
+        // SYNC POINT `parked`: this store before the caller's look at the peer's position, for everybody.
         fence(Ordering::SeqCst);
     }
 
@@ -69,6 +75,7 @@ impl Notice {
     ///
     /// A peer that writes nonsense here only gets more or fewer wakes.
     pub(super) fn take(&mut self, peer: &impl Words) -> bool {
+        // SYNC POINT `parked`: the caller's store of its position before this look at the peer's word, for everybody.
         fence(Ordering::SeqCst);
         let number = peer.load(self.offset, Ordering::Relaxed);
         let is_new = number != 0 && number != self.answered;

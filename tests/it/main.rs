@@ -5,6 +5,7 @@ mod browser;
 mod build;
 mod equivalence;
 mod example;
+mod hostile;
 mod mistakes;
 mod plain;
 mod plain_build;

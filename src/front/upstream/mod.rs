@@ -122,6 +122,17 @@ impl Upstream {
         }
     }
 
+    /// Looks after requests that are in flight. Says how far the worker has read of what it was sent, where it has not
+    /// read everything and that can be seen.
+    pub fn look(&self) -> Option<u64> {
+        match self {
+            Self::Link(client) => client.look(),
+            Self::Socket(_) => None,
+            #[cfg(test)]
+            Self::Fake(_) => None,
+        }
+    }
+
     /// Resolves once the upstream is over, with the fault where there was one.
     pub async fn closed(&self) -> Option<PeerFault> {
         match self {

@@ -1,0 +1,176 @@
+//! Sees from outside that a worker stands still while it has requests: it was stopped by a signal, or does not read what
+//! it is sent. Nothing that the worker writes can hide that, or stop the looking.
+//!
+//! Looks only while the worker has requests, and counts looks instead of reading a clock, so that a time in which
+//! devhost was stopped itself counts for nothing. It never judges a worker that is being debugged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::rt;
+
+use super::{Input, Inputs};
+use crate::front::gate::{Entries, Gate, Generation};
+use crate::model::End;
+
+/// The time between two looks. Waiting for the first request instead would cost each request a wake.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1000);
+
+/// How long a worker that has requests may be stopped by a signal.
+const STOPPED_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What is seen of a worker in one look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sight {
+    process: Process,
+    /// How far it has read of what it was sent, where it has not read everything.
+    unread_from: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Process {
+    Running,
+    /// By SIGSTOP or the like.
+    Stopped,
+    /// A debugger has it, running or not.
+    Debugged,
+}
+
+/// What the looks so far have come to.
+#[derive(Debug, Default)]
+struct Watch {
+    last: Option<Sight>,
+    stopped_for: Duration,
+    unread_for: Duration,
+}
+
+impl Watch {
+    /// Takes in another look, one [`LOOK_INTERVAL`] after the last one. Says what is wrong, if something is.
+    fn see(&mut self, sight: Sight, limit: Duration) -> Option<String> {
+        let last = self.last.replace(sight);
+        if sight.process == Process::Debugged {
+            *self = Self::default();
+            return None;
+        }
+        let is_still_stopped = sight.process == Process::Stopped;
+        self.stopped_for = if is_still_stopped { self.stopped_for + LOOK_INTERVAL } else { Duration::ZERO };
+        let is_still_unread =
+            sight.unread_from.is_some() && last.is_some_and(|last| last.unread_from == sight.unread_from);
+        self.unread_for = if is_still_unread { self.unread_for + LOOK_INTERVAL } else { Duration::ZERO };
+        if self.stopped_for >= STOPPED_TIME_MAX.min(limit) {
+            return Some(format!(
+                "a signal (SIGSTOP, SIGTTIN …) had stopped its process for {}",
+                seconds(self.stopped_for)
+            ));
+        }
+        (self.unread_for >= limit).then(|| {
+            format!(
+                "it had not looked at its requests for {} (--stall-ms gives it more time)",
+                seconds(self.unread_for)
+            )
+        })
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+/// Watches a worker until its link is over.
+pub fn watch(generation: &Arc<Generation>, pid: i32, gate: Gate, limit: Duration, inputs: Inputs) {
+    let (number, client) = (generation.number, generation.client.clone());
+    rt::spawn(async move {
+        let end = tokio::select! {
+            _ = client.closed() => return,
+            message = until_it_stalls(&client, number, pid, &gate, limit) => End::Stalled { message },
+        };
+        let _ = inputs.send(Input::WorkerCondemned { generation: number, end }).await;
+    });
+}
+
+async fn until_it_stalls(
+    client: &crate::front::upstream::Upstream,
+    number: u64,
+    pid: i32,
+    gate: &Gate,
+    limit: Duration,
+) -> String {
+    let mut watch = Watch::default();
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        if gate.entries(number) == Entries::default() {
+            watch = Watch::default();
+            continue;
+        }
+        let sight = Sight { process: look_at(pid), unread_from: client.look() };
+        if let Some(message) = watch.see(sight, limit) {
+            return message;
+        }
+    }
+}
+
+/// What the kernel says of a process (proc(5)). One that is gone counts as running: its end is told otherwise.
+fn look_at(pid: i32) -> Process {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    parse(&status)
+}
+
+fn parse(status: &str) -> Process {
+    let field = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)).map_or("", |value| value.trim_start())
+    };
+    if !matches!(field("TracerPid:"), "0" | "") {
+        Process::Debugged
+    } else if field("State:").starts_with('T') {
+        Process::Stopped
+    } else {
+        Process::Running
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn sight(process: Process, unread_from: Option<u64>) -> Sight {
+        Sight { process, unread_from }
+    }
+
+    /// After how many of the same looks something is wrong.
+    fn looks_until_stalled(sight: Sight) -> Option<u32> {
+        let mut watch = Watch::default();
+        (1..1000).find(|_| watch.see(sight, LIMIT).is_some())
+    }
+
+    #[test]
+    fn a_worker_that_is_stopped_is_told_from_one_that_does_not_read() {
+        assert_eq!(looks_until_stalled(sight(Process::Stopped, None)), Some(5));
+        assert_eq!(looks_until_stalled(sight(Process::Running, Some(8))), Some(11));
+        assert_eq!(looks_until_stalled(sight(Process::Running, None)), None);
+        assert_eq!(looks_until_stalled(sight(Process::Debugged, Some(8))), None);
+    }
+
+    #[test]
+    fn a_worker_that_moves_begins_anew() {
+        let mut watch = Watch::default();
+        for position in 0..1000 {
+            // Each position is seen for half of the limit.
+            let (position, stopped) = (position / 5, position % 5 < 3);
+            let process = if stopped { Process::Stopped } else { Process::Running };
+            assert_eq!(watch.see(sight(process, Some(position)), LIMIT), None);
+        }
+    }
+
+    #[test]
+    fn the_kernels_words_are_understood() {
+        let status = |state, tracer| format!("Name:\tx\nState:\t{state}\nTracerPid:\t{tracer}\nUid:\t0\n");
+        assert_eq!(parse(&status("T (stopped)", "0")), Process::Stopped);
+        assert_eq!(parse(&status("S (sleeping)", "0")), Process::Running);
+        assert_eq!(parse(&status("t (tracing stop)", "7")), Process::Debugged);
+        assert_eq!(parse(&status("S (sleeping)", "7")), Process::Debugged);
+        assert_eq!(parse(""), Process::Running);
+        assert_eq!(look_at(std::process::id().cast_signed()), Process::Running);
+    }
+}
