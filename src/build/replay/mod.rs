@@ -8,7 +8,8 @@
 //!
 //! 1. The last run of cargo succeeded, and there is a [record](record) under the present settings, made with the
 //!    present values of the variables that cargo changes, for the app and for each crate of the workspace that it is
-//!    linked from.
+//!    linked from. Where a wrapper of the user's own (`RUSTC_WRAPPER`), other than a compiler cache, stands between cargo
+//!    and devhost, there is none.
 //! 2. Every *guard* is as it was: the manifests, the lock file, cargo's and rustup's configuration, the toolchain file
 //!    (those that are missing must still be missing), rustc and devhost themselves, the order for the wrapper, every
 //!    library that a call is given and that is no crate of the workspace, the libraries to preload, what build scripts

@@ -20,6 +20,9 @@ pub(in crate::build) const REPLAY_VARIABLE: &str = "DEVHOST_REPLAY";
 /// Variables of the jobserver: its pipes are gone when the call is made again.
 const JOBSERVER: &[&str] = &["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
 
+/// Who may call the wrapper without adding anything to the call.
+const CALLERS: &[&str] = &["cargo", "sccache", "cachepot", "ccache"];
+
 /// One rustc call for a crate of the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::build) struct Recorded {
@@ -74,9 +77,17 @@ pub(in crate::build) fn keep(rustc: &std::ffi::OsStr, args: &[OsString], call: &
     let path = path(&order.target_dir, &call.out_dir, &call.stem());
     // What is there is of an earlier call.
     let _ = std::fs::remove_file(&path);
-    if let Some(recorded) = record(rustc, args, order) {
+    if let Some(recorded) = is_cargos_own().then(|| record(rustc, args, order)).flatten() {
         let _ = order::write(&path, &recorded);
     }
+}
+
+/// Whether cargo itself, or a compiler cache, has started this process. Any other wrapper of the user's may do things
+/// around the call that a replay would leave out; one that becomes this process by `exec` has done its part already.
+fn is_cargos_own() -> bool {
+    let parent = std::fs::read_link(format!("/proc/{}/exe", std::os::unix::process::parent_id()));
+    let name = parent.ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    name.is_some_and(|name| CALLERS.contains(&name.as_str()))
 }
 
 fn record(rustc: &std::ffi::OsStr, args: &[OsString], order: &Order) -> Option<Recorded> {
