@@ -14,8 +14,9 @@ use super::Changes;
 use super::error::WatchError;
 use super::tree::Tree;
 
-/// A batch is complete when nothing has happened for this long.
-const QUIET_MS: u64 = 5;
+/// A batch is complete when nothing has happened for this long: as short as several files of one save are apart. What
+/// comes later cancels the build that the first batch has started, which costs less than to wait for it each time.
+const QUIET_MS: u64 = 1;
 /// A batch is looked at this long after its first event, even if more happens or a file is still being written.
 const BATCH_TIME_MAX_MS: u64 = 50;
 /// How long a checkout may take from its first file to the ignore file that makes that file count.
