@@ -257,7 +257,10 @@ impl Recipe<'_> {
             return Ok(Ok((std, dylib)));
         }
         eprintln!("{PROGRESS_MARK}{} dependencies into one shared library", libraries.len());
-        let std = self.find_std()?;
+        let std = match self.find_std()? {
+            Ok(std) => std,
+            Err(reason) => return Ok(Err(reason)),
+        };
         // C code that only the app refers to must be in the library, so all of it is taken in. Where some of it
         // refers to what is not there (a part for another system, say), only what the library refers to is.
         let mut unresolved = Vec::new();
@@ -356,7 +359,8 @@ impl Recipe<'_> {
             .map_err(|error| format!("cannot move {} to its place: {error}", made.display()))
     }
 
-    fn find_std(&self) -> Result<PathBuf, String> {
+    /// `libstd-HASH.so`, or the reason why there is none.
+    fn find_std(&self) -> Result<Result<PathBuf, String>, String> {
         let mut command = Command::new(self.rustc);
         command.args(["--print", "target-libdir"]);
         command.args(self.call.target.iter().flat_map(|target| ["--target", target]));
@@ -365,13 +369,13 @@ impl Recipe<'_> {
         let directory = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
         let entries = std::fs::read_dir(&directory)
             .map_err(|error| format!("cannot read rustc's libraries in {}: {error}", directory.display()))?;
-        entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .find(|path| {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                name.starts_with("libstd-") && name.ends_with(".so")
-            })
-            .ok_or_else(|| format!("the toolchain has no shared standard library in {}", directory.display()))
+        let std = entries.filter_map(|entry| Some(entry.ok()?.path())).find(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("libstd-") && name.ends_with(".so")
+        });
+        Ok(std.ok_or_else(|| {
+            format!("the toolchain has no shared standard library in {}", directory.display())
+        }))
     }
 }
 

@@ -25,8 +25,10 @@ pub(super) fn note(reason: &str) -> String {
 
 /// Why the app should be linked statically, where that may be what a failed run of cargo needs.
 pub(super) fn reason_to_share_nothing(run: &cargo::Run) -> Option<String> {
-    if run.diagnostics.iter().any(|diagnostic| diagnostic.message.contains(DUPLICATE_MESSAGE)) {
-        return Some("a dylib of the workspace brings dependencies of its own".into());
+    let messages = run.diagnostics.iter().map(|diagnostic| diagnostic.message.as_str());
+    if let Some(message) = messages.into_iter().find(|message| message.contains(DUPLICATE_MESSAGE)) {
+        let name = message.split('`').nth(1).unwrap_or("a dependency");
+        return Some(format!("a crate that is a dylib has `{name}` in it, too"));
     }
     link_error(&run.diagnostics).map(|reason| format!("the linker refuses it otherwise: {reason}"))
 }

@@ -565,6 +565,41 @@ fn a_dylib_with_dependencies_of_its_own_makes_the_app_static() {
 }
 
 #[test]
+fn a_dependency_of_any_crate_type_is_linked_in() {
+    // Generic code that calls C from a dylib does not link with cargo alone either (rust-lang/rust#65610).
+    let generic = "pub fn number<T>() -> i32 { native::call::<T>() + 1 }";
+    let concrete = "pub fn number<T>() -> i32 { concrete() }\nfn concrete() -> i32 { native::call::<u16>() + 1 }\n\
+                    const _: fn() -> i32 = concrete;";
+    for (number, kinds, source, shared) in [
+        (1, "'cdylib', 'rlib'", generic, true),
+        (2, "'dylib', 'rlib'", generic, false),
+        (3, "'rlib', 'staticlib'", generic, true),
+        (4, "'dylib'", concrete, true),
+    ] {
+        let workspace = Workspace::new();
+        let name = format!("kind{number}");
+        workspace.write(&format!("vendor/{name}/.cargo-checksum.json"), "{\"files\":{}}");
+        let text = manifest(&name, "native = '1'").replace("0.1.0", "1.0.0");
+        workspace
+            .write(&format!("vendor/{name}/Cargo.toml"), &format!("{text}[lib]\ncrate-type = [{kinds}]\n"));
+        workspace.write(&format!("vendor/{name}/src/lib.rs"), source);
+        workspace.write("app/Cargo.toml", &manifest("app", &format!("{name} = '1'")));
+        let text = "pub fn main() -> std::process::ExitCode { (KIND::number::<u16>() as u8).into() }";
+        let main = workspace.write("app/src/main.rs", &text.replace("KIND", &name));
+        std::fs::remove_file(workspace.path("app/src/lib.rs")).unwrap();
+        let mut builder = workspace.builder_with(bin("app"));
+        let artifact = built(&mut builder, &[]);
+        assert_eq!(run_main(&artifact), 24, "{kinds}: {:?}", artifact.notes);
+        assert_eq!(!artifact.preload.is_empty(), shared, "{kinds}: {:?}", artifact.notes);
+        // Where it is a dylib that contains what others use, too, that is said.
+        let said = artifact.notes.iter().any(|note| note.contains("a crate that is a dylib has `"));
+        assert_eq!(said, !shared, "{kinds}: {:?}", artifact.notes);
+        workspace.write("app/src/main.rs", &text.replace("KIND", &name).replace(" as u8", " as u8 + 1"));
+        assert_eq!(run_main(&built(&mut builder, &[main])), 25, "{kinds}");
+    }
+}
+
+#[test]
 fn a_dependency_with_a_global_allocator_makes_the_app_static() {
     let workspace = Workspace::new();
     let allocator = ALLOCATOR.to_owned() + "#[global_allocator]\nstatic ALLOCATOR: Shifting = Shifting;\n";
