@@ -99,6 +99,10 @@ pub struct DoctorArgs {
     #[arg(value_name = "PATH or PACKAGE")]
     pub app: Option<PathBuf>,
 
+    /// Which target of the package, and how it is built.
+    #[command(flatten)]
+    pub selection: Selection,
+
     /// Print a JSON document
     #[arg(long)]
     pub json: bool,
@@ -183,6 +187,34 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", help_heading = "App")]
     pub app_port: Option<std::num::NonZeroU16>,
 
+    /// Which target of the package, and how it is built.
+    #[command(flatten)]
+    pub selection: Selection,
+
+    /// How much debug information the app gets; less builds faster
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = DebugInfo::LineTables, help_heading = "Build")]
+    pub debuginfo: DebugInfo,
+
+    /// How the app is linked to its dependencies; one shared library of them makes a reload fast
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Deps::Auto, help_heading = "Build")]
+    pub deps: Deps,
+
+    /// How to report what happens; json is one event a line, for editors
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Human, help_heading = "Output")]
+    pub message_format: Format,
+
+    /// Say more; twice for devhost's own log
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+
+    /// Arguments for the app
+    #[arg(last = true, value_name = "APP ARGS")]
+    pub app_args: Vec<OsString>,
+}
+
+/// What of a package is meant, and how it is built.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Selection {
     /// Serve the package's library, which must have an `export!`
     #[arg(long, conflicts_with_all = ["bin", "example"], help_heading = "Build")]
     pub lib: bool,
@@ -215,29 +247,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", help_heading = "Build")]
     pub profile: Option<String>,
 
-    /// How much debug information the app gets; less builds faster
-    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = DebugInfo::LineTables, help_heading = "Build")]
-    pub debuginfo: DebugInfo,
-
-    /// How the app is linked to its dependencies; one shared library of them makes a reload fast
-    #[arg(long, value_enum, value_name = "HOW", default_value_t = Deps::Auto, help_heading = "Build")]
-    pub deps: Deps,
-
     /// Directory for all that is built [default: target/devhost in the workspace]
     #[arg(long, value_name = "DIR", env = "DEVHOST_TARGET_DIR", hide_env = true, help_heading = "Build")]
     pub target_dir: Option<PathBuf>,
-
-    /// How to report what happens; json is one event a line, for editors
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Human, help_heading = "Output")]
-    pub message_format: Format,
-
-    /// Say more; twice for devhost's own log
-    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
-    pub verbose: u8,
-
-    /// Arguments for the app
-    #[arg(last = true, value_name = "APP ARGS")]
-    pub app_args: Vec<OsString>,
 }
 
 /// What a new generation is.
@@ -306,7 +318,8 @@ mod tests {
         assert_eq!((run.app, run.port, run.host.to_string()), (None, None, "127.0.0.1".into()));
         assert_eq!(run.message_format, Format::Human);
         assert_eq!(run.debuginfo, DebugInfo::LineTables);
-        assert!(!run.strict_port && !run.open && !run.poll && !run.no_hold && !run.no_inject && !run.release);
+        assert!(!run.strict_port && !run.open && !run.poll && !run.no_hold && !run.no_inject && !run.stdin);
+        assert!(!run.selection.release);
     }
 
     #[test]
@@ -314,7 +327,7 @@ mod tests {
         let line = "example_app --port 0 --host localhost --strict-port --allow-remote --allowed-host a.test \
                     --allowed-host .b.test --open --no-hold --poll --features x,y -F z --no-default-features \
                     --all-features --profile dev --debuginfo full --target-dir /t --message-format json -vv \
-                    --no-overlap --env-file .env --env-file b --app-port 8080 --strategy restart --deps static --bin server --no-inject \
+                    --no-overlap --stdin --env-file .env --env-file b --app-port 8080 --strategy restart --deps static --bin server --no-inject \
                     --drain-ms 5 --start-timeout-ms 6 -- --port 1 -x";
         let arguments: Vec<&str> = line.split_ascii_whitespace().collect();
         let run = run(&arguments).unwrap();
@@ -324,17 +337,16 @@ mod tests {
         assert_eq!(run.env_files, [PathBuf::from(".env"), "b".into()]);
         assert_eq!((run.no_overlap, run.app_port.map(u16::from)), (true, Some(8080)));
         assert_eq!(run.allowed_hosts, ["a.test", ".b.test"]);
-        assert_eq!(run.features, ["x", "y", "z"]);
+        assert_eq!(run.selection.features, ["x", "y", "z"]);
         assert_eq!(run.app_args, ["--port", "1", "-x"]);
         assert_eq!((run.debuginfo, run.message_format), (DebugInfo::Full, Format::Json));
         assert_eq!(run.strategy, Strategy::Restart);
-        assert_eq!((run.profile, run.target_dir), (Some("dev".into()), Some("/t".into())));
-        assert_eq!(
-            (run.deps, run.bin, run.example, run.lib),
-            (Deps::Static, Some("server".into()), None, false)
-        );
+        let Selection { lib, bin, example, profile, target_dir, no_default_features, all_features, .. } =
+            run.selection;
+        assert_eq!((profile, target_dir), (Some("dev".into()), Some("/t".into())));
+        assert_eq!((run.deps, bin, example, lib), (Deps::Static, Some("server".into()), None, false));
         assert!(run.strict_port && run.allow_remote && run.open && run.no_hold && run.poll && run.no_inject);
-        assert!(run.no_default_features && run.all_features);
+        assert!(no_default_features && all_features && run.stdin);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Finds what `devhost run` is to serve: a package, from a directory, a manifest or a name, or a shared
-//! library that something else builds. It asks cargo and believes only what cargo says; it never reads a
-//! manifest itself and never builds anything.
+//! library that something else builds. It asks cargo and believes what cargo says; it never reads a manifest
+//! itself and never builds anything. Of the sources it reads only whether a library says `export!`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::artifact;
 use super::environment;
+use super::export;
 use super::order::ExternKind;
 use super::settings::{Choice, Settings, Strategy};
 use crate::error::Error;
@@ -183,6 +184,59 @@ pub struct PathPackage {
 /// A mistake with a hint where there is no such package, it has neither a binary nor an `export!`, it has several
 /// binaries and none is chosen, its manifest is broken, or cargo is missing.
 pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Target, Error> {
+    match locate(argument, cwd, settings)? {
+        Location::Library(path) => Ok(Target::Prebuilt(prebuilt(path, settings)?)),
+        Location::Package(located) => located.app(settings).map(Target::App),
+    }
+}
+
+/// What an argument has led to.
+#[derive(Debug)]
+pub enum Location {
+    /// A package, whether it can be served or not.
+    Package(Box<Located>),
+    /// A shared library.
+    Library(PathBuf),
+}
+
+/// A package, and what cargo says of its workspace.
+#[derive(Debug)]
+pub struct Located {
+    /// All that cargo said.
+    pub metadata: Metadata,
+    /// Where in it the package is.
+    index: usize,
+}
+
+impl Located {
+    fn new(
+        metadata: Metadata,
+        choose: impl FnOnce(&Metadata) -> Result<&Package, Error>,
+    ) -> Result<Self, Error> {
+        let chosen = choose(&metadata)?.id.clone();
+        let index = metadata.packages.iter().position(|package| package.id == chosen).unwrap_or_default();
+        Ok(Self { metadata, index })
+    }
+
+    /// The package.
+    pub fn package(&self) -> &Package {
+        &self.metadata.packages[self.index]
+    }
+
+    /// The app that it is.
+    ///
+    /// # Errors
+    /// A mistake where it is none, or one has to be chosen.
+    pub fn app(&self, settings: &Settings) -> Result<App, Error> {
+        describe(&self.metadata, self.package(), settings)
+    }
+}
+
+/// Finds the package or the library that `argument` means to somebody in `cwd`, whatever it is.
+///
+/// # Errors
+/// A mistake with a hint where there is no such package, its manifest is broken, or cargo is missing.
+pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Location, Error> {
     let place = match argument {
         None => Place::Around(manifest_above(cwd).ok_or_else(|| {
             Error::mistake(
@@ -192,31 +246,25 @@ pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<T
         })?),
         Some(argument) => place(argument, cwd)?,
     };
-    match place {
-        Place::Library(path) => Ok(Target::Prebuilt(prebuilt(path, settings)?)),
-        Place::Package(manifest, name) => {
-            let metadata = metadata(&manifest, settings)?;
+    let located = match place {
+        Place::Library(path) => return Ok(Location::Library(path)),
+        Place::Package(manifest, name) => Located::new(metadata(&manifest, settings)?, |metadata| {
             if let Some(name) = name {
-                refuse_ambiguity(&metadata, &name, &manifest, cwd)?;
+                refuse_ambiguity(metadata, &name, &manifest, cwd)?;
             }
-            let package = package_at(&metadata, &manifest, settings)?;
-            Ok(Target::App(describe(&metadata, package, settings)?))
-        }
-        Place::Around(manifest) => {
-            let metadata = metadata(&manifest, settings)?;
-            let package = package_around(&metadata, &manifest, settings)?;
-            Ok(Target::App(describe(&metadata, package, settings)?))
-        }
-        Place::Named(manifest, name) => {
-            let metadata = metadata(&manifest, settings)?;
-            let package = metadata
-                .workspace_packages()
-                .into_iter()
+            package_at(metadata, &manifest, settings)
+        }),
+        Place::Around(manifest) => Located::new(metadata(&manifest, settings)?, |metadata| {
+            package_around(metadata, &manifest, settings)
+        }),
+        Place::Named(manifest, name) => Located::new(metadata(&manifest, settings)?, |metadata| {
+            let mut members = metadata.workspace_packages().into_iter();
+            members
                 .find(|package| package.name.as_str() == name)
-                .ok_or_else(|| unknown_package(&metadata, &name))?;
-            Ok(Target::App(describe(&metadata, package, settings)?))
-        }
-    }
+                .ok_or_else(|| unknown_package(metadata, &name))
+        }),
+    };
+    located.map(|located| Location::Package(Box::new(located)))
 }
 
 /// Asks cargo again about an app whose manifests may have changed.
@@ -366,7 +414,10 @@ fn metadata(manifest: &Path, settings: &Settings) -> Result<Metadata, Error> {
 }
 
 /// The platform of the toolchain that `cargo` means in a directory.
-fn host_triple(directory: &Path) -> Result<String, Error> {
+///
+/// # Errors
+/// A mistake where cargo is missing or does not say it.
+pub fn host_triple(directory: &Path) -> Result<String, Error> {
     let mut command = Command::new("cargo");
     command.arg("-vV").current_dir(directory);
     environment::clean(|name| {
@@ -542,12 +593,18 @@ fn node<'m>(metadata: &'m Metadata, id: &PackageId) -> Option<&'m Node> {
     metadata.resolve.as_ref()?.nodes.iter().find(|node| node.id == *id)
 }
 
-fn library(package: &Package) -> Option<&cargo_metadata::Target> {
+/// The library of a package.
+pub fn library(package: &Package) -> Option<&cargo_metadata::Target> {
     package.targets.iter().find(|target| is_library(&target.kind))
 }
 
+/// Whether a package is a plugin app. One that has a binary as well has to say so in its library.
 fn is_plugin(metadata: &Metadata, package: &Package) -> bool {
-    library(package).is_some() && depends_on_plugin(metadata, package)
+    let Some(library) = library(package).filter(|_| depends_on_plugin(metadata, package)) else {
+        return false;
+    };
+    !package.targets.iter().any(cargo_metadata::Target::is_bin)
+        || export::is_said_by(library.src_path.as_std_path())
 }
 
 fn has_target(package: &Package, kind: &TargetKind, name: &str) -> bool {

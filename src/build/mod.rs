@@ -23,6 +23,7 @@ mod dep_info;
 mod deps;
 mod diagnostics;
 mod environment;
+pub mod export;
 mod fallback;
 pub mod guard;
 pub mod linker;
@@ -576,14 +577,8 @@ impl Builder {
         hasher.finalize().to_hex()[..16].to_owned()
     }
 
-    /// A file of this target and profile: cargo, too, has one place for each.
     fn document(&self, app: &App, kind: &str) -> PathBuf {
-        let target = match &app.choice {
-            Choice::Lib => String::new(),
-            Choice::Bin(name) => format!("-bin-{name}"),
-            Choice::Example(name) => format!("-example-{name}"),
-        };
-        app.target_dir.join(kind).join(format!("{}{target}-{}.json", app.package, self.settings.profile()))
+        document(app, &self.settings, kind)
     }
 
     fn show_hidden_changes(&mut self, app: &App, changed: &[PathBuf]) {
@@ -693,6 +688,31 @@ impl Builder {
         self.count += 1;
         self.artifacts.join(format!("lib{name}-{}.so", self.count))
     }
+}
+
+/// A file of a target and a profile: cargo, too, has one place for each.
+fn document(app: &App, settings: &Settings, kind: &str) -> PathBuf {
+    let target = match &app.choice {
+        Choice::Lib => String::new(),
+        Choice::Bin(name) => format!("-bin-{name}"),
+        Choice::Example(name) => format!("-example-{name}"),
+    };
+    app.target_dir.join(kind).join(format!("{}{target}-{}.json", app.package, settings.profile()))
+}
+
+/// What is known of how an app was linked when devhost built it last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastBuild {
+    /// Its dependencies are in a shared library, but for what the notes name.
+    pub shared: bool,
+    /// What was said about it.
+    pub notes: Vec<String>,
+}
+
+/// How an app was linked when it was built last with these settings, if it ever was.
+pub fn last_build(app: &App, settings: &Settings) -> Option<LastBuild> {
+    let report: Report = order::read(&document(app, settings, "report"))?;
+    Some(LastBuild { shared: !report.preload.is_empty(), notes: report.notes })
 }
 
 /// Where cargo lists what the app's library was made of.

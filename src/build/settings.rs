@@ -110,7 +110,7 @@ impl Settings {
     }
 
     /// cargo's name of the profile.
-    pub(super) fn profile(&self) -> &str {
+    pub fn profile(&self) -> &str {
         self.profile.as_deref().unwrap_or("dev")
     }
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::package::{self, Found};
 use crate::build::app::PLUGIN_PACKAGE;
+use crate::build::{self, App, Choice, Kind, LastBuild, Settings};
 use crate::cli::DoctorArgs;
 use crate::error::{EXIT_FAULT, EXIT_MISTAKE, Error};
 use crate::terminal::{Format, Terminal};
@@ -112,14 +113,16 @@ pub fn run(args: &DoctorArgs) -> ExitCode {
 fn examine(args: &DoctorArgs) -> Result<Examination, Error> {
     let cwd = std::env::current_dir()
         .map_err(|error| Error::fault(format!("the current directory cannot be used: {error}")))?;
-    let found = package::find(args.app.as_deref(), &cwd)?;
+    let found = package::find(args.app.as_deref(), &cwd, &args.selection)?;
+    let settings = package::settings(&args.selection);
     let closure = Closure::of(&found);
     let kind = kind(&found);
     let framework = framework(&found, &closure);
-    let mut checks = vec![check_kind(&found, kind), check_framework(framework)];
+    let mut checks = vec![check_kind(&found), check_framework(framework)];
     let names = |packages: &[&Package]| names(packages.iter().copied());
     checks.extend(check_closure(&closure));
-    checks.extend(traps::checks(&found, &closure));
+    checks.extend(check_last_build(&found, &settings));
+    checks.extend(traps::checks(&found, &closure, &settings));
     checks.extend(machine::versions(found.root()));
     checks.extend(machine::limits(&found, &closure));
     Ok(Examination {
@@ -134,38 +137,37 @@ fn examine(args: &DoctorArgs) -> Result<Examination, Error> {
 }
 
 fn kind(found: &Found) -> Option<&'static str> {
-    if found.exports_app() {
-        return Some("plugin");
+    match &found.app {
+        Ok(App { kind: Kind::Plugin, .. }) => Some("plugin"),
+        Ok(App { kind: Kind::Plain, .. }) => Some("plain"),
+        // Which of several binaries it is has to be said, but each of them is a plain app.
+        Err(_) => (!found.binaries().is_empty()).then_some("plain"),
     }
-    (!found.binaries().is_empty()).then_some("plain")
 }
 
-fn check_kind(found: &Found, kind: Option<&str>) -> Check {
+fn check_kind(found: &Found) -> Check {
     let name = &found.package().name;
-    match kind {
-        // `devhost run` takes the dependency for the sign of a plugin app.
-        Some("plain") if found.library().is_some() && found.depends_on(PLUGIN_PACKAGE) => Check::warn(
+    let App { kind, choice, .. } = match &found.app {
+        Ok(app) => app,
+        Err(error) => return Check::fail("kind", error.message.clone(), error.hint.clone()),
+    };
+    match (kind, choice) {
+        // The dependency is the sign of a plugin app; whether it exports one, its build will tell.
+        (Kind::Plugin, _) if !found.exports_app() => Check::warn(
             "kind",
             format!("`{name}` depends on {PLUGIN_PACKAGE}, but its library exports no app"),
             "write `devhost_plugin::export!(app);` in the library, or choose the binary: `devhost run --bin NAME`",
         ),
-        Some("plugin") => Check::ok("kind", format!("`{name}` is a plugin app: its library says `export!`")),
-        Some(_) => match found.binaries().as_slice() {
-            [only] => Check::ok("kind", format!("`{name}` is a plain app: its binary is `{}`", only.name)),
-            several => Check::warn(
-                "kind",
-                format!("`{name}` is a plain app with {} binaries", several.len()),
-                format!(
-                    "say which: `devhost run --bin NAME` with one of {}",
-                    several.iter().map(|target| target.name.as_str()).collect::<Vec<_>>().join(", ")
-                ),
-            ),
-        },
-        None => Check::fail(
-            "kind",
-            format!("`{name}` is no app: it has no binary, and does not depend on {PLUGIN_PACKAGE}"),
-            "give the package that has the app's `main`, or write `devhost_plugin::export!(app);` in its library",
-        ),
+        (Kind::Plugin, _) => {
+            Check::ok("kind", format!("`{name}` is a plugin app: its library says `export!`"))
+        }
+        (Kind::Plain, Choice::Example(example)) => {
+            Check::ok("kind", format!("the example `{example}` of `{name}` is a plain app"))
+        }
+        (Kind::Plain, Choice::Bin(binary)) => {
+            Check::ok("kind", format!("`{name}` is a plain app: its binary is `{binary}`"))
+        }
+        (Kind::Plain, Choice::Lib) => Check::ok("kind", format!("`{name}` is a plain app")),
     }
 }
 
@@ -213,6 +215,20 @@ fn check_closure(closure: &Closure<'_>) -> Vec<Check> {
     checks
 }
 
+/// What only a build can find out: which crates could not be shared. It is remembered.
+fn check_last_build(found: &Found, settings: &Settings) -> Option<Check> {
+    let LastBuild { shared, notes } = build::last_build(found.app.as_ref().ok()?, settings)?;
+    Some(match (shared, notes.is_empty()) {
+        (true, true) => Check::ok("last-build", "in its last build all of these were shared"),
+        (true, false) => Check::ok("last-build", format!("in its last build: {}", notes.join("; "))),
+        (false, _) => Check::warn(
+            "last-build",
+            format!("in its last build nothing could be shared: {}", notes.join("; ")),
+            "it works, and each reload links all dependencies; `devhost run` tries again once they have changed",
+        ),
+    })
+}
+
 /// The packages that a build of the app compiles for the app itself, told apart by where they go.
 struct Closure<'m> {
     shared: Vec<&'m Package>,
@@ -222,7 +238,7 @@ struct Closure<'m> {
 
 impl<'m> Closure<'m> {
     fn of(found: &'m Found) -> Self {
-        let metadata: &'m Metadata = &found.metadata;
+        let metadata: &'m Metadata = found.metadata();
         let packages: HashMap<&PackageId, &'m Package> =
             metadata.packages.iter().map(|package| (&package.id, package)).collect();
         let nodes: HashMap<_, _> =
@@ -329,6 +345,7 @@ fn exists(root: &Path, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Selection;
 
     #[test]
     fn the_summary_counts() {
@@ -345,7 +362,8 @@ mod tests {
 
     #[test]
     fn this_package_is_examined() {
-        let found = package::find(None, Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let found =
+            package::find(None, Path::new(env!("CARGO_MANIFEST_DIR")), &Selection::default()).unwrap();
         let closure = Closure::of(&found);
         assert_eq!(kind(&found), Some("plain"));
         assert_eq!(framework(&found, &closure), Some("actix-web"));

@@ -13,7 +13,7 @@ use similar::TextDiff;
 
 use super::package::{self, Found};
 use crate::build::app::PLUGIN_PACKAGE;
-use crate::cli::InitArgs;
+use crate::cli::{InitArgs, Selection};
 use crate::error::Error;
 use crate::terminal::{Format, Terminal};
 
@@ -24,6 +24,26 @@ const DIRTY_LISTED_COUNT_MAX: usize = 5;
 
 /// What is written next to a file before it takes its place.
 const STAGED_PREFIX: &str = ".devhost-init-";
+
+/// Frameworks whose apps a plugin app cannot export: a plugin app is a tower service of HTTP requests.
+const FRAMEWORKS_OF_THEIR_OWN: &[(&str, &str)] = &[
+    (
+        "actix-web",
+        "has services of its own, which are no tower services and stay on the thread that made them",
+    ),
+    ("ntex", "has services of its own, which are no tower services and stay on the thread that made them"),
+    ("rocket", "runs its own server, and gives no service that takes a request"),
+    ("poem", "has endpoints of its own, with requests and responses of their own types"),
+    ("salvo", "has handlers of its own, with requests and responses of their own types"),
+    (
+        "warp",
+        "has filters of its own; a service that is made of one takes requests with hyper's own bodies alone",
+    ),
+    ("tide", "has requests and responses of its own types, and another runtime"),
+    ("gotham", "has handlers of its own, with a state of its own"),
+    ("rouille", "runs its own server, without tower services"),
+    ("tiny_http", "runs its own server, without tower services"),
+];
 
 /// A file that is to be written.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,7 +76,7 @@ pub fn run(args: &InitArgs) -> ExitCode {
 fn convert(args: &InitArgs) -> Result<(), Error> {
     let cwd = std::env::current_dir()
         .map_err(|error| Error::fault(format!("the current directory cannot be used: {error}")))?;
-    let found = package::find(args.app.as_deref(), &cwd)?;
+    let found = package::find(args.app.as_deref(), &cwd, &Selection::default())?;
     let name = &found.package().name;
     if found.exports_app() {
         say(&format!("`{name}` is a plugin app already: nothing is to be done"))?;
@@ -94,6 +114,14 @@ fn say(text: &str) -> Result<(), Error> {
 /// Finds out what is to be done, or why it has to be done by hand.
 fn plan(found: &Found, args: &InitArgs) -> Result<Plan, Error> {
     let name = &found.package().name;
+    if let Some((framework, why)) = FRAMEWORKS_OF_THEIR_OWN.iter().find(|(name, _)| found.depends_on(name))
+        && !found.depends_on("axum")
+    {
+        return Err(Error::mistake(
+            format!("`{name}` stays a plain app: {framework} {why}"),
+            "nothing is to be done: `devhost run` serves it as it is, and reloads it as a plugin app is reloaded",
+        ));
+    }
     if !found.depends_on("axum") && found.library().is_none() {
         return Err(by_hand(
             found,

@@ -1,31 +1,33 @@
-//! Finds the package that a command is about, of whatever kind it is. Asks cargo, and reads nothing itself.
+//! The package that a command is about, of whatever kind it is: found as `devhost run` finds it, and looked into.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use cargo_metadata::{Metadata, MetadataCommand, Package, Target, TargetKind};
-use syn::visit::Visit;
+use cargo_metadata::{Metadata, Package, Target};
 
-use crate::build::app::PLUGIN_PACKAGE;
+use crate::build::app::{self, App, Located, Location, PLUGIN_PACKAGE};
+use crate::build::export;
+use crate::build::{Choice, Settings};
+use crate::cli::Selection;
 use crate::error::Error;
-
-/// How many source files are read.
-const SOURCES_COUNT_MAX: usize = 10_000;
 
 /// A package, and what cargo says of its workspace.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// All that cargo said.
-    pub metadata: Metadata,
-    /// Where in it the package is.
-    index: usize,
+    located: Box<Located>,
+    /// The app that `devhost run` would serve, or why it would not.
+    pub app: Result<App, Error>,
     /// The platform that cargo builds on.
     pub host: String,
 }
 
 impl Found {
+    pub fn metadata(&self) -> &Metadata {
+        &self.located.metadata
+    }
+
     pub fn package(&self) -> &Package {
-        &self.metadata.packages[self.index]
+        self.located.package()
     }
 
     /// The directory of the package's Cargo.toml.
@@ -34,9 +36,7 @@ impl Found {
     }
 
     pub fn library(&self) -> Option<&Target> {
-        let kinds =
-            [TargetKind::Lib, TargetKind::RLib, TargetKind::DyLib, TargetKind::CDyLib, TargetKind::StaticLib];
-        self.package().targets.iter().find(|target| kinds.iter().any(|kind| target.is_kind(kind.clone())))
+        app::library(self.package())
     }
 
     pub fn binaries(&self) -> Vec<&Target> {
@@ -45,8 +45,9 @@ impl Found {
 
     /// Whether its library says `export!`.
     pub fn exports_app(&self) -> bool {
-        let sources = self.library().and_then(|library| library.src_path.parent());
-        self.depends_on(PLUGIN_PACKAGE) && sources.is_some_and(|directory| exports(directory.as_std_path()))
+        let library = self.library();
+        self.depends_on(PLUGIN_PACKAGE)
+            && library.is_some_and(|library| export::is_said_by(library.src_path.as_std_path()))
     }
 
     /// Whether the package itself depends on another one, by name.
@@ -55,114 +56,37 @@ impl Found {
     }
 }
 
-/// Whether a source file in a directory has a line that exports an app.
-fn exports(directory: &Path) -> bool {
-    let files = ignore::WalkBuilder::new(directory).follow_links(true).build().flatten();
-    files
-        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "rs"))
-        .take(SOURCES_COUNT_MAX)
-        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
-        .any(|text| text.contains("export!") && says_export(&text))
-}
-
-/// Whether a source file exports an app: a line of it in a text or a comment does not.
-fn says_export(text: &str) -> bool {
-    struct Search(bool);
-    impl Visit<'_> for Search {
-        fn visit_item_macro(&mut self, item: &syn::ItemMacro) {
-            let names: Vec<_> = item.mac.path.segments.iter().map(|part| part.ident.to_string()).collect();
-            self.0 |= names == ["export"] || names == ["devhost_plugin", "export"];
+/// Finds the package that `argument` (a directory, a manifest or a package's name; nothing for here) means to somebody in
+/// `cwd`, as `devhost run` does.
+pub(super) fn find(argument: Option<&Path>, cwd: &Path, selection: &Selection) -> Result<Found, Error> {
+    let settings = settings(selection);
+    let argument = argument.map(Path::to_string_lossy);
+    match app::locate(argument.as_deref(), cwd, &settings)? {
+        Location::Library(path) => Err(Error::mistake(
+            format!("{} is a library that something else builds", path.display()),
+            "give the package that it is built from",
+        )),
+        Location::Package(located) => {
+            let manifest = located.package().manifest_path.as_std_path();
+            let host = app::host_triple(manifest.parent().unwrap_or(Path::new("/")))?;
+            let app = located.app(&settings);
+            Ok(Found { located, app, host })
         }
     }
-    let Ok(file) = syn::parse_file(text) else { return false };
-    let mut search = Search(false);
-    search.visit_file(&file);
-    search.0
 }
 
-/// Finds what `argument` (a directory, a manifest or a package's name; nothing for here) means to somebody in `cwd`.
-pub(super) fn find(argument: Option<&Path>, cwd: &Path) -> Result<Found, Error> {
-    let given = argument.map_or_else(|| cwd.to_owned(), |argument| cwd.join(argument));
-    let (manifest, name) = if given.file_name().is_some_and(|name| name == "Cargo.toml") && given.is_file() {
-        (given, None)
-    } else if given.join("Cargo.toml").is_file() {
-        (given.join("Cargo.toml"), None)
-    } else if argument.is_none() {
-        (manifest_above(cwd)?, None)
-    } else if let Some(name) = argument.and_then(Path::to_str).filter(|name| !name.contains('/')) {
-        (manifest_above(cwd)?, Some(name))
-    } else {
-        return Err(Error::mistake(
-            format!("{} is no package: it has no Cargo.toml", given.display()),
-            "give the directory that holds the app's Cargo.toml, or a package's name",
-        ));
-    };
-    let manifest = manifest.canonicalize().unwrap_or(manifest);
-    let directory = manifest.parent().unwrap_or(Path::new("/"));
-    let host = first_line_after("cargo", directory, "host: ")?;
-    let metadata = metadata(&manifest, &host)?;
-    let index = index_of(&metadata, &manifest, name)?;
-    Ok(Found { metadata, index, host })
-}
-
-fn manifest_above(directory: &Path) -> Result<PathBuf, Error> {
-    directory
-        .ancestors()
-        .map(|directory| directory.join("Cargo.toml"))
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            Error::mistake(
-                format!("no Cargo.toml in {} or above it", directory.display()),
-                "run devhost in the directory of a package, or give it one",
-            )
-        })
-}
-
-fn metadata(manifest: &Path, host: &str) -> Result<Metadata, Error> {
-    let command = MetadataCommand::new()
-        .cargo_path("cargo")
-        .manifest_path(manifest)
-        .current_dir(manifest.parent().unwrap_or(Path::new("/")))
-        .other_options(vec![format!("--filter-platform={host}")])
-        .exec();
-    command.map_err(|error| {
-        Error::mistake(
-            format!("cargo cannot read {}: {error}", manifest.display()),
-            "mend what cargo complains about; `cargo metadata` in that directory says the same",
-        )
-    })
-}
-
-fn index_of(metadata: &Metadata, manifest: &Path, name: Option<&str>) -> Result<usize, Error> {
-    let position = |wanted: &dyn Fn(&Package) -> bool| metadata.packages.iter().position(wanted);
-    let members = metadata.workspace_packages();
-    let names = || members.iter().map(|package| package.name.as_str()).collect::<Vec<_>>().join(", ");
-    if let Some(name) = name {
-        return members
-            .iter()
-            .find(|package| package.name.as_str() == name)
-            .and_then(|found| position(&|package| package.id == found.id))
-            .ok_or_else(|| {
-                Error::mistake(
-                    format!("there is neither a directory nor a package `{name}`"),
-                    format!("the packages here: {}", names()),
-                )
-            });
-    }
-    if let Some(index) = position(&|package| package.manifest_path == manifest) {
-        return Ok(index);
-    }
-    let defaults = if metadata.workspace_default_members.is_available() {
-        metadata.workspace_default_packages()
-    } else {
-        members.clone()
-    };
-    match defaults.as_slice() {
-        [only] => Ok(position(&|package| package.id == only.id).unwrap_or_default()),
-        _ => Err(Error::mistake(
-            format!("{} is a workspace with several packages", manifest.display()),
-            format!("say which one: {}", names()),
-        )),
+/// What a selection means to the build.
+pub(super) fn settings(selection: &Selection) -> Settings {
+    let Selection { lib, bin, example, features, all_features, no_default_features, .. } = selection;
+    let bin = || bin.clone().map(Choice::Bin);
+    Settings {
+        features: features.clone(),
+        all_features: *all_features,
+        no_default_features: *no_default_features,
+        profile: if selection.release { Some("release".into()) } else { selection.profile.clone() },
+        choice: lib.then_some(Choice::Lib).or_else(bin).or_else(|| example.clone().map(Choice::Example)),
+        target_dir: selection.target_dir.clone(),
+        ..Settings::default()
     }
 }
 
@@ -185,19 +109,4 @@ pub(super) fn first_line_after(tool: &str, directory: &Path, words: &str) -> Res
             format!("check the Rust installation: `{tool} -vV` must work in that directory"),
         )
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::says_export;
-
-    #[test]
-    fn an_export_is_told_from_a_mention() {
-        assert!(says_export("pub fn app() {}\n\ndevhost_plugin::export!(app);"));
-        assert!(says_export("use devhost_plugin::export;\nmod m { export!(app); }"));
-        assert!(!says_export(
-            "// devhost_plugin::export!(app);\nconst HINT: &str = \"\ndevhost_plugin::export!(app);\";"
-        ));
-        assert!(!says_export("wit_bindgen::export!(app);"));
-    }
 }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::build::{self, Builder, Choice, Kind, Settings, Target};
+use super::package;
+use crate::build::{self, Builder, Kind, Settings, Target};
 use crate::cli::{DebugInfo, Deps, PORT_DEFAULT, RunArgs, Strategy};
 use crate::error::Error;
 use crate::front::FrontConfig;
@@ -170,11 +171,6 @@ fn is_local(address: IpAddr) -> bool {
 
 fn build_settings(args: &RunArgs) -> Settings {
     Settings {
-        features: args.features.clone(),
-        all_features: args.all_features,
-        no_default_features: args.no_default_features,
-        profile: if args.release { Some("release".into()) } else { args.profile.clone() },
-        choice: choice(args),
         deps: match args.deps {
             Deps::Auto => build::Deps::Auto,
             Deps::Shared => build::Deps::Shared,
@@ -184,19 +180,12 @@ fn build_settings(args: &RunArgs) -> Settings {
             DebugInfo::LineTables => build::DebugInfo::LineTables,
             DebugInfo::Full => build::DebugInfo::Full,
         },
-        target_dir: args.target_dir.clone(),
         strategy: match args.strategy {
             Strategy::Auto | Strategy::Fork => build::Strategy::Fork,
             Strategy::Restart => build::Strategy::Restart,
         },
-        may_fall_back: false,
-        cargo_args: Vec::new(),
+        ..package::settings(&args.selection)
     }
-}
-
-fn choice(args: &RunArgs) -> Option<Choice> {
-    let bin = args.bin.clone().map(Choice::Bin);
-    args.lib.then_some(Choice::Lib).or(bin).or_else(|| args.example.clone().map(Choice::Example))
 }
 
 /// What a new generation is to be: what was asked for, or the app's own program where there is a reason for it.

@@ -121,6 +121,19 @@ fn init_explains_what_it_cannot_do() {
 }
 
 #[test]
+fn init_leaves_an_app_plain_whose_framework_has_no_tower_service() {
+    let dir = scratch();
+    package(dir.path(), &manifest("other", "actix-web = \"4\"\n"), "src/main.rs", "fn main() {}");
+    let output = run_to_end(dir.path(), &["init", "--yes", "--allow-dirty"]);
+    let text = printed(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    for part in ["stays a plain app", "actix-web", "no tower services", "`devhost run` serves it as it is"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    assert!(!dir.path().join("src/lib.rs").exists());
+}
+
+#[test]
 fn init_says_where_the_plugin_crate_is_missing() {
     let dir = shop();
     let output = run_to_end(dir.path(), &["init", "--yes", "--allow-dirty", "--plugin-path", "src"]);
@@ -172,6 +185,25 @@ fn doctor_finds_the_traps_of_a_plain_app() {
     {
         assert_eq!(mark(&examination, id), Some("warn"), "{id}: {examination:#}");
     }
+}
+
+#[test]
+fn doctor_judges_what_run_would_serve() {
+    let dir = scratch();
+    let text = manifest("several", "") + "[profile.release]\npanic = \"abort\"\n";
+    package(dir.path(), &text, "src/main.rs", "fn main() {}");
+    fs::create_dir(dir.path().join("src/bin")).unwrap();
+    fs::write(dir.path().join("src/bin/other.rs"), "#![no_main]\n").unwrap();
+    // As with run, which one it is has to be said.
+    let examination = doctor(dir.path(), &[], 2);
+    assert_eq!((&examination["kind"], mark(&examination, "kind")), (&"plain".into(), Some("fail")));
+    let examination = doctor(dir.path(), &["--bin", "several"], 0);
+    assert_eq!(mark(&examination, "kind"), Some("ok"));
+    assert_eq!((mark(&examination, "no-main"), mark(&examination, "panic-abort")), (None, None));
+    assert_eq!(mark(&examination, "profiles"), Some("ok"));
+    let examination = doctor(dir.path(), &["--bin", "other", "--release"], 0);
+    assert_eq!(mark(&examination, "no-main"), Some("warn"));
+    assert_eq!(mark(&examination, "panic-abort"), Some("warn"));
 }
 
 #[test]

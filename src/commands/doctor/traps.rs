@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use cargo_metadata::TargetKind;
+use cargo_metadata::{Target, TargetKind};
 use syn::visit::{self, Visit};
 use toml_edit::{Document, Item};
 
 use super::{Check, Closure, exists, list};
+use crate::build::Settings;
 use crate::commands::package::Found;
 use crate::restart::reason::{Described, Flags, has_no_main};
 
@@ -14,53 +15,105 @@ use crate::restart::reason::{Described, Flags, has_no_main};
 const ALLOCATORS: &[&str] =
     &["tikv-jemallocator", "jemallocator", "mimalloc", "snmalloc-rs", "rpmalloc", "tcmalloc", "dhat"];
 
+/// How many profiles may inherit one from the other; cargo refuses circles.
+const PROFILES_INHERITED_COUNT_MAX: usize = 16;
+
+/// Crates whose macros take in whole directories, each file by its name: the compiler does not see a new one.
+const EMBEDDERS: &[&str] =
+    &["include_dir", "rust-embed", "static-files", "actix-web-static-files", "axum-embed"];
+
 /// Looks for each trap.
-pub(super) fn checks(found: &Found, closure: &Closure<'_>) -> Vec<Check> {
+pub(super) fn checks(found: &Found, closure: &Closure<'_>, settings: &Settings) -> Vec<Check> {
     let mut checks = Vec::new();
     let manifest = workspace_manifest(found);
-    checks.extend(check_panic(manifest.as_ref()));
-    checks.extend(check_lto(manifest.as_ref()));
+    let profile = settings.profile();
+    checks.extend(check_panic(manifest.as_ref(), profile));
+    checks.extend(check_lto(manifest.as_ref(), profile));
+    checks.extend(check_other_profiles(manifest.as_ref(), profile));
     checks.extend(check_static(found));
     checks.extend(check_sources(found));
     checks.extend(check_allocators(found, closure));
     checks.extend(check_native(found, closure));
     checks.extend(check_build_script(found));
+    checks.extend(check_embedding(found));
     checks.extend(check_own_rustc(found));
     checks
 }
 
 fn workspace_manifest(found: &Found) -> Option<Document<String>> {
-    let path = found.metadata.workspace_root.join("Cargo.toml");
+    let path = found.metadata().workspace_root.join("Cargo.toml");
     Document::parse(std::fs::read_to_string(path).ok()?).ok()
 }
 
-/// A setting of the profile that devhost builds with.
-fn profile<'d>(manifest: Option<&'d Document<String>>, key: &str) -> Option<&'d Item> {
-    manifest?.get("profile")?.get("dev")?.get(key)
+/// A setting of a profile, or of one that it inherits.
+fn setting<'d>(manifest: Option<&'d Document<String>>, profile: &str, key: &str) -> Option<&'d Item> {
+    let profiles = manifest?.get("profile")?;
+    let mut name = profile;
+    for _ in 0..PROFILES_INHERITED_COUNT_MAX {
+        let item = profiles.get(name);
+        if let Some(setting) = item.and_then(|item| item.get(key)) {
+            return Some(setting);
+        }
+        name = match name {
+            "test" => "dev",
+            "bench" => "release",
+            _ => item?.get("inherits")?.as_str()?,
+        };
+    }
+    None
 }
 
-fn check_panic(manifest: Option<&Document<String>>) -> Option<Check> {
-    let aborts = profile(manifest, "panic").and_then(Item::as_str) == Some("abort");
-    aborts.then(|| {
+fn aborts(manifest: Option<&Document<String>>, profile: &str) -> bool {
+    setting(manifest, profile, "panic").and_then(Item::as_str) == Some("abort")
+}
+
+fn optimizes_at_link_time(manifest: Option<&Document<String>>, profile: &str) -> bool {
+    setting(manifest, profile, "lto").is_some_and(|lto| {
+        !(lto.as_bool() == Some(false) || matches!(lto.as_str(), Some("off" | "no" | "n")))
+    })
+}
+
+fn check_panic(manifest: Option<&Document<String>>, profile: &str) -> Option<Check> {
+    aborts(manifest, profile).then(|| {
         Check::warn(
             "panic-abort",
-            "the dev profile says panic = \"abort\": dependencies cannot be shared, and a panic ends the generation",
-            "remove it from [profile.dev]; [profile.release] may keep it",
+            format!(
+                "the {profile} profile says panic = \"abort\": dependencies cannot be shared, and a panic ends the \
+                 generation"
+            ),
+            "take it out of that profile, or use devhost with one that does not have it",
         )
     })
 }
 
-fn check_lto(manifest: Option<&Document<String>>) -> Option<Check> {
-    let lto = profile(manifest, "lto")?;
-    let off = lto.as_bool() == Some(false) || matches!(lto.as_str(), Some("off" | "no" | "n"));
-    (!off).then(|| {
+fn check_lto(manifest: Option<&Document<String>>, profile: &str) -> Option<Check> {
+    optimizes_at_link_time(manifest, profile).then(|| {
         Check::warn(
             "lto",
-            "the dev profile asks for link-time optimization, which devhost switches off: it does not go with shared \
-             libraries",
-            "remove `lto` from [profile.dev]",
+            format!(
+                "the {profile} profile asks for link-time optimization, which devhost switches off: it does not go with \
+                 shared libraries"
+            ),
+            "nothing is to be done, unless what is measured is speed",
         )
     })
+}
+
+/// What would be different with another profile: a word, as nobody has asked for it.
+fn check_other_profiles(manifest: Option<&Document<String>>, chosen: &str) -> Vec<Check> {
+    let defined = manifest.and_then(|manifest| manifest.get("profile")).and_then(Item::as_table_like);
+    let names = defined.into_iter().flat_map(|profiles| profiles.iter().map(|(name, _)| name));
+    names
+        .filter(|name| *name != chosen && !["test", "bench"].contains(name) && aborts(manifest, name))
+        .map(|name| {
+            Check::ok(
+                "profiles",
+                format!(
+                    "with `--profile {name}` dependencies could not be shared: it says panic = \"abort\""
+                ),
+            )
+        })
+        .collect()
 }
 
 fn check_static(found: &Found) -> Option<Check> {
@@ -77,9 +130,9 @@ fn check_static(found: &Found) -> Option<Check> {
 
 fn check_sources(found: &Found) -> Vec<Check> {
     let mut checks = Vec::new();
-    for target in found.binaries().into_iter().chain(found.library()) {
+    for target in found.package().targets.iter().filter(|target| is_meant(found, target)) {
         let source = target.src_path.as_std_path();
-        if target.is_bin() && has_no_main(source) {
+        if !found.library().is_some_and(|library| library == target) && has_no_main(source) {
             checks.push(Check::warn(
                 "no-main",
                 format!("`{}` says #![no_main]: there is no `main` to call, so it is started afresh for each reload", target.name),
@@ -91,6 +144,16 @@ fn check_sources(found: &Found) -> Vec<Check> {
         }
     }
     checks
+}
+
+/// Whether a target is the app, or may be it, or is the library beside it.
+fn is_meant(found: &Found, target: &Target) -> bool {
+    let is_library = found.library().is_some_and(|library| library == target);
+    let is_app = match &found.app {
+        Ok(app) => target.src_path.as_std_path() == app.source,
+        Err(_) => target.is_bin(),
+    };
+    is_library || is_app
 }
 
 fn allocator_check(what: &str) -> Check {
@@ -177,6 +240,21 @@ fn check_build_script(found: &Found) -> Option<Check> {
     ))
 }
 
+fn check_embedding(found: &Found) -> Option<Check> {
+    let known: Vec<String> =
+        EMBEDDERS.iter().filter(|name| found.depends_on(name)).map(|name| (*name).to_owned()).collect();
+    (!known.is_empty()).then(|| {
+        Check::ok(
+            "embedding",
+            format!(
+                "{}: what is compiled in counts as code; of a file that is new in such a directory the compiler hears \
+                 with the next change of a source file",
+                list(&known)
+            ),
+        )
+    })
+}
+
 fn check_own_rustc(found: &Found) -> Vec<Check> {
     let mut checks = Vec::new();
     for directory in found.root().ancestors() {
@@ -209,13 +287,21 @@ mod tests {
     }
 
     #[test]
-    fn traps_of_the_profile_are_found_in_dev_alone() {
+    fn traps_are_those_of_the_profile_that_is_used() {
         let bad = manifest("[profile.dev]\npanic = \"abort\"\nlto = \"thin\"");
-        assert_eq!(check_panic(Some(&bad)).unwrap().id, "panic-abort");
-        assert_eq!(check_lto(Some(&bad)).unwrap().id, "lto");
+        assert_eq!(check_panic(Some(&bad), "dev").unwrap().id, "panic-abort");
+        assert_eq!(check_lto(Some(&bad), "dev").unwrap().id, "lto");
         let good = manifest("[profile.dev]\nlto = false\n[profile.release]\npanic = \"abort\"\nlto = true");
-        assert_eq!((check_panic(Some(&good)), check_lto(Some(&good))), (None, None));
-        assert_eq!(check_panic(None), None);
+        assert_eq!((check_panic(Some(&good), "dev"), check_lto(Some(&good), "dev")), (None, None));
+        assert_eq!(check_panic(None, "dev"), None);
+        // What another profile says is a word only, and a warning once it is chosen.
+        let [other] = check_other_profiles(Some(&good), "dev").try_into().unwrap();
+        assert!(other.message.contains("--profile release"), "{}", other.message);
+        assert_eq!(check_panic(Some(&good), "release").unwrap().id, "panic-abort");
+        let inherited =
+            manifest("[profile.fast]\ninherits = \"release\"\n[profile.release]\npanic = \"abort\"");
+        assert_eq!(check_panic(Some(&inherited), "fast").unwrap().id, "panic-abort");
+        assert_eq!(check_panic(Some(&inherited), "other"), None);
     }
 
     #[test]
