@@ -398,6 +398,16 @@ fn a_change_that_nobody_tells_of_is_found() {
 }
 
 #[test]
+fn a_manifest_that_changes_unnoticed_is_found() {
+    let mut site = app_and_part("pub fn shown() -> &'static str { env!(\"CARGO_PKG_VERSION\") }");
+    site.shows("0.1.0", &[]);
+    for version in ["0.2.0", "0.3.0"] {
+        site.write("ws/part/Cargo.toml", &manifest("part", "").replace("0.1.0", version));
+        site.shows(version, &[]);
+    }
+}
+
+#[test]
 fn a_second_file_of_a_module_is_refused() {
     let mut site = app("mod part;", "part::SHOWN");
     let file = site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 0;");
@@ -611,7 +621,7 @@ fn code_that_changes_after_rustc_has_read_it_is_built_once_more() {
 #[test]
 fn every_part_of_the_rule_is_needed() {
     let cases: [(Weakness, fn()); 5] = [
-        (Weakness::Guards, manifests_reach_the_code),
+        (Weakness::Guards, a_manifest_that_changes_unnoticed_is_found),
         (Weakness::UnknownFiles, a_second_file_of_a_module_is_refused),
         (Weakness::Dependents, every_crate_that_uses_a_changed_one_is_made_anew),
         (Weakness::Content, a_change_that_nobody_tells_of_is_found),
