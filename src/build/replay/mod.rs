@@ -3,10 +3,10 @@
 //!
 //! # When it is allowed
 //!
-//! By default it is not. [`Recording::judge`] allows it if it can prove that cargo would make the very same calls, for
+//! By default it is not. `Recording::judge` allows it if it can prove that cargo would make the very same calls, for
 //! no other crates, and that nothing but the content of known files is different:
 //!
-//! 1. The last run of cargo succeeded, and there is a [record](record) under the present settings, made with the
+//! 1. The last run of cargo succeeded, and there is a record (`record`) under the present settings, made with the
 //!    present values of the variables that cargo changes, for the app and for each crate of the workspace that it is
 //!    linked from. Where a wrapper of the user's own (`RUSTC_WRAPPER`), other than a compiler cache, stands between cargo
 //!    and devhost, there is none.
@@ -26,7 +26,7 @@
 //! was cancelled, or if a crate that it uses is. Files are compared once more when rustc is done with them; if one has
 //! changed meanwhile, nobody knows which content rustc has read, and the crate is compiled again.
 //!
-//! Before a crate is replayed, cargo's memory of it is aged (see [`super::stale`]), so that the next run of cargo
+//! Before a crate is replayed, cargo's memory of it is aged (see `stale`), so that the next run of cargo
 //! compiles it anew whatever its files' times say.
 //!
 //! Errors in the code are said as rustc says them. Any other failure is not believed: cargo is asked.
