@@ -77,8 +77,6 @@ pub enum Weakness {
     Content,
     /// Files are not compared again once rustc has read them.
     SecondLook,
-    /// cargo is not told what it does not know.
-    Aging,
 }
 
 /// What there is to know for a replay.
@@ -168,6 +166,8 @@ pub(super) enum Replayed {
 #[derive(Debug)]
 pub(super) struct Before {
     started: SystemTime,
+    /// Where only build scripts write, before their outcome is read.
+    target_dir: PathBuf,
     contents: HashMap<PathBuf, Content>,
 }
 
@@ -189,7 +189,7 @@ impl Before {
         for (path, content) in &mut contents {
             content.refresh(path);
         }
-        Self { started, contents }
+        Self { started, target_dir: app.target_dir.clone(), contents }
     }
 
     /// What a build that started then has read in the file, if it can be told.
@@ -203,7 +203,8 @@ impl Before {
                 let mut now = Content::notice(path);
                 now.refresh(path);
                 let lag = Duration::from_millis(CLOCK_LAG_MAX_MS);
-                let settled = self.started.checked_sub(lag).is_some_and(|time| !now.is_newer_than(time));
+                let settled = path.starts_with(&self.target_dir)
+                    || self.started.checked_sub(lag).is_some_and(|time| !now.is_newer_than(time));
                 settled.then_some(now)
             }
         }
@@ -502,9 +503,8 @@ impl Recording {
     ) -> Result<Run, String> {
         let mut calls = Vec::new();
         for index in units {
-            let weak = self.is_weak(Weakness::Aging);
             let unit = &mut self.units[*index];
-            if !unit.aged && !weak {
+            if !unit.aged {
                 stale::age_compiled(&self.profile_dirs, &unit.package);
                 unit.aged = true;
             }
@@ -524,7 +524,8 @@ impl Recording {
         let mut ended = Vec::new();
         let mut run = run::run(context, calls, held, progress, |event| match event {
             run::Event::Starts(call) => {
-                before.insert(call, self.units[units[call]].look(SystemTime::now()));
+                let unit = &self.units[units[call]];
+                before.insert(call, unit.look(&context.app.target_dir, SystemTime::now()));
             }
             run::Event::Ended(call, end) => ended.push((call, end)),
         })
@@ -604,14 +605,14 @@ impl Unit {
     }
 
     /// Looks at the files before rustc does.
-    fn look(&self, started: SystemTime) -> Before {
+    fn look(&self, target_dir: &Path, started: SystemTime) -> Before {
         let mut contents = HashMap::new();
         for (path, content) in &self.sources {
             let mut now = content.unwrap_or(Content::Absent);
             now.refresh(path);
             contents.insert(path.clone(), now);
         }
-        Before { started, contents }
+        Before { started, target_dir: target_dir.to_owned(), contents }
     }
 
     /// Notes what rustc has read and made.
