@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 /// What the string is before the first edit.
-const ORIGINAL: &str = "as it was written";
+pub const ORIGINAL: &str = "as it was written";
 
 /// How many modules the generated app has beside its root.
 const MODULES_COUNT: usize = 40;
@@ -61,7 +61,7 @@ impl Edit {
 }
 
 /// An app.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct App {
     /// Its name in the table.
     pub name: &'static str,
@@ -85,6 +85,25 @@ impl App {
         }
     }
 
+    /// The app changed so that dx can patch it; `None` where it has no such `main`.
+    pub fn for_dx(&self) -> Option<Self> {
+        let mut app = self.clone();
+        let (main, _) = app.files.iter().find(|(_, text)| text.contains(MAIN))?.clone();
+        let manifest = main.parent()?.parent()?.join("Cargo.toml");
+        for (file, text) in &mut app.files {
+            *text = text.replace(MAIN, MAIN_FOR_DX);
+            if *file == manifest {
+                // Its last section is the dependencies'.
+                text.push_str("dioxus-devtools = { version = \"0.7\", features = [\"serve\"] }\n");
+            }
+        }
+        for edit in &mut app.edits {
+            edit.before = edit.before.replace(MAIN, MAIN_FOR_DX);
+            edit.after = edit.after.replace(MAIN, MAIN_FOR_DX);
+        }
+        Some(app)
+    }
+
     /// Writes the app into a directory. A file that is right is left alone, whatever its edited string says: cargo
     /// believes times.
     pub fn write(&self, directory: &Path) -> Result<()> {
@@ -105,6 +124,11 @@ impl App {
         Ok(())
     }
 }
+
+/// How the generated apps begin to run, and how they do under dx, which runs the function anew for each patch.
+const MAIN: &str = "#[tokio::main]\nasync fn main()";
+const MAIN_FOR_DX: &str = "#[tokio::main]\nasync fn main() {\n    dioxus_devtools::serve_subsecond(serve).await;\n}\n\n\
+                           async fn serve()";
 
 fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -181,15 +205,11 @@ validator = { version = "0.20", features = ["derive"] }
 "#;
 
 /// One of the generated app's modules; `@@` is its number.
-const GENERATED_MODULE: &str = r#"//! Part @@ of the generated app: its records, and the handlers that list, show and add them.
+const GENERATED_MODULE: &str = r#"//! Part @@ of the generated app: its records, and the handlers that list and add them.
 
-use axum::extract::{Path, Query};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, extract::Query, routing::get};
 use serde::{Deserialize, Serialize};
 use tokio::sync::RwLock;
-
-use crate::Refusal;
 
 pub const NOTE: &str = "part @@ as it was written";
 
@@ -198,20 +218,11 @@ static RECORDS: RwLock<Vec<Record@@>> = RwLock::const_new(Vec::new());
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record@@ {
     pub id: uuid::Uuid,
-    pub name: String,
-    pub amount: u32,
-    pub kind: Kind@@,
     pub made_at: chrono::DateTime<chrono::Utc>,
+    pub draft: Draft@@,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind@@ {
-    Plain,
-    Urgent,
-}
-
-#[derive(Debug, Deserialize, validator::Validate)]
+#[derive(Debug, Clone, Serialize, Deserialize, validator::Validate)]
 pub struct Draft@@ {
     #[validate(length(min = 1, max = 80))]
     pub name: String,
@@ -220,31 +231,19 @@ pub struct Draft@@ {
 
 async fn list(Query(filter): Query<crate::Filter>) -> Json<Vec<Record@@>> {
     let records = RECORDS.read().await;
-    Json(records.iter().filter(|record| record.amount >= filter.least).cloned().collect())
+    Json(records.iter().filter(|record| record.draft.amount >= filter.least).cloned().collect())
 }
 
-async fn show(Path(id): Path<uuid::Uuid>) -> Result<Json<Record@@>, Refusal> {
-    let records = RECORDS.read().await;
-    records.iter().find(|record| record.id == id).cloned().map(Json).ok_or(Refusal::Missing)
-}
-
-async fn add(Json(draft): Json<Draft@@>) -> Result<Json<Record@@>, Refusal> {
+async fn add(Json(draft): Json<Draft@@>) -> Result<Json<Record@@>, crate::Refusal> {
     validator::Validate::validate(&draft)?;
-    let kind = if draft.amount > 100 { Kind@@::Urgent } else { Kind@@::Plain };
-    let record = Record@@ {
-        id: uuid::Uuid::new_v4(),
-        name: draft.name,
-        amount: draft.amount,
-        kind,
-        made_at: chrono::Utc::now(),
-    };
+    let record = Record@@ { id: uuid::Uuid::new_v4(), made_at: chrono::Utc::now(), draft };
     RECORDS.write().await.push(record.clone());
-    tracing::info!(part = @@, id = %record.id, "added");
+    tracing::info!(part = NOTE, id = %record.id, "added");
     Ok(Json(record))
 }
 
 pub fn routes() -> Router {
-    Router::new().route("/part@@", get(list).post(add)).route("/part@@/{id}", get(show))
+    Router::new().route("/part@@", get(list).post(add))
 }
 "#;
 
@@ -269,19 +268,13 @@ pub struct Filter {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    #[error("there is no such record")]
-    Missing,
     #[error("the draft is not valid: {0}")]
     Invalid(#[from] validator::ValidationErrors),
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = match self {
-            Self::Missing => StatusCode::NOT_FOUND,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        (status, self.to_string()).into_response()
+        (StatusCode::UNPROCESSABLE_ENTITY, self.to_string()).into_response()
     }
 }
 
@@ -293,7 +286,8 @@ struct Index {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_env_filter("warn").init();
+    // Under dx this runs once for each patch.
+    let _ = tracing_subscriber::fmt().with_env_filter("warn").try_init();
     let port = std::env::var("PORT")?.parse()?;
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     axum::serve(listener, app()).await?;
@@ -318,8 +312,7 @@ fn generated() -> Result<App> {
     root.push_str("    app.layer(tower_http::trace::TraceLayer::new_for_http())\n}\n\n");
     for number in numbers() {
         let _ = writeln!(root, "mod part{number};");
-        let text =
-            GENERATED_MODULE.replace("@@", &number).replace(&format!("part = {number},"), "part = NOTE,");
+        let text = GENERATED_MODULE.replace("@@", &number);
         files.push((format!("src/part{number}.rs").into(), text));
     }
     let (_, module) = files.iter().find(|(file, _)| file.ends_with("part20.rs")).context("no part 20")?;

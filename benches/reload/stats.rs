@@ -149,11 +149,15 @@ pub fn devhost_lines(rows: &[Row]) -> String {
         if let Some(reason) = by_cargo.first() {
             let _ = writeln!(text, "    {} of {} by cargo: {reason}", by_cargo.len(), row.samples.len());
         }
-        let early: u64 =
-            row.samples.iter().filter_map(|sample| sample.parts["old_answers_count"].as_u64()).sum();
+        let count =
+            |part: &str| -> u64 { row.samples.iter().filter_map(|sample| sample.parts[part].as_u64()).sum() };
+        let (early, given_up) = (count("old_answers_count"), count("given_up_count"));
         if early > 0 {
             let _ =
                 writeln!(text, "    {early} requests that were sent after the save got the code before it");
+        }
+        if given_up > 0 {
+            let _ = writeln!(text, "    {given_up} requests were held for as long as devhost holds one");
         }
         let mut goal = |what: String, limit: Option<f64>| {
             let Some(limit) = limit else { return };

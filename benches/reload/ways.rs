@@ -28,6 +28,9 @@ const SHIM_RUSTC_VARIABLE: &str = "RELOAD_SHIM_RUSTC";
 /// How long devhost's status may lag behind its response.
 const STATUS_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// devhost's answer to a request that it has held for too long.
+const GIVEN_UP_STATUS: u16 = 503;
+
 /// What all ways are given.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
@@ -38,18 +41,20 @@ pub struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn of(&self, way: &str) -> Result<PathBuf> {
+    /// The directory of a way, with the app in it.
+    pub fn of(&self, way: &str) -> Result<PathBuf> {
         let directory = self.directory.join(way);
         self.app.write(&directory)?;
         Ok(directory)
     }
 
-    fn log(&self, name: &str) -> PathBuf {
+    /// Where the output of a way's processes goes.
+    pub fn log(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}.log"))
     }
 
     /// The environment of the app.
-    fn give_environment(&self, command: &mut Command, directory: &Path, port: u16) {
+    pub fn give_environment(&self, command: &mut Command, directory: &Path, port: u16) {
         command.env("PORT", port.to_string());
         if let Some(variable) = self.app.data_variable {
             command.env(variable, directory.join("data"));
@@ -83,7 +88,8 @@ pub trait Way {
     fn end(self: Box<Self>) -> Result<()>;
 }
 
-fn ms(time: Duration) -> f64 {
+/// A time as the samples have it.
+pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
@@ -214,8 +220,13 @@ impl Way for Devhost {
 
     fn measure(&mut self, edit: &Edit, string: &str) -> Result<Sample> {
         let saved = edit.save(&self.directory, string)?;
-        let mut old_answers_count = 0;
+        let (mut old_answers_count, mut given_up_count) = (0, 0);
         let answer = self.client.poll(&self.url, &mut self.server, EDIT_TIME_MAX, |answer| {
+            if answer.status == GIVEN_UP_STATUS {
+                // It was held for as long as devhost holds a request; the build goes on.
+                given_up_count += 1;
+                return Ok(false);
+            }
             ensure!(answer.status < 500, "devhost answers with {}:\n{}", answer.status, answer.body);
             let new = answer.body.contains(string);
             old_answers_count += u32::from(!new);
@@ -225,7 +236,11 @@ impl Way for Devhost {
         let journey = self.journey(generation)?;
         Ok(Sample {
             ms: ms(answer.first_byte - saved),
-            parts: json!({ "old_answers_count": old_answers_count, "journey": journey }),
+            parts: json!({
+                "old_answers_count": old_answers_count,
+                "given_up_count": given_up_count,
+                "journey": journey,
+            }),
         })
     }
 
