@@ -12,3 +12,4 @@ mod plain_worker;
 mod plugin;
 mod restart;
 mod support;
+mod traffic;
