@@ -84,6 +84,19 @@ impl SharedMemory {
         self.length
     }
 
+    /// The words that a range of bytes lies in. One check for all of them: the copies are what the link's speed
+    /// depends on.
+    fn words(&self, offset: usize, length: usize) -> &[std::sync::atomic::AtomicU64] {
+        let count = length.div_ceil(WORD_BYTES);
+        let is_inside = self.length.checked_sub(offset).is_some_and(|left| count <= left / WORD_BYTES);
+        assert!(
+            offset.is_multiple_of(WORD_BYTES) && is_inside,
+            "{length} bytes at offset {offset} are out of bounds"
+        );
+        // SAFETY: as in `word`, for each of them.
+        unsafe { std::slice::from_raw_parts(self.base.add(offset).cast().as_ptr(), count) }
+    }
+
     fn word(&self, offset: usize) -> &std::sync::atomic::AtomicU64 {
         assert!(
             offset.is_multiple_of(WORD_BYTES) && offset < self.length,
@@ -105,6 +118,31 @@ impl Words for SharedMemory {
     fn store(&self, offset: usize, word: u64, order: Ordering) {
         assert_eq!(self.access, Access::Write, "a read-only mapping is written");
         self.word(offset).store(word, order);
+    }
+
+    fn read(&self, offset: usize, out: &mut [u8]) {
+        let words = self.words(offset, out.len());
+        let (whole, rest) = out.as_chunks_mut::<WORD_BYTES>();
+        for (out, word) in whole.iter_mut().zip(words) {
+            *out = word.load(Ordering::Relaxed).to_ne_bytes();
+        }
+        if let Some(word) = words.get(whole.len()) {
+            rest.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()[..rest.len()]);
+        }
+    }
+
+    fn write(&self, offset: usize, data: &[u8]) {
+        assert_eq!(self.access, Access::Write, "a read-only mapping is written");
+        let words = self.words(offset, data.len());
+        let (whole, rest) = data.as_chunks::<WORD_BYTES>();
+        for (data, word) in whole.iter().zip(words) {
+            word.store(u64::from_ne_bytes(*data), Ordering::Relaxed);
+        }
+        if let Some(word) = words.get(whole.len()) {
+            let mut last = [0; WORD_BYTES];
+            last[..rest.len()].copy_from_slice(rest);
+            word.store(u64::from_ne_bytes(last), Ordering::Relaxed);
+        }
     }
 }
 

@@ -15,6 +15,13 @@ pub const HEAD_LENGTH_MAX_BYTES: usize = 64 * 1024;
 /// How many bytes may be on their way, for each stream and direction.
 pub const CREDIT_MAX_BYTES: usize = 64 * 1024;
 
+const _: () = {
+    assert!(FRAME_HEADER_BYTES.is_multiple_of(super::copy::WORD_BYTES));
+    // A sender can always fill a frame from a full credit, and lengths and credits fit their fields.
+    assert!(DATA_LENGTH_MAX_BYTES <= CREDIT_MAX_BYTES);
+    assert!(HEAD_LENGTH_MAX_BYTES <= u32::MAX as usize && CREDIT_MAX_BYTES <= u32::MAX as usize);
+};
+
 const FLAG_END_STREAM: u8 = 1;
 
 /// The kinds of frames.

@@ -4,12 +4,12 @@
 //! Whatever the worker writes, each call of the front's end returns, keeps every limit, and reads no byte that the
 //! worker did not commit. The worker's end here is a mapping and nothing else; the front's is the real one.
 
-use bytes::Bytes;
+use std::cell::Cell;
 
 use super::LinkFds;
 use super::copy::{Access, Words};
 use super::frame::{
-    CREDIT_MAX_BYTES, DATA_LENGTH_MAX_BYTES, FRAME_HEADER_BYTES, FrameHeader, HEAD_LENGTH_MAX_BYTES, Kind,
+    CREDIT_MAX_BYTES, DATA_LENGTH_MAX_BYTES, FRAME_HEADER_BYTES, FrameHeader, HEAD_LENGTH_MAX_BYTES,
 };
 use super::layout::{
     CLOSING_OFFSET_BYTES, PARKED_OFFSET_BYTES, READ_POS_OFFSET_BYTES, RING_LENGTH_MIN_BYTES,
@@ -53,6 +53,7 @@ pub fn write_anywhere(input: &[u8]) {
             _ => game.call_front(&mut input),
         }
     }
+    game.end();
 }
 
 /// The worker publishes frames of any content as an honest one would, and reads as one would.
@@ -66,6 +67,7 @@ pub fn send_frames(input: &[u8]) {
             _ => game.call_front(&mut input),
         }
     }
+    game.end();
 }
 
 /// The bytes that say what happens.
@@ -95,6 +97,40 @@ impl Input<'_> {
     }
 }
 
+/// The memory of a link. Making it takes longer than most games do.
+struct Board {
+    down: Region,
+    up: Region,
+    /// The same memory as `up`, to write.
+    worker: Region,
+    event: Event,
+}
+
+thread_local! {
+    /// What the game before has left.
+    static BOARD: Cell<Option<Board>> = const { Cell::new(None) };
+}
+
+impl Board {
+    fn take() -> Self {
+        let Some(board) = BOARD.take() else { return Self::new() };
+        for memory in [board.down.memory(), board.worker.memory()] {
+            memory.write(0, &[0; REGION_LENGTH_BYTES]);
+        }
+        board
+    }
+
+    fn new() -> Self {
+        let fds = LinkFds::create_with(1, RING_LENGTH_BYTES).expect("memory for a link");
+        let map = |fd, direction, access| Region::map(fd, direction, access).expect("a fresh region");
+        let down = map(&fds.down, Direction::Down, Access::Write);
+        seal_down(&fds.down).expect("a fresh region");
+        let up = map(&fds.up, Direction::Up, Access::Read);
+        let worker = map(&fds.up, Direction::Up, Access::Write);
+        Self { down, up, worker, event: Event::new(fds.worker_event) }
+    }
+}
+
 struct Game {
     front: Endpoint<u32>,
     worker: Region,
@@ -107,12 +143,8 @@ struct Game {
 
 impl Game {
     fn new() -> Self {
-        let fds = LinkFds::create_with(1, RING_LENGTH_BYTES).expect("memory for a link");
-        let down = Region::map(&fds.down, Direction::Down, Access::Write).expect("a fresh region");
-        seal_down(&fds.down).expect("a fresh region");
-        let up = Region::map(&fds.up, Direction::Up, Access::Read).expect("a fresh region");
-        let worker = Region::map(&fds.up, Direction::Up, Access::Write).expect("a fresh region");
-        let front = Endpoint::new(down, up, Event::new(fds.worker_event), Side::Front);
+        let Board { down, up, worker, event } = Board::take();
+        let front = Endpoint::new(down, up, event, Side::Front);
         Self { front, worker, written: 0, incoming: Vec::new(), opened: 0, held: vec![0; 1] }
     }
 
@@ -232,31 +264,17 @@ impl Game {
         collected
     }
 
+    /// Leaves the memory to the next game.
+    fn end(self) {
+        let (down, up, event) = self.front.into_parts();
+        BOARD.set(Some(Board { down, up, worker: self.worker, event }));
+    }
+
     fn check(&self) {
         assert!(self.front.open_count() <= STREAMS_COUNT_MAX);
         let bound = PENDING_PER_STREAM_COUNT_MAX * STREAMS_COUNT_MAX;
         assert!(self.front.pending_count() <= bound, "{} frames wait", self.front.pending_count());
     }
-}
-
-/// An input for each kind of frame and call, from which a fuzzer finds the rest.
-pub fn examples() -> Vec<(&'static str, Bytes)> {
-    let kinds = [Kind::Headers as u8, Kind::Data as u8, Kind::Window as u8, Kind::Reset as u8];
-    let talk: Vec<u8> = [
-        // Open two streams, answer the first in full, cut off the second.
-        &[5, 4, 1, 10, 5, 0x84, 1, 20][..],
-        &[0, 0, 1, 16, 0, 2, 1, 100, 0, 0x82, 1, 10, 5, 0, 0][..],
-        &[0, 0, 2, 8, 5, 0, 0, 0, 5, 2, 5, 1, 1][..],
-        // Upload, return credit, end.
-        &[5, 4, 0, 1, 5, 5, 3, 200, 4, 0, 0, 3, 0, 0, 4, 3, 180, 5, 0, 0, 5, 6, 3, 5, 7, 1, 5, 3, 0][..],
-    ]
-    .concat();
-    let wild: Vec<u8> = [
-        &[3, 4, 0, 9, 3, 3, 0, 0, 0, 0, 1, 0, 0, 3, 0, 0][..],
-        &[0, 1, 0, 0, 2, 1, 0x20, 0x01, 1, 2, 3, 4, 5, 6, 7, 8, 3, 0, 0, 0, 4, 0, 0, 1, 3, 9, 0][..],
-    ]
-    .concat();
-    vec![("talk", talk.into()), ("wild", wild.into()), ("kinds", kinds.to_vec().into())]
 }
 
 #[cfg(test)]
@@ -284,12 +302,20 @@ mod tests {
         }
     }
 
-    /// What was a finding once, or reaches far.
+    /// What the fuzz targets have found worth to keep.
     #[test]
     fn the_inputs_that_are_kept_pass() {
-        for (_, input) in examples() {
-            write_anywhere(&input);
-            send_frames(&input);
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let corpus = ["fuzz/corpus", "../fuzz/corpus"].map(|path| root.join(path));
+        let corpus = corpus.into_iter().find(|path| path.exists()).expect("a corpus");
+        let targets: [(&str, fn(&[u8])); 2] = [("region", write_anywhere), ("frames", send_frames)];
+        for (target, run) in targets {
+            let mut count = 0;
+            for file in std::fs::read_dir(corpus.join(target)).unwrap() {
+                run(&std::fs::read(file.unwrap().path()).unwrap());
+                count += 1;
+            }
+            assert!(count > 0, "no inputs for {target}");
         }
     }
 

@@ -3,8 +3,9 @@
 //! Positions count bytes since the start and never wrap; a position modulo the ring length is an offset in the
 //! ring. Each control word is written by the owner of the region alone.
 
-use super::copy::Words;
+use super::copy::{WORD_BYTES, Words};
 use super::fault::RegionError;
+use super::frame::{FRAME_HEADER_BYTES, HEAD_LENGTH_MAX_BYTES};
 use super::sync::Ordering;
 
 /// The first word of each region.
@@ -39,6 +40,30 @@ pub(super) const SPACE_WANTED_OFFSET_BYTES: usize = 4096 + 384;
 pub(super) const CLOSING_OFFSET_BYTES: usize = 4096 + 512;
 /// Where the ring starts.
 pub(super) const RING_OFFSET_BYTES: usize = 8192;
+
+const _: () = {
+    // No two control words share a pair of cache lines, and none lies in the header or in the ring.
+    let words = [
+        WRITE_POS_OFFSET_BYTES,
+        READ_POS_OFFSET_BYTES,
+        PARKED_OFFSET_BYTES,
+        SPACE_WANTED_OFFSET_BYTES,
+        CLOSING_OFFSET_BYTES,
+    ];
+    let mut index = 0;
+    while index < words.len() {
+        assert!(words[index].is_multiple_of(WORD_BYTES) && words[index] >= HEADER_LENGTH_BYTES);
+        assert!(words[index] + 128 <= RING_OFFSET_BYTES);
+        assert!(index == 0 || words[index] >= words[index - 1] + 128);
+        index += 1;
+    }
+    assert!(RING_OFFSET_BYTES.is_multiple_of(4096));
+    assert!(RING_LENGTH_MIN_BYTES.is_power_of_two() && RING_LENGTH_MAX_BYTES.is_power_of_two());
+    assert!(RING_LENGTH_MIN_BYTES <= RING_LENGTH_BYTES && RING_LENGTH_BYTES <= RING_LENGTH_MAX_BYTES);
+    // A frame that waits for room gets it once the peer has read, whatever is in the way.
+    let frame_max = FRAME_HEADER_BYTES + HEAD_LENGTH_MAX_BYTES;
+    assert!(2 * frame_max <= RING_LENGTH_MIN_BYTES);
+};
 
 /// What a region's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

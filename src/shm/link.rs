@@ -485,6 +485,10 @@ impl<T: Clone> Endpoint<T> {
         self.pending.len()
     }
 
+    pub(super) fn into_parts(self) -> (Region, Region, Event) {
+        (self.own, self.peer, self.peer_event)
+    }
+
     pub(super) fn written(&self) -> u64 {
         self.producer.write_pos()
     }

@@ -18,6 +18,9 @@ pub const STREAMS_COUNT_MAX: usize = 256;
 /// Consumed bytes are returned as credit once there are this many of them.
 const CREDIT_RETURN_MIN_BYTES: usize = CREDIT_MAX_BYTES / 2;
 
+// What is not returned yet never keeps a sender from a full frame.
+const _: () = assert!(CREDIT_MAX_BYTES - CREDIT_RETURN_MIN_BYTES >= super::frame::DATA_LENGTH_MAX_BYTES);
+
 /// What this end expects from the peer on one stream.
 #[derive(Debug)]
 enum Receiving {

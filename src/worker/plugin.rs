@@ -15,13 +15,16 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::load::Descriptor;
-use crate::shm::{SendError, WorkerEvent, WorkerLink};
+use crate::shm::{CREDIT_MAX_BYTES, SendError, WorkerEvent, WorkerLink};
 use crate::wire::{
     HEADERS_COUNT_MAX, PanicReport, REQUEST_UPGRADE, RESPONSE_PANIC, RequestHead, ResponseHead,
 };
 
 /// The largest panic report, in bytes: what is longer is cut.
 const PANIC_TEXT_LEN_MAX: usize = 48 * 1024;
+
+// A fresh response has the credit for a whole report.
+const _: () = assert!(PANIC_TEXT_LEN_MAX <= CREDIT_MAX_BYTES);
 
 /// One plugin instance and its link. Lives as long as the process.
 pub struct Host {

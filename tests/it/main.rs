@@ -13,4 +13,5 @@ mod plain_worker;
 mod plugin;
 mod restart;
 mod support;
+mod traffic;
 mod zoo;

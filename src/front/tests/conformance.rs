@@ -1,20 +1,36 @@
-//! The same cases over the shared-memory link and over a socket: whichever way an app is reached, its clients must
-//! not see a difference.
+//! The same cases over the shared-memory link, over a socket, and against a server of hyper's without a front, as the
+//! reference: whichever way an app is reached, its clients must not see a difference.
+//!
+//! The differences that there are, and why. Requests come with `x-forwarded-*`, since the app sees the front's
+//! connection and not the client's. `te` and `trailer` are not passed on, since actix reads and writes no trailers;
+//! the bodies in front of them are whole. An `expect: 100-continue` is answered by the front, for actix does that before
+//! anybody else sees the request; the app's own refusal then comes after the client has begun to send. No other 1xx
+//! passes: neither the ABI nor actix has a place for one. An upgrade to something other than a WebSocket is an ordinary
+//! request, since actix takes what follows it for the next request. A head of more than 64 KiB is a 431 of the front's.
+//! A WebSocket or an event stream ends with its generation.
 
 use super::echo::{EchoApp, Way};
 use super::*;
 use crate::model::End;
 
+/// Through the front.
 const WAYS: [Way; 2] = [Way::Link, Way::Socket];
+
+/// Those, and without a front.
+const ALL_WAYS: [Way; 3] = [Way::Link, Way::Socket, Way::Reference];
 
 const UPGRADE: &str = "connection: keep-alive, Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
                        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// A front with the app behind it.
 fn serving(way: Way) -> (Site, EchoApp) {
-    let site = Site::start();
+    let mut site = Site::start();
     let app = EchoApp::start(way);
-    site.swap_to(1, app.upstream.clone());
+    if way == Way::Reference {
+        site.address = app.address.unwrap();
+    } else {
+        site.swap_to(1, app.upstream.clone());
+    }
     (site, app)
 }
 
@@ -25,7 +41,7 @@ async fn until_idle(site: &Site) {
 
 #[actix_web::test]
 async fn requests_follow_each_other_on_one_connection() {
-    for way in WAYS {
+    for way in ALL_WAYS {
         let (site, _app) = serving(way);
         let mut browser = site.connect().await;
         for _ in 0..3 {
@@ -78,7 +94,7 @@ async fn the_app_sees_the_request_as_it_was_sent_and_who_sent_it() {
 
 #[actix_web::test]
 async fn request_bodies_arrive_whole_in_every_framing() {
-    for way in WAYS {
+    for way in ALL_WAYS {
         let (site, _app) = serving(way);
         let mut browser = site.connect().await;
         for (method, framing, count) in [
@@ -104,7 +120,7 @@ async fn request_bodies_arrive_whole_in_every_framing() {
 
 #[actix_web::test]
 async fn a_client_that_expects_100_continue_gets_it() {
-    for way in WAYS {
+    for way in ALL_WAYS {
         let (site, _app) = serving(way);
         let mut browser = site.connect().await;
         browser
@@ -118,7 +134,7 @@ async fn a_client_that_expects_100_continue_gets_it() {
 
 #[actix_web::test]
 async fn both_bodies_stream_at_once() {
-    for way in WAYS {
+    for way in ALL_WAYS {
         let (site, _app) = serving(way);
         let mut browser = site.connect().await;
         browser.send("POST /echo HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n").await;
@@ -135,7 +151,7 @@ async fn both_bodies_stream_at_once() {
 
 #[actix_web::test]
 async fn a_slow_client_stops_the_app_and_a_gone_one_cancels_it() {
-    for way in WAYS {
+    for way in ALL_WAYS {
         let (site, mut app) = serving(way);
         let mut browser = site.get("/endless", "").await;
         app.says("stopped").await;
@@ -153,7 +169,7 @@ async fn a_slow_client_stops_the_app_and_a_gone_one_cancels_it() {
 
 #[actix_web::test]
 async fn a_client_that_leaves_while_it_waits_cancels_the_request() {
-    for way in WAYS {
+    for way in ALL_WAYS {
         let (site, mut app) = serving(way);
         let browser = site.get("/wait", "").await;
         app.says("waiting").await;
@@ -165,7 +181,7 @@ async fn a_client_that_leaves_while_it_waits_cancels_the_request() {
 
 #[actix_web::test]
 async fn an_upload_that_breaks_off_never_looks_whole() {
-    for way in WAYS {
+    for way in ALL_WAYS {
         let (site, mut app) = serving(way);
         for start in ["content-length: 10\r\n\r\nhalf", "transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"] {
             let mut browser = site.connect().await;
@@ -179,7 +195,7 @@ async fn an_upload_that_breaks_off_never_looks_whole() {
 
 #[actix_web::test]
 async fn an_answer_before_the_end_of_the_request_arrives() {
-    for way in WAYS {
+    for way in ALL_WAYS {
         let (site, _app) = serving(way);
         let mut browser = site.connect().await;
         browser.send("POST /early HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\nstart").await;
@@ -190,7 +206,7 @@ async fn an_answer_before_the_end_of_the_request_arrives() {
 
 #[actix_web::test]
 async fn a_response_that_breaks_off_breaks_the_connection() {
-    for way in WAYS {
+    for way in ALL_WAYS {
         let (site, _app) = serving(way);
         for path in ["/cut", "/cut-sized"] {
             let mut browser = site.connect().await;
@@ -221,7 +237,7 @@ async fn large_heads_pass_and_those_beyond_the_limit_are_told_so() {
 
 #[actix_web::test]
 async fn an_upgrade_is_a_tunnel_from_then_on() {
-    for way in WAYS {
+    for way in ALL_WAYS {
         let (site, mut app) = serving(way);
         for ends_itself in [true, false] {
             let mut browser = site.get("/ws", UPGRADE).await;
@@ -238,7 +254,7 @@ async fn an_upgrade_is_a_tunnel_from_then_on() {
                 assert_eq!(browser.rest().await, b"", "{way:?}");
             } else {
                 drop(browser);
-                if way == Way::Socket {
+                if way != Way::Link {
                     app.says("socket closed").await;
                 }
             }
@@ -301,5 +317,146 @@ async fn a_dead_generation_is_left_for_the_next_one() {
         site.swap_to(2, next.upstream.clone());
         let (head, body) = browser.response().await;
         assert_eq!((head.get("x-devhost-generation"), body.as_str()), (Some("2"), "hello"), "{way:?}");
+    }
+}
+
+#[actix_web::test]
+async fn requests_that_are_sent_at_once_are_answered_in_order() {
+    for way in ALL_WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.connect().await;
+        browser
+            .send(
+                "GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n\
+                 POST /count HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n\r\nabc\
+                 GET /204 HTTP/1.1\r\nhost: localhost\r\n\r\n\
+                 POST /count HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n\
+                 GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n",
+            )
+            .await;
+        for expected in ["hello", "3"] {
+            assert_eq!(browser.response().await.1, expected, "{way:?}");
+        }
+        assert_eq!(browser.head().await.status, 204, "{way:?}");
+        for expected in ["2", "hello"] {
+            assert_eq!(browser.response().await.1, expected, "{way:?}");
+        }
+        until_idle(&site).await;
+    }
+}
+
+#[actix_web::test]
+async fn events_arrive_one_by_one_until_the_client_leaves() {
+    for way in ALL_WAYS {
+        let (site, mut app) = serving(way);
+        let mut browser = site.get("/events", "accept: text/event-stream\r\n").await;
+        let head = browser.head().await;
+        assert_eq!(head.get("content-type"), Some("text/event-stream"), "{way:?}");
+        let mut events = Vec::new();
+        while events.len() < "data: 0\n\n".len() * 3 {
+            events.extend(browser.chunk().await.expect("an event"));
+        }
+        assert_eq!(String::from_utf8(events).unwrap(), "data: 0\n\ndata: 1\n\ndata: 2\n\n", "{way:?}");
+        drop(browser);
+        app.says("cancelled").await;
+        until_idle(&site).await;
+    }
+}
+
+#[actix_web::test]
+async fn an_event_stream_ends_with_its_generation() {
+    for way in WAYS {
+        let (site, mut app) = serving(way);
+        let mut browser = site.get("/events", "").await;
+        browser.head().await;
+        browser.chunk().await.expect("an event");
+        site.gate.current().unwrap().close_streams();
+        while browser.chunk().await.is_some() {}
+        app.says("cancelled").await;
+        until_idle(&site).await;
+    }
+}
+
+#[actix_web::test]
+async fn websocket_frames_and_close_codes_pass_as_they_are() {
+    // Masked with zeros: binary with a 16-bit length, a ping, text in two parts, and a close with code 4001.
+    let mut binary = b"\x82\xfe\x01\x00\0\0\0\0".to_vec();
+    binary.extend(0..=255_u8);
+    let frames: [&[u8]; 5] = [
+        &binary,
+        b"\x89\x80\0\0\0\0",
+        b"\x01\x82\0\0\0\0ab",
+        b"\x80\x81\0\0\0\0c",
+        b"\x88\x85\0\0\0\0\x0f\xa1end",
+    ];
+    for way in ALL_WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.get("/ws", UPGRADE).await;
+        browser.head().await;
+        assert_eq!(browser.read_exact(4).await, b"\x81\x02hi", "{way:?}");
+        for frame in frames {
+            browser.send(frame).await;
+            assert_eq!(browser.read_exact(frame.len()).await, frame, "{way:?}");
+        }
+        drop(browser);
+        until_idle(&site).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_connection_outlives_the_generation_that_it_began_with() {
+    for way in WAYS {
+        let (site, app) = serving(way);
+        let mut apps = vec![app];
+        let mut browser = site.connect().await;
+        for generation in 1..=4 {
+            if generation > 1 {
+                let next = EchoApp::start(way);
+                site.swap_to(generation, next.upstream.clone());
+                apps.push(next);
+            }
+            for _ in 0..2 {
+                browser.send("GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+                let (head, body) = browser.response().await;
+                let number = generation.to_string();
+                assert_eq!(
+                    (head.get("x-devhost-generation"), body.as_str()),
+                    (Some(number.as_str()), "hello"),
+                    "{way:?}"
+                );
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_request_beyond_the_most_at_once_waits_its_turn() {
+    for way in WAYS {
+        let (site, mut app) = serving(way);
+        let most = match way {
+            Way::Link => crate::shm::STREAMS_COUNT_MAX,
+            Way::Socket | Way::Reference => crate::front::upstream::EXCHANGES_COUNT_MAX,
+        };
+        let mut waiting = Vec::new();
+        for _ in 0..most {
+            waiting.push(site.get("/wait", "").await);
+        }
+        for _ in 0..most {
+            app.says("waiting").await;
+        }
+        let mut late = site.get("/hello", "").await;
+        soon(async {
+            while site.gate.entries(1).finite < most + 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        // The front lives, and the late one has had as much time as another request took.
+        let mut other = site.get("/__devhost/status", "").await;
+        assert_eq!(other.head().await.status, 200, "{way:?}");
+        let nothing = late.stream.try_read(&mut [0; 1]).map_err(|error| error.kind());
+        assert_eq!(nothing, Err(std::io::ErrorKind::WouldBlock), "{way:?}");
+        drop(waiting.pop());
+        assert_eq!(late.response().await.1, "hello", "{way:?}");
     }
 }

@@ -23,6 +23,8 @@ use crate::wire::{REQUEST_UPGRADE, RequestHead, ResponseHead};
 pub enum Way {
     Link,
     Socket,
+    /// Without a front: what a client sees of the app's own server.
+    Reference,
 }
 
 /// How long the app tries to send before it says that it is stopped.
@@ -31,6 +33,8 @@ const STOPPED_AFTER: Duration = Duration::from_millis(300);
 /// The app, and what it says of itself.
 pub struct EchoApp {
     pub upstream: Upstream,
+    /// Where it listens, if it does.
+    pub address: Option<SocketAddr>,
     said: mpsc::UnboundedReceiver<String>,
 }
 
@@ -54,6 +58,7 @@ impl EchoApp {
     /// Starts the app. To be called on a tokio runtime.
     pub fn start(way: Way) -> Self {
         let (say, said) = mpsc::unbounded_channel();
+        let mut own_address = None;
         let upstream = match way {
             Way::Link => {
                 let fds = LinkFds::create(1).unwrap();
@@ -62,14 +67,15 @@ impl EchoApp {
                 spawn(serve_link(link, say));
                 Upstream::Link(client)
             }
-            Way::Socket => {
+            Way::Socket | Way::Reference => {
                 let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
                 let address: SocketAddr = listener.local_addr().unwrap();
+                own_address = Some(address);
                 spawn(serve_socket(listener, say));
                 Upstream::Socket(SocketClient::new(address))
             }
         };
-        Self { upstream, said }
+        Self { upstream, address: own_address, said }
     }
 
     /// Waits until the app says this.
@@ -159,6 +165,14 @@ async fn app(mut call: Call) {
                     }
                 }
             }
+        }
+        "/events" => {
+            call.head_of(200, vec![text("content-type", "text/event-stream")], false).await;
+            for number in 0..3 {
+                call.data(format!("data: {number}\n\n")).await;
+            }
+            call.answer.closed().await;
+            call.say("cancelled");
         }
         "/early" => {
             call.head_of(413, vec![text("content-length", "3")], false).await;
@@ -410,7 +424,11 @@ async fn take_body(mut incoming: Incoming, body: mpsc::Sender<Option<Bytes>>) {
     loop {
         let frame = std::future::poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await;
         let piece = match frame {
-            Some(Ok(frame)) => Some(frame.into_data().unwrap()),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Some(data),
+                // Trailers.
+                Err(_) => continue,
+            },
             Some(Err(_)) => return,
             None => None,
         };
