@@ -566,7 +566,7 @@ impl Runner {
             }
             Report::Preloaded { .. } | Report::PreloadFailed { .. } => Vec::new(),
             Report::Forked { generation, pid, micros } => {
-                if let Some((zygote, pid)) = self.workers.forked(generation, pid) {
+                if let Some((zygote, pid)) = self.workers.forked(generation, pid, &self.inputs) {
                     self.kill(zygote, pid);
                 }
                 vec![Event::Forked { generation, took: Duration::from_micros(micros) }]

@@ -256,10 +256,22 @@ impl Workers {
     }
 
     /// The zygote has forked a worker. Says whom to kill, where that was wanted meanwhile.
-    pub fn forked(&mut self, generation: u64, pid: i32) -> Option<(u64, i32)> {
+    pub fn forked(&mut self, generation: u64, pid: i32, inputs: &Inputs) -> Option<(u64, i32)> {
         let worker = self.workers.get_mut(&generation)?;
         worker.pid = Some(pid);
-        worker.kill_wanted.then_some((worker.zygote, pid))
+        let wanted = worker.kill_wanted.then_some((worker.zygote, pid));
+        // It may have been faster than the zygote's word of it.
+        if matches!(worker.phase, Phase::Current) {
+            self.watch_for_stall(generation, inputs);
+        }
+        wanted
+    }
+
+    fn watch_for_stall(&self, generation: u64, inputs: &Inputs) {
+        let Some(worker) = self.workers.get(&generation) else { return };
+        if let (Some(entry), Some(pid), Some(limit)) = (&worker.entry, worker.pid, self.stall_time_max) {
+            stall::watch(entry, pid, self.gate.clone(), limit, inputs.clone());
+        }
     }
 
     /// Forgets a worker that never ran.
@@ -335,9 +347,7 @@ impl Workers {
         let worker = self.workers.get_mut(&generation)?;
         let entry = Arc::clone(worker.entry.as_ref()?);
         worker.phase = Phase::Current;
-        if let (Some(pid), Some(limit)) = (worker.pid, self.stall_time_max) {
-            stall::watch(&entry, pid, self.gate.clone(), limit, inputs.clone());
-        }
+        self.watch_for_stall(generation, inputs);
         Some(entry)
     }
 

@@ -185,6 +185,7 @@ fn a_worker_that_returns_no_credit_holds_up_its_own_request_alone() {
 fn a_worker_that_never_looks_at_its_link_is_replaced() {
     let hostile = Hostile::start();
     let deaf = hostile.send("/deaf");
+    hostile.devhost.wait_line("deaf from now on");
     let page = hostile.get("/");
     assert!(page.starts_with("HTTP/1.1 502") && page.contains("had not looked at its requests"), "{page}");
     assert!(rest(deaf).contains("stood still"));
