@@ -291,12 +291,12 @@ impl Call {
     /// The value of the last option of this name; `-C` options by `-C NAME`.
     fn option(&self, name: &str) -> Option<&str> {
         let codegen = name.strip_prefix("-C ");
-        let values = self.args.iter().enumerate().filter_map(|(index, arg)| match codegen {
+        let mut values = self.args.iter().enumerate().filter_map(|(index, arg)| match codegen {
             Some(key) => arg.strip_prefix(key)?.strip_prefix('='),
             None if arg == name => self.args.get(index + 1).map(String::as_str),
             None => arg.strip_prefix(name)?.strip_prefix('='),
         });
-        values.last()
+        values.next_back()
     }
 
     fn stem(&self) -> String {
@@ -333,7 +333,7 @@ impl Call {
     /// The library that the app's call makes.
     fn library(&self) -> PathBuf {
         let emitted = self.option("--emit").unwrap_or_default().split(',');
-        match emitted.filter_map(|kind| kind.strip_prefix("link=")).last() {
+        match emitted.filter_map(|kind| kind.strip_prefix("link=")).next_back() {
             Some(path) => self.directory.join(path),
             None => self.out_dir().join(format!("lib{}.so", self.stem())),
         }
