@@ -33,7 +33,6 @@ basic-http-server | 0.11.0 | axum | / | src/ext/dir_list.rs | "<div>" | "<div id
 dufs | 0.47.0 | hyper | /?noscript | src/noscript.rs | "Index of {}" | "Index of edit-@ {}" | -- -b 127.0.0.1 -p PORT DIR
 mdbook | 0.4.40 | warp | /one.html | src/renderer/html_handlebars/hbs_renderer.rs | " - " + book_title | " - edit-@ " + book_title | -- serve -n 127.0.0.1 -p PORT DIR
 miniserve | 0.35.0 | actix-web | / | src/renderer.rs | ("name", "Name", sort | ("name", "edit-@", sort | -- -i 127.0.0.1 -p PORT DIR
-rktpb | 1.0.0 | rocket | / | src/main.rs | _ => ("unix", "cURL") | _ => ("unix", "edit-@") | PASTE_PORT=PORT --
 simple-http-server | 0.8.1 | axum, openssl | / | src/util.rs | [Root] | [edit-@] | -- --ip 127.0.0.1 -p PORT DIR
 '
 
