@@ -308,11 +308,13 @@ mod tests {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let corpus = ["fuzz/corpus", "../fuzz/corpus"].map(|path| root.join(path));
         let corpus = corpus.into_iter().find(|path| path.exists()).expect("a corpus");
-        let targets: [(&str, fn(&[u8])); 2] = [("region", write_anywhere), ("frames", send_frames)];
-        for (target, run) in targets {
+        for target in ["region", "frames"] {
             let mut count = 0;
             for file in std::fs::read_dir(corpus.join(target)).unwrap() {
-                run(&std::fs::read(file.unwrap().path()).unwrap());
+                let input = std::fs::read(file.unwrap().path()).unwrap();
+                // Either game has to stand any input.
+                write_anywhere(&input);
+                send_frames(&input);
                 count += 1;
             }
             assert!(count > 0, "no inputs for {target}");
