@@ -363,7 +363,6 @@ impl Builder {
         }
         let checked = checked.map_err(|problem| explain(problem, &library))?;
         doubts.into_iter().for_each(|doubt| doubt.decide(true));
-        let path = self.take_artifact(&app, &library)?;
         let sources = dep_info::read_sources(&dep_info_path(&app, &library), &app.workspace_root);
         self.memory.sources.clone_from(&sources);
         self.memory.units = Some(run.units_done);
@@ -378,16 +377,7 @@ impl Builder {
             }
             Err(reason) => self.unrecorded = reason,
         }
-        Ok(Artifact {
-            path,
-            kind: checked.kind,
-            strategy: Strategy::Fork,
-            build_id: checked.build_id,
-            preload: ready.preload,
-            sources,
-            warnings: run.diagnostics,
-            notes: ready.notes,
-        })
+        self.take_artifact(&app, &library, checked, ready, sources, run.diagnostics)
     }
 
     /// Builds the app without cargo; why not, where that is not allowed.
@@ -424,24 +414,11 @@ impl Builder {
             .inspector
             .check(Some(app.kind), &library, &ready.preload)
             .map_err(|_| "what was made could not be loaded")?;
-        let path = match self.take_artifact(&app, &library) {
-            Ok(path) => path,
-            Err(failure) => return Ok(Err(failure)),
-        };
         if self.memory.sources != sources {
             self.memory.sources.clone_from(&sources);
             self.remember(&app);
         }
-        Ok(Ok(Artifact {
-            path,
-            kind: checked.kind,
-            strategy: Strategy::Fork,
-            build_id: checked.build_id,
-            preload: ready.preload,
-            sources,
-            warnings: run.diagnostics,
-            notes: ready.notes,
-        }))
+        Ok(self.take_artifact(&app, &library, checked, ready, sources, run.diagnostics))
     }
 
     fn replay_context(&self, app: &App, order_path: &Path) -> replay::Context {
@@ -456,14 +433,31 @@ impl Builder {
         }
     }
 
-    /// A name of its own for a library that was just built.
-    fn take_artifact(&mut self, app: &App, library: &Path) -> Result<PathBuf, Failure> {
+    /// Gives a library that was just built a name of its own.
+    fn take_artifact(
+        &mut self,
+        app: &App,
+        library: &Path,
+        checked: artifact::Checked,
+        ready: Report,
+        sources: Vec<PathBuf>,
+        warnings: Vec<Diagnostic>,
+    ) -> Result<Artifact, Failure> {
         let path = self.next_path(&app.crate_name);
         // The wrapper unlinks the library before it is written anew, so a link is as good as a copy.
         std::fs::hard_link(library, &path)
             .or_else(|_| std::fs::copy(library, &path).map(drop))
             .map_err(|error| build_failure(format!("cannot write {}: {error}", path.display())))?;
-        Ok(path)
+        Ok(Artifact {
+            path,
+            kind: checked.kind,
+            strategy: Strategy::Fork,
+            build_id: checked.build_id,
+            preload: ready.preload,
+            sources,
+            warnings,
+            notes: ready.notes,
+        })
     }
 
     /// Takes over what cargo has built for the user, where nothing has been built here yet.
