@@ -360,6 +360,7 @@ while IFS='|' read -r name version framework page file from to args; do
         continue
     fi
     measure
+    [[ ! -f $WORK/original ]] || cp "$WORK/original" "$APP/$FILE"
     row "$NAME $VERSION" "$(trim "$framework")" "$(seconds "$CARGO_COLD")" "$(seconds "$CARGO_BUILT")" \
         "$(seconds "$(median <"$WORK/restarts")")" "$(seconds "$DEVHOST_COLD")" "$(seconds "$DEVHOST_BUILT")" \
         "$(seconds "$DEVHOST_AGAIN")" \
@@ -367,6 +368,7 @@ while IFS='|' read -r name version framework page file from to args; do
             NR == 1 { least = $1 } { most = $1 }
             END { if (NR) printf "%s (%.2f–%.2f)", median, least / 1000, most / 1000; else printf "–" }')" \
         "$FAILURES"
+    tail -n 1 "$WORK/table" >&2
     [[ -n $KEEP ]] || rm -rf "$APP"
 done <<<"$APPS"
 cat <<END
