@@ -359,10 +359,11 @@ impl Keeper {
     }
 
     fn reap(&mut self) -> io::Result<()> {
-        while let Some(parent::Ended { pid, code, signal }) = parent::reap()? {
+        while let Some(ended) = parent::reap()? {
+            let parent::Ended { pid, code, signal } = ended;
             // Whatever else is reaped here was adopted: an orphan that some generation left behind.
             if let Some(program) = self.programs.remove(&pid) {
-                parent::kill_rest_of_group(pid);
+                parent::kill_rest_of_group(ended);
                 self.report(&Report::Exited { pid: pid.as_raw(), code, signal })?;
                 drop(program);
             }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -12,6 +13,12 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, setpgid};
 
 use super::process;
+
+/// How long the copy of a child that has ended well may take to leave the child's group.
+const DAEMON_LEAVE_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// The time between two looks whether it has.
+const DAEMON_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The front's socket, and what tells of children.
 #[derive(Debug)]
@@ -92,7 +99,14 @@ pub fn kill_group(child: Pid) {
     let _ = kill(child, Signal::SIGKILL);
 }
 
-/// Kills what is left of the group of a child that was reaped.
-pub fn kill_rest_of_group(child: Pid) {
-    let _ = killpg(child, Signal::SIGKILL);
+/// Kills what is left of the group of a child that was reaped. One that ended well may have been the first half of a
+/// daemon: its copy gets a moment to leave the group, which is how it is known for one.
+pub fn kill_rest_of_group(ended: Ended) {
+    if ended.code == Some(0) {
+        let begun = Instant::now();
+        while killpg(ended.pid, None).is_ok() && begun.elapsed() < DAEMON_LEAVE_TIME_MAX {
+            std::thread::sleep(DAEMON_LOOK_INTERVAL);
+        }
+    }
+    let _ = killpg(ended.pid, Signal::SIGKILL);
 }
