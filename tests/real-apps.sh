@@ -242,7 +242,7 @@ expect_nothing_left() {
 
 measure_cargo() {
     CARGO_COLD=-
-    text 0 | save
+    save < <(text 0)
     local is_cold
     [[ -d $APP/target/debug ]] || is_cold=yes
     tell "cargo run"
@@ -256,7 +256,7 @@ measure_cargo() {
     : >"$WORK/restarts"
     for ((number = 1; number <= RESTARTS; number++)); do
         tell "restart $number of $RESTARTS"
-        text "$number" | save
+        save < <(text "$number")
         local saved=$BEGUN
         stop_server
         start cargo run --quiet -- "${ARGUMENTS[@]}"
@@ -287,7 +287,7 @@ measure_devhost() {
     for ((count = 1; count <= RELOADS; count++)); do
         number=$((RESTARTS + count))
         tell "reload $count of $RELOADS"
-        text "$number" | save
+        save < <(text "$number")
         if wait_page "$EDIT_TIME_MAX_S" "edit-$number"; then
             echo "$TIME" >>"$WORK/reloads"
         else
@@ -296,11 +296,11 @@ measure_devhost() {
         ((BAD_ANSWERS == 0)) || fail "reload $count: $BAD_ANSWERS requests were not answered by 200"
     done
     tell "an error, and a crash"
-    { text "$number" && echo 'fn does_not_build() -> u32 { "text" }'; } | save
+    save < <({ text "$number" && echo 'fn does_not_build() -> u32 { "text" }'; })
     wait_status "$EDIT_TIME_MAX_S" "\"failure\":\{.*$FILE:" || fail "the error in $FILE is not told"
     get "$PAGE" && grep -qF "edit-$number" "$WORK/body" || fail "the old page is gone while the code does not build"
     number=$((number + 1))
-    text "$number" | save
+    save < <(text "$number")
     wait_page "$EDIT_TIME_MAX_S" "edit-$number" || fail "the mended code does not show"
     wait_status 5 '"pid"' || true
     worker=$(sed 's/.*"workers":\[{"pid":\([0-9]*\).*/\1/' "$WORK/body")
@@ -309,7 +309,7 @@ measure_devhost() {
     wait_page "$EDIT_TIME_MAX_S" "edit-$number" || fail "the app does not come back after a crash"
     stop_server
     expect_nothing_left
-    text "$RESTARTS" | save
+    save < <(text "$RESTARTS")
     [[ $sources == "$(hash_sources)" ]] || fail "the app's sources have changed"
     [[ $debug == "$(hash_debug)" ]] || fail "the app's target/debug has changed"
 }
