@@ -15,30 +15,50 @@ const HASHED_SIZE_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// within the same tick of its filesystem's clock (2 s on FAT). The same trick as git's "racily clean" entries.
 const RACY_MS: u64 = 2_000;
 
-/// What `stat` tells of a file that has the same content.
+/// Tells a file that was written anew from the one that was there. Not by the time when its inode changed: a hard link
+/// changes that, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub(crate) struct Identity {
     size: u64,
     inode: u64,
     modified_ns: i128,
+}
+
+impl Identity {
+    /// The identity of whatever is at the path, `None` where nothing is.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|metadata| Self::from(&metadata))
+    }
+}
+
+impl From<&Metadata> for Identity {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            size: metadata.size(),
+            inode: metadata.ino(),
+            modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+/// What `stat` tells of a file that has the same content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    identity: Identity,
     changed_ns: i128,
 }
 
 impl Stamp {
     fn of(metadata: &Metadata) -> Self {
-        Self {
-            size: metadata.size(),
-            inode: metadata.ino(),
-            modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        }
+        let changed_ns = nanoseconds(metadata.ctime(), metadata.ctime_nsec());
+        Self { identity: metadata.into(), changed_ns }
     }
 
     /// The same stamp later means the same content, if it was taken long enough after the last write.
     fn settled_at(&self, taken: SystemTime) -> bool {
         let taken = since_epoch(taken);
         let racy = i128::from(RACY_MS) * 1_000_000;
-        (taken - self.modified_ns).abs() > racy && (taken - self.changed_ns).abs() > racy
+        (taken - self.identity.modified_ns).abs() > racy && (taken - self.changed_ns).abs() > racy
     }
 }
 
@@ -115,7 +135,7 @@ impl Content {
         match self {
             Self::Absent => true,
             Self::Unread { stamp } | Self::Read { stamp, .. } | Self::Opaque { stamp } => {
-                stamp.changed_ns.max(stamp.modified_ns) >= since_epoch(time)
+                stamp.changed_ns.max(stamp.identity.modified_ns) >= since_epoch(time)
             }
         }
     }
@@ -129,7 +149,7 @@ fn file_stamp(path: &Path) -> Option<Stamp> {
 }
 
 fn read_hash(path: &Path, stamp: &Stamp) -> Option<blake3::Hash> {
-    if stamp.size > HASHED_SIZE_MAX_BYTES {
+    if stamp.identity.size > HASHED_SIZE_MAX_BYTES {
         return None;
     }
     let mut hasher = blake3::Hasher::new();

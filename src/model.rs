@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -371,16 +371,19 @@ pub struct Status {
 
 /// The status document, written by the runner and read by the front.
 #[derive(Debug)]
-pub struct StatusBoard {
-    status: Mutex<Status>,
+pub struct StatusBoard(Mutex<Board>);
+
+#[derive(Debug)]
+struct Board {
+    status: Status,
     /// The first response of a generation whose reload is not on the board yet.
-    early: Mutex<Option<(u64, f64)>>,
+    early: Option<(u64, f64)>,
 }
 
 impl StatusBoard {
     /// A board for an app that is about to be built for the first time.
     pub fn new(app: String, kind: &'static str) -> Self {
-        let status = Mutex::new(Status {
+        let status = Status {
             version: env!("CARGO_PKG_VERSION"),
             app,
             kind,
@@ -392,15 +395,15 @@ impl StatusBoard {
             workers: Vec::new(),
             failure: None,
             reloads: VecDeque::new(),
-        });
-        Self { status, early: Mutex::new(None) }
+        };
+        Self(Mutex::new(Board { status, early: None }))
     }
 
     /// Changes the document.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
-        let mut status = lock(&self.status);
-        change(&mut status);
-        let mut early = lock(&self.early);
+        let mut board = self.lock();
+        let Board { status, early } = &mut *board;
+        change(status);
         if let Some((generation, ms)) = *early
             && status.note_first_response(generation, ms)
         {
@@ -413,16 +416,20 @@ impl StatusBoard {
 
     /// A copy of the document.
     pub fn snapshot(&self) -> Status {
-        lock(&self.status).clone()
+        self.lock().status.clone()
     }
 
     /// Notes how long a generation's first response took.
     pub fn first_response(&self, generation: u64, took: Duration) {
         let ms = took.as_secs_f64() * 1_000.0;
-        let mut status = lock(&self.status);
-        if !status.note_first_response(generation, ms) {
-            *lock(&self.early) = Some((generation, ms));
+        let mut board = self.lock();
+        if !board.status.note_first_response(generation, ms) {
+            board.early = Some((generation, ms));
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Board> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -437,8 +444,4 @@ impl Status {
             None => false,
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -3,12 +3,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use cargo_metadata::{Message, TargetKind};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
-use tokio::process::Command;
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::app::App;
 use super::settings::Choice;
@@ -16,11 +16,11 @@ use super::{PROGRESS_MARK, Progress, diagnostics, guard};
 use crate::model::{BuildStep, Diagnostic};
 
 /// How much of cargo's own output is kept for a failure.
-const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
+pub(super) const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
 
 /// How long cargo's pipes may stay silent once it has ended: a daemon that it started (a compiler cache) may
 /// hold them open for ever.
-pub(super) const PIPE_SILENCE_TIME_MAX_MS: u64 = 100;
+const PIPE_SILENCE_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// A cargo command to be run.
 #[derive(Debug)]
@@ -90,28 +90,15 @@ pub(super) async fn run(
         .env_clear()
         .envs(invocation.environment)
         .stdout(Stdio::piped());
-    let mut child = command.spawn()?;
-    // Held until the end or until this future is dropped: the guard kills cargo when it closes.
-    let _pipe = child.stdin.take();
-    let mut stdout = child.stdout.take().map(|pipe| BufReader::new(pipe).lines());
-    let mut stderr = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
+    let mut attended = Attended::new(command.spawn()?);
     let mut reader = Reader::new(invocation.app, invocation.units_expected, progress);
     let status = loop {
-        tokio::select! {
-            line = next_line(&mut stdout) => reader.read_stdout(&line),
-            line = next_line(&mut stderr) => reader.read_stderr(&line),
-            status = child.wait() => break status?,
+        match attended.next().await? {
+            Said::Out(line) => reader.read_stdout(&line),
+            Said::Err(line) => reader.read_stderr(&line),
+            Said::Over(status) => break status,
         }
     };
-    let silence = Duration::from_millis(PIPE_SILENCE_TIME_MAX_MS);
-    while stdout.is_some() || stderr.is_some() {
-        tokio::select! {
-            biased;
-            line = next_line(&mut stdout) => reader.read_stdout(&line),
-            line = next_line(&mut stderr) => reader.read_stderr(&line),
-            () = tokio::time::sleep(silence) => break,
-        }
-    }
     let mut run = reader.run;
     run.success = status.success();
     if let Some(signal) = guard::signal_of(status) {
@@ -121,9 +108,63 @@ pub(super) async fn run(
     Ok(run)
 }
 
+/// A guarded process and what it says. Dropped, it ends.
+pub(super) struct Attended {
+    child: Child,
+    /// Held until the end: the guard ends the process when it closes.
+    _pipe: Option<ChildStdin>,
+    stdout: Option<Lines<BufReader<ChildStdout>>>,
+    stderr: Option<Lines<BufReader<ChildStderr>>>,
+    status: Option<ExitStatus>,
+}
+
+/// What comes next of a process.
+pub(super) enum Said {
+    /// A line of its standard output.
+    Out(String),
+    /// A line of its standard error.
+    Err(String),
+    /// It has ended, and nothing more will come.
+    Over(ExitStatus),
+}
+
+impl Attended {
+    /// Attends to a process that was started as [`guarded`].
+    pub fn new(mut child: Child) -> Self {
+        let _pipe = child.stdin.take();
+        let stdout = child.stdout.take().map(|pipe| BufReader::new(pipe).lines());
+        let stderr = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
+        Self { child, _pipe, stdout, stderr, status: None }
+    }
+
+    /// What comes next. An empty line may be the end of a stream.
+    ///
+    /// # Errors
+    /// The process cannot be waited for.
+    pub async fn next(&mut self) -> std::io::Result<Said> {
+        let status = match self.status {
+            Some(status) => status,
+            None => tokio::select! {
+                line = next_line(&mut self.stdout) => return Ok(Said::Out(line)),
+                line = next_line(&mut self.stderr) => return Ok(Said::Err(line)),
+                status = self.child.wait() => *self.status.insert(status?),
+            },
+        };
+        if self.stdout.is_none() && self.stderr.is_none() {
+            return Ok(Said::Over(status));
+        }
+        tokio::select! {
+            biased;
+            line = next_line(&mut self.stdout) => Ok(Said::Out(line)),
+            line = next_line(&mut self.stderr) => Ok(Said::Err(line)),
+            () = tokio::time::sleep(PIPE_SILENCE_TIME_MAX) => Ok(Said::Over(status)),
+        }
+    }
+}
+
 /// The next line, and an empty one for the end of the pipe; after that, never. Bytes that are no UTF-8 end it too: cargo
 /// and rustc write none.
-pub(super) async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<Lines<BufReader<R>>>) -> String {
+async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<Lines<BufReader<R>>>) -> String {
     if let Some(reader) = lines {
         if let Ok(Some(line)) = reader.next_line().await {
             return line;
@@ -170,8 +211,7 @@ impl<'a> Reader<'a> {
             Ok(Message::CompilerMessage(message)) => {
                 let source = message.target.src_path.into_std_path_buf();
                 let Some(diagnostic) = diagnostics::convert(message.message) else { return };
-                if !self.run.diagnostics.contains(&diagnostic) {
-                    self.run.diagnostics.push(diagnostic.clone());
+                if diagnostics::add(&mut self.run.diagnostics, &diagnostic) {
                     self.run.diagnostics_by_source.push((source, diagnostic));
                 }
             }

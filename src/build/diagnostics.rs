@@ -35,6 +35,15 @@ pub(super) fn convert(message: Message) -> Option<Diagnostic> {
     })
 }
 
+/// Adds a message, unless it is there already: a crate that is compiled in two ways says everything twice.
+pub(super) fn add(diagnostics: &mut Vec<Diagnostic>, new: &Diagnostic) -> bool {
+    let is_new = !diagnostics.contains(new);
+    if is_new {
+        diagnostics.push(new.clone());
+    }
+    is_new
+}
+
 /// Errors first, in the order in which they came.
 pub(super) fn sort(diagnostics: &mut [Diagnostic]) {
     diagnostics.sort_by_key(|diagnostic| !diagnostic.level.starts_with("error"));

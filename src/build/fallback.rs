@@ -19,7 +19,7 @@ const LINKER_WORDS: &[&str] = &["error:", "undefined ", "relocation ", "cannot "
 const REASON_CHARACTERS_MAX: usize = 200;
 
 /// What a user should know where an app is its own program.
-pub(super) fn note(reason: &str) -> String {
+pub fn note(reason: &str) -> String {
     format!("each reload starts the app's own program (as with --strategy restart): {reason}")
 }
 
@@ -130,8 +130,7 @@ impl Builder {
         };
         let Some(reason) = reason_to_restart(&failure) else { return Err(failure) };
         self.fallback = Some(reason);
-        self.recording = None;
-        "the app was built as a program".clone_into(&mut self.unrecorded);
+        self.recording = Err("the app was built as a program".into());
         let program = self.build_binary(&[], progress).await;
         if program.is_err() {
             self.fallback = None;

@@ -48,13 +48,14 @@ use serde::{Deserialize, Serialize};
 
 pub use self::app::{App, Kind, PathPackage, Prebuilt, Target};
 pub use self::artifact::DESCRIPTOR_SYMBOL;
+pub use self::fallback::note as note_of_own_program;
 pub use self::root::PLAIN_MAIN_SYMBOL;
 pub use self::settings::{Choice, DebugInfo, Deps, Settings, Strategy};
 
 use self::artifact::{Inspector, Problem};
 use self::order::{ORDER_VARIABLE, Order, Report};
 use self::replay::record;
-use self::replay::{Before, Recording, Replayed, Weakness};
+use self::replay::{Before, Recording, Weakness};
 use crate::error::Error;
 use crate::model::{BuildReport, Diagnostic, Failure};
 
@@ -154,10 +155,8 @@ pub struct Builder {
     inspector: Inspector,
     /// A manifest may have changed since cargo was asked about the app.
     outdated: bool,
-    /// What a replay needs, since the last good run of cargo.
-    recording: Option<Recording>,
-    /// Why there is no recording.
-    unrecorded: String,
+    /// What a replay needs, since the last good run of cargo, or why there is none.
+    recording: Result<Recording, String>,
     /// How the last build was made.
     report: BuildReport,
     weakness: Option<Weakness>,
@@ -193,8 +192,7 @@ impl Builder {
             memory: Memory::default(),
             inspector: Inspector::default(),
             outdated: false,
-            recording: None,
-            unrecorded: "it is the first build".into(),
+            recording: Err("it is the first build".into()),
             report: BuildReport::default(),
             weakness: None,
             fallback: None,
@@ -224,9 +222,6 @@ impl Builder {
     #[doc(hidden)]
     pub fn weaken(&mut self, weakness: Weakness) {
         self.weakness = Some(weakness);
-        if let Some(recording) = &mut self.recording {
-            recording.weaken(weakness);
-        }
     }
 
     /// Builds the target as it is now. `changed` has the files that changed since the last call; a file that is
@@ -235,6 +230,7 @@ impl Builder {
     ///
     /// Dropping the future ends cargo, and all that it started, at once; the next call starts afresh.
     pub async fn build(&mut self, changed: &[PathBuf], progress: &mut dyn FnMut(Progress)) -> Outcome {
+        self.report = BuildReport::default();
         let outcome = match &self.target {
             Target::Prebuilt(prebuilt) => {
                 let prebuilt = prebuilt.clone();
@@ -299,7 +295,6 @@ impl Builder {
         changed: &[PathBuf],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Artifact, Failure> {
-        self.report = BuildReport::default();
         let refusal = match self.replay_app(changed, progress).await {
             Ok(built) => {
                 self.report.replayed = true;
@@ -314,13 +309,12 @@ impl Builder {
         let order_path = self
             .place_order(&app, &report_path)
             .map_err(|error| build_failure(format!("cannot write {}: {error}", app.target_dir.display())))?;
-        let before = Before::look(&app, &order_path, &self.memory.sources, self.recording.as_ref());
-        if let Some(recording) = &mut self.recording {
+        let before = Before::look(&app, &order_path, &self.memory.sources, self.recording.as_ref().ok());
+        if let Ok(recording) = &mut self.recording {
             recording.is_quiet().await;
         }
         // cargo may end in the middle, and what was recorded is then of neither state.
-        self.recording = None;
-        "the last run of cargo did not succeed".clone_into(&mut self.unrecorded);
+        self.recording = Err("the last run of cargo did not succeed".into());
         self.show_hidden_changes(&app, changed);
         self.seed(&app, progress).await;
         let mut run = self.run_cargo(&app, &order_path, progress).await?;
@@ -367,17 +361,10 @@ impl Builder {
         self.memory.sources.clone_from(&sources);
         self.memory.units = Some(run.units_done);
         self.remember(&app);
-        let context = self.replay_context(&app, &order_path);
-        match Recording::make(&context, &run, &ready, &sources, self.profile_dirs(&app), &before) {
-            Ok(mut recording) => {
-                if let Some(weakness) = self.weakness {
-                    recording.weaken(weakness);
-                }
-                self.recording = Some(recording);
-            }
-            Err(reason) => self.unrecorded = reason,
-        }
-        self.take_artifact(&app, &library, checked, ready, sources, run.diagnostics)
+        let profile_dirs = self.profile_dirs(&app);
+        let context = self.replay_context(app, order_path);
+        self.recording = Recording::make(&context, &run, &ready, &sources, profile_dirs, &before);
+        self.take_artifact(&context.app, &library, checked, ready, sources, run.diagnostics)
     }
 
     /// Builds the app without cargo; why not, where that is not allowed.
@@ -387,17 +374,16 @@ impl Builder {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Result<Artifact, Failure>, String> {
         let Target::App(app) = &self.target else { unreachable!("only called for an app") };
-        let app = app.clone();
-        let (order_path, report_path) = (self.document(&app, "order"), self.document(&app, "report"));
-        let context = self.replay_context(&app, &order_path);
-        let Some(recording) = &mut self.recording else { return Err(self.unrecorded.clone()) };
+        if let Err(reason) = &self.recording {
+            return Err(reason.clone());
+        }
         if self.outdated {
             return Err("a manifest changed".into());
         }
-        let run = match recording.replay(&context, changed, progress).await {
-            Replayed::Refused(reason) => return Err(reason),
-            Replayed::Done(run) => run,
-        };
+        let (order_path, report_path) = (self.document(app, "order"), self.document(app, "report"));
+        let context = self.replay_context(app.clone(), order_path);
+        let recording = self.recording.as_mut().map_err(|reason| reason.clone())?;
+        let run = recording.replay(&context, changed, progress).await?;
         self.report.crates.clone_from(&run.steps);
         let sources = recording.sources(&self.memory.sources);
         if !run.success {
@@ -406,30 +392,31 @@ impl Builder {
             }
             return Ok(finish(&run, None).map(|_| unreachable!("it has failed")));
         }
-        let Some(report) = self.valid_report(&report_path, &order_path) else {
+        let Some(report) = self.valid_report(&report_path, &context.order_path) else {
             return Err("the wrapper's report is gone".into());
         };
         let (library, ready) = finish(&run, Some(report)).map_err(|_| "nothing was made")?;
         let checked = self
             .inspector
-            .check(Some(app.kind), &library, &ready.preload)
+            .check(Some(context.app.kind), &library, &ready.preload)
             .map_err(|_| "what was made could not be loaded")?;
         if self.memory.sources != sources {
             self.memory.sources.clone_from(&sources);
-            self.remember(&app);
+            self.remember(&context.app);
         }
-        Ok(self.take_artifact(&app, &library, checked, ready, sources, run.diagnostics))
+        Ok(self.take_artifact(&context.app, &library, checked, ready, sources, run.diagnostics))
     }
 
-    fn replay_context(&self, app: &App, order_path: &Path) -> replay::Context {
+    fn replay_context(&self, app: App, order_path: PathBuf) -> replay::Context {
         replay::Context {
-            app: app.clone(),
             devhost: self.devhost.clone(),
-            wrapper: self.wrapper(app),
-            order_path: order_path.to_owned(),
-            environment: self.environment(app, order_path),
+            wrapper: self.wrapper(&app),
+            environment: self.environment(&app, &order_path),
             temporary: temporary_directory(&app.target_dir),
             jobs: self.settings.jobs(),
+            weakness: self.weakness,
+            app,
+            order_path,
         }
     }
 
@@ -638,12 +625,10 @@ impl Builder {
             ("CARGO_TERM_QUIET", "false".into()),
             ("CARGO_TERM_VERBOSE", "false".into()),
         ];
-        let inherited = environment::inherited().filter(|(name, _)| own.iter().all(|(own, _)| name != own));
-        inherited
-            .collect::<Vec<_>>()
-            .into_iter()
-            .chain(own.iter().map(|(name, value)| (name.into(), value.clone())))
-            .collect()
+        let mut environment: Vec<_> =
+            environment::inherited().filter(|(name, _)| own.iter().all(|(own, _)| name != own)).collect();
+        environment.extend(own.map(|(name, value)| (name.into(), value)));
+        environment
     }
 
     fn cargo_args(&self, app: &App) -> Vec<OsString> {

@@ -203,9 +203,7 @@ fn choose_strategy(asked: Strategy, target: &Target, terminal: &Terminal) -> Res
         (Strategy::Auto, Target::App(app)) if app.kind == Kind::Plain => {
             Ok(match restart::reason::reason(&app.source, app.root()) {
                 Some(reason) => {
-                    terminal.note(&format!(
-                        "each reload starts the app's own program (as with --strategy restart): {reason}"
-                    ));
+                    terminal.note(&build::note_of_own_program(&reason));
                     build::Strategy::Restart
                 }
                 None => build::Strategy::Fork,

@@ -12,8 +12,8 @@ use super::frame::{
     CREDIT_MAX_BYTES, DATA_LENGTH_MAX_BYTES, FRAME_HEADER_BYTES, FrameHeader, HEAD_LENGTH_MAX_BYTES,
 };
 use super::layout::{
-    CLOSING_OFFSET_BYTES, PARKED_OFFSET_BYTES, READ_POS_OFFSET_BYTES, RING_LENGTH_MIN_BYTES,
-    RING_OFFSET_BYTES, SPACE_WANTED_OFFSET_BYTES, WRITE_POS_OFFSET_BYTES,
+    CONTROL_OFFSETS_BYTES, READ_POS_OFFSET_BYTES, RING_LENGTH_MIN_BYTES, RING_OFFSET_BYTES,
+    WRITE_POS_OFFSET_BYTES,
 };
 use super::link::{
     Endpoint, FRAMES_PER_POLL_COUNT_MAX, Incoming, Over, PENDING_PER_STREAM_COUNT_MAX, Refused,
@@ -34,14 +34,8 @@ pub fn write_anywhere(input: &[u8]) {
         match act % 4 {
             0 => {
                 // Most often a control word, with a number that could be right.
-                let words = [
-                    WRITE_POS_OFFSET_BYTES,
-                    READ_POS_OFFSET_BYTES,
-                    PARKED_OFFSET_BYTES,
-                    SPACE_WANTED_OFFSET_BYTES,
-                    CLOSING_OFFSET_BYTES,
-                ];
-                let offset = words[usize::from(input.byte().unwrap_or(0)) % words.len()];
+                let word = usize::from(input.byte().unwrap_or(0)) % CONTROL_OFFSETS_BYTES.len();
+                let offset = CONTROL_OFFSETS_BYTES[word];
                 let word = if act & 4 == 0 { input.number(3) * 8 } else { input.number(8) };
                 game.store(offset, word);
             }

@@ -41,15 +41,18 @@ pub(super) const CLOSING_OFFSET_BYTES: usize = 4096 + 512;
 /// Where the ring starts.
 pub(super) const RING_OFFSET_BYTES: usize = 8192;
 
+/// Where the control words are.
+pub(super) const CONTROL_OFFSETS_BYTES: [usize; 5] = [
+    WRITE_POS_OFFSET_BYTES,
+    READ_POS_OFFSET_BYTES,
+    PARKED_OFFSET_BYTES,
+    SPACE_WANTED_OFFSET_BYTES,
+    CLOSING_OFFSET_BYTES,
+];
+
 const _: () = {
     // No two control words share a pair of cache lines, and none lies in the header or in the ring.
-    let words = [
-        WRITE_POS_OFFSET_BYTES,
-        READ_POS_OFFSET_BYTES,
-        PARKED_OFFSET_BYTES,
-        SPACE_WANTED_OFFSET_BYTES,
-        CLOSING_OFFSET_BYTES,
-    ];
+    let words = CONTROL_OFFSETS_BYTES;
     let mut index = 0;
     while index < words.len() {
         assert!(words[index].is_multiple_of(WORD_BYTES) && words[index] >= HEADER_LENGTH_BYTES);

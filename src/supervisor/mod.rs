@@ -332,7 +332,14 @@ struct Journey {
 #[derive(Debug)]
 enum Build {
     Idle,
-    Running { build: u64, begun: Duration, started: Duration, changed: Vec<PathBuf> },
+    Running {
+        build: u64,
+        begun: Duration,
+        started: Duration,
+        changed: Vec<PathBuf>,
+        /// How it was made, once that is known.
+        report: Option<BuildReport>,
+    },
 }
 
 #[derive(Debug, PartialEq)]
@@ -403,7 +410,6 @@ struct Wanted {
 pub struct Supervisor {
     settings: Settings,
     build: Build,
-    build_report: Option<BuildReport>,
     builds: u64,
     generations: u64,
     zygote: Zygote,
@@ -439,7 +445,6 @@ impl Supervisor {
             overlap: if settings.overlap { Overlap::Tried } else { Overlap::Barred },
             settings,
             build: Build::Idle,
-            build_report: None,
             builds: 0,
             generations: 0,
             zygote: Zygote::None,
@@ -487,9 +492,11 @@ impl Supervisor {
                 let at = now.saturating_sub(age);
                 self.changed(now, at, code, env, styles, statics, &mut actions);
             }
-            Event::BuildMade { build, report } => {
-                if matches!(self.build, Build::Running { build: running, .. } if running == build) {
-                    self.build_report = Some(report);
+            Event::BuildMade { build, report: made } => {
+                if let Build::Running { build: running, report, .. } = &mut self.build
+                    && *running == build
+                {
+                    *report = Some(made);
                 }
             }
             Event::Built { build, code } => self.built(now, build, code, &mut actions),
@@ -587,36 +594,33 @@ impl Supervisor {
             actions.push(Action::Hold);
         }
         actions.push(Action::SetState(self.waiting_state()));
-        let journey =
-            Journey { cause: Cause::Change, files, begun: at, steps: Steps::default(), build: None };
+        let journey = Journey::new(Cause::Change, files, at);
         self.want(Wanted { code, journey, second_try: false }, actions);
     }
 
     fn start_build(&mut self, now: Duration, begun: Duration, actions: &mut Actions) {
         self.builds += 1;
-        self.build_report = None;
         let changed = self.unbuilt.clone();
-        self.build = Build::Running { build: self.builds, begun, started: now, changed: changed.clone() };
+        self.build = Build::Running {
+            build: self.builds,
+            begun,
+            started: now,
+            changed: changed.clone(),
+            report: None,
+        };
         actions.push(Action::Build { build: self.builds, changed });
     }
 
     /// Takes the build that has just ended, if it is the one that runs.
     fn finish_build(&mut self, now: Duration, build: u64) -> Option<Journey> {
         match &mut self.build {
-            Build::Running { build: running, begun, started, changed } if *running == build => {
+            Build::Running { build: running, begun, started, changed, report } if *running == build => {
                 let cause =
                     if self.generations == 0 && changed.is_empty() { Cause::Start } else { Cause::Change };
-                let journey = Journey {
-                    cause,
-                    files: std::mem::take(changed),
-                    begun: *begun,
-                    steps: Steps {
-                        notice_ms: millis(started.saturating_sub(*begun)),
-                        build_ms: millis(now.saturating_sub(*started)),
-                        ..Steps::default()
-                    },
-                    build: self.build_report.take(),
-                };
+                let mut journey = Journey::new(cause, std::mem::take(changed), *begun);
+                journey.steps.notice_ms = millis(started.saturating_sub(*begun));
+                journey.steps.build_ms = millis(now.saturating_sub(*started));
+                journey.build = report.take();
                 self.build = Build::Idle;
                 self.unbuilt.clear();
                 Some(journey)
@@ -748,13 +752,7 @@ impl Supervisor {
             actions.push(Action::LoseCurrent);
         }
         self.draining.clear();
-        let begun = Journey {
-            cause: Cause::Zygote,
-            files: Vec::new(),
-            begun: now,
-            steps: Steps::default(),
-            build: None,
-        };
+        let begun = Journey::new(Cause::Zygote, Vec::new(), now);
         let wanted = match (self.wanted.take(), self.starting.take()) {
             (Some(wanted), _) => Some(wanted),
             (None, Some(starting)) => Some(Wanted {
@@ -983,13 +981,7 @@ impl Supervisor {
             return;
         }
         if let Some(code) = self.last_good.clone() {
-            let journey = Journey {
-                cause: Cause::Crash,
-                files: Vec::new(),
-                begun: now,
-                steps: Steps::default(),
-                build: None,
-            };
+            let journey = Journey::new(Cause::Crash, Vec::new(), now);
             self.want(Wanted { code, journey, second_try: false }, actions);
         }
     }
@@ -1190,6 +1182,11 @@ impl Supervisor {
 }
 
 impl Journey {
+    /// A journey without a build.
+    fn new(cause: Cause, files: Vec<PathBuf>, begun: Duration) -> Self {
+        Self { cause, files, begun, steps: Steps::default(), build: None }
+    }
+
     fn report(&self, now: Duration, generation: u64, outcome: Outcome) -> Reload {
         let total_ms = millis(now.saturating_sub(self.begun));
         let mut steps = self.steps;

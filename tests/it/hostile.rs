@@ -7,7 +7,8 @@ use std::net::TcpStream;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Devhost, SOON, compile_c, scratch};
+use crate::plugin::Plugin;
+use crate::support::{Devhost, SOON};
 
 /// How long a worker may stand still in these tests, in milliseconds.
 const STALL_MS: &str = "2000";
@@ -18,18 +19,15 @@ const FAILED_REQUESTS_COUNT_MAX: usize = 10;
 
 struct Hostile {
     devhost: Devhost,
-    _dir: tempfile::TempDir,
+    _plugin: Plugin,
 }
 
 impl Hostile {
     fn start() -> Self {
-        let dir = scratch();
-        let path = dir.path().join("plugin.so");
-        compile_c("hostile.c", &path);
-        let args = ["run", path.to_str().unwrap(), "--port", "0", "--stall-ms", STALL_MS];
-        let devhost = Devhost::start(dir.path(), &args);
+        let plugin = Plugin::new("hostile.c");
+        let devhost = plugin.start(&["--stall-ms", STALL_MS]);
         devhost.wait_ready(1);
-        Self { devhost, _dir: dir }
+        Self { devhost, _plugin: plugin }
     }
 
     /// Sends a GET and does not wait for the answer.

@@ -8,12 +8,12 @@ use nix::unistd::Pid;
 
 use crate::support::{Devhost, SOON, compile_c, scratch};
 
-struct Plugin {
+pub struct Plugin {
     dir: tempfile::TempDir,
 }
 
 impl Plugin {
-    fn new(source: &str) -> Self {
+    pub fn new(source: &str) -> Self {
         let plugin = Self { dir: scratch() };
         plugin.compile(source);
         plugin
@@ -27,7 +27,7 @@ impl Plugin {
         self.dir.path().join("plugin.so")
     }
 
-    fn start(&self, more: &[&str]) -> Devhost {
+    pub fn start(&self, more: &[&str]) -> Devhost {
         let path = self.path();
         let mut args = vec!["run", path.to_str().unwrap(), "--port", "0"];
         args.extend(more);

@@ -3,7 +3,8 @@
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 
-use crate::support::{Devhost, SOON, compile_c, scratch};
+use crate::plugin::Plugin;
+use crate::support::{Devhost, SOON};
 
 /// By how much front and worker may grow together, whatever passes through them.
 const GROWTH_MAX_KIB: u64 = 64 * 1024;
@@ -13,19 +14,17 @@ const EVENTS_COUNT: usize = 24 * 60 * 60;
 
 struct Run {
     devhost: Devhost,
-    _dir: tempfile::TempDir,
+    _plugin: Plugin,
 }
 
 impl Run {
     fn start() -> Self {
-        let dir = scratch();
-        let path = dir.path().join("plugin.so");
-        compile_c("plugin.c", &path);
-        let devhost = Devhost::start(dir.path(), &["run", path.to_str().unwrap(), "--port", "0"]);
+        let plugin = Plugin::new("plugin.c");
+        let devhost = plugin.start(&[]);
         devhost.wait_ready(1);
         // What the first request allocates for good is no growth.
         assert_eq!(devhost.post("/echo", "text/plain", &vec![b'w'; 1 << 20]).status, 200);
-        Self { devhost, _dir: dir }
+        Self { devhost, _plugin: plugin }
     }
 
     /// The resident memory of front and worker, without what the regions themselves take.

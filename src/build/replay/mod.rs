@@ -37,7 +37,6 @@ mod run;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -49,8 +48,8 @@ use super::app::{App, PathPackage};
 use super::call::Call;
 use super::cargo::Run;
 use super::order::{self, Order, Report};
-use super::{CLOCK_LAG_MAX_MS, Progress, dep_info, stale};
-use crate::content::Content;
+use super::{CLOCK_LAG_MAX_MS, Progress, dep_info, diagnostics, stale};
+use crate::content::{Content, Identity};
 use crate::model::Diagnostic;
 
 /// How often a crate is compiled again because its files change while rustc reads them. After that the result is what
@@ -100,27 +99,9 @@ pub(super) struct Recording {
     profile_dirs: Vec<PathBuf>,
     /// At its end when every process of the last replay has ended.
     alive: Option<Receiver>,
-    weakness: Option<Weakness>,
 }
 
 type Stamped = (PathBuf, Content);
-
-/// Tells a file that was written anew from the one that was there. Not by the time when its inode changed: a hard link
-/// changes that, and artifacts are hard links.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl Identity {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Some(Self { inode: metadata.ino(), size: metadata.size(), modified })
-    }
-}
 
 /// A crate of the workspace, as one rustc call.
 #[derive(Debug)]
@@ -142,24 +123,6 @@ struct Unit {
     /// cargo knows that it must compile it.
     aged: bool,
     warnings: Vec<Diagnostic>,
-}
-
-/// What may be done about a change.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// These units are to be compiled.
-    Replay(Vec<usize>),
-    /// Not here: why.
-    Cargo(String),
-}
-
-/// What a replay came to.
-#[derive(Debug)]
-pub(super) enum Replayed {
-    /// It was not allowed, or failed in a way that only cargo can explain.
-    Refused(String),
-    /// It ran to its end, well or not.
-    Done(Run),
 }
 
 /// What the builder knows of the files before it starts cargo.
@@ -225,6 +188,14 @@ pub(super) struct Context {
     pub temporary: PathBuf,
     /// How many rustcs may run at once.
     pub jobs: usize,
+    /// What is left out of the rule.
+    pub weakness: Option<Weakness>,
+}
+
+impl Context {
+    fn is_weak(&self, weakness: Weakness) -> bool {
+        self.weakness == Some(weakness)
+    }
 }
 
 impl Recording {
@@ -254,7 +225,6 @@ impl Recording {
             other_warnings: Vec::new(),
             profile_dirs,
             alive: None,
-            weakness: None,
             units: Vec::new(),
         };
         for (source, diagnostic) in &run.diagnostics_by_source {
@@ -271,15 +241,6 @@ impl Recording {
         recording.guard(context, report, sources, &scripts, before);
         recording.list_directories();
         Ok(recording)
-    }
-
-    /// Leaves out a part of the rule.
-    pub fn weaken(&mut self, weakness: Weakness) {
-        self.weakness = Some(weakness);
-    }
-
-    fn is_weak(&self, weakness: Weakness) -> bool {
-        self.weakness == Some(weakness)
     }
 
     fn guard(
@@ -304,7 +265,7 @@ impl Recording {
         self.guards = guards.into_iter().map(look).collect();
         self.trees = scripts.directories.iter().map(|path| (path.clone(), stamps_of(path))).collect();
         let mut fixed: BTreeSet<PathBuf> = report.preload.iter().cloned().collect();
-        fixed.insert(context.devhost.to_owned());
+        fixed.insert(context.devhost.clone());
         fixed.insert(context.wrapper.clone());
         let made: BTreeSet<&PathBuf> = self.units.iter().flat_map(|unit| unit.outputs.keys()).collect();
         for unit in &self.units {
@@ -329,11 +290,9 @@ impl Recording {
             .filter(|recorded| {
                 context.app.path_packages.iter().any(|package| package.root == recorded.package_root)
             })
-            .filter(|recorded| {
-                let call = recorded.call();
-                !ours.contains(&(call.out_dir.as_path(), call.stem()))
-            })
-            .flat_map(|recorded| sources_of(&recorded, &recorded.call()))
+            .map(|recorded| (recorded.call(), recorded))
+            .filter(|(call, _)| !ours.contains(&(call.out_dir.as_path(), call.stem())))
+            .flat_map(|(call, recorded)| sources_of(&recorded, &call))
             .collect()
     }
 
@@ -350,25 +309,19 @@ impl Recording {
         }
     }
 
-    /// Says what a change needs. See the module's head for the rule.
-    fn judge(&mut self, context: &Context, changed: &[PathBuf]) -> Verdict {
-        match self.find_units(context, changed) {
-            Ok(units) => Verdict::Replay(units),
-            Err(reason) => Verdict::Cargo(reason),
-        }
-    }
-
-    fn find_units(&mut self, context: &Context, changed: &[PathBuf]) -> Result<Vec<usize>, String> {
-        if !self.is_weak(Weakness::Guards) {
+    /// The units that a change needs to have compiled; why not, where that is cargo's business. See the module's head for
+    /// the rule.
+    fn judge(&mut self, context: &Context, changed: &[PathBuf]) -> Result<Vec<usize>, String> {
+        if !context.is_weak(Weakness::Guards) {
             self.check_guards(context)?;
         }
-        if !self.is_weak(Weakness::UnknownFiles) {
+        if !context.is_weak(Weakness::UnknownFiles) {
             self.check_unknown(context, changed)?;
         }
         let mut wanted = BTreeSet::new();
         for index in 0..self.units.len() {
-            let by_watcher = self.is_weak(Weakness::Content);
-            let dependents = !self.is_weak(Weakness::Dependents);
+            let by_watcher = context.is_weak(Weakness::Content);
+            let dependents = !context.is_weak(Weakness::Dependents);
             let unit = &self.units[index];
             let used = dependents && unit.needs.iter().any(|needed| wanted.contains(needed));
             if used || unit.due || unit.is_changed(context, by_watcher.then_some(changed))? {
@@ -437,35 +390,30 @@ impl Recording {
         Ok(())
     }
 
-    /// Builds what changed, if that is allowed. Dropping the future ends every rustc at once; what was not compiled to
-    /// its end is compiled the next time.
+    /// Builds what changed, well or not; why not, where that is not allowed, or where it failed in a way that only cargo
+    /// can explain. Dropping the future ends every rustc at once; what was not compiled to its end is compiled the next
+    /// time.
     pub async fn replay(
         &mut self,
         context: &Context,
         changed: &[PathBuf],
         progress: &mut dyn FnMut(Progress),
-    ) -> Replayed {
+    ) -> Result<Run, String> {
         if !self.is_quiet().await {
-            return Replayed::Refused("a rustc that was cancelled does not end".into());
+            return Err("a rustc that was cancelled does not end".into());
         }
         let Some(lock) = lock(&self.profile_dirs) else {
-            return Replayed::Refused("somebody else builds in this target directory".into());
+            return Err("somebody else builds in this target directory".into());
         };
         let mut run = Run { success: true, ..Run::default() };
         for round in 0..ROUNDS_COUNT_MAX {
             let changed = if round == 0 { changed } else { &[] };
-            let units = match self.judge(context, changed) {
-                Verdict::Replay(units) => units,
-                Verdict::Cargo(reason) => return Replayed::Refused(reason),
-            };
+            let units = self.judge(context, changed)?;
             if units.is_empty() {
                 break;
             }
-            run = match self.compile(context, &units, progress).await {
-                Ok(run) => run,
-                Err(reason) => return Replayed::Refused(reason),
-            };
-            if !run.success || self.is_weak(Weakness::SecondLook) {
+            run = self.compile(context, &units, progress).await?;
+            if !run.success || context.is_weak(Weakness::SecondLook) {
                 break;
             }
         }
@@ -473,13 +421,12 @@ impl Recording {
         if run.success {
             let warnings = self.units.iter().flat_map(|unit| unit.warnings.iter());
             for warning in warnings.chain(&self.other_warnings) {
-                if !run.diagnostics.contains(warning) {
-                    run.diagnostics.push(warning.clone());
-                }
+                diagnostics::add(&mut run.diagnostics, warning);
             }
         }
+        diagnostics::sort(&mut run.diagnostics);
         run.library = self.units.last().map(Unit::library);
-        Replayed::Done(run)
+        Ok(run)
     }
 
     /// Waits until nothing of a cancelled replay runs any more: it writes to the same files.
@@ -530,16 +477,14 @@ impl Recording {
             run::Event::Ended(call, end) => ended.push((call, end)),
         })
         .await?;
-        for (call, Ended { success, diagnostics, .. }) in ended {
+        for (call, Ended { success, diagnostics: said, .. }) in ended {
             let unit = &mut self.units[units[call]];
             if success && let Some(before) = before.remove(&call) {
                 unit.settle(&before);
-                unit.warnings.clone_from(&diagnostics);
+                unit.warnings.clone_from(&said);
             }
-            for diagnostic in diagnostics {
-                if !run.diagnostics.contains(&diagnostic) {
-                    run.diagnostics.push(diagnostic);
-                }
+            for diagnostic in &said {
+                diagnostics::add(&mut run.diagnostics, diagnostic);
             }
         }
         self.list_directories();

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,8 +41,6 @@ pub(in crate::build) struct Recorded {
     pub removed: Vec<String>,
     /// What devhost gave to cargo for each of these, as hashes.
     pub before: BTreeMap<String, Option<String>>,
-    /// When the call was made.
-    pub started: SystemTime,
 }
 
 impl Recorded {
@@ -116,7 +113,6 @@ fn record(rustc: &std::ffi::OsStr, args: &[OsString], order: &Order) -> Option<R
         set,
         removed,
         before,
-        started: SystemTime::now(),
     })
 }
 

@@ -6,14 +6,12 @@ use std::ffi::OsString;
 use std::io::{PipeWriter, Write as _};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Context;
 use super::record::{REPLAY_VARIABLE, Recorded};
-use crate::build::cargo::{self, Run};
+use crate::build::cargo::{self, Attended, OUTPUT_KEPT_LINES_MAX, Run};
 use crate::build::order::ORDER_VARIABLE;
 use crate::build::{Progress, diagnostics};
 use crate::model::{BuildStep, Diagnostic};
@@ -23,9 +21,6 @@ const COMMAND_LINE_LEN_MAX: usize = 100_000;
 
 /// How many lines of output may wait to be read.
 const LINES_WAITING_COUNT_MAX: usize = 1_024;
-
-/// How many lines that are no diagnostics are kept.
-const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
 
 /// One call, and what it waits for.
 #[derive(Debug)]
@@ -146,7 +141,6 @@ pub(super) async fn run(
             None => return Err("rustc's output was lost".into()),
         }
     }
-    diagnostics::sort(&mut run.diagnostics);
     Ok(run)
 }
 
@@ -169,7 +163,7 @@ fn start(
     sender: mpsc::Sender<Said>,
 ) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot run rustc: {error}");
-    let mut command: Command = cargo::guarded(&context.devhost, context.wrapper.as_os_str());
+    let mut command = cargo::guarded(&context.devhost, context.wrapper.as_os_str());
     command.arg(&recorded.rustc).current_dir(&recorded.directory);
     let mut file = None;
     if recorded.args.iter().map(String::len).sum::<usize>() > COMMAND_LINE_LEN_MAX {
@@ -189,25 +183,18 @@ fn start(
         command.env_remove(name);
     }
     command.envs(&recorded.set).env(ORDER_VARIABLE, &context.order_path).env(REPLAY_VARIABLE, "1");
-    let mut child = command.stdout(held.try_clone().map_err(failed)?).spawn().map_err(failed)?;
+    let child = command.stdout(held.try_clone().map_err(failed)?).spawn().map_err(failed)?;
     tasks.spawn(async move {
-        // Held until the end or until this task is dropped: the guard kills rustc when it closes.
-        let _pipe = child.stdin.take();
-        let mut lines = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
+        let mut attended = Attended::new(child);
         let status = loop {
-            tokio::select! {
-                line = cargo::next_line(&mut lines) => {
+            match attended.next().await {
+                Ok(cargo::Said::Out(line) | cargo::Said::Err(line)) => {
                     let _ = sender.send(Said::Line(index, line)).await;
                 }
-                status = child.wait() => break status.map(|status| status.success()),
+                Ok(cargo::Said::Over(status)) => break Ok(status.success()),
+                Err(error) => break Err(error),
             }
         };
-        let silence = Duration::from_millis(cargo::PIPE_SILENCE_TIME_MAX_MS);
-        while lines.is_some()
-            && let Ok(line) = tokio::time::timeout(silence, cargo::next_line(&mut lines)).await
-        {
-            let _ = sender.send(Said::Line(index, line)).await;
-        }
         drop(file);
         let _ = sender.send(Said::Over(index, status)).await;
     });
@@ -284,7 +271,6 @@ mod tests {
                 set: Default::default(),
                 removed: Vec::new(),
                 before: Default::default(),
-                started: std::time::SystemTime::UNIX_EPOCH,
             },
             needs: needs.to_vec(),
             pipelined,
