@@ -12,6 +12,7 @@
 //! has the map and the invariants.
 #![cfg(target_os = "linux")]
 
+pub mod bench;
 pub mod build;
 pub mod cli;
 pub mod commands;
