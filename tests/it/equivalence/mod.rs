@@ -10,6 +10,8 @@ mod model;
 mod site;
 mod walk;
 
+use std::collections::BTreeMap;
+
 use devhost::build::Kind;
 
 use self::walk::{Difference, Plan, Tally, walk};
@@ -56,15 +58,23 @@ fn thousands_of_random_edits_show_as_with_cargo() {
         now.as_secs()
     });
     let mut done = 0;
+    let (mut replayed_count, mut reasons) = (0, BTreeMap::new());
     for seed in first.. {
         let kind = if seed % 2 == 0 { Kind::Plugin } else { Kind::Plain };
         let length = WALK_STEPS.min(steps - done);
         println!("seed {seed}: {kind:?}, {length} steps after {done}");
         let tally = demand(plan(kind, seed, length));
         done += length;
-        println!("seed {seed}: as expected; {tally:?}");
-        if done >= steps {
-            return;
+        replayed_count += tally.replayed_count;
+        for (reason, count) in tally.reasons {
+            *reasons.entry(reason).or_insert(0) += count;
         }
+        println!("seed {seed}: as expected; so far {done} steps, {replayed_count} replayed builds");
+        if done >= steps {
+            break;
+        }
+    }
+    for (reason, count) in reasons {
+        println!("{count:6} {reason}");
     }
 }

@@ -2,6 +2,7 @@
 //! the workspace but that its app prints a response and is done. Every library runs in a process of its own.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
@@ -68,6 +69,8 @@ pub struct Site {
     pub replayed_count: u64,
     /// How the last build came about.
     pub reason: String,
+    /// How often each reason was given.
+    pub reasons: BTreeMap<String, u64>,
 }
 
 impl Site {
@@ -89,6 +92,7 @@ impl Site {
             sources: Vec::new(),
             replayed_count: 0,
             reason: String::new(),
+            reasons: BTreeMap::new(),
         }
     }
 
@@ -192,6 +196,7 @@ impl Site {
         let report = self.builder().last_report().clone();
         self.replayed_count += u64::from(report.replayed);
         self.reason = if report.replayed { REPLAYED.into() } else { report.reason };
+        *self.reasons.entry(self.reason.clone()).or_default() += 1;
         match outcome {
             Outcome::Built(artifact) => {
                 let seen = Seen::Response(self.run(&artifact));

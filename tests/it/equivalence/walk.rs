@@ -73,12 +73,14 @@ pub struct Plan {
 }
 
 /// What a walk came to where all was well.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Tally {
     /// How many builds were made without cargo.
     pub replayed_count: u64,
     /// How many steps were compared with what cargo makes from nothing.
     pub compared_count: u64,
+    /// How often each reason was given for how a build was made.
+    pub reasons: BTreeMap<String, u64>,
 }
 
 /// Where devhost and the model parted, and how it came to that.
@@ -126,6 +128,9 @@ struct Walk {
     log: String,
     /// How long the last undisturbed build took, in microseconds.
     build_us: u64,
+    /// The step is one of a person at work, who changes what is in files and nothing about what files there are: most
+    /// can be replayed.
+    is_plain: bool,
 }
 
 /// Walks until the steps are done or something is not as expected.
@@ -140,6 +145,7 @@ pub fn walk(plan: Plan) -> Result<Tally, Difference> {
         known: BTreeMap::new(),
         log: String::new(),
         build_us: 500_000,
+        is_plain: false,
     };
     let mut compared_count = 0;
     walk.write_files(&BTreeMap::new(), Clock::Now);
@@ -154,11 +160,12 @@ pub fn walk(plan: Plan) -> Result<Tally, Difference> {
             compared_count += 1;
         }
     }
-    Ok(Tally { replayed_count: walk.site.replayed_count, compared_count })
+    Ok(Tally { replayed_count: walk.site.replayed_count, compared_count, reasons: walk.site.reasons.clone() })
 }
 
 impl Walk {
     fn step(&mut self, step: u64, plan: Plan) -> Result<(), Difference> {
+        self.is_plain = self.random.below(3) < 2;
         let course = match self.random.below(10) {
             0..6 => Course::Still,
             6 => Course::Restart,
@@ -272,6 +279,9 @@ impl Walk {
     /// The list as a builder may get it: more than has changed, or twice.
     fn as_told(&mut self, changed: &[PathBuf]) -> Vec<PathBuf> {
         let mut told = changed.to_vec();
+        if self.is_plain {
+            return told;
+        }
         if self.random.one_in(4) {
             told.extend(changed.iter().cloned());
         }
@@ -292,7 +302,7 @@ impl Walk {
 
     fn save(&mut self, before: &Model, clock: Clock) -> Vec<PathBuf> {
         self.write_files(&before.files(), clock);
-        if self.random.one_in(5) {
+        if !self.is_plain && self.random.one_in(5) {
             self.touch();
         }
         self.look()
@@ -348,6 +358,11 @@ impl Walk {
         if self.model.response().is_none() && random.below(4) < 3 {
             self.model.mend();
             return "mend".into();
+        }
+        if self.is_plain {
+            let index = random.index(self.model.crates.len());
+            change_content(&mut self.model.crates[index], random);
+            return format!("{}:content", self.model.directory(index));
         }
         match random.below(24) {
             0 | 1 => {
@@ -431,6 +446,37 @@ fn change_crate(part: &mut Crate, random: &mut Random) -> String {
         }
     }
     "edit".into()
+}
+
+/// Another value where there is one already.
+fn change_content(part: &mut Crate, random: &mut Random) {
+    match random.below(12) {
+        0 | 1 => part.text = random.value(),
+        2 => part.constant = random.value(),
+        3 => part.length = random.value(),
+        4 => part.wide = !part.wide,
+        5 => part.generic = random.value(),
+        6 => part.inlined = random.value(),
+        7 => part.macro_text = random.value(),
+        8 => part.lines = random.value(),
+        9 => {
+            if let Some((_, value)) = &mut part.include {
+                *value = random.value();
+            }
+        }
+        _ => {
+            let names: Vec<String> = part.modules.keys().cloned().collect();
+            if names.is_empty() {
+                part.text = random.value();
+                return;
+            }
+            let module = part.modules.get_mut(&random.pick(&names)).expect("a module of this name");
+            match &mut module.inner {
+                Some(inner) if random.one_in(2) => *inner = random.value(),
+                _ => module.text = random.value(),
+            }
+        }
+    }
 }
 
 fn change_module(part: &mut Crate, name: &str, random: &mut Random) -> String {
