@@ -133,6 +133,9 @@ struct Memory {
     last_start: Option<SystemTime>,
     /// The sources of the last good build.
     sources: Vec<PathBuf>,
+    /// The directories of the path packages that cargo was last started with: of these, each change is known.
+    #[serde(default)]
+    packages: Vec<PathBuf>,
     /// How many messages cargo had for it.
     units: Option<u32>,
 }
@@ -570,6 +573,8 @@ impl Builder {
         }
         let unmanaged: Vec<PathBuf> = changed.iter().filter(|path| !concerns_cargo(path)).cloned().collect();
         stale::age_unfollowed(app, &self.profile_dirs(app), &unmanaged, &self.memory.sources);
+        stale::age_newcomers(app, &self.profile_dirs(app), &self.memory.packages);
+        self.memory.packages = app.path_packages.iter().map(|package| package.root.clone()).collect();
         self.memory.last_start = now;
         self.remember(app);
     }

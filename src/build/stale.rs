@@ -48,6 +48,14 @@ pub(super) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) 
     }
 }
 
+/// Makes cargo compile every path package again that is not among the known ones: it may have been built once, for an app
+/// that then did without it, and nobody has followed its files since.
+pub(super) fn age_newcomers(app: &App, profile_dirs: &[PathBuf], known: &[PathBuf]) {
+    for package in app.path_packages.iter().filter(|package| !known.contains(&package.root)) {
+        age(profile_dirs, package);
+    }
+}
+
 /// Makes cargo compile what one of these changes may concern although cargo does not follow the file: a file that is new
 /// or gone may be found as a module's, or by a macro that reads a directory. cargo knows a symbolic link only as what it
 /// led to when rustc read it; and where `part/mod.rs` comes to stand beside a `part.rs`, no file that it knows has changed,

@@ -441,6 +441,32 @@ fn older_content_that_comes_back_is_a_change() {
 }
 
 #[test]
+fn what_changed_in_a_package_while_nothing_used_it_is_found() {
+    let mut site = app_and_part("pub fn shown() -> u8 { 1 }");
+    let dependency = "[dependencies]\npart = { path = '../part' }\n";
+    site.shows("1", &[]);
+    let with_it = |site: &Site| {
+        let app = site.write("ws/app/Cargo.toml", &manifest("app", dependency));
+        [app, main_of(site, "", "part::shown()")]
+    };
+    let without =
+        |site: &Site| [site.write("ws/app/Cargo.toml", &manifest("app", "")), main_of(site, "", "0")];
+    for (number, restarts) in [("2", false), ("3", true)] {
+        let changed = without(&site);
+        site.shows("0", &changed);
+        let part = site.write("ws/part/src/lib.rs", &format!("pub fn shown() -> u8 {{ {number} }}"));
+        site.set_modified("ws/part/src/lib.rs", SystemTime::now() - HOUR);
+        if restarts {
+            site.restart();
+        } else {
+            site.shows("0", &[part]);
+        }
+        let changed = with_it(&site);
+        site.shows(number, &changed);
+    }
+}
+
+#[test]
 fn every_crate_that_uses_a_changed_one_is_made_anew() {
     let mut site =
         site("'app', 'middle', 'leaf'", "middle = { path = '../middle' }\nleaf = { path = '../leaf' }\n");
