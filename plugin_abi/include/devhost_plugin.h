@@ -1,4 +1,4 @@
-/* The plugin ABI of devhost, version 1.0.
+/* The plugin ABI of devhost, version 1.1.
  *
  * A plugin is a shared library that exports devhost_plugin_descriptor(). devhost loads it with dlopen in a
  * freshly forked process, calls start(), and hands it requests. The library is never unloaded: a reload is a
@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 #define DEVHOST_ABI_MAJOR 1
-#define DEVHOST_ABI_MINOR 0
+#define DEVHOST_ABI_MINOR 1
 /* Major in the upper, minor in the lower 16 bits. The major part must match; a higher minor part only adds
  * fields at the end of structs, which struct_size tells of. */
 #define DEVHOST_ABI_VERSION (((uint32_t)DEVHOST_ABI_MAJOR << 16) | (uint32_t)DEVHOST_ABI_MINOR)
@@ -135,6 +135,13 @@ typedef struct devhost_host_vtable {
     /* Prints a line on the standard error of the app. The last line of DEVHOST_LOG_ERROR is shown as the reason
      * when start() fails. */
     void (*log)(devhost_host *host, int32_t level, devhost_slice message);
+
+    /* Since 1.1: check struct_size before use. Sends status, headers and as much as is taken of a body that is there
+     * already, in one go: cheaper than respond_head, respond_body and respond_end. Returns how many bytes of the body
+     * were taken. With all of them the response is over; with fewer it goes on with respond_body, as after
+     * respond_head. Negative: an error, and nothing was sent. */
+    int64_t (*respond)(devhost_host *host, devhost_stream stream, const devhost_response_head *head,
+                       const uint8_t *data, size_t len);
 } devhost_host_vtable;
 
 typedef struct devhost_start {

@@ -7,7 +7,7 @@ use std::ffi::c_void;
 /// The major part of the ABI version: host and plugin must have the same.
 pub const ABI_MAJOR: u32 = 1;
 /// The minor part of the ABI version: a higher one adds fields at the end of structs.
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 /// Major part in the upper, minor part in the lower 16 bits.
 pub const ABI_VERSION: u32 = (ABI_MAJOR << 16) | ABI_MINOR;
 
@@ -161,6 +161,8 @@ pub struct Panic {
 pub type RespondHeadFn = unsafe extern "C" fn(*mut Host, StreamId, *const ResponseHead, i32) -> i32;
 /// [`HostVtable::respond_body`].
 pub type RespondBodyFn = unsafe extern "C" fn(*mut Host, StreamId, *const u8, usize) -> i64;
+/// [`HostVtable::respond`].
+pub type RespondFn = unsafe extern "C" fn(*mut Host, StreamId, *const ResponseHead, *const u8, usize) -> i64;
 /// [`HostVtable::respond_end`] and [`HostVtable::reset`].
 pub type EndFn = unsafe extern "C" fn(*mut Host, StreamId) -> i32;
 /// [`HostVtable::respond_panic`].
@@ -202,6 +204,8 @@ pub struct HostVtable {
     pub wait: Option<WaitFn>,
     /// Prints a line on the standard error of the app.
     pub log: Option<LogFn>,
+    /// Sends status, headers and a body that is there already, in one. Since 1.1.
+    pub respond: Option<RespondFn>,
 }
 
 /// What [`Descriptor::start`] is given.

@@ -64,6 +64,7 @@ static const struct devhost_layout_entry entries[] = {
     FIELD(devhost_host_vtable, poll),
     FIELD(devhost_host_vtable, wait),
     FIELD(devhost_host_vtable, log),
+    FIELD(devhost_host_vtable, respond),
 
     TYPE(devhost_start),
     FIELD(devhost_start, abi_version),

@@ -85,7 +85,7 @@ fn rust_layouts() -> BTreeMap<String, Layout> {
         "devhost_panic" = Panic { struct_size, reserved, message, location, backtrace }
         "devhost_host_vtable" = HostVtable {
             abi_version, struct_size, respond_head, respond_body, respond_end, respond_panic, reset, consume,
-            event_fd, poll, wait, log,
+            event_fd, poll, wait, log, respond,
         }
         "devhost_start" = Start { abi_version, struct_size, generation, host, vtable }
         "devhost_descriptor" = Descriptor {

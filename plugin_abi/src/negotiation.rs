@@ -144,6 +144,8 @@ pub struct StartView {
     pub wait: abi::WaitFn,
     /// Prints a line.
     pub log: abi::LogFn,
+    /// Sends a whole response; a host of version 1.0 has no such function.
+    pub respond: Option<abi::RespondFn>,
 }
 
 /// Checks what a plugin's `devhost_plugin_descriptor` returned. For the host.
@@ -186,7 +188,8 @@ pub unsafe fn check_start(start: *const Start) -> Result<StartView, AbiError> {
     // SAFETY: the caller vouches for the pointer; `Start` is valid when zeroed.
     let start = unsafe { copy_versioned(start, "start", size_of::<Start>(), Side::Host)? };
     // SAFETY: the caller vouches for the pointer; `HostVtable` is valid when zeroed.
-    let vtable = unsafe { copy_versioned(start.vtable, "host vtable", size_of::<HostVtable>(), Side::Host)? };
+    let vtable =
+        unsafe { copy_versioned(start.vtable, "host vtable", offset_of!(HostVtable, respond), Side::Host)? };
     Ok(StartView {
         generation: start.generation,
         host: start.host,
@@ -200,6 +203,7 @@ pub unsafe fn check_start(start: *const Start) -> Result<StartView, AbiError> {
         poll: require(vtable.poll, "poll")?,
         wait: require(vtable.wait, "wait")?,
         log: require(vtable.log, "log")?,
+        respond: vtable.respond,
     })
 }
 
@@ -313,7 +317,7 @@ mod tests {
         let error = check(&Descriptor { abi_version: 99 << 16 | 7, ..descriptor() }).expect_err("99.7");
         assert_eq!(error, AbiError::Version { plugin: 99 << 16 | 7, host: abi::ABI_VERSION });
         let text = error.to_string();
-        assert!(text.contains("version 99.7") && text.contains("version 1.0"), "{text}");
+        assert!(text.contains("version 99.7") && text.contains("version 1.1"), "{text}");
     }
 
     #[test]

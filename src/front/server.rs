@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use tokio::runtime::Handle;
 
 use super::client_gone::ClientWatch;
 use super::gate::Gate;
@@ -18,8 +19,9 @@ use super::pages::{Page, PageContext};
 use super::{dev_ui, proxy};
 use crate::model::StatusBoard;
 
-/// Threads that serve requests.
-pub const WORKER_COUNT: usize = 2;
+/// Threads that serve the requests of one call of `listen`. With one, everything that a request needs of the front runs
+/// on it, the driver of its upstream included, and nothing is handed from thread to thread.
+pub const WORKER_COUNT: usize = 1;
 
 /// How long a client may take for the head of its first request.
 pub const CLIENT_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
@@ -50,6 +52,8 @@ pub struct FrontConfig {
     pub app: String,
     /// Put the live-reload script into pages.
     pub inject: bool,
+    /// Will be the runtime of the first thread that serves requests: the one to drive upstreams on.
+    pub runtime: Arc<OnceLock<Handle>>,
     /// Gets what a person should know, once: a page whose policy keeps the live-reload script out.
     pub on_notice: Box<dyn Fn(String) + Send + Sync>,
 }
@@ -96,6 +100,7 @@ impl Front {
 pub struct Server {
     front: web::Data<Front>,
     allowed_hosts: Vec<String>,
+    runtime: Arc<OnceLock<Handle>>,
     handles: Mutex<Vec<ServerHandle>>,
 }
 
@@ -117,6 +122,7 @@ pub fn serve(config: FrontConfig, gate: Gate, hub: Hub, status: Arc<StatusBoard>
             noticed: Mutex::default(),
         }),
         allowed_hosts: config.allowed_hosts,
+        runtime: config.runtime,
         handles: Mutex::default(),
     };
     server.start(config.listeners)?;
@@ -151,7 +157,10 @@ impl Server {
         let bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<SocketAddr>, _>>()?;
         let hosts = web::Data::new(HostRules::new(&bound, &self.allowed_hosts));
         let front = self.front.clone();
+        let runtime = Arc::clone(&self.runtime);
         let app = move || {
+            // Called on each thread that serves; the first one's runtime stays.
+            let _ = runtime.set(Handle::current());
             App::new().app_data(front.clone()).app_data(hosts.clone()).default_service(web::to(dispatch))
         };
         let mut server = HttpServer::new(app)

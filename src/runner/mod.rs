@@ -42,7 +42,7 @@ pub use port::{OnServing, PortPlan};
 use relay::Relay;
 use stdin::Stdin;
 pub use watching::Watching;
-use workers::{StartWith, Workers};
+use workers::{Drivers, StartWith, Workers};
 
 /// How many inputs may wait for the loop. Whoever sends one more waits.
 const INPUTS_COUNT_MAX: usize = 1024;
@@ -143,6 +143,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     let status = Arc::new(StatusBoard::new(front.app.clone(), kind));
     // Before the address is told: whoever has it may end devhost.
     let signals = Signals::new()?;
+    let drivers = Drivers { front: Arc::clone(&front.runtime), own: links };
     let mut door = Door::new(front, port_plan, on_serving);
     door.open_if_known(&gate, &hub, &status, &terminal)?;
 
@@ -163,7 +164,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         argv,
         zygotes: HashMap::new(),
         zygote: 0,
-        workers: Workers::new(gate.clone(), links, stall_time_max),
+        workers: Workers::new(gate.clone(), drivers, stall_time_max),
         codes: Vec::new(),
         door,
         app_port,

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::rt;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use tokio::runtime::Handle;
 
 use super::forker::Forker;
 use super::relay::Relay;
@@ -75,22 +76,37 @@ pub struct StartWith<'r> {
     pub stdin: Option<&'r Stdin>,
 }
 
+/// Which runtimes may drive an upstream.
+#[derive(Debug)]
+pub struct Drivers {
+    /// That of the thread that serves requests, once there is one: an answer is then there without a change of threads.
+    pub front: Arc<OnceLock<Handle>>,
+    /// One for where nothing serves yet.
+    pub own: Handle,
+}
+
+impl Drivers {
+    fn choose(&self) -> &Handle {
+        self.front.get().unwrap_or(&self.own)
+    }
+}
+
 /// All workers, by generation.
 pub struct Workers {
     workers: BTreeMap<u64, Worker>,
     /// What the newest workers have written last, also where they have ended.
     outputs: VecDeque<(u64, Arc<Output>)>,
     gate: Gate,
-    links: tokio::runtime::Handle,
+    drivers: Drivers,
     stall_time_max: Option<Duration>,
 }
 
 impl Workers {
-    /// No workers yet. The links are driven by the given runtime.
+    /// No workers yet.
     ///
     /// A worker that stands still for `stall_time_max` while it has requests is ended; without, it never is.
-    pub fn new(gate: Gate, links: tokio::runtime::Handle, stall_time_max: Option<Duration>) -> Self {
-        Self { workers: BTreeMap::new(), outputs: VecDeque::new(), gate, links, stall_time_max }
+    pub fn new(gate: Gate, drivers: Drivers, stall_time_max: Option<Duration>) -> Self {
+        Self { workers: BTreeMap::new(), outputs: VecDeque::new(), gate, drivers, stall_time_max }
     }
 
     /// Has the zygote fork a worker: a plugin app's onto a link that is made for it.
@@ -179,7 +195,7 @@ impl Workers {
             Error::fault(format!("failed to make the link to a worker: {error}")).with_hint(error.hint())
         })?;
         let client = {
-            let _runtime = self.links.enter();
+            let _runtime = self.drivers.choose().enter();
             Client::attach(&link).map_err(|error| {
                 Error::fault(format!("failed to make the link to a worker: {error}")).with_hint(error.hint())
             })?
@@ -193,7 +209,7 @@ impl Workers {
             return false;
         };
         let client = {
-            let _runtime = self.links.enter();
+            let _runtime = self.drivers.choose().enter();
             SocketClient::new(private)
         };
         let entry = Generation::new(generation, client, Some(Arc::clone(&worker.output)));

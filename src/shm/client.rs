@@ -267,7 +267,17 @@ impl Wakes {
     }
 }
 
+/// Ends the link when the driver's task goes, also where its runtime dropped it.
+struct DriverGuard<'a>(&'a Shared);
+
+impl Drop for DriverGuard<'_> {
+    fn drop(&mut self) {
+        self.0.end(Over::Lost);
+    }
+}
+
 async fn drive(shared: Arc<Shared>, event: AsyncFd<OwnedFd>) {
+    let _guard = DriverGuard(&shared);
     let mut incoming = Vec::new();
     let mut drain_turns = 0;
     let mut wakes = Wakes::default();

@@ -110,6 +110,8 @@ pub(super) struct Endpoint<T> {
     pending: VecDeque<Pending>,
     streams: Table<T>,
     life: Life,
+    /// What is written is not told to the peer yet.
+    is_batching: bool,
 }
 
 impl<T: Clone> Endpoint<T> {
@@ -135,6 +137,7 @@ impl<T: Clone> Endpoint<T> {
             pending: VecDeque::new(),
             streams: Table::new(side),
             life: Life::Open,
+            is_batching: false,
         }
     }
 
@@ -363,6 +366,46 @@ impl<T: Clone> Endpoint<T> {
         Ok(sent)
     }
 
+    /// Sends the head of a response and, as far as there is credit and room, its body; with all of the body also its
+    /// end. The peer is told of it once. Returns how many bytes of the body were taken; where that is less than all,
+    /// [`Incoming::Writable`] follows.
+    pub(super) fn send_response(&mut self, stream: u32, head: &[u8], data: &[u8]) -> Result<usize, Refused> {
+        self.is_batching = true;
+        let sent = self.send_response_frames(stream, head, data);
+        self.is_batching = false;
+        if self.over().is_none() {
+            self.tell_written();
+        }
+        sent
+    }
+
+    fn send_response_frames(&mut self, stream: u32, head: &[u8], data: &[u8]) -> Result<usize, Refused> {
+        self.send_head(stream, head, false)?;
+        let last_length = data.len() % DATA_LENGTH_MAX_BYTES;
+        let last_length = if last_length == 0 { data.len().min(DATA_LENGTH_MAX_BYTES) } else { last_length };
+        let before_last = data.len() - last_length;
+        let sent = self.send_data(stream, &data[..before_last])?;
+        if sent < before_last {
+            return Ok(sent);
+        }
+        // The last piece and the end are one frame, if it has credit and room.
+        let header = FrameHeader::data(stream, last_length, true);
+        if self.streams.credit(stream)? < last_length
+            || !self.guard(|endpoint| endpoint.has_room(header.size()))?
+        {
+            let more = self.send_data(stream, &data[before_last..])?;
+            if more < last_length {
+                return Ok(sent + more);
+            }
+            self.send_end(stream)?;
+        } else {
+            self.streams.use_credit(stream, last_length);
+            self.streams.end(stream)?;
+            self.write(&header, &data[before_last..]);
+        }
+        Ok(data.len())
+    }
+
     /// Ends the body that this end sends.
     pub(super) fn send_end(&mut self, stream: u32) -> Result<(), Refused> {
         self.check_open().map_err(Refused::Over)?;
@@ -468,6 +511,12 @@ impl<T: Clone> Endpoint<T> {
     fn write(&mut self, header: &FrameHeader, payload: &[u8]) {
         debug_assert_eq!(header.length, payload.len());
         self.producer.push(self.own.memory(), &header.encode(), payload);
+        if !self.is_batching {
+            self.tell_written();
+        }
+    }
+
+    fn tell_written(&mut self) {
         self.producer.publish(self.own.memory());
         if self.peer_parked.take(self.peer.memory()) {
             self.peer_event.ring();

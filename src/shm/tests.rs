@@ -170,6 +170,57 @@ async fn a_response_can_be_a_head_alone() {
     assert_eq!(soon(receive.data()).await, Ok(None));
 }
 
+/// Answers each request in one call, with a body as long as the number in its head says.
+fn answer_whole(link: &WorkerLink) {
+    let mut unsent: std::collections::HashMap<u32, Bytes> = Default::default();
+    while let Ok(events) = wait(link) {
+        for event in events {
+            let (stream, mut rest, taken) = match event {
+                WorkerEvent::Head { stream, bytes, .. } => {
+                    let length = std::str::from_utf8(&bytes).unwrap().parse().unwrap();
+                    let body = body(length, length);
+                    let taken = link.respond(stream, b"head", &body).unwrap();
+                    if taken == length {
+                        assert_eq!(link.end(stream), Err(SendError::DeadStream), "it has ended");
+                        continue;
+                    }
+                    (stream, body, taken)
+                }
+                WorkerEvent::Writable { stream } => {
+                    let body = unsent.remove(&stream).unwrap();
+                    let taken = link.data(stream, &body).unwrap();
+                    (stream, body, taken)
+                }
+                _ => continue,
+            };
+            bytes::Buf::advance(&mut rest, taken);
+            if rest.is_empty() {
+                link.end(stream).unwrap();
+            } else {
+                unsent.insert(stream, rest);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_is_sent_whole_arrives_whole() {
+    for ring_length in [RING_LENGTH_MIN_BYTES, layout::RING_LENGTH_BYTES] {
+        let (client, link) = linked_with(ring_length);
+        let worker = spawn(link, answer_whole);
+        let lengths = [0, 1, DATA_LENGTH_MAX_BYTES - 1, DATA_LENGTH_MAX_BYTES, DATA_LENGTH_MAX_BYTES + 1];
+        for length in lengths.into_iter().chain([CREDIT_MAX_BYTES, CREDIT_MAX_BYTES + 1, 5 * ring_length + 3])
+        {
+            let (_send, mut receive) = client.open(length.to_string().into(), true).await.unwrap();
+            assert_eq!(soon(receive.head()).await, Ok((Bytes::from_static(b"head"), false)));
+            assert!(soon(receive_all(&mut receive)).await.unwrap() == body(length, length), "{length} bytes");
+        }
+        assert_eq!(client.open_count(), 0);
+        drop(client);
+        soon(worker).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn calls_out_of_order_are_refused() {
     let (client, link) = linked();

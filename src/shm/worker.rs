@@ -177,6 +177,17 @@ impl WorkerLink {
         Ok(self.lock().send_data(stream, data)?)
     }
 
+    /// Sends the head of a response and, as far as there is credit and room, its body. Returns how many bytes of the
+    /// body were taken: with all of them the response is over, else it goes on as after [`WorkerLink::head`] and
+    /// [`WorkerLink::data`]. The front is woken once for all of it.
+    ///
+    /// # Errors
+    ///
+    /// Any [`SendError`].
+    pub fn respond(&self, stream: u32, head: &[u8], data: &[u8]) -> Result<usize, SendError> {
+        Ok(self.lock().send_response(stream, head, data)?)
+    }
+
     /// Ends a response.
     ///
     /// # Errors

@@ -56,6 +56,7 @@ impl Host {
             poll: Some(poll_link),
             wait: Some(wait_link),
             log: Some(log),
+            respond: Some(respond),
         };
         Box::leak(Box::new(Self {
             link,
@@ -201,26 +202,7 @@ impl Host {
     }
 
     fn respond_head(&self, stream: u32, head: &abi::ResponseHead, end: bool) -> Result<(), SendError> {
-        let status = u16::try_from(head.status).map_err(|_| SendError::Invalid)?;
-        if !(100..=999).contains(&status) {
-            return Err(SendError::Invalid);
-        }
-        if head.header_count > HEADERS_COUNT_MAX {
-            return Err(SendError::TooLarge);
-        }
-        if head.header_count > 0 && head.headers.is_null() {
-            return Err(SendError::Invalid);
-        }
-        let mut headers = Vec::with_capacity(head.header_count);
-        for index in 0..head.header_count {
-            // SAFETY: the ABI promises `header_count` headers at `headers`, valid during the call.
-            let header = unsafe { &*head.headers.add(index) };
-            // SAFETY: the ABI promises that slices are valid during the call.
-            let (name, value) = unsafe { (bytes_of(header.name), bytes_of(header.value)) };
-            headers.push((name.to_ascii_lowercase().into(), Bytes::copy_from_slice(value)));
-        }
-        let encoded = ResponseHead { flags: 0, status, headers }.encode();
-        self.link.head(stream, &encoded, end)
+        self.link.head(stream, &encode(head)?, end)
     }
 
     fn respond_panic(&self, stream: u32, panic: &abi::Panic) -> Result<(), SendError> {
@@ -248,6 +230,29 @@ impl Host {
         let taken = self.link.data(stream, &body)?;
         if taken < body.len() { self.link.reset(stream) } else { self.link.end(stream) }
     }
+}
+
+/// A plugin's response head as it goes over the link.
+fn encode(head: &abi::ResponseHead) -> Result<Bytes, SendError> {
+    let status = u16::try_from(head.status).map_err(|_| SendError::Invalid)?;
+    if !(100..=999).contains(&status) {
+        return Err(SendError::Invalid);
+    }
+    if head.header_count > HEADERS_COUNT_MAX {
+        return Err(SendError::TooLarge);
+    }
+    if head.header_count > 0 && head.headers.is_null() {
+        return Err(SendError::Invalid);
+    }
+    let mut headers = Vec::with_capacity(head.header_count);
+    for index in 0..head.header_count {
+        // SAFETY: the ABI promises `header_count` headers at `headers`, valid during the call.
+        let header = unsafe { &*head.headers.add(index) };
+        // SAFETY: the ABI promises that slices are valid during the call.
+        let (name, value) = unsafe { (bytes_of(header.name), bytes_of(header.value)) };
+        headers.push((name.to_ascii_lowercase().into(), Bytes::copy_from_slice(value)));
+    }
+    Ok(ResponseHead { flags: 0, status, headers }.encode())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -306,6 +311,21 @@ unsafe fn with_host(host: *mut abi::Host, call: impl FnOnce(&Host) -> i32) -> i3
     catch_unwind(AssertUnwindSafe(|| call(host))).unwrap_or(abi::INVALID)
 }
 
+/// As [`with_host`], for a function that returns how many bytes it took.
+///
+/// # Safety
+/// As [`with_host`].
+unsafe fn count_with_host(host: *mut abi::Host, call: impl FnOnce(&Host) -> Result<usize, SendError>) -> i64 {
+    let mut taken = 0;
+    // SAFETY: promised by the caller.
+    let result = unsafe {
+        with_host(host, |host| {
+            status(call(host).map(|count| taken = i64::try_from(count).unwrap_or(i64::MAX)))
+        })
+    };
+    if result == abi::OK { taken } else { i64::from(result) }
+}
+
 unsafe extern "C" fn respond_head(
     host: *mut abi::Host,
     stream: u32,
@@ -322,18 +342,24 @@ unsafe extern "C" fn respond_head(
 }
 
 unsafe extern "C" fn respond_body(host: *mut abi::Host, stream: u32, data: *const u8, len: usize) -> i64 {
-    let mut taken = 0;
     // SAFETY: the ABI promises the host, and `len` readable bytes at `data` during the call.
-    let result = unsafe {
-        with_host(host, |host| match host.link.data(stream, bytes_of(abi::Slice { data, len })) {
-            Ok(count) => {
-                taken = i64::try_from(count).unwrap_or(i64::MAX);
-                abi::OK
-            }
-            Err(error) => code(error),
+    unsafe { count_with_host(host, |host| host.link.data(stream, bytes_of(abi::Slice { data, len }))) }
+}
+
+unsafe extern "C" fn respond(
+    host: *mut abi::Host,
+    stream: u32,
+    head: *const abi::ResponseHead,
+    data: *const u8,
+    len: usize,
+) -> i64 {
+    // SAFETY: the ABI promises the host, a head that is valid and `len` readable bytes at `data` during the call.
+    unsafe {
+        count_with_host(host, |host| {
+            let head = encode(head.as_ref().ok_or(SendError::Invalid)?)?;
+            host.link.respond(stream, &head, bytes_of(abi::Slice { data, len }))
         })
-    };
-    if result == abi::OK { taken } else { i64::from(result) }
+    }
 }
 
 unsafe extern "C" fn respond_end(host: *mut abi::Host, stream: u32) -> i32 {

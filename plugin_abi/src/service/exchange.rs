@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use http_body::Body as _;
@@ -140,22 +141,37 @@ pub(crate) async fn send(stream: &Stream, response: Response, tell_length: bool)
     {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
+    let status = head.status.as_u16();
     let end = body.is_end_stream();
-    match stream.respond_head(head.status.as_u16(), &head.headers, end) {
+    // Most bodies are one piece that is there already.
+    let mut first = if end { None } else { body.frame().now_or_never() };
+    let whole = match &mut first {
+        Some(Some(Ok(frame))) if body.is_end_stream() => frame.data_mut().map(std::mem::take),
+        _ => None,
+    };
+    let is_over = end || whole.is_some();
+    let sent = match whole {
+        Some(data) => stream.respond(status, &head.headers, data).await,
+        None => stream.respond_head(status, &head.headers, end),
+    };
+    match sent {
         Err(Refusal::TooLarge) => {
             let text = "the app's response head exceeds 64 KiB or 256 headers\n";
             stream.host().log(abi::LOG_ERROR, text.trim_end());
             let headers = plain_text(StatusCode::BAD_GATEWAY, "").headers().clone();
-            stream.respond_head(StatusCode::BAD_GATEWAY.as_u16(), &headers, false)?;
-            stream.respond_body(text.into()).await?;
-            return stream.respond_end();
+            return stream.respond(StatusCode::BAD_GATEWAY.as_u16(), &headers, text.into()).await;
         }
         result => result?,
     }
-    if end {
+    if is_over {
         return Ok(());
     }
-    while let Some(frame) = body.frame().await {
+    loop {
+        let frame = match first.take() {
+            Some(frame) => frame,
+            None => body.frame().await,
+        };
+        let Some(frame) = frame else { break };
         match frame.map(http_body::Frame::into_data) {
             Ok(Ok(data)) => stream.respond_body(data).await?,
             // Trailers have no place in the ABI.

@@ -43,19 +43,8 @@ impl Host {
         headers: &http::HeaderMap,
         end: bool,
     ) -> Result<(), Refusal> {
-        let headers: Vec<abi::Header> = headers
-            .iter()
-            .map(|(name, value)| abi::Header {
-                name: abi::Slice::new(name.as_str().as_bytes()),
-                value: abi::Slice::new(value.as_bytes()),
-            })
-            .collect();
-        let head = abi::ResponseHead {
-            struct_size: size_of_u32::<abi::ResponseHead>(),
-            status: u32::from(status),
-            headers: headers.as_ptr(),
-            header_count: headers.len(),
-        };
+        let headers = list(headers);
+        let head = head_of(status, &headers);
         // SAFETY: function and host are valid (`new`); the head outlives the call.
         check(unsafe { (self.0.respond_head)(self.0.host, stream, &raw const head, i32::from(end)) })
     }
@@ -63,11 +52,30 @@ impl Host {
     /// How many of the bytes were taken; 0 where `writable` will tell when to try again.
     pub(crate) fn respond_body(self, stream: abi::StreamId, data: &[u8]) -> Result<usize, Refusal> {
         // SAFETY: function and host are valid (`new`); the bytes outlive the call.
-        let taken = unsafe { (self.0.respond_body)(self.0.host, stream, data.as_ptr(), data.len()) };
-        match usize::try_from(taken) {
-            Ok(taken) => Ok(taken.min(data.len())),
-            Err(_) => check(i32::try_from(taken).unwrap_or(abi::INVALID)).map(|()| 0),
-        }
+        taken(unsafe { (self.0.respond_body)(self.0.host, stream, data.as_ptr(), data.len()) }, data)
+    }
+
+    /// Sends a response whose body is there. How many bytes of the body were taken: with all of them the response is
+    /// over, with fewer it goes on with `respond_body`.
+    pub(crate) fn respond(
+        self,
+        stream: abi::StreamId,
+        status: u16,
+        headers: &http::HeaderMap,
+        data: &[u8],
+    ) -> Result<usize, Refusal> {
+        let Some(respond) = self.0.respond else {
+            self.respond_head(stream, status, headers, false)?;
+            let taken = self.respond_body(stream, data)?;
+            if taken == data.len() {
+                self.respond_end(stream)?;
+            }
+            return Ok(taken);
+        };
+        let headers = list(headers);
+        let head = head_of(status, &headers);
+        // SAFETY: function and host are valid (`new`); head and bytes outlive the call.
+        taken(unsafe { respond(self.0.host, stream, &raw const head, data.as_ptr(), data.len()) }, data)
     }
 
     pub(crate) fn respond_end(self, stream: abi::StreamId) -> Result<(), Refusal> {
@@ -122,6 +130,31 @@ pub(crate) struct EventFd(RawFd);
 impl AsRawFd for EventFd {
     fn as_raw_fd(&self) -> RawFd {
         self.0
+    }
+}
+
+fn list(headers: &http::HeaderMap) -> Vec<abi::Header> {
+    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| abi::Header {
+        name: abi::Slice::new(name.as_str().as_bytes()),
+        value: abi::Slice::new(value.as_bytes()),
+    };
+    headers.iter().map(header).collect()
+}
+
+fn head_of(status: u16, headers: &[abi::Header]) -> abi::ResponseHead {
+    abi::ResponseHead {
+        struct_size: size_of_u32::<abi::ResponseHead>(),
+        status: u32::from(status),
+        headers: headers.as_ptr(),
+        header_count: headers.len(),
+    }
+}
+
+/// How many of the bytes the host took, by what it returned.
+fn taken(result: i64, data: &[u8]) -> Result<usize, Refusal> {
+    match usize::try_from(result) {
+        Ok(taken) => Ok(taken.min(data.len())),
+        Err(_) => check(i32::try_from(result).unwrap_or(abi::INVALID)).map(|()| 0),
     }
 }
 

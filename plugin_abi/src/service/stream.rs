@@ -194,6 +194,31 @@ impl Stream {
         Ok(())
     }
 
+    /// Sends a response whose whole body is there; waits where the client is slower.
+    pub(crate) async fn respond(
+        &self,
+        status: u16,
+        headers: &http::HeaderMap,
+        mut data: Bytes,
+    ) -> Result<(), Refusal> {
+        {
+            let mut state = lock(&self.state);
+            if state.response != ResponseState::Awaited {
+                return Err(Refusal::Over);
+            }
+            let taken = self.host.respond(self.id, status, headers, &data)?;
+            let is_over = taken == data.len();
+            state.response = if is_over { ResponseState::Over } else { ResponseState::Sending };
+            self.discard(&mut state, 0);
+            if is_over {
+                return Ok(());
+            }
+            data.advance(taken);
+        }
+        self.respond_body(data).await?;
+        self.respond_end()
+    }
+
     /// Sends all of the bytes, waiting for the client where it is slower.
     pub(crate) async fn respond_body(&self, mut data: Bytes) -> Result<(), Refusal> {
         while !data.is_empty() {

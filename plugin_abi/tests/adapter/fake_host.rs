@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::c_void;
 use std::io::{ErrorKind, Read, Write};
+use std::mem::offset_of;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,8 @@ struct State {
     /// Streams that a call is being made for.
     busy: HashSet<StreamId>,
     violations: Vec<String>,
+    /// How often `respond` was called.
+    whole_responses_count: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -139,6 +142,24 @@ impl FakeHost {
         descriptor: *const Descriptor,
         acceptance: Acceptance,
     ) -> Result<&'static Self, Vec<String>> {
+        Self::start_with(descriptor, acceptance, &VTABLE)
+    }
+
+    /// Starts a plugin as a host of version 1.0 does.
+    pub fn start_older(descriptor: *const Descriptor) -> Result<&'static Self, Vec<String>> {
+        Self::start_with(descriptor, Acceptance::All, &OLDER_VTABLE)
+    }
+
+    /// How often the plugin has sent a response in one call.
+    pub fn whole_responses_count(&self) -> usize {
+        self.lock().whole_responses_count
+    }
+
+    fn start_with(
+        descriptor: *const Descriptor,
+        acceptance: Acceptance,
+        vtable: &'static abi::HostVtable,
+    ) -> Result<&'static Self, Vec<String>> {
         // SAFETY: the tests hand in descriptors of loaded plugins.
         let view = unsafe { check_descriptor(descriptor) }.expect("a good descriptor");
         let (ready, make_ready) = UnixStream::pair().expect("a socket pair");
@@ -153,6 +174,7 @@ impl FakeHost {
                 logs: Vec::new(),
                 busy: HashSet::new(),
                 violations: Vec::new(),
+                whole_responses_count: 0,
             }),
             changed: Condvar::new(),
             acceptance,
@@ -161,11 +183,11 @@ impl FakeHost {
             is_polling: AtomicBool::new(false),
         }));
         let start = abi::Start {
-            abi_version: abi::ABI_VERSION,
+            abi_version: vtable.abi_version,
             struct_size: u32::try_from(size_of::<abi::Start>()).expect("small"),
             generation: 1,
             host: std::ptr::from_ref(host).cast_mut().cast(),
-            vtable: &raw const VTABLE,
+            vtable: &raw const *vtable,
         };
         let mut state = std::ptr::null_mut();
         // SAFETY: both pointers are valid; host and vtable are never freed.
@@ -402,6 +424,14 @@ static VTABLE: abi::HostVtable = abi::HostVtable {
     poll: Some(poll),
     wait: Some(wait),
     log: Some(log),
+    respond: Some(respond),
+};
+
+/// A host of version 1.0.
+static OLDER_VTABLE: abi::HostVtable = abi::HostVtable {
+    abi_version: abi::ABI_MAJOR << 16,
+    struct_size: offset_of!(abi::HostVtable, respond) as u32,
+    ..VTABLE
 };
 
 /// # Safety
@@ -482,6 +512,28 @@ unsafe extern "C" fn respond_body(
         }
         i64::try_from(taken).expect("small")
     })
+}
+
+unsafe extern "C" fn respond(
+    host: *mut abi::Host,
+    stream: StreamId,
+    head: *const abi::ResponseHead,
+    data: *const u8,
+    len: usize,
+) -> i64 {
+    // SAFETY: the plugin hands back what the other functions get, too.
+    unsafe {
+        let code = respond_head(host, stream, head, 0);
+        if code != abi::OK {
+            return i64::from(code);
+        }
+        let taken = respond_body(host, stream, data, len);
+        if usize::try_from(taken) == Ok(len) {
+            assert_eq!(respond_end(host, stream), abi::OK);
+        }
+        host_of(host).lock().whole_responses_count += 1;
+        taken
+    }
 }
 
 unsafe extern "C" fn respond_end(host: *mut abi::Host, stream: StreamId) -> i32 {

@@ -146,6 +146,23 @@ fn a_get_has_status_length_and_text() {
 }
 
 #[test]
+fn a_body_that_is_there_is_sent_with_its_head() {
+    let host = start(Acceptance::All);
+    host.get("/hello");
+    assert_eq!(host.whole_responses_count(), 1);
+    host.stop();
+}
+
+#[test]
+fn a_host_of_version_1_0_gets_the_same_in_pieces() {
+    let host = FakeHost::start_older(devhost_plugin::__descriptor!(app)).expect("the app starts");
+    let exchange = host.get("/hello");
+    assert_eq!((exchange.status, exchange.text().as_str()), (Some(200), "hello"));
+    assert_eq!((exchange.response, host.whole_responses_count()), (Response::Ended, 0));
+    host.stop();
+}
+
+#[test]
 fn the_head_of_a_request_arrives_whole() {
     let host = start(Acceptance::All);
     let request = Request::get("/headers?a=%20b").header("x-a", "one").header("x-a", "tw\u{f6}");

@@ -56,6 +56,7 @@ impl Site {
             session: "session-1".into(),
             app: "shop".into(),
             inject: true,
+            runtime: Arc::default(),
             on_notice: {
                 let notices = Arc::clone(&notices);
                 Box::new(move |notice| notices.lock().unwrap().push(notice))
