@@ -416,7 +416,7 @@ impl Builder {
             wrapper: self.wrapper(&app),
             environment: self.environment(&app, &order_path),
             temporary: temporary_directory(&app.target_dir),
-            jobs: self.settings.jobs(),
+            jobs: self.settings.jobs(app.root()),
             weakness: self.weakness,
             app,
             order_path,

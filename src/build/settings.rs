@@ -1,6 +1,6 @@
 //! What a user can choose about the build. Plain data.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -93,8 +93,8 @@ impl Settings {
         args
     }
 
-    /// How many rustcs may run at once: as cargo is told, or as many as there are processors.
-    pub(super) fn jobs(&self) -> usize {
+    /// How many rustcs may run at once: as cargo is told where it runs in `directory`, or as many as there are processors.
+    pub(super) fn jobs(&self, directory: &Path) -> usize {
         let mut args = self.cargo_args.iter().map(String::as_str);
         let mut told = None;
         while let Some(arg) = args.next() {
@@ -106,7 +106,10 @@ impl Settings {
         }
         let variable = || std::env::var("CARGO_BUILD_JOBS").ok()?.parse().ok();
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        told.or_else(variable).unwrap_or_else(processors).max(1)
+        told.or_else(variable)
+            .or_else(|| configured_jobs(&config_files(directory), processors()))
+            .unwrap_or_else(processors)
+            .max(1)
     }
 
     /// cargo's name of the profile.
@@ -120,6 +123,60 @@ impl Settings {
             "dev" | "test" => "debug",
             "bench" => "release",
             other => other,
+        }
+    }
+}
+
+/// The configuration files that cargo reads where it runs in a directory, those that win first, whether they exist or not.
+pub(super) fn config_files(directory: &Path) -> Vec<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    // Of two in one directory cargo takes the one without an extension.
+    let directories = directory.ancestors().map(|directory| directory.join(".cargo")).chain(home);
+    directories.flat_map(|directory| ["config", "config.toml"].map(|name| directory.join(name))).collect()
+}
+
+/// `build.jobs` of the first file that has it. A negative number is that many fewer than there are processors.
+fn configured_jobs(files: &[PathBuf], processor_count: usize) -> Option<usize> {
+    files.iter().find_map(|file| {
+        let document: toml_edit::DocumentMut = std::fs::read_to_string(file).ok()?.parse().ok()?;
+        let jobs = document.get("build")?.get("jobs")?;
+        match jobs.as_integer() {
+            Some(count) if count < 0 => {
+                Some(processor_count.saturating_sub(usize::try_from(count.unsigned_abs()).ok()?).max(1))
+            }
+            Some(count) => usize::try_from(count).ok(),
+            None => (jobs.as_str() == Some("default")).then_some(processor_count),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_configuration_file_tells_how_many_jobs() {
+        let directory = tempfile::tempdir().unwrap();
+        let inner = directory.path().join("a/b");
+        std::fs::create_dir_all(inner.join(".cargo")).unwrap();
+        std::fs::create_dir_all(directory.path().join(".cargo")).unwrap();
+        let write =
+            |place: &Path, text: &str| std::fs::write(place.join(".cargo/config.toml"), text).unwrap();
+        let jobs = || configured_jobs(&config_files(&inner), 8);
+        write(directory.path(), "[build]\njobs = 3\n");
+        assert_eq!(jobs(), Some(3));
+        for (text, count) in [
+            ("[build]\njobs = 5\n", 5),
+            ("build.jobs = -2\n", 6),
+            ("build.jobs = -20\n", 1),
+            ("[build]\njobs = 'default'\n", 8),
+            ("[build]\nincremental = true\n", 3),
+            ("no TOML", 3),
+        ] {
+            write(&inner, text);
+            assert_eq!(jobs(), Some(count), "{text}");
         }
     }
 }

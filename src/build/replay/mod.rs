@@ -48,6 +48,7 @@ use super::app::{App, PathPackage};
 use super::call::Call;
 use super::cargo::Run;
 use super::order::{self, Order, Report};
+use super::settings::config_files;
 use super::{CLOCK_LAG_MAX_MS, Progress, dep_info, diagnostics, stale};
 use crate::content::{Content, Identity};
 use crate::model::Diagnostic;
@@ -702,19 +703,13 @@ fn manifests(app: &App) -> BTreeSet<PathBuf> {
     }
     guards.insert(app.workspace_root.join("Cargo.lock"));
     for directory in app.root().ancestors().chain(app.workspace_root.ancestors()) {
-        for name in [".cargo/config.toml", ".cargo/config", "rust-toolchain", "rust-toolchain.toml"] {
-            guards.insert(directory.join(name));
-        }
+        guards.extend(["rust-toolchain", "rust-toolchain.toml"].map(|name| directory.join(name)));
     }
-    for (variable, directory, files) in [
-        ("CARGO_HOME", ".cargo", &["config.toml", "config"][..]),
-        ("RUSTUP_HOME", ".rustup", &["settings.toml"]),
-    ] {
-        let home = std::env::var_os(variable)
-            .map(PathBuf::from)
-            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(directory)));
-        guards.extend(home.iter().flat_map(|home| files.iter().map(|file| home.join(file))));
-    }
+    guards.extend([app.root(), &app.workspace_root].into_iter().flat_map(config_files));
+    let rustup = std::env::var_os("RUSTUP_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".rustup")));
+    guards.extend(rustup.map(|home| home.join("settings.toml")));
     guards
 }
 
