@@ -136,6 +136,7 @@ async fn enter(
     request: &HttpRequest,
     generation: &mut u64,
 ) -> Result<Entered, Refused> {
+    front.suspicion.settled().await;
     let mut tries = 0;
     loop {
         tries += 1;

@@ -18,6 +18,7 @@ use super::live_reload::Hub;
 use super::pages::{Page, PageContext};
 use super::{dev_ui, proxy};
 use crate::model::StatusBoard;
+use crate::watch::Suspicion;
 
 /// Threads that serve the requests of one call of `listen`. With one, everything that a request needs of the front runs
 /// on it, the driver of its upstream included, and nothing is handed from thread to thread.
@@ -52,6 +53,8 @@ pub struct FrontConfig {
     pub app: String,
     /// Put the live-reload script into pages.
     pub inject: bool,
+    /// Requests wait until it is settled.
+    pub suspicion: Arc<Suspicion>,
     /// Will be the runtime of the first thread that serves requests: the one to drive upstreams on.
     pub runtime: Arc<OnceLock<Handle>>,
     /// Gets what a person should know, once: a page whose policy keeps the live-reload script out.
@@ -66,6 +69,7 @@ pub(super) struct Front {
     pub session: String,
     pub app: String,
     pub inject: bool,
+    pub suspicion: Arc<Suspicion>,
     on_notice: Box<dyn Fn(String) + Send + Sync>,
     noticed: Mutex<HashSet<String>>,
 }
@@ -118,6 +122,7 @@ pub fn serve(config: FrontConfig, gate: Gate, hub: Hub, status: Arc<StatusBoard>
             session: config.session,
             app: config.app,
             inject: config.inject,
+            suspicion: config.suspicion,
             on_notice: config.on_notice,
             noticed: Mutex::default(),
         }),

@@ -265,6 +265,7 @@ impl Runner {
         }
         let mut gate_changes = self.gate.changes();
         loop {
+            let mut acts_on_changes = false;
             let events = tokio::select! {
                 () = signals.recv() => {
                     self.terminal.stopping();
@@ -272,13 +273,20 @@ impl Runner {
                     vec![Event::Stop]
                 }
                 Some(input) = received.recv() => self.translate(input),
-                Some(changes) = changes.recv() => self.changed(changes),
+                Some(changes) = changes.recv() => {
+                    acts_on_changes = true;
+                    self.changed(changes)
+                }
                 Ok(()) = gate_changes.changed(), if self.workers.any_draining() => self.workers.drained(),
             };
             let mut over = false;
             for event in events {
                 let actions = self.supervisor.handle(self.now(), event);
                 over |= self.perform(actions);
+            }
+            if acts_on_changes {
+                // By now requests are held, if there is a reason.
+                self.watching.suspicion().settle();
             }
             if let Some(anew) = self.changes_anew.take() {
                 changes = anew;

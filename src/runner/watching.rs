@@ -2,12 +2,13 @@
 //! package, that one's directory is watched as well.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 
 use crate::build::Target;
-use crate::watch::{Changes, Mode, Scope, WatchError, Watcher};
+use crate::watch::{Changes, Mode, Scope, Suspicion, WatchError, Watcher};
 
 /// The watcher, and what it was told to watch.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub struct Watching {
     watcher: Watcher,
     scope: Scope,
     mode: Mode,
+    suspicion: Arc<Suspicion>,
 }
 
 impl Watching {
@@ -29,8 +31,14 @@ impl Watching {
     ) -> Result<(Self, mpsc::Receiver<Changes>), WatchError> {
         let mut scope = scope(target);
         scope.extra_files.extend(extra_files.iter().cloned());
-        let (watcher, changes) = Watcher::start(scope.clone(), mode)?;
-        Ok((Self { watcher, scope, mode }, changes))
+        let suspicion = Arc::<Suspicion>::default();
+        let (watcher, changes) = Watcher::start_with(scope.clone(), mode, Arc::clone(&suspicion))?;
+        Ok((Self { watcher, scope, mode, suspicion }, changes))
+    }
+
+    /// Whether something may have changed that nobody has acted on yet.
+    pub fn suspicion(&self) -> &Arc<Suspicion> {
+        &self.suspicion
     }
 
     /// Takes what a build has read; see [`Watcher::set_sources_built_since`].
@@ -50,7 +58,7 @@ impl Watching {
             return Ok(None);
         }
         let scope = Scope { roots, ..self.scope.clone() };
-        let (watcher, changes) = Watcher::start(scope.clone(), self.mode)?;
+        let (watcher, changes) = Watcher::start_with(scope.clone(), self.mode, Arc::clone(&self.suspicion))?;
         self.watcher = watcher;
         self.scope = scope;
         Ok(Some(changes))

@@ -2,7 +2,7 @@
 //! intake, the thread asks the tree what of it matters, waits until a burst is over, lets the tree look, and sends
 //! what has changed. It reads the clock and owns the tree; it knows no classes and no paths' meaning.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::Changes;
 use super::error::WatchError;
+use super::suspicion::Suspicion;
 use super::tree::Tree;
 
 /// A batch is complete when nothing has happened for this long: as short as several files of one save are apart. What
@@ -70,9 +71,17 @@ impl Waiting {
 pub(super) struct Intake {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
+    /// What the last build has read.
+    sources: Mutex<HashSet<PathBuf>>,
+    suspicion: Arc<Suspicion>,
 }
 
 impl Intake {
+    /// An empty one, which raises this suspicion.
+    pub(super) fn new(suspicion: Arc<Suspicion>) -> Self {
+        Self { suspicion, ..Self::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Nothing panics while it holds the lock; if it did, what waits would still be whole.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -91,6 +100,9 @@ impl Intake {
                     }
                     return;
                 };
+                if event.paths.iter().any(|path| self.may_be_code(path)) {
+                    self.suspicion.raise();
+                }
                 waiting.hints.extend(event.paths.into_iter().map(|path| (path, hint, now)));
                 if waiting.hints.len() > INTAKE_COUNT_MAX {
                     waiting.hints.clear();
@@ -108,8 +120,24 @@ impl Intake {
         self.arrived.notify_one();
     }
 
+    /// A quick look: the tree knows better, in a moment.
+    fn may_be_code(&self, path: &Path) -> bool {
+        let is_source = || self.sources.lock().unwrap_or_else(PoisonError::into_inner).contains(path);
+        path.extension().is_some_and(|extension| extension == "rs" || extension == "toml") || is_source()
+    }
+
+    /// Nothing is suspected where nothing waits.
+    fn dismiss_suspicion_if_idle(&self) {
+        // Under the lock that events come in under: none is missed.
+        let waiting = self.lock();
+        if waiting.is_empty() {
+            self.suspicion.dismiss();
+        }
+    }
+
     /// Hands the sources of the last build to the thread.
     pub(super) fn set_sources(&self, sources: Vec<PathBuf>, since: SystemTime) {
+        *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = sources.iter().cloned().collect();
         let mut waiting = self.lock();
         // The earlier order may not have been carried out: what changed since then is still unseen.
         let since = waiting.sources.take().map_or(since, |(_, earlier)| earlier.min(since));
@@ -253,6 +281,9 @@ impl Engine {
                 has_unread = self.read_one(now);
             }
             self.send(None);
+            if self.batch.span.is_none() {
+                self.intake.dismiss_suspicion_if_idle();
+            }
         }
     }
 
@@ -311,8 +342,11 @@ impl Engine {
 
     fn send_changes(&mut self, batch: &Batch) {
         let changes = self.tree.take_changes(|place| batch.began_at(place));
-        if changes.is_some() {
-            self.send(changes);
+        if let Some(changes) = changes {
+            if !changes.code.is_empty() || !changes.env.is_empty() {
+                self.intake.suspicion.confirm();
+            }
+            self.send(Some(changes));
         }
     }
 

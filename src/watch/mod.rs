@@ -13,6 +13,7 @@ mod classify;
 mod engine;
 mod error;
 mod ignores;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 
 pub use error::WatchError;
+pub use suspicion::Suspicion;
 
 use engine::{Engine, Intake, QUEUE_COUNT_MAX};
 use tree::{Backend, Tree};
@@ -124,7 +126,17 @@ pub struct Watcher {
 impl Watcher {
     /// Starts to watch. When it returns, every directory of the scope is watched: no later change is missed.
     pub fn start(scope: Scope, mode: Mode) -> Result<(Self, mpsc::Receiver<Changes>), WatchError> {
-        let intake = Arc::new(Intake::default());
+        Self::start_with(scope, mode, Arc::default())
+    }
+
+    /// As [`Watcher::start`]. The suspicion is raised from the first event of a file that may be code until the changes have
+    /// been sent; whoever acts on them settles it.
+    pub fn start_with(
+        scope: Scope,
+        mode: Mode,
+        suspicion: Arc<Suspicion>,
+    ) -> Result<(Self, mpsc::Receiver<Changes>), WatchError> {
+        let intake = Arc::new(Intake::new(suspicion));
         let backend = match mode {
             Mode::Native => {
                 let reporter = Arc::clone(&intake);

@@ -5,12 +5,14 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 
-use super::{Changes, Mode, Scope, WatchError, Watcher};
+use super::{Changes, Mode, Scope, Suspicion, WatchError, Watcher};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -615,4 +617,29 @@ fn dropped_watcher_ends_its_thread_and_its_channel() {
     project.changes = changes;
     put(&other.path().join("x.rs"), "x");
     assert_eq!(project.next().code, [other.path().join("x.rs")]);
+}
+
+#[test]
+fn requests_wait_for_what_becomes_of_a_save_and_not_for_anything_else() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = outer.path().join("app");
+    let file = root.join("src/main.rs");
+    put(&root.join("Cargo.toml"), "[package]");
+    put(&file, "fn main() {}");
+    let suspicion = Arc::<Suspicion>::default();
+    let scope = Scope { roots: vec![root.clone()], workspace_root: root.clone(), ..Scope::default() };
+    let (_watcher, mut changes) = Watcher::start_with(scope, Mode::Native, Arc::clone(&suspicion)).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    put(&file, "fn main() { println!() }");
+    let changed = runtime.block_on(async { tokio::time::timeout(DEADLINE, changes.recv()).await });
+    assert_eq!(changed.unwrap().unwrap().code, std::slice::from_ref(&file));
+    let _context = runtime.enter();
+    assert!(suspicion.settled().now_or_never().is_none(), "nobody has acted on it");
+    suspicion.settle();
+    assert!(suspicion.settled().now_or_never().is_some());
+    // The same text again is no change.
+    put(&file, "fn main() { println!() }");
+    put(&root.join("src/lib.rs"), "");
+    let changed = runtime.block_on(async { tokio::time::timeout(DEADLINE, changes.recv()).await });
+    assert_eq!(changed.unwrap().unwrap().code, [root.join("src/lib.rs")]);
 }

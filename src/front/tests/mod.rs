@@ -56,6 +56,7 @@ impl Site {
             session: "session-1".into(),
             app: "shop".into(),
             inject: true,
+            suspicion: Arc::default(),
             runtime: Arc::default(),
             on_notice: {
                 let notices = Arc::clone(&notices);

@@ -1,0 +1,123 @@
+//! The suspicion between the first event of a file and the verdict on it: a request that comes in then may be one of somebody
+//! who has saved just before, so it waits the millisecond or so until it is known whether code has changed. Knows no
+//! files; the wait is bounded, whatever becomes of the verdict.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// How long a request waits for a verdict: longer than the longest batch takes.
+const SUSPICION_TIME_MAX: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Clear,
+    /// Something has happened to a file.
+    Raised(Instant),
+    /// Code has changed, and whoever acts on it has not done so yet.
+    Confirmed(Instant),
+}
+
+/// Whether something may have changed that nobody has acted on yet.
+#[derive(Debug, Default)]
+pub struct Suspicion {
+    state: Mutex<State>,
+    /// The state is not clear: what requests look at first.
+    is_raised: AtomicBool,
+    settled: Notify,
+}
+
+impl Suspicion {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something has happened to a file that may be code.
+    pub(super) fn raise(&self) {
+        let mut state = self.lock();
+        if *state == State::Clear {
+            *state = State::Raised(Instant::now());
+            self.is_raised.store(true, Ordering::Release);
+        }
+    }
+
+    /// It was a change, and who acts on it is told.
+    pub(super) fn confirm(&self) {
+        let mut state = self.lock();
+        if let State::Raised(at) = *state {
+            *state = State::Confirmed(at);
+        }
+    }
+
+    /// It was nothing, unless it was confirmed.
+    pub(super) fn dismiss(&self) {
+        self.clear(|state| matches!(state, State::Raised(_)));
+    }
+
+    /// It was acted on.
+    pub fn settle(&self) {
+        self.clear(|state| state != State::Clear);
+    }
+
+    fn clear(&self, when: impl FnOnce(State) -> bool) {
+        let mut state = self.lock();
+        if when(*state) {
+            *state = State::Clear;
+            self.is_raised.store(false, Ordering::Release);
+            self.settled.notify_waiters();
+        }
+    }
+
+    /// Returns once there is none, or after [`SUSPICION_TIME_MAX`] from when it was raised.
+    pub async fn settled(&self) {
+        if !self.is_raised.load(Ordering::Acquire) {
+            return;
+        }
+        let settled = self.settled.notified();
+        let at = match *self.lock() {
+            State::Clear => return,
+            State::Raised(at) | State::Confirmed(at) => at,
+        };
+        let left = SUSPICION_TIME_MAX.saturating_sub(at.elapsed());
+        // Out of time is an answer, too.
+        let _ = tokio::time::timeout(left, settled).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_waits_for_the_verdict() {
+        let suspicion = Suspicion::default();
+        suspicion.settled().now_or_never().unwrap();
+        suspicion.raise();
+        assert!(suspicion.settled().now_or_never().is_none());
+        suspicion.dismiss();
+        suspicion.settled().now_or_never().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_confirmed_is_settled_by_whoever_acts_on_it() {
+        let suspicion = Suspicion::default();
+        suspicion.raise();
+        suspicion.confirm();
+        suspicion.dismiss();
+        assert!(suspicion.settled().now_or_never().is_none(), "it was dismissed");
+        suspicion.settle();
+        suspicion.settled().now_or_never().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_verdict_that_does_not_come_holds_nobody_for_ever() {
+        let suspicion = Suspicion::default();
+        suspicion.raise();
+        tokio::time::timeout(Duration::from_secs(30), suspicion.settled()).await.unwrap();
+    }
+}
