@@ -1,5 +1,5 @@
 //! Thin, safe wrappers around what other crates lack or leave unsafe: SEQPACKET messages with descriptors,
-//! closing all descriptors but a few, process attributes, descriptors on a runtime. No policy here.
+//! closing all descriptors but a few, process attributes, descriptors on a runtime, unread file events. No policy here.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,6 +8,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 pub mod inherited;
+pub mod inotify;
 pub mod output;
 pub mod parent;
 pub mod process;

@@ -31,6 +31,8 @@ pub use suspicion::Suspicion;
 use engine::{Engine, Intake, QUEUE_COUNT_MAX};
 use tree::{Backend, Tree};
 
+use crate::sys::inotify;
+
 /// How long the start may take to read the files.
 const FIRST_READING_TIME_MAX_MS: u64 = 100;
 /// How far the clock that stamps files may be behind ours: a tick of the kernel, at 100 Hz.
@@ -136,12 +138,15 @@ impl Watcher {
         mode: Mode,
         suspicion: Arc<Suspicion>,
     ) -> Result<(Self, mpsc::Receiver<Changes>), WatchError> {
-        let intake = Arc::new(Intake::new(suspicion));
+        let intake = Arc::new(Intake::new(Arc::clone(&suspicion)));
         let backend = match mode {
             Mode::Native => {
                 let reporter = Arc::clone(&intake);
+                let before = inotify::descriptors();
                 let watcher = notify::recommended_watcher(move |event| reporter.report(event))
                     .map_err(|error| WatchError::from_notify(&error, &scope.workspace_root))?;
+                let new = inotify::descriptors().into_iter().find(|descriptor| !before.contains(descriptor));
+                suspicion.look_at(new.and_then(inotify::Queue::of));
                 Backend::Native(watcher)
             }
             Mode::Poll => Backend::Poll,

@@ -3,10 +3,15 @@
 //! files; the wait is bounded, whatever becomes of the verdict.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+
+use crate::sys::inotify::Queue;
+
+/// How long a request waits before it looks again whether events have been read.
+const UNREAD_PAUSE: Duration = Duration::from_millis(1);
 
 /// How long a request waits for a verdict: longer than the longest batch takes.
 const SUSPICION_TIME_MAX: Duration = Duration::from_millis(100);
@@ -28,11 +33,22 @@ pub struct Suspicion {
     /// The state is not clear: what requests look at first.
     is_raised: AtomicBool,
     settled: Notify,
+    /// Where events wait to be read.
+    queue: RwLock<Option<Queue>>,
 }
 
 impl Suspicion {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, events in this queue are a reason to wait for what they will turn out to be.
+    pub(super) fn look_at(&self, queue: Option<Queue>) {
+        *self.queue.write().unwrap_or_else(PoisonError::into_inner) = queue;
+    }
+
+    fn has_unread(&self) -> bool {
+        self.queue.read().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Queue::has_unread)
     }
 
     /// Something has happened to a file that may be code.
@@ -71,8 +87,13 @@ impl Suspicion {
         }
     }
 
-    /// Returns once there is none, or after [`SUSPICION_TIME_MAX`] from when it was raised.
+    /// Returns once there is none, or after [`SUSPICION_TIME_MAX`] from when it was raised. The kernel queues an event
+    /// before the call returns that made it, so nothing that was saved before this call is missed.
     pub async fn settled(&self) {
+        let began = Instant::now();
+        while self.has_unread() && began.elapsed() < SUSPICION_TIME_MAX {
+            tokio::time::sleep(UNREAD_PAUSE).await;
+        }
         if !self.is_raised.load(Ordering::Acquire) {
             return;
         }
