@@ -246,6 +246,25 @@ fn a_request_in_flight_finishes_in_the_old_generation() {
 }
 
 #[test]
+fn a_request_right_after_a_save_gets_the_new_code() {
+    let _turn = cargo_turn();
+    let app = ExampleApp::new();
+    let devhost = app.start(&[]);
+    devhost.wait_ready(1);
+    // One connection, so that nothing but the request itself lies between the save and the answer.
+    let client = client();
+    let mut shown = HEADING.to_owned();
+    for save in 1..=5 {
+        let next = format!("At once {save}");
+        app.edit("src/pages.rs", &shown, &next);
+        let got = answer(client.get(format!("{}/", devhost.url)).call());
+        assert!(got.body.contains(&next), "save {save} got generation {}", got.generation());
+        shown = next;
+    }
+    assert!(devhost.stop().success());
+}
+
+#[test]
 fn saves_under_load_lose_no_request_and_never_go_back() {
     saves_under_load(10);
 }
