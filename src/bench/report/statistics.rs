@@ -112,13 +112,13 @@ fn quantile(samples: &mut [f64], part: f64) -> Option<f64> {
 
 /// The median, without sorting all: the interval asks for it thousands of times.
 fn middle(samples: &mut [f64]) -> Option<f64> {
-    let half = samples.len() / 2;
+    let (half, is_odd) = (samples.len() / 2, samples.len() % 2 == 1);
     if samples.is_empty() {
         return None;
     }
     let (below, upper, _) = samples.select_nth_unstable_by(half, f64::total_cmp);
     let upper = *upper;
-    if samples.len() % 2 == 1 {
+    if is_odd {
         return Some(upper);
     }
     let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
