@@ -17,19 +17,22 @@ fn chromium_draws_each_plot_of_a_report() {
     let Some(chromium) = find_chromium() else { return };
     let driver = install_driver();
     let temporary = scratch();
+    // Kept, like the screenshots, to be looked at.
+    let pages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-report");
+    std::fs::create_dir_all(&pages).unwrap();
     for (name, report) in [
         ("full", sample::full()),
         ("single", sample::single()),
         ("empty", sample::empty()),
         ("hostile", sample::hostile()),
     ] {
-        std::fs::write(temporary.path().join(name).with_extension("html"), html(&report)).unwrap();
+        std::fs::write(pages.join(name).with_extension("html"), html(&report)).unwrap();
     }
     let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
     std::fs::create_dir_all(&shots).unwrap();
     let output = Command::new("node")
         .arg(driver.join("report.mjs"))
-        .env("REPORTS", temporary.path())
+        .env("REPORTS", &pages)
         .env("SHOTS", shots)
         .env("CHROMIUM", chromium)
         .env("TMPDIR", temporary.path())
