@@ -68,14 +68,18 @@ fn reloads(out: &mut String, summary: &Summary) {
     );
     if let Some(table) = tables::reloads(summary) {
         write_table(out, &table);
-        let _ = writeln!(out, "<p class=\"note\">{}</p>", escape(&tables::interval_note(summary)));
+        let _ = writeln!(
+            out,
+            "<p class=\"note\">{}</p>",
+            escape(&tables::interval_note(summary, "Below them, smaller"))
+        );
     }
     for (name, why) in tables::failures(summary) {
         let _ = writeln!(
             out,
             "<p class=\"failure\"><strong>✗ {}</strong> was {}</p>",
             escape(&name),
-            escape(&why)
+            inline(&why)
         );
     }
     if !summary.strategies.is_empty() {
@@ -87,7 +91,7 @@ fn reloads(out: &mut String, summary: &Summary) {
                 "<div><dt>{}{}</dt><dd>{}</dd></div>",
                 plots::strategy_swatch(which),
                 escape(&name(which)),
-                escape(&description(which))
+                inline(&description(which))
             );
         }
         out.push_str("</dl>\n");
@@ -102,7 +106,8 @@ fn steps(out: &mut String, summary: &Summary) {
         out,
         "timeline",
         |id, class, width| plots::timeline(summary, &[], id, class, width),
-        "The one reload of each strategy whose time is nearest the median. Steps follow each other from left to right.",
+        "The one reload of each strategy whose time is nearest the median. Steps follow each other from left to right. Of tools \
+         from elsewhere no steps are seen.",
         "No steps were measured.",
     );
     let without_build = ["notice", "build"];
@@ -194,7 +199,7 @@ fn left_out(out: &mut String, summary: &Summary) {
     section(out, "skipped", "Left out");
     out.push_str("<dl class=\"facts\">\n");
     for skipped in &summary.report.skipped {
-        let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(&skipped.name), escape(&skipped.reason));
+        let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(&skipped.name), inline(&skipped.reason));
     }
     out.push_str("</dl>\n</section>\n");
 }
@@ -265,25 +270,33 @@ fn figures(out: &mut String, panels: Vec<(&str, Option<String>)>, caption: &str,
     let _ = writeln!(out, "</div>\n<figcaption>{}</figcaption>\n</figure>", escape(caption));
 }
 
+/// The number of samples stands beside the name, where a narrow screen shows it, too.
 fn write_table(out: &mut String, table: &Table) {
     let title = escape(&table.title);
+    let id = table.title.to_lowercase().replace(' ', "-");
+    let last = table.head.len() - 1;
+    let columns: Vec<usize> = match table.head[last].as_str() {
+        "n" => [0, last].into_iter().chain(1..last).collect(),
+        _ => (0..=last).collect(),
+    };
     // Scrolls by itself, also by keyboard.
     let _ = write!(
         out,
-        "<div class=\"scroll\" role=\"region\" aria-label=\"{title}\" tabindex=\"0\">\n<table>\n<caption><strong>{title}</strong> \
-         {}</caption>\n<thead><tr>",
-        escape(&table.caption)
+        "<p class=\"note\" id=\"about-{id}\"><strong>{title}.</strong> {}</p>\n\
+         <div class=\"scroll {id}\" role=\"region\" aria-label=\"{title}\" tabindex=\"0\">\n\
+         <table aria-label=\"{title}\" aria-describedby=\"about-{id}\">\n<thead><tr>",
+        inline(&table.caption)
     );
-    for heading in &table.head {
-        let _ = write!(out, "<th scope=\"col\">{}</th>", escape(heading));
+    for column in &columns {
+        let _ = write!(out, "<th scope=\"col\">{}</th>", escape(&table.head[*column]));
     }
     out.push_str("</tr></thead>\n<tbody>\n");
     for row in &table.rows {
         out.push_str("<tr>");
-        for (index, cell) in row.iter().enumerate() {
-            let text = cell_html(cell);
-            let class = tone_class(cell.tone);
-            let _ = if index == 0 {
+        for column in &columns {
+            let text = cell_html(&row[*column]);
+            let class = tone_class(row[*column].tone);
+            let _ = if *column == 0 {
                 write!(out, "<th scope=\"row\" class=\"{class}\">{text}</th>")
             } else {
                 write!(out, "<td class=\"{class}\">{text}</td>")
@@ -297,7 +310,7 @@ fn write_table(out: &mut String, table: &Table) {
 fn cell_html(cell: &Cell) -> String {
     let mut text = format!("<span class=\"value\">{}</span>", escape(&cell.text));
     if !cell.detail.is_empty() {
-        let _ = write!(text, "<small>{}</small>", escape(&cell.detail));
+        let _ = write!(text, "<small>{}</small>", inline(&cell.detail));
     }
     if let Some(count) = cell.count {
         let _ = write!(text, "<small>n = {count}</small>");
@@ -317,6 +330,16 @@ fn tone_class(tone: Tone) -> &'static str {
 
 fn code(text: &str) -> String {
     format!("<code>{}</code>", escape(text))
+}
+
+/// Text in which what stands between backticks is code.
+fn inline(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    if parts.len() % 2 == 0 {
+        return escape(text);
+    }
+    let parts = parts.iter().enumerate();
+    parts.map(|(index, part)| if index % 2 == 1 { code(part) } else { escape(part) }).collect()
 }
 
 fn number(value: f64) -> String {

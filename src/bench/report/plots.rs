@@ -13,8 +13,10 @@ use crate::front::escape;
 
 /// How wide a plot is that has the width of a screen to itself.
 pub const WIDTH_WIDE: f64 = 720.0;
-/// How wide one is on a phone, and one that stands beside others.
+/// How wide one is on a phone.
 pub const WIDTH_NARROW: f64 = 340.0;
+/// How wide one is that stands beside others.
+const WIDTH_PANEL: f64 = 290.0;
 /// Room beside the marks, for halves of labels.
 const MARGIN: f64 = 14.0;
 const AXIS_HEIGHT: f64 = 40.0;
@@ -411,7 +413,9 @@ fn by_crates(
             svg.marker(*index, *px, *py, 4.5, &format!("{name}, median: {value}"));
         }
         if let Some((px, py, value)) = medians.last() {
-            svg.label("inside", "end", px - 8.0, py - 8.0, &format!("{name} {value}"));
+            // The one that is less goes below its line, or it would stand on the other's.
+            let y = if *index == 1 { py + 20.0 } else { py - 8.0 };
+            svg.label("inside", "end", px - 8.0, y, &format!("{name} {value}"));
         }
     }
     Some(svg.finish())
@@ -437,12 +441,12 @@ impl Plane {
         const HEIGHT: f64 = 250.0;
         const LEFT: f64 = 46.0;
         const TOP: f64 = 26.0;
-        let x = Axis::new(most_x, LEFT, WIDTH_NARROW - MARGIN)?;
+        let x = Axis::new(most_x, LEFT, WIDTH_PANEL - MARGIN)?;
         let y = Axis::new(most_y, HEIGHT - AXIS_HEIGHT, TOP)?;
-        let mut svg = Svg::new(id, "panel", WIDTH_NARROW, HEIGHT, title, description);
+        let mut svg = Svg::new(id, "panel", WIDTH_PANEL, HEIGHT, title, description);
         svg.label("axis", "start", 4.0, 13.0, name_y);
         for tick in y.ticks() {
-            svg.line("grid", (LEFT, y.at(tick)), (WIDTH_NARROW - MARGIN, y.at(tick)));
+            svg.line("grid", (LEFT, y.at(tick)), (WIDTH_PANEL - MARGIN, y.at(tick)));
             svg.label("axis", "end", LEFT - 6.0, y.at(tick) + 4.0, &y.write(tick));
         }
         x.draw_below(&mut svg, TOP, HEIGHT - AXIS_HEIGHT, name_x);

@@ -78,10 +78,10 @@ impl Cell {
     }
 }
 
-/// What the intervals are.
-pub fn interval_note(summary: &Summary) -> String {
+/// What the intervals are, and where they stand: `In brackets`.
+pub fn interval_note(summary: &Summary, place: &str) -> String {
     let mut note = format!(
-        "Medians. In brackets: {:.0} % interval by bootstrap ({BOOTSTRAP_RESAMPLE_COUNT} resamples). n: number of samples.",
+        "Medians. {place}: {:.0} % interval by bootstrap ({BOOTSTRAP_RESAMPLE_COUNT} resamples). n: number of samples.",
         CONFIDENCE * 100.0
     );
     if summary.has_thin_intervals() {
@@ -130,7 +130,8 @@ pub fn reloads(summary: &Summary) -> Option<Table> {
     if summary.strategies.is_empty() {
         return None;
     }
-    let ratio = summary.reference.map_or("ratio".to_owned(), |reference| format!("to {}", name(reference)));
+    let ratio =
+        summary.reference.map_or("ratio".to_owned(), |reference| format!("times {}", name(reference)));
     let head = [
         "strategy",
         "save to response",
@@ -212,7 +213,9 @@ pub fn memory(summary: &Summary) -> Option<Table> {
             row
         })
         .collect();
-    let columns = MemoryKind::ALL.iter().flat_map(|kind| [kind.title().to_owned(), "a reload".to_owned()]);
+    let columns = MemoryKind::ALL
+        .iter()
+        .flat_map(|kind| [kind.title().to_owned(), format!("{} a reload", kind.title())]);
     (!rows.is_empty()).then(|| Table {
         title: "Memory of the process that serves".into(),
         caption:

@@ -44,7 +44,7 @@ pub fn render(report: &Report, width_chars: usize, style: Style) -> String {
         paragraph(&mut out, "\nNo reload was measured.", width, |line| style.bold(line));
     } else if let Some(table) = tables::reloads(&summary) {
         write_table(&mut out, &table, width, style);
-        paragraph(&mut out, &tables::interval_note(&summary), width, |line| style.dim(line));
+        paragraph(&mut out, &tables::interval_note(&summary, "In brackets"), width, |line| style.dim(line));
     }
     for (name, why) in tables::failures(&summary) {
         paragraph(&mut out, &format!("✗ {name}: {why}"), width, |line| style.bad(line));
