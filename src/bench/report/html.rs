@@ -178,6 +178,9 @@ fn fork_costs(out: &mut String, report: &Report) {
         "The cost of forks was not measured.",
     );
     if let Some(table) = tables::fork_costs(report) {
+        let items =
+            plots::fork_swatches().map(|(swatch, name)| format!("<li>{swatch}{name}</li>\n")).concat();
+        let _ = write!(out, "<ul class=\"legend\" aria-label=\"Lines of the forks\">\n{items}</ul>\n");
         write_table(out, &table);
     }
     out.push_str("</section>\n");

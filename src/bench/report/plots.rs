@@ -25,6 +25,11 @@ const CHARACTER_WIDTH: f64 = 6.4;
 /// How many patterns the stylesheet has colours for.
 const STEP_COLOUR_COUNT: usize = 10;
 
+/// What is drawn of a fork: its colour and marker, and its name.
+const FIRST_ANSWER: (usize, &str) = (0, "first answer");
+const FORK_CALL: (usize, &str) = (1, "fork");
+const PAGE_FAULTS: (usize, &str) = (2, "page faults");
+
 /// What is drawn differently for each strategy: a colour of the stylesheet, a marker and a dash pattern.
 fn look(strategy: Strategy) -> (usize, &'static str) {
     const DASHES: [&str; 5] = ["", "6 3", "2 3", "8 3 2 3", "12 4"];
@@ -145,6 +150,15 @@ fn marker(index: usize, x: f64, y: f64, radius: f64) -> String {
 /// A strategy's marker and line, for a legend.
 pub fn strategy_swatch(strategy: Strategy) -> String {
     let (index, dash) = look(strategy);
+    line_swatch(index, dash)
+}
+
+/// What is drawn of a fork, with its marker and line, for a legend.
+pub fn fork_swatches() -> [(String, &'static str); 3] {
+    [FIRST_ANSWER, FORK_CALL, PAGE_FAULTS].map(|(index, name)| (line_swatch(index, ""), name))
+}
+
+fn line_swatch(index: usize, dash: &str) -> String {
     format!(
         "<svg class=\"swatch\" viewBox=\"0 0 36 16\" aria-hidden=\"true\"><path class=\"way line-{index}\" \
          stroke-dasharray=\"{dash}\" d=\"M1 8L35 8\"/><path class=\"mark line-{index}\" d=\"{}\"/></svg>",
@@ -354,8 +368,8 @@ pub fn memory(summary: &Summary, kind: MemoryKind, id: &str) -> Option<String> {
 /// How long a fork takes, by the number of crates that are loaded.
 pub fn fork_time(costs: &[ForkCost], id: &str) -> Option<String> {
     let series: [(usize, &str, &dyn Fn(&ForkCost) -> Vec<f64>); 2] = [
-        (0, "first answer", &|cost| cost.samples.iter().map(|it| it.answer_ms).collect()),
-        (1, "fork", &|cost| cost.samples.iter().map(|it| it.fork_ms).collect()),
+        (FIRST_ANSWER.0, FIRST_ANSWER.1, &|cost| cost.samples.iter().map(|it| it.answer_ms).collect()),
+        (FORK_CALL.0, FORK_CALL.1, &|cost| cost.samples.iter().map(|it| it.fork_ms).collect()),
     ];
     by_crates(costs, id, "Time of a fork", "ms", &series, Unit::Time)
 }
@@ -363,7 +377,9 @@ pub fn fork_time(costs: &[ForkCost], id: &str) -> Option<String> {
 /// How many page faults a child has until its first answer, by the number of crates that are loaded.
 pub fn fork_faults(costs: &[ForkCost], id: &str) -> Option<String> {
     let series: [(usize, &str, &dyn Fn(&ForkCost) -> Vec<f64>); 1] =
-        [(2, "page faults", &|cost| cost.samples.iter().map(|it| it.page_fault_count as f64).collect())];
+        [(PAGE_FAULTS.0, PAGE_FAULTS.1, &|cost| {
+            cost.samples.iter().map(|it| it.page_fault_count as f64).collect()
+        })];
     by_crates(costs, id, "Page faults of a forked child", "page faults", &series, Unit::Count)
 }
 
@@ -394,7 +410,9 @@ fn by_crates(
         let mut medians = Vec::new();
         for cost in costs {
             let px = x.at(f64::from(cost.crate_count));
-            for sample in of(cost).into_iter().filter(|it| it.is_finite()) {
+            for (place_in_row, sample) in of(cost).into_iter().enumerate().filter(|it| it.1.is_finite()) {
+                // Beside each other, so that each is seen.
+                let px = px + [0.0, -4.0, 4.0, -8.0, 8.0][place_in_row % 5];
                 let [cx, cy] = [px, y.at(sample)].map(place);
                 let _ = writeln!(
                     svg.text,
@@ -411,11 +429,6 @@ fn by_crates(
         svg.path(&format!("way line-{index}"), "", &way);
         for (px, py, value) in &medians {
             svg.marker(*index, *px, *py, 4.5, &format!("{name}, median: {value}"));
-        }
-        if let Some((px, py, value)) = medians.last() {
-            // The one that is less goes below its line, or it would stand on the other's.
-            let y = if *index == 1 { py + 20.0 } else { py - 8.0 };
-            svg.label("inside", "end", px - 8.0, y, &format!("{name} {value}"));
         }
     }
     Some(svg.finish())
