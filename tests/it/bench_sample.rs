@@ -175,7 +175,7 @@ fn sampled(strategy: Strategy, steps: &[(&str, f64)], growth_mib: f64, count: u3
             total_ms,
             steps,
             // A tool's child that is gone before it could be looked at.
-            memory: (strategy != Strategy::CargoWatch || round % 4 != 0).then(|| Memory {
+            memory: (strategy != Strategy::CargoWatch || round % 4 != 0).then_some(Memory {
                 rss_bytes: (resident_mib * MIB) as u64,
                 pss_bytes: (resident_mib * 0.55 * MIB) as u64,
                 private_dirty_bytes: ((resident_mib - 27.0) * 0.8 * MIB) as u64,

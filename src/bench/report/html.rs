@@ -338,7 +338,7 @@ fn code(text: &str) -> String {
 /// Text in which what stands between backticks is code.
 fn inline(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return escape(text);
     }
     let parts = parts.iter().enumerate();

@@ -251,13 +251,16 @@ pub fn distribution(summary: &Summary, id: &str, class: &str, width: f64) -> Opt
     Some(svg.finish())
 }
 
+/// A strategy, the round and the whole time of one of its reloads, and the steps that are drawn.
+type Row<'a> = (&'a StrategySummary<'a>, u32, f64, Vec<(&'a str, f64)>);
+
 /// The steps of the reload of each strategy that is nearest its median, one after another. `skipped` are steps that are left
 /// out, so that small ones can be seen.
 pub fn timeline(summary: &Summary, skipped: &[&str], id: &str, class: &str, width: f64) -> Option<String> {
     const ROW_HEIGHT: f64 = 56.0;
     const BAR_HEIGHT: f64 = 24.0;
     const BAR_Y: f64 = 24.0;
-    let rows: Vec<(&StrategySummary, u32, f64, Vec<(&str, f64)>)> = summary
+    let rows: Vec<Row> = summary
         .strategies
         .iter()
         .filter_map(|it| {
@@ -367,7 +370,7 @@ pub fn memory(summary: &Summary, kind: MemoryKind, id: &str) -> Option<String> {
 
 /// How long a fork takes, by the number of crates that are loaded.
 pub fn fork_time(costs: &[ForkCost], id: &str) -> Option<String> {
-    let series: [(usize, &str, &dyn Fn(&ForkCost) -> Vec<f64>); 2] = [
+    let series: [Series; 2] = [
         (FIRST_ANSWER.0, FIRST_ANSWER.1, &|cost| cost.samples.iter().map(|it| it.answer_ms).collect()),
         (FORK_CALL.0, FORK_CALL.1, &|cost| cost.samples.iter().map(|it| it.fork_ms).collect()),
     ];
@@ -376,13 +379,13 @@ pub fn fork_time(costs: &[ForkCost], id: &str) -> Option<String> {
 
 /// How many page faults a child has until its first answer, by the number of crates that are loaded.
 pub fn fork_faults(costs: &[ForkCost], id: &str) -> Option<String> {
-    let series: [(usize, &str, &dyn Fn(&ForkCost) -> Vec<f64>); 1] =
-        [(PAGE_FAULTS.0, PAGE_FAULTS.1, &|cost| {
-            cost.samples.iter().map(|it| it.page_fault_count as f64).collect()
-        })];
+    let series: [Series; 1] = [(PAGE_FAULTS.0, PAGE_FAULTS.1, &|cost| {
+        cost.samples.iter().map(|it| it.page_fault_count as f64).collect()
+    })];
     by_crates(costs, id, "Page faults of a forked child", "page faults", &series, Unit::Count)
 }
 
+/// Its colour and marker, its name, and its samples.
 type Series<'a> = (usize, &'a str, &'a dyn Fn(&ForkCost) -> Vec<f64>);
 
 fn by_crates(

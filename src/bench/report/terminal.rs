@@ -112,8 +112,9 @@ fn blocks(table: &Table, widths: &[usize], width: usize) -> Vec<Vec<usize>> {
     let fixed = INDENT.len() + widths[0] + if has_count { GAP.len() + widths[last] } else { 0 };
     let mut blocks: Vec<Vec<usize>> = vec![vec![0]];
     let mut used = fixed;
-    for column in 1..if has_count { last } else { last + 1 } {
-        let more = GAP.len() + widths[column];
+    let columns = if has_count { last } else { last + 1 };
+    for (column, column_width) in widths.iter().enumerate().take(columns).skip(1) {
+        let more = GAP.len() + column_width;
         let block = blocks.last().expect("there is one from the start");
         if used + more > width && block.len() > 1 {
             blocks.push(vec![0]);
