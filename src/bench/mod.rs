@@ -3,3 +3,4 @@
 //! Everything that is measured ends in a [`model::Report`]; how it is shown knows nothing of how it was measured.
 
 pub mod model;
+pub mod report;

@@ -22,4 +22,5 @@ mod websocket;
 mod tests;
 
 pub use live_reload::{EVENTS_BEHIND_COUNT_MAX, Hub, KEEP_ALIVE_INTERVAL};
+pub(crate) use pages::escape;
 pub use server::{CLIENT_REQUEST_TIME_MAX, FrontConfig, Server, WORKER_COUNT, serve};

@@ -19,7 +19,7 @@ pub use event::{TerminalEvent, Url};
 
 use crate::error::Error;
 use crate::model::{Cause, Diagnostic, End, Failure, Outcome, Reload};
-use text::Style;
+pub(crate) use text::{Style, printable};
 
 /// Time between two lines of progress where there is no terminal to draw a bar on.
 const PROGRESS_LINE_INTERVAL_MS: u64 = 3_000;
@@ -97,8 +97,8 @@ impl Terminal {
             verbose,
             out: Sink::Stdout,
             err: Sink::Stderr,
-            out_style: Style { colours: wants_colours(io::stdout().is_terminal(), &environment) },
-            err_style: Style { colours: wants_colours(io::stderr().is_terminal(), &environment) },
+            out_style: Style::of(&io::stdout()),
+            err_style: Style::of(&io::stderr()),
             draws_bar: format == Format::Human && io::stderr().is_terminal(),
             progress: Mutex::new(Progress::Idle),
         }
@@ -296,6 +296,13 @@ fn texts(files: &[impl AsRef<Path>]) -> Vec<String> {
 
 fn environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+impl Style {
+    /// As this stream wants it.
+    pub(crate) fn of(stream: &impl IsTerminal) -> Self {
+        Self { colours: wants_colours(stream.is_terminal(), &environment) }
+    }
 }
 
 /// <https://no-color.org> first, then <https://bixense.com/clicolors>, then whether there is a terminal with colours.

@@ -17,8 +17,8 @@ const SHOWN_FROM_MS: f64 = 0.05;
 
 /// Writes with colours or without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Style {
-    pub(super) colours: bool,
+pub(crate) struct Style {
+    pub(crate) colours: bool,
 }
 
 impl Style {
@@ -26,27 +26,27 @@ impl Style {
         if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    fn bold(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
 
-    fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 
-    fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.paint("1;32", text)
     }
 
-    fn bad(self, text: &str) -> String {
+    pub(crate) fn bad(self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
-    fn doubtful(self, text: &str) -> String {
+    pub(crate) fn doubtful(self, text: &str) -> String {
         self.paint("1;33", text)
     }
 
-    fn notable(self, text: &str) -> String {
+    pub(crate) fn notable(self, text: &str) -> String {
         self.paint("36", text)
     }
 
@@ -222,7 +222,7 @@ fn steps(steps: &Steps) -> Option<String> {
 }
 
 /// Without control characters: a file may have any name, and a terminal obeys what it is shown.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 

@@ -1,23 +1,15 @@
 //! The example app in a real Chromium, driven by `tests/browser/reload.mjs`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 
 use crate::support::{ExampleApp, cargo_turn, repository, scratch};
 
 #[test]
 fn chromium_shows_each_change() {
-    let Some(chromium) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find) else {
-        // The README says what the browser test needs; `.ci/run` installs it.
-        assert!(std::env::var_os("CI").is_none(), "CI needs a Chromium");
-        eprintln!("skipped: no Chromium is installed");
-        return;
-    };
-    let driver = repository().join("tests/browser");
-    if !driver.join("node_modules/playwright-core").is_dir() {
-        let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&driver).status();
-        assert!(npm.expect("npm is installed").success());
-    }
+    let Some(chromium) = find_chromium() else { return };
+    let driver = install_driver();
     let _turn = cargo_turn();
     let app = ExampleApp::new();
     let devhost = app.start(&[]);
@@ -40,7 +32,33 @@ fn chromium_shows_each_change() {
     assert!(devhost.stop().success());
 }
 
-fn find(program: &str) -> Option<std::path::PathBuf> {
+/// The browser that is installed. Where there is none, the test is skipped, but not in CI.
+pub fn find_chromium() -> Option<PathBuf> {
+    let chromium = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find);
+    if chromium.is_none() {
+        // The README says what the browser test needs; `.ci/run` installs it.
+        assert!(std::env::var_os("CI").is_none(), "CI needs a Chromium");
+        eprintln!("skipped: no Chromium is installed");
+    }
+    chromium
+}
+
+/// The directory of the scripts that drive the browser, with what they need.
+pub fn install_driver() -> PathBuf {
+    // Two tests at once would install into one directory.
+    static INSTALLED: Once = Once::new();
+    let driver = repository().join("tests/browser");
+    INSTALLED.call_once(|| {
+        if !driver.join("node_modules/playwright-core").is_dir() {
+            let npm =
+                Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&driver).status();
+            assert!(npm.expect("npm is installed").success());
+        }
+    });
+    driver
+}
+
+fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
 }
