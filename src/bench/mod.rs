@@ -2,4 +2,5 @@
 //!
 //! Everything that is measured ends in a [`model::Report`]; how it is shown knows nothing of how it was measured.
 
+pub mod artifacts;
 pub mod model;
