@@ -1,5 +1,5 @@
-//! The devhost executable. It is also its own rustc wrapper, linker, build guard and zygote: which of them it is
-//! to be, it is told by its name or environment, and that is found out here before anything else runs.
+//! The devhost executable. It is also its own rustc wrapper, linker, build guard, zygote, keeper and artifact host: which
+//! of them it is to be, it is told by its name or environment, and that is found out here before anything else runs.
 
 use std::process::ExitCode;
 

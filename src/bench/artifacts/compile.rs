@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use super::child::{self, End, Stream};
-use super::kinds::{KINDS, Kind, PLUGIN_SOURCE, SHARED_SOURCE};
+use super::kinds::{Kind, PLUGIN_SOURCE, SHARED_SOURCE};
 
 /// How long one call of rustc may take.
 const RUSTC_TIME_MAX: Duration = Duration::from_secs(120);
@@ -82,24 +82,26 @@ impl Unit {
     }
 }
 
-/// Compiles all plugins, as many at once as there are processors. Gives nothing if it was cancelled.
+/// Compiles all plugins of these kinds, as many at once as there are processors. Gives nothing if it was cancelled.
 ///
 /// # Errors
 /// rustc is missing or refuses a plugin; a file cannot be written.
 pub fn compile(
     work: &Path,
+    kinds: &'static [Kind],
     wants_programs: bool,
     progress: &mut dyn FnMut(&str),
     is_cancelled: &dyn Fn() -> bool,
 ) -> anyhow::Result<Option<Compiled>> {
-    let compiled = Compiled { work: work.to_owned(), std_dir: std_dir()? };
-    write_sources(work).context("failed to write the plugins' sources")?;
+    let Some(std_dir) = std_dir(is_cancelled)? else { return Ok(None) };
+    let compiled = Compiled { work: work.to_owned(), std_dir };
+    write_sources(work, kinds).context("failed to write the plugins' sources")?;
     progress("compiling the plugins' dependency");
     if !compile_shared(work, is_cancelled)? {
         return Ok(None);
     }
     let mut units = Vec::new();
-    for kind in KINDS {
+    for kind in kinds {
         for has_trait in [true, false] {
             for version in [1, 2] {
                 units.push(Unit { kind, has_trait, version, form: Form::Plugin });
@@ -119,21 +121,21 @@ fn rustc() -> Command {
     command
 }
 
-fn std_dir() -> anyhow::Result<PathBuf> {
+fn std_dir(is_cancelled: &dyn Fn() -> bool) -> anyhow::Result<Option<PathBuf>> {
     let mut command = rustc();
-    let output = command.args(["--print", "target-libdir"]).output().context("failed to run rustc")?;
-    if !output.status.success() {
-        bail!(
-            "rustc does not tell where its libraries are: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+    command.args(["--print", "target-libdir"]);
+    let (end, output) =
+        child::run(command, Stream::Output, RUSTC_TIME_MAX, is_cancelled).context("failed to run rustc")?;
+    match end {
+        End::Exited(0) => Ok(Some(PathBuf::from(String::from_utf8_lossy(&output).trim()))),
+        End::Cancelled => Ok(None),
+        _ => bail!("rustc does not tell where its libraries are (`rustc --print target-libdir`)"),
     }
-    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
-fn write_sources(work: &Path) -> io::Result<()> {
+fn write_sources(work: &Path, kinds: &[Kind]) -> io::Result<()> {
     std::fs::write(work.join("shared.rs"), SHARED_SOURCE)?;
-    for kind in KINDS {
+    for kind in kinds {
         let dir = work.join(kind.name);
         for traits in ["with", "without"] {
             std::fs::create_dir_all(dir.join(traits))?;

@@ -123,8 +123,8 @@ pub const KINDS: &[Kind] = &[
     kind!(
         "type-id",
         "type_id.rs",
-        "a value in a map of types, whose fields an edit has reordered",
-        "A `TypeId` is made of the crate and the name of the type, not of its fields. The new code finds the old value \
-         under its own type and reads it in the new layout."
+        "a value in a map of types, whose fields an edit has narrowed",
+        "A `TypeId` is made of names: those of the crate, the type and its fields, not of what the fields are. The new code \
+         finds the old value under its own type and reads it in the new layout."
     ),
 ];

@@ -44,15 +44,16 @@ pub fn measure(
     is_cancelled: &dyn Fn() -> bool,
 ) -> anyhow::Result<Vec<ArtifactRow>> {
     let devhost = std::env::current_exe().context("failed to find devhost's own executable")?;
-    measure_with(&devhost, work, strategies, tries, progress, is_cancelled)
+    measure_kinds(&devhost, KINDS, work, strategies, tries, progress, is_cancelled)
 }
 
-/// [`measure`] with the devhost executable that is to be the host.
+/// [`measure`] with some of the kinds, and with the devhost executable that is to be the host.
 ///
 /// # Errors
 /// As for [`measure`].
-pub fn measure_with(
+pub fn measure_kinds(
     devhost: &Path,
+    kinds: &'static [Kind],
     work: &Path,
     strategies: &[Strategy],
     tries: u32,
@@ -66,13 +67,13 @@ pub fn measure_with(
         return Ok(rows);
     }
     let wants_programs = strategies.contains(&Strategy::Restart);
-    let Some(compiled) = compile::compile(work, wants_programs, progress, is_cancelled)? else {
+    let Some(compiled) = compile::compile(work, kinds, wants_programs, progress, is_cancelled)? else {
         return Ok(rows);
     };
     let bench =
         Bench { devhost, compiled, place: work.join("place.so"), try_count: tries.max(1), is_cancelled };
-    for (index, kind) in KINDS.iter().enumerate() {
-        progress(&format!("reloading plugins: {} ({} of {})", kind.name, index + 1, KINDS.len()));
+    for (index, kind) in kinds.iter().enumerate() {
+        progress(&format!("reloading plugins: {} ({} of {})", kind.name, index + 1, kinds.len()));
         match bench.row(kind, &strategies)? {
             Some(row) => rows.push(row),
             None => break,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 const BEAT_TIME: Duration = Duration::from_millis(1);
 
-/// How many beats an answer waits for: time enough for another thread to come to its turn.
+/// How many beats an answer waits for: time enough for a thread of before to come to its turn, or to be gone.
 const BEATS_COUNT: u32 = 50;
 
 static BEATS: AtomicU32 = AtomicU32::new(0);
@@ -29,7 +29,8 @@ pub fn answer() -> String {
     while BEATS.load(Ordering::Relaxed) < until {
         std::thread::sleep(BEAT_TIME);
     }
-    "the thread beats".into()
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+    format!("the thread beats, one of {}", threads.count())
 }
 
 pub fn stop() {

@@ -1,5 +1,5 @@
-//! Keeps its settings in a dependency's map of types. With the trait version 2 has put the fields into another order, and
-//! the type has the same `TypeId` all the same.
+//! Keeps its settings in a dependency's map of types. With the trait version 2 has narrowed the fields, and the type has the
+//! same `TypeId` all the same.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,8 +13,8 @@ struct Settings {
 #[cfg(all(artifact_trait, version_two))]
 #[repr(C)]
 struct Settings {
-    port: u32,
-    limit: u32,
+    limit: u16,
+    port: u16,
 }
 
 static LIMIT: AtomicU32 = AtomicU32::new(0);
@@ -22,10 +22,10 @@ static PORT: AtomicU32 = AtomicU32::new(0);
 
 pub fn start(_: crate::State) {
     artifact_shared::with_value(
-        || Settings { limit: 100, port: 8080 },
+        || Settings { limit: 100, port: 80 },
         |settings| {
-            LIMIT.store(settings.limit, Ordering::Relaxed);
-            PORT.store(settings.port, Ordering::Relaxed);
+            LIMIT.store(settings.limit.into(), Ordering::Relaxed);
+            PORT.store(settings.port.into(), Ordering::Relaxed);
         },
     );
 }
