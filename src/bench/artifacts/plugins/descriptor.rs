@@ -19,7 +19,8 @@ pub fn start(_: crate::State) {
 pub fn answer() -> String {
     let is_log = |target: &std::path::Path| target.to_string_lossy().contains("artifact-log");
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    let open = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(|target| is_log(target));
+    let open =
+        entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(|target| is_log(target));
     format!("open logs: {}", open.count())
 }
 

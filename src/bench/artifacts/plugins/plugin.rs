@@ -40,7 +40,7 @@ pub extern "C" fn artifact_stop() {
     kind::stop();
 }
 
-/// The program: serves as its own process what a host would have loaded, says so as a host would, and ends as a host does.
+/// The program: serves as its own process what a host would have loaded, and says so and ends as a host does.
 #[cfg(program)]
 fn main() {
     unsafe extern "C" {

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 static STARTS: AtomicU32 = AtomicU32::new(0);
 
 pub fn start(_: crate::State) {
-    let count = if cfg!(artifact_trait) { artifact_shared::count() } else { STARTS.load(Ordering::Relaxed) + 1 };
+    let count =
+        if cfg!(artifact_trait) { artifact_shared::count() } else { STARTS.load(Ordering::Relaxed) + 1 };
     STARTS.store(count, Ordering::Relaxed);
 }
 
