@@ -1,5 +1,5 @@
-//! The devhost executable. It is also its own rustc wrapper, linker, build guard and zygote: which of them it is
-//! to be, it is told by its name or environment, and that is found out here before anything else runs.
+//! The devhost executable. It is also its own rustc wrapper, linker, build guard, zygote, keeper and artifact host: which
+//! of them it is to be, it is told by its name or environment, and that is found out here before anything else runs.
 
 use std::process::ExitCode;
 
@@ -20,7 +20,10 @@ fn dispatch() -> Option<ExitCode> {
     let name = std::env::args_os().next()?;
     let name = std::path::Path::new(&name).file_name()?;
     let name = name.to_str()?;
-    devhost::restart::keeper::dispatch(name).map(ExitCode::from).or_else(|| devhost::build::dispatch(name))
+    devhost::restart::keeper::dispatch(name)
+        .or_else(|| devhost::worker::artifact_host::dispatch(name))
+        .map(ExitCode::from)
+        .or_else(|| devhost::build::dispatch(name))
 }
 
 #[cfg(not(target_os = "linux"))]

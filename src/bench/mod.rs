@@ -2,5 +2,6 @@
 //!
 //! Everything that is measured ends in a [`model::Report`]; how it is shown knows nothing of how it was measured.
 
+pub mod artifacts;
 pub mod model;
 pub mod report;

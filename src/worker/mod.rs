@@ -4,6 +4,7 @@
 //! the control socket; where the plugin has no loop of its own, it also handles the link. In a plain app's worker
 //! the main thread is the app's ([`plain`]).
 
+pub mod artifact_host;
 pub mod interpose;
 pub mod load;
 pub mod plain;

@@ -1,0 +1,34 @@
+//! Version 1 handles a signal, and version 2, where the handler was edited away, gets that signal. With the trait the
+//! handler stays; without it the signal's default is put back.
+
+const SIGURG: i32 = 23;
+const DEFAULT: usize = 0;
+
+unsafe extern "C" {
+    fn signal(number: i32, handler: usize) -> usize;
+    fn raise(number: i32) -> i32;
+}
+
+extern "C" fn handle(_: i32) {
+    std::hint::black_box(crate::VERSION);
+}
+
+pub fn start(_: crate::State) {
+    if crate::VERSION == 1 {
+        // SAFETY: the handler does nothing that a handler must not do.
+        unsafe { signal(SIGURG, handle as *const () as usize) };
+    }
+}
+
+pub fn answer() -> String {
+    // SAFETY: the default of this signal is to be ignored.
+    unsafe { raise(SIGURG) };
+    "the signal was taken".into()
+}
+
+pub fn stop() {
+    if !cfg!(artifact_trait) && crate::VERSION == 1 {
+        // SAFETY: that is the signal's default.
+        unsafe { signal(SIGURG, DEFAULT) };
+    }
+}
