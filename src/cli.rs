@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::terminal::Format;
+use crate::zygote::client::Loading;
 
 /// The port if neither the user nor the app asks for one.
 pub const PORT_DEFAULT: u16 = 3000;
@@ -160,6 +161,10 @@ pub struct RunArgs {
     /// What a new generation is: a fork that loads the app as a library, or the app's own program
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Strategy::Auto, help_heading = "Reload")]
     pub strategy: Strategy,
+
+    /// How a new generation comes to its code; for `devhost bench`
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Loading::Preloaded, hide = true)]
+    pub loading: Loading,
 
     /// How long the old code may finish its requests, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = DRAIN_TIME_DEFAULT_MS, help_heading = "Reload")]
