@@ -20,7 +20,10 @@ fn dispatch() -> Option<ExitCode> {
     let name = std::env::args_os().next()?;
     let name = std::path::Path::new(&name).file_name()?;
     let name = name.to_str()?;
-    devhost::restart::keeper::dispatch(name).map(ExitCode::from).or_else(|| devhost::build::dispatch(name))
+    devhost::restart::keeper::dispatch(name)
+        .or_else(|| devhost::zygote::cost::dispatch(name))
+        .map(ExitCode::from)
+        .or_else(|| devhost::build::dispatch(name))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -47,13 +47,7 @@ pub fn run(generation: u64, code: Libraries<'_>, link: LinkFds, control: OwnedFd
 
 /// Serves a generation on the calling thread, in a process that goes on: it is stopped and unloaded in the end, as
 /// libraries for hot reloading do it. `over` is called after that, before the front sees the control socket hang up.
-pub fn run_unloading(
-    generation: u64,
-    artifact: &Path,
-    link: LinkFds,
-    control: OwnedFd,
-    over: impl FnOnce(),
-) {
+pub fn run_unloading(generation: u64, artifact: &Path, link: LinkFds, control: OwnedFd, over: impl FnOnce()) {
     let worker = Worker { control };
     match worker.start(generation, Libraries { before: &[], artifact }, link) {
         Ok((host, library)) => {

@@ -7,9 +7,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use super::{EXIT_FAILED, Libraries};
 use super::interpose::{self, Seen};
 use super::load::{self, LoadedPlain};
+use super::{EXIT_FAILED, Libraries};
 use crate::sys::process::{exit_now, micros_since};
 use crate::zygote::control::{self, WorkerReport};
 

@@ -96,12 +96,7 @@ impl Zygote {
     ///
     /// Must be called from the front's main thread: the kernel ends a zygote that is still preloading when the
     /// *thread* that started it does.
-    pub fn start(
-        devhost: &Path,
-        argv: &Argv,
-        preload: &[PathBuf],
-        loading: Loading,
-    ) -> Result<Self, Error> {
+    pub fn start(devhost: &Path, argv: &Argv, preload: &[PathBuf], loading: Loading) -> Result<Self, Error> {
         let failed = |error: io::Error| Error::fault(format!("failed to start the zygote: {error}"));
         let (ours, theirs) = seqpacket::pair().map_err(failed)?;
         let mut command = Process::new(devhost);

@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod control;
+pub mod cost;
 mod one_process;
 pub mod preload;
 pub mod process;

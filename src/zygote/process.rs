@@ -16,7 +16,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork, getppid, setpgid};
 
 use super::control::{
-    self, Command, Entry, ROLE_ONE_PROCESS, Report, TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE, ZYGOTE_VARIABLE,
+    self, Command, Entry, ROLE_ONE_PROCESS, Report, TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE,
+    ZYGOTE_VARIABLE,
 };
 use super::preload::preload;
 use crate::shm::LinkFds;
