@@ -154,7 +154,7 @@ impl<'p> Engine<'p> {
     fn prepare(&mut self) {
         let mut order = self.plan.strategies.clone();
         order.sort_by_key(|strategy| *strategy != Strategy::Restart);
-        let mut built = None;
+        let mut built = self.plan.subject.built();
         for strategy in order {
             let name = strategy.name();
             if self.cancel.is_cancelled() {

@@ -38,6 +38,8 @@ pub struct Subject {
     pub(super) app: App,
     /// The arguments for cargo and `devhost run` that choose features and profile.
     pub(super) build_args: Vec<String>,
+    /// The profile, where it is not `dev`.
+    profile: Option<String>,
     /// The binary or example that cargo starts, as arguments; or why there is none.
     pub(super) program: Result<[String; 2], String>,
     /// The packages that the app's depends on itself.
@@ -81,6 +83,7 @@ impl Subject {
         let dependencies = located.package().dependencies.iter();
         Ok(Self {
             build_args: build_args(settings),
+            profile: settings.profile.clone(),
             program,
             direct_dependencies: dependencies
                 .filter(|dependency| dependency.kind == DependencyKind::Normal)
@@ -95,6 +98,17 @@ impl Subject {
     /// The package's name.
     pub fn package(&self) -> &str {
         &self.app.package
+    }
+
+    /// What the user has built already, by cargo or by devhost: dependencies are taken from there.
+    pub(super) fn built(&self) -> Option<PathBuf> {
+        let profile = match self.profile.as_deref() {
+            None | Some("dev" | "test") => "debug",
+            Some("bench") => "release",
+            Some(profile) => profile,
+        };
+        let places = [self.app.user_build_dir.join(profile), self.app.target_dir.join(profile)];
+        places.into_iter().find(|place| place.join(".fingerprint").is_dir())
     }
 
     /// Where all that the bench makes goes.

@@ -1,6 +1,7 @@
 //! devhost tried from outside: the real executable, real processes, real files.
 
 mod adopt;
+mod bench;
 mod browser;
 mod build;
 mod equivalence;
