@@ -170,6 +170,11 @@ impl<'p> Engine<'p> {
                     self.results
                         .insert(strategy, StrategyResult { strategy, reloads: Vec::new(), failure: None });
                     self.ways.push(way);
+                    if built.is_none() {
+                        // What the first devhost has built, the next ones need not.
+                        let own = self.plan.subject.place.join(name).join("target/devhost");
+                        built = Some(own.join(self.plan.subject.profile_directory()));
+                    }
                 }
                 Err(_) if self.cancel.is_cancelled() => return,
                 Err(error) => self.fail(strategy, &error),

@@ -102,13 +102,18 @@ impl Subject {
 
     /// What the user has built already, by cargo or by devhost: dependencies are taken from there.
     pub(super) fn built(&self) -> Option<PathBuf> {
-        let profile = match self.profile.as_deref() {
+        let profile = self.profile_directory();
+        let places = [self.app.user_build_dir.join(profile), self.app.target_dir.join(profile)];
+        places.into_iter().find(|place| place.join(".fingerprint").is_dir())
+    }
+
+    /// cargo's directory for what is built with the profile.
+    pub(super) fn profile_directory(&self) -> &str {
+        match self.profile.as_deref() {
             None | Some("dev" | "test") => "debug",
             Some("bench") => "release",
             Some(profile) => profile,
-        };
-        let places = [self.app.user_build_dir.join(profile), self.app.target_dir.join(profile)];
-        places.into_iter().find(|place| place.join(".fingerprint").is_dir())
+        }
     }
 
     /// Where all that the bench makes goes.
