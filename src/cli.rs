@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bench;
 use crate::terminal::Format;
+use crate::zygote::client::Loading;
 
 /// The port if neither the user nor the app asks for one.
 pub const PORT_DEFAULT: u16 = 3000;
@@ -53,6 +55,95 @@ pub enum Command {
     Init(InitArgs),
     /// Look for what stands in the way of an app, and say what to do about it
     Doctor(DoctorArgs),
+    /// Measure what each way of reloading an app costs, and what it leaves behind
+    Bench(BenchArgs),
+}
+
+/// How many reloads `devhost bench` makes, and may be told to make.
+const RELOADS_DEFAULT_COUNT: u32 = 10;
+const RELOADS_COUNT_MAX: u32 = 10_000;
+
+/// The steady load of `devhost bench`, and the most that its client can be trusted with.
+const REQUESTS_PER_SECOND_DEFAULT: f64 = 20.0;
+const REQUESTS_PER_SECOND_MAX: f64 = 1_000.0;
+
+const BENCH_NOTES: &str = "\
+Examples:
+  devhost bench                              this directory's app, every strategy
+  devhost bench --reloads 3 --strategies inprocess,fork,restart
+  devhost bench --edit src/pages.rs:Welcome  edit behind this text, which the page at / shows
+  devhost bench --json - | jq '.strategies[].strategy'
+
+The app is copied, for each strategy, to target/devhost/bench, and built there; your own files are only read. What is
+built is kept, so that a second run starts sooner: remove the directory to have the room back. While it runs, the app
+runs once for each strategy; give it a PORT to listen on by that variable where you can.
+
+Ctrl-C keeps what was measured so far; a second one ends at once.
+
+Exit codes:
+  0    all was measured; strategies may have failed, the report says so
+  1    something failed
+  2    a mistake in the arguments or the app
+  130  it was cancelled";
+
+/// The arguments of `devhost bench`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = BENCH_NOTES)]
+pub struct BenchArgs {
+    /// The app: a directory with a package, or a package's name [default: this directory]
+    #[arg(value_name = "PATH or PACKAGE")]
+    pub app: Option<PathBuf>,
+
+    /// How many reloads each strategy makes
+    #[arg(short = 'n', long, value_name = "N", default_value_t = RELOADS_DEFAULT_COUNT, help_heading = "Measuring")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(RELOADS_COUNT_MAX)))]
+    pub reloads: u32,
+
+    /// The strategies, separated by commas [default: all; outside tools where they are installed]
+    #[arg(long, value_enum, value_name = "S", value_delimiter = ',', help_heading = "Measuring")]
+    pub strategies: Vec<bench::model::Strategy>,
+
+    /// How many requests a second are sent all the while; 0 for none
+    #[arg(long, value_name = "N", default_value_t = REQUESTS_PER_SECOND_DEFAULT, help_heading = "Measuring")]
+    #[arg(value_parser = parse_rate)]
+    pub requests_per_second: f64,
+
+    /// What to edit: a file, and a text in it that the response shows [default: the longest such string literal]
+    #[arg(long, value_name = "FILE:TEXT", help_heading = "Measuring")]
+    pub edit: Option<String>,
+
+    /// Where it shows
+    #[arg(long, value_name = "PATH", default_value = "/", help_heading = "Measuring")]
+    #[arg(value_parser = parse_url_path)]
+    pub url_path: String,
+
+    /// Leave out what reloads leave behind
+    #[arg(long, help_heading = "Measuring")]
+    pub no_artifacts: bool,
+
+    /// Leave out what a fork costs as the image grows
+    #[arg(long, help_heading = "Measuring")]
+    pub no_fork_cost: bool,
+
+    /// Write the report with all samples as JSON; - is standard output
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub json: Option<PathBuf>,
+
+    /// Write the samples as CSV; - is standard output
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub csv: Option<PathBuf>,
+
+    /// Write the report as a page with plots; - is standard output
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub html: Option<PathBuf>,
+
+    /// Which target of the package, and how it is built.
+    #[command(flatten)]
+    pub selection: Selection,
+
+    /// Arguments for the app
+    #[arg(last = true, value_name = "APP ARGS")]
+    pub app_args: Vec<OsString>,
 }
 
 const INIT_NOTES: &str = "\
@@ -160,6 +251,10 @@ pub struct RunArgs {
     /// What a new generation is: a fork that loads the app as a library, or the app's own program
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Strategy::Auto, help_heading = "Reload")]
     pub strategy: Strategy,
+
+    /// How a new generation comes to its code; for `devhost bench`
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Loading::Preloaded, hide = true)]
+    pub loading: Loading,
 
     /// How long the old code may finish its requests, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = DRAIN_TIME_DEFAULT_MS, help_heading = "Reload")]
@@ -284,6 +379,25 @@ pub enum Deps {
     Shared,
     /// Into the app
     Static,
+}
+
+/// A rate that a person can mean.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "a number is needed".to_owned())?;
+    if rate.is_finite() && (0.0..=REQUESTS_PER_SECOND_MAX).contains(&rate) {
+        return Ok(rate);
+    }
+    Err(format!("it must be from 0 to {REQUESTS_PER_SECOND_MAX}"))
+}
+
+/// What follows the address in a URL.
+fn parse_url_path(text: &str) -> Result<String, String> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    if text.starts_with('/') && is_plain {
+        Ok(text.to_owned())
+    } else {
+        Err("it must start with /".to_owned())
+    }
 }
 
 /// An IP address, or `localhost`.

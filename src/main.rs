@@ -22,6 +22,7 @@ fn dispatch() -> Option<ExitCode> {
     let name = name.to_str()?;
     devhost::restart::keeper::dispatch(name)
         .or_else(|| devhost::worker::artifact_host::dispatch(name))
+        .or_else(|| devhost::zygote::cost::dispatch(name))
         .map(ExitCode::from)
         .or_else(|| devhost::build::dispatch(name))
 }

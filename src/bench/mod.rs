@@ -3,5 +3,21 @@
 //! Everything that is measured ends in a [`model::Report`]; how it is shown knows nothing of how it was measured.
 
 pub mod artifacts;
+mod cancel;
+mod client;
+mod edit;
+mod engine;
+mod fork_cost;
+mod gauge;
+mod load;
+mod machine;
 pub mod model;
+mod process;
+mod progress;
 pub mod report;
+mod subject;
+mod ways;
+
+pub use cancel::Cancel;
+pub use engine::{Plan, run};
+pub use subject::Subject;

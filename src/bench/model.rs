@@ -33,6 +33,13 @@ pub enum Strategy {
     Dx,
 }
 
+impl Strategy {
+    /// Its name on the command line and in the document.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 /// One run of the bench.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {

@@ -105,7 +105,7 @@ pub struct App {
     /// devhost's own target directory: cargo's own one is never written to.
     pub target_dir: PathBuf,
     /// Where cargo keeps what it builds for the user, whether it exists or not.
-    pub(super) user_build_dir: PathBuf,
+    pub(crate) user_build_dir: PathBuf,
     /// The app and every package that it reaches by path dependencies: what a developer may edit.
     pub path_packages: Vec<PathPackage>,
     /// An estimate of how many messages cargo has for a whole build, for the progress bar.

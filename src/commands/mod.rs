@@ -1,5 +1,6 @@
 //! The commands of the command line. Each turns arguments into parts and runs them; the parts know no arguments.
 
+mod bench;
 mod doctor;
 mod init;
 mod package;
@@ -17,5 +18,6 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
     }
 }

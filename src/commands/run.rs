@@ -15,7 +15,7 @@ use crate::runner::{self, Parts, PortPlan, Watching};
 use crate::sys::inherited;
 use crate::terminal::{Format, Terminal};
 use crate::watch::Mode;
-use crate::zygote::client::Argv;
+use crate::zygote::client::{Argv, Loading};
 use crate::{listen, restart, supervisor};
 
 /// Runs until the user ends it.
@@ -63,6 +63,12 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     let target = build::app::find(argument.as_deref(), &cwd, &settings)?;
     settings.strategy = choose_strategy(args.strategy, &target, terminal)?;
     settings.may_fall_back = args.strategy == Strategy::Auto;
+    if args.loading == Loading::OneProcess && target.kind() == Kind::Plain {
+        return Err(Error::mistake(
+            format!("`{}` is a plain app, which cannot be loaded twice into one process", target.name()),
+            "leave --loading out, or make it a plugin app: `devhost init`",
+        ));
+    }
     let env_files: Vec<PathBuf> = args.env_files.iter().map(|file| cwd.join(file)).collect();
     runner::env_files::read(&env_files)?;
     let mode = if args.poll { Mode::Poll } else { Mode::Native };
@@ -107,6 +113,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
             variables,
             stdout_is_taken: args.message_format == Format::Json,
         },
+        loading: args.loading,
         settings: supervisor::Settings {
             hold: !args.no_hold,
             overlap: !args.no_overlap,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::restart::Spawner;
 use crate::supervisor::Origin;
-use crate::zygote::client::{Argv, ForkOrder, Start, Zygote};
+use crate::zygote::client::{Argv, ForkOrder, Loading, Start, Zygote};
 use crate::zygote::control::Report;
 
 /// The executable that this process runs, whatever has become of its file.
@@ -25,10 +25,16 @@ pub enum Forker {
 
 impl Forker {
     /// Starts the process that is asked for; see [`Zygote::start`].
-    pub fn start(origin: &Origin, argv: &Argv) -> Result<Self, Error> {
+    pub fn start(origin: &Origin, argv: &Argv, loading: Loading) -> Result<Self, Error> {
         let devhost = Path::new(DEVHOST);
         match origin {
-            Origin::Zygote { preload } => Zygote::start(devhost, argv, preload).map(Self::Zygote),
+            Origin::Zygote { preload } => {
+                let preload: &[_] = match loading {
+                    Loading::Preloaded | Loading::OneProcess => preload,
+                    Loading::Worker | Loading::Fresh => &[],
+                };
+                Zygote::start(devhost, argv, preload, loading).map(Self::Zygote)
+            }
             Origin::Keeper => Spawner::start(devhost, argv).map(Self::Spawner),
         }
     }

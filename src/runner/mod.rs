@@ -34,7 +34,7 @@ use crate::model::{BrowserEvent, BuildReport, End, Failure, Process, Reload, Sta
 use crate::supervisor::{Action, Code, Event, Origin, Settings, Supervisor, Timer};
 use crate::terminal::Terminal;
 use crate::watch::Changes;
-use crate::zygote::client::Argv;
+use crate::zygote::client::{Argv, Loading};
 use crate::zygote::control::{Listening, Report, WorkerReport};
 use forker::Forker;
 use port::Door;
@@ -68,6 +68,8 @@ pub struct Parts {
     pub builder: Builder,
     /// The app's argv.
     pub argv: Argv,
+    /// How a generation comes to its code.
+    pub loading: Loading,
     /// The times that a user can set.
     pub settings: Settings,
     /// How long a worker may stand still while it has requests; without, for ever.
@@ -123,6 +125,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     let Parts {
         builder,
         argv,
+        loading,
         settings,
         stall_time_max,
         front,
@@ -162,8 +165,10 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         builder: Rc::new(Mutex::new(builder)),
         build: None,
         argv,
+        loading,
         zygotes: HashMap::new(),
         zygote: 0,
+        fresh: HashMap::new(),
         workers: Workers::new(gate.clone(), drivers, stall_time_max),
         codes: Vec::new(),
         door,
@@ -226,10 +231,13 @@ struct Runner {
     builder: Rc<Mutex<Builder>>,
     build: Option<JoinHandle<()>>,
     argv: Argv,
+    loading: Loading,
     /// By number. All but the current one retire: they end with their last worker.
     zygotes: HashMap<u64, Rc<Forker>>,
     /// The current zygote's number, 0 before the first.
     zygote: u64,
+    /// The zygotes that were started for one generation, by number, and when that was.
+    fresh: HashMap<u64, Instant>,
     workers: Workers,
     /// The artifacts that may be forked still: the newest two that were built.
     codes: Vec<Arc<Code>>,
@@ -564,6 +572,7 @@ impl Runner {
 
     fn zygote_reported(&mut self, number: u64, report: Report) -> Vec<Event> {
         match report {
+            Report::Preloaded { .. } if self.fresh.contains_key(&number) => Vec::new(),
             Report::Preloaded { micros } if number == self.zygote => {
                 tracing::debug!("zygote {number} preloaded in {} ms", micros / 1000);
                 vec![Event::ZygoteReady]
@@ -578,7 +587,9 @@ impl Runner {
                 if let Some((zygote, pid)) = self.workers.forked(generation, pid, &self.inputs) {
                     self.kill(zygote, pid);
                 }
-                vec![Event::Forked { generation, took: Duration::from_micros(micros) }]
+                // A process that was started for this generation alone counts from there.
+                let fresh = self.fresh.get(&number).map(Instant::elapsed);
+                vec![Event::Forked { generation, took: fresh.unwrap_or(Duration::from_micros(micros)) }]
             }
             Report::ForkFailed { generation, message } => {
                 self.workers.remove(generation);
@@ -601,6 +612,7 @@ impl Runner {
     }
 
     fn zygote_gone(&mut self, number: u64) -> Vec<Event> {
+        self.fresh.remove(&number);
         if let Some(zygote) = self.zygotes.remove(&number) {
             rt::spawn(async move { zygote.end(ZYGOTE_END_TIME_MAX).await });
         }
@@ -723,7 +735,7 @@ impl Runner {
     fn start_zygote(&mut self, origin: &Origin) {
         self.zygote += 1;
         let number = self.zygote;
-        match Forker::start(origin, &self.argv) {
+        match Forker::start(origin, &self.argv, self.loading) {
             Ok(zygote) => {
                 let zygote = Rc::new(zygote);
                 self.zygotes.insert(number, Rc::clone(&zygote));
@@ -767,12 +779,24 @@ impl Runner {
     }
 
     fn fork(&mut self, generation: u64, code: &Arc<Code>) {
+        let mut libraries = Vec::new();
+        if let Origin::Zygote { preload } = &code.origin {
+            if matches!(self.loading, Loading::Worker | Loading::Fresh) {
+                libraries.clone_from(preload);
+            }
+            if self.loading == Loading::Fresh {
+                let begun = Instant::now();
+                self.start_zygote(&code.origin);
+                self.fresh.insert(self.zygote, begun);
+            }
+        }
         let Some(zygote) = self.zygotes.get(&self.zygote) else {
             // Its end is being reported; the supervisor forks again after that.
             return;
         };
         let forked = env_files::read(&self.env_files).and_then(|variables| {
-            let start = StartWith { wanted_port: self.app_port, variables, stdin: self.stdin.as_ref() };
+            let stdin = self.stdin.as_ref();
+            let start = StartWith { libraries, wanted_port: self.app_port, variables, stdin };
             self.workers.fork(zygote, self.zygote, generation, code, &start, &self.inputs)
         });
         if forked.is_ok() && code.kind == Kind::Plain {

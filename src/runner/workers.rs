@@ -68,6 +68,8 @@ enum Phase {
 /// What a worker is started with, beside its code.
 #[derive(Debug)]
 pub struct StartWith<'r> {
+    /// What it loads before its code, because its zygote has not.
+    pub libraries: Vec<PathBuf>,
     /// The port that the app's own listener asks for, 0 where the first one is it.
     pub wanted_port: u16,
     /// The variables of the user's environment files.
@@ -134,6 +136,7 @@ impl Workers {
             let order = ForkOrder {
                 generation,
                 artifact: &code.artifact,
+                libraries: start.libraries.clone(),
                 start: how,
                 variables: start.variables.clone(),
                 worker: &theirs,

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -10,7 +12,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, setpgid};
+use nix::unistd::{Pid, getppid, setpgid};
 
 use super::process;
 
@@ -55,6 +57,19 @@ impl Parent {
     pub fn drain_signals(&self) -> io::Result<()> {
         while self.signals.read_signal()?.is_some() {}
         Ok(())
+    }
+}
+
+/// Has the kernel send a child the signal when the thread that starts it is gone.
+pub fn end_with_parent(command: &mut Command, signal: Signal) {
+    let parent = nix::unistd::getpid();
+    // SAFETY: the closure makes system calls and nothing else, as is allowed between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            prctl::set_pdeathsig(signal)?;
+            // The parent may have died before the line above.
+            if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+        });
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 
 use devhost_plugin::abi;
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW, Symbol};
 use nix::libc;
 
 use crate::build::PLAIN_MAIN_SYMBOL;
@@ -72,6 +72,13 @@ impl LoadError {
 
 /// Loads a plugin. It stays loaded until the process ends.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    let (loaded, library) = load_closable(path)?;
+    std::mem::forget(library);
+    Ok(loaded)
+}
+
+/// Loads a plugin that can be unloaded: once its `stop` has returned, and nothing of it is used any more.
+pub fn load_closable(path: &Path) -> Result<(Loaded, Library), LoadError> {
     let library = open(path)?;
     // SAFETY: the symbol's type is fixed by the ABI, whatever its version.
     let descriptor: Symbol<unsafe extern "C" fn() -> *const abi::Descriptor> =
@@ -82,7 +89,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     // `struct_size` covers.
     let descriptor =
         unsafe { devhost_plugin::negotiation::check_descriptor(descriptor()) }.map_err(LoadError::Abi)?;
-    Ok(Loaded { descriptor, build_id })
+    Ok((Loaded { descriptor, build_id }, library))
 }
 
 /// Loads a plain app. It stays loaded until the process ends.
@@ -91,14 +98,27 @@ pub fn load_plain(path: &Path) -> Result<LoadedPlain, LoadError> {
     // SAFETY: the symbol's type is fixed: devhost's own build defines it.
     let main: Symbol<unsafe extern "C" fn() -> i32> =
         unsafe { library.get(PLAIN_MAIN_SYMBOL) }.map_err(|_| LoadError::NoMain { path: path.to_owned() })?;
-    Ok(LoadedPlain { build_id: build_id_at(*main as *const c_void), main: *main })
+    let main = *main;
+    std::mem::forget(library);
+    Ok(LoadedPlain { build_id: build_id_at(main as *const c_void), main })
 }
 
-fn open(path: &Path) -> Result<&'static Library, LoadError> {
+/// Loads a library that others depend on, for good.
+pub fn load_global(path: &Path) -> Result<(), LoadError> {
+    // SAFETY: loading runs the library's constructors. It is one of the app's own dependencies, which an ordinary start
+    // of the app would load as well.
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
+    std::mem::forget(library.map_err(|error| open_failed(path, &error))?);
+    Ok(())
+}
+
+fn open_failed(path: &Path, error: &libloading::Error) -> LoadError {
+    LoadError::Open { path: path.to_owned(), message: error.to_string() }
+}
+
+fn open(path: &Path) -> Result<Library, LoadError> {
     // SAFETY: loading runs the library's constructors; the library is the app, which is trusted as code.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|error| LoadError::Open { path: path.to_owned(), message: error.to_string() })?;
-    Ok(Box::leak(Box::new(library)))
+    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| open_failed(path, &error))
 }
 
 /// The GNU build id of the loaded library that contains an address.

@@ -5,19 +5,19 @@
 //! the SIGTERM that ends the app.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::time::Instant;
 
-use super::EXIT_FAILED;
 use super::interpose::{self, Seen};
 use super::load::{self, LoadedPlain};
+use super::{EXIT_FAILED, Libraries};
 use crate::sys::process::{exit_now, micros_since};
 use crate::zygote::control::{self, WorkerReport};
 
 /// Runs the app to its end.
-pub fn run(artifact: &Path, wanted_port: u16, control: OwnedFd) -> ! {
+pub fn run(code: Libraries<'_>, wanted_port: u16, control: OwnedFd) -> ! {
     let begun = Instant::now();
-    let LoadedPlain { main, build_id } = match load::load_plain(artifact) {
+    let loaded = code.load_before().and_then(|()| load::load_plain(code.artifact));
+    let LoadedPlain { main, build_id } = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
             report(

@@ -116,6 +116,15 @@ impl Host {
         }
     }
 
+    /// Gives back the host and its link, for a process that goes on.
+    ///
+    /// # Safety
+    /// The plugin's `stop` has returned, and the plugin calls nothing of the host's any more.
+    pub unsafe fn discard(&'static self) {
+        // SAFETY: it came from a box in `new`, and the caller says that nobody uses it any more.
+        drop(unsafe { Box::from_raw(std::ptr::from_ref(self).cast_mut()) });
+    }
+
     fn state(&self) -> *mut c_void {
         self.state.load(Ordering::Acquire)
     }

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{Shutdown, shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::control::{
-    self, Command, Entry, Report, TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE, ZYGOTE_VARIABLE,
+    self, Command, Entry, ROLE_FORKS, ROLE_ONE_PROCESS, Report, TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE,
+    ZYGOTE_VARIABLE,
 };
 use crate::error::Error;
 use crate::shm::LinkFds;
@@ -33,6 +35,20 @@ pub struct Argv {
     pub variables: Vec<(String, String)>,
     /// devhost's standard output is not the app's to write to: what it prints goes to standard error.
     pub stdout_is_taken: bool,
+}
+
+/// How a generation comes to its code. All but the first are for `devhost bench`, which shows what the first is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Loading {
+    /// A fork of a zygote that has the dependencies loaded
+    #[default]
+    Preloaded,
+    /// A fork of a zygote that has nothing loaded: the worker loads the dependencies, too
+    Worker,
+    /// A zygote of its own for each generation, started when it is needed, with nothing loaded
+    Fresh,
+    /// One process that loads the new code beside the old and then unloads that; for plugin apps only
+    OneProcess,
 }
 
 /// How a worker starts its app, and what it needs for it.
@@ -54,6 +70,8 @@ pub struct ForkOrder<'l> {
     pub generation: u64,
     /// What it loads, or is.
     pub artifact: &'l Path,
+    /// What it loads before that, because its zygote has not.
+    pub libraries: Vec<PathBuf>,
     /// How.
     pub start: Start<'l>,
     /// Environment variables that are added to those there are and replace none of them.
@@ -78,7 +96,7 @@ impl Zygote {
     ///
     /// Must be called from the front's main thread: the kernel ends a zygote that is still preloading when the
     /// *thread* that started it does.
-    pub fn start(devhost: &Path, argv: &Argv, preload: &[PathBuf]) -> Result<Self, Error> {
+    pub fn start(devhost: &Path, argv: &Argv, preload: &[PathBuf], loading: Loading) -> Result<Self, Error> {
         let failed = |error: io::Error| Error::fault(format!("failed to start the zygote: {error}"));
         let (ours, theirs) = seqpacket::pair().map_err(failed)?;
         let mut command = Process::new(devhost);
@@ -89,7 +107,7 @@ impl Zygote {
             .arg0(&argv.name)
             .args(&argv.args)
             .envs(argv.variables.iter().map(|(name, value)| (name, value)))
-            .env(ZYGOTE_VARIABLE, "1")
+            .env(ZYGOTE_VARIABLE, if loading == Loading::OneProcess { ROLE_ONE_PROCESS } else { ROLE_FORKS })
             .stdin(Stdio::from(theirs));
         let own = std::env::var_os(TUNABLES_VARIABLE);
         command.env(TUNABLES_VARIABLE, control::tunables(own.as_deref()));
@@ -113,7 +131,7 @@ impl Zygote {
     /// # Errors
     /// The zygote is gone.
     pub fn fork(&self, order: ForkOrder<'_>) -> io::Result<()> {
-        let ForkOrder { generation, artifact, start, variables, worker, output, stdin } = order;
+        let ForkOrder { generation, artifact, libraries, start, variables, worker, output, stdin } = order;
         let (entry, mut fds) = match start {
             Start::Plugin(link) => {
                 let LinkFds { down, up, front_event, worker_event } = link;
@@ -127,7 +145,8 @@ impl Zygote {
         let fds: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let artifact = artifact.to_owned();
         let has_stdin = stdin.is_some();
-        self.control.send(&Command::Fork { generation, artifact, entry, variables, has_stdin }, &fds)
+        let command = Command::Fork { generation, artifact, libraries, entry, variables, has_stdin };
+        self.control.send(&command, &fds)
     }
 
     /// Asks a worker to end, with SIGTERM; [`Report::Exited`] follows if it does.

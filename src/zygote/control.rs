@@ -14,6 +14,12 @@ use crate::sys::seqpacket;
 /// the app's environment is the user's.
 pub const ZYGOTE_VARIABLE: &str = "DEVHOST_ZYGOTE";
 
+/// The value of [`ZYGOTE_VARIABLE`] for a process that forks.
+pub const ROLE_FORKS: &str = "1";
+
+/// The value of [`ZYGOTE_VARIABLE`] for a process that loads each generation into itself.
+pub const ROLE_ONE_PROCESS: &str = "one-process";
+
 /// The environment variable in which the C library finds its settings, and only when a process starts.
 pub const TUNABLES_VARIABLE: &str = "GLIBC_TUNABLES";
 
@@ -51,6 +57,8 @@ pub enum Command {
         generation: u64,
         /// The cdylib to load.
         artifact: PathBuf,
+        /// What the worker loads before it, because the zygote has not: in this order.
+        libraries: Vec<PathBuf>,
         /// What to do with it.
         entry: Entry,
         /// Environment variables that the worker gets besides the zygote's, and that do not replace any of those.

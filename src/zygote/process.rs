@@ -7,7 +7,6 @@ use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -17,13 +16,14 @@ use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork, getppid, setpgid};
 
 use super::control::{
-    self, Command, Entry, Report, TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE, ZYGOTE_VARIABLE,
+    self, Command, Entry, ROLE_ONE_PROCESS, Report, TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE,
+    ZYGOTE_VARIABLE,
 };
 use super::preload::preload;
 use crate::shm::LinkFds;
 use crate::sys::parent::{self, Parent};
 use crate::sys::process::{self, micros_since};
-use crate::worker;
+use crate::worker::{self, Libraries};
 
 /// The zygote's name in lists of processes.
 const PROCESS_NAME: &CStr = c"devhost-zygote";
@@ -35,6 +35,7 @@ pub fn is_requested() -> bool {
 
 /// Runs the zygote until the front is gone. Must be called first thing in `main`, with one thread.
 pub fn run() -> u8 {
+    let role = std::env::var_os(ZYGOTE_VARIABLE).unwrap_or_default();
     // SAFETY: the process has one thread, so nobody reads the environment meanwhile.
     unsafe { std::env::remove_var(ZYGOTE_VARIABLE) };
     // The C library has read it, and the app is to find what the user has set.
@@ -49,7 +50,11 @@ pub fn run() -> u8 {
     }
     // It cannot fail with a valid name.
     let _ = prctl::set_name(PROCESS_NAME);
-    let result = Zygote::start().and_then(Zygote::serve);
+    let result = if role == ROLE_ONE_PROCESS {
+        super::one_process::run()
+    } else {
+        Zygote::start().and_then(Zygote::serve)
+    };
     match result {
         Ok(()) => 0,
         Err(error) => {
@@ -112,9 +117,10 @@ impl Zygote {
                 prctl::set_pdeathsig(None)?;
                 self.report(&report)
             }
-            Command::Fork { generation, artifact, entry, variables, has_stdin } => {
+            Command::Fork { generation, artifact, libraries, entry, variables, has_stdin } => {
+                let code = Libraries { before: &libraries, artifact: &artifact };
                 let forked = Given::new(entry, has_stdin, fds)
-                    .and_then(|given| self.fork(generation, &artifact, &variables, given));
+                    .and_then(|given| self.fork(generation, code, &variables, given));
                 let report = match forked {
                     Ok((pid, micros)) => Report::Forked { generation, pid: pid.as_raw(), micros },
                     Err(message) => Report::ForkFailed { generation, message },
@@ -141,7 +147,7 @@ impl Zygote {
     fn fork(
         &mut self,
         generation: u64,
-        artifact: &Path,
+        code: Libraries<'_>,
         variables: &[(String, String)],
         given: Given,
     ) -> Result<(Pid, u64), String> {
@@ -173,8 +179,8 @@ impl Zygote {
                 worker::interpose::keep_output(&output);
                 drop(output);
                 match part {
-                    Part::Plugin(link) => worker::run(generation, artifact, link, control),
-                    Part::Plain { wanted_port } => worker::plain::run(artifact, wanted_port, control),
+                    Part::Plugin(link) => worker::run(generation, code, link, control),
+                    Part::Plain { wanted_port } => worker::plain::run(code, wanted_port, control),
                 }
             }
             Err(Errno::EAGAIN) => {
@@ -226,22 +232,22 @@ impl Zygote {
 }
 
 /// What a worker is given.
-struct Given {
-    part: Part,
-    control: OwnedFd,
+pub(super) struct Given {
+    pub part: Part,
+    pub control: OwnedFd,
     /// Memory for the last of its output.
-    output: OwnedFd,
-    stdin: Option<OwnedFd>,
+    pub output: OwnedFd,
+    pub stdin: Option<OwnedFd>,
 }
 
 /// What depends on the kind of its app.
-enum Part {
+pub(super) enum Part {
     Plugin(LinkFds),
     Plain { wanted_port: u16 },
 }
 
 impl Given {
-    fn new(entry: Entry, has_stdin: bool, mut fds: Vec<OwnedFd>) -> Result<Self, String> {
+    pub fn new(entry: Entry, has_stdin: bool, mut fds: Vec<OwnedFd>) -> Result<Self, String> {
         fn exactly<const COUNT: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; COUNT], String> {
             fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not {COUNT}", fds.len()))
         }
@@ -270,7 +276,7 @@ impl Given {
 }
 
 /// A worker is named after its app, as the app's own executable would be.
-fn set_process_name() {
+pub(super) fn set_process_name() {
     let name = std::env::args_os().next().unwrap_or_default();
     if let Ok(name) = CString::new(name.as_encoded_bytes()) {
         // The kernel cuts what is too long.
@@ -278,7 +284,7 @@ fn set_process_name() {
     }
 }
 
-fn set_variables(variables: &[(String, String)]) {
+pub(super) fn set_variables(variables: &[(String, String)]) {
     for (name, value) in variables {
         if std::env::var_os(name).is_none() {
             // SAFETY: this process has one thread still, so nobody reads the environment meanwhile.

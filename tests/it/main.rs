@@ -2,6 +2,7 @@
 
 mod adopt;
 mod artifacts;
+mod bench;
 mod bench_report;
 mod browser;
 mod build;

@@ -92,6 +92,7 @@ impl Front {
     fn begin(&self, generation: u64, program: &Path) -> (Channel, Report) {
         let (ours, theirs): (OwnedFd, OwnedFd) = seqpacket::pair().unwrap();
         let order = ForkOrder {
+            libraries: Vec::new(),
             generation,
             artifact: program,
             start: Start::Plain { wanted_port: 0 },
@@ -272,6 +273,7 @@ fn a_program_gets_an_input_and_the_last_of_its_output_is_kept() {
     let (theirs, ours) = std::io::pipe().unwrap();
     let (_channel, worker) = seqpacket::pair().unwrap();
     let order = ForkOrder {
+        libraries: Vec::new(),
         generation: 1,
         artifact: &program,
         start: Start::Plain { wanted_port: 0 },

@@ -236,11 +236,21 @@ pub fn run_to_end(cwd: &Path, args: &[&str]) -> Output {
 }
 
 pub fn run_to_end_with(cwd: &Path, args: &[&str], adjust: impl FnOnce(&mut Command)) -> Output {
+    run_to_end_within(SOON, cwd, args, adjust)
+}
+
+/// What it prints must fit into a pipe, unless it goes elsewhere.
+pub fn run_to_end_within(
+    limit: Duration,
+    cwd: &Path,
+    args: &[&str],
+    adjust: impl FnOnce(&mut Command),
+) -> Output {
     let (mark, temporary) = (new_mark(), scratch());
     let mut command = command(cwd, args, &mark, temporary.path());
     adjust(&mut command);
     let mut child = command.spawn().unwrap();
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + limit;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             let _ = child.kill();
@@ -251,6 +261,56 @@ pub fn run_to_end_with(cwd: &Path, args: &[&str], adjust: impl FnOnce(&mut Comma
     let output = child.wait_with_output().unwrap();
     assert_nothing_left(&mark, temporary.path());
     output
+}
+
+/// A devhost command that serves nothing itself, as it runs.
+pub struct Running {
+    child: Child,
+    output: Arc<Lines>,
+    mark: String,
+    temporary: tempfile::TempDir,
+}
+
+impl Running {
+    pub fn start(cwd: &Path, args: &[&str]) -> Self {
+        let (mark, temporary) = (new_mark(), scratch());
+        let mut child = command(cwd, args, &mark, temporary.path()).spawn().unwrap();
+        let output = Arc::new(Lines::default());
+        output.follow(child.stdout.take().unwrap());
+        output.follow(child.stderr.take().unwrap());
+        Self { child, output, mark, temporary }
+    }
+
+    pub fn wait_line(&self, part: &str) {
+        let line = self.output.wait(COLD_BUILD, |line| line.contains(part));
+        assert!(
+            line.is_some(),
+            "{part:?} was never printed:\n{}",
+            self.output.lines.lock().unwrap().join("\n")
+        );
+    }
+
+    /// Sends a signal, waits for the end, and checks that nothing is left.
+    pub fn end_by(mut self, signal: Signal) -> ExitStatus {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+        let deadline = Instant::now() + SOON;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it did not end");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_nothing_left(&self.mark, self.temporary.path());
+        status
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Devhost {

@@ -1,0 +1,143 @@
+//! What processes use, as `/proc` tells it: memory, CPU time, and which processes belong together. Reads, nothing else.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use nix::unistd::{SysconfVar, sysconf};
+
+use super::model::Memory;
+
+/// Ticks of `/proc/PID/stat` a second, where the system does not say.
+const TICKS_PER_SECOND_DEFAULT: i64 = 100;
+
+/// Fields of `/proc/PID/stat` (proc(5)) behind the name, from 0: the parent, and the CPU times of the process and of the
+/// children that it has reaped.
+const STAT_PARENT: usize = 1;
+const STAT_TIMES: std::ops::Range<usize> = 11..15;
+
+/// The memory of a process, or of the process of a thread.
+pub(super) fn memory(pid: i32) -> Option<Memory> {
+    parse_rollup(&std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
+}
+
+fn parse_rollup(text: &str) -> Option<Memory> {
+    let field = |name: &str| -> Option<u64> {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+    };
+    Some(Memory {
+        rss_bytes: field("Rss")?,
+        pss_bytes: field("Pss")?,
+        private_dirty_bytes: field("Private_Dirty")?,
+    })
+}
+
+/// The CPU time in milliseconds that processes, their descendants, and the children that this process has reaped have used so
+/// far. Differences of it mean something: what a process has used moves to its parent's account when it is reaped. The
+/// kernel counts in ticks, mostly of 10 ms.
+pub(super) fn cpu_ms(roots: &[i32]) -> f64 {
+    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(TICKS_PER_SECOND_DEFAULT);
+    let processes = processes();
+    let ticks: u64 =
+        tree(&processes, roots).iter().filter_map(|pid| processes.get(pid)).map(|stat| stat.ticks).sum();
+    let reaped = getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0.0, |usage| {
+        let ms = |time: TimeVal| time.tv_sec() as f64 * 1_000.0 + time.tv_usec() as f64 / 1_000.0;
+        ms(usage.user_time()) + ms(usage.system_time())
+    });
+    reaped + ticks as f64 * 1_000.0 / ticks_per_second as f64
+}
+
+/// Processes and their descendants.
+pub(super) fn descendants(roots: &[i32]) -> Vec<i32> {
+    tree(&processes(), roots)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    parent: i32,
+    ticks: u64,
+}
+
+fn processes() -> HashMap<i32, Stat> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            Some((pid, read_stat(&entry.path())?))
+        })
+        .collect()
+}
+
+fn read_stat(process: &Path) -> Option<Stat> {
+    parse_stat(&std::fs::read_to_string(process.join("stat")).ok()?)
+}
+
+fn parse_stat(text: &str) -> Option<Stat> {
+    // The name is in parentheses and may contain anything.
+    let (_, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let times = fields.get(STAT_TIMES)?;
+    let ticks = times.iter().filter_map(|field| field.parse::<u64>().ok()).sum();
+    Some(Stat { parent: fields.get(STAT_PARENT)?.parse().ok()?, ticks })
+}
+
+fn tree(processes: &HashMap<i32, Stat>, roots: &[i32]) -> Vec<i32> {
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for (pid, stat) in processes {
+        children.entry(stat.parent).or_default().push(*pid);
+    }
+    let mut seen = HashSet::new();
+    let mut queue = roots.to_vec();
+    let mut found = Vec::new();
+    while let Some(pid) = queue.pop() {
+        if seen.insert(pid) {
+            found.push(pid);
+            queue.extend(children.get(&pid).into_iter().flatten());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_this_process_is_told() {
+        let memory = memory(std::process::id().cast_signed()).unwrap();
+        assert!(memory.rss_bytes >= memory.private_dirty_bytes && memory.private_dirty_bytes > 0);
+        assert!(memory.pss_bytes <= memory.rss_bytes && memory.pss_bytes > 0);
+        assert_eq!(super::memory(i32::MAX), None);
+    }
+
+    #[test]
+    fn a_name_may_contain_anything() {
+        let stat = parse_stat("7 (a ) R 1 (b) S 42 7 7 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1 0").unwrap();
+        assert_eq!(stat, Stat { parent: 42, ticks: 100 });
+    }
+
+    #[test]
+    fn what_a_child_has_used_is_counted_alive_and_reaped() {
+        let begun = cpu_ms(&[]);
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "while :; do :; done"])
+            .stdin(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = child.id().cast_signed();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        // Two ticks and more, so that it cannot be an accident.
+        while cpu_ms(&[pid]) - begun < 30.0 && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let alive = cpu_ms(&[pid]) - begun;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let reaped = cpu_ms(&[]) - begun;
+        assert!(alive >= 30.0, "{alive}");
+        assert!(reaped >= alive - 20.0, "{reaped} {alive}");
+        assert!(descendants(&[std::process::id().cast_signed()]).len() < 10_000);
+    }
+}

@@ -1,0 +1,92 @@
+//! How far the bench is, on standard error: a bar with an estimate of the time left on a terminal, else a line for each
+//! thing that is begun.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How often the bar moves while nothing else happens.
+const TICK_TIME: Duration = Duration::from_millis(120);
+
+/// Tells how far the bench is.
+#[derive(Debug)]
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// For so many steps.
+    pub fn new(step_count: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(step_count);
+            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg} {elapsed} {prefix}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.enable_steady_tick(TICK_TIME);
+            bar
+        });
+        Self { bar }
+    }
+
+    /// Something is begun.
+    pub fn begin(&self, what: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(what.to_owned()),
+            None => eprintln!("{what}"),
+        }
+    }
+
+    /// A detail of what has been begun: for the bar alone.
+    pub fn detail(&self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what.to_owned());
+        }
+    }
+
+    /// A step is done.
+    pub fn done(&self) {
+        if let Some(bar) = &self.bar {
+            bar.inc(1);
+        }
+    }
+
+    /// How long it will go on.
+    pub fn left(&self, left: Duration) {
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(format!("about {} left", text(left)));
+        }
+    }
+
+    /// Something that stays to be read.
+    pub fn note(&self, note: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{note}")),
+            None => eprintln!("{note}"),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A time that nobody needs to know exactly.
+fn text(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 90 { format!("{} s", seconds.max(1)) } else { format!("{} min", (seconds + 30) / 60) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rough() {
+        let texts = [0, 1, 89, 90, 149, 3_600].map(|seconds| text(Duration::from_secs(seconds)));
+        assert_eq!(texts, ["1 s", "1 s", "89 s", "2 min", "2 min", "60 min"]);
+    }
+}
