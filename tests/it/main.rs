@@ -14,4 +14,5 @@ mod plugin;
 mod restart;
 mod support;
 mod traffic;
+mod workers;
 mod zoo;
