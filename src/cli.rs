@@ -20,6 +20,9 @@ pub const STALL_TIME_DEFAULT_MS: u64 = 60_000;
 /// How long the app may take to start.
 pub const START_TIME_DEFAULT_MS: u64 = 10_000;
 
+/// How many workers a generation may have: each has a process, a link and threads of its own.
+pub const WORKERS_COUNT_MAX: u32 = 16;
+
 const EXAMPLES: &str = "\
 Examples:
   devhost run                          serve the package in this directory
@@ -248,6 +251,12 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Reload")]
     pub no_overlap: bool,
 
+    /// How many processes the app is served by, 1 to 16. Each runs the whole app: nothing that it keeps in memory (statics,
+    /// sessions, caches, broadcasts) is shared between them
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "App")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(WORKERS_COUNT_MAX)))]
+    pub workers: u32,
+
     /// What a new generation is: a fork that loads the app as a library, or the app's own program
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Strategy::Auto, help_heading = "Reload")]
     pub strategy: Strategy,
@@ -442,12 +451,12 @@ mod tests {
                     --allowed-host .b.test --open --no-hold --poll --features x,y -F z --no-default-features \
                     --all-features --profile dev --debuginfo full --target-dir /t --message-format json -vv \
                     --no-overlap --stdin --env-file .env --env-file b --app-port 8080 --strategy restart --deps static --bin server --no-inject \
-                    --drain-ms 5 --start-timeout-ms 6 -- --port 1 -x";
+                    --drain-ms 5 --start-timeout-ms 6 --workers 3 -- --port 1 -x";
         let arguments: Vec<&str> = line.split_ascii_whitespace().collect();
         let run = run(&arguments).unwrap();
         assert_eq!(run.app, Some("example_app".into()));
         assert_eq!((run.port, run.host.to_string(), run.drain_ms), (Some(0), "127.0.0.1".into(), 5));
-        assert_eq!((run.start_timeout_ms, run.verbose), (6, 2));
+        assert_eq!((run.start_timeout_ms, run.verbose, run.workers), (6, 2, 3));
         assert_eq!(run.env_files, [PathBuf::from(".env"), "b".into()]);
         assert_eq!((run.no_overlap, run.app_port.map(u16::from)), (true, Some(8080)));
         assert_eq!(run.allowed_hosts, ["a.test", ".b.test"]);
@@ -475,6 +484,8 @@ mod tests {
             &["--bin", "a", "--example", "b"],
             &["--deps", "some"],
             &["--start-timeout-ms", "0"],
+            &["--workers", "0"],
+            &["--workers", "17"],
             &["--no-such-option"],
             &["one", "two"],
         ] {

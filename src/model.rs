@@ -438,7 +438,8 @@ impl Status {
         let made = |reload: &&mut Reload| reload.generation == generation && reload.outcome == Outcome::Ok;
         match self.reloads.iter_mut().rev().find(made) {
             Some(reload) => {
-                reload.steps.first_response_ms = Some(ms);
+                // Of several workers each has a first response of its own.
+                reload.steps.first_response_ms.get_or_insert(ms);
                 true
             }
             None => false,

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# How fast requests pass, side by side in one run: the example app's own binary reached directly, the same binary behind
-# devhost's front (its private port), the app behind the front over shared memory, and the front answering by itself.
+# How fast requests pass, side by side in one run: the example app's own binary reached directly; the same binary behind
+# devhost's front, on its private port and on a Unix socket (to which devhost relays from a private port, so that is a way
+# that costs one more hop); the app behind the front over shared memory; and the front answering by itself.
 # Latencies in microseconds, at the median and the 99th percentile, and requests a second.
 #
 #     tests/speed.sh [SECONDS]      each cell takes so long (default 3)
@@ -15,9 +16,11 @@ work=target/speed
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 pids=()
+sockets=
 finish() {
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
     wait
+    rm -rf "$sockets"
 }
 trap finish EXIT
 
@@ -57,6 +60,10 @@ link=$(start "$work/link.log" "Local:" "${run[@]}" --lib)
 wait_for "$link"
 socket=$(start "$work/socket.log" "Local:" "${run[@]}" --bin example_app)
 wait_for "$socket"
+# A path of a Unix socket may have 107 bytes.
+sockets=$(mktemp -d)
+unix=$(LISTEN=unix:$sockets/app start "$work/unix.log" "Local:" "${run[@]}" --bin example_app)
+wait_for "$unix"
 
 # A line of wrk's, in microseconds.
 micros() {
@@ -81,6 +88,7 @@ for path in /api/version /static/64k.txt; do
     echo "-- $path ($(curl -sS -o /dev/null -w '%{size_download}' "$direct$path") bytes)"
     for connections in 1 16 128; do
         cell "the app, direct" "$direct$path" "$connections"
+        cell "front and Unix socket" "$unix$path" "$connections"
         cell "front and private port" "$socket$path" "$connections"
         cell "front and shared memory" "$link$path" "$connections"
         cell "front alone (its own status)" "$link/__devhost/status" "$connections"

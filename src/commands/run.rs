@@ -49,6 +49,12 @@ fn start_log(verbose: u8) {
 
 fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), Error> {
     listen::permit(args.host, args.allow_remote)?;
+    if args.stdin && args.workers > 1 {
+        return Err(Error::mistake(
+            "several workers cannot read one standard input",
+            "leave out --stdin or --workers",
+        ));
+    }
     let mut listeners = inherited_listeners(&args, terminal)?;
     let cwd = std::env::current_dir().map_err(|error| {
         Error::mistake(
@@ -117,6 +123,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
         settings: supervisor::Settings {
             hold: !args.no_hold,
             overlap: !args.no_overlap,
+            workers: args.workers,
             start_time_max: Duration::from_millis(args.start_timeout_ms),
             drain_time_max: Duration::from_millis(args.drain_ms),
         },

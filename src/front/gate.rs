@@ -3,6 +3,8 @@
 //! The runner turns the gate (hold, swap, fail), requests pass through it. A request that was admitted keeps
 //! its generation alive until its [`Entry`] is dropped, so a generation that is told to drain and has no entry
 //! left is idle for good: entering and swapping happen under one lock.
+//!
+//! A generation may have several workers. A request goes to the one that has the fewest, and stays with it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,11 +26,13 @@ pub const HELD_COUNT_MAX: usize = 1024;
 /// How long a waiting client is kept for the report of how its worker ended.
 pub const END_REPORT_TIME_MAX: Duration = Duration::from_millis(1500);
 
-/// One generation, as the front sees it.
+/// One generation in one of its workers, as the front sees it.
 #[derive(Debug)]
 pub struct Generation {
     /// Its number, from 1.
     pub number: u64,
+    /// The worker's number, which no other worker has in this run.
+    pub worker: u64,
     /// The way to its worker.
     pub client: Upstream,
     output: Option<Arc<Output>>,
@@ -42,9 +46,15 @@ pub struct Generation {
 
 impl Generation {
     /// A generation whose worker has just been linked.
-    pub fn new(number: u64, client: impl Into<Upstream>, output: Option<Arc<Output>>) -> Arc<Self> {
+    pub fn new(
+        number: u64,
+        worker: u64,
+        client: impl Into<Upstream>,
+        output: Option<Arc<Output>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             number,
+            worker,
             client: client.into(),
             output,
             end: watch::Sender::new(None),
@@ -137,7 +147,7 @@ impl Entry {
         if !self.endless {
             self.endless = true;
             let mut state = self.gate.lock();
-            if let Some(count) = state.entries.get_mut(&self.generation.number) {
+            if let Some(count) = state.entries.get_mut(&self.generation.worker) {
                 count.finite -= 1;
                 count.endless += 1;
             }
@@ -150,14 +160,14 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
-        if let Some(count) = state.entries.get_mut(&self.generation.number) {
+        if let Some(count) = state.entries.get_mut(&self.generation.worker) {
             if self.endless {
                 count.endless -= 1;
             } else {
                 count.finite -= 1;
             }
             if *count == Entries::default() {
-                state.entries.remove(&self.generation.number);
+                state.entries.remove(&self.generation.worker);
             }
         }
         drop(state);
@@ -165,7 +175,7 @@ impl Drop for Entry {
     }
 }
 
-/// Requests inside one generation.
+/// Requests inside one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Entries {
     /// Those that end by themselves.
@@ -176,14 +186,44 @@ pub struct Entries {
 
 #[derive(Debug, Default)]
 struct State {
-    current: Option<Arc<Generation>>,
+    /// The current generation in each of its workers; nothing without one.
+    current: Vec<Arc<Generation>>,
+    /// Whose turn it is among workers that have the same number of requests.
+    turn: usize,
     failure: Option<Failure>,
     /// A generation has served, however long ago.
     served: bool,
     hold: bool,
     held: usize,
     closed: bool,
+    /// By worker.
     entries: HashMap<u64, Entries>,
+}
+
+impl State {
+    /// The worker of the current generation that has the fewest requests; of several such, each in its turn.
+    fn choose(&mut self) -> Option<&Arc<Generation>> {
+        let count = self.current.len();
+        if count > 1 {
+            let load = |index: &usize| {
+                let entries = self.entries.get(&self.current[*index].worker).copied().unwrap_or_default();
+                (entries.finite, entries.endless)
+            };
+            let in_turn = (0..count).map(|ahead| (self.turn + ahead) % count);
+            let chosen = in_turn.min_by_key(load)?;
+            self.turn = (chosen + 1) % count;
+            return self.current.get(chosen);
+        }
+        self.current.first()
+    }
+
+    /// A worker is gone. Where it was the last one, requests wait for the next.
+    fn leave(&mut self, worker: u64) {
+        if let Some(index) = self.current.iter().position(|current| current.worker == worker) {
+            self.current.remove(index);
+            self.hold |= self.current.is_empty();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -230,32 +270,40 @@ impl Gate {
         self.0.change(|state| state.hold = false);
     }
 
-    /// Makes a generation the current one. With `release` the waiting requests go on to it; without, they wait
-    /// for the one after it.
-    pub fn swap(&self, generation: Arc<Generation>, release: bool) {
+    /// Makes a generation the current one, in these workers. With `release` the waiting requests go on to it; without,
+    /// they wait for the one after it.
+    pub fn swap(&self, workers: Vec<Arc<Generation>>, release: bool) {
         self.0.change(|state| {
-            state.current = Some(generation);
+            state.current = workers;
             state.served = true;
             state.hold &= !release;
         });
     }
 
+    /// The current generation has one worker more. With `release` the waiting requests go on.
+    pub fn join(&self, worker: Arc<Generation>, release: bool) {
+        self.0.change(|state| {
+            state.current.push(worker);
+            state.hold &= !release;
+        });
+    }
+
+    /// A worker of the current generation is gone: requests go to the others, or wait where there are none.
+    pub fn leave(&self, worker: u64) {
+        self.0.change(|state| state.leave(worker));
+    }
+
     /// The current generation is gone: requests wait for the next one.
     pub fn lose_current(&self) {
         self.0.change(|state| {
-            state.current = None;
+            state.current.clear();
             state.hold = true;
         });
     }
 
-    /// The same, for a request that found a generation gone, perhaps before the runner has heard of it.
+    /// The same as [`Gate::leave`], for a request that found a worker gone, perhaps before the runner has heard of it.
     pub fn lose(&self, generation: &Generation) {
-        self.0.change(|state| {
-            if state.current.as_ref().is_some_and(|current| current.number == generation.number) {
-                state.current = None;
-                state.hold = true;
-            }
-        });
+        self.leave(generation.worker);
     }
 
     /// Sets or clears what the newest code failed with. Requests get it only where no generation serves.
@@ -268,9 +316,9 @@ impl Gate {
         self.0.change(|state| state.closed = true);
     }
 
-    /// The current generation.
+    /// The current generation, in one of its workers.
     pub fn current(&self) -> Option<Arc<Generation>> {
-        self.0.lock().current.clone()
+        self.0.lock().current.first().cloned()
     }
 
     /// Why the newest code is not being served.
@@ -284,9 +332,9 @@ impl Gate {
         !state.served && state.failure.is_none()
     }
 
-    /// The requests inside a generation.
-    pub fn entries(&self, generation: u64) -> Entries {
-        self.0.lock().entries.get(&generation).copied().unwrap_or_default()
+    /// The requests inside a worker.
+    pub fn entries(&self, worker: u64) -> Entries {
+        self.0.lock().entries.get(&worker).copied().unwrap_or_default()
     }
 
     /// Changes whenever anything about the gate does.
@@ -334,16 +382,12 @@ impl Gate {
         if state.hold {
             return None;
         }
-        match (&state.current, &state.failure) {
-            (Some(generation), _) => {
-                let generation = Arc::clone(generation);
-                state.entries.entry(generation.number).or_default().finite += 1;
-                drop(state);
-                Some(Admission::Enter(Entry { generation, gate: Arc::clone(&self.0), endless: false }))
-            }
-            (None, Some(failure)) => Some(Admission::Failed(failure.clone())),
-            (None, None) => None,
-        }
+        let Some(generation) = state.choose().cloned() else {
+            return state.failure.clone().map(Admission::Failed);
+        };
+        state.entries.entry(generation.worker).or_default().finite += 1;
+        drop(state);
+        Some(Admission::Enter(Entry { generation, gate: Arc::clone(&self.0), endless: false }))
     }
 }
 
@@ -362,8 +406,16 @@ mod tests {
     use crate::front::tests::soon;
     use futures_util::FutureExt;
 
-    fn generation(number: u64) -> Arc<Generation> {
-        Generation::new(number, fake_worker().0, None)
+    fn generation(number: u64) -> Vec<Arc<Generation>> {
+        vec![worker(number, number)]
+    }
+
+    fn worker(generation: u64, number: u64) -> Arc<Generation> {
+        Generation::new(generation, number, fake_worker().0, None)
+    }
+
+    fn entry(gate: &Gate) -> Entry {
+        entered(gate.admit().now_or_never().expect("nothing holds it"))
     }
 
     fn entered(admission: Admission) -> Entry {
@@ -459,9 +511,70 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_report_of_an_end_counts() {
-        let generation = generation(1);
+        let generation = worker(1, 1);
         generation.set_end(End::Signalled { signal: 11 });
         generation.set_end(End::Lost);
         assert_eq!(soon(generation.end()).await, End::Signalled { signal: 11 });
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_to_the_worker_that_has_the_fewest() {
+        let gate = Gate::new();
+        gate.swap(vec![worker(1, 10), worker(1, 11), worker(1, 12)], true);
+        let first: Vec<Entry> = (0..3).map(|_| entry(&gate)).collect();
+        let went_to: Vec<u64> = first.iter().map(|entry| entry.generation().worker).collect();
+        assert_eq!(went_to, [10, 11, 12], "each in its turn");
+        let busy: Vec<Entry> = first.into_iter().filter(|entry| entry.generation().worker != 11).collect();
+        assert_eq!(entry(&gate).generation().worker, 11);
+        assert_eq!(entry(&gate).generation().worker, 11, "the one before is over");
+        drop(busy);
+        let one_after_the_other: Vec<u64> = (0..6).map(|_| entry(&gate).generation().worker).collect();
+        assert_eq!(one_after_the_other, [12, 10, 11, 12, 10, 11]);
+    }
+
+    #[tokio::test]
+    async fn long_lived_requests_are_spread_as_well() {
+        let gate = Gate::new();
+        gate.swap(vec![worker(1, 10), worker(1, 11)], true);
+        let mut feeds = Vec::new();
+        for _ in 0..4 {
+            let mut feed = entry(&gate);
+            feed.mark_endless();
+            feeds.push(feed);
+        }
+        let feeds_of = |worker| feeds.iter().filter(|feed| feed.generation().worker == worker).count();
+        assert_eq!((feeds_of(10), feeds_of(11)), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn the_others_serve_where_one_worker_is_gone_and_a_new_one_joins_them() {
+        let gate = Gate::new();
+        gate.swap(vec![worker(1, 10), worker(1, 11)], true);
+        let lost = entry(&gate);
+        assert_eq!(lost.generation().worker, 10);
+        gate.lose(lost.generation());
+        assert!((0..4).all(|_| entry(&gate).generation().worker == 11));
+        gate.leave(10);
+        gate.join(worker(1, 12), true);
+        assert!((0..4).any(|_| entry(&gate).generation().worker == 12));
+        gate.leave(11);
+        gate.leave(12);
+        let mut held = Box::pin(gate.admit());
+        assert!(held.as_mut().now_or_never().is_none(), "nobody is left");
+        gate.join(worker(1, 13), true);
+        assert_eq!(entered(soon(held).await).generation().worker, 13);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_joins_during_a_build_does_not_let_requests_in() {
+        let gate = Gate::new();
+        gate.swap(vec![worker(1, 10), worker(1, 11)], true);
+        gate.hold();
+        gate.leave(10);
+        gate.join(worker(1, 12), false);
+        let mut held = Box::pin(gate.admit());
+        assert!(held.as_mut().now_or_never().is_none());
+        gate.swap(vec![worker(2, 13), worker(2, 14)], true);
+        assert_eq!(entered(soon(held).await).generation().number, 2);
     }
 }

@@ -42,7 +42,7 @@ pub use port::{OnServing, PortPlan};
 use relay::Relay;
 use stdin::Stdin;
 pub use watching::Watching;
-use workers::{Drivers, StartWith, Workers};
+use workers::{Drivers, StartWith, Target, WorkerId, Workers};
 
 /// How many inputs may wait for the loop. Whoever sends one more waits.
 const INPUTS_COUNT_MAX: usize = 1024;
@@ -99,11 +99,11 @@ enum Input {
     Built { build: u64, started: SystemTime, outcome: build::Outcome, report: BuildReport },
     Zygote { number: u64, report: Report },
     ZygoteGone { number: u64 },
-    Worker { generation: u64, report: WorkerReport },
-    WorkerGone { generation: u64 },
-    WorkerCondemned { generation: u64, end: End },
-    Relayed { generation: u64, micros: u64, path: PathBuf, relay: Relay },
-    Look { generation: u64, forked: Instant },
+    Worker { worker: WorkerId, report: WorkerReport },
+    WorkerGone { worker: WorkerId },
+    WorkerCondemned { worker: WorkerId, end: End },
+    Relayed { worker: WorkerId, micros: u64, path: PathBuf, relay: Relay },
+    Look { worker: WorkerId, forked: Instant },
 }
 
 type Inputs = mpsc::Sender<Input>;
@@ -160,6 +160,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     let (watching, changes) = watching;
     let runner = Runner {
         begun: Instant::now(),
+        workers_count: settings.workers,
         supervisor: Supervisor::new(settings),
         workspace: workspace(builder.target()),
         builder: Rc::new(Mutex::new(builder)),
@@ -239,6 +240,8 @@ struct Runner {
     /// The zygotes that were started for one generation, by number, and when that was.
     fresh: HashMap<u64, Instant>,
     workers: Workers,
+    /// How many workers a generation has.
+    workers_count: u32,
     /// The artifacts that may be forked still: the newest two that were built.
     codes: Vec<Arc<Code>>,
     door: Door,
@@ -349,13 +352,13 @@ impl Runner {
             }
             Input::Zygote { number, report } => self.zygote_reported(number, report),
             Input::ZygoteGone { number } => self.zygote_gone(number),
-            Input::Worker { generation, report } => self.worker_reported(generation, report),
-            Input::Relayed { generation, micros, path, relay } => {
+            Input::Worker { worker, report } => self.worker_reported(worker, report),
+            Input::Relayed { worker, micros, path, relay } => {
                 let asked = path.display().to_string();
                 let listening = Listening { asked, port: 0, private: relay.address };
-                let events = self.listens(generation, micros, &listening);
-                if !events.is_empty() {
-                    self.workers.keep(generation, relay);
+                let (events, is_new) = self.listens(worker, micros, &listening);
+                if is_new {
+                    self.workers.keep(worker, relay);
                     self.note(format!(
                         "the app listens on the Unix socket {} and no TCP port, so requests go there (--app-port N makes \
                          devhost wait for a port)",
@@ -364,44 +367,46 @@ impl Runner {
                 }
                 events
             }
-            Input::Look { generation, forked } => self.look(generation, forked),
-            Input::WorkerGone { generation } => {
-                if let Some((zygote, pid)) = self.workers.hung_up(generation) {
-                    self.kill(zygote, pid);
-                }
+            Input::Look { worker, forked } => self.look(worker, forked),
+            Input::WorkerGone { worker } => {
+                let target = self.workers.hung_up(worker);
+                self.kill(target);
                 Vec::new()
             }
-            Input::WorkerCondemned { generation, end } => {
-                if let Some((zygote, pid)) = self.workers.condemned(generation, end) {
-                    self.kill(zygote, pid);
-                }
+            Input::WorkerCondemned { worker, end } => {
+                let target = self.workers.condemned(worker, end);
+                self.kill(target);
                 Vec::new()
             }
         }
     }
 
-    fn worker_reported(&mut self, generation: u64, report: WorkerReport) -> Vec<Event> {
+    fn worker_reported(&mut self, worker: WorkerId, report: WorkerReport) -> Vec<Event> {
+        let generation = worker.generation;
         let event = match report {
             WorkerReport::Loaded { build_id, plugin, micros } => {
                 tracing::debug!("generation {generation} loaded {plugin}");
-                Event::Loaded { generation, build_id, took: Duration::from_micros(micros) }
+                match self.workers.replacement(worker) {
+                    Some(replacement) => Event::ReplacementLoaded { replacement, build_id },
+                    None => Event::Loaded { generation, build_id, took: Duration::from_micros(micros) },
+                }
             }
             WorkerReport::Ready { micros, listening: None } => {
-                Event::Ready { generation, took: Duration::from_micros(micros) }
+                return self.workers.ready(worker, Duration::from_micros(micros)).into_iter().collect();
             }
             WorkerReport::Ready { micros, listening: Some(listening) } => {
-                return self.listens(generation, micros, &listening);
+                return self.listens(worker, micros, &listening).0;
             }
             WorkerReport::Unix { micros, path } => {
                 // Where the port is named, a Unix socket is something else.
                 if self.app_port == 0 {
-                    self.relay(generation, micros, path);
+                    self.relay(worker, micros, path);
                 }
                 return Vec::new();
             }
             WorkerReport::Further { address } => {
                 self.note(format!("the app also listens on {address}, which devhost leaves as it is"));
-                self.workers.add_further(generation, address);
+                self.workers.add_further(worker, address);
                 return Vec::new();
             }
             WorkerReport::Note { message } => {
@@ -412,20 +417,33 @@ impl Runner {
                 tracing::debug!("generation {generation} left its session as {pid}");
                 Event::Detached { generation }
             }
-            WorkerReport::LoadFailed { message, hint } => Event::StartFailed { generation, message, hint },
-            WorkerReport::StartFailed { message } => Event::StartFailed {
-                generation,
-                message: format!("the app's start failed: {message}"),
-                hint: String::new(),
-            },
+            WorkerReport::LoadFailed { message, hint } => return self.start_failed(worker, message, hint),
+            WorkerReport::StartFailed { message } => {
+                return self.start_failed(
+                    worker,
+                    format!("the app's start failed: {message}"),
+                    String::new(),
+                );
+            }
         };
         vec![event]
     }
 
-    /// A plain app listens.
-    fn listens(&mut self, generation: u64, micros: u64, listening: &Listening) -> Vec<Event> {
-        if !self.workers.connect(generation, listening.private, &self.inputs) {
-            if self.workers.redirect(generation, listening.private) {
+    fn start_failed(&mut self, worker: WorkerId, message: String, hint: String) -> Vec<Event> {
+        if self.workers.replacement(worker).is_some() {
+            // Its end, which follows, is what counts.
+            self.note(format!("a worker in the place of one that is gone failed: {message}"));
+            return Vec::new();
+        }
+        let targets = self.workers.fail(worker);
+        self.kill(targets);
+        vec![Event::StartFailed { generation: worker.generation, message, hint }]
+    }
+
+    /// A plain app listens. Says as well whether it is reached there.
+    fn listens(&mut self, worker: WorkerId, micros: u64, listening: &Listening) -> (Vec<Event>, bool) {
+        if !self.workers.connect(worker, listening.private, &self.inputs) {
+            if self.workers.redirect(worker, listening.private) {
                 self.open_door(Some(listening.port));
                 self.note(format!(
                     "the app listens on {} as well, so requests go there and no longer to its Unix socket (--app-port N \
@@ -433,15 +451,11 @@ impl Runner {
                     listening.asked
                 ));
             }
-            return Vec::new();
+            return (Vec::new(), false);
         }
-        tracing::debug!(
-            "generation {generation} asked for {} and has {}",
-            listening.asked,
-            listening.private
-        );
+        tracing::debug!("{worker:?} asked for {} and has {}", listening.asked, listening.private);
         self.open_door(Some(listening.port));
-        vec![Event::Ready { generation, took: Duration::from_micros(micros) }]
+        (self.workers.ready(worker, Duration::from_micros(micros)).into_iter().collect(), true)
     }
 
     /// Takes the port that the app asks for, or, where that is unknown still and there is something to show, another.
@@ -454,13 +468,13 @@ impl Runner {
     }
 
     /// An app that listens on a Unix socket and nothing else gets a port for it.
-    fn relay(&self, generation: u64, micros: u64, path: PathBuf) {
+    fn relay(&self, worker: WorkerId, micros: u64, path: PathBuf) {
         let inputs = self.inputs.clone();
         rt::spawn(async move {
             tokio::time::sleep(UNIX_ALONE_TIME).await;
             match Relay::start(path.clone()).await {
                 Ok(relay) => {
-                    let _ = inputs.send(Input::Relayed { generation, micros, path, relay }).await;
+                    let _ = inputs.send(Input::Relayed { worker, micros, path, relay }).await;
                 }
                 Err(error) => tracing::warn!("failed to listen for a Unix socket: {error}"),
             }
@@ -468,15 +482,15 @@ impl Runner {
     }
 
     /// Looks whether a plain app that was not heard of listens all the same.
-    fn look(&mut self, generation: u64, forked: Instant) -> Vec<Event> {
-        let Some(pid) = self.workers.unheard(generation) else { return Vec::new() };
-        let known = self.workers.further(generation);
+    fn look(&mut self, worker: WorkerId, forked: Instant) -> Vec<Event> {
+        let Some(pid) = self.workers.unheard(worker) else { return Vec::new() };
+        let known = self.workers.further(worker);
         let may_be_it = |address: &SocketAddr| {
             (self.app_port == 0 || address.port() == self.app_port) && !known.contains(&address.to_string())
         };
         let found = sight::listening(pid).into_iter().find(may_be_it);
         let Some(address) = found else {
-            self.look_later(generation, forked);
+            self.look_later(worker, forked);
             return Vec::new();
         };
         self.note(format!(
@@ -489,14 +503,14 @@ impl Runner {
             private: sight::reached_at(address),
         };
         let micros = u64::try_from(forked.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.listens(generation, micros, &listening)
+        self.listens(worker, micros, &listening).0
     }
 
-    fn look_later(&self, generation: u64, forked: Instant) {
+    fn look_later(&self, worker: WorkerId, forked: Instant) {
         let inputs = self.inputs.clone();
         rt::spawn(async move {
             tokio::time::sleep(LOOK_INTERVAL).await;
-            let _ = inputs.send(Input::Look { generation, forked }).await;
+            let _ = inputs.send(Input::Look { worker, forked }).await;
         });
     }
 
@@ -584,23 +598,23 @@ impl Runner {
             }
             Report::Preloaded { .. } | Report::PreloadFailed { .. } => Vec::new(),
             Report::Forked { generation, pid, micros } => {
-                if let Some((zygote, pid)) = self.workers.forked(generation, pid, &self.inputs) {
-                    self.kill(zygote, pid);
-                }
+                let target = self.workers.forked(generation, pid, &self.inputs);
+                self.kill(target);
                 // A process that was started for this generation alone counts from there.
                 let fresh = self.fresh.get(&number).map(Instant::elapsed);
                 vec![Event::Forked { generation, took: fresh.unwrap_or(Duration::from_micros(micros)) }]
             }
             Report::ForkFailed { generation, message } => {
-                self.workers.remove(generation);
-                vec![Event::StartFailed { generation, message, hint: String::new() }]
+                let (event, targets) = self.workers.not_forked(generation, message);
+                self.kill(targets);
+                event.into_iter().collect()
             }
             Report::Exited { pid, code, signal } => {
-                let unheard = self.workers.is_unheard(number, pid);
-                let Some((generation, end)) = self.workers.exited(number, pid, code, signal) else {
-                    return Vec::new();
-                };
-                let ended = Event::Ended { generation, end };
+                let target = Target { zygote: number, pid };
+                let unheard = self.workers.is_unheard(target);
+                let (ended, targets) = self.workers.exited(target, code, signal);
+                self.kill(targets);
+                let Some(ended) = ended else { return Vec::new() };
                 if unheard && code == Some(0) {
                     // It may have left a daemon, which is about to say so.
                     self.post_after(DAEMON_REPORT_TIME, ended);
@@ -621,7 +635,7 @@ impl Runner {
             self.terminal.warn("the zygote has died; starting another one");
             vec![Event::ZygoteDied]
         } else {
-            ended.into_iter().map(|(generation, end)| Event::Ended { generation, end }).collect()
+            ended.into_iter().map(|generation| Event::Ended { generation, end: End::Lost }).collect()
         }
     }
 
@@ -641,8 +655,19 @@ impl Runner {
                     self.swap(generation, build_id, fresh, release);
                 }
                 Action::LoseCurrent => self.gate.lose_current(),
+                Action::Replace { generation, replacement } => self.replace(generation, replacement),
+                Action::Join { replacement, release } => {
+                    if let Some(entry) = self.workers.join(replacement, &self.inputs) {
+                        self.gate.join(entry, release);
+                    }
+                }
+                Action::KillReplacement { replacement, message } => {
+                    let target = self.workers.condemned_replacement(replacement, End::Stalled { message });
+                    self.kill(target);
+                }
                 Action::Drain { generation } => {
-                    self.workers.drain(generation);
+                    let targets = self.workers.drain(generation);
+                    self.kill(targets);
                     // It may be idle already, and then nothing at the gate would change any more.
                     for event in self.workers.drained() {
                         self.post(event);
@@ -650,10 +675,10 @@ impl Runner {
                 }
                 Action::CloseStreams { generation } => self.workers.close_streams(generation),
                 Action::StopWorker { generation } => {
-                    if let Some((zygote, pid)) = self.workers.stop(generation)
-                        && let Some(zygote) = self.zygotes.get(&zygote)
-                    {
-                        let _ = zygote.terminate(pid);
+                    for Target { zygote, pid } in self.workers.stop(generation) {
+                        if let Some(zygote) = self.zygotes.get(&zygote) {
+                            let _ = zygote.terminate(pid);
+                        }
                     }
                 }
                 Action::KillWorker { generation } => {
@@ -661,9 +686,8 @@ impl Runner {
                         // It was never forked, so nothing else will say that it has ended.
                         self.post(Event::Ended { generation, end: End::Lost });
                     }
-                    if let Some((zygote, pid)) = self.workers.kill(generation) {
-                        self.kill(zygote, pid);
-                    }
+                    let targets = self.workers.kill(generation);
+                    self.kill(targets);
                 }
                 Action::Arm { timer, after } => self.arm(timer, after),
                 Action::SetFailure(failure) => {
@@ -795,33 +819,59 @@ impl Runner {
             return;
         };
         let forked = env_files::read(&self.env_files).and_then(|variables| {
-            let stdin = self.stdin.as_ref();
-            let start = StartWith { libraries, wanted_port: self.app_port, variables, stdin };
-            self.workers.fork(zygote, self.zygote, generation, code, &start, &self.inputs)
+            let (size, wanted_port) = (self.workers_count, self.app_port);
+            let start = StartWith { libraries, size, wanted_port, variables, stdin: self.stdin.as_ref() };
+            self.workers.fork(zygote, self.zygote, generation, code, start, &self.inputs)
         });
-        if forked.is_ok() && code.kind == Kind::Plain {
-            self.look_later(generation, Instant::now());
-        }
-        if let Err(error) = forked {
-            self.workers.remove(generation);
-            self.post(Event::StartFailed { generation, message: error.message, hint: error.hint });
+        match forked {
+            Ok(workers) => self.look_at_plain(Some(code.kind), &workers),
+            Err(error) => {
+                let targets = self.workers.kill(generation);
+                self.kill(targets);
+                self.post(Event::StartFailed { generation, message: error.message, hint: error.hint });
+            }
         }
     }
 
-    fn kill(&self, zygote: u64, pid: i32) {
-        if let Some(zygote) = self.zygotes.get(&zygote) {
-            // A zygote that cannot be told is dead, and its workers with it.
-            let _ = zygote.kill(pid);
+    fn look_at_plain(&self, kind: Option<Kind>, workers: &[WorkerId]) {
+        if kind == Some(Kind::Plain) {
+            workers.iter().for_each(|worker| self.look_later(*worker, Instant::now()));
+        }
+    }
+
+    /// Forks one more worker of a generation, from the zygote that it comes from.
+    fn replace(&mut self, generation: u64, replacement: u64) {
+        let zygote = self.workers.zygote_of(generation).and_then(|number| self.zygotes.get(&number));
+        // Its end is being reported, and that of the generation with it.
+        let Some(zygote) = zygote else { return };
+        match self.workers.replace(zygote, generation, replacement, &self.inputs) {
+            Ok(worker) => self.look_at_plain(self.workers.kind_of(generation), &[worker]),
+            Err(error) => {
+                self.terminal.error(&error);
+                self.post(Event::WorkerEnded { generation, end: End::Lost });
+            }
+        }
+    }
+
+    fn kill(&self, targets: impl IntoIterator<Item = Target>) {
+        for Target { zygote, pid } in targets {
+            if let Some(zygote) = self.zygotes.get(&zygote) {
+                // A zygote that cannot be told is dead, and its workers with it.
+                let _ = zygote.kill(pid);
+            }
         }
     }
 
     fn swap(&mut self, generation: u64, build_id: String, fresh: bool, release: bool) {
-        let Some(generation_entry) = self.workers.make_current(generation, &self.inputs) else { return };
+        let workers = self.workers.make_current(generation, &self.inputs);
+        if workers.is_empty() {
+            return;
+        }
         if fresh {
             // Before the swap, so that a page of the new generation is up to date when it hears of the reload.
             self.hub.advance();
         }
-        self.gate.swap(generation_entry, release);
+        self.gate.swap(workers, release);
         self.status.update(|status| {
             status.generation = generation;
             status.build_id = build_id;

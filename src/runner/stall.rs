@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix_web::rt;
 
+use super::workers::WorkerId;
 use super::{Input, Inputs};
 use crate::front::gate::{Entries, Gate, Generation};
 use crate::model::End;
@@ -77,14 +78,21 @@ fn seconds(time: Duration) -> String {
 }
 
 /// Watches a worker until its link is over.
-pub fn watch(generation: &Arc<Generation>, pid: i32, gate: Gate, limit: Duration, inputs: Inputs) {
-    let (number, client) = (generation.number, generation.client.clone());
+pub fn watch(
+    worker: WorkerId,
+    entry: &Arc<Generation>,
+    pid: i32,
+    gate: Gate,
+    limit: Duration,
+    inputs: Inputs,
+) {
+    let client = entry.client.clone();
     rt::spawn(async move {
         let end = tokio::select! {
             _ = client.closed() => return,
-            message = until_it_stalls(&client, number, pid, &gate, limit) => End::Stalled { message },
+            message = until_it_stalls(&client, worker.number, pid, &gate, limit) => End::Stalled { message },
         };
-        let _ = inputs.send(Input::WorkerCondemned { generation: number, end }).await;
+        let _ = inputs.send(Input::WorkerCondemned { worker, end }).await;
     });
 }
 

@@ -1,4 +1,7 @@
 //! The workers that the runner knows: their links, pids, and what they are doing.
+//!
+//! The supervisor knows generations; here each has its workers, one or several. What it is told of a generation holds
+//! for all of them: it is ready once each is, drained once each is, and has ended once none is left.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -19,7 +22,7 @@ use super::stdin::{self, Feed, Stdin};
 use super::{Input, Inputs, stall};
 use crate::build::Kind;
 use crate::error::Error;
-use crate::front::gate::{Entries, Gate, Generation};
+use crate::front::gate::{Gate, Generation};
 use crate::front::upstream::SocketClient;
 use crate::model::{End, WorkerStatus};
 use crate::shm::{Client, LinkFds};
@@ -29,17 +32,43 @@ use crate::sys::seqpacket;
 use crate::zygote::client::{Channel, ForkOrder, Start};
 use crate::zygote::control::WorkerCommand;
 
+/// Of how many generations the output is kept.
+const OUTPUTS_KEPT_COUNT_MAX: usize = 8;
+
+/// How many further listeners are remembered.
+const FURTHER_COUNT_MAX: usize = 64;
+
+/// One worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WorkerId {
+    /// Its generation.
+    pub generation: u64,
+    /// Which worker it is in this run.
+    pub number: u64,
+}
+
+/// A process as its zygote knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The zygote's number.
+    pub zygote: u64,
+    /// The process.
+    pub pid: i32,
+}
+
 struct Worker {
     /// A plain app's has none before it listens.
     entry: Option<Arc<Generation>>,
-    kind: Kind,
-    artifact: PathBuf,
-    zygote: u64,
+    /// It can serve.
+    ready: bool,
+    /// Which replacement it is, if it is one.
+    replacement: Option<u64>,
     /// Unknown until the zygote has forked it.
     pid: Option<i32>,
     control: Rc<Channel>,
-    phase: Phase,
     kill_wanted: bool,
+    /// Why it has to end, where that is devhost's doing.
+    condemned: Option<End>,
     /// The addresses of a plain app's listeners that are not the one that is served.
     further: Vec<String>,
     relay: Option<Relay>,
@@ -48,11 +77,24 @@ struct Worker {
     _stdin: Option<Feed>,
 }
 
-/// Of how many generations the output is kept.
-const OUTPUTS_KEPT_COUNT_MAX: usize = 8;
-
-/// How many further listeners are remembered.
-const FURTHER_COUNT_MAX: usize = 64;
+/// The workers of one generation have this in common.
+struct Team {
+    code: Arc<Code>,
+    zygote: u64,
+    phase: Phase,
+    /// With how many workers it is ready.
+    size: u32,
+    /// What its workers load before its code.
+    libraries: Vec<PathBuf>,
+    /// The port that the app's own listener asks for, 0 where the first one is it.
+    wanted_port: u16,
+    /// As they were when the generation was forked.
+    variables: Vec<(String, String)>,
+    /// How the first worker ended without which the generation cannot go on.
+    end: Option<End>,
+    /// The longest start.
+    took: Duration,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -65,11 +107,13 @@ enum Phase {
     },
 }
 
-/// What a worker is started with, beside its code.
+/// What a generation is started with, beside its code.
 #[derive(Debug)]
 pub struct StartWith<'r> {
-    /// What it loads before its code, because its zygote has not.
+    /// What its workers load before its code, because their zygote has not.
     pub libraries: Vec<PathBuf>,
+    /// How many workers it has.
+    pub size: u32,
     /// The port that the app's own listener asks for, 0 where the first one is it.
     pub wanted_port: u16,
     /// The variables of the user's environment files.
@@ -93,11 +137,14 @@ impl Drivers {
     }
 }
 
-/// All workers, by generation.
+/// All workers.
 pub struct Workers {
-    workers: BTreeMap<u64, Worker>,
+    workers: BTreeMap<WorkerId, Worker>,
+    teams: BTreeMap<u64, Team>,
+    /// The number of the newest worker.
+    number: u64,
     /// What the newest workers have written last, also where they have ended.
-    outputs: VecDeque<(u64, Arc<Output>)>,
+    outputs: VecDeque<(WorkerId, Arc<Output>)>,
     gate: Gate,
     drivers: Drivers,
     stall_time_max: Option<Duration>,
@@ -108,19 +155,73 @@ impl Workers {
     ///
     /// A worker that stands still for `stall_time_max` while it has requests is ended; without, it never is.
     pub fn new(gate: Gate, drivers: Drivers, stall_time_max: Option<Duration>) -> Self {
-        Self { workers: BTreeMap::new(), outputs: VecDeque::new(), gate, drivers, stall_time_max }
+        Self {
+            workers: BTreeMap::new(),
+            teams: BTreeMap::new(),
+            number: 0,
+            outputs: VecDeque::new(),
+            gate,
+            drivers,
+            stall_time_max,
+        }
     }
 
-    /// Has the zygote fork a worker: a plugin app's onto a link that is made for it.
+    /// Has the zygote fork the workers of a new generation. Where one cannot be, none is: those before it have to be
+    /// killed.
     pub fn fork(
         &mut self,
         zygote: &Forker,
         zygote_number: u64,
         generation: u64,
-        code: &Code,
-        start: &StartWith<'_>,
+        code: &Arc<Code>,
+        start: StartWith<'_>,
         inputs: &Inputs,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<WorkerId>, Error> {
+        let StartWith { libraries, size, wanted_port, variables, stdin } = start;
+        let team = Team {
+            code: Arc::clone(code),
+            zygote: zygote_number,
+            phase: Phase::Starting,
+            size,
+            libraries,
+            wanted_port,
+            variables,
+            end: None,
+            took: Duration::ZERO,
+        };
+        self.teams.insert(generation, team);
+        let forked: Result<Vec<_>, _> =
+            (0..size).map(|_| self.fork_one(zygote, generation, None, stdin, inputs)).collect();
+        if forked.is_err() {
+            self.forget_if_over(generation);
+        }
+        forked
+    }
+
+    /// Has its zygote fork one more worker for a generation.
+    pub fn replace(
+        &mut self,
+        zygote: &Forker,
+        generation: u64,
+        replacement: u64,
+        inputs: &Inputs,
+    ) -> Result<WorkerId, Error> {
+        self.fork_one(zygote, generation, Some(replacement), None, inputs)
+    }
+
+    /// A plugin app's worker is forked onto a link that is made for it.
+    fn fork_one(
+        &mut self,
+        zygote: &Forker,
+        generation: u64,
+        replacement: Option<u64>,
+        stdin: Option<&Stdin>,
+        inputs: &Inputs,
+    ) -> Result<WorkerId, Error> {
+        let team = self
+            .teams
+            .get(&generation)
+            .ok_or_else(|| Error::fault(format!("generation {generation} has ended")))?;
         let socket_failed =
             |error| Error::fault(format!("failed to make the control socket of a worker: {error}"));
         let (ours, theirs) = seqpacket::pair().map_err(socket_failed)?;
@@ -128,17 +229,17 @@ impl Workers {
         let output = Arc::new(Output::create().map_err(|error| {
             Error::fault(format!("failed to make room for the output of a worker: {error}"))
         })?);
-        let stdin =
-            start.stdin.map(|stdin| stdin.open(generation)).transpose().map_err(|error| {
-                Error::fault(format!("failed to pass on devhost's standard input: {error}"))
-            })?;
+        let stdin = stdin
+            .map(|stdin| stdin.open(generation))
+            .transpose()
+            .map_err(|error| Error::fault(format!("failed to pass on devhost's standard input: {error}")))?;
         let fork = |how: Start<'_>| {
             let order = ForkOrder {
                 generation,
-                artifact: &code.artifact,
-                libraries: start.libraries.clone(),
+                artifact: &team.code.artifact,
+                libraries: team.libraries.clone(),
                 start: how,
-                variables: start.variables.clone(),
+                variables: team.variables.clone(),
                 worker: &theirs,
                 output: &output,
                 stdin: stdin.as_ref().map(AsFd::as_fd),
@@ -147,50 +248,62 @@ impl Workers {
                 .fork(order)
                 .map_err(|error| Error::fault(format!("failed to tell the zygote to fork: {error}")))
         };
-        let entry = match code.kind {
+        let id = WorkerId { generation, number: self.number + 1 };
+        let entry = match team.code.kind {
             Kind::Plugin => {
                 let (link, client) = self.make_link(generation)?;
                 fork(Start::Plugin(&link))?;
                 // Dropped here: the worker's end of the link must be the only one.
-                Some(Generation::new(generation, client, Some(Arc::clone(&output))))
+                Some(Generation::new(generation, id.number, client, Some(Arc::clone(&output))))
             }
             Kind::Plain => {
-                fork(Start::Plain { wanted_port: start.wanted_port })?;
+                fork(Start::Plain { wanted_port: team.wanted_port })?;
                 None
             }
         };
         // The worker's end must be the only one, so that its death is a hang-up.
         drop(theirs);
-        listen(generation, Rc::clone(&control), inputs.clone());
+        let outputs_kept = OUTPUTS_KEPT_COUNT_MAX * team.size as usize;
+        listen(id, Rc::clone(&control), inputs.clone());
         if let Some(entry) = &entry {
-            watch(entry, inputs.clone());
+            watch(id, entry, inputs.clone());
         }
         let worker = Worker {
             entry,
-            kind: code.kind,
-            artifact: code.artifact.clone(),
-            zygote: zygote_number,
+            ready: false,
+            replacement,
             pid: None,
             control,
-            phase: Phase::Starting,
             kill_wanted: false,
+            condemned: None,
             further: Vec::new(),
             relay: None,
             output: Arc::clone(&output),
             _stdin: stdin.and_then(stdin::Input::into_feed),
         };
-        self.workers.insert(generation, worker);
-        self.outputs.push_back((generation, output));
-        while self.outputs.len() > OUTPUTS_KEPT_COUNT_MAX {
+        self.number = id.number;
+        self.workers.insert(id, worker);
+        self.outputs.push_back((id, output));
+        while self.outputs.len() > outputs_kept {
             self.outputs.pop_front();
         }
-        Ok(())
+        Ok(id)
     }
 
-    /// What a worker has written last; nothing where that is long ago.
+    /// What a generation's worker has written last, where there are several the one that failed; nothing where that is
+    /// long ago.
     pub fn last_output(&self, generation: u64) -> String {
-        let output = self.outputs.iter().rev().find(|(number, _)| *number == generation);
+        let output = self.outputs.iter().rev().find(|(id, _)| id.generation == generation);
         output.map(|(_, output)| output.last()).unwrap_or_default()
+    }
+
+    /// What a worker has written is what explains the failure of its generation.
+    fn put_output_last(&mut self, id: WorkerId) {
+        if let Some(index) = self.outputs.iter().position(|(of, _)| *of == id)
+            && let Some(output) = self.outputs.remove(index)
+        {
+            self.outputs.push_back(output);
+        }
     }
 
     fn make_link(&self, generation: u64) -> Result<(LinkFds, Client), Error> {
@@ -206,24 +319,34 @@ impl Workers {
         Ok((link, client))
     }
 
+    /// The workers of a generation.
+    fn of(&self, generation: u64) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.workers.range(all_of(generation)).map(|(id, worker)| (*id, worker))
+    }
+
+    /// The ways to a generation.
+    fn entries_of(&self, generation: u64) -> impl Iterator<Item = &Arc<Generation>> {
+        self.of(generation).filter_map(|(_, worker)| worker.entry.as_ref())
+    }
+
     /// A plain app listens: from now on there is a way to it. False where that is nothing new.
-    pub fn connect(&mut self, generation: u64, private: SocketAddr, inputs: &Inputs) -> bool {
-        let Some(worker) = self.workers.get_mut(&generation).filter(|worker| worker.entry.is_none()) else {
+    pub fn connect(&mut self, id: WorkerId, private: SocketAddr, inputs: &Inputs) -> bool {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.entry.is_none()) else {
             return false;
         };
         let client = {
             let _runtime = self.drivers.choose().enter();
             SocketClient::new(private)
         };
-        let entry = Generation::new(generation, client, Some(Arc::clone(&worker.output)));
-        watch(&entry, inputs.clone());
+        let entry = Generation::new(id.generation, id.number, client, Some(Arc::clone(&worker.output)));
+        watch(id, &entry, inputs.clone());
         worker.entry = Some(entry);
         true
     }
 
     /// An app that is reached through its Unix socket listens on a TCP port after all. False where it is not.
-    pub fn redirect(&self, generation: u64, private: SocketAddr) -> bool {
-        let relay = self.workers.get(&generation).and_then(|worker| worker.relay.as_ref());
+    pub fn redirect(&self, id: WorkerId, private: SocketAddr) -> bool {
+        let relay = self.workers.get(&id).and_then(|worker| worker.relay.as_ref());
         let relay = relay.filter(|relay| relay.leads_to_unix_socket());
         if let Some(relay) = relay {
             relay.lead_to(private);
@@ -232,25 +355,22 @@ impl Workers {
     }
 
     /// The pid of a plain app that has not listened yet.
-    pub fn unheard(&self, generation: u64) -> Option<i32> {
+    pub fn unheard(&self, id: WorkerId) -> Option<i32> {
         self.workers
-            .get(&generation)
-            .filter(|worker| worker.kind == Kind::Plain && worker.entry.is_none() && !worker.kill_wanted)
+            .get(&id)
+            .filter(|worker| worker.entry.is_none() && !worker.kill_wanted)
             .and_then(|worker| worker.pid)
     }
 
     /// True for a plain app that has not listened yet.
-    pub fn is_unheard(&self, zygote: u64, pid: i32) -> bool {
-        let mut workers = self.workers.values();
-        workers.any(|worker| {
-            let is_it = worker.zygote == zygote && worker.pid == Some(pid);
-            is_it && worker.kind == Kind::Plain && worker.entry.is_none()
-        })
+    pub fn is_unheard(&self, target: Target) -> bool {
+        let found = self.find(target).and_then(|id| self.workers.get(&id));
+        found.is_some_and(|worker| worker.entry.is_none())
     }
 
     /// A plain app has another listener.
-    pub fn add_further(&mut self, generation: u64, address: String) {
-        if let Some(worker) = self.workers.get_mut(&generation)
+    pub fn add_further(&mut self, id: WorkerId, address: String) {
+        if let Some(worker) = self.workers.get_mut(&id)
             && worker.further.len() < FURTHER_COUNT_MAX
         {
             worker.further.push(address);
@@ -258,139 +378,271 @@ impl Workers {
     }
 
     /// The other listeners of a plain app.
-    pub fn further(&self, generation: u64) -> &[String] {
-        self.workers.get(&generation).map_or(&[], |worker| &worker.further)
+    pub fn further(&self, id: WorkerId) -> &[String] {
+        self.workers.get(&id).map_or(&[], |worker| &worker.further)
     }
 
     /// Keeps a relay as long as its worker lives.
-    pub fn keep(&mut self, generation: u64, relay: Relay) {
-        if let Some(worker) = self.workers.get_mut(&generation) {
+    pub fn keep(&mut self, id: WorkerId, relay: Relay) {
+        if let Some(worker) = self.workers.get_mut(&id) {
             worker.relay = Some(relay);
         }
     }
 
     /// True while a generation has a worker.
     pub fn has(&self, generation: u64) -> bool {
-        self.workers.contains_key(&generation)
+        self.of(generation).next().is_some()
     }
 
-    /// The zygote has forked a worker. Says whom to kill, where that was wanted meanwhile.
-    pub fn forked(&mut self, generation: u64, pid: i32, inputs: &Inputs) -> Option<(u64, i32)> {
-        let worker = self.workers.get_mut(&generation)?;
+    /// Which replacement a worker is, if it is one.
+    pub fn replacement(&self, id: WorkerId) -> Option<u64> {
+        self.workers.get(&id).and_then(|worker| worker.replacement)
+    }
+
+    /// The zygote has forked a worker of this generation: the first one that was ordered of those that have no pid, as
+    /// it obeys in order. Says whom to kill, where that was wanted meanwhile.
+    pub fn forked(&mut self, generation: u64, pid: i32, inputs: &Inputs) -> Option<Target> {
+        let id = self.ordered(generation)?;
+        let zygote = self.teams.get(&generation)?.zygote;
+        let worker = self.workers.get_mut(&id)?;
         worker.pid = Some(pid);
-        let wanted = worker.kill_wanted.then_some((worker.zygote, pid));
+        let wanted = worker.kill_wanted.then_some(Target { zygote, pid });
         // It may have been faster than the zygote's word of it.
-        if matches!(worker.phase, Phase::Current) {
-            self.watch_for_stall(generation, inputs);
+        if self.is_serving(id) {
+            self.watch_for_stall(id, inputs);
         }
         wanted
     }
 
-    fn watch_for_stall(&self, generation: u64, inputs: &Inputs) {
-        let Some(worker) = self.workers.get(&generation) else { return };
+    /// The worker that the zygote's next word on this generation is about.
+    fn ordered(&self, generation: u64) -> Option<WorkerId> {
+        self.of(generation).find(|(_, worker)| worker.pid.is_none()).map(|(id, _)| id)
+    }
+
+    /// True for a worker that gets requests.
+    fn is_serving(&self, id: WorkerId) -> bool {
+        let is_current = self.teams.get(&id.generation).is_some_and(|team| team.phase == Phase::Current);
+        is_current && self.workers.get(&id).is_some_and(|worker| worker.ready)
+    }
+
+    fn watch_for_stall(&self, id: WorkerId, inputs: &Inputs) {
+        let Some(worker) = self.workers.get(&id) else { return };
         if let (Some(entry), Some(pid), Some(limit)) = (&worker.entry, worker.pid, self.stall_time_max) {
-            stall::watch(entry, pid, self.gate.clone(), limit, inputs.clone());
+            stall::watch(id, entry, pid, self.gate.clone(), limit, inputs.clone());
         }
     }
 
-    /// Forgets a worker that never ran.
-    pub fn remove(&mut self, generation: u64) {
-        if let Some(worker) = self.workers.remove(&generation) {
-            worker.close(Some(End::Lost));
+    /// A worker can serve. Says what that is to the supervisor: its whole generation can, or a replacement.
+    pub fn ready(&mut self, id: WorkerId, took: Duration) -> Option<Event> {
+        let worker = self.workers.get_mut(&id)?;
+        worker.ready = true;
+        if let Some(replacement) = worker.replacement {
+            return Some(Event::ReplacementReady { replacement });
         }
+        let team = self.teams.get_mut(&id.generation)?;
+        team.took = team.took.max(took);
+        let (size, took) = (team.size as usize, team.took);
+        let ready = self.of(id.generation).filter(|(_, worker)| worker.ready && !worker.kill_wanted).count();
+        (ready == size).then_some(Event::Ready { generation: id.generation, took })
     }
 
-    /// A worker was reaped. Says which generation it was and how it ended.
+    /// The start of a worker has failed, and with it that of its generation. Says whom to kill: the others.
+    pub fn fail(&mut self, id: WorkerId) -> Vec<Target> {
+        self.put_output_last(id);
+        self.kill_those(id.generation, |other, _| other != id)
+    }
+
+    /// Forgets a worker that the zygote did not fork. Says what that is to the supervisor, and whom to kill.
+    pub fn not_forked(&mut self, generation: u64, message: String) -> (Option<Event>, Vec<Target>) {
+        let Some(id) = self.ordered(generation) else { return (None, Vec::new()) };
+        let Some(worker) = self.workers.remove(&id) else { return (None, Vec::new()) };
+        worker.close(Some(End::Lost));
+        let killed = if worker.replacement.is_none() { self.kill(generation) } else { Vec::new() };
+        let ended = self.leave(id, End::Lost);
+        // Where others are left, the end of the last of them is told as the generation's.
+        if worker.replacement.is_some() {
+            return (ended, killed);
+        }
+        (Some(Event::StartFailed { generation, message, hint: String::new() }), killed)
+    }
+
+    /// A worker was reaped. Says what that is to the supervisor, and whom to kill because of it.
     pub fn exited(
         &mut self,
-        zygote: u64,
-        pid: i32,
+        target: Target,
         code: Option<i32>,
         signal: Option<i32>,
-    ) -> Option<(u64, End)> {
-        let generation = self
-            .workers
-            .iter()
-            .find(|(_, worker)| worker.zygote == zygote && worker.pid == Some(pid))
-            .map(|(generation, _)| *generation)?;
-        let worker = self.workers.remove(&generation)?;
+    ) -> (Option<Event>, Vec<Target>) {
+        let Some(id) = self.find(target) else { return (None, Vec::new()) };
+        let Some(worker) = self.workers.remove(&id) else { return (None, Vec::new()) };
         let end = match (code, signal) {
             (_, Some(signal)) => End::Signalled { signal },
             (Some(code), None) => End::Exited { code },
             (None, None) => End::Lost,
         };
         worker.close(Some(end.clone()));
-        let reported = worker.entry.and_then(|entry| entry.reported_end());
-        Some((generation, reported.unwrap_or(end)))
+        let reported = worker.entry.as_ref().and_then(|entry| entry.reported_end());
+        let end = worker.condemned.clone().or(reported).unwrap_or(end);
+        let is_needed = !self.others_serve(id.generation) && !self.is_draining(id.generation);
+        let event = self.leave(id, end);
+        let killed = if is_needed { self.kill(id.generation) } else { Vec::new() };
+        (event, killed)
     }
 
-    /// A zygote is gone, and its workers with it. What they had started goes too.
-    pub fn lost(&mut self, zygote: u64) -> Vec<(u64, End)> {
-        let lost: Vec<u64> = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| worker.zygote == zygote)
-            .map(|(generation, _)| *generation)
-            .collect();
-        for generation in &lost {
-            if let Some(pid) = self.workers.get(generation).and_then(|worker| worker.pid) {
-                let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-            self.remove(*generation);
+    /// What the end of a worker that has been removed already is to the supervisor.
+    fn leave(&mut self, id: WorkerId, end: End) -> Option<Event> {
+        let generation = id.generation;
+        self.gate.leave(id.number);
+        let others_serve = self.others_serve(generation);
+        let team = self.teams.get_mut(&generation)?;
+        if others_serve {
+            return Some(Event::WorkerEnded { generation, end });
         }
-        lost.into_iter().map(|generation| (generation, End::Lost)).collect()
+        // What ends after the first is killed because of it.
+        if team.end.is_none() {
+            team.end = Some(end);
+            self.put_output_last(id);
+        }
+        self.forget_if_over(generation)
+    }
+
+    /// True where the current generation has a worker that serves.
+    fn others_serve(&self, generation: u64) -> bool {
+        let is_current = self.teams.get(&generation).is_some_and(|team| team.phase == Phase::Current);
+        is_current && self.of(generation).any(|(_, worker)| worker.ready)
+    }
+
+    fn is_draining(&self, generation: u64) -> bool {
+        self.teams.get(&generation).is_some_and(|team| matches!(team.phase, Phase::Draining { .. }))
+    }
+
+    /// Forgets a generation that has no worker left, and says how it ended.
+    fn forget_if_over(&mut self, generation: u64) -> Option<Event> {
+        if self.has(generation) {
+            return None;
+        }
+        let team = self.teams.remove(&generation)?;
+        Some(Event::Ended { generation, end: team.end.unwrap_or(End::Lost) })
+    }
+
+    fn find(&self, target: Target) -> Option<WorkerId> {
+        let is_it = |(id, worker): (&WorkerId, &Worker)| {
+            let of_zygote = self.teams.get(&id.generation).is_some_and(|team| team.zygote == target.zygote);
+            (of_zygote && worker.pid == Some(target.pid)).then_some(*id)
+        };
+        self.workers.iter().find_map(is_it)
+    }
+
+    /// A zygote is gone, and its workers with it. What they had started goes too. Says which generations have ended.
+    pub fn lost(&mut self, zygote: u64) -> Vec<u64> {
+        let lost: Vec<u64> =
+            self.teams.iter().filter(|(_, team)| team.zygote == zygote).map(|(number, _)| *number).collect();
+        for generation in &lost {
+            let workers: Vec<WorkerId> = self.of(*generation).map(|(id, _)| id).collect();
+            for worker in workers.iter().filter_map(|id| self.workers.remove(id)) {
+                if let Some(pid) = worker.pid {
+                    let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+                }
+                worker.close(Some(End::Lost));
+            }
+            self.teams.remove(generation);
+        }
+        lost
     }
 
     /// A worker's control socket hung up: it is dead or dying, and whoever waits for it need not wait any longer.
     /// Says whom to kill, should it be neither.
-    pub fn hung_up(&mut self, generation: u64) -> Option<(u64, i32)> {
-        self.workers.get(&generation)?.close(None);
-        self.kill(generation)
+    pub fn hung_up(&mut self, id: WorkerId) -> Option<Target> {
+        self.workers.get(&id)?.close(None);
+        self.gate.leave(id.number);
+        self.kill_one(id)
     }
 
     /// A worker has to end, for this reason. Whoever waits for it need not wait any longer. Says whom to kill.
-    pub fn condemned(&mut self, generation: u64, end: End) -> Option<(u64, i32)> {
-        self.workers.get(&generation)?.close(Some(end));
-        self.kill(generation)
+    pub fn condemned(&mut self, id: WorkerId, end: End) -> Option<Target> {
+        let worker = self.workers.get_mut(&id)?;
+        worker.close(Some(end.clone()));
+        worker.condemned.get_or_insert(end);
+        self.gate.leave(id.number);
+        self.kill_one(id)
     }
 
-    /// Says whom to kill for a generation; where its pid is unknown still, [`Self::forked`] says it later.
-    pub fn kill(&mut self, generation: u64) -> Option<(u64, i32)> {
-        let worker = self.workers.get_mut(&generation)?;
+    /// The same, for a replacement.
+    pub fn condemned_replacement(&mut self, replacement: u64, end: End) -> Option<Target> {
+        let id = self.find_replacement(replacement)?;
+        self.condemned(id, end)
+    }
+
+    fn find_replacement(&self, replacement: u64) -> Option<WorkerId> {
+        let is_it = |(_, worker): &(&WorkerId, &Worker)| worker.replacement == Some(replacement);
+        self.workers.iter().find(is_it).map(|(id, _)| *id)
+    }
+
+    /// Says whom to kill; where its pid is unknown still, [`Self::forked`] says it later.
+    fn kill_one(&mut self, id: WorkerId) -> Option<Target> {
+        let zygote = self.teams.get(&id.generation)?.zygote;
+        let worker = self.workers.get_mut(&id)?;
         worker.kill_wanted = true;
-        worker.pid.map(|pid| (worker.zygote, pid))
+        worker.pid.map(|pid| Target { zygote, pid })
+    }
+
+    /// Says whom to kill for a generation.
+    pub fn kill(&mut self, generation: u64) -> Vec<Target> {
+        self.kill_those(generation, |_, _| true)
+    }
+
+    fn kill_those(&mut self, generation: u64, condition: impl Fn(WorkerId, &Worker) -> bool) -> Vec<Target> {
+        let those: Vec<WorkerId> =
+            self.of(generation).filter(|(id, worker)| condition(*id, worker)).map(|(id, _)| id).collect();
+        those.into_iter().filter_map(|id| self.kill_one(id)).collect()
     }
 
     /// Makes a generation the current one; the one before it drains.
-    pub fn make_current(&mut self, generation: u64, inputs: &Inputs) -> Option<Arc<Generation>> {
-        let worker = self.workers.get_mut(&generation)?;
-        let entry = Arc::clone(worker.entry.as_ref()?);
-        worker.phase = Phase::Current;
-        self.watch_for_stall(generation, inputs);
-        Some(entry)
+    pub fn make_current(&mut self, generation: u64, inputs: &Inputs) -> Vec<Arc<Generation>> {
+        if let Some(team) = self.teams.get_mut(&generation) {
+            team.phase = Phase::Current;
+        }
+        for (id, _) in self.of(generation) {
+            self.watch_for_stall(id, inputs);
+        }
+        self.entries_of(generation).map(Arc::clone).collect()
     }
 
-    /// Tells a generation that nothing new will come.
-    pub fn drain(&mut self, generation: u64) {
-        if let Some(worker) = self.workers.get_mut(&generation) {
-            worker.phase = Phase::Draining { told_idle: false, told_empty: false };
-            if let Some(entry) = &worker.entry {
-                entry.client.goaway();
-            }
+    /// Lets a replacement serve.
+    pub fn join(&self, replacement: u64, inputs: &Inputs) -> Option<Arc<Generation>> {
+        let id = self.find_replacement(replacement)?;
+        let worker = self.workers.get(&id).filter(|worker| !worker.kill_wanted)?;
+        self.watch_for_stall(id, inputs);
+        worker.entry.clone()
+    }
+
+    /// Tells a generation that nothing new will come. Says whom to kill: replacements that nobody was let into.
+    pub fn drain(&mut self, generation: u64) -> Vec<Target> {
+        if let Some(team) = self.teams.get_mut(&generation) {
+            team.phase = Phase::Draining { told_idle: false, told_empty: false };
         }
+        for entry in self.entries_of(generation) {
+            entry.client.goaway();
+        }
+        self.kill_those(generation, |_, worker| !worker.ready)
     }
 
     /// True while some generation drains.
     pub fn any_draining(&self) -> bool {
-        self.workers.values().any(|worker| matches!(worker.phase, Phase::Draining { told_empty: false, .. }))
+        self.teams.values().any(|team| matches!(team.phase, Phase::Draining { told_empty: false, .. }))
     }
 
     /// What is new of the draining generations. Each thing is told once.
     pub fn drained(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        for (&generation, worker) in &mut self.workers {
-            let Phase::Draining { told_idle, told_empty } = &mut worker.phase else { continue };
-            let Entries { finite, endless } = self.gate.entries(generation);
+        for (&generation, team) in &mut self.teams {
+            let Phase::Draining { told_idle, told_empty } = &mut team.phase else { continue };
+            let (mut finite, mut endless) = (0, 0);
+            for (id, _) in self.workers.range(all_of(generation)) {
+                let entries = self.gate.entries(id.number);
+                finite += entries.finite;
+                endless += entries.endless;
+            }
             if finite == 0 && !*told_idle {
                 *told_idle = true;
                 events.push(Event::Idle { generation });
@@ -405,21 +657,24 @@ impl Workers {
 
     /// Closes the long-lived streams of a generation.
     pub fn close_streams(&self, generation: u64) {
-        if let Some(entry) = self.workers.get(&generation).and_then(|worker| worker.entry.as_ref()) {
-            entry.close_streams();
-        }
+        self.entries_of(generation).for_each(|entry| entry.close_streams());
     }
 
-    /// Tells a worker to stop and exit. Says whom to send a SIGTERM for it.
-    pub fn stop(&self, generation: u64) -> Option<(u64, i32)> {
-        let worker = self.workers.get(&generation)?;
-        match worker.kind {
+    /// Tells a generation's workers to stop and exit. Says whom to send a SIGTERM for it.
+    pub fn stop(&self, generation: u64) -> Vec<Target> {
+        let Some(team) = self.teams.get(&generation) else { return Vec::new() };
+        match team.code.kind {
             Kind::Plugin => {
-                // A worker that cannot be told is dead.
-                let _ = worker.control.send(&WorkerCommand::Stop, &[]);
-                None
+                for (_, worker) in self.of(generation) {
+                    // A worker that cannot be told is dead.
+                    let _ = worker.control.send(&WorkerCommand::Stop, &[]);
+                }
+                Vec::new()
             }
-            Kind::Plain => worker.pid.map(|pid| (worker.zygote, pid)),
+            Kind::Plain => {
+                let target = |pid| Target { zygote: team.zygote, pid };
+                self.of(generation).filter_map(|(_, worker)| worker.pid.map(target)).collect()
+            }
         }
     }
 
@@ -428,30 +683,44 @@ impl Workers {
         self.gate.current().map_or(0, |generation| generation.number)
     }
 
+    /// The zygote that a generation comes from.
+    pub fn zygote_of(&self, generation: u64) -> Option<u64> {
+        self.teams.get(&generation).map(|team| team.zygote)
+    }
+
+    /// The kind of the app in a generation.
+    pub fn kind_of(&self, generation: u64) -> Option<Kind> {
+        self.teams.get(&generation).map(|team| team.code.kind)
+    }
+
     /// The artifacts that workers have mapped.
     pub fn artifacts(&self) -> Vec<PathBuf> {
-        self.workers.values().map(|worker| worker.artifact.clone()).collect()
+        self.teams.values().map(|team| team.code.artifact.clone()).collect()
     }
 
     /// The artifact of the current generation.
     pub fn current_artifact(&self) -> Option<PathBuf> {
-        let current = self.workers.values().find(|worker| worker.phase == Phase::Current);
-        current.map(|worker| worker.artifact.clone())
+        let current = self.teams.values().find(|team| team.phase == Phase::Current);
+        current.map(|team| team.code.artifact.clone())
     }
 
     /// True where a zygote has a worker.
     pub fn any_of_zygote(&self, zygote: u64) -> bool {
-        self.workers.values().any(|worker| worker.zygote == zygote)
+        self.teams.values().any(|team| team.zygote == zygote)
     }
 
     /// The workers for the status document.
     pub fn status(&self) -> Vec<WorkerStatus> {
-        let status = |(&generation, worker): (&u64, &Worker)| {
-            let draining = matches!(worker.phase, Phase::Draining { .. });
-            worker.pid.map(|pid| WorkerStatus { pid, generation, draining })
+        let status = |(id, worker): (&WorkerId, &Worker)| {
+            let draining = self.is_draining(id.generation);
+            worker.pid.map(|pid| WorkerStatus { pid, generation: id.generation, draining })
         };
         self.workers.iter().filter_map(status).collect()
     }
+}
+
+fn all_of(generation: u64) -> std::ops::RangeInclusive<WorkerId> {
+    WorkerId { generation, number: 0 }..=WorkerId { generation, number: u64::MAX }
 }
 
 impl Worker {
@@ -467,24 +736,24 @@ impl Worker {
 }
 
 /// Passes on what a worker says, and that it has gone.
-fn listen(generation: u64, control: Rc<Channel>, inputs: Inputs) {
+fn listen(worker: WorkerId, control: Rc<Channel>, inputs: Inputs) {
     rt::spawn(async move {
         while let Some(report) = control.receive().await {
-            if inputs.send(Input::Worker { generation, report }).await.is_err() {
+            if inputs.send(Input::Worker { worker, report }).await.is_err() {
                 return;
             }
         }
-        let _ = inputs.send(Input::WorkerGone { generation }).await;
+        let _ = inputs.send(Input::WorkerGone { worker }).await;
     });
 }
 
 /// Passes on that a worker has broken the way to it.
-fn watch(entry: &Arc<Generation>, inputs: Inputs) {
-    let (generation, client) = (entry.number, entry.client.clone());
+fn watch(worker: WorkerId, entry: &Arc<Generation>, inputs: Inputs) {
+    let client = entry.client.clone();
     rt::spawn(async move {
         if let Some(fault) = client.closed().await {
             let end = End::Fault { message: fault.to_string() };
-            let _ = inputs.send(Input::WorkerCondemned { generation, end }).await;
+            let _ = inputs.send(Input::WorkerCondemned { worker, end }).await;
         }
     });
 }

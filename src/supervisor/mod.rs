@@ -7,6 +7,9 @@
 //! Its promises: at most one build runs, and a change during it starts one more; no code but the newest built
 //! takes over, and only if the worker reports the build id that was built; a generation that serves is replaced
 //! only by one that is ready; whatever has begun has a deadline.
+//!
+//! A generation may have several workers. It is one thing here nevertheless: ready when all of them are, and ended when
+//! none is left. Only the replacement of one that is gone while others serve is decided worker by worker.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +24,7 @@ mod tests;
 /// How many generations may drain at once; the oldest is stopped when one more comes.
 pub const DRAINING_COUNT_MAX: usize = 3;
 
-/// Crashes in a row after which devhost waits for a change instead of forking again.
+/// Crashes in a row after which devhost waits for a change instead of forking again; for each worker of a generation.
 pub const CRASHES_IN_A_ROW_COUNT_MAX: u32 = 5;
 
 /// A generation that lived this long before it crashed starts a new row.
@@ -165,12 +168,31 @@ pub enum Event {
         /// The generation.
         generation: u64,
     },
-    /// A worker's process is gone.
+    /// A generation is gone: its worker's process, or the last of several.
     Ended {
         /// The generation.
         generation: u64,
         /// How.
         end: End,
+    },
+    /// One of a generation's workers is gone, or a replacement came to nothing; others serve.
+    WorkerEnded {
+        /// The generation.
+        generation: u64,
+        /// How.
+        end: End,
+    },
+    /// A replacement has loaded its artifact.
+    ReplacementLoaded {
+        /// Which.
+        replacement: u64,
+        /// The build id of what is in its memory.
+        build_id: String,
+    },
+    /// A replacement can serve.
+    ReplacementReady {
+        /// Which.
+        replacement: u64,
     },
     /// No request that ends by itself is left in a draining generation.
     Idle {
@@ -201,6 +223,10 @@ pub enum Timer {
     Stop(u64),
     /// Fork again after a crash of this generation.
     Refork(u64),
+    /// Replace a worker that this generation has lost.
+    Replace(u64),
+    /// The replacement must be ready by now.
+    Replacement(u64),
     /// The zygote (the how manieth) must have preloaded by now.
     Preload(u64),
     /// Everything must have ended by now.
@@ -226,12 +252,33 @@ pub enum Action {
     },
     /// Kill the current zygote.
     KillZygote,
-    /// Fork a worker.
+    /// Fork a generation: its worker, or all of several.
     Fork {
-        /// Its generation.
+        /// The generation.
         generation: u64,
         /// What it shall load.
         code: Arc<Code>,
+    },
+    /// Fork one more worker for a generation, with the code that it has.
+    Replace {
+        /// The generation.
+        generation: u64,
+        /// Which replacement it is in this run.
+        replacement: u64,
+    },
+    /// Let a replacement serve beside the others.
+    Join {
+        /// Which.
+        replacement: u64,
+        /// True where waiting requests go on to it.
+        release: bool,
+    },
+    /// Kill a replacement that is not ready.
+    KillReplacement {
+        /// Which.
+        replacement: u64,
+        /// What is wrong with it.
+        message: String,
     },
     /// Let requests wait.
     Hold,
@@ -313,6 +360,8 @@ pub struct Settings {
     pub hold: bool,
     /// Let the old generation finish while the new one starts; without, it ends first, and requests wait.
     pub overlap: bool,
+    /// How many workers a generation has, from 1.
+    pub workers: u32,
     /// How long a start may take, from the fork until ready.
     pub start_time_max: Duration,
     /// How long in-flight requests of an old generation may go on.
@@ -378,7 +427,10 @@ enum Overlap {
 struct Serving {
     generation: u64,
     code: Arc<Code>,
+    /// When it, or the last replacement of one of its workers, became ready.
     since: Duration,
+    /// The replacements that are on their way.
+    replacing: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -412,6 +464,7 @@ pub struct Supervisor {
     build: Build,
     builds: u64,
     generations: u64,
+    replacements: u64,
     zygote: Zygote,
     zygotes: u64,
     zygote_deaths: u32,
@@ -447,6 +500,7 @@ impl Supervisor {
             build: Build::Idle,
             builds: 0,
             generations: 0,
+            replacements: 0,
             zygote: Zygote::None,
             zygotes: 0,
             zygote_deaths: 0,
@@ -506,7 +560,9 @@ impl Supervisor {
             Event::ZygoteDied => self.zygote_died(now, &mut actions),
             Event::Forked { generation, took } => {
                 if let Some(starting) = self.starting_mut(generation) {
-                    starting.journey.steps.fork_ms = millis(took);
+                    let steps = &mut starting.journey.steps;
+                    // Of several workers the slowest is what one waits for.
+                    steps.fork_ms = steps.fork_ms.max(millis(took));
                 }
             }
             Event::Loaded { generation, build_id, took } => {
@@ -522,6 +578,13 @@ impl Supervisor {
                 }
             }
             Event::Ended { generation, end } => self.ended(now, generation, end, &mut actions),
+            Event::WorkerEnded { generation, end } => self.worker_ended(now, generation, end, &mut actions),
+            Event::ReplacementLoaded { replacement, build_id } => {
+                self.replacement_loaded(replacement, &build_id, &mut actions);
+            }
+            Event::ReplacementReady { replacement } => {
+                self.replacement_ready(now, replacement, &mut actions);
+            }
             Event::Idle { generation } => self.idle(generation, &mut actions),
             Event::Empty { generation } => self.empty(generation, &mut actions),
             Event::Timer(timer) => self.timer(now, timer, &mut actions),
@@ -791,15 +854,13 @@ impl Supervisor {
         actions: &mut Actions,
     ) {
         let Some(starting) = self.starting_mut(generation) else { return };
-        starting.journey.steps.load_ms = millis(took);
+        let steps = &mut starting.journey.steps;
+        steps.load_ms = steps.load_ms.max(millis(took));
         starting.loaded = true;
         if starting.code.build_id == build_id {
             return;
         }
-        let message = format!(
-            "the worker loaded other code (build id {build_id}) than was built ({})",
-            starting.code.build_id
-        );
+        let message = describe_other_code(build_id, &starting.code.build_id);
         actions.push(Action::KillWorker { generation });
         self.start_failed(now, generation, message, "save the file again".into(), actions);
     }
@@ -820,7 +881,8 @@ impl Supervisor {
         let release = !(building && self.settings.hold);
         actions.push(Action::Swap { generation, build_id, fresh, release });
         self.last_good = Some(Arc::clone(&starting.code));
-        let old = self.current.replace(Serving { generation, code: starting.code, since: now });
+        let serving = Serving { generation, code: starting.code, since: now, replacing: Vec::new() };
+        let old = self.current.replace(serving);
         if fresh && !building && !self.build_broken {
             self.clear_failure(actions);
         }
@@ -867,12 +929,25 @@ impl Supervisor {
         // It usually exits by itself; what does not is killed.
         self.draining.push(Draining { generation, phase: DrainPhase::Stopping });
         actions.push(Action::Arm { timer: Timer::Stop(generation), after: STOP_TIME_MAX });
+        let hint = self.with_hint_at_workers(hint);
         let failure = Failure::Start { message, hint, generation, output: String::new() };
         self.fail(now, &starting.journey, failure, Outcome::StartFailed, actions);
-        if starting.journey.cause == Cause::Crash && self.crashes <= CRASHES_IN_A_ROW_COUNT_MAX {
+        if starting.journey.cause == Cause::Crash && self.crash_row() <= CRASHES_IN_A_ROW_COUNT_MAX {
             self.crashes += 1;
             self.arm_refork(generation, actions);
         }
+    }
+
+    /// Where each of several workers starts the app, it may be the app's second start that failed.
+    fn with_hint_at_workers(&self, hint: String) -> String {
+        let workers = self.settings.workers;
+        if workers == 1 {
+            return hint;
+        }
+        let cause = format!(
+            "{workers} processes of it start (--workers); one that can only run once needs --workers 1"
+        );
+        if hint.is_empty() { cause } else { format!("{hint}; {cause}") }
     }
 
     fn ended(&mut self, now: Duration, generation: u64, end: End, actions: &mut Actions) {
@@ -887,14 +962,13 @@ impl Supervisor {
         };
         actions.push(Action::LoseCurrent);
         actions.push(Action::ReportCrash { end: end.clone() });
-        let lived = now.saturating_sub(current.since);
-        self.crashes = if lived >= CRASH_ROW_TIME { 1 } else { self.crashes + 1 };
+        self.count_crash(now, current.since);
         if self.starting.is_some() || self.wanted.is_some() {
             // Its successor is on its way already.
             self.fork_what_waited(actions);
             return;
         }
-        if self.crashes > CRASHES_IN_A_ROW_COUNT_MAX {
+        if self.crash_row() > CRASHES_IN_A_ROW_COUNT_MAX {
             self.failed = true;
             let failure = Failure::Crash { end, count: self.crashes, generation, output: String::new() };
             actions.push(Action::SetFailure(Some(failure.clone())));
@@ -906,11 +980,81 @@ impl Supervisor {
             return;
         }
         actions.push(Action::SetState(self.waiting_state()));
-        if self.crashes == 1 {
+        if self.crash_row() == 1 {
             self.refork(now, actions);
         } else {
             self.arm_refork(generation, actions);
         }
+    }
+
+    fn count_crash(&mut self, now: Duration, since: Duration) {
+        let lived = now.saturating_sub(since);
+        self.crashes = if lived >= CRASH_ROW_TIME { 1 } else { self.crashes + 1 };
+    }
+
+    /// How often each worker has crashed in a row: several may do so at once, for the same reason.
+    fn crash_row(&self) -> u32 {
+        self.crashes.div_ceil(self.settings.workers)
+    }
+
+    /// One of several workers is gone, and the others serve on.
+    fn worker_ended(&mut self, now: Duration, generation: u64, end: End, actions: &mut Actions) {
+        let Some(since) = self.current_if(generation).map(|current| current.since) else { return };
+        actions.push(Action::ReportCrash { end });
+        self.count_crash(now, since);
+        match self.crash_row() {
+            1 => self.replace(generation, actions),
+            row if row <= CRASHES_IN_A_ROW_COUNT_MAX => {
+                let after = self.crash_backoff();
+                actions.push(Action::Arm { timer: Timer::Replace(generation), after });
+            }
+            _ => actions.push(Action::Note(format!(
+                "workers crashed {} times in a row: this one is not replaced before the next change",
+                self.crashes
+            ))),
+        }
+    }
+
+    /// Starts a worker in the place of one that is gone.
+    fn replace(&mut self, generation: u64, actions: &mut Actions) {
+        let Some(current) = self.current.as_mut().filter(|current| current.generation == generation) else {
+            return;
+        };
+        self.replacements += 1;
+        let replacement = self.replacements;
+        current.replacing.push(replacement);
+        actions.push(Action::Replace { generation, replacement });
+        let timer = Timer::Replacement(replacement);
+        actions.push(Action::Arm { timer, after: self.settings.start_time_max });
+    }
+
+    fn replacement_loaded(&mut self, replacement: u64, build_id: &str, actions: &mut Actions) {
+        let Some(current) = &self.current else { return };
+        let built = current.code.build_id.clone();
+        if built != build_id && self.take_replacement(replacement).is_some() {
+            let message = describe_other_code(build_id, &built);
+            actions.push(Action::KillReplacement { replacement, message });
+        }
+    }
+
+    fn replacement_ready(&mut self, now: Duration, replacement: u64, actions: &mut Actions) {
+        let Some(current) = self.take_replacement(replacement) else { return };
+        current.since = now;
+        let awaits_newer =
+            matches!(self.build, Build::Running { .. }) || self.starting.is_some() || self.wanted.is_some();
+        actions.push(Action::Join { replacement, release: !(awaits_newer && self.settings.hold) });
+    }
+
+    /// Takes a replacement that is on its way, if the generation that it is for serves still.
+    fn take_replacement(&mut self, replacement: u64) -> Option<&mut Serving> {
+        let current = self.current.as_mut()?;
+        let index = current.replacing.iter().position(|number| *number == replacement)?;
+        current.replacing.swap_remove(index);
+        Some(current)
+    }
+
+    fn current_if(&self, generation: u64) -> Option<&Serving> {
+        self.current.as_ref().filter(|current| current.generation == generation)
     }
 
     fn ended_at_start(&mut self, now: Duration, generation: u64, end: &End, actions: &mut Actions) {
@@ -971,8 +1115,12 @@ impl Supervisor {
     }
 
     fn arm_refork(&self, generation: u64, actions: &mut Actions) {
-        let after = CRASH_BACKOFF_TIME * 2u32.pow(self.crashes.saturating_sub(2));
+        let after = self.crash_backoff();
         actions.push(Action::Arm { timer: Timer::Refork(generation), after });
+    }
+
+    fn crash_backoff(&self) -> Duration {
+        CRASH_BACKOFF_TIME * 2u32.pow(self.crash_row().saturating_sub(2))
     }
 
     /// Forks what was good last, after a crash.
@@ -1092,6 +1240,14 @@ impl Supervisor {
                 }
             }
             Timer::Refork(_) => self.refork(now, actions),
+            Timer::Replace(generation) => self.replace(generation, actions),
+            Timer::Replacement(replacement) => {
+                if self.take_replacement(replacement).is_some() {
+                    let limit = self.settings.start_time_max.as_secs_f64();
+                    let message = format!("it was not ready within {limit:.1} s");
+                    actions.push(Action::KillReplacement { replacement, message });
+                }
+            }
             Timer::Preload(zygote) => {
                 if zygote == self.zygotes {
                     self.zygote_failed(now, "the app's dependencies took too long to load".into(), actions);
@@ -1201,6 +1357,10 @@ impl Journey {
             build: self.build.clone(),
         }
     }
+}
+
+fn describe_other_code(loaded: &str, built: &str) -> String {
+    format!("the worker loaded other code (build id {loaded}) than was built ({built})")
 }
 
 fn millis(duration: Duration) -> f64 {

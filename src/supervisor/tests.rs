@@ -29,8 +29,17 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let settings =
-            Settings { hold: true, overlap: true, start_time_max: 10_000 * MS, drain_time_max: 5_000 * MS };
+        Self::with_workers(1)
+    }
+
+    fn with_workers(workers: u32) -> Self {
+        let settings = Settings {
+            hold: true,
+            overlap: true,
+            workers,
+            start_time_max: 10_000 * MS,
+            drain_time_max: 5_000 * MS,
+        };
         let mut bench = Self { supervisor: Supervisor::new(settings), now: Duration::ZERO };
         let actions = bench.supervisor.begin(bench.now);
         assert!(actions.contains(&Action::Build { build: 1, changed: Vec::new() }));
@@ -39,7 +48,11 @@ impl Bench {
 
     /// With a first generation that serves code `a`.
     fn serving() -> Self {
-        let mut bench = Self::new();
+        Self::serving_with_workers(1)
+    }
+
+    fn serving_with_workers(workers: u32) -> Self {
+        let mut bench = Self::with_workers(workers);
         bench.send(Event::Built { build: 1, code: code("a") });
         let actions = bench.send(Event::ZygoteReady);
         assert!(actions.contains(&Action::Fork { generation: 1, code: code("a") }));
@@ -83,6 +96,27 @@ impl Bench {
     fn crash(&mut self, generation: u64) -> Vec<Action> {
         self.send(Event::Ended { generation, end: End::Signalled { signal: 11 } })
     }
+}
+
+impl Bench {
+    /// One of several workers.
+    fn crash_one(&mut self, generation: u64) -> Vec<Action> {
+        self.send(Event::WorkerEnded { generation, end: End::Signalled { signal: 9 } })
+    }
+}
+
+fn replaced(actions: &[Action]) -> Option<(u64, u64)> {
+    actions.iter().find_map(|action| match action {
+        Action::Replace { generation, replacement } => Some((*generation, *replacement)),
+        _ => None,
+    })
+}
+
+fn replace_later(actions: &[Action]) -> Option<Duration> {
+    actions.iter().find_map(|action| match action {
+        Action::Arm { timer: Timer::Replace(_), after } => Some(*after),
+        _ => None,
+    })
 }
 
 fn swapped_to(actions: &[Action], generation: u64) -> bool {
@@ -581,4 +615,117 @@ fn a_plain_app_that_does_not_listen_in_time_is_told_what_is_expected() {
     let told = |action: &Action| matches!(action, Action::SetFailure(Some(Failure::Start { message, hint, .. })) if message.contains("did not listen") && hint.contains("TCP port"));
     assert!(actions.iter().any(told), "{actions:?}");
     assert!(!actions.contains(&Action::LoseCurrent), "a hang is no reason for a second try");
+}
+
+#[test]
+fn a_worker_that_is_gone_is_replaced_while_the_generation_serves_on() {
+    let mut bench = Bench::serving_with_workers(3);
+    let actions = bench.crash_one(1);
+    assert_eq!(replaced(&actions), Some((1, 1)));
+    assert!(!actions.contains(&Action::LoseCurrent) && !actions.contains(&Action::Hold), "{actions:?}");
+    assert!(actions.iter().any(|action| matches!(action, Action::ReportCrash { .. })));
+    let loaded = bench.send(Event::ReplacementLoaded { replacement: 1, build_id: "a".into() });
+    assert!(loaded.is_empty(), "{loaded:?}");
+    let actions = bench.send(Event::ReplacementReady { replacement: 1 });
+    assert_eq!(actions, [Action::Join { replacement: 1, release: true }]);
+    assert!(bench.send(Event::Timer(Timer::Replacement(1))).is_empty(), "its deadline is over");
+    assert!(bench.send(Event::ReplacementReady { replacement: 1 }).is_empty(), "it joins once");
+}
+
+#[test]
+fn each_of_several_workers_has_a_row_of_crashes_of_its_own() {
+    let mut bench = Bench::serving_with_workers(2);
+    let mut waits = Vec::new();
+    loop {
+        let actions = bench.crash_one(1);
+        match (replaced(&actions), replace_later(&actions)) {
+            (Some(_), None) => waits.push(Duration::ZERO),
+            (None, Some(after)) => {
+                waits.push(after);
+                assert!(replaced(&bench.send(Event::Timer(Timer::Replace(1)))).is_some());
+            }
+            (None, None) => {
+                assert!(actions.iter().any(|action| matches!(action, Action::Note(_))), "{actions:?}");
+                break;
+            }
+            both => panic!("{both:?}"),
+        }
+    }
+    assert_eq!(waits, [0, 0, 100, 100, 200, 200, 400, 400, 800, 800].map(|ms| ms * MS));
+    // The others serve on; only when none is left is it a failure.
+    assert!(has_failure(&bench.crash(1)));
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.start(2, "b");
+    assert_eq!(replaced(&bench.crash_one(2)), Some((2, 11)), "a change begins a new row");
+}
+
+#[test]
+fn replacements_far_apart_are_not_a_row() {
+    let mut bench = Bench::serving_with_workers(2);
+    for _ in 0..20 {
+        bench.now += CRASH_ROW_TIME;
+        let (_, replacement) = replaced(&bench.crash_one(1)).expect("it is replaced at once");
+        bench.send(Event::ReplacementReady { replacement });
+    }
+}
+
+#[test]
+fn a_replacement_that_is_late_or_loaded_other_code_is_killed() {
+    let mut bench = Bench::serving_with_workers(2);
+    bench.crash_one(1);
+    bench.crash_one(1);
+    let other = bench.send(Event::ReplacementLoaded { replacement: 1, build_id: "b".into() });
+    let late = bench.send(Event::Timer(Timer::Replacement(2)));
+    for (replacement, actions) in [(1, other), (2, late)] {
+        let killed = |action: &Action| matches!(action, Action::KillReplacement { replacement: it, .. } if *it == replacement);
+        assert!(actions.iter().any(killed), "{actions:?}");
+        assert!(bench.send(Event::ReplacementReady { replacement }).is_empty(), "it is dead");
+    }
+}
+
+#[test]
+fn a_replacement_does_not_release_requests_that_wait_for_newer_code() {
+    let mut bench = Bench::serving_with_workers(2);
+    bench.change("src/a.rs");
+    bench.crash_one(1);
+    let join = |replacement, release| vec![Action::Join { replacement, release }];
+    assert_eq!(bench.send(Event::ReplacementReady { replacement: 1 }), join(1, false));
+    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.crash_one(1);
+    assert_eq!(bench.send(Event::ReplacementReady { replacement: 2 }), join(2, false));
+    bench.send(Event::StartFailed { generation: 2, message: "no".into(), hint: String::new() });
+    bench.crash_one(1);
+    bench.send(Event::Timer(Timer::Replace(1)));
+    assert_eq!(bench.send(Event::ReplacementReady { replacement: 3 }), join(3, true));
+}
+
+#[test]
+fn what_a_generation_before_has_lost_is_not_replaced() {
+    let mut bench = Bench::serving_with_workers(2);
+    bench.crash_one(1);
+    bench.change("src/a.rs");
+    bench.send(Event::Built { build: 2, code: code("b") });
+    assert!(swapped_to(&bench.start(2, "b"), 2));
+    assert!(bench.send(Event::ReplacementReady { replacement: 1 }).is_empty());
+    assert!(bench.crash_one(1).is_empty());
+    assert!(bench.send(Event::Timer(Timer::Replace(1))).is_empty());
+}
+
+#[test]
+fn a_start_that_fails_with_several_workers_says_so() {
+    for (workers, is_said) in [(1, false), (2, true)] {
+        let mut bench = Bench::serving_with_workers(workers);
+        bench.change("src/a.rs");
+        bench.send(Event::Built { build: 2, code: code("b") });
+        let actions =
+            bench.send(Event::StartFailed { generation: 2, message: "locked".into(), hint: "look".into() });
+        let hint = actions.iter().find_map(|action| match action {
+            Action::SetFailure(Some(Failure::Start { hint, .. })) => Some(hint.clone()),
+            _ => None,
+        });
+        let hint = hint.expect("it failed");
+        assert!(hint.starts_with("look"), "{hint}");
+        assert_eq!(hint.contains("--workers 1"), is_said, "{hint}");
+    }
 }

@@ -17,4 +17,5 @@ mod plugin;
 mod restart;
 mod support;
 mod traffic;
+mod workers;
 mod zoo;

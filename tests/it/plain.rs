@@ -40,7 +40,7 @@ impl PlainApp {
     }
 
     /// One of the binaries in `traps`.
-    fn trap(name: &str) -> Self {
+    pub fn trap(name: &str) -> Self {
         Self::new("traps").with(&["--bin", name])
     }
 

@@ -23,7 +23,7 @@ impl Plugin {
         compile_c(source, &self.path());
     }
 
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.dir.path().join("plugin.so")
     }
 
@@ -35,7 +35,7 @@ impl Plugin {
     }
 }
 
-fn kill_9(pid: i32) {
+pub fn kill_9(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
 }
 

@@ -77,14 +77,14 @@ impl Site {
     /// Puts a new generation in place.
     fn swap(&self, number: u64) -> FakeWorker {
         let (client, worker) = fake_worker();
-        self.gate.swap(Generation::new(number, client, None), true);
+        self.gate.swap(vec![Generation::new(number, number, client, None)], true);
         worker
     }
 
     /// Puts a generation in place that is reached in this way.
     fn swap_to(&self, number: u64, client: impl Into<Upstream>) -> Arc<Generation> {
-        let generation = Generation::new(number, client, None);
-        self.gate.swap(Arc::clone(&generation), true);
+        let generation = Generation::new(number, number, client, None);
+        self.gate.swap(vec![Arc::clone(&generation)], true);
         generation
     }
 
