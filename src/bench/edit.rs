@@ -166,7 +166,7 @@ fn collect_literals(tokens: TokenStream, literals: &mut Vec<std::ops::Range<usiz
 mod tests {
     use super::*;
 
-    const SOURCE: &str = r##"//! A page of words.
+    const SOURCE: &str = r##"//! A few words.
 #[doc = "Hello from an attribute"]
 const KEY: &str = "page";
 fn show(name: &str) -> String {

@@ -87,7 +87,7 @@ impl Suspicion {
         }
     }
 
-    /// Returns once there is none, or after [`SUSPICION_TIME_MAX`] from when it was raised. The kernel queues an event
+    /// Returns once there is none, or a tenth of a second after it was raised. The kernel queues an event
     /// before the call returns that made it, so nothing that was saved before this call is missed.
     pub async fn settled(&self) {
         let began = Instant::now();
