@@ -17,13 +17,13 @@ fn measure(
     strategies: &[Strategy],
     is_enough: impl Fn(&str) -> bool,
 ) -> anyhow::Result<Vec<ArtifactRow>> {
-    let work = scratch();
+    let scratch = scratch();
+    let work = scratch.path().join("artifacts");
     let devhost = Path::new(env!("CARGO_BIN_EXE_devhost"));
     let is_cancelled = Cell::new(false);
     let mut progress = |line: &str| is_cancelled.set(is_cancelled.get() || is_enough(line));
-    let rows =
-        measure_kinds(devhost, kinds, work.path(), strategies, 1, &mut progress, &|| is_cancelled.get());
-    assert_nothing_runs_in(work.path());
+    let rows = measure_kinds(devhost, kinds, &work, strategies, 1, &mut progress, &|| is_cancelled.get());
+    assert_nothing_runs_in(&work);
     rows
 }
 

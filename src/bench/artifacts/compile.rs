@@ -134,6 +134,7 @@ fn std_dir(is_cancelled: &dyn Fn() -> bool) -> anyhow::Result<Option<PathBuf>> {
 }
 
 fn write_sources(work: &Path, kinds: &[Kind]) -> io::Result<()> {
+    std::fs::create_dir_all(work)?;
     std::fs::write(work.join("shared.rs"), SHARED_SOURCE)?;
     for kind in kinds {
         let dir = work.join(kind.name);

@@ -31,8 +31,8 @@ const PROCESS_TIME_MAX: Duration = Duration::from_secs(30);
 /// The variable that tells the loader where to look for libraries.
 const LIBRARY_PATH_VARIABLE: &str = "LD_LIBRARY_PATH";
 
-/// Tries all kinds under those of the strategies that reload by themselves; `work` is an empty directory that the caller
-/// removes. If it is cancelled, the rows that are complete are given.
+/// Tries all kinds under those of the strategies that reload by themselves; `work` is an empty directory, made where
+/// there is none, that the caller removes. If it is cancelled, the rows that are complete are given.
 ///
 /// # Errors
 /// rustc is missing or refuses a plugin; a process cannot be started.
