@@ -1,9 +1,9 @@
 //! The course of a bench: every strategy is prepared, the edit is found, then they take turns, one reload each, so that a
 //! noisy machine hurts all alike. What fails costs the strategy that it fails in; what is cancelled keeps what there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -28,6 +28,9 @@ const LOAD_LEAD_TIME: Duration = Duration::from_millis(250);
 /// How long the fork costs and the artifacts are taken to last, for the estimate alone.
 const FORK_COST_TIME_GUESS: Duration = Duration::from_secs(3);
 const ARTIFACTS_TIME_GUESS: Duration = Duration::from_secs(20);
+
+/// The least status that counts as a failure of the app's.
+const FAILURE_STATUS_MIN: u16 = 500;
 
 /// How often each artifact is tried.
 const ARTIFACT_TRIES_COUNT: u32 = 3;
@@ -233,50 +236,78 @@ impl<'p> Engine<'p> {
         if named.is_some() || self.cancel.is_cancelled() {
             return Ok(named);
         }
-        let Some(way) = self.ways.first() else { return Ok(None) };
-        let subject = &self.plan.subject;
         self.progress.begin("looking for a text that the app's response shows");
-        let url = way.url();
-        let Ok(Some(answer)) = Client::new().get_unless_cancelled(&url, self.cancel) else {
-            return if self.cancel.is_cancelled() {
-                Ok(None)
-            } else {
-                Err(Error::fault(format!("the app does not answer at {url}")))
-            };
-        };
-        let root = &subject.app.workspace_root;
-        // The app's own sources first, then those of its path dependencies in the workspace.
-        let mut directories: Vec<PathBuf> =
-            subject.app.source.parent().map(std::path::Path::to_owned).into_iter().collect();
-        let packages = subject.app.path_packages.iter().map(|package| package.root.join("src"));
-        directories.extend(packages.filter(|directory| directory.starts_with(root)));
-        directories.dedup();
-        let mut seen = std::collections::HashSet::new();
-        directories.retain(|directory| seen.insert(directory.clone()));
-        let candidates = edit::candidates(root, &directories, &answer.body);
-        for candidate in candidates {
-            let token = self.next_token();
-            let way = &mut self.ways[0];
-            self.progress.detail(&format!("trying {:?} in {}", candidate.text, candidate.file.display()));
-            let tried = way.reload(&candidate, &token).and_then(|seen| way.settle(&seen));
-            let failure = match tried {
-                Ok(_) => return Ok(Some(candidate)),
+        // A strategy in which the app does not even answer is given up, and the next one asked.
+        'strategies: while let Some(way) = self.ways.first() {
+            let strategy = way.strategy();
+            let body = match self.first_answer(&**way) {
+                Ok(body) => body,
                 Err(_) if self.cancel.is_cancelled() => return Ok(None),
-                Err(failure) => failure,
+                Err(error) => {
+                    self.fail(strategy, &error);
+                    continue;
+                }
             };
-            tracing::debug!("{:?} in {}: {failure:#}", candidate.text, candidate.file.display());
-            if let Err(error) = way.undo(&candidate) {
-                return Err(Error::fault(format!("the app does not serve again after an edit: {error:#}")));
+            for candidate in self.candidates(&body) {
+                let token = self.next_token();
+                let way = &mut self.ways[0];
+                self.progress.detail(&format!("trying {:?} in {}", candidate.text, candidate.file.display()));
+                let tried = way.reload(&candidate, &token).and_then(|seen| way.settle(&seen));
+                let failure = match tried {
+                    Ok(_) => return Ok(Some(candidate)),
+                    Err(_) if self.cancel.is_cancelled() => return Ok(None),
+                    Err(failure) => failure,
+                };
+                tracing::debug!("{:?} in {}: {failure:#}", candidate.text, candidate.file.display());
+                if way.undo(&candidate).is_err() {
+                    if self.cancel.is_cancelled() {
+                        return Ok(None);
+                    }
+                    // It was not the text.
+                    self.fail(strategy, &failure);
+                    continue 'strategies;
+                }
             }
+            return Err(self.no_text());
         }
-        Err(Error::mistake(
+        Ok(None)
+    }
+
+    /// The response before any edit.
+    fn first_answer(&self, way: &dyn Way) -> Result<String> {
+        let url = way.url();
+        match Client::new().get_unless_cancelled(&url, self.cancel)? {
+            Some(answer) if answer.status < FAILURE_STATUS_MIN => Ok(answer.body),
+            Some(answer) => {
+                anyhow::bail!("the app answers with status {}:\n{}", answer.status, way.printed())
+            }
+            None => anyhow::bail!("the app does not answer at {url}:\n{}", way.printed()),
+        }
+    }
+
+    /// Places whose text the response shows: in the app's own sources, then in those of its path dependencies.
+    fn candidates(&self, body: &str) -> Vec<Edit> {
+        let app = &self.plan.subject.app;
+        let own = app.source.parent().map(Path::to_owned);
+        let packages = app.path_packages.iter().map(|package| package.root.join("src"));
+        let mut seen = HashSet::new();
+        let directories: Vec<PathBuf> = own
+            .into_iter()
+            .chain(packages)
+            .filter(|directory| directory.starts_with(&app.workspace_root) && seen.insert(directory.clone()))
+            .collect();
+        edit::candidates(&app.workspace_root, &directories, body)
+    }
+
+    fn no_text(&self) -> Error {
+        Error::mistake(
             format!(
                 "no text in the sources of `{}` was found that the response of {} shows",
-                subject.package(),
+                self.plan.subject.package(),
                 self.plan.url_path
             ),
             "name a file and a text in it, and where it shows: --edit src/pages.rs:Welcome --url-path /",
-        ))
+        )
     }
 
     fn next_token(&mut self) -> String {

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::time::TimeVal;
+use nix::unistd::Pid;
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::model::Memory;
@@ -12,10 +14,11 @@ use super::model::Memory;
 /// Ticks of `/proc/PID/stat` a second, where the system does not say.
 const TICKS_PER_SECOND_DEFAULT: i64 = 100;
 
-/// Fields of `/proc/PID/stat` (proc(5)) behind the name, from 0: the parent, and the CPU times of the process and of the
-/// children that it has reaped.
+/// Fields of `/proc/PID/stat` (proc(5)) behind the name, from 0: the parent, the CPU times of the process and of the
+/// children that it has reaped, and when it was started.
 const STAT_PARENT: usize = 1;
 const STAT_TIMES: std::ops::Range<usize> = 11..15;
+const STAT_BEGUN: usize = 19;
 
 /// The memory of a process, or of the process of a thread.
 pub(super) fn memory(pid: i32) -> Option<Memory> {
@@ -54,10 +57,37 @@ pub(super) fn descendants(roots: &[i32]) -> Vec<i32> {
     tree(&processes(), roots)
 }
 
+/// A process that cannot be confused with a later one of the same pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pid: i32,
+    begun_ticks: u64,
+}
+
+impl Known {
+    /// Kills it, if it is there still.
+    pub fn kill(self) {
+        let stat = read_stat(&Path::new("/proc").join(self.pid.to_string()));
+        if stat.is_some_and(|stat| stat.begun_ticks == self.begun_ticks) {
+            let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// What has come from a process, without itself.
+pub(super) fn offspring(root: i32) -> Vec<Known> {
+    let processes = processes();
+    let pids = tree(&processes, &[root]);
+    let known = |pid: i32| Some(Known { pid, begun_ticks: processes.get(&pid)?.begun_ticks });
+    pids.into_iter().filter(|pid| *pid != root).filter_map(known).collect()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
     parent: i32,
     ticks: u64,
+    /// When it was started, since the boot.
+    begun_ticks: u64,
 }
 
 fn processes() -> HashMap<i32, Stat> {
@@ -80,7 +110,8 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let times = fields.get(STAT_TIMES)?;
     let ticks = times.iter().filter_map(|field| field.parse::<u64>().ok()).sum();
-    Some(Stat { parent: fields.get(STAT_PARENT)?.parse().ok()?, ticks })
+    let begun_ticks = fields.get(STAT_BEGUN)?.parse().ok()?;
+    Some(Stat { parent: fields.get(STAT_PARENT)?.parse().ok()?, ticks, begun_ticks })
 }
 
 fn tree(processes: &HashMap<i32, Stat>, roots: &[i32]) -> Vec<i32> {
@@ -114,8 +145,9 @@ mod tests {
 
     #[test]
     fn a_name_may_contain_anything() {
-        let stat = parse_stat("7 (a ) R 1 (b) S 42 7 7 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1 0").unwrap();
-        assert_eq!(stat, Stat { parent: 42, ticks: 100 });
+        let stat =
+            parse_stat("7 (a ) R 1 (b) S 42 7 7 0 -1 4194560 1 2 3 4 10 20 30 40 20 0 1 0 77 5").unwrap();
+        assert_eq!(stat, Stat { parent: 42, ticks: 100, begun_ticks: 77 });
     }
 
     #[test]

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use super::cancel::Cancel;
+use super::gauge;
 use crate::sys::parent::end_with_parent;
 
 /// How long a build from nothing may take.
@@ -118,12 +119,17 @@ impl Running {
         drop(self);
     }
 
-    /// Ends it as Ctrl-C does; after a while it is killed.
+    /// Ends it as Ctrl-C does; after a while it is killed. So is what it leaves behind.
     pub fn end(mut self) {
+        let begun_by_it = gauge::offspring(self.pid());
         let _ = kill(group_of(&self.child), Signal::SIGINT);
         let deadline = Instant::now() + END_TIME_MAX;
         while Instant::now() < deadline && self.child.try_wait().is_ok_and(|status| status.is_none()) {
             std::thread::sleep(END_POLL_TIME);
+        }
+        // A tool may go and leave what it has started.
+        for process in begun_by_it {
+            process.kill();
         }
     }
 }
@@ -132,8 +138,13 @@ impl Drop for Running {
     fn drop(&mut self) {
         // Until it is reaped its id, and so the group's, cannot be another's.
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            let offspring = gauge::offspring(self.pid());
             let _ = killpg(group_of(&self.child), Signal::SIGKILL);
             let _ = self.child.wait();
+            // Some are in groups of their own.
+            for process in offspring {
+                process.kill();
+            }
         }
     }
 }

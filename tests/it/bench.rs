@@ -170,6 +170,48 @@ fn a_plugin_app_is_exchanged_within_its_process() {
     }
 }
 
+/// Does what is needed of `watchexec`: runs what follows `--` again whenever a source is newer.
+const WATCHEXEC: &str = r#"#!/bin/sh
+if [ "$1" = --version ]; then echo "watchexec 0.0.0-test"; exit; fi
+while [ "$1" != -- ]; do
+    if [ "$1" = --watch ]; then watched="$2"; fi
+    shift
+done
+shift
+stamp="${CARGO_TARGET_DIR}/stamp"
+mkdir -p "${CARGO_TARGET_DIR}"
+while :; do
+    touch "$stamp"
+    "$@" &
+    while [ -z "$(find "$watched" -newer "$stamp" -name '*.rs')" ]; do sleep 0.05; done
+    kill $!
+    wait $!
+done
+"#;
+
+#[test]
+fn an_outside_tool_is_driven_and_one_that_is_missing_is_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let app = App::new(MAIN);
+    let tools = scratch();
+    let tool = tools.path().join("watchexec");
+    std::fs::write(&tool, WATCHEXEC).unwrap();
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let args =
+        ["bench", "--json=-", "--reloads=1", "--strategies=watchexec,dx", "--no-fork-cost", "--no-artifacts"];
+    let output = run_to_end_within(COLD_BUILD, app.0.path(), &args, |command| {
+        command.env("PATH", format!("{}:{path}", tools.path().display()));
+    });
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["machine"]["tools"][0][1], "watchexec 0.0.0-test");
+    assert_eq!(report["skipped"][0]["name"], "dx");
+    let result = result(&report, "watchexec");
+    assert_eq!(result["reloads"].as_array().unwrap().len(), 1, "{result:#}");
+    assert!(result["reloads"][0]["memory"]["rss_bytes"].as_u64() > Some(0), "{result:#}");
+}
+
 #[test]
 fn an_app_that_crashes_in_one_strategy_is_measured_in_the_others() {
     let app = App::new(

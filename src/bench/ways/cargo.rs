@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Context, Found, NOT_SHOWN, Seen, Settled, Way, ms, poll, step};
+use super::{Context, Found, NOT_SHOWN, STARTED_CHECK_TIME, Seen, Settled, Way, ms, poll, step};
 use crate::bench::client::Client;
 use crate::bench::edit::Edit;
 use crate::bench::gauge;
@@ -110,8 +110,9 @@ impl Way for Cargo {
         let check = || {
             server.check()?;
             // An app may listen on another port each time.
-            found.borrow_mut().look(server.pid(), context, client)
+            found.borrow_mut().look_at(&[server.pid()], context, client)
         };
+        let check = (STARTED_CHECK_TIME, check);
         let answer = poll(
             client,
             || found.borrow().url(context),
@@ -142,6 +143,10 @@ impl Way for Cargo {
     fn undo(&mut self, edit: &Edit) -> Result<()> {
         edit.restore(&self.copy)?;
         Ok(())
+    }
+
+    fn printed(&self) -> String {
+        self.server.as_ref().map(Running::printed).unwrap_or_default()
     }
 
     fn end(self: Box<Self>) {

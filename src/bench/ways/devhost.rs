@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Context, NOT_SHOWN, Seen, Settled, Way, ms, poll, step};
+use super::{CHECK_TIME, Context, NOT_SHOWN, Seen, Settled, Way, ms, poll, step};
 use crate::bench::client::Client;
 use crate::bench::edit::Edit;
 use crate::bench::gauge;
@@ -146,6 +146,7 @@ impl Way for Devhost {
             server.check()?;
             check_status(&status(&client, &address)?)
         };
+        let check = (CHECK_TIME, check);
         let answer = poll(
             &self.client,
             || url.clone(),
@@ -205,12 +206,19 @@ impl Way for Devhost {
         let begun = Instant::now();
         loop {
             let status = self.status()?;
-            if count(&status) > before && status["state"] == "ready" {
-                return Ok(());
+            if count(&status) > before {
+                if status["state"] == "ready" {
+                    return Ok(());
+                }
+                check_status(&status)?;
             }
             ensure!(begun.elapsed() < EDIT_TIME_MAX, "the app does not serve again as it was");
             self.context.cancel.pause(STATUS_POLL_TIME)?;
         }
+    }
+
+    fn printed(&self) -> String {
+        self.server.printed()
     }
 
     fn end(self: Box<Self>) {
@@ -303,10 +311,11 @@ fn status(client: &Client, address: &str) -> Result<Value> {
 
 /// Fails where the newest code is not served.
 fn check_status(status: &Value) -> Result<()> {
-    if status["state"] != "failed" {
+    let failure = &status["failure"];
+    // The reason may be a moment behind the state, or ahead of it.
+    if status["state"] != "failed" || failure.is_null() {
         return Ok(());
     }
-    let failure = &status["failure"];
     let text = |value: &Value| value.as_str().map(str::to_owned).unwrap_or_default();
     let message = match failure["kind"].as_str() {
         Some("build") => {

@@ -25,8 +25,11 @@ use super::subject::Subject;
 /// How long it is until a server that has not answered as wanted is asked again.
 const POLL_TIME: Duration = Duration::from_millis(1);
 
-/// How often what is behind a server is looked at while it is polled.
+/// How often what is behind a server is looked at while it is polled, where that costs something.
 const CHECK_TIME: Duration = Duration::from_millis(100);
+
+/// The same for a program that was just started: until it is known where it listens, nothing else can be done.
+const STARTED_CHECK_TIME: Duration = Duration::from_millis(2);
 
 /// What all ways are given.
 #[derive(Debug, Clone)]
@@ -107,6 +110,9 @@ pub(super) trait Way {
     /// Takes an edit back that did not show, and waits until the app serves again.
     fn undo(&mut self, edit: &Edit) -> Result<()>;
 
+    /// What its processes have printed last.
+    fn printed(&self) -> String;
+
     /// Ends what runs.
     fn end(self: Box<Self>);
 }
@@ -126,7 +132,7 @@ fn poll(
     url: impl Fn() -> String,
     limit: Duration,
     cancel: &Cancel,
-    mut check: impl FnMut() -> Result<()>,
+    (check_time, mut check): (Duration, impl FnMut() -> Result<()>),
     mut wanted: impl FnMut(&Answer) -> Result<bool>,
 ) -> Result<Answer> {
     let begun = Instant::now();
@@ -137,7 +143,7 @@ fn poll(
         {
             return Ok(answer);
         }
-        if checked.elapsed() >= CHECK_TIME {
+        if checked.elapsed() >= check_time {
             check()?;
             checked = Instant::now();
         }
@@ -160,7 +166,12 @@ struct Found {
 impl Found {
     /// Finds where the processes listen that come from the given one and that answer.
     fn look(&mut self, root: i32, context: &Context, client: &Client) -> Result<()> {
-        for pid in super::gauge::descendants(&[root]) {
+        self.look_at(&super::gauge::descendants(&[root]), context, client)
+    }
+
+    /// Finds where one of the processes listens and answers.
+    fn look_at(&mut self, pids: &[i32], context: &Context, client: &Client) -> Result<()> {
+        for &pid in pids {
             for address in crate::runner::sight::listening(pid) {
                 let address = crate::runner::sight::reached_at(address).to_string();
                 if client.get_unless_cancelled(&context.at(&address), &context.cancel)?.is_some() {

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use super::{Context, Found, Seen, Settled, Way, poll};
+use super::{CHECK_TIME, Context, Found, Seen, Settled, Way, poll};
 use crate::bench::client::Client;
 use crate::bench::edit::Edit;
 use crate::bench::gauge;
@@ -90,6 +90,7 @@ impl Way for Tool {
             server.check()?;
             found.borrow_mut().look(server.pid(), context, client)
         };
+        let check = (CHECK_TIME, check);
         let answer = poll(
             client,
             || found.borrow().url(context),
@@ -109,6 +110,10 @@ impl Way for Tool {
     fn undo(&mut self, edit: &Edit) -> Result<()> {
         edit.restore(&self.copy)?;
         Ok(())
+    }
+
+    fn printed(&self) -> String {
+        self.server.printed()
     }
 
     fn end(self: Box<Self>) {
