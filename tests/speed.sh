@@ -34,15 +34,16 @@ sed -e '/^\[package\]/,$d' -e 's/^exclude.*/exclude = ["target"]/' Cargo.toml > 
 head -c 65536 /dev/zero | tr '\0' x > "$work/app/example_app/static/64k.txt"
 (cd "$work/app" && env -u CARGO_TARGET_DIR cargo build --release -p example_app)
 
-# Starts a command in the app's workspace and prints the address in its output that follows a text.
+# Starts a command in the app's workspace and puts the address in its output that follows a text into a variable. (In a
+# subshell, which would print it, the process would be nobody's to end.)
 start() {
-    local log=$1 mark=$2 url
-    shift 2
+    local variable=$1 log=$2 mark=$3 url
+    shift 3
     (cd "$work/app" && exec "$@") > "$log" 2>&1 &
     pids+=($!)
     for _ in $(seq 9000); do
         url=$(sed -n "s|.*$mark.*\(http://[0-9.:]*\).*|\1|p" "$log" | head -n 1)
-        if [ -n "$url" ]; then printf '%s' "$url"; return; fi
+        if [ -n "$url" ]; then printf -v "$variable" '%s' "$url"; return; fi
         kill -0 "${pids[-1]}" || { cat "$log" >&2; exit 1; }
         sleep 0.1
     done
@@ -54,15 +55,15 @@ start() {
 wait_for() { curl -sS --retry 900 --retry-delay 1 --retry-all-errors -f -o /dev/null "$1/api/version"; }
 
 devhost=$PWD/target/release/devhost
-direct=$(PORT=0 start "$work/direct.log" "open at" "$work/app/target/release/example_app")
+PORT=0 start direct "$work/direct.log" "open at" "$work/app/target/release/example_app"
 run=("$devhost" run example_app --release --port 0 --no-inject)
-link=$(start "$work/link.log" "Local:" "${run[@]}" --lib)
+start link "$work/link.log" "Local:" "${run[@]}" --lib
 wait_for "$link"
-socket=$(start "$work/socket.log" "Local:" "${run[@]}" --bin example_app)
+start socket "$work/socket.log" "Local:" "${run[@]}" --bin example_app
 wait_for "$socket"
 # A path of a Unix socket may have 107 bytes.
 sockets=$(mktemp -d)
-unix=$(LISTEN=unix:$sockets/app start "$work/unix.log" "Local:" "${run[@]}" --bin example_app)
+LISTEN=unix:$sockets/app start unix "$work/unix.log" "Local:" "${run[@]}" --bin example_app
 wait_for "$unix"
 
 # A line of wrk's, in microseconds.

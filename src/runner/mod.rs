@@ -364,6 +364,12 @@ impl Runner {
                          devhost wait for a port)",
                         path.display()
                     ));
+                    if self.workers_count > 1 {
+                        self.note(
+                            "its processes share that path: the one that took it last gets all requests"
+                                .into(),
+                        );
+                    }
                 }
                 events
             }
