@@ -66,6 +66,8 @@ impl Drop for Relay {
 
 async fn pass_on(mut from: TcpStream, mut target: watch::Receiver<Target>) -> io::Result<()> {
     let to = target.borrow_and_update().clone();
+    // As the front's own connections are: a relay must not wait for more.
+    from.set_nodelay(true)?;
     match to {
         Target::Unix(path) => {
             let mut to = connect(&path).await?;
@@ -76,9 +78,7 @@ async fn pass_on(mut from: TcpStream, mut target: watch::Receiver<Target>) -> io
         }
         Target::Tcp(address) => {
             let mut to = TcpStream::connect(address).await?;
-            // As the front's own connections are: a relay must not wait for more.
             to.set_nodelay(true)?;
-            from.set_nodelay(true)?;
             copy_bidirectional(&mut from, &mut to).await.map(drop)
         }
     }
