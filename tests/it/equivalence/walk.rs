@@ -406,8 +406,11 @@ impl Walk {
     }
 }
 
-fn change_crate(part: &mut Crate, random: &mut Random) -> String {
-    match random.below(22) {
+/// Of the values that every crate has, how many `change_value` tells apart.
+const VALUES_COUNT: u64 = 9;
+
+fn change_value(part: &mut Crate, which: u64, random: &mut Random) {
+    match which {
         0 | 1 => part.text = random.value(),
         2 => part.constant = random.value(),
         3 => part.length = random.value(),
@@ -415,7 +418,13 @@ fn change_crate(part: &mut Crate, random: &mut Random) -> String {
         5 => part.generic = random.value(),
         6 => part.inlined = random.value(),
         7 => part.macro_text = random.value(),
-        8 => part.lines = random.value(),
+        _ => part.lines = random.value(),
+    }
+}
+
+fn change_crate(part: &mut Crate, random: &mut Random) -> String {
+    match random.below(22) {
+        which @ 0..VALUES_COUNT => change_value(part, which, random),
         9..=12 => {
             let name = random.pick(&["one", "two", "three"]).to_owned();
             return change_module(part, &name, random);
@@ -451,14 +460,7 @@ fn change_crate(part: &mut Crate, random: &mut Random) -> String {
 /// Another value where there is one already.
 fn change_content(part: &mut Crate, random: &mut Random) {
     match random.below(12) {
-        0 | 1 => part.text = random.value(),
-        2 => part.constant = random.value(),
-        3 => part.length = random.value(),
-        4 => part.wide = !part.wide,
-        5 => part.generic = random.value(),
-        6 => part.inlined = random.value(),
-        7 => part.macro_text = random.value(),
-        8 => part.lines = random.value(),
+        which @ 0..VALUES_COUNT => change_value(part, which, random),
         9 => {
             if let Some((_, value)) = &mut part.include {
                 *value = random.value();
