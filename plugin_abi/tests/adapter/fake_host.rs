@@ -523,6 +523,8 @@ unsafe extern "C" fn respond(
 ) -> i64 {
     // SAFETY: the plugin hands back what the other functions get, too.
     unsafe {
+        // First: whoever waits for the response may look at the count as soon as that has ended.
+        host_of(host).lock().whole_responses_count += 1;
         let code = respond_head(host, stream, head, 0);
         if code != abi::OK {
             return i64::from(code);
@@ -531,7 +533,6 @@ unsafe extern "C" fn respond(
         if usize::try_from(taken) == Ok(len) {
             assert_eq!(respond_end(host, stream), abi::OK);
         }
-        host_of(host).lock().whole_responses_count += 1;
         taken
     }
 }
