@@ -287,9 +287,9 @@ async fn drive(shared: Arc<Shared>, event: AsyncFd<OwnedFd>) {
         drain_turns += usize::from(is_closing);
         match shared.turn(&mut incoming) {
             Turn::Over => return,
-            _ if drain_turns > DRAIN_TURNS_COUNT_MAX => return shared.end(Over::Lost),
+            _ if drain_turns > DRAIN_TURNS_COUNT_MAX => return,
             Turn::More => tokio::task::yield_now().await,
-            Turn::Idle if is_closing => return shared.end(Over::Lost),
+            Turn::Idle if is_closing => return,
             Turn::Idle => {
                 let positions = shared.lock().peer_positions();
                 if let Err(fault) = wakes.check(positions) {
@@ -302,7 +302,7 @@ async fn drive(shared: Arc<Shared>, event: AsyncFd<OwnedFd>) {
                             wakes.rung = true;
                         }
                         // The runtime is shutting down.
-                        Err(_) => return shared.end(Over::Lost),
+                        Err(_) => return,
                     },
                     () = shared.command.notified() => {}
                 }

@@ -347,22 +347,31 @@ impl<T: Clone> Endpoint<T> {
     /// Sends of a body what there is credit and room for. Returns how many bytes were taken; where that is less than
     /// all, [`Incoming::Writable`] follows.
     pub(super) fn send_data(&mut self, stream: u32, data: &[u8]) -> Result<usize, Refused> {
+        self.send_pieces(stream, data, false)
+    }
+
+    /// With `end`, the last piece, once it is sent whole, ends the body; there must be one.
+    fn send_pieces(&mut self, stream: u32, data: &[u8], end: bool) -> Result<usize, Refused> {
         self.check_open().map_err(Refused::Over)?;
+        // An empty piece is refused like any other where the stream is over.
+        self.streams.credit(stream)?;
         let mut sent = 0;
         while sent < data.len() {
             let credit = self.streams.credit(stream)?;
             let length = (data.len() - sent).min(credit).min(DATA_LENGTH_MAX_BYTES);
-            let header = FrameHeader::data(stream, length, false);
+            let is_last = end && sent + length == data.len();
+            let header = FrameHeader::data(stream, length, is_last);
             if length == 0 || !self.guard(|endpoint| endpoint.has_room(header.size()))? {
                 self.streams.block(stream);
                 break;
             }
             self.streams.use_credit(stream, length);
+            if is_last {
+                self.streams.end(stream)?;
+            }
             self.write(&header, &data[sent..sent + length]);
             sent += length;
         }
-        // An empty piece is refused like any other where the stream is over.
-        self.streams.credit(stream)?;
         Ok(sent)
     }
 
@@ -381,29 +390,10 @@ impl<T: Clone> Endpoint<T> {
 
     fn send_response_frames(&mut self, stream: u32, head: &[u8], data: &[u8]) -> Result<usize, Refused> {
         self.send_head(stream, head, false)?;
-        let last_length = data.len() % DATA_LENGTH_MAX_BYTES;
-        let last_length = if last_length == 0 { data.len().min(DATA_LENGTH_MAX_BYTES) } else { last_length };
-        let before_last = data.len() - last_length;
-        let sent = self.send_data(stream, &data[..before_last])?;
-        if sent < before_last {
-            return Ok(sent);
+        if data.is_empty() {
+            return self.send_end(stream).map(|()| 0);
         }
-        // The last piece and the end are one frame, if it has credit and room.
-        let header = FrameHeader::data(stream, last_length, true);
-        if self.streams.credit(stream)? < last_length
-            || !self.guard(|endpoint| endpoint.has_room(header.size()))?
-        {
-            let more = self.send_data(stream, &data[before_last..])?;
-            if more < last_length {
-                return Ok(sent + more);
-            }
-            self.send_end(stream)?;
-        } else {
-            self.streams.use_credit(stream, last_length);
-            self.streams.end(stream)?;
-            self.write(&header, &data[before_last..]);
-        }
-        Ok(data.len())
+        self.send_pieces(stream, data, true)
     }
 
     /// Ends the body that this end sends.
