@@ -2,7 +2,6 @@
 //! who has saved just before, so it waits the millisecond or so until it is known whether code has changed. Knows no
 //! files; the wait is bounded, whatever becomes of the verdict.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -30,8 +29,6 @@ enum State {
 #[derive(Debug, Default)]
 pub struct Suspicion {
     state: Mutex<State>,
-    /// The state is not clear: what requests look at first.
-    is_raised: AtomicBool,
     settled: Notify,
     /// Where events wait to be read.
     queue: RwLock<Option<Queue>>,
@@ -56,7 +53,6 @@ impl Suspicion {
         let mut state = self.lock();
         if *state == State::Clear {
             *state = State::Raised(Instant::now());
-            self.is_raised.store(true, Ordering::Release);
         }
     }
 
@@ -82,7 +78,6 @@ impl Suspicion {
         let mut state = self.lock();
         if when(*state) {
             *state = State::Clear;
-            self.is_raised.store(false, Ordering::Release);
             self.settled.notify_waiters();
         }
     }
@@ -94,9 +89,7 @@ impl Suspicion {
         while self.has_unread() && began.elapsed() < SUSPICION_TIME_MAX {
             tokio::time::sleep(UNREAD_PAUSE).await;
         }
-        if !self.is_raised.load(Ordering::Acquire) {
-            return;
-        }
+        // Before the look at the state: no notice is missed.
         let settled = self.settled.notified();
         let at = match *self.lock() {
             State::Clear => return,

@@ -14,13 +14,19 @@ fn chromium_shows_each_change() {
     let app = ExampleApp::new();
     let devhost = app.start(&[]);
     devhost.wait_ready(1);
+    let mut script = Command::new("node");
+    script.arg(driver.join("reload.mjs")).env("DEVHOST_URL", &devhost.url).env("APP_DIR", app.path("."));
+    run_script(script, &chromium);
+    assert!(devhost.stop().success());
+}
+
+/// Runs a script that drives the browser to its end, which must be a good one. Its screenshots are kept.
+#[track_caller]
+pub fn run_script(mut script: Command, chromium: &Path) {
     let temporary = scratch();
     let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
     std::fs::create_dir_all(&shots).unwrap();
-    let output = Command::new("node")
-        .arg(driver.join("reload.mjs"))
-        .env("DEVHOST_URL", &devhost.url)
-        .env("APP_DIR", app.path("."))
+    let output = script
         .env("SHOTS", shots)
         .env("CHROMIUM", chromium)
         .env("TMPDIR", temporary.path())
@@ -29,7 +35,6 @@ fn chromium_shows_each_change() {
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
-    assert!(devhost.stop().success());
 }
 
 /// The browser that is installed. Where there is none, the test is skipped, but not in CI.

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use super::summary::{STEP_ORDER, name, step_names, steps_of};
+use super::summary::{STEP_ORDER, step_names, steps_of};
 use crate::bench::model::Report;
 
 const COLUMNS_BEFORE_STEPS: [&str; 4] = ["strategy", "round", "began_ms", "total_ms"];
@@ -32,7 +32,7 @@ pub fn csv(report: &Report) -> String {
             let durations = steps_of(reload);
             let memory = reload.memory.as_ref();
             let mut line = vec![
-                name(result.strategy),
+                result.strategy.name(),
                 reload.round.to_string(),
                 reload.began_ms.to_string(),
                 reload.total_ms.to_string(),
@@ -102,7 +102,7 @@ mod tests {
             for reload in &result.reloads {
                 let line = lines.next().unwrap();
                 assert_eq!(line.len(), head.len());
-                assert_eq!(line[column("strategy")], name(result.strategy));
+                assert_eq!(line[column("strategy")], result.strategy.name());
                 assert_eq!(line[column("total_ms")].parse::<f64>().unwrap(), reload.total_ms);
                 let build = reload.steps.iter().find(|step| step.name == "build").unwrap();
                 assert_eq!(line[column("step_build_ms")].parse::<f64>().unwrap(), build.duration_ms);

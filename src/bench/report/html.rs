@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::figures::{Unit, show};
 use super::plots::{self, WIDTH_NARROW, WIDTH_WIDE};
-use super::summary::{MemoryKind, Summary, description, name};
+use super::summary::{MemoryKind, Summary, description};
 use super::tables::{self, Cell, Table, Tone};
 use crate::bench::model::Report;
 use crate::front::escape;
@@ -90,7 +90,7 @@ fn reloads(out: &mut String, summary: &Summary) {
                 out,
                 "<div><dt>{}{}</dt><dd>{}</dd></div>",
                 plots::strategy_swatch(which),
-                escape(&name(which)),
+                escape(&which.name()),
                 inline(&description(which))
             );
         }

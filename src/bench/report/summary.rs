@@ -141,7 +141,7 @@ impl<'a> StrategySummary<'a> {
 
     /// Its name, as on the command line.
     pub fn name(&self) -> String {
-        name(self.result.strategy)
+        self.result.strategy.name()
     }
 
     /// The reload whose total is nearest the median: a real one, so that its steps belong together.
@@ -153,11 +153,6 @@ impl<'a> StrategySummary<'a> {
             .filter(|reload| reload.total_ms.is_finite())
             .min_by(|a, b| (a.total_ms - median).abs().total_cmp(&(b.total_ms - median).abs()))
     }
-}
-
-/// A strategy's name, as on the command line.
-pub fn name(strategy: Strategy) -> String {
-    strategy.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// What a strategy is, in a few words.

@@ -3,7 +3,7 @@
 
 use super::figures::{Unit, show, show_estimate};
 use super::statistics::{self, BOOTSTRAP_RESAMPLE_COUNT, CONFIDENCE, Estimate, INTERVAL_SAMPLE_COUNT_MIN};
-use super::summary::{MemoryKind, StrategySummary, Summary, name, verdict_words};
+use super::summary::{MemoryKind, StrategySummary, Summary, verdict_words};
 use crate::bench::model::{ArtifactCell, ForkCost, Report, Verdict};
 
 /// Stands where nothing was measured.
@@ -131,7 +131,7 @@ pub fn reloads(summary: &Summary) -> Option<Table> {
         return None;
     }
     let ratio =
-        summary.reference.map_or("ratio".to_owned(), |reference| format!("times {}", name(reference)));
+        summary.reference.map_or("ratio".to_owned(), |reference| format!("times {}", reference.name()));
     let head = [
         "strategy",
         "save to response",
@@ -277,7 +277,7 @@ pub fn artifacts(report: &Report) -> Option<Table> {
     Some(Table {
         title: "What a reload leaves behind".into(),
         caption,
-        head: headings("kind", strategies.iter().map(|strategy| name(*strategy)), false),
+        head: headings("kind", strategies.iter().map(|strategy| strategy.name()), false),
         rows: rows.collect(),
         has_details_everywhere: false,
     })
@@ -288,7 +288,7 @@ pub fn observations(report: &Report) -> Vec<(String, String, String)> {
     let cells = report.artifacts.iter().flat_map(|row| row.cells.iter().map(move |cell| (row, cell)));
     cells
         .filter(|(_, cell)| cell.verdict != Verdict::Clean)
-        .map(|(row, cell)| (row.title.clone(), name(cell.strategy), cell.observation.clone()))
+        .map(|(row, cell)| (row.title.clone(), cell.strategy.name(), cell.observation.clone()))
         .collect()
 }
 

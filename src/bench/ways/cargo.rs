@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Context, Found, NOT_SHOWN, STARTED_CHECK_TIME, Seen, Settled, Way, ms, poll, step};
+use super::{Context, Found, NOT_SHOWN, STARTED_CHECK_TIME, Seen, Settled, Way, ms, step};
 use crate::bench::client::Client;
 use crate::bench::edit::Edit;
 use crate::bench::gauge;
@@ -106,25 +106,12 @@ impl Way for Cargo {
         let started = Instant::now();
         let Self { context, client, server, found, .. } = self;
         let server = server.as_mut().context("it was just started")?;
-        let found = std::cell::RefCell::new(found);
-        let check = || {
-            server.check()?;
-            // An app may listen on another port each time.
-            found.borrow_mut().look_at(&[server.pid()], context, client)
-        };
-        let check = (STARTED_CHECK_TIME, check);
-        let answer = poll(
-            client,
-            || found.borrow().url(context),
-            EDIT_TIME_MAX,
-            &context.cancel,
-            check,
-            |answer| {
-                let shown = answer.body.contains(token);
-                ensure!(shown || answer.status >= 500, NOT_SHOWN);
-                Ok(shown)
-            },
-        )?;
+        let itself = (STARTED_CHECK_TIME, |pid| vec![pid]);
+        let answer = found.poll(server, itself, context, client, |answer| {
+            let shown = answer.body.contains(token);
+            ensure!(shown || answer.status >= 500, NOT_SHOWN);
+            Ok(shown)
+        })?;
         let steps = vec![
             step("build", ms(built - saved)),
             step("stop", ms(stopped - built)),

@@ -19,7 +19,7 @@ use super::cancel::Cancel;
 use super::client::{Answer, Client};
 use super::edit::Edit;
 use super::model::{Memory, Step, Strategy};
-use super::process::Running;
+use super::process::{EDIT_TIME_MAX, Running};
 use super::subject::Subject;
 
 /// How long it is until a server that has not answered as wanted is asked again.
@@ -164,13 +164,8 @@ struct Found {
 }
 
 impl Found {
-    /// Finds where the processes listen that come from the given one and that answer.
-    fn look(&mut self, root: i32, context: &Context, client: &Client) -> Result<()> {
-        self.look_at(&super::gauge::descendants(&[root]), context, client)
-    }
-
     /// Finds where one of the processes listens and answers.
-    fn look_at(&mut self, pids: &[i32], context: &Context, client: &Client) -> Result<()> {
+    fn look(&mut self, pids: &[i32], context: &Context, client: &Client) -> Result<()> {
         for &pid in pids {
             for address in crate::runner::sight::listening(pid) {
                 let address = crate::runner::sight::reached_at(address).to_string();
@@ -199,12 +194,31 @@ impl Found {
         while self.address.is_none() {
             context.cancel.pause(POLL_TIME)?;
             server.check()?;
-            self.look(server.pid(), context, client)?;
+            self.look(&super::gauge::descendants(&[server.pid()]), context, client)?;
             if begun.elapsed() > limit {
                 bail!("it does not listen on a TCP port within {limit:?}:\n{}", server.printed());
             }
         }
         Ok(())
+    }
+
+    /// Asks until the answer is as wanted. Meanwhile it is looked again where the server's processes listen: an app may
+    /// take another port each time.
+    fn poll(
+        &mut self,
+        server: &mut Running,
+        (check_time, pids): (Duration, impl Fn(i32) -> Vec<i32>),
+        context: &Context,
+        client: &Client,
+        wanted: impl FnMut(&Answer) -> Result<bool>,
+    ) -> Result<Answer> {
+        let found = std::cell::RefCell::new(self);
+        let check = || {
+            server.check()?;
+            found.borrow_mut().look(&pids(server.pid()), context, client)
+        };
+        let url = || found.borrow().url(context);
+        poll(client, url, EDIT_TIME_MAX, &context.cancel, (check_time, check), wanted)
     }
 
     /// The process that listens there.

@@ -6,12 +6,12 @@ use std::process::Command;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use super::{CHECK_TIME, Context, Found, Seen, Settled, Way, poll};
+use super::{CHECK_TIME, Context, Found, Seen, Settled, Way};
 use crate::bench::client::Client;
 use crate::bench::edit::Edit;
 use crate::bench::gauge;
 use crate::bench::model::Strategy;
-use crate::bench::process::{self, COLD_BUILD_TIME_MAX, EDIT_TIME_MAX, Running};
+use crate::bench::process::{self, COLD_BUILD_TIME_MAX, Running};
 
 /// What an app must depend on for `dx serve` to patch it.
 const DX_DEPENDENCIES: [&str; 2] = ["dioxus", "dioxus-devtools"];
@@ -85,20 +85,9 @@ impl Way for Tool {
     fn reload(&mut self, edit: &Edit, token: &str) -> Result<Seen> {
         let saved = edit.save(&self.copy, token)?;
         let Self { context, client, server, found, .. } = self;
-        let found = std::cell::RefCell::new(found);
-        let check = || {
-            server.check()?;
-            found.borrow_mut().look(server.pid(), context, client)
-        };
-        let check = (CHECK_TIME, check);
-        let answer = poll(
-            client,
-            || found.borrow().url(context),
-            EDIT_TIME_MAX,
-            &context.cancel,
-            check,
-            |answer| Ok(answer.body.contains(token)),
-        )?;
+        let what_it_runs = (CHECK_TIME, |pid| gauge::descendants(&[pid]));
+        let answer =
+            found.poll(server, what_it_runs, context, client, |answer| Ok(answer.body.contains(token)))?;
         Ok(Seen { saved, answer, steps: Vec::new() })
     }
 
