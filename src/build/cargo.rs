@@ -52,7 +52,9 @@ pub(super) struct Run {
     pub output: String,
     /// The app's library.
     pub library: Option<PathBuf>,
-    /// The rlibs that cargo reported, each with its package's id.
+    /// Every file that cargo reported as made, now or before.
+    pub made: Vec<PathBuf>,
+    /// The rlibs among them, each with its package's id.
     pub libraries: Vec<(String, PathBuf)>,
     /// The directories into which build scripts have written, each with its package's id.
     pub build_scripts: Vec<(String, PathBuf)>,
@@ -195,6 +197,8 @@ impl<'a> Reader<'a> {
         }
         match serde_json::from_str::<Message>(line) {
             Ok(Message::CompilerArtifact(artifact)) => {
+                let made = artifact.filenames.iter().chain(&artifact.executable);
+                self.run.made.extend(made.map(|file| file.clone().into_std_path_buf()));
                 let rlibs = artifact.filenames.iter().filter(|file| file.extension() == Some("rlib"));
                 self.run.libraries.extend(
                     rlibs.map(|file| (artifact.package_id.repr.clone(), file.clone().into_std_path_buf())),

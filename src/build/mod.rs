@@ -131,6 +131,9 @@ pub struct Artifact {
 struct Memory {
     /// When cargo was last started.
     last_start: Option<SystemTime>,
+    /// When that run ended; `None` where nobody saw its end.
+    #[serde(default)]
+    last_end: Option<SystemTime>,
     /// The sources of the last good build.
     sources: Vec<PathBuf>,
     /// The directories of the path packages that cargo was last started with: of these, each change is known.
@@ -566,17 +569,17 @@ impl Builder {
     }
 
     fn show_hidden_changes(&mut self, app: &App, changed: &[PathBuf]) {
-        let now = SystemTime::now().checked_sub(Duration::from_millis(CLOCK_LAG_MAX_MS));
+        let now = SystemTime::now();
         if let Some(last_start) = self.memory.last_start {
-            let hidden = stale::find_hidden(changed, &self.memory.sources, last_start);
+            let last_run = last_start..=self.memory.last_end.unwrap_or(now);
+            let hidden = stale::find_hidden(changed, &self.memory.sources, &last_run);
             stale::age_users(app, &self.profile_dirs(app), &hidden);
         }
         let unmanaged: Vec<PathBuf> = changed.iter().filter(|path| !concerns_cargo(path)).cloned().collect();
         stale::age_unfollowed(app, &self.profile_dirs(app), &unmanaged, &self.memory.sources);
         stale::age_newcomers(app, &self.profile_dirs(app), &self.memory.packages);
         self.memory.packages = app.path_packages.iter().map(|package| package.root.clone()).collect();
-        self.memory.last_start = now;
-        self.remember(app);
+        self.memory.last_start = now.checked_sub(Duration::from_millis(CLOCK_LAG_MAX_MS));
     }
 
     fn remember(&self, app: &App) {
@@ -595,11 +598,13 @@ impl Builder {
     }
 
     async fn run_cargo(
-        &self,
+        &mut self,
         app: &App,
         order: &Path,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<cargo::Run, Failure> {
+        self.memory.last_end = None;
+        self.remember(app);
         let invocation = cargo::Invocation {
             devhost: &self.devhost,
             args: self.cargo_args(app),
@@ -608,9 +613,12 @@ impl Builder {
             app,
             units_expected: self.memory.units.unwrap_or(app.units_expected),
         };
-        cargo::run(invocation, progress)
+        let run = cargo::run(invocation, progress)
             .await
-            .map_err(|error| build_failure(format!("cannot run {}: {error}", self.devhost.display())))
+            .map_err(|error| build_failure(format!("cannot run {}: {error}", self.devhost.display())))?;
+        self.memory.last_end = Some(SystemTime::now());
+        self.remember(app);
+        Ok(run)
     }
 
     /// The rustc wrapper's path, which differs wherever the wrapper would do something else.

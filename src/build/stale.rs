@@ -4,6 +4,7 @@
 //! files are never touched.
 
 use std::fs::{File, FileTimes, Metadata};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -11,16 +12,23 @@ use std::time::{Duration, SystemTime};
 use super::app::{App, PathPackage};
 use super::dep_info;
 
-/// Finds the files whose change cargo would miss: they changed after `last_start`, but their modification time
-/// says that it was before. `changed` has files known to have changed; `sources` are looked at as well.
-pub(super) fn find_hidden(changed: &[PathBuf], sources: &[PathBuf], last_start: SystemTime) -> Vec<PathBuf> {
+/// Finds the files whose change cargo would miss: they changed after its `last_run` had begun, but their modification
+/// time says that it was not after the run. cargo takes the time when it calls rustc for a crate for that crate's, so
+/// that a file which was saved during the run, too, can change without a trace. `changed` has files known to have
+/// changed; `sources` are looked at as well.
+pub(super) fn find_hidden(
+    changed: &[PathBuf],
+    sources: &[PathBuf],
+    last_run: &RangeInclusive<SystemTime>,
+) -> Vec<PathBuf> {
+    let seems_old = |metadata: &Metadata| modified(metadata) <= *last_run.end();
     let changed = changed.iter().filter(|path| {
         // A file that is gone is seen by cargo.
-        std::fs::metadata(path).is_ok_and(|metadata| modified(&metadata) <= last_start)
+        std::fs::metadata(path).is_ok_and(|metadata| seems_old(&metadata))
     });
     let others = sources.iter().filter(|path| {
         std::fs::metadata(path)
-            .is_ok_and(|metadata| modified(&metadata) <= last_start && status_changed(&metadata) > last_start)
+            .is_ok_and(|metadata| seems_old(&metadata) && status_changed(&metadata) > *last_run.start())
     });
     let mut hidden: Vec<PathBuf> = changed.chain(others).cloned().collect();
     hidden.sort();
@@ -183,10 +191,13 @@ mod tests {
         let restored = file("restored.rs", 3600);
         let edited = file("edited.rs", 0);
         let gone = directory.path().join("gone.rs");
-        let start = SystemTime::now() - Duration::from_secs(60);
-        let all = [restored.clone(), edited, gone];
-        assert_eq!(find_hidden(&all, &[], start), std::slice::from_ref(&restored));
-        assert_eq!(find_hidden(&[], &all, start), [restored], "found without being told");
-        assert!(find_hidden(&[], &all, SystemTime::now() + Duration::from_secs(60)).is_empty());
+        let ago = |secs| SystemTime::now() - Duration::from_secs(secs);
+        let during = file("during.rs", 50);
+        let all = [during.clone(), edited, gone, restored.clone()];
+        let run = ago(60)..=ago(40);
+        assert_eq!(find_hidden(&all, &[], &run), [during.clone(), restored.clone()]);
+        assert_eq!(find_hidden(&[], &all, &run), [during, restored], "found without being told");
+        let future = SystemTime::now() + Duration::from_secs(60);
+        assert!(find_hidden(&[], &all, &(future..=future)).is_empty());
     }
 }

@@ -13,7 +13,8 @@
 //! 2. Every *guard* is as it was: the manifests, the lock file, cargo's and rustup's configuration, the toolchain file
 //!    (those that are missing must still be missing), rustc and devhost themselves, the order for the wrapper, every
 //!    library that a call is given and that is no crate of the workspace, the libraries to preload, what build scripts
-//!    have named as their inputs, and every file that cargo lists for the app and no recorded call does.
+//!    have named as their inputs, every file that cargo lists for the app and no recorded call does, and the sources of
+//!    recorded crates that the last run of cargo reported and that the app is not linked from (build scripts).
 //! 3. Every file that is said to have changed is one that a recorded call has read, and each of them still exists. In
 //!    the directories that they lie in, there is no other Rust file and no other directory than before: a file that is
 //!    new or gone may be found as another one's module.
@@ -239,7 +240,7 @@ impl Recording {
             }
         }
         recording.units = units;
-        recording.guard(context, report, sources, &scripts, before);
+        recording.guard(context, run, report, sources, &scripts, before);
         recording.list_directories();
         Ok(recording)
     }
@@ -247,6 +248,7 @@ impl Recording {
     fn guard(
         &mut self,
         context: &Context,
+        run: &Run,
         report: &Report,
         sources: &[PathBuf],
         scripts: &BuildScripts,
@@ -256,7 +258,7 @@ impl Recording {
         guards.extend(scripts.files.iter().cloned());
         guards.insert(context.order_path.clone());
         // A file of a recorded call may be a build script's, too, and then it is cargo's business.
-        guards.extend(self.sources_of_others(context));
+        guards.extend(self.sources_of_others(context, run));
         let own: BTreeSet<&PathBuf> = self.units.iter().flat_map(|unit| unit.sources.keys()).collect();
         guards.extend(sources.iter().filter(|path| !own.contains(path)).cloned());
         let look = |path: PathBuf| {
@@ -280,10 +282,9 @@ impl Recording {
         self.fixed = fixed.into_iter().map(|path| (path.clone(), Identity::of(&path))).collect();
     }
 
-    /// The sources of recorded crates that the app is not linked from: build scripts, and what those use.
-    fn sources_of_others(&self, context: &Context) -> Vec<PathBuf> {
-        let ours: Vec<(&Path, String)> =
-            self.units.iter().map(|unit| (unit.call.out_dir.as_path(), unit.call.stem())).collect();
+    /// The sources of recorded crates that belong to the build but that the app is not linked from: build scripts, and what
+    /// those use.
+    fn sources_of_others(&self, context: &Context, run: &Run) -> Vec<PathBuf> {
         let calls = super::entries(&context.app.target_dir.join("calls"));
         calls
             .filter_map(|path| order::read::<Recorded>(&path))
@@ -292,9 +293,36 @@ impl Recording {
                 context.app.path_packages.iter().any(|package| package.root == recorded.package_root)
             })
             .map(|recorded| (recorded.call(), recorded))
-            .filter(|(call, _)| !ours.contains(&(call.out_dir.as_path(), call.stem())))
+            .filter(|(call, recorded)| self.is_of_others(call, &recorded.directory, run))
             .flat_map(|(call, recorded)| sources_of(&recorded, &call))
             .collect()
+    }
+
+    /// A crate that is none of the units, and that the last run of cargo has made or found. A record of another one was
+    /// left by an earlier state of the manifests.
+    fn is_of_others(&self, call: &Call, directory: &Path, run: &Run) -> bool {
+        let (out_dir, stem) = (directory.join(&call.out_dir), call.stem());
+        let mut namesakes =
+            self.units.iter().filter(|unit| unit.call.crate_name == call.crate_name).peekable();
+        let has_namesake = namesakes.peek().is_some();
+        if namesakes.any(|unit| unit.call.stem() == stem && unit.call.out_dir == call.out_dir) {
+            return false;
+        }
+        let is_of = |file: &Path, stem: &str| {
+            let name = file.file_stem().and_then(OsStr::to_str).unwrap_or_default().replace('-', "_");
+            let stem = stem.replace('-', "_");
+            name == stem || name.strip_prefix("lib") == Some(&stem)
+        };
+        // A build script has a directory of its own, in which cargo gives it another name.
+        let is_alone = !out_dir.ends_with("deps");
+        run.made.iter().any(|file| match file.parent() {
+            Some(parent) if parent == out_dir => is_alone || is_of(file, &stem),
+            // A program or a shared library is put above that, without the hash in its name.
+            Some(parent) => {
+                Some(parent) == out_dir.parent() && !has_namesake && is_of(file, &call.crate_name)
+            }
+            None => false,
+        })
     }
 
     fn list_directories(&mut self) {

@@ -365,6 +365,48 @@ fn a_path_dependency_outside_of_the_workspace_is_code_too() {
     site.shows("300 4", &[]);
 }
 
+/// A file that is saved while cargo prepares its run is read by that run; with the same time it can change once more.
+#[test]
+fn a_time_within_the_run_of_cargo_hides_no_later_change() {
+    let mut site = app_and_part("pub fn shown() -> u8 { outside::VALUE }");
+    let dependency = "[dependencies]\noutside = { path = '../../outside' }\n";
+    site.write("ws/part/Cargo.toml", &manifest("part", dependency));
+    site.write("outside/Cargo.toml", &manifest("outside", ""));
+    let path = "outside/src/lib.rs";
+    let file = site.write(path, "pub const VALUE: u8 = 1;");
+    site.shows("1", &[]);
+    for value in 2..5 {
+        let before = SystemTime::now();
+        // The time is one between the start of devhost's build and cargo's call of rustc.
+        site.write(path, &format!("pub const VALUE: u8 = {value};"));
+        site.set_modified(path, before);
+        site.shows(&value.to_string(), std::slice::from_ref(&file));
+        let time = file.metadata().unwrap().modified().unwrap();
+        site.write(path, &format!("pub const VALUE: u8 = 10{value};"));
+        site.set_modified(path, time);
+        site.shows(&format!("10{value}"), std::slice::from_ref(&file));
+    }
+}
+
+/// What was compiled before belongs to no build any more, and is no reason to ask cargo.
+#[test]
+fn edits_are_replayed_again_after_the_dependencies_changed() {
+    let mut site = site("'app', 'part'", "");
+    site.write("ws/part/Cargo.toml", &manifest("part", ""));
+    site.write("ws/part/src/lib.rs", "pub fn shown() -> u8 { 0 }");
+    let main = main_of(&site, "", "1");
+    site.shows("1", &[]);
+    let manifest =
+        site.write("ws/app/Cargo.toml", &manifest("app", "[dependencies]\npart = { path = '../part' }\n"));
+    site.shows("1", &[manifest]);
+    main_of(&site, "", "part::shown() + 2");
+    site.shows("2", std::slice::from_ref(&main));
+    assert!(site.is_replayed(), "{}", site.reason);
+    let part = site.write("ws/part/src/lib.rs", "pub fn shown() -> u8 { 1 }");
+    site.shows("3", &[part]);
+    assert!(site.is_replayed(), "{}", site.reason);
+}
+
 #[test]
 fn clocks_of_files_decide_nothing() {
     let mut site = app("mod part;", "part::SHOWN");
