@@ -170,8 +170,8 @@ impl<'p> Engine<'p> {
             self.progress.begin(&format!("{name}: building and starting the app"));
             match self.start(strategy, &mut built) {
                 Ok(way) => {
-                    self.results
-                        .insert(strategy, StrategyResult { strategy, reloads: Vec::new(), failure: None });
+                    let result = StrategyResult { notes: way.notes(), ..StrategyResult::new(strategy) };
+                    self.results.insert(strategy, result);
                     self.ways.push(way);
                     if built.is_none() {
                         // What the first devhost has built, the next ones need not.
@@ -395,11 +395,7 @@ impl<'p> Engine<'p> {
     fn fail(&mut self, strategy: Strategy, error: &anyhow::Error) {
         let failure = format!("{error:#}");
         self.progress.note(&format!("{}: {failure}", strategy.name()));
-        let result = self.results.entry(strategy).or_insert_with(|| StrategyResult {
-            strategy,
-            reloads: Vec::new(),
-            failure: None,
-        });
+        let result = self.results.entry(strategy).or_insert_with(|| StrategyResult::new(strategy));
         result.failure = Some(failure);
         if let Some(at) = self.ways.iter().position(|way| way.strategy() == strategy) {
             self.ways.remove(at).end();

@@ -116,6 +116,16 @@ pub struct StrategyResult {
     pub reloads: Vec<ReloadSample>,
     /// Why it was given up before all reloads were made, for example because the app crashed.
     pub failure: Option<String>,
+    /// What devhost noted about the app when it was built and started, for example that nothing can be preloaded.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+impl StrategyResult {
+    /// Nothing measured yet.
+    pub fn new(strategy: Strategy) -> Self {
+        Self { strategy, reloads: Vec::new(), failure: None, notes: Vec::new() }
+    }
 }
 
 /// One reload.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command as Process, Stdio};
+use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::KEEPER_NAME;
@@ -87,8 +87,9 @@ impl Spawner {
         self.control.receive().await
     }
 
-    /// Hangs up, upon which the keeper ends its programs and itself, and reaps it; after the limit it is killed.
-    pub async fn end(&self, limit: Duration) {
-        self.control.end_peer(&self.process, limit).await;
+    /// Hangs up, upon which the keeper ends its programs and itself, and reaps it; after the limit it is killed. Says
+    /// how it ended.
+    pub async fn end(&self, limit: Duration) -> Option<ExitStatus> {
+        self.control.end_peer(&self.process, limit).await
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -83,7 +84,7 @@ impl Forker {
     }
 
     /// Ends it and its workers; see [`Zygote::end`].
-    pub async fn end(&self, limit: Duration) {
+    pub async fn end(&self, limit: Duration) -> Option<ExitStatus> {
         match self {
             Self::Zygote(zygote) => zygote.end(limit).await,
             Self::Spawner(spawner) => spawner.end(limit).await,

@@ -47,6 +47,9 @@ use workers::{Drivers, StartWith, Target, WorkerId, Workers};
 /// How many inputs may wait for the loop. Whoever sends one more waits.
 const INPUTS_COUNT_MAX: usize = 1024;
 
+/// How the warning begins that says that the zygote is gone.
+pub const ZYGOTE_DEATH: &str = "the zygote has died";
+
 /// How long a zygote may take to end when told so.
 const ZYGOTE_END_TIME_MAX: Duration = Duration::from_millis(500);
 
@@ -633,15 +636,22 @@ impl Runner {
 
     fn zygote_gone(&mut self, number: u64) -> Vec<Event> {
         self.fresh.remove(&number);
+        let is_current = number == self.zygote;
         if let Some(zygote) = self.zygotes.remove(&number) {
-            rt::spawn(async move { zygote.end(ZYGOTE_END_TIME_MAX).await });
+            let terminal = Arc::clone(&self.terminal);
+            rt::spawn(async move {
+                let status = zygote.end(ZYGOTE_END_TIME_MAX).await;
+                if is_current {
+                    let how = status.map(|status| format!(" ({status})")).unwrap_or_default();
+                    terminal.warn(&format!("{ZYGOTE_DEATH}{how}"));
+                }
+            });
         }
-        let ended = self.workers.lost(number);
-        if number == self.zygote {
-            self.terminal.warn("the zygote has died; starting another one");
-            vec![Event::ZygoteDied]
+        let lost = self.workers.lost(number);
+        if is_current {
+            vec![Event::ZygoteDied { lost }]
         } else {
-            ended.into_iter().map(|generation| Event::Ended { generation, end: End::Lost }).collect()
+            lost.into_iter().map(|generation| Event::Ended { generation, end: End::Lost }).collect()
         }
     }
 

@@ -130,7 +130,10 @@ pub enum Event {
         message: String,
     },
     /// The zygote is gone, and its workers with it.
-    ZygoteDied,
+    ZygoteDied {
+        /// The generations that they were.
+        lost: Vec<u64>,
+    },
     /// A worker runs.
     Forked {
         /// The generation.
@@ -557,7 +560,7 @@ impl Supervisor {
             Event::BuildFailed { build, failure } => self.build_failed(now, build, failure, &mut actions),
             Event::ZygoteReady => self.zygote_ready(&mut actions),
             Event::ZygoteFailed { message } => self.zygote_failed(now, message, &mut actions),
-            Event::ZygoteDied => self.zygote_died(now, &mut actions),
+            Event::ZygoteDied { lost } => self.zygote_died(now, &lost, &mut actions),
             Event::Forked { generation, took } => {
                 if let Some(starting) = self.starting_mut(generation) {
                     let steps = &mut starting.journey.steps;
@@ -803,18 +806,17 @@ impl Supervisor {
         }
     }
 
-    fn zygote_died(&mut self, now: Duration, actions: &mut Actions) {
+    fn zygote_died(&mut self, now: Duration, lost: &[u64], actions: &mut Actions) {
         if self.zygote == Zygote::None {
             return;
         }
         let preloading = matches!(self.zygote, Zygote::Preloading { .. });
         self.zygote = Zygote::None;
         self.zygote_deaths += 1;
-        let lost_current = self.current.take().is_some();
-        if lost_current {
+        if self.current.take_if(|current| lost.contains(&current.generation)).is_some() {
             actions.push(Action::LoseCurrent);
         }
-        self.draining.clear();
+        self.draining.retain(|draining| !lost.contains(&draining.generation));
         let begun = Journey::new(Cause::Zygote, Vec::new(), now);
         let wanted = match (self.wanted.take(), self.starting.take()) {
             (Some(wanted), _) => Some(wanted),
@@ -823,6 +825,8 @@ impl Supervisor {
                 journey: starting.journey,
                 second_try: starting.second_try,
             }),
+            // An earlier zygote's, it serves on; the next change starts another zygote.
+            (None, None) if self.current.is_some() => return,
             (None, None) => {
                 self.last_good.clone().map(|code| Wanted { code, journey: begun.clone(), second_try: false })
             }
@@ -1282,8 +1286,8 @@ impl Supervisor {
                 self.draining.retain(|draining| draining.generation != generation);
                 self.exit_when_over(actions);
             }
-            Event::ZygoteDied => {
-                self.draining.clear();
+            Event::ZygoteDied { lost } => {
+                self.draining.retain(|draining| !lost.contains(&draining.generation));
                 self.exit_when_over(actions);
             }
             // A second Ctrl-C is an order, too.

@@ -375,7 +375,7 @@ fn a_last_good_generation_that_crashes_during_a_failing_build_comes_back() {
 #[test]
 fn a_dead_zygote_is_replaced_and_the_code_forked_again() {
     let mut bench = Bench::serving();
-    let actions = bench.send(Event::ZygoteDied);
+    let actions = bench.send(Event::ZygoteDied { lost: vec![1] });
     assert!(actions.contains(&Action::LoseCurrent));
     assert!(actions.contains(&Action::StartZygote { origin: zygote("/deps.so") }));
     assert_eq!(forked(&bench.send(Event::ZygoteReady)), Some((2, "a".into())));
@@ -383,12 +383,30 @@ fn a_dead_zygote_is_replaced_and_the_code_forked_again() {
 }
 
 #[test]
+fn a_generation_of_an_earlier_zygote_outlives_the_death_of_the_present_one() {
+    let mut bench = Bench::serving();
+    bench.change("Cargo.toml");
+    let other = Arc::new(Code { origin: zygote("/other.so"), ..(*code("b")).clone() });
+    bench.send(Event::Built { build: 2, code: Arc::clone(&other) });
+    let actions = bench.send(Event::ZygoteDied { lost: Vec::new() });
+    assert!(!actions.contains(&Action::LoseCurrent));
+    assert!(
+        actions.contains(&Action::StartZygote { origin: zygote("/other.so") }),
+        "what is wanted is tried again"
+    );
+    assert_eq!(forked(&bench.send(Event::ZygoteReady)), Some((2, "b".into())));
+    bench.send(Event::StartFailed { generation: 2, message: "no database".into(), hint: String::new() });
+    let actions = bench.send(Event::ZygoteDied { lost: Vec::new() });
+    assert!(actions.is_empty(), "the first generation still serves, and nothing is wanted: {actions:?}");
+}
+
+#[test]
 fn a_zygote_that_dies_again_and_again_is_given_up() {
     let mut bench = Bench::serving();
     for _ in 0..ZYGOTE_DEATHS_COUNT_MAX {
-        assert!(!has_failure(&bench.send(Event::ZygoteDied)));
+        assert!(!has_failure(&bench.send(Event::ZygoteDied { lost: vec![1] })));
     }
-    let actions = bench.send(Event::ZygoteDied);
+    let actions = bench.send(Event::ZygoteDied { lost: vec![1] });
     assert!(has_failure(&actions));
     assert!(!actions.iter().any(|action| matches!(action, Action::StartZygote { .. })));
 }

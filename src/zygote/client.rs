@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command as Process, Stdio};
+use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -164,9 +164,10 @@ impl Zygote {
         self.control.receive().await
     }
 
-    /// Hangs up, upon which the zygote ends its workers and itself, and reaps it; after the limit it is killed.
-    pub async fn end(&self, limit: Duration) {
-        self.control.end_peer(&self.process, limit).await;
+    /// Hangs up, upon which the zygote ends its workers and itself, and reaps it; after the limit it is killed. Says how it
+    /// ended.
+    pub async fn end(&self, limit: Duration) -> Option<ExitStatus> {
+        self.control.end_peer(&self.process, limit).await
     }
 }
 
@@ -190,20 +191,20 @@ impl Channel {
         let _ = shutdown(self.0.get_ref().as_raw_fd(), Shutdown::Both);
     }
 
-    /// Hangs up, and reaps the peer's process once it has ended; after the limit it is killed.
-    pub async fn end_peer(&self, process: &RefCell<Child>, limit: Duration) {
+    /// Hangs up, and reaps the peer's process once it has ended; after the limit it is killed. Says how it ended.
+    pub async fn end_peer(&self, process: &RefCell<Child>, limit: Duration) -> Option<ExitStatus> {
         self.hang_up();
         let deadline = tokio::time::Instant::now() + limit;
         loop {
             let ended = process.borrow_mut().try_wait();
             match ended {
                 Ok(None) if tokio::time::Instant::now() < deadline => tokio::time::sleep(END_POLL_TIME).await,
-                Ok(Some(_)) | Err(_) => return,
+                Ok(Some(status)) => return Some(status),
+                Err(_) => return None,
                 Ok(None) => {
                     let mut process = process.borrow_mut();
                     let _ = process.kill();
-                    let _ = process.wait();
-                    return;
+                    return process.wait().ok();
                 }
             }
         }

@@ -43,9 +43,8 @@ pub fn full() -> Report {
         ),
         sampled(Strategy::CargoWatch, &[("notice", 213.0), ("build", 2077.0), ("exec", 41.0)], 0.0, 11),
         StrategyResult {
-            strategy: Strategy::Dx,
-            reloads: Vec::new(),
             failure: Some("the app ended with exit code 101 before it was ready".into()),
+            ..StrategyResult::new(Strategy::Dx)
         },
     ];
     Report {
@@ -136,6 +135,7 @@ pub fn hostile() -> Report {
     }
     for result in &mut report.strategies {
         result.failure = Some(hostile.clone());
+        result.notes = vec![hostile.clone()];
         for reload in &mut result.reloads {
             reload.steps[0].name.clone_from(&hostile);
         }
@@ -193,7 +193,14 @@ fn sampled(strategy: Strategy, steps: &[(&str, f64)], growth_mib: f64, count: u3
             cpu_ms: (strategy != Strategy::CargoWatch).then_some(total_ms * (1.3 + 0.2 * random.next())),
         }
     });
-    StrategyResult { strategy, reloads: reloads.collect(), failure: None }
+    let is_devhosts = [Strategy::Fork, Strategy::ForkNoPreload].contains(&strategy);
+    let note = is_devhosts
+        .then(|| "`cxx`, and what uses it, is linked into the app, which makes a reload slower".into());
+    StrategyResult {
+        reloads: reloads.collect(),
+        notes: note.into_iter().collect(),
+        ..StrategyResult::new(strategy)
+    }
 }
 
 fn fork_cost(crate_count: u32, image_mib: f64) -> ForkCost {

@@ -173,6 +173,7 @@ fn a_killed_zygote_is_replaced_and_its_workers_with_it() {
     // A reset connection tells as well as an answer does; only silence would not.
     let _ = waiting.read_to_end(&mut told);
     devhost.wait_ready(2);
+    devhost.wait_line("the zygote has died (signal: 9 (SIGKILL))");
     assert_ne!(devhost.zygote_pid(), zygote);
     assert_ne!(devhost.worker_pid(), worker);
     assert_eq!(devhost.get("/").status, 200);

@@ -82,6 +82,9 @@ fn reloads(out: &mut String, summary: &Summary) {
             inline(&why)
         );
     }
+    for (names, note) in tables::notes(summary) {
+        let _ = writeln!(out, "<p class=\"note\"><strong>{}</strong>: {}</p>", escape(&names), inline(&note));
+    }
     if !summary.strategies.is_empty() {
         out.push_str("<dl class=\"legend\">\n");
         for strategy in &summary.strategies {

@@ -125,6 +125,20 @@ pub fn failures(summary: &Summary) -> Vec<(String, String)> {
     failed.collect()
 }
 
+/// What devhost noted about the app, each with the strategies that it was noted for.
+pub fn notes(summary: &Summary) -> Vec<(String, String)> {
+    let mut notes: Vec<(String, String)> = Vec::new();
+    for strategy in &summary.strategies {
+        for note in &strategy.result.notes {
+            match notes.iter_mut().find(|(_, known)| known == note) {
+                Some((names, _)) => *names = format!("{names}, {}", strategy.name()),
+                None => notes.push((strategy.name(), note.clone())),
+            }
+        }
+    }
+    notes
+}
+
 /// How long a reload takes, and what it costs beside time.
 pub fn reloads(summary: &Summary) -> Option<Table> {
     if summary.strategies.is_empty() {

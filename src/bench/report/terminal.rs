@@ -49,6 +49,9 @@ pub fn render(report: &Report, width_chars: usize, style: Style) -> String {
     for (name, why) in tables::failures(&summary) {
         paragraph(&mut out, &format!("✗ {name}: {why}"), width, |line| style.bad(line));
     }
+    for (names, note) in tables::notes(&summary) {
+        paragraph(&mut out, &format!("{names}: {note}"), width, |line| style.dim(line));
+    }
     let more = [
         tables::steps(&summary),
         tables::memory(&summary),
@@ -299,6 +302,15 @@ mod tests {
     fn strategy_that_failed_says_why_and_after_how_many() {
         let text = render(&sample::full(), 400, PLAIN);
         assert!(text.contains("✗ dx: given up after 0 of 12 reloads: "), "{text}");
+    }
+
+    #[test]
+    fn what_devhost_noted_is_said_once_for_all_that_it_was_noted_for() {
+        let text = render(&sample::full(), 400, PLAIN);
+        assert!(
+            text.contains("\n  fork, fork-no-preload: `cxx`, and what uses it, is linked into the app"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::bench::edit::Edit;
 use crate::bench::gauge;
 use crate::bench::model::{Step, Strategy};
 use crate::bench::process::{self, COLD_BUILD_TIME_MAX, EDIT_TIME_MAX, Running};
+use crate::runner::ZYGOTE_DEATH;
 
 /// How long devhost's status may lag behind its response.
 const STATUS_TIME_MAX: Duration = Duration::from_secs(10);
@@ -58,7 +59,6 @@ impl Devhost {
         let manifest = subject.app.manifest_path.parent().unwrap_or(Path::new("/"));
         let package =
             copy.join(subject.relative(manifest).context("the package is outside of its workspace")?);
-        let name = name_of(strategy);
         let mut command = process::command(std::env::current_exe()?);
         command
             .arg("run")
@@ -72,7 +72,7 @@ impl Devhost {
             .arg("--")
             .args(&context.app_args);
         context.give_environment(&mut command, copy, super::free_port()?);
-        let log = context.log(name);
+        let log = context.log(&strategy.name());
         // Asked, not killed: it has processes to end.
         let mut server = Running::start(command, &log, Signal::SIGTERM)?;
         let address = wait_for_address(context, &mut server, &log)?;
@@ -111,6 +111,10 @@ impl Devhost {
         }
     }
 
+    fn log(&self) -> PathBuf {
+        self.context.log(&self.strategy.name())
+    }
+
     fn status(&self) -> Result<Value> {
         status(&self.client, &self.address)
     }
@@ -118,9 +122,26 @@ impl Devhost {
     fn check_loader(&self, status: &Value) -> Result<()> {
         let loader = status.pointer("/zygote/pid").and_then(Value::as_i64);
         if self.loader.is_some() && loader != self.loader {
-            bail!("the process died when the code in it was exchanged:\n{}", self.server.printed());
+            let how = self.how_the_loader_died()?;
+            bail!("the process died when the code in it was exchanged: {how}\n{}", self.server.printed());
         }
         Ok(())
+    }
+
+    /// What devhost says of it, once it has reaped it.
+    fn how_the_loader_died(&self) -> Result<String> {
+        let log = self.log();
+        let begun = Instant::now();
+        loop {
+            let told = events(&log).filter_map(|event| event["message"].as_str().map(str::to_owned));
+            if let Some(how) = told.filter(|message| message.starts_with(ZYGOTE_DEATH)).last() {
+                return Ok(how);
+            }
+            if begun.elapsed() > STATUS_TIME_MAX {
+                return Ok("devhost does not say how".into());
+            }
+            self.context.cancel.pause(STATUS_POLL_TIME)?;
+        }
     }
 }
 
@@ -217,6 +238,15 @@ impl Way for Devhost {
         }
     }
 
+    fn notes(&self) -> Vec<String> {
+        let log = self.log();
+        let notes = events(&log).filter(|event| event["event"] == "note");
+        let mut notes: Vec<String> =
+            notes.filter_map(|event| event["message"].as_str().map(str::to_owned)).collect();
+        notes.dedup();
+        notes
+    }
+
     fn printed(&self) -> String {
         self.server.printed()
     }
@@ -251,15 +281,6 @@ impl Drop for Seed {
         if let Some(place) = &self.0 {
             let _ = std::fs::remove_file(place);
         }
-    }
-}
-
-fn name_of(strategy: Strategy) -> &'static str {
-    match strategy {
-        Strategy::Inprocess => "inprocess",
-        Strategy::ForkNoPreload => "fork-no-preload",
-        Strategy::Spawn => "spawn",
-        _ => "fork",
     }
 }
 

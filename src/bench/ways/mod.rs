@@ -110,6 +110,11 @@ pub(super) trait Way {
     /// Takes an edit back that did not show, and waits until the app serves again.
     fn undo(&mut self, edit: &Edit) -> Result<()>;
 
+    /// What it has noted about the app so far.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What its processes have printed last.
     fn printed(&self) -> String;
 
