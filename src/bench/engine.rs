@@ -190,14 +190,27 @@ impl<'p> Engine<'p> {
 
     fn start(&self, strategy: Strategy, built: &mut Option<PathBuf>) -> Result<Box<dyn Way>> {
         let name = strategy.name();
-        let copy = self.plan.subject.copy(&name)?;
+        let subject = &self.plan.subject;
+        let copy = subject.copy(&name)?;
+        let take_over = |built: &Path| {
+            self.progress.detail(&format!("{name}: taking over what is built"));
+            let own = copy.join("target").join(subject.profile_directory());
+            crate::build::take_over_dependencies(&subject.app, built, &own);
+            self.progress.detail(&format!("{name}: building and starting the app"));
+        };
         Ok(match strategy {
             Strategy::Restart => {
+                if let Some(built) = built.as_deref() {
+                    take_over(built);
+                }
                 let way = Cargo::start(&self.context, &copy)?;
                 *built = Some(way.built());
                 Box::new(way)
             }
             Strategy::Watchexec | Strategy::CargoWatch | Strategy::Bacon | Strategy::Dx => {
+                if let Some(built) = built.as_deref() {
+                    take_over(built);
+                }
                 Box::new(Tool::start(&self.context, strategy, &copy)?)
             }
             Strategy::Inprocess | Strategy::Fork | Strategy::ForkNoPreload | Strategy::Spawn => {
@@ -363,9 +376,9 @@ impl<'p> Engine<'p> {
         };
         let load = Load::start(&way.url(), self.plan.requests_per_second, &token);
         self.cancel.pause(LOAD_LEAD_TIME)?;
-        let cpu_before = gauge::cpu_ms(&way.roots());
+        let cpu_before = gauge::CpuTimes::of(&way.roots());
         let seen = way.reload(edit, &token)?;
-        let cpu_after = gauge::cpu_ms(&way.roots());
+        let cpu_after = gauge::CpuTimes::of(&way.roots());
         let requests = load.finish(seen.saved, seen.answer.first_byte);
         let settled = way.settle(&seen)?;
         Ok(ReloadSample {
@@ -375,7 +388,7 @@ impl<'p> Engine<'p> {
             steps: settled.steps,
             memory: settled.memory,
             requests,
-            cpu_ms: Some((cpu_after - cpu_before).max(0.0)),
+            cpu_ms: Some(cpu_after.ms_since(&cpu_before)),
         })
     }
 

@@ -37,19 +37,53 @@ fn parse_rollup(text: &str) -> Option<Memory> {
     })
 }
 
-/// The CPU time in milliseconds that processes, their descendants, and the children that this process has reaped have used so
-/// far. Differences of it mean something: what a process has used moves to its parent's account when it is reaped. The
+/// The CPU time that processes and their descendants have used so far, and the children that this process has reaped. The
 /// kernel counts in ticks, mostly of 10 ms.
-pub(super) fn cpu_ms(roots: &[i32]) -> f64 {
-    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(TICKS_PER_SECOND_DEFAULT);
-    let processes = processes();
-    let ticks: u64 =
-        tree(&processes, roots).iter().filter_map(|pid| processes.get(pid)).map(|stat| stat.ticks).sum();
-    let reaped = getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0.0, |usage| {
-        let ms = |time: TimeVal| time.tv_sec() as f64 * 1_000.0 + time.tv_usec() as f64 / 1_000.0;
-        ms(usage.user_time()) + ms(usage.system_time())
-    });
-    reaped + ticks as f64 * 1_000.0 / ticks_per_second as f64
+#[derive(Debug, Clone)]
+pub(super) struct CpuTimes {
+    processes: HashMap<i32, Stat>,
+    reaped_ms: f64,
+}
+
+impl CpuTimes {
+    /// Those of now.
+    pub fn of(roots: &[i32]) -> Self {
+        let mut processes = processes();
+        let tree: HashSet<i32> = tree(&processes, roots).into_iter().collect();
+        processes.retain(|pid, _| tree.contains(pid));
+        let reaped_ms = getrusage(UsageWho::RUSAGE_CHILDREN).map_or(0.0, |usage| {
+            let ms = |time: TimeVal| time.tv_sec() as f64 * 1_000.0 + time.tv_usec() as f64 / 1_000.0;
+            ms(usage.user_time()) + ms(usage.system_time())
+        });
+        Self { processes, reaped_ms }
+    }
+
+    /// What was used since then, in milliseconds.
+    pub fn ms_since(&self, before: &Self) -> f64 {
+        let ticks_per_second =
+            sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(TICKS_PER_SECOND_DEFAULT);
+        let lives = |pid: &i32, stat: &Stat| {
+            self.processes.get(pid).is_some_and(|now| now.begun_ticks == stat.begun_ticks)
+        };
+        // The account of a process that was reaped has moved to its parent; where that is gone as well (a tool kills
+        // a shell and what it runs), nobody has it any more.
+        let is_counted_now = |pid: &i32, stat: &Stat| {
+            let parent = before.processes.get(&stat.parent);
+            lives(pid, stat)
+                || stat.parent == std::process::id().cast_signed()
+                || parent.is_some_and(|parent| lives(&stat.parent, parent))
+        };
+        let ticks = |stat: &Stat| stat.ticks as f64;
+        let now: f64 = self.processes.values().map(ticks).sum();
+        let then: f64 = before
+            .processes
+            .iter()
+            .filter(|(pid, stat)| is_counted_now(pid, stat))
+            .map(|(_, stat)| ticks(stat))
+            .sum();
+        let used_ms = self.reaped_ms - before.reaped_ms + (now - then) * 1_000.0 / ticks_per_second as f64;
+        used_ms.max(0.0)
+    }
 }
 
 /// Processes and their descendants.
@@ -150,26 +184,52 @@ mod tests {
         assert_eq!(stat, Stat { parent: 42, ticks: 100, begun_ticks: 77 });
     }
 
-    #[test]
-    fn what_a_child_has_used_is_counted_alive_and_reaped() {
-        let begun = cpu_ms(&[]);
-        let mut child = std::process::Command::new("sh")
-            .args(["-c", "while :; do :; done"])
-            .stdin(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        let pid = child.id().cast_signed();
+    /// A process that computes until it is killed, alone or as the child of another one.
+    fn busy(script: &str) -> std::process::Child {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", script]).stdin(std::process::Stdio::null()).spawn().unwrap()
+    }
+
+    /// Waits until so much was used; some ticks, so that it cannot be an accident.
+    fn wait_for_ms(root: i32, before: &CpuTimes, wanted_ms: f64) -> f64 {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        // Two ticks and more, so that it cannot be an accident.
-        while cpu_ms(&[pid]) - begun < 30.0 && std::time::Instant::now() < deadline {
+        loop {
+            let used = CpuTimes::of(&[root]).ms_since(before);
+            if used >= wanted_ms {
+                return used;
+            }
+            assert!(std::time::Instant::now() < deadline, "{used}");
             std::thread::yield_now();
         }
-        let alive = cpu_ms(&[pid]) - begun;
+    }
+
+    #[test]
+    fn what_a_child_has_used_is_counted_alive_and_reaped() {
+        let before = CpuTimes::of(&[]);
+        let mut child = busy("while :; do :; done");
+        let alive = wait_for_ms(child.id().cast_signed(), &before, 30.0);
         child.kill().unwrap();
         child.wait().unwrap();
-        let reaped = cpu_ms(&[]) - begun;
-        assert!(alive >= 30.0, "{alive}");
+        let reaped = CpuTimes::of(&[]).ms_since(&before);
         assert!(reaped >= alive - 20.0, "{reaped} {alive}");
         assert!(descendants(&[std::process::id().cast_signed()]).len() < 10_000);
+    }
+
+    #[test]
+    fn what_nobody_has_reaped_does_not_make_the_rest_smaller() {
+        let stat = |parent, ticks| Stat { parent, ticks, begun_ticks: 1 };
+        let times = |processes: &[(i32, Stat)]| CpuTimes {
+            processes: processes.iter().copied().collect(),
+            reaped_ms: 0.0,
+        };
+        let tool = (10, stat(1, 1));
+        // The shell was killed together with the program that it had run.
+        let before = times(&[tool, (11, stat(10, 1)), (12, stat(11, 500))]);
+        let after = times(&[tool, (21, stat(10, 1)), (22, stat(21, 40))]);
+        let tick_ms = 1_000.0 / sysconf(SysconfVar::CLK_TCK).unwrap().unwrap() as f64;
+        assert_eq!(after.ms_since(&before), 40.0 * tick_ms);
+        // It was killed alone, and the shell, which lives, has its account.
+        let after = times(&[tool, (11, stat(10, 501)), (22, stat(11, 40))]);
+        assert_eq!(after.ms_since(&before), 40.0 * tick_ms);
     }
 }

@@ -701,6 +701,12 @@ pub struct LastBuild {
     pub notes: Vec<String>,
 }
 
+/// Gives a target directory of cargo's what another one has of the app's dependencies; see `seed`. Both are named with
+/// the profile's directory. What cannot be taken over will be built.
+pub fn take_over_dependencies(app: &App, from: &Path, to: &Path) {
+    seed::take_over(app, from, to, &to.with_file_name("tmp"));
+}
+
 /// How an app was linked when it was built last with these settings, if it ever was.
 pub fn last_build(app: &App, settings: &Settings) -> Option<LastBuild> {
     let report: Report = order::read(&document(app, settings, "report"))?;

@@ -26,12 +26,20 @@ pub(super) fn seed(app: &App, profile: &str) {
         let Ok(platform) = from.strip_prefix(user) else { continue };
         let to = app.target_dir.join(platform).join(profile);
         let from = from.join(profile);
-        if from.starts_with(&app.target_dir) || to.exists() || !from.join(".fingerprint").is_dir() {
-            continue;
+        if !from.starts_with(&app.target_dir) {
+            take_over(app, &from, &to, &super::temporary_directory(&app.target_dir));
         }
-        if let Err(error) = Seeding::run(app, &from, &to) {
-            tracing::debug!("nothing taken over from {}: {error}", from.display());
-        }
+    }
+}
+
+/// The same from one directory of a profile to another one, unless there is one. `temporary` is a directory on the
+/// file system of the latter.
+pub(super) fn take_over(app: &App, from: &Path, to: &Path, temporary: &Path) {
+    if !to.exists()
+        && from.join(".fingerprint").is_dir()
+        && let Err(error) = Seeding::run(app, from, to, temporary)
+    {
+        tracing::debug!("nothing taken over from {}: {error}", from.display());
     }
 }
 
@@ -46,9 +54,8 @@ struct Seeding<'a> {
 }
 
 impl Seeding<'_> {
-    fn run(app: &App, from: &Path, to: &Path) -> io::Result<()> {
-        let temporary = super::temporary_directory(&app.target_dir);
-        std::fs::create_dir_all(&temporary)?;
+    fn run(app: &App, from: &Path, to: &Path, temporary: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(temporary)?;
         let scratch = tempfile::Builder::new().prefix("seed-").tempdir_in(temporary)?;
         let mut seeding = Seeding {
             app,

@@ -16,6 +16,16 @@ use crate::bench::process::{self, COLD_BUILD_TIME_MAX, Running};
 /// What an app must depend on for `dx serve` to patch it.
 const DX_DEPENDENCIES: [&str; 2] = ["dioxus", "dioxus-devtools"];
 
+/// The job for servers of bacon's default settings, which does not ask git.
+const BACON_JOB: &str = r#"[jobs.run-long]
+command = ["cargo", "run"]
+need_stdout = true
+allow_warnings = true
+background = false
+on_change_strategy = "kill_then_restart"
+apply_gitignore = false
+"#;
+
 /// A tool that runs.
 #[derive(Debug)]
 pub(in crate::bench) struct Tool {
@@ -142,16 +152,18 @@ fn command(context: &Context, strategy: Strategy, copy: &Path) -> Command {
         }
         Strategy::CargoWatch => {
             command = process::command("cargo");
-            command.args(["watch", "--no-vcs-ignores"]);
+            // It ignores whatever lies in a directory called `target`, too.
+            command.args(["watch", "--ignore-nothing"]);
             for source in sources {
                 command.arg("--watch").arg(source);
             }
             command.arg("--exec").arg(run.join(" "));
         }
         Strategy::Bacon => {
-            // `run-long` is the job of its default settings for servers.
             command = process::command("bacon");
-            command.args(["--headless", "--job", "run-long", "--"]).args(&run[1..]);
+            command
+                .args(["--headless", "--config-toml", BACON_JOB, "--job", "run-long", "--"])
+                .args(&run[1..]);
         }
         _ => {
             command = process::command("dx");
