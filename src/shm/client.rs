@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use nix::errno::Errno;
@@ -23,6 +24,7 @@ use super::frame::FRAME_HEADER_BYTES;
 use super::layout::RING_LENGTH_MAX_BYTES;
 use super::link::{Endpoint, FRAMES_PER_POLL_COUNT_MAX, Incoming, Over, Refused};
 use super::region::{Direction, Region, seal_down, verify_seals};
+use super::spin::Spin;
 use super::stream::{STREAMS_COUNT_MAX, Side};
 use super::wake::Event;
 
@@ -37,6 +39,9 @@ const EMPTY_WAKES_COUNT_MAX: u32 = 1024;
 /// Pieces of a body that are smaller than this together are joined, so that a worker that sends byte by byte does not
 /// cost the front an allocation for each.
 const PIECE_JOIN_MAX_BYTES: usize = 4 * 1024;
+
+/// A body that comes in larger pieces is an upload, to which nobody answers piece by piece.
+const MESSAGE_LENGTH_MAX_BYTES: usize = 4 * 1024;
 
 /// Why a stream or a link is over, seen from the front.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -144,6 +149,8 @@ struct Shared {
     /// Wakes the driver for something other than a frame.
     command: Notify,
     close_is_asked: AtomicBool,
+    /// A request or a message was sent since the driver last looked.
+    is_asked: AtomicBool,
     over: watch::Sender<Option<Over>>,
 }
 
@@ -162,6 +169,14 @@ impl Shared {
             self.end(over.clone());
         }
         result
+    }
+
+    /// Something was sent that is probably answered at once.
+    fn expect_answer(&self) {
+        if Spin::is_for(self.places.available_permits()) {
+            self.is_asked.store(true, Ordering::Relaxed);
+            self.command.notify_one();
+        }
     }
 
     /// Ends the link and fails all streams.
@@ -190,12 +205,17 @@ impl Shared {
         self.over.borrow().clone().unwrap_or(Over::Lost).into()
     }
 
-    /// Takes what has arrived and hands it on.
-    fn turn(&self, incoming: &mut Vec<Incoming<Arc<Slot>>>) -> Turn {
+    /// Takes what has arrived and hands it on. Where that is nothing, it parks, unless `spin` goes on.
+    fn turn(&self, incoming: &mut Vec<Incoming<Arc<Slot>>>, spin: &mut Spin) -> Turn {
         let collected = {
             let mut endpoint = self.lock();
-            endpoint.collect(incoming).and_then(|()| Ok(incoming.is_empty() && endpoint.park()?))
+            endpoint
+                .collect(incoming)
+                .and_then(|()| Ok(incoming.is_empty() && !spin.goes_on() && endpoint.park()?))
         };
+        if !incoming.is_empty() {
+            spin.note_frame();
+        }
         for incoming in incoming.drain(..) {
             self.dispatch(incoming);
         }
@@ -281,11 +301,17 @@ async fn drive(shared: Arc<Shared>, event: AsyncFd<OwnedFd>) {
     let mut incoming = Vec::new();
     let mut drain_turns = 0;
     let mut wakes = Wakes::default();
+    let mut spin = Spin::new();
     loop {
         // Read before the turn: what a worker had committed before it died is then in sight of the turn.
         let is_closing = shared.close_is_asked.load(Ordering::Acquire);
         drain_turns += usize::from(is_closing);
-        match shared.turn(&mut incoming) {
+        if is_closing {
+            spin.end();
+        } else if shared.is_asked.swap(false, Ordering::Relaxed) {
+            spin.begin(Instant::now());
+        }
+        match shared.turn(&mut incoming, &mut spin) {
             Turn::Over => return,
             _ if drain_turns > DRAIN_TURNS_COUNT_MAX => return,
             Turn::More => tokio::task::yield_now().await,
@@ -354,6 +380,7 @@ impl Client {
             space: Notify::new(),
             command: Notify::new(),
             close_is_asked: AtomicBool::new(false),
+            is_asked: AtomicBool::new(false),
             over: watch::Sender::new(None),
         });
         runtime.spawn(drive(Arc::clone(&shared), event));
@@ -389,6 +416,7 @@ impl Client {
                     let stream = Stream { id, slot, link: Arc::clone(&self.0) };
                     let state = if end { SendState::Finished } else { SendState::Open };
                     let receive = RecvHalf { stream: stream.clone(), unreturned: 0 };
+                    shared.expect_answer();
                     return Ok((SendHalf { stream, state }, receive));
                 }
                 Ok(None) => space.await,
@@ -499,6 +527,7 @@ impl SendHalf {
         if self.state == SendState::Finished {
             return Err(StreamError::Reset);
         }
+        let is_message = data.len() <= MESSAGE_LENGTH_MAX_BYTES;
         while !data.is_empty() {
             let sent = self
                 .stream
@@ -509,6 +538,9 @@ impl SendHalf {
             if !data.is_empty() {
                 self.stream.slot.writable.notified().await;
             }
+        }
+        if is_message {
+            self.stream.shared().expect_answer();
         }
         Ok(())
     }

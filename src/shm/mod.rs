@@ -18,6 +18,7 @@ mod layout;
 mod link;
 mod region;
 mod ring;
+mod spin;
 mod stream;
 mod sync;
 mod wake;

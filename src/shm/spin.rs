@@ -1,0 +1,129 @@
+//! When the front keeps looking for an answer instead of going to sleep. Waking a thread that sleeps costs more than most
+//! answers do; between two looks everything else on the thread has its turn.
+
+use std::time::{Duration, Instant};
+
+use super::stream::STREAMS_COUNT_MAX;
+
+/// How long the driver looks after a request, at most. Long enough for the answer of a handler that does not wait, and for
+/// the client's next request after that; short enough that it costs a battery nothing.
+const SPIN_TIME_MAX: Duration = Duration::from_micros(100);
+
+/// With more requests than that in flight, frames come so often that nobody sleeps long, and the processor is the app's.
+const IN_FLIGHT_COUNT_MAX: usize = 4;
+
+/// After so many times in vain in a row, the app's answers take longer than that.
+const MISSES_COUNT_MAX: u32 = 8;
+
+/// Then one of so many requests finds out whether that has changed.
+const RETRY_INTERVAL_REQUESTS: u32 = 32;
+
+/// Looks, for as long as it is worth while.
+#[derive(Debug)]
+pub(super) struct Spin {
+    /// Where there is one processor, whoever looks keeps the worker from answering.
+    is_worth_while: bool,
+    until: Option<Instant>,
+    has_frames: bool,
+    misses: u32,
+    passed_over: u32,
+}
+
+impl Spin {
+    pub(super) fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { is_worth_while: processors > 1, until: None, has_frames: false, misses: 0, passed_over: 0 }
+    }
+
+    /// Whether the driver is to hear of it, with places for so many more.
+    pub(super) fn is_for(places_left_count: usize) -> bool {
+        places_left_count >= STREAMS_COUNT_MAX - IN_FLIGHT_COUNT_MAX
+    }
+
+    /// A request or a message was sent at this time.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if !self.is_worth_while {
+            return;
+        }
+        if self.misses >= MISSES_COUNT_MAX {
+            self.passed_over += 1;
+            if self.passed_over < RETRY_INTERVAL_REQUESTS {
+                return;
+            }
+            self.passed_over = 0;
+        }
+        self.until = Some(now + SPIN_TIME_MAX);
+    }
+
+    /// Nothing more is to be looked for.
+    pub(super) fn end(&mut self) {
+        self.until = None;
+    }
+
+    /// A frame has arrived.
+    pub(super) fn note_frame(&mut self) {
+        self.has_frames = true;
+    }
+
+    /// Whether to look again at once. Asks the clock only while it does.
+    pub(super) fn goes_on(&mut self) -> bool {
+        let Some(until) = self.until else { return false };
+        if Instant::now() < until {
+            return true;
+        }
+        self.until = None;
+        self.misses = if std::mem::take(&mut self.has_frames) { 0 } else { self.misses.saturating_add(1) };
+        false
+    }
+}
+
+#[cfg(all(test, not(devhost_loom)))]
+mod tests {
+    use super::*;
+
+    fn spin() -> Spin {
+        Spin { is_worth_while: true, ..Spin::new() }
+    }
+
+    /// Spins through a request that was sent long ago; true where it would have looked.
+    fn spins(spin: &mut Spin, has_frame: bool) -> bool {
+        spin.begin(Instant::now() - SPIN_TIME_MAX);
+        let begun = spin.until.is_some();
+        if has_frame {
+            spin.note_frame();
+        }
+        assert!(!spin.goes_on(), "its time is over");
+        begun
+    }
+
+    #[test]
+    fn it_looks_after_a_request_and_not_for_ever() {
+        let mut spin = spin();
+        assert!(!spin.goes_on(), "nobody waits for anything");
+        spin.begin(Instant::now() + Duration::from_secs(3_600));
+        assert!(spin.goes_on());
+        spin.end();
+        assert!(!spin.goes_on());
+        assert!(spins(&mut spin, true));
+        spin.is_worth_while = false;
+        assert!(!spins(&mut spin, true));
+    }
+
+    #[test]
+    fn it_is_for_a_few_requests_at_once() {
+        assert!(Spin::is_for(STREAMS_COUNT_MAX - 1) && Spin::is_for(STREAMS_COUNT_MAX - 4));
+        assert!(!Spin::is_for(STREAMS_COUNT_MAX - 5) && !Spin::is_for(0));
+    }
+
+    #[test]
+    fn slow_answers_are_not_looked_for_until_they_are_fast_again() {
+        let mut spin = spin();
+        let count = |spin: &mut Spin, requests: u32, has_frame| {
+            (0..requests).filter(|_| spins(spin, has_frame)).count()
+        };
+        assert_eq!(count(&mut spin, MISSES_COUNT_MAX, false), MISSES_COUNT_MAX as usize);
+        assert_eq!(count(&mut spin, 3 * RETRY_INTERVAL_REQUESTS, false), 3);
+        assert_eq!(count(&mut spin, RETRY_INTERVAL_REQUESTS, true), 1);
+        assert_eq!(count(&mut spin, RETRY_INTERVAL_REQUESTS, true), RETRY_INTERVAL_REQUESTS as usize);
+    }
+}
