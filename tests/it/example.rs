@@ -197,30 +197,65 @@ fn a_stylesheet_and_a_template_change_pages_without_a_build() {
 
 #[test]
 fn a_websocket_and_a_feed_of_the_old_code_are_closed_cleanly() {
+    websockets_and_feeds_of_the_old_code_are_closed_cleanly(1, 1);
+}
+
+#[test]
+fn websockets_and_feeds_in_several_workers_are_closed_cleanly() {
+    websockets_and_feeds_of_the_old_code_are_closed_cleanly(3, 5);
+}
+
+fn websockets_and_feeds_of_the_old_code_are_closed_cleanly(workers: usize, clients: usize) {
     let _turn = cargo_turn();
     let app = ExampleApp::new();
-    let devhost = app.start(&[]);
+    let devhost = app.start(&["--workers", &workers.to_string()]);
     devhost.wait_ready(1);
-    let feed = devhost.connect(b"GET /feed HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    let feed = |_| {
+        let feed = devhost.connect(b"GET /feed HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let mut feed = BufReader::new(feed);
+        let mut begun = String::new();
+        while !begun.contains("following the book") {
+            assert_ne!(feed.read_line(&mut begun).unwrap(), 0, "{begun}");
+        }
+        feed
+    };
+    let feeds: Vec<_> = (0..clients).map(feed).collect();
     let url = format!("ws://127.0.0.1:{}/ws", devhost.port);
     runtime().block_on(async {
-        let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-        app.edit("src/pages.rs", HEADING, "Closed for this");
-        loop {
-            match tokio::time::timeout(SOON, socket.next()).await.unwrap() {
-                Some(Ok(Message::Close(frame))) => {
-                    assert_eq!(u16::from(frame.expect("a close frame with a code").code), 1012);
+        let mut sockets = Vec::new();
+        for number in 0..clients {
+            let (mut socket, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
+            let own = vec![u8::try_from(number).unwrap(); 3_000];
+            socket.send(Message::binary(own.clone())).await.unwrap();
+            loop {
+                let message = tokio::time::timeout(SOON, socket.next()).await.unwrap().unwrap().unwrap();
+                if message.is_binary() {
+                    assert!(message.into_data() == own, "the echo differs");
                     break;
                 }
-                Some(Ok(_)) => {}
-                other => panic!("the WebSocket was cut off: {other:?}"),
+            }
+            sockets.push(socket);
+        }
+        app.edit("src/pages.rs", HEADING, "Closed for this");
+        for mut socket in sockets {
+            loop {
+                match tokio::time::timeout(SOON, socket.next()).await.unwrap() {
+                    Some(Ok(Message::Close(frame))) => {
+                        assert_eq!(u16::from(frame.expect("a close frame with a code").code), 1012);
+                        break;
+                    }
+                    Some(Ok(_)) => {}
+                    other => panic!("the WebSocket was cut off: {other:?}"),
+                }
             }
         }
     });
-    let mut rest = Vec::new();
-    BufReader::new(feed).read_to_end(&mut rest).unwrap();
-    assert!(rest.ends_with(b"0\r\n\r\n"), "the feed was cut off: {}", String::from_utf8_lossy(&rest));
-    devhost.wait_status(SOON, "drained", |status| status["workers"].as_array().unwrap().len() == 1);
+    for mut feed in feeds {
+        let mut rest = Vec::new();
+        feed.read_to_end(&mut rest).unwrap();
+        assert!(rest.ends_with(b"0\r\n\r\n"), "the feed was cut off: {}", String::from_utf8_lossy(&rest));
+    }
+    devhost.wait_status(SOON, "drained", |status| status["workers"].as_array().unwrap().len() == workers);
     assert!(devhost.stop().success());
 }
 
