@@ -4,8 +4,9 @@
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::front::upstream::SocketClient;
+use crate::front::upstream::{RESPONSE_HEAD_SIZE_MAX, SocketClient};
 use crate::model::End;
+use crate::wire::HEADERS_COUNT_MAX;
 
 /// An app whose every byte is the test's.
 struct RawApp {
@@ -165,6 +166,21 @@ async fn interim_responses_and_trailers_are_passed_over() {
     let (head, body) = answer_raw(&site, &app, "GET", answer).await;
     assert_eq!((head.status, head.get("content-length"), head.get("link")), (200, None, None));
     assert_eq!(body, b"2\r\nok\r\n0\r\n\r\n");
+}
+
+#[actix_web::test]
+async fn heads_beyond_the_limits_become_pages() {
+    let (site, app) = serving().await;
+    // What hyper has read already it parses, too; beyond twice its limit it has not.
+    let large = format!("x-large: {}\r\n", "l".repeat(2 * RESPONSE_HEAD_SIZE_MAX));
+    let many = "x-one: 1\r\n".repeat(HEADERS_COUNT_MAX + 1);
+    for headers in [large, many] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{headers}\r\n");
+        let (head, body) = answer_raw(&site, &app, "GET", &answer).await;
+        let body = String::from_utf8(body).unwrap();
+        assert_eq!(head.status, 502, "{body:.1000}");
+        assert!(body.to_lowercase().contains("too large"), "{body:.3000}");
+    }
 }
 
 #[actix_web::test]

@@ -33,7 +33,7 @@ const RESET_NOTICE_TIME_MAX: Duration = Duration::from_millis(20);
 const TUNNEL_READ_SIZE: usize = 64 * 1024;
 
 /// What hyper buffers of a connection, in each direction. Also the largest head of a response.
-const BUFFER_SIZE_MAX: usize = 256 * 1024;
+pub const RESPONSE_HEAD_SIZE_MAX: usize = 256 * 1024;
 
 /// The socket of a connection, shared by hyper's task and the exchange that is on it.
 #[derive(Debug)]
@@ -245,7 +245,7 @@ impl Connection {
                 // As browsers write them: the app may be one that reads heads by hand.
                 .title_case_headers(true)
                 .max_headers(HEADERS_COUNT_MAX)
-                .max_buf_size(BUFFER_SIZE_MAX)
+                .max_buf_size(RESPONSE_HEAD_SIZE_MAX)
                 .handshake(io)
                 .await
                 .map_err(io::Error::other)?;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::shm::{self, Client, PeerFault, StreamError};
 
-pub use connection::CONNECT_TIME_MAX;
+pub use connection::{CONNECT_TIME_MAX, RESPONSE_HEAD_SIZE_MAX};
 pub use pool::{IDLE_COUNT_MAX, IDLE_TIME_MAX};
 pub use socket::{DEATH_NOTICE_TIME_MAX, EXCHANGES_COUNT_MAX, SocketClient};
 
