@@ -116,6 +116,8 @@ pub struct App {
     pub(super) dependencies: BTreeMap<String, String>,
     /// What each package uses, by cargo's ids.
     pub(super) uses: BTreeMap<String, Vec<String>>,
+    /// Packages that build scripts use.
+    pub(super) used_by_scripts: BTreeSet<String>,
 }
 
 impl App {
@@ -159,6 +161,7 @@ impl App {
             externs: BTreeMap::new(),
             dependencies: BTreeMap::new(),
             uses: BTreeMap::new(),
+            used_by_scripts: BTreeSet::new(),
         }
     }
 }
@@ -727,6 +730,7 @@ fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Resu
         externs: closure.externs(),
         dependencies: closure.dependencies(),
         uses: closure.uses(),
+        used_by_scripts: closure.used_by_scripts(),
         path_packages: closure.path_packages(&package.id),
     })
 }
@@ -883,6 +887,14 @@ impl<'m> Closure<'m> {
     fn uses(&self) -> BTreeMap<String, Vec<String>> {
         let used = |node: &Node| node.dependencies.iter().map(|id| id.repr.clone()).collect();
         self.nodes.iter().map(|node| (node.id.repr.clone(), used(node))).collect()
+    }
+
+    fn used_by_scripts(&self) -> BTreeSet<String> {
+        let dependencies = self.nodes.iter().flat_map(|node| &node.deps);
+        dependencies
+            .filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Build))
+            .map(|dep| dep.pkg.repr.clone())
+            .collect()
     }
 
     fn externs(&self) -> BTreeMap<PathBuf, BTreeMap<String, ExternKind>> {

@@ -18,7 +18,8 @@
 //! 3. Every file that is said to have changed is one that a recorded call has read, and each of them still exists. In
 //!    the directories that they lie in, there is no other Rust file and no other directory than before: a file that is
 //!    new or gone may be found as another one's module.
-//! 4. No crate to be compiled is a procedural macro, is used by one, or has a build script that names no inputs.
+//! 4. No crate to be compiled is a procedural macro, has a build script that names no inputs, or is used by a procedural
+//!    macro, a build script or a package whose calls are not recorded (one outside of the workspace).
 //! 5. What the calls have made is as they left it, and nobody else builds in this target directory.
 //!
 //! What has changed is found by content, never by time: every known file is looked at, whether the watcher has told of
@@ -217,6 +218,7 @@ impl Recording {
             Maker { app, order: &order, before, scripts: &scripts, units: Vec::new(), known: HashMap::new() };
         let root = report.call.as_ref().ok_or("the app's rustc call was not recorded")?;
         maker.add(root)?;
+        maker.look_for_other_users();
         let mut units = maker.units;
         let mut recording = Self {
             key: order.key.clone(),
@@ -650,13 +652,7 @@ impl Maker<'_> {
         self.units.push(Unit {
             needs,
             is_macro,
-            only_cargo: self.scripts.without_inputs.contains(&package.id).then(|| {
-                format!(
-                    "the build script of `{}` names no inputs that exist (`cargo::rerun-if-changed=…`), so cargo runs it \
-                     after every change",
-                    package.name
-                )
-            }),
+            only_cargo: self.reason_for_cargo(&package),
             sources,
             outputs: outputs_of(&recorded, &call),
             due: false,
@@ -667,6 +663,33 @@ impl Maker<'_> {
             call,
         });
         Ok(self.units.len() - 1)
+    }
+}
+
+impl Maker<'_> {
+    /// Why every change in a package is cargo's business.
+    fn reason_for_cargo(&self, package: &PathPackage) -> Option<String> {
+        let name = &package.name;
+        if self.scripts.without_inputs.contains(&package.id) {
+            return Some(format!(
+                "the build script of `{name}` names no inputs that exist (`cargo::rerun-if-changed=…`), so cargo runs it \
+                 after every change"
+            ));
+        }
+        self.app.used_by_scripts.contains(&package.id).then(|| format!("`{name}` is used by a build script"))
+    }
+
+    /// What is used by a package that is not replayed is cargo's business, too.
+    fn look_for_other_users(&mut self) {
+        let ours: BTreeSet<String> = self.units.iter().map(|unit| unit.package.id.clone()).collect();
+        for unit in &mut self.units {
+            let mut users = self.app.uses.iter().filter(|(user, _)| !ours.contains(*user));
+            if users.any(|(_, used)| used.contains(&unit.package.id)) {
+                unit.only_cargo.get_or_insert_with(|| {
+                    format!("`{}` is used by a package outside of the workspace", unit.package.name)
+                });
+            }
+        }
     }
 }
 

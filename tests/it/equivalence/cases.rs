@@ -342,6 +342,37 @@ fn what_a_build_script_reads_reaches_the_code() {
     site.shows("a fixed false", &[build]);
 }
 
+/// A module of both, and a crate that both use: what looks like the code's own is the script's, too.
+#[test]
+fn what_a_build_script_shares_with_the_code_reaches_both() {
+    let mut site = app_and_part(
+        "mod value; pub fn shown() -> String { format!(\"{} {}\", env!(\"SET\"), own()) }
+        fn own() -> String { format!(\"{}{}\", value::VALUE, helper::VALUE) }",
+    );
+    let dependencies = |section: &str| format!("[{section}]\nhelper = {{ path = '../helper' }}\n");
+    let more = dependencies("dependencies") + &dependencies("build-dependencies");
+    let part = site.write("ws/part/Cargo.toml", &manifest("part", &more));
+    site.write("ws/helper/Cargo.toml", &manifest("helper", ""));
+    let helper = site.write("ws/helper/src/lib.rs", "pub const VALUE: u8 = 1;");
+    let value = site.write("ws/part/src/value.rs", "pub const VALUE: u8 = 1;");
+    let script = "#[path = \"src/value.rs\"] mod value;
+        fn main() {
+            println!(\"cargo::rerun-if-changed=build.rs\");
+            println!(\"cargo::rustc-env=SET={}{}\", value::VALUE, helper::VALUE);
+        }";
+    site.write("ws/part/build.rs", script);
+    site.shows("11 11", &[]);
+    for round in 2..4_u8 {
+        site.write("ws/part/src/value.rs", &format!("pub const VALUE: u8 = {round};"));
+        site.shows(&format!("{round}{0} {round}{0}", round - 1), std::slice::from_ref(&value));
+        site.write("ws/helper/src/lib.rs", &format!("pub const VALUE: u8 = {round};"));
+        site.shows(&format!("{round}{round} {round}{round}"), std::slice::from_ref(&helper));
+        // cargo runs, and has nothing to do for the script.
+        site.write("ws/part/Cargo.toml", &format!("{}# {round}\n", manifest("part", &more)));
+        site.shows(&format!("{round}{round} {round}{round}"), std::slice::from_ref(&part));
+    }
+}
+
 #[test]
 fn a_path_dependency_outside_of_the_workspace_is_code_too() {
     let mut site = app_and_part("pub fn shown() -> String { outside::generic(outside::VALUE) }");
@@ -363,6 +394,26 @@ fn a_path_dependency_outside_of_the_workspace_is_code_too() {
     site.write("outside/src/inner.rs", "pub const SHOWN: u8 = 4;");
     site.restart();
     site.shows("300 4", &[]);
+}
+
+/// No call of the package in the middle is recorded: only cargo compiles it again.
+#[test]
+fn a_crate_that_is_used_from_outside_of_the_workspace_reaches_the_code() {
+    let mut site =
+        app_and_part("pub fn shown() -> String { format!(\"{} {}\", outside::shown(), helper::VALUE) }");
+    let more = "[dependencies]\noutside = { path = '../../outside' }\nhelper = { path = '../helper' }\n";
+    site.write("ws/part/Cargo.toml", &manifest("part", more));
+    let more = "[dependencies]\nhelper = { path = '../ws/helper' }\n";
+    site.write("outside/Cargo.toml", &manifest("outside", more));
+    site.write("outside/src/lib.rs", "pub const fn shown() -> u8 { helper::VALUE + helper::value() }");
+    site.write("ws/helper/Cargo.toml", &manifest("helper", ""));
+    let text = |value: u8| format!("pub const VALUE: u8 = {value}; pub const fn value() -> u8 {{ {value} }}");
+    let helper = site.write("ws/helper/src/lib.rs", &text(1));
+    site.shows("2 1", &[]);
+    site.write("ws/helper/src/lib.rs", &text(2));
+    site.shows("4 2", std::slice::from_ref(&helper));
+    site.write("ws/helper/src/lib.rs", &text(3));
+    site.shows("6 3", &[helper]);
 }
 
 /// A file that is saved while cargo prepares its run is read by that run; with the same time it can change once more.

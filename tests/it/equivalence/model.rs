@@ -66,6 +66,8 @@ pub struct Script {
     pub text: u32,
     /// It looks into a directory, not at one file.
     pub directory: bool,
+    /// It uses the first of the crates that its own one uses.
+    pub helper: bool,
 }
 
 /// What is wrong with a crate.
@@ -153,6 +155,11 @@ impl Crate {
             maker: false,
             fault: None,
         }
+    }
+
+    /// The crate that its build script uses.
+    fn helper(&self) -> Option<usize> {
+        self.script.as_ref().filter(|script| script.helper).and(self.uses.first().copied())
     }
 
     /// A module that rustc finds by its name.
@@ -270,17 +277,22 @@ impl Model {
             more.push_str("default = ['extra']\n");
         }
         more.push_str("[dependencies]\n");
-        for used in &part.uses {
-            let name = self.name(*used);
-            let path = if self.is_outside(*used) { "../../outside".into() } else { format!("{up}/{name}") };
-            let features = if self.crates[*used].asked { ", features = ['asked']" } else { "" };
-            writeln!(more, "{name} = {{ path = '{path}'{features} }}").unwrap();
-        }
+        let dependency = |used: usize| {
+            let name = self.name(used);
+            let path = if self.is_outside(used) { "../../outside".into() } else { format!("{up}/{name}") };
+            let features = if self.crates[used].asked { ", features = ['asked']" } else { "" };
+            format!("{name} = {{ path = '{path}'{features} }}\n")
+        };
+        part.uses.iter().for_each(|used| more.push_str(&dependency(*used)));
         if index == APP && self.kind == Kind::Plugin {
             more.push_str("devhost-plugin = { path = '../plugin' }\n");
         }
         if part.maker {
             writeln!(more, "maker = {{ path = '{up}/maker' }}").unwrap();
+        }
+        if let Some(helper) = part.helper() {
+            more.push_str("[build-dependencies]\n");
+            more.push_str(&dependency(helper));
         }
         manifest(&self.name(index), part.version, &more)
     }
@@ -306,7 +318,8 @@ impl Model {
             Some((Place::AboveWorkspace, _)) | None => {}
         }
         if let Some(script) = &part.script {
-            text("build.rs", build_script(script));
+            let helper = part.helper().map(|helper| self.name(helper));
+            text("build.rs", build_script(script, helper.as_deref()));
             text("input/value.txt", script.input.to_string());
         }
         if part.fault == Some(Fault::Twice) {
@@ -412,6 +425,9 @@ fn private() -> String {{ \"text {}\".to_string() }}",
             show("GENERATED");
             show("env!(\"SCRIPT_VALUE\")");
         }
+        if part.helper().is_some() {
+            show("env!(\"HELPER_VALUE\")");
+        }
         match part.variable {
             Some(true) => show(&format!("env!(\"{VARIABLE}\")")),
             Some(false) => show(&format!("option_env!(\"{VARIABLE}\").unwrap_or(\"none\")")),
@@ -473,6 +489,7 @@ fn private() -> String {{ \"text {}\".to_string() }}",
             values.push(format!("generated {} {}", script.text, script.input));
             values.push(format!("set {} {}", script.text, script.input));
         }
+        values.extend(part.helper().map(|helper| format!("helper {}", self.crates[helper].constant)));
         if part.variable.is_some() {
             values.push(self.variable.map_or("none".into(), |value| value.to_string()));
         }
@@ -533,14 +550,18 @@ pub fn make(_: proc_macro::TokenStream) -> proc_macro::TokenStream {{ \"\\\"made
     )
 }
 
-fn build_script(script: &Script) -> String {
+fn build_script(script: &Script, helper: Option<&str>) -> String {
+    let helper = helper.map(|helper| {
+        format!("println!(\"cargo::rustc-env=HELPER_VALUE=helper {{}}\", {helper}::CONSTANT);\n    ")
+    });
+    let helper = helper.unwrap_or_default();
     let watched = if script.directory { "input" } else { "input/value.txt" };
     let own = script.text;
     format!(
         "fn main() {{
     println!(\"cargo::rerun-if-changed=build.rs\");
     println!(\"cargo::rerun-if-changed={watched}\");
-    let input = std::fs::read_to_string(\"input/value.txt\").unwrap();
+    {helper}let input = std::fs::read_to_string(\"input/value.txt\").unwrap();
     println!(\"cargo::rustc-env=SCRIPT_VALUE=set {own} {{input}}\");
     let path = std::path::Path::new(&std::env::var(\"OUT_DIR\").unwrap()).join(\"generated.rs\");
     std::fs::write(path, format!(\"const GENERATED: &str = \\\"generated {own} {{input}}\\\";\")).unwrap();

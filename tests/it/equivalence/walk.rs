@@ -436,10 +436,12 @@ fn change_crate(part: &mut Crate, random: &mut Random) -> String {
         15 | 16 => match &mut part.script {
             Some(_) if random.one_in(5) => part.script = None,
             Some(script) if random.one_in(5) => script.text = random.value(),
+            Some(script) if random.one_in(4) => script.helper = !script.helper,
             Some(script) => script.input = random.value(),
             None => {
                 let (input, text) = (random.value(), random.value());
-                part.script = Some(Script { input, text, directory: random.one_in(2) });
+                let (directory, helper) = (random.one_in(2), random.one_in(3));
+                part.script = Some(Script { input, text, directory, helper });
             }
         },
         17 => part.variable = random.pick(&[None, Some(false), Some(true)]),
