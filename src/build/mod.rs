@@ -168,6 +168,8 @@ pub struct Builder {
     weakness: Option<Weakness>,
     /// Why the app is its own program, although nobody has asked for that.
     fallback: Option<String>,
+    /// cargo's configuration files, whether they exist or not.
+    configuration: Vec<PathBuf>,
 }
 
 impl Builder {
@@ -202,6 +204,7 @@ impl Builder {
             report: BuildReport::default(),
             weakness: None,
             fallback: None,
+            configuration: Vec::new(),
         };
         if let Target::App(app) = &builder.target {
             builder.memory = order::read(&builder.document(app, "memory")).unwrap_or_default();
@@ -309,8 +312,9 @@ impl Builder {
             Err(reason) => reason,
         };
         self.report = BuildReport { reason: refusal, ..BuildReport::default() };
-        self.outdated |= changed.iter().any(|path| concerns_cargo(path));
+        self.outdated |= changed.iter().any(|path| concerns_cargo(path) || self.configuration.contains(path));
         let app = self.current_app().await?;
+        self.configuration = settings::config_files(app.root());
         let report_path = self.document(&app, "report");
         let order_path = self
             .place_order(&app, &report_path)
@@ -363,7 +367,10 @@ impl Builder {
         }
         let checked = checked.map_err(|problem| explain(problem, &library))?;
         doubts.into_iter().for_each(|doubt| doubt.decide(true));
-        let sources = dep_info::read_sources(&dep_info_path(&app, &library), &app.workspace_root);
+        let mut sources = dep_info::read_sources(&dep_info_path(&app, &library), &app.workspace_root);
+        // These are followed by their names, what they include is not.
+        let included = self.configuration.iter().filter(|path| path.is_file() && !concerns_cargo(path));
+        sources.extend(included.cloned());
         self.memory.sources.clone_from(&sources);
         self.memory.units = Some(run.units_done);
         self.remember(&app);

@@ -1,6 +1,6 @@
 //! What a user can choose about the build. Plain data.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -127,14 +127,63 @@ impl Settings {
     }
 }
 
-/// The configuration files that cargo reads where it runs in a directory, those that win first, whether they exist or not.
+/// The configuration files that cargo reads where it runs in a directory, those that win first, whether they exist or not. What a
+/// file includes follows it.
 pub(super) fn config_files(directory: &Path) -> Vec<PathBuf> {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     // Of two in one directory cargo takes the one without an extension.
     let directories = directory.ancestors().map(|directory| directory.join(".cargo")).chain(home);
-    directories.flat_map(|directory| ["config", "config.toml"].map(|name| directory.join(name))).collect()
+    let mut files = Vec::new();
+    for directory in directories {
+        for name in ["config", "config.toml"] {
+            add_with_included(directory.join(name), &mut files);
+        }
+    }
+    files
+}
+
+fn add_with_included(file: PathBuf, files: &mut Vec<PathBuf>) {
+    // One that includes itself is cargo's to complain about.
+    if files.contains(&file) {
+        return;
+    }
+    let document = std::fs::read_to_string(&file).ok();
+    let document = document.and_then(|text| text.parse::<toml_edit::DocumentMut>().ok());
+    let included: Vec<PathBuf> = document.iter().flat_map(|document| included(document, &file)).collect();
+    files.push(file);
+    // Of two the later one wins.
+    for file in included.into_iter().rev() {
+        add_with_included(file, files);
+    }
+}
+
+/// The files that a configuration file includes: names, or tables with a `path`, relative to itself.
+fn included(document: &toml_edit::DocumentMut, file: &Path) -> Vec<PathBuf> {
+    let Some(include) = document.get("include") else { return Vec::new() };
+    let tables = include.as_array_of_tables().into_iter().flat_map(|tables| tables.iter());
+    let paths = tables.filter_map(|table| table.get("path")?.as_str());
+    let values = include.as_array().into_iter().flat_map(|array| array.iter()).chain(include.as_value());
+    let path_of = |value: &toml_edit::Value| {
+        let path = value.as_inline_table().and_then(|table| table.get("path")).unwrap_or(value);
+        path.as_str().map(str::to_owned)
+    };
+    let names = paths.map(str::to_owned).chain(values.filter_map(path_of));
+    names.map(|name| normal(&file.parent().unwrap_or(Path::new("/")).join(name))).collect()
+}
+
+/// The path without `..`, as a watcher tells it.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(normal.pop()),
+            part => normal.push(part),
+        }
+    }
+    normal
 }
 
 /// `build.jobs` of the first file that has it. A negative number is that many fewer than there are processors.
@@ -155,6 +204,28 @@ fn configured_jobs(files: &[PathBuf], processor_count: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn included_configuration_files_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join(".cargo");
+        std::fs::create_dir_all(&place).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(place.join(name), text).unwrap();
+        write("one.toml", "include = '../two.toml'\n[build]\njobs = 4\n");
+        write("three.toml", "include = ['config.toml']\n");
+        for include in [
+            "include = ['one.toml', { path = 'three.toml', optional = true }, 'gone.toml']\n",
+            "[[include]]\npath = 'one.toml'\n[[include]]\npath = 'three.toml'\n[[include]]\npath = 'gone.toml'\n",
+        ] {
+            write("config.toml", include);
+            let files = config_files(directory.path());
+            let names =
+                ["config", "config.toml", "gone.toml", "three.toml", "one.toml"].map(|name| place.join(name));
+            let two = directory.path().join("two.toml");
+            assert!(files.iter().take(6).eq(names.iter().chain([&two])), "{files:?}");
+            assert_eq!(configured_jobs(&files, 8), Some(4));
+        }
+    }
 
     #[test]
     fn the_nearest_configuration_file_tells_how_many_jobs() {

@@ -260,6 +260,22 @@ fn flags_in_the_configuration_reach_the_code() {
 }
 
 #[test]
+fn what_the_configuration_includes_reaches_the_code() {
+    let mut site = app("", "env!(\"INCLUDED\")");
+    site.write("ws/.cargo/config.toml", "include = ['../settings/one.toml']\n");
+    let value = |value: u8| format!("[env]\nINCLUDED = '{value}'\n");
+    let file = site.write("ws/settings/one.toml", &value(1));
+    site.shows("1", &[]);
+    assert!(site.sources.contains(&file), "it is watched: {:?}", site.sources);
+    site.write("ws/settings/one.toml", &value(2));
+    site.shows("2", &[file]);
+    // Nobody has said that it changed.
+    site.write("ws/settings/one.toml", &value(3));
+    let main = main_of(&site, "", "format!(\"{} again\", env!(\"INCLUDED\"))");
+    site.shows("3 again", &[main]);
+}
+
+#[test]
 fn another_toolchain_is_taken_as_cargo_takes_it() {
     let mut site = app("", "1");
     site.shows("1", &[]);
