@@ -65,13 +65,18 @@ impl CpuTimes {
         let lives = |pid: &i32, stat: &Stat| {
             self.processes.get(pid).is_some_and(|now| now.begun_ticks == stat.begun_ticks)
         };
-        // The account of a process that was reaped has moved to its parent; where that is gone as well (a tool kills
-        // a shell and what it runs), nobody has it any more.
+        // The account of a process that was reaped has moved to its parent, and on to the next one where that has ended,
+        // too. Where somebody has killed both (a tool a shell and what it runs), nobody has it any more.
         let is_counted_now = |pid: &i32, stat: &Stat| {
-            let parent = before.processes.get(&stat.parent);
-            lives(pid, stat)
-                || stat.parent == std::process::id().cast_signed()
-                || parent.is_some_and(|parent| lives(&stat.parent, parent))
+            let mut ancestor = stat.parent;
+            while let Some(known) = before.processes.get(&ancestor) {
+                if lives(&ancestor, known) {
+                    let has_grown_by = self.processes[&ancestor].ticks.saturating_sub(known.ticks);
+                    return ancestor == stat.parent || has_grown_by >= stat.ticks;
+                }
+                ancestor = known.parent;
+            }
+            lives(pid, stat) || stat.parent == std::process::id().cast_signed()
         };
         let ticks = |stat: &Stat| stat.ticks as f64;
         let now: f64 = self.processes.values().map(ticks).sum();
@@ -228,6 +233,9 @@ mod tests {
         let after = times(&[tool, (21, stat(10, 1)), (22, stat(21, 40))]);
         let tick_ms = 1_000.0 / sysconf(SysconfVar::CLK_TCK).unwrap().unwrap() as f64;
         assert_eq!(after.ms_since(&before), 40.0 * tick_ms);
+        // Both ended, one after the other, and were reaped.
+        let after = times(&[(10, stat(1, 542)), (22, stat(10, 40))]);
+        assert_eq!(after.ms_since(&before), 80.0 * tick_ms);
         // It was killed alone, and the shell, which lives, has its account.
         let after = times(&[tool, (11, stat(10, 501)), (22, stat(11, 40))]);
         assert_eq!(after.ms_since(&before), 40.0 * tick_ms);

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Node, Package, PackageId, TargetKind};
+use cargo_metadata::{
+    DependencyKind, Metadata, MetadataCommand, Node, NodeDep, Package, PackageId, TargetKind,
+};
 use serde::{Deserialize, Serialize};
 
 use super::artifact;
@@ -116,7 +118,7 @@ pub struct App {
     pub(super) dependencies: BTreeMap<String, String>,
     /// What each package uses, by cargo's ids.
     pub(super) uses: BTreeMap<String, Vec<String>>,
-    /// Packages that build scripts use.
+    /// Packages that build scripts use, directly or not.
     pub(super) used_by_scripts: BTreeSet<String>,
 }
 
@@ -889,12 +891,23 @@ impl<'m> Closure<'m> {
         self.nodes.iter().map(|node| (node.id.repr.clone(), used(node))).collect()
     }
 
+    /// Directly or not: cargo compiles a crate once for a script and for the app, where its features are the same.
     fn used_by_scripts(&self) -> BTreeSet<String> {
-        let dependencies = self.nodes.iter().flat_map(|node| &node.deps);
-        dependencies
-            .filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Build))
-            .map(|dep| dep.pkg.repr.clone())
-            .collect()
+        let uses = |node: &'m Node, wanted: fn(DependencyKind) -> bool| {
+            let is_wanted = move |dep: &&NodeDep| dep.dep_kinds.iter().any(|kind| wanted(kind.kind));
+            node.deps.iter().filter(is_wanted).map(|dep| &dep.pkg)
+        };
+        let mut queue: Vec<&PackageId> =
+            self.nodes.iter().flat_map(|node| uses(node, |kind| kind == DependencyKind::Build)).collect();
+        let mut used = BTreeSet::new();
+        while let Some(id) = queue.pop() {
+            if used.insert(id.repr.clone())
+                && let Some(node) = self.nodes.iter().find(|node| node.id == *id)
+            {
+                queue.extend(uses(node, |kind| kind != DependencyKind::Development));
+            }
+        }
+        used
     }
 
     fn externs(&self) -> BTreeMap<PathBuf, BTreeMap<String, ExternKind>> {

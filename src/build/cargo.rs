@@ -1,6 +1,7 @@
 //! Runs cargo under its guard and reads what it says. Dropping [`run`]'s future ends cargo and everything that
 //! it started, at once.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -54,6 +55,8 @@ pub(super) struct Run {
     pub library: Option<PathBuf>,
     /// Every file that cargo reported as made, now or before.
     pub made: Vec<PathBuf>,
+    /// The ids of the packages that they are of.
+    pub packages: BTreeSet<String>,
     /// The rlibs among them, each with its package's id.
     pub libraries: Vec<(String, PathBuf)>,
     /// The directories into which build scripts have written, each with its package's id.
@@ -197,6 +200,7 @@ impl<'a> Reader<'a> {
         }
         match serde_json::from_str::<Message>(line) {
             Ok(Message::CompilerArtifact(artifact)) => {
+                self.run.packages.insert(artifact.package_id.repr.clone());
                 let made = artifact.filenames.iter().chain(&artifact.executable);
                 self.run.made.extend(made.map(|file| file.clone().into_std_path_buf()));
                 let rlibs = artifact.filenames.iter().filter(|file| file.extension() == Some("rlib"));

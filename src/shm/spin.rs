@@ -58,11 +58,12 @@ impl Spin {
     /// Nothing more is to be looked for.
     pub(super) fn end(&mut self) {
         self.until = None;
+        self.has_frames = false;
     }
 
-    /// A frame has arrived.
+    /// A frame has arrived. One that comes when nobody looks any more has come too late.
     pub(super) fn note_frame(&mut self) {
-        self.has_frames = true;
+        self.has_frames |= self.until.is_some();
     }
 
     /// Whether to look again at once. Asks the clock only while it does.
@@ -93,6 +94,8 @@ mod tests {
             spin.note_frame();
         }
         assert!(!spin.goes_on(), "its time is over");
+        // The answer comes in any case.
+        spin.note_frame();
         begun
     }
 

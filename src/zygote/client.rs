@@ -165,7 +165,7 @@ impl Zygote {
     }
 
     /// Hangs up, upon which the zygote ends its workers and itself, and reaps it; after the limit it is killed. Says how it
-    /// ended.
+    /// ended by itself.
     pub async fn end(&self, limit: Duration) -> Option<ExitStatus> {
         self.control.end_peer(&self.process, limit).await
     }
@@ -191,7 +191,8 @@ impl Channel {
         let _ = shutdown(self.0.get_ref().as_raw_fd(), Shutdown::Both);
     }
 
-    /// Hangs up, and reaps the peer's process once it has ended; after the limit it is killed. Says how it ended.
+    /// Hangs up, and reaps the peer's process once it has ended; after the limit it is killed. Says how it ended
+    /// by itself.
     pub async fn end_peer(&self, process: &RefCell<Child>, limit: Duration) -> Option<ExitStatus> {
         self.hang_up();
         let deadline = tokio::time::Instant::now() + limit;
@@ -204,7 +205,8 @@ impl Channel {
                 Ok(None) => {
                     let mut process = process.borrow_mut();
                     let _ = process.kill();
-                    return process.wait().ok();
+                    let _ = process.wait();
+                    return None;
                 }
             }
         }

@@ -18,6 +18,9 @@ use crate::runner::ZYGOTE_DEATH;
 /// How long devhost's status may lag behind its response.
 const STATUS_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long devhost may take to say how the process has died.
+const DEATH_NOTICE_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// How long the old code may take to be gone. It may take longer (a WebSocket); then that is what the memory is.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -137,7 +140,7 @@ impl Devhost {
             if let Some(how) = told.filter(|message| message.starts_with(ZYGOTE_DEATH)).last() {
                 return Ok(how);
             }
-            if begun.elapsed() > STATUS_TIME_MAX {
+            if begun.elapsed() > DEATH_NOTICE_TIME_MAX {
                 return Ok("devhost does not say how".into());
             }
             self.context.cancel.pause(STATUS_POLL_TIME)?;

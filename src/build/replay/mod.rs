@@ -218,7 +218,7 @@ impl Recording {
             Maker { app, order: &order, before, scripts: &scripts, units: Vec::new(), known: HashMap::new() };
         let root = report.call.as_ref().ok_or("the app's rustc call was not recorded")?;
         maker.add(root)?;
-        maker.look_for_other_users();
+        maker.look_for_other_users(run);
         let mut units = maker.units;
         let mut recording = Self {
             key: order.key.clone(),
@@ -679,14 +679,15 @@ impl Maker<'_> {
         self.app.used_by_scripts.contains(&package.id).then(|| format!("`{name}` is used by a build script"))
     }
 
-    /// What is used by a package that is not replayed is cargo's business, too.
-    fn look_for_other_users(&mut self) {
+    /// What is used by a package of the build that is not replayed is cargo's business, too.
+    fn look_for_other_users(&mut self, run: &Run) {
         let ours: BTreeSet<String> = self.units.iter().map(|unit| unit.package.id.clone()).collect();
+        let is_other = |user: &str| run.packages.contains(user) && !ours.contains(user);
         for unit in &mut self.units {
-            let mut users = self.app.uses.iter().filter(|(user, _)| !ours.contains(*user));
+            let mut users = self.app.uses.iter().filter(|(user, _)| is_other(user));
             if users.any(|(_, used)| used.contains(&unit.package.id)) {
                 unit.only_cargo.get_or_insert_with(|| {
-                    format!("`{}` is used by a package outside of the workspace", unit.package.name)
+                    format!("`{}` is used by a package that only cargo compiles", unit.package.name)
                 });
             }
         }

@@ -412,6 +412,33 @@ fn a_path_dependency_outside_of_the_workspace_is_code_too() {
     site.shows("300 4", &[]);
 }
 
+/// The script's variant of a crate uses one that the app's variant does not.
+#[test]
+fn what_a_build_script_uses_by_a_feature_reaches_the_code() {
+    let mut site = site("'app', 'far', 'near'", "");
+    let more = "build = 'build.rs'\n[dependencies]\nfar = { path = '../far' }\nnear = { path = '../near' }\n\
+                [build-dependencies]\nnear = { path = '../near', features = ['more'] }\n";
+    site.write("ws/app/Cargo.toml", &manifest("app", more));
+    let script = "fn main() {
+        println!(\"cargo::rerun-if-changed=build.rs\");
+        println!(\"cargo::rustc-env=SET={}\", near::value());
+    }";
+    site.write("ws/app/build.rs", script);
+    main_of(&site, "", "format!(\"{} {} {}\", env!(\"SET\"), near::value(), far::VALUE)");
+    let more = "[features]\nmore = ['dep:far']\n[dependencies]\nfar = { path = '../far', optional = true }\n";
+    site.write("ws/near/Cargo.toml", &manifest("near", more));
+    let near = "#[cfg(feature = \"more\")] pub fn value() -> u8 { far::VALUE }
+        #[cfg(not(feature = \"more\"))] pub fn value() -> u8 { 0 }";
+    site.write("ws/near/src/lib.rs", near);
+    site.write("ws/far/Cargo.toml", &manifest("far", ""));
+    let far = site.write("ws/far/src/lib.rs", "pub const VALUE: u8 = 1;");
+    site.shows("1 0 1", &[]);
+    site.write("ws/far/src/lib.rs", "pub const VALUE: u8 = 2;");
+    site.shows("2 0 2", std::slice::from_ref(&far));
+    site.write("ws/far/src/lib.rs", "pub const VALUE: u8 = 3;");
+    site.shows("3 0 3", &[far]);
+}
+
 /// No call of the package in the middle is recorded: only cargo compiles it again.
 #[test]
 fn a_crate_that_is_used_from_outside_of_the_workspace_reaches_the_code() {
