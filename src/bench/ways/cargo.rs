@@ -45,7 +45,12 @@ impl Cargo {
         };
         this.start_program()?;
         let server = this.server.as_mut().context("it was just started")?;
-        this.found.wait(server, EDIT_TIME_MAX, &this.context, &this.client)?;
+        this.found.wait(
+            server,
+            (EDIT_TIME_MAX, |pid| gauge::descendants(&[pid])),
+            &this.context,
+            &this.client,
+        )?;
         Ok(this)
     }
 

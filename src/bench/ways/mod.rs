@@ -187,11 +187,11 @@ impl Found {
         self.address.as_ref().map(|address| context.at(address)).unwrap_or_default()
     }
 
-    /// Waits until there is one, for as long as the process lives.
+    /// Waits until one of the processes that `pids` finds for the server's is one, for as long as the server lives.
     fn wait(
         &mut self,
         server: &mut Running,
-        limit: Duration,
+        (limit, pids): (Duration, impl Fn(i32) -> Vec<i32>),
         context: &Context,
         client: &Client,
     ) -> Result<()> {
@@ -199,7 +199,7 @@ impl Found {
         while self.address.is_none() {
             context.cancel.pause(POLL_TIME)?;
             server.check()?;
-            self.look(&super::gauge::descendants(&[server.pid()]), context, client)?;
+            self.look(&pids(server.pid()), context, client)?;
             if begun.elapsed() > limit {
                 bail!("it does not listen on a TCP port within {limit:?}:\n{}", server.printed());
             }

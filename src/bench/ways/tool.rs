@@ -74,7 +74,7 @@ impl Tool {
         let mut server = Running::start(command, &log, Signal::SIGTERM)?;
         let client = Client::new();
         let mut found = Found::default();
-        found.wait(&mut server, COLD_BUILD_TIME_MAX, context, &client)?;
+        found.wait(&mut server, (COLD_BUILD_TIME_MAX, what_it_runs), context, &client)?;
         Ok(Self { context: context.clone(), strategy, copy: copy.to_owned(), client, server, found })
     }
 }
@@ -95,9 +95,9 @@ impl Way for Tool {
     fn reload(&mut self, edit: &Edit, token: &str) -> Result<Seen> {
         let saved = edit.save(&self.copy, token)?;
         let Self { context, client, server, found, .. } = self;
-        let what_it_runs = (CHECK_TIME, |pid| gauge::descendants(&[pid]));
-        let answer =
-            found.poll(server, what_it_runs, context, client, |answer| Ok(answer.body.contains(token)))?;
+        let answer = found.poll(server, (CHECK_TIME, what_it_runs), context, client, |answer| {
+            Ok(answer.body.contains(token))
+        })?;
         Ok(Seen { saved, answer, steps: Vec::new() })
     }
 
@@ -118,6 +118,11 @@ impl Way for Tool {
     fn end(self: Box<Self>) {
         self.server.end();
     }
+}
+
+/// Without the tool itself: `dx` has a server of its own.
+fn what_it_runs(tool: i32) -> Vec<i32> {
+    gauge::descendants(&[tool]).into_iter().filter(|pid| *pid != tool).collect()
 }
 
 /// What a user would type. The copies lie where git ignores everything, so the tools are told not to ask git.
