@@ -68,6 +68,9 @@ impl CpuTimes {
         // The account of a process that was reaped has moved to its parent, and on to the next one where that has ended,
         // too. Where somebody has killed both (a tool a shell and what it runs), nobody has it any more.
         let is_counted_now = |pid: &i32, stat: &Stat| {
+            if lives(pid, stat) {
+                return true;
+            }
             let mut ancestor = stat.parent;
             while let Some(known) = before.processes.get(&ancestor) {
                 if lives(&ancestor, known) {
@@ -76,7 +79,7 @@ impl CpuTimes {
                 }
                 ancestor = known.parent;
             }
-            lives(pid, stat) || stat.parent == std::process::id().cast_signed()
+            stat.parent == std::process::id().cast_signed()
         };
         let ticks = |stat: &Stat| stat.ticks as f64;
         let now: f64 = self.processes.values().map(ticks).sum();
@@ -189,33 +192,26 @@ mod tests {
         assert_eq!(stat, Stat { parent: 42, ticks: 100, begun_ticks: 77 });
     }
 
-    /// A process that computes until it is killed, alone or as the child of another one.
-    fn busy(script: &str) -> std::process::Child {
-        let mut command = std::process::Command::new("sh");
-        command.args(["-c", script]).stdin(std::process::Stdio::null()).spawn().unwrap()
-    }
-
-    /// Waits until so much was used; some ticks, so that it cannot be an accident.
-    fn wait_for_ms(root: i32, before: &CpuTimes, wanted_ms: f64) -> f64 {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        loop {
-            let used = CpuTimes::of(&[root]).ms_since(before);
-            if used >= wanted_ms {
-                return used;
-            }
-            assert!(std::time::Instant::now() < deadline, "{used}");
-            std::thread::yield_now();
-        }
-    }
-
     #[test]
     fn what_a_child_has_used_is_counted_alive_and_reaped() {
         let before = CpuTimes::of(&[]);
-        let mut child = busy("while :; do :; done");
-        let alive = wait_for_ms(child.id().cast_signed(), &before, 30.0);
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "while :; do :; done"])
+            .stdin(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = child.id().cast_signed();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let used = || CpuTimes::of(&[pid]).ms_since(&before);
+        // Two ticks and more, so that it cannot be an accident.
+        while used() < 30.0 && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let alive = used();
         child.kill().unwrap();
         child.wait().unwrap();
         let reaped = CpuTimes::of(&[]).ms_since(&before);
+        assert!(alive >= 30.0, "{alive}");
         assert!(reaped >= alive - 20.0, "{reaped} {alive}");
         assert!(descendants(&[std::process::id().cast_signed()]).len() < 10_000);
     }
@@ -236,6 +232,9 @@ mod tests {
         // Both ended, one after the other, and were reaped.
         let after = times(&[(10, stat(1, 542)), (22, stat(10, 40))]);
         assert_eq!(after.ms_since(&before), 80.0 * tick_ms);
+        // The shell ended alone and was reaped, and the tool has adopted the program.
+        let after = times(&[(10, stat(1, 2)), (12, stat(10, 540))]);
+        assert_eq!(after.ms_since(&before), 40.0 * tick_ms);
         // It was killed alone, and the shell, which lives, has its account.
         let after = times(&[tool, (11, stat(10, 501)), (22, stat(11, 40))]);
         assert_eq!(after.ms_since(&before), 40.0 * tick_ms);
