@@ -192,7 +192,8 @@ impl<'p> Engine<'p> {
         let name = strategy.name();
         let subject = &self.plan.subject;
         let copy = subject.copy(&name)?;
-        let take_over = |built: &Path| {
+        let take_over = |built: Option<&Path>| {
+            let Some(built) = built else { return };
             self.progress.detail(&format!("{name}: taking over what is built"));
             let own = copy.join("target").join(subject.profile_directory());
             crate::build::take_over_dependencies(&subject.app, built, &own);
@@ -200,17 +201,13 @@ impl<'p> Engine<'p> {
         };
         Ok(match strategy {
             Strategy::Restart => {
-                if let Some(built) = built.as_deref() {
-                    take_over(built);
-                }
+                take_over(built.as_deref());
                 let way = Cargo::start(&self.context, &copy)?;
                 *built = Some(way.built());
                 Box::new(way)
             }
             Strategy::Watchexec | Strategy::CargoWatch | Strategy::Bacon | Strategy::Dx => {
-                if let Some(built) = built.as_deref() {
-                    take_over(built);
-                }
+                take_over(built.as_deref());
                 Box::new(Tool::start(&self.context, strategy, &copy)?)
             }
             Strategy::Inprocess | Strategy::Fork | Strategy::ForkNoPreload | Strategy::Spawn => {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use cargo_metadata::{DependencyKind, Package};
@@ -256,7 +256,7 @@ impl Subject {
     /// Where a link's copy leads: out of the workspace to where the original leads.
     fn link_target(&self, link: &Path) -> io::Result<PathBuf> {
         let target = fs::read_link(link)?;
-        let absolute = normalize(&link.parent().unwrap_or(Path::new("/")).join(&target));
+        let absolute = resolve(&link.parent().unwrap_or(Path::new("/")).join(&target));
         let stays = target.is_relative() && absolute.starts_with(&self.app.workspace_root);
         Ok(if stays { target } else { absolute })
     }
@@ -313,7 +313,7 @@ fn with_outer_paths(text: &str, directory: &Path, root: &Path) -> Option<String>
                 continue;
             };
             let Some(text) = path.as_str() else { continue };
-            let absolute = normalize(&directory.join(text));
+            let absolute = resolve(&directory.join(text));
             if !absolute.starts_with(root) {
                 *path = Item::Value(absolute.to_string_lossy().into_owned().into());
                 changed = true;
@@ -351,19 +351,10 @@ fn with_outer_paths(text: &str, directory: &Path, root: &Path) -> Option<String>
     changed.then(|| document.to_string())
 }
 
-/// Without `.` and `..`, by the words alone: what does not exist has no better name.
-fn normalize(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                normal.pop();
-            }
-            other => normal.push(other),
-        }
-    }
-    normal.canonicalize().unwrap_or(normal)
+/// The file itself, whatever leads to it; what does not exist is named without `.` and `..`.
+fn resolve(path: &Path) -> PathBuf {
+    let path = crate::build::normalize(path);
+    path.canonicalize().unwrap_or(path)
 }
 
 /// Removes from a copy what is not in the original any more.

@@ -40,7 +40,7 @@ pub mod wrapper;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -426,7 +426,7 @@ impl Builder {
             wrapper: self.wrapper(&app),
             environment: self.environment(&app, &order_path),
             temporary: temporary_directory(&app.target_dir),
-            jobs: self.settings.jobs(app.root()),
+            jobs: self.settings.jobs(&self.configuration),
             weakness: self.weakness,
             app,
             order_path,
@@ -836,6 +836,19 @@ fn concerns_cargo(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     matches!(name, "Cargo.toml" | "Cargo.lock" | "rust-toolchain" | "rust-toolchain.toml")
         || path.parent().is_some_and(|parent| parent.ends_with(".cargo"))
+}
+
+/// Without `.` and `..`, by the words alone: what does not exist has no better name.
+pub(crate) fn normalize(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => drop(normal.pop()),
+            other => normal.push(other),
+        }
+    }
+    normal
 }
 
 /// Stands for an executable's content.

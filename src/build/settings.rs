@@ -1,6 +1,6 @@
 //! What a user can choose about the build. Plain data.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -93,8 +93,8 @@ impl Settings {
         args
     }
 
-    /// How many rustcs may run at once: as cargo is told where it runs in `directory`, or as many as there are processors.
-    pub(super) fn jobs(&self, directory: &Path) -> usize {
+    /// How many rustcs may run at once: as cargo is told, also by its configuration files, or as many as there are processors.
+    pub(super) fn jobs(&self, configuration: &[PathBuf]) -> usize {
         let mut args = self.cargo_args.iter().map(String::as_str);
         let mut told = None;
         while let Some(arg) = args.next() {
@@ -107,7 +107,7 @@ impl Settings {
         let variable = || std::env::var("CARGO_BUILD_JOBS").ok()?.parse().ok();
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         told.or_else(variable)
-            .or_else(|| configured_jobs(&config_files(directory), processors()))
+            .or_else(|| configured_jobs(configuration, processors()))
             .unwrap_or_else(processors)
             .max(1)
     }
@@ -170,20 +170,7 @@ fn included(document: &toml_edit::DocumentMut, file: &Path) -> Vec<PathBuf> {
         path.as_str().map(str::to_owned)
     };
     let names = paths.map(str::to_owned).chain(values.filter_map(path_of));
-    names.map(|name| normal(&file.parent().unwrap_or(Path::new("/")).join(name))).collect()
-}
-
-/// The path without `..`, as a watcher tells it.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => drop(normal.pop()),
-            part => normal.push(part),
-        }
-    }
-    normal
+    names.map(|name| super::normalize(&file.parent().unwrap_or(Path::new("/")).join(name))).collect()
 }
 
 /// `build.jobs` of the first file that has it. A negative number is that many fewer than there are processors.

@@ -88,7 +88,7 @@ impl Spawner {
     }
 
     /// Hangs up, upon which the keeper ends its programs and itself, and reaps it; after the limit it is killed. Says
-    /// how it ended.
+    /// how it ended by itself.
     pub async fn end(&self, limit: Duration) -> Option<ExitStatus> {
         self.control.end_peer(&self.process, limit).await
     }

@@ -12,6 +12,8 @@ use crate::support::{COLD_BUILD, Devhost, ExampleApp, SOON, answer, cargo_turn, 
 
 const HEADING: &str = "The guest book";
 
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
 #[test]
 fn every_kind_of_traffic_reaches_the_app() {
     let _turn = cargo_turn();
@@ -52,6 +54,18 @@ fn follow_the_feed(devhost: &Devhost) {
     lines.find(|line| line.contains("pushed")).expect("the entry was pushed");
 }
 
+/// A binary message comes back as it was.
+async fn demand_echo(socket: &mut Socket, binary: Vec<u8>) {
+    socket.send(Message::binary(binary.clone())).await.unwrap();
+    loop {
+        let message = tokio::time::timeout(SOON, socket.next()).await.unwrap().unwrap().unwrap();
+        if message.is_binary() {
+            assert!(message.into_data() == binary, "the echo differs");
+            break;
+        }
+    }
+}
+
 fn chat(devhost: &Devhost) {
     let url = format!("ws://127.0.0.1:{}/ws", devhost.port);
     runtime().block_on(async {
@@ -64,15 +78,7 @@ fn chat(devhost: &Devhost) {
                 break;
             }
         }
-        let binary = vec![9; 100_000];
-        socket.send(Message::binary(binary.clone())).await.unwrap();
-        loop {
-            let message = tokio::time::timeout(SOON, socket.next()).await.unwrap().unwrap().unwrap();
-            if message.is_binary() {
-                assert!(message.into_data() == binary, "the echo differs");
-                break;
-            }
-        }
+        demand_echo(&mut socket, vec![9; 100_000]).await;
         socket.close(None).await.unwrap();
     });
 }
@@ -225,15 +231,7 @@ fn websockets_and_feeds_of_the_old_code_are_closed_cleanly(workers: usize, clien
         let mut sockets = Vec::new();
         for number in 0..clients {
             let (mut socket, _) = tokio_tungstenite::connect_async(&url).await.unwrap();
-            let own = vec![u8::try_from(number).unwrap(); 3_000];
-            socket.send(Message::binary(own.clone())).await.unwrap();
-            loop {
-                let message = tokio::time::timeout(SOON, socket.next()).await.unwrap().unwrap().unwrap();
-                if message.is_binary() {
-                    assert!(message.into_data() == own, "the echo differs");
-                    break;
-                }
-            }
+            demand_echo(&mut socket, vec![u8::try_from(number).unwrap(); 3_000]).await;
             sockets.push(socket);
         }
         app.edit("src/pages.rs", HEADING, "Closed for this");

@@ -664,9 +664,7 @@ impl Maker<'_> {
         });
         Ok(self.units.len() - 1)
     }
-}
 
-impl Maker<'_> {
     /// Why every change in a package is cargo's business.
     fn reason_for_cargo(&self, package: &PathPackage) -> Option<String> {
         let name = &package.name;
