@@ -31,7 +31,8 @@ impl Builder {
         let program = run
             .library
             .ok_or_else(|| build_failure("cargo succeeded, but names no program of the app".into()))?;
-        let path = self.next_program_path(&app.crate_name);
+        let path =
+            self.next_program_path(&app.crate_name).map_err(|error| cannot_write(&app.target_dir, error))?;
         // A copy: the linker may write into the file that a worker runs, and the kernel would refuse it that.
         std::fs::copy(&program, &path).map_err(|error| cannot_write(&path, error))?;
         let build_id = identity(&path)
@@ -52,8 +53,8 @@ impl Builder {
         })
     }
 
-    fn next_program_path(&mut self, name: &str) -> PathBuf {
+    fn next_program_path(&mut self, name: &str) -> std::io::Result<PathBuf> {
         self.count += 1;
-        self.artifacts.join(format!("{name}-{}", self.count))
+        Ok(self.artifacts.ensure()?.join(format!("{name}-{}", self.count)))
     }
 }

@@ -10,6 +10,8 @@
 //! - `seed` takes over what cargo has built before devhost's first start.
 //! - `stale` makes cargo see changes that it would miss.
 //! - [`replay`] makes cargo's rustc calls again without cargo, where that is provably the same.
+//! - `disk` has this run's own directory, and removes what nobody uses any more; `footing` notices what somebody else has
+//!   removed below a build that runs.
 //!
 //! Nothing here knows of processes that serve, of HTTP or of the watcher. Nothing writes outside devhost's own
 //! target directory, and a file that a worker may have mapped is never written again.
@@ -22,9 +24,11 @@ mod cargo;
 mod dep_info;
 mod deps;
 mod diagnostics;
+mod disk;
 mod environment;
 pub mod export;
 mod fallback;
+mod footing;
 pub mod guard;
 pub mod linker;
 mod order;
@@ -38,7 +42,6 @@ mod stale;
 pub mod wrapper;
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -53,18 +56,12 @@ pub use self::root::PLAIN_MAIN_SYMBOL;
 pub use self::settings::{Choice, DebugInfo, Deps, Settings, Strategy};
 
 use self::artifact::{Inspector, Problem};
+use self::disk::{ArtifactDirectory, Tool};
 use self::order::{ORDER_VARIABLE, Order, Report};
 use self::replay::record;
 use self::replay::{Before, Recording, Weakness};
 use crate::error::Error;
 use crate::model::{BuildReport, Diagnostic, Failure};
-
-/// How many libraries of dependencies are kept although nothing uses them: a switch of branches and back again
-/// finds its own.
-const LIBRARIES_KEPT_COUNT: usize = 2;
-
-/// How old what a killed rustc has left must be to be removed.
-const LEFTOVER_AGE_MIN_SECS: u64 = 3_600;
 
 /// The kernel stamps files with a clock that lags behind by up to a tick.
 const CLOCK_LAG_MAX_MS: u64 = 20;
@@ -148,13 +145,9 @@ struct Memory {
 pub struct Builder {
     target: Target,
     settings: Settings,
-    devhost: PathBuf,
-    /// Stands for the devhost executable.
-    tool: String,
+    tool: Tool,
     /// Where this run's artifacts go.
-    artifacts: PathBuf,
-    /// Says that this run is alive; other runs remove the artifacts of dead ones.
-    _alive: File,
+    artifacts: ArtifactDirectory,
     /// Artifacts made so far.
     count: u64,
     memory: Memory,
@@ -170,6 +163,10 @@ pub struct Builder {
     fallback: Option<String>,
     /// cargo's configuration files, whether they exist or not.
     configuration: Vec<PathBuf>,
+    /// Something was removed while cargo ran, so that what cargo believes to be done may be of no use.
+    rebuild_wanted: bool,
+    /// cargo was started for the build that runs.
+    ordered: bool,
 }
 
 impl Builder {
@@ -185,17 +182,15 @@ impl Builder {
                 "make it writable, or choose another one with --target-dir",
             )
         };
-        let (artifacts, alive) = new_artifact_directory(&target_dir).map_err(failed)?;
-        let tool = stamp(&devhost).map_err(|error| {
+        let artifacts = ArtifactDirectory::make(&target_dir).map_err(failed)?;
+        let tool = Tool::open(&devhost).map_err(|error| {
             Error::fault(format!("cannot read the devhost executable {}: {error}", devhost.display()))
         })?;
         let mut builder = Self {
             target,
             settings,
-            devhost,
             tool,
             artifacts,
-            _alive: alive,
             count: 0,
             memory: Memory::default(),
             inspector: Inspector::default(),
@@ -205,6 +200,8 @@ impl Builder {
             weakness: None,
             fallback: None,
             configuration: Vec::new(),
+            rebuild_wanted: false,
+            ordered: false,
         };
         if let Target::App(app) = &builder.target {
             builder.memory = order::read(&builder.document(app, "memory")).unwrap_or_default();
@@ -214,7 +211,7 @@ impl Builder {
 
     /// Removes this run's artifacts, when it is over. Whoever still runs code from there has it mapped.
     pub fn remove_artifacts(&self) {
-        let _ = std::fs::remove_dir_all(&self.artifacts);
+        self.artifacts.remove();
     }
 
     /// What is being built, as cargo last described it.
@@ -245,7 +242,7 @@ impl Builder {
                 let prebuilt = prebuilt.clone();
                 self.take_prebuilt(&prebuilt)
             }
-            Target::App(_) => self.build_as_it_can_be(changed, progress).await,
+            Target::App(_) => self.build_on_firm_ground(changed, progress).await,
         };
         match outcome {
             Ok(artifact) => Outcome::Built(artifact),
@@ -256,26 +253,13 @@ impl Builder {
     /// Removes artifacts that no process uses any more: all of this run but `in_use`, those of runs that are
     /// over, and libraries of dependencies but the most recent ones.
     pub fn collect(&self, in_use: &[PathBuf]) {
-        let target_dir = self.target.target_dir();
-        for path in entries(&self.artifacts) {
-            let is_lock = path.file_name().is_some_and(|name| name == "lock");
-            if !is_lock && !in_use.contains(&path) {
-                let _ = std::fs::remove_file(path);
-            }
-        }
-        for directory in entries(&target_dir.join("artifacts")).filter(|path| *path != self.artifacts) {
-            let lock = File::options().write(true).open(directory.join("lock"));
-            // A directory without a lock is being made this moment, or is too old to matter.
-            if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
-                let _ = std::fs::remove_dir_all(directory);
-            }
-        }
-        collect_libraries(&deps::directory(target_dir), in_use);
-        collect_leftovers(target_dir);
+        disk::collect(self.target.target_dir(), &self.artifacts, in_use);
     }
 
     fn take_prebuilt(&mut self, prebuilt: &Prebuilt) -> Result<Artifact, Failure> {
-        let path = self.next_path(&prebuilt.name);
+        let path = self
+            .next_path(&prebuilt.name)
+            .map_err(|error| start_failure(format!("cannot make a directory for copies: {error}"), ""))?;
         // A copy, never a link: whoever builds it may write into the file that a worker has mapped.
         std::fs::copy(&prebuilt.path, &path).map_err(|error| {
             start_failure(format!("cannot copy {}: {error}", prebuilt.path.display()), "")
@@ -422,7 +406,7 @@ impl Builder {
 
     fn replay_context(&self, app: App, order_path: PathBuf) -> replay::Context {
         replay::Context {
-            devhost: self.devhost.clone(),
+            devhost: self.tool.path(),
             wrapper: self.wrapper(&app),
             environment: self.environment(&app, &order_path),
             temporary: temporary_directory(&app.target_dir),
@@ -443,7 +427,9 @@ impl Builder {
         sources: Vec<PathBuf>,
         warnings: Vec<Diagnostic>,
     ) -> Result<Artifact, Failure> {
-        let path = self.next_path(&app.crate_name);
+        let path = self.next_path(&app.crate_name).map_err(|error| {
+            build_failure(format!("cannot make a directory in {}: {error}", app.target_dir.display()))
+        })?;
         // The wrapper unlinks the library before it is written anew, so a link is as good as a copy.
         std::fs::hard_link(library, &path)
             .or_else(|_| std::fs::copy(library, &path).map(drop))
@@ -533,10 +519,10 @@ impl Builder {
         std::fs::create_dir_all(&bin)?;
         std::fs::create_dir_all(temporary_directory(&app.target_dir))?;
         for name in ["devhost-rustc", "devhost-linker"] {
-            link(&self.devhost, &bin.join(name))?;
+            link(&self.tool.path(), &bin.join(name))?;
         }
         let order = Order {
-            tool: self.tool.clone(),
+            tool: self.tool.stamp().to_owned(),
             target_dir: app.target_dir.clone(),
             temporary: temporary_directory(&app.target_dir),
             workspace_root: app.workspace_root.clone(),
@@ -564,7 +550,7 @@ impl Builder {
     fn key(&self, app: &App) -> String {
         let mut hasher = blake3::Hasher::new();
         let settings = format!("{:?} {:?}", self.strategy(), self.settings);
-        for part in [self.tool.as_str(), &app.package_id, &settings] {
+        for part in [self.tool.stamp(), &app.package_id, &settings] {
             hasher.update(part.as_bytes());
             hasher.update(&[0]);
         }
@@ -584,6 +570,9 @@ impl Builder {
         }
         let unmanaged: Vec<PathBuf> = changed.iter().filter(|path| !concerns_cargo(path)).cloned().collect();
         stale::age_unfollowed(app, &self.profile_dirs(app), &unmanaged, &self.memory.sources);
+        if std::mem::take(&mut self.rebuild_wanted) || footing::lacks_records(&app.target_dir) {
+            stale::age_newcomers(app, &self.profile_dirs(app), &[]);
+        }
         stale::age_newcomers(app, &self.profile_dirs(app), &self.memory.packages);
         self.memory.packages = app.path_packages.iter().map(|package| package.root.clone()).collect();
         self.memory.last_start = now.checked_sub(Duration::from_millis(CLOCK_LAG_MAX_MS));
@@ -610,10 +599,12 @@ impl Builder {
         order: &Path,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<cargo::Run, Failure> {
+        self.ordered = true;
         self.memory.last_end = None;
         self.remember(app);
+        let devhost = self.tool.path();
         let invocation = cargo::Invocation {
-            devhost: &self.devhost,
+            devhost: &devhost,
             args: self.cargo_args(app),
             environment: self.environment(app, order),
             directory: app.root(),
@@ -622,7 +613,7 @@ impl Builder {
         };
         let run = cargo::run(invocation, progress)
             .await
-            .map_err(|error| build_failure(format!("cannot run {}: {error}", self.devhost.display())))?;
+            .map_err(|error| build_failure(format!("cannot run {}: {error}", devhost.display())))?;
         self.memory.last_end = Some(SystemTime::now());
         self.remember(app);
         Ok(run)
@@ -683,9 +674,9 @@ impl Builder {
         })
     }
 
-    fn next_path(&mut self, name: &str) -> PathBuf {
+    fn next_path(&mut self, name: &str) -> io::Result<PathBuf> {
         self.count += 1;
-        self.artifacts.join(format!("lib{name}-{}.so", self.count))
+        Ok(self.artifacts.ensure()?.join(format!("lib{name}-{}.so", self.count)))
     }
 }
 
@@ -851,23 +842,6 @@ pub(crate) fn normalize(path: &Path) -> PathBuf {
     normal
 }
 
-/// Stands for an executable's content.
-fn stamp(executable: &Path) -> io::Result<String> {
-    let metadata = std::fs::metadata(executable)?;
-    let time = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Ok(format!("{} {} {}", env!("CARGO_PKG_VERSION"), metadata.len(), time.as_nanos()))
-}
-
-/// A directory for this run alone, with a lock that says that the run is alive.
-fn new_artifact_directory(target_dir: &Path) -> io::Result<(PathBuf, File)> {
-    let parent = target_dir.join("artifacts");
-    std::fs::create_dir_all(&parent)?;
-    let directory = tempfile::Builder::new().prefix("run-").tempdir_in(&parent)?.keep();
-    let lock = File::create(directory.join("lock"))?;
-    lock.lock()?;
-    Ok((directory, lock))
-}
-
 fn link(target: &Path, path: &Path) -> io::Result<()> {
     if std::fs::read_link(path).is_ok_and(|current| current == target) {
         return Ok(());
@@ -881,41 +855,6 @@ fn link(target: &Path, path: &Path) -> io::Result<()> {
 
 fn temporary_directory(target_dir: &Path) -> PathBuf {
     target_dir.join("tmp").join("rustc")
-}
-
-/// Removes libraries of dependencies but the most recently used ones and those in use.
-fn collect_libraries(directory: &Path, in_use: &[PathBuf]) {
-    let modified = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
-    let mut completed: Vec<_> = entries(directory)
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .filter_map(|path| Some((modified(&path)?, path)))
-        .collect();
-    completed.sort();
-    completed.reverse();
-    for (_, path) in completed.into_iter().skip(LIBRARIES_KEPT_COUNT) {
-        let library = path.with_extension("so");
-        if !in_use.contains(&library) {
-            // The description goes first: without it the library does not count.
-            let _ = std::fs::remove_file(&path);
-            let _ = std::fs::remove_file(&library);
-        }
-    }
-}
-
-/// Removes what killed rustcs could not remove themselves.
-fn collect_leftovers(target_dir: &Path) {
-    let old = |path: &PathBuf| {
-        let age = path.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
-        matches!(age, Ok(Ok(age)) if age > Duration::from_secs(LEFTOVER_AGE_MIN_SECS))
-    };
-    let unfinished =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("making-"));
-    let leftovers = entries(&temporary_directory(target_dir))
-        .chain(entries(&deps::directory(target_dir)).filter(unfinished))
-        .filter(old);
-    for path in leftovers {
-        let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-    }
 }
 
 fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {

@@ -172,6 +172,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         loading,
         zygotes: HashMap::new(),
         zygote: 0,
+        origin: Origin::Keeper,
         fresh: HashMap::new(),
         workers: Workers::new(gate.clone(), drivers, stall_time_max),
         codes: Vec::new(),
@@ -240,6 +241,8 @@ struct Runner {
     zygotes: HashMap<u64, Rc<Forker>>,
     /// The current zygote's number, 0 before the first.
     zygote: u64,
+    /// What it was to load.
+    origin: Origin,
     /// The zygotes that were started for one generation, by number, and when that was.
     fresh: HashMap<u64, Instant>,
     workers: Workers,
@@ -295,6 +298,7 @@ impl Runner {
             };
             let mut over = false;
             for event in events {
+                let event = self.or_code_gone(event);
                 let actions = self.supervisor.handle(self.now(), event);
                 over |= self.perform(actions);
             }
@@ -436,6 +440,18 @@ impl Runner {
             }
         };
         vec![event]
+    }
+
+    /// A start that has failed because somebody has removed what was built says nothing about the code.
+    fn or_code_gone(&mut self, event: Event) -> Event {
+        let is_gone = match &event {
+            Event::StartFailed { generation, .. } => {
+                self.workers.code_of(*generation).is_some_and(|code| is_gone(code))
+            }
+            Event::ZygoteFailed { .. } => self.origin.preload().iter().any(|library| !library.exists()),
+            _ => false,
+        };
+        if is_gone { Event::CodeGone } else { event }
     }
 
     fn start_failed(&mut self, worker: WorkerId, message: String, hint: String) -> Vec<Event> {
@@ -775,6 +791,7 @@ impl Runner {
     fn start_zygote(&mut self, origin: &Origin) {
         self.zygote += 1;
         let number = self.zygote;
+        self.origin = origin.clone();
         match Forker::start(origin, &self.argv, self.loading) {
             Ok(zygote) => {
                 let zygote = Rc::new(zygote);
@@ -819,6 +836,10 @@ impl Runner {
     }
 
     fn fork(&mut self, generation: u64, code: &Arc<Code>) {
+        if is_gone(code) {
+            self.post(Event::CodeGone);
+            return;
+        }
         let mut libraries = Vec::new();
         if let Origin::Zygote { preload } = &code.origin {
             if matches!(self.loading, Loading::Worker | Loading::Fresh) {
@@ -860,6 +881,10 @@ impl Runner {
         let zygote = self.workers.zygote_of(generation).and_then(|number| self.zygotes.get(&number));
         // Its end is being reported, and that of the generation with it.
         let Some(zygote) = zygote else { return };
+        if self.workers.code_of(generation).is_some_and(|code| is_gone(code)) {
+            self.post(Event::CodeGone);
+            return;
+        }
         match self.workers.replace(zygote, generation, replacement, &self.inputs) {
             Ok(worker) => self.look_at_plain(self.workers.kind_of(generation), &[worker]),
             Err(error) => {
@@ -941,4 +966,9 @@ impl Runner {
             status.workers = workers;
         });
     }
+}
+
+/// Whether what a worker would load is not there any more.
+fn is_gone(code: &Code) -> bool {
+    !code.artifact.exists()
 }

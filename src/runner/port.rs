@@ -45,6 +45,7 @@ impl PortPlan {
     fn remember(&self, port: u16) {
         if self.remembered() != Some(port) {
             // Without it the next start has no port before the app listens; that is all.
+            let _ = std::fs::create_dir_all(&self.target_dir);
             let _ = std::fs::write(self.file(), format!("{port}\n"));
         }
     }

@@ -688,7 +688,12 @@ impl Workers {
         self.teams.get(&generation).map(|team| team.zygote)
     }
 
-    /// The kind of the app in a generation.
+    /// The code that a generation has.
+    pub fn code_of(&self, generation: u64) -> Option<&Arc<Code>> {
+        self.teams.get(&generation).map(|team| &team.code)
+    }
+
+    /// How a generation's app is started.
     pub fn kind_of(&self, generation: u64) -> Option<Kind> {
         self.teams.get(&generation).map(|team| team.code.kind)
     }

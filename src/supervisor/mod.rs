@@ -122,6 +122,8 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// Files of code that was to be forked, or was forked, are gone from the disk.
+    CodeGone,
     /// The zygote has preloaded.
     ZygoteReady,
     /// The zygote could not preload.
@@ -558,6 +560,7 @@ impl Supervisor {
             }
             Event::Built { build, code } => self.built(now, build, code, &mut actions),
             Event::BuildFailed { build, failure } => self.build_failed(now, build, failure, &mut actions),
+            Event::CodeGone => self.code_gone(now, &mut actions),
             Event::ZygoteReady => self.zygote_ready(&mut actions),
             Event::ZygoteFailed { message } => self.zygote_failed(now, message, &mut actions),
             Event::ZygoteDied { lost } => self.zygote_died(now, &lost, &mut actions),
@@ -722,6 +725,31 @@ impl Supervisor {
         self.unbuilt.clone_from(&journey.files);
         self.build_broken = true;
         self.fail(now, &journey, failure, Outcome::BuildFailed, actions);
+    }
+
+    /// Somebody has removed what was built (`cargo clean`), and it is needed: it is built again.
+    fn code_gone(&mut self, now: Duration, actions: &mut Actions) {
+        // Its files do not come back by themselves, so nothing is forked from them again.
+        self.last_good = None;
+        self.newest = None;
+        self.wanted = None;
+        self.abandon_starting(actions);
+        if matches!(self.zygote, Zygote::Preloading { .. }) {
+            self.zygote = Zygote::None;
+            actions.push(Action::KillZygote);
+        }
+        // What comes of the build is started even if it is what serves.
+        self.restart_wanted = true;
+        if matches!(self.build, Build::Running { .. }) {
+            return;
+        }
+        actions
+            .push(Action::Note("what was built is gone from the target directory: it is built again".into()));
+        if self.settings.hold || self.current.is_none() {
+            actions.push(Action::Hold);
+        }
+        actions.push(Action::SetState(self.waiting_state()));
+        self.start_build(now, now, actions);
     }
 
     fn want(&mut self, wanted: Wanted, actions: &mut Actions) {

@@ -747,3 +747,45 @@ fn a_start_that_fails_with_several_workers_says_so() {
         assert_eq!(hint.contains("--workers 1"), is_said, "{hint}");
     }
 }
+
+#[test]
+fn code_that_was_removed_is_built_again_and_started_though_it_is_the_same() {
+    let mut bench = Bench::serving();
+    let actions = bench.crash(1);
+    assert_eq!(forked(&actions), Some((2, "a".into())));
+    let actions = bench.send(Event::CodeGone);
+    assert!(actions.contains(&Action::Hold) && actions.contains(&Action::KillWorker { generation: 2 }));
+    assert_eq!(build_started(&actions), Some((2, Vec::new())));
+    bench.send(Event::Ended { generation: 2, end: End::Lost });
+    let actions = bench.send(Event::Built { build: 2, code: code("a") });
+    assert_eq!(forked(&actions), Some((3, "a".into())));
+    assert!(swapped_to(&bench.start(3, "a"), 3));
+}
+
+#[test]
+fn a_zygote_whose_libraries_were_removed_waits_for_the_build() {
+    let mut bench = Bench::serving();
+    let actions = bench.send(Event::ZygoteDied { lost: vec![1] });
+    assert!(actions.contains(&Action::StartZygote { origin: zygote("/deps.so") }));
+    let actions = bench.send(Event::CodeGone);
+    assert!(actions.contains(&Action::KillZygote));
+    assert_eq!(build_started(&actions), Some((2, Vec::new())));
+    // Nothing is forked from what is gone, so a build that fails ends it.
+    let actions = bench.send(Event::BuildFailed { build: 2, failure: build_error() });
+    assert_eq!((forked(&actions), build_started(&actions)), (None, None));
+    assert!(actions.contains(&Action::Release));
+    bench.change("src/lib.rs");
+    bench.send(Event::Built { build: 3, code: code("b") });
+    assert!(forked(&bench.send(Event::ZygoteReady)).is_some());
+}
+
+#[test]
+fn removed_code_does_not_disturb_a_build_that_runs() {
+    let mut bench = Bench::serving();
+    bench.change("src/lib.rs");
+    bench.crash(1);
+    let actions = bench.send(Event::CodeGone);
+    assert_eq!(build_started(&actions), None);
+    let actions = bench.send(Event::Built { build: 2, code: code("b") });
+    assert_eq!(forked(&actions).map(|(_, id)| id), Some("b".into()));
+}

@@ -1,0 +1,202 @@
+//! What devhost keeps on disk while it runs, and what it removes: the artifacts of this run, in a directory of their own, and
+//! whatever earlier runs and builds have left that nobody uses any more. Everything here may be removed by somebody else
+//! at any moment (`cargo clean`), and is made again.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::{deps, entries, temporary_directory};
+
+/// How many libraries of dependencies are kept although nothing uses them: a switch of branches and back again
+/// finds its own.
+const LIBRARIES_KEPT_COUNT: usize = 2;
+
+/// How old what a killed rustc has left must be to be removed.
+const LEFTOVER_AGE_MIN_SECS: u64 = 3_600;
+
+/// The file whose lock says that the run that an artifact directory belongs to is alive.
+const LOCK_NAME: &str = "lock";
+
+/// The devhost executable as it was at the start, whatever becomes of its file: it may itself lie in a target directory.
+#[derive(Debug)]
+pub(super) struct Tool {
+    path: PathBuf,
+    file: File,
+    stamp: String,
+}
+
+impl Tool {
+    /// Holds the executable.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        let time = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let stamp = format!("{} {} {}", env!("CARGO_PKG_VERSION"), metadata.len(), time.as_nanos());
+        Ok(Self { path: path.to_owned(), file, stamp })
+    }
+
+    /// By which path it can be run as long as this process lives: its own, or, if that has another file now or none, that of
+    /// the file that is held.
+    pub fn path(&self) -> PathBuf {
+        if is_same_file(&self.path, &self.file) {
+            return self.path.clone();
+        }
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
+    }
+
+    /// Stands for its content.
+    pub fn stamp(&self) -> &str {
+        &self.stamp
+    }
+}
+
+/// Where the artifacts of one run go.
+#[derive(Debug)]
+pub(super) struct ArtifactDirectory {
+    /// That of the artifacts of all runs.
+    parent: PathBuf,
+    path: PathBuf,
+    /// Locked: other runs remove the directories of runs that are over.
+    lock: File,
+}
+
+impl ArtifactDirectory {
+    /// Makes one in devhost's target directory.
+    pub fn make(target_dir: &Path) -> io::Result<Self> {
+        let parent = target_dir.join("artifacts");
+        std::fs::create_dir_all(&parent)?;
+        let path = tempfile::Builder::new().prefix("run-").tempdir_in(&parent)?.keep();
+        let lock = File::create(path.join(LOCK_NAME))?;
+        lock.lock()?;
+        Ok(Self { parent, path, lock })
+    }
+
+    /// Its path. If somebody has removed it, another one is made.
+    pub fn ensure(&mut self) -> io::Result<&Path> {
+        if !self.is_there() {
+            let target_dir = self.parent.parent().unwrap_or(Path::new("/"));
+            *self = Self::make(target_dir)?;
+        }
+        Ok(&self.path)
+    }
+
+    /// False if somebody has removed it.
+    pub fn is_there(&self) -> bool {
+        is_same_file(&self.path.join(LOCK_NAME), &self.lock)
+    }
+
+    /// Removes it with all that is in it.
+    pub fn remove(&self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+fn is_same_file(path: &Path, file: &File) -> bool {
+    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    match (std::fs::metadata(path), file.metadata()) {
+        (Ok(there), Ok(held)) => identity(there) == identity(held),
+        _ => false,
+    }
+}
+
+/// Removes what nobody uses any more: artifacts of this run but `in_use`, those of runs that are over, libraries of
+/// dependencies but the most recent ones, and what killed processes have left.
+pub(super) fn collect(target_dir: &Path, own: &ArtifactDirectory, in_use: &[PathBuf]) {
+    for path in entries(&own.path) {
+        let is_lock = path.file_name().is_some_and(|name| name == LOCK_NAME);
+        if !is_lock && !in_use.contains(&path) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+    for directory in entries(&own.parent).filter(|path| *path != own.path) {
+        let over = match File::options().write(true).open(directory.join(LOCK_NAME)) {
+            Ok(lock) => lock.try_lock().is_ok(),
+            // It is being made this moment, unless it is old.
+            Err(_) => is_old(&directory),
+        };
+        if over {
+            let _ = std::fs::remove_dir_all(directory);
+        }
+    }
+    collect_libraries(&deps::directory(target_dir), in_use);
+    collect_leftovers(target_dir);
+}
+
+/// Removes libraries of dependencies but the most recently used ones and those in use.
+fn collect_libraries(directory: &Path, in_use: &[PathBuf]) {
+    let modified = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let mut completed: Vec<_> = entries(directory)
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter_map(|path| Some((modified(&path)?, path)))
+        .collect();
+    completed.sort();
+    completed.reverse();
+    for (_, path) in completed.into_iter().skip(LIBRARIES_KEPT_COUNT) {
+        let library = path.with_extension("so");
+        if !in_use.contains(&library) {
+            // The description goes first: without it the library does not count.
+            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_file(&library);
+        }
+    }
+}
+
+/// Removes what killed rustcs could not remove themselves.
+fn collect_leftovers(target_dir: &Path) {
+    let unfinished =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("making-"));
+    let leftovers = entries(&temporary_directory(target_dir))
+        .chain(entries(&deps::directory(target_dir)).filter(unfinished))
+        .filter(|path| is_old(path));
+    for path in leftovers {
+        let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    }
+}
+
+fn is_old(path: &Path) -> bool {
+    let age = path.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
+    matches!(age, Ok(Ok(age)) if age > Duration::from_secs(LEFTOVER_AGE_MIN_SECS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removed_directory_of_artifacts_is_made_again() {
+        let target = tempfile::tempdir().unwrap();
+        let mut own = ArtifactDirectory::make(target.path()).unwrap();
+        let first = own.ensure().unwrap().to_owned();
+        assert_eq!(own.ensure().unwrap(), first, "it is kept while it is there");
+        std::fs::remove_dir_all(target.path()).unwrap();
+        assert!(!own.is_there());
+        let second = own.ensure().unwrap().to_owned();
+        assert!(second.is_dir() && own.is_there());
+        let other = ArtifactDirectory::make(target.path()).unwrap();
+        collect(target.path(), &other, &[]);
+        assert!(own.is_there(), "the run is alive");
+        drop(own);
+        collect(target.path(), &other, &[]);
+        assert!(!second.exists(), "the run is over");
+    }
+
+    #[test]
+    fn the_executable_can_be_run_after_its_file_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tool");
+        std::fs::copy("/bin/true", &path).unwrap();
+        let tool = Tool::open(&path).unwrap();
+        assert_eq!(tool.path(), path);
+        for other in [None, Some("another one")] {
+            let _ = std::fs::remove_file(&path);
+            if let Some(text) = other {
+                std::fs::write(&path, text).unwrap();
+            }
+            assert!(std::process::Command::new(tool.path()).status().unwrap().success(), "{other:?}");
+        }
+    }
+}
