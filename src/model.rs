@@ -11,6 +11,14 @@ use serde::Serialize;
 /// How many reloads the status document keeps.
 pub const RELOADS_KEPT_COUNT_MAX: usize = 100;
 
+/// How the text of a build's progress starts while somebody else is in the way: worth telling at once.
+pub const WAITING_FOR: &str = "waiting for ";
+
+/// `1 crate`, `12 crates`.
+pub fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
 /// One message of rustc or cargo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {

@@ -690,11 +690,17 @@ fn source(package: &Package, choice: &Choice) -> PathBuf {
 }
 
 fn without_export(package: &Package) -> Error {
+    let examples = package.targets.iter().filter(|target| target.is_example());
+    let examples: Vec<&str> = examples.map(|target| target.name.as_str()).collect();
+    let name = &package.name;
+    if !examples.is_empty() {
+        return Error::mistake(
+            format!("the package `{name}` has no binary, only examples"),
+            format!("serve one of them with `--example NAME`; it has {}", list(examples.into_iter())),
+        );
+    }
     Error::mistake(
-        format!(
-            "the package `{}` has neither a binary nor an `export!` (it does not depend on {PLUGIN_PACKAGE})",
-            package.name
-        ),
+        format!("the package `{name}` has neither a binary nor an `export!` (it does not depend on {PLUGIN_PACKAGE})"),
         adoption_hint(),
     )
 }

@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use super::app::App;
 use super::settings::Choice;
 use super::{PROGRESS_MARK, Progress, diagnostics, guard};
-use crate::model::{BuildStep, Diagnostic};
+use crate::model::{BuildStep, Diagnostic, WAITING_FOR};
 
 /// How much of cargo's own output is kept for a failure.
 pub(super) const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
@@ -242,6 +242,8 @@ impl<'a> Reader<'a> {
         } else if let Some(what) = plain.strip_prefix("Compiling ") {
             // `serde v1.0.0 (/a/path)`
             self.show(what.split(" (").next().unwrap_or(what));
+        } else if let Some(what) = plain.strip_prefix("Blocking waiting for ") {
+            self.show(&format!("{WAITING_FOR}another build to end ({what})"));
         } else if PROGRESS_WORDS.iter().any(|word| plain.starts_with(word)) {
             self.show(plain);
         } else if !SILENT_WORDS.iter().any(|word| plain.starts_with(word)) {
@@ -278,8 +280,7 @@ fn library_of(app: &App, artifact: &cargo_metadata::Artifact) -> Option<PathBuf>
 }
 
 /// What cargo says while something takes its time.
-const PROGRESS_WORDS: &[&str] =
-    &["Blocking waiting", "Updating ", "Downloading ", "Downloaded ", "Locking ", "Adding "];
+const PROGRESS_WORDS: &[&str] = &["Updating ", "Downloading ", "Downloaded ", "Locking ", "Adding "];
 
 /// What cargo says that says nothing.
 const SILENT_WORDS: &[&str] = &["Finished ", "Fresh ", "Dirty "];
@@ -313,11 +314,19 @@ mod tests {
         reader.read_stderr("\u{1b}[1m\u{1b}[32m   Compiling\u{1b}[0m app v0.1.0 (/tmp/app)");
         reader.read_stderr(&format!("{PROGRESS_MARK}12 dependencies into one shared library"));
         reader.read_stderr("\u{1b}[1m\u{1b}[32m    Finished\u{1b}[0m `dev` profile in 1.0s");
+        reader.read_stderr("    Blocking waiting for file lock on build directory");
         reader.read_stderr("error: linking failed");
         reader.read_stdout("a line that a procedural macro printed");
         let run = reader.run;
         assert_eq!(run.output, "error: linking failed\na line that a procedural macro printed\n");
         let current: Vec<_> = shown.iter().map(|progress| progress.current.as_str()).collect();
-        assert_eq!(current, ["app v0.1.0", "linking 12 dependencies into one shared library"]);
+        assert_eq!(
+            current,
+            [
+                "app v0.1.0",
+                "linking 12 dependencies into one shared library",
+                "waiting for another build to end (file lock on build directory)"
+            ]
+        );
     }
 }

@@ -16,6 +16,7 @@
 //! Nothing here knows of processes that serve, of HTTP or of the watcher. Nothing writes outside devhost's own
 //! target directory, and a file that a worker may have mapped is never written again.
 
+pub mod allocator;
 pub mod app;
 mod artifact;
 mod binary;
@@ -451,9 +452,12 @@ impl Builder {
         if !self.profile_dirs(app).is_empty() {
             return;
         }
+        let (app, profile) = (app.clone(), self.settings.profile_directory().to_owned());
+        if !seed::finds(&app, &profile) {
+            return;
+        }
         let total = self.memory.units.unwrap_or(app.units_expected);
         progress(Progress { done: 0, total, current: "taking over what cargo has built before".into() });
-        let (app, profile) = (app.clone(), self.settings.profile_directory().to_owned());
         // Nothing of it can fail but its thread; what is not taken over is built.
         let _ = tokio::task::spawn_blocking(move || seed::seed(&app, &profile)).await;
     }
@@ -709,6 +713,24 @@ pub fn take_over_dependencies(app: &App, from: &Path, to: &Path) {
 pub fn last_build(app: &App, settings: &Settings) -> Option<LastBuild> {
     let report: Report = order::read(&document(app, settings, "report"))?;
     Some(LastBuild { shared: !report.preload.is_empty(), notes: report.notes })
+}
+
+/// What the app's build script printed when it ran last, in devhost's target directory or in the user's.
+pub fn script_output(app: &App, settings: &Settings) -> Option<String> {
+    let places = [&app.target_dir, &app.user_build_dir];
+    let scripts = places.into_iter().flat_map(|place| {
+        entries(&place.join(settings.profile_directory()).join("build"))
+    });
+    let outputs = scripts
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.rsplit_once('-').is_some_and(|(package, _)| package == app.package)
+        })
+        .map(|path| path.join("output"));
+    let newest = outputs
+        .filter_map(|path| Some((std::fs::metadata(&path).ok()?.modified().ok()?, path)))
+        .max_by_key(|(modified, _)| *modified)?;
+    std::fs::read_to_string(newest.1).ok()
 }
 
 /// Where cargo lists what the app's library was made of.

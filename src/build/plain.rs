@@ -2,12 +2,15 @@
 //! place where it expects the binary. The root file is the shadow's (see [`super::shadow`]), so rustc runs as a child
 //! here, and what it says and writes is translated before cargo reads it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 
+use cargo_metadata::cargo_platform::Cfg;
+
+use super::allocator;
 use super::call::{Call, Token, expand, tokens};
 use super::order::Order;
 use super::root::{self, Root};
@@ -26,6 +29,8 @@ pub(super) struct PlainCall {
     call: Call,
     shadow: Shadow,
     root: Root,
+    /// Its `#[global_allocator]` is in force, and was taken out.
+    loses_allocator: bool,
     /// Where cargo expects the binary.
     output: PathBuf,
     temporary: PathBuf,
@@ -33,7 +38,13 @@ pub(super) struct PlainCall {
 
 impl PlainCall {
     /// Makes the shadow for a call of the app.
-    pub fn prepare(args: &[OsString], call: &Call, order: &Order, shared: bool) -> Result<Self, String> {
+    pub fn prepare(
+        rustc: &OsStr,
+        args: &[OsString],
+        call: &Call,
+        order: &Order,
+        shared: bool,
+    ) -> Result<Self, String> {
         let failed =
             |what: &Path, error: &dyn std::fmt::Display| format!("cannot read {}: {error}", what.display());
         let cwd = std::env::current_dir().map_err(|error| failed(Path::new("."), &error))?;
@@ -50,6 +61,10 @@ impl PlainCall {
         let mirror = order.target_dir.join("shadow").join(call.stem());
         let shadow = Shadow::new(&mirror, &cwd, &call.input);
         let root = root::generate(&source, &call.edition, shared);
+        let loses_allocator = root.without_allocator && {
+            let cfg = cfg(rustc, args);
+            cfg.is_empty() || allocator::is_declared_in(&source, &cfg)
+        };
         let shadow = shadow
             .and_then(|shadow| shadow.write(&root, &order.workspace_root, &order.target_dir).map(|()| shadow))
             .map_err(|error| format!("cannot mirror the app's sources in {}: {error}", mirror.display()))?;
@@ -59,6 +74,7 @@ impl PlainCall {
             call: call.clone(),
             shadow,
             root,
+            loses_allocator,
             output: call.out_dir.join(call.stem()),
             temporary: order.temporary.clone(),
         })
@@ -68,7 +84,7 @@ impl PlainCall {
     pub fn notes(&self) -> Vec<String> {
         let note = "the app's #[global_allocator] is not used: the shared standard library brings its own \
                     (--deps static uses the app's)";
-        self.root.without_allocator.then(|| note.to_owned()).into_iter().collect()
+        self.loses_allocator.then(|| note.to_owned()).into_iter().collect()
     }
 
     /// The arguments that make a library.
@@ -194,6 +210,13 @@ impl PlainCall {
         let text = std::fs::read(&path).map_err(failed)?;
         std::fs::write(&path, self.shadow.translate(&text, shadow::escape_dep_info)).map_err(failed)
     }
+}
+
+/// What `cfg` sees in a call.
+fn cfg(rustc: &OsStr, args: &[OsString]) -> Vec<Cfg> {
+    let output = Command::new(rustc).args(args).args(["--print", "cfg"]).stdin(Stdio::null()).output();
+    let text = output.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 fn output(command: &mut Command) -> Result<Output, String> {

@@ -14,29 +14,42 @@ use super::app::App;
 /// How much is copied where there can be no hard links (another file system): more takes longer than it saves.
 const COPIED_SIZE_MAX_BYTES: u64 = 2 << 30;
 
+/// Whether there is anything to take over for a profile, by its directory's name.
+pub(super) fn finds(app: &App, profile: &str) -> bool {
+    sources(app, profile).any(|(from, to)| is_built(&from) && !to.exists())
+}
+
 /// Takes over what is there for a profile, by its directory's name, unless something has been built for it already.
 /// What cannot be taken over will be built: nothing here is an error to the user.
 pub(super) fn seed(app: &App, profile: &str) {
+    for (from, to) in sources(app, profile) {
+        take_over(app, &from, &to, &super::temporary_directory(&app.target_dir));
+    }
+}
+
+/// Where cargo may have built a profile for the user, and where devhost builds the same.
+fn sources(app: &App, profile: &str) -> impl Iterator<Item = (PathBuf, PathBuf)> {
     let user = &app.user_build_dir;
     let triples = super::entries(user).filter(|path| {
         // `x86_64-unknown-linux-gnu`, where a target is configured; `devhost` and others have directories here too.
         path.file_name().is_some_and(|name| name.to_string_lossy().matches('-').count() >= 2)
     });
-    for from in std::iter::once(user.clone()).chain(triples) {
-        let Ok(platform) = from.strip_prefix(user) else { continue };
-        let to = app.target_dir.join(platform).join(profile);
+    std::iter::once(user.clone()).chain(triples).filter_map(move |from| {
+        let to = app.target_dir.join(from.strip_prefix(user).ok()?).join(profile);
         let from = from.join(profile);
-        if !from.starts_with(&app.target_dir) {
-            take_over(app, &from, &to, &super::temporary_directory(&app.target_dir));
-        }
-    }
+        (!from.starts_with(&app.target_dir)).then_some((from, to))
+    })
+}
+
+fn is_built(directory: &Path) -> bool {
+    directory.join(".fingerprint").is_dir()
 }
 
 /// The same from one directory of a profile to another one, unless there is one. `temporary` is a directory on the
 /// file system of the latter.
 pub(super) fn take_over(app: &App, from: &Path, to: &Path, temporary: &Path) {
     if !to.exists()
-        && from.join(".fingerprint").is_dir()
+        && is_built(from)
         && let Err(error) = Seeding::run(app, from, to, temporary)
     {
         tracing::debug!("nothing taken over from {}: {error}", from.display());

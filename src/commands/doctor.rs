@@ -13,9 +13,10 @@ use serde::Serialize;
 
 use super::package::{self, Found};
 use crate::build::app::PLUGIN_PACKAGE;
-use crate::build::{self, App, Choice, Kind, LastBuild, Settings};
+use crate::build::{self, App, Choice, Kind, LastBuild};
 use crate::cli::DoctorArgs;
 use crate::error::{EXIT_FAULT, EXIT_MISTAKE, Error};
+use crate::model::counted;
 use crate::terminal::{Format, Terminal};
 
 /// How many names a line lists.
@@ -120,8 +121,9 @@ fn examine(args: &DoctorArgs) -> Result<Examination, Error> {
     let framework = framework(&found, &closure);
     let mut checks = vec![check_kind(&found), check_framework(framework)];
     let names = |packages: &[&Package]| names(packages.iter().copied());
+    let last = found.app.as_ref().ok().and_then(|app| build::last_build(app, &settings));
+    checks.push(check_shared(&closure, last));
     checks.extend(check_closure(&closure));
-    checks.extend(check_last_build(&found, &settings));
     checks.extend(traps::checks(&found, &closure, &settings));
     checks.extend(machine::versions(found.root()));
     checks.extend(machine::limits(&found, &closure));
@@ -193,10 +195,7 @@ fn check_framework(framework: Option<&str>) -> Check {
 
 fn check_closure(closure: &Closure<'_>) -> Vec<Check> {
     let line = |packages: &[&Package]| list(&names(packages.iter().copied()));
-    let mut checks = vec![Check::ok(
-        "shared",
-        format!("{} crates go into the shared library of dependencies", closure.shared.len()),
-    )];
+    let mut checks = Vec::new();
     if !closure.path.is_empty() {
         checks.push(Check::ok(
             "path",
@@ -207,26 +206,32 @@ fn check_closure(closure: &Closure<'_>) -> Vec<Check> {
         ));
     }
     if !closure.macros.is_empty() {
-        checks.push(Check::ok(
-            "macros",
-            format!("{} procedural macros run in the compiler alone", closure.macros.len()),
-        ));
+        let macros = counted(closure.macros.len(), "procedural macro runs", "procedural macros run");
+        checks.push(Check::ok("macros", format!("{macros} in the compiler alone")));
     }
     checks
 }
 
-/// What only a build can find out: which crates could not be shared. It is remembered.
-fn check_last_build(found: &Found, settings: &Settings) -> Option<Check> {
-    let LastBuild { shared, notes } = build::last_build(found.app.as_ref().ok()?, settings)?;
-    Some(match (shared, notes.is_empty()) {
-        (true, true) => Check::ok("last-build", "in its last build all of these were shared"),
-        (true, false) => Check::ok("last-build", format!("in its last build: {}", notes.join("; "))),
-        (false, _) => Check::warn(
-            "last-build",
-            format!("in its last build nothing could be shared: {}", notes.join("; ")),
+/// Which dependencies go into the shared library: all that can, unless the last build has found out otherwise.
+fn check_shared(closure: &Closure<'_>, last: Option<LastBuild>) -> Check {
+    let count = closure.shared.len();
+    let crates = counted(count, "crate", "crates");
+    match last {
+        None if count == 0 => Check::ok("shared", "there are no dependencies to share"),
+        None => Check::ok("shared", format!("{crates} can go into the shared library of dependencies")),
+        Some(LastBuild { shared: true, notes }) if notes.is_empty() => {
+            Check::ok("shared", format!("{crates} are in the shared library of dependencies"))
+        }
+        Some(LastBuild { shared: true, notes }) => Check::ok(
+            "shared",
+            format!("of {crates}, those that can be are in the shared library of dependencies: {}", notes.join("; ")),
+        ),
+        Some(LastBuild { shared: false, notes }) => Check::warn(
+            "shared",
+            format!("in the last build nothing could be shared, of {crates}: {}", notes.join("; ")),
             "it works, and each reload links all dependencies; `devhost run` tries again once they have changed",
         ),
-    })
+    }
 }
 
 /// The packages that a build of the app compiles for the app itself, told apart by where they go.
@@ -326,15 +331,15 @@ fn print(examination: &Examination, json: bool) -> std::io::Result<()> {
 }
 
 fn summary(warnings: usize, failures: usize) -> String {
-    let number = |count: usize, one: &str, several: &str| match count {
-        0 => format!("no {several}"),
-        1 => format!("one {one}"),
-        count => format!("{count} {several}"),
+    let failures = match failures {
+        0 => "nothing stands in the way".to_owned(),
+        count => counted(count, "thing stands in the way", "things stand in the way"),
     };
-    let failures = number(failures, "thing stands in the way", "things stand in the way");
-    // "no things" is no English.
-    let failures = failures.replace("no things stand", "nothing stands");
-    format!("{failures}; {}", number(warnings, "warning", "warnings"))
+    let warnings = match warnings {
+        0 => "no warnings".to_owned(),
+        count => counted(count, "warning", "warnings"),
+    };
+    format!("{failures}; {warnings}")
 }
 
 /// Whether a file exists below a package's root.
@@ -350,7 +355,7 @@ mod tests {
     #[test]
     fn the_summary_counts() {
         assert_eq!(summary(0, 0), "nothing stands in the way; no warnings");
-        assert_eq!(summary(1, 2), "2 things stand in the way; one warning");
+        assert_eq!(summary(1, 2), "2 things stand in the way; 1 warning");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use cargo_metadata::{Metadata, Package, Target};
+use cargo_metadata::{DependencyKind, Metadata, Package, Target};
 
 use crate::build::app::{self, App, Located, Location, PLUGIN_PACKAGE};
 use crate::build::export;
@@ -48,6 +48,23 @@ impl Found {
         let library = self.library();
         self.depends_on(PLUGIN_PACKAGE)
             && library.is_some_and(|library| export::is_said_by(library.src_path.as_std_path()))
+    }
+
+    /// The package's features that are switched on.
+    pub fn features(&self) -> Vec<String> {
+        let nodes = self.metadata().resolve.iter().flat_map(|resolve| &resolve.nodes);
+        let node = nodes.into_iter().find(|node| node.id == self.package().id);
+        node.map(|node| node.features.iter().map(ToString::to_string).collect()).unwrap_or_default()
+    }
+
+    /// Whether the package depends on another one with a feature whose name starts like this.
+    pub fn depends_on_feature(&self, name: &str, start: &str) -> bool {
+        let mut dependencies = self.package().dependencies.iter();
+        dependencies.any(|dependency| {
+            dependency.kind == DependencyKind::Normal
+                && dependency.name == name
+                && dependency.features.iter().any(|feature| feature.starts_with(start))
+        })
     }
 
     /// Whether the package itself depends on another one, by name.

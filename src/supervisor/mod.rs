@@ -865,7 +865,7 @@ impl Supervisor {
             } else {
                 "the zygote died again and again"
             };
-            let hint = "its last output is in the terminal; the next change starts it again";
+            let hint = "the next change starts it again";
             let failure = Failure::start(message, hint);
             let journey = wanted.map_or(begun, |wanted| wanted.journey);
             self.fail(now, &journey, failure, Outcome::StartFailed, actions);
@@ -1100,9 +1100,7 @@ impl Supervisor {
         }
         let Some(starting) = self.starting_mut(generation) else { return };
         let (kind, detached) = (starting.code.kind, starting.detached);
-        let output = "its output is in the terminal, too";
-        let exited = "its output is in the terminal, too; arguments for it go after `--`, and with --stdin it reads what \
-                      devhost reads";
+        let exited = "arguments for it go after `--`; with --stdin it reads what devhost reads";
         let (message, hint) = match (kind, end) {
             (Kind::Plain, _) if detached => (
                 "the app has become a daemon: it forked and ended before it listened".into(),
@@ -1112,10 +1110,10 @@ impl Supervisor {
             (Kind::Plain, End::Exited { code: 0 }) => (
                 Self::describe_end(kind, end),
                 "devhost expects a server: a program that binds a TCP port, serves HTTP on it, and neither ends nor goes \
-                 to the background; what it printed is in the terminal",
+                 to the background",
             ),
             (Kind::Plain, End::Exited { .. }) => (Self::describe_end(kind, end), exited),
-            (Kind::Plain | Kind::Plugin, _) => (Self::describe_end(kind, end), output),
+            (Kind::Plain | Kind::Plugin, _) => (Self::describe_end(kind, end), ""),
         };
         self.start_failed(now, generation, message, hint.into(), actions);
         self.draining.retain(|draining| draining.generation != generation);

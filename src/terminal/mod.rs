@@ -1,10 +1,11 @@
 //! What the person at the terminal (or their editor) is told. May write to standard output and standard error;
-//! never reads, and never touches what the app itself writes: that goes from the worker to the terminal directly.
+//! never reads (it only stops the echo while a bar is drawn), and never touches what the app itself writes: that goes from the worker to the terminal directly.
 //!
 //! The banner and the course of things go to standard output; progress, failures and warnings to standard error.
 //! With JSON, everything is a [`TerminalEvent`] a line on standard output. Each message is written at once, whole
 //! lines only, so that lines of several threads and processes do not mix.
 
+mod echo;
 mod event;
 mod text;
 
@@ -17,8 +18,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub use event::{TerminalEvent, Url};
 
+use echo::Silence;
+
 use crate::error::Error;
-use crate::model::{Cause, Diagnostic, End, Failure, Outcome, Reload};
+use crate::model::{Cause, Diagnostic, End, Failure, Outcome, Reload, WAITING_FOR};
 pub(crate) use text::{Style, printable};
 
 /// Time between two lines of progress where there is no terminal to draw a bar on.
@@ -69,8 +72,8 @@ fn write_whole(mut out: impl Write, text: &str) -> io::Result<()> {
 enum Progress {
     /// Nothing is being built, or nothing was said of it yet.
     Idle,
-    /// A bar on a terminal.
-    Bar(ProgressBar),
+    /// A bar on a terminal, which does not echo meanwhile.
+    Bar(ProgressBar, Option<Silence>),
     /// Lines or events, and when the last one was written.
     Told(Instant),
 }
@@ -104,10 +107,10 @@ impl Terminal {
         }
     }
 
-    /// The addresses, once the port is open. `since_start` is from the start of devhost.
+    /// The addresses, once the port is open. `since_start` is from the start of devhost; only the event has it.
     pub fn banner(&self, version: &str, app: &str, urls: &[(&str, &str)], since_start: Duration) {
         self.say(
-            || self.out_style.banner(version, app, urls, since_start),
+            || self.out_style.banner(version, app, urls),
             || TerminalEvent::Listening {
                 version: version.into(),
                 app: app.into(),
@@ -124,10 +127,10 @@ impl Terminal {
     pub fn progress(&self, done: u32, total: u32, current: &str) {
         let mut progress = self.lock();
         if self.draws_bar {
-            if !matches!(*progress, Progress::Bar(_)) {
-                *progress = Progress::Bar(new_bar(self.err_style.colours));
+            if !matches!(*progress, Progress::Bar(..)) {
+                *progress = Progress::Bar(new_bar(self.err_style.colours), Silence::start());
             }
-            if let Progress::Bar(bar) = &*progress {
+            if let Progress::Bar(bar, _) = &*progress {
                 bar.set_length(total.into());
                 bar.set_position(done.into());
                 bar.set_message(current.to_owned());
@@ -141,6 +144,7 @@ impl Terminal {
         let now = Instant::now();
         if let Progress::Told(last) = *progress
             && now.duration_since(last) < Duration::from_millis(interval)
+            && !current.starts_with(WAITING_FOR)
         {
             return;
         }
@@ -155,7 +159,7 @@ impl Terminal {
 
     /// The build is over: the bar goes away.
     pub fn progress_done(&self) {
-        if let Progress::Bar(bar) = std::mem::replace(&mut *self.lock(), Progress::Idle) {
+        if let Progress::Bar(bar, _silence) = std::mem::replace(&mut *self.lock(), Progress::Idle) {
             bar.finish_and_clear();
         }
     }
@@ -264,7 +268,7 @@ impl Terminal {
         let progress = self.lock();
         match (self.format, &*progress) {
             (Format::Json, _) => self.out.write(&event().line()),
-            (Format::Human, Progress::Bar(bar)) => bar.suspend(|| sink.write(&text())),
+            (Format::Human, Progress::Bar(bar, _)) => bar.suspend(|| sink.write(&text())),
             (Format::Human, _) => sink.write(&text()),
         }
     }
@@ -403,6 +407,8 @@ mod tests {
             written.terminal.progress(done, 100, "serde");
         }
         assert_eq!(written.take().1, "building 0/100 serde\n");
+        written.terminal.progress(0, 100, "waiting for another build to end (file lock on build directory)");
+        assert!(written.take().1.contains("waiting for another build"), "nobody should wonder why nothing happens");
         written.terminal.progress_done();
         written.terminal.progress(0, 3, "app");
         assert_eq!(written.take().1, "building 0/3 app\n");

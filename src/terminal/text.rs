@@ -3,10 +3,9 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::error::Error;
-use crate::model::{BuildReport, Cause, Diagnostic, End, Failure, Outcome, Reload, Steps};
+use crate::model::{BuildReport, Cause, Diagnostic, End, Failure, Outcome, Reload, Steps, counted};
 
 /// Times from here on are shown in seconds.
 const SECONDS_FROM_MS: f64 = 10_000.0;
@@ -55,20 +54,9 @@ impl Style {
         if self.colours { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() }
     }
 
-    pub(super) fn banner(
-        self,
-        version: &str,
-        app: &str,
-        urls: &[(&str, &str)],
-        since_start: Duration,
-    ) -> String {
-        let since_start = time(since_start.as_secs_f64() * 1000.0);
-        let mut text = format!(
-            "\n  {} {}  {}\n\n",
-            self.good("devhost"),
-            self.notable(version),
-            self.dim(&format!("{app} · started in {since_start}"))
-        );
+    pub(super) fn banner(self, version: &str, app: &str, urls: &[(&str, &str)]) -> String {
+        let mut text =
+            format!("\n  {} {}  {}\n\n", self.good("devhost"), self.notable(version), self.dim(app));
         let width = urls.iter().map(|(label, _)| label.chars().count() + 1).max().unwrap_or(0);
         for (label, url) in urls {
             let label = format!("{:width$}", format!("{label}:"));
@@ -134,8 +122,7 @@ impl Style {
                 }
                 let _ = writeln!(text, "{} {}", self.bad("error:"), self.bold(&failure.title()));
                 if hidden > 0 {
-                    let warnings =
-                        if hidden == 1 { "1 warning".into() } else { format!("{hidden} warnings") };
+                    let warnings = counted(hidden, "warning", "warnings");
                     let _ = writeln!(text, "{}", self.dim(&format!("({warnings} not shown; -v shows them)")));
                 }
             }
@@ -193,8 +180,7 @@ impl Style {
         let first = self.notable(&printable(&first.as_ref().to_string_lossy()));
         Some(match rest.len() {
             0 => first,
-            1 => format!("{first} +1 more file"),
-            more => format!("{first} +{more} more files"),
+            more => format!("{first} +{}", counted(more, "more file", "more files")),
         })
     }
 }
@@ -262,8 +248,8 @@ mod tests {
     fn banner_has_the_addresses() {
         let urls = [("Local", "http://127.0.0.1:3000/"), ("Network", "http://192.168.1.2:3000/")];
         assert_eq!(
-            PLAIN.banner("0.1.0", "example_app", &urls, Duration::from_millis(42)),
-            "\n  devhost 0.1.0  example_app · started in 42 ms\n\n  ➜  Local:   http://127.0.0.1:3000/\n  ➜  Network: \
+            PLAIN.banner("0.1.0", "example_app", &urls),
+            "\n  devhost 0.1.0  example_app\n\n  ➜  Local:   http://127.0.0.1:3000/\n  ➜  Network: \
              http://192.168.1.2:3000/\n\n"
         );
     }

@@ -1,22 +1,32 @@
 //! What in a package makes reloads slower or impossible. Reads manifests and sources; believes the compiler later.
 
-use std::path::Path;
-
+use cargo_metadata::cargo_platform::Cfg;
 use cargo_metadata::{Target, TargetKind};
-use syn::visit::{self, Visit};
 use toml_edit::{Document, Item};
 
-use super::{Check, Closure, exists, list};
-use crate::build::Settings;
+use super::{Check, Closure, FRAMEWORKS, exists, list};
+use crate::build::{self, Settings, allocator};
 use crate::commands::package::Found;
 use crate::restart::reason::{Described, Flags, has_no_main};
 
-/// Allocators that many apps install.
-const ALLOCATORS: &[&str] =
-    &["tikv-jemallocator", "jemallocator", "mimalloc", "snmalloc-rs", "rpmalloc", "tcmalloc", "dhat"];
-
 /// How many profiles may inherit one from the other; cargo refuses circles.
 const PROFILES_INHERITED_COUNT_MAX: usize = 16;
+
+/// Crates with which apps serve TLS, and how the names of the features start that switch it on.
+const TLS_FEATURES: &[(&str, &str)] = &[
+    ("axum-server", "tls-"),
+    ("actix-web", "rustls"),
+    ("actix-web", "openssl"),
+    ("poem", "rustls"),
+    ("poem", "native-tls"),
+    ("poem", "openssl-tls"),
+    ("salvo", "rustls"),
+    ("salvo", "native-tls"),
+    ("salvo", "openssl"),
+    ("rocket", "tls"),
+    ("warp", "tls"),
+    ("hyper-rustls", "acceptor"),
+];
 
 /// Crates whose macros take in whole directories, each file by its name: the compiler does not see a new one.
 const EMBEDDERS: &[&str] =
@@ -32,9 +42,10 @@ pub(super) fn checks(found: &Found, closure: &Closure<'_>, settings: &Settings) 
     checks.extend(check_other_profiles(manifest.as_ref(), profile));
     checks.extend(check_static(found));
     checks.extend(check_sources(found));
-    checks.extend(check_allocators(found, closure));
+    checks.extend(check_allocator(found, manifest.as_ref(), profile));
+    checks.extend(check_protocols(found));
     checks.extend(check_native(found, closure));
-    checks.extend(check_build_script(found));
+    checks.extend(check_build_script(found, settings));
     checks.extend(check_embedding(found));
     checks.extend(check_own_rustc(found));
     checks
@@ -139,9 +150,6 @@ fn check_sources(found: &Found) -> Vec<Check> {
                 "give it an ordinary `main`, or live with slower reloads (`--strategy restart`)",
             ));
         }
-        if has_global_allocator(source) {
-            checks.push(allocator_check(&format!("{} has a #[global_allocator]", source.display())));
-        }
     }
     checks
 }
@@ -156,41 +164,78 @@ fn is_meant(found: &Found, target: &Target) -> bool {
     is_library || is_app
 }
 
-fn allocator_check(what: &str) -> Check {
-    Check::warn(
+/// An allocator that is compiled in: many apps have one for another platform, feature or profile.
+fn check_allocator(found: &Found, manifest: Option<&Document<String>>, profile: &str) -> Option<Check> {
+    let cfg = cfg(found, is_for_debugging(manifest, profile))?;
+    let targets = found.package().targets.iter().filter(|target| is_meant(found, target));
+    let source = targets.filter_map(|target| allocator::declared(target.src_path.as_std_path(), &cfg)).next()?;
+    let source = source.strip_prefix(found.root()).unwrap_or(&source);
+    Some(Check::warn(
         "global-allocator",
         format!(
-            "{what}: where dependencies are shared, the standard library's own allocator is used instead"
+            "{} has a #[global_allocator]: if dependencies are shared, the standard library's own allocator is used \
+             instead",
+            source.display()
         ),
         "nothing is to be done for developing; for measurements use `cargo run` or `--strategy restart`",
-    )
+    ))
 }
 
-/// Among what it depends on on this platform: many apps have an allocator for another one.
-fn check_allocators(found: &Found, closure: &Closure<'_>) -> Option<Check> {
-    let is_used = |name: &str| closure.all().any(|package| package.name.as_str() == name);
-    let known: Vec<String> = ALLOCATORS
-        .iter()
-        .filter(|name| found.depends_on(name) && is_used(name))
-        .map(|name| (*name).to_owned())
-        .collect();
-    (!known.is_empty()).then(|| allocator_check(&format!("it depends on {}", list(&known))))
+/// What `cfg` sees in the app.
+fn cfg(found: &Found, debugging: bool) -> Option<Vec<Cfg>> {
+    let mut cfg = Described::by_rustc(found.root(), Some(&found.host))?.cfg;
+    cfg.extend(found.features().iter().filter_map(|feature| format!("feature={feature:?}").parse().ok()));
+    let assertions: Cfg = "debug_assertions".parse().ok()?;
+    cfg.retain(|cfg| *cfg != assertions);
+    cfg.extend(debugging.then_some(assertions));
+    Some(cfg)
 }
 
-/// Whether a source file declares a global allocator, in it or in a module within it.
-fn has_global_allocator(source: &Path) -> bool {
-    struct Search(bool);
-    impl Visit<'_> for Search {
-        fn visit_item_static(&mut self, item: &syn::ItemStatic) {
-            self.0 |= item.attrs.iter().any(|attribute| attribute.path().is_ident("global_allocator"));
-            visit::visit_item_static(self, item);
+fn is_for_debugging(manifest: Option<&Document<String>>, profile: &str) -> bool {
+    if let Some(asked) = setting(manifest, profile, "debug-assertions").and_then(Item::as_bool) {
+        return asked;
+    }
+    let profiles = manifest.and_then(|manifest| manifest.get("profile"));
+    let mut name = profile;
+    for _ in 0..PROFILES_INHERITED_COUNT_MAX {
+        match profiles.and_then(|profiles| profiles.get(name)?.get("inherits")?.as_str()) {
+            Some(inherited) => name = inherited,
+            None => break,
         }
     }
-    let Ok(text) = std::fs::read_to_string(source) else { return false };
-    let Ok(file) = syn::parse_file(&text) else { return false };
-    let mut search = Search(false);
-    search.visit_file(&file);
-    search.0
+    !matches!(name, "release" | "bench")
+}
+
+/// What the front does not pass on: anything but HTTP/1.1 in clear text.
+fn check_protocols(found: &Found) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if found.depends_on("tonic") {
+        let advice = "clients that speak gRPC have to wait for another way; gRPC-Web works (tonic-web, with \
+                      `accept_http1(true)`)";
+        let message = "it uses tonic: gRPC needs HTTP/2, and devhost passes on HTTP/1.1 only";
+        // An app that serves pages, too, is worth a try.
+        let serves_pages = FRAMEWORKS
+            .iter()
+            .any(|(name, _)| !matches!(*name, "tonic" | "hyper") && found.depends_on(name))
+            || found.depends_on("tonic-web");
+        checks.push(match serves_pages {
+            true => Check::warn("protocol", message, advice),
+            false => Check::fail("protocol", message, advice),
+        });
+    }
+    let tls: Vec<String> = TLS_FEATURES
+        .iter()
+        .filter(|(name, start)| found.depends_on_feature(name, start))
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
+    if !tls.is_empty() {
+        checks.push(Check::warn(
+            "protocol",
+            format!("it may serve TLS by itself ({}), and devhost passes on plain HTTP only", list(&tls)),
+            "let it serve plain HTTP while developing",
+        ));
+    }
+    checks
 }
 
 fn check_native(found: &Found, closure: &Closure<'_>) -> Vec<Check> {
@@ -217,27 +262,32 @@ fn check_native(found: &Found, closure: &Closure<'_>) -> Vec<Check> {
     checks
 }
 
-fn check_build_script(found: &Found) -> Option<Check> {
-    let has_script = found.package().targets.iter().any(|target| target.is_kind(TargetKind::CustomBuild));
-    let reads_all = || {
-        let script = found.package().targets.iter().find(|target| target.is_kind(TargetKind::CustomBuild))?;
-        let text = std::fs::read_to_string(&script.src_path).ok()?;
-        Some(!text.contains("rerun-if"))
+fn check_build_script(found: &Found, settings: &Settings) -> Option<Check> {
+    let script = found.package().targets.iter().find(|target| target.is_kind(TargetKind::CustomBuild))?;
+    let printed = found.app.as_ref().ok().and_then(|app| build::script_output(app, settings));
+    let is_known = printed.is_some();
+    let names_inputs = match printed {
+        Some(printed) => printed.lines().any(|line| {
+            line.strip_prefix("cargo:").is_some_and(|line| line.trim_start_matches(':').starts_with("rerun-if-"))
+        }),
+        // Not run yet. A crate that it uses may print them for it.
+        None => std::fs::read_to_string(&script.src_path).is_ok_and(|text| text.contains("rerun-if")),
     };
-    if !has_script {
-        return None;
-    }
-    if reads_all() == Some(true) {
-        return Some(Check::warn(
+    Some(match (names_inputs, is_known) {
+        (true, _) => Check::ok(
             "build-script",
-            "the app's build script says no `rerun-if-changed`, so it runs at every change of any file",
+            "the app has a build script, which runs only when what it names has changed",
+        ),
+        (false, false) => Check::ok(
+            "build-script",
+            "the app has a build script; once it has run, `devhost doctor` can tell what makes it run again",
+        ),
+        (false, true) => Check::warn(
+            "build-script",
+            "the app's build script names no inputs (`rerun-if-changed`), so it runs at every change of any file",
             "let it print `cargo::rerun-if-changed=build.rs` and the files that it reads",
-        ));
-    }
-    Some(Check::ok(
-        "build-script",
-        "the app has a build script, which runs only when what it names has changed",
-    ))
+        ),
+    })
 }
 
 fn check_embedding(found: &Found) -> Option<Check> {
@@ -305,11 +355,11 @@ mod tests {
     }
 
     #[test]
-    fn a_global_allocator_is_found_in_a_module_and_not_in_a_comment() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "mod m { #[global_allocator] static A: X = X; }").unwrap();
-        assert!(has_global_allocator(file.path()));
-        std::fs::write(file.path(), "// #[global_allocator]\nfn main() {}").unwrap();
-        assert!(!has_global_allocator(file.path()));
+    fn assertions_for_debugging_follow_the_profile() {
+        let manifest = manifest(
+            "[profile.fast]\ninherits = \"release\"\n[profile.checked]\ninherits = \"release\"\ndebug-assertions = true",
+        );
+        let says = |profile| is_for_debugging(Some(&manifest), profile);
+        assert!(says("dev") && says("checked") && !says("fast") && !says("release"));
     }
 }

@@ -1,0 +1,46 @@
+//! Keeps what is typed from being shown in the middle of a progress bar, which a typed character would leave behind
+//! broken. Only the echo is switched off: line editing, Ctrl-C and Ctrl-Z stay as they are, and what is typed is still
+//! read by whoever reads it.
+
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+
+use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
+use nix::unistd::{getpgrp, tcgetpgrp};
+
+/// The terminal on standard input does not echo while this lives.
+#[derive(Debug)]
+pub(super) struct Silence {
+    before: Termios,
+}
+
+impl Silence {
+    /// `None` if there is no terminal, or if devhost is in the background, from where it must not be changed.
+    pub fn start() -> Option<Self> {
+        let stdin = io::stdin();
+        if !stdin.is_terminal() || !is_foreground() {
+            return None;
+        }
+        let before = termios::tcgetattr(stdin.as_fd()).ok()?;
+        if !before.local_flags.contains(LocalFlags::ECHO) {
+            return None;
+        }
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ECHONL);
+        termios::tcsetattr(stdin.as_fd(), SetArg::TCSANOW, &silent).ok()?;
+        Some(Self { before })
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        if is_foreground() {
+            // A terminal that is gone needs no echo.
+            let _ = termios::tcsetattr(io::stdin().as_fd(), SetArg::TCSANOW, &self.before);
+        }
+    }
+}
+
+fn is_foreground() -> bool {
+    tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
+}
