@@ -700,7 +700,9 @@ fn without_export(package: &Package) -> Error {
         );
     }
     Error::mistake(
-        format!("the package `{name}` has neither a binary nor an `export!` (it does not depend on {PLUGIN_PACKAGE})"),
+        format!(
+            "the package `{name}` has neither a binary nor an `export!` (it does not depend on {PLUGIN_PACKAGE})"
+        ),
         adoption_hint(),
     )
 }

@@ -718,9 +718,8 @@ pub fn last_build(app: &App, settings: &Settings) -> Option<LastBuild> {
 /// What the app's build script printed when it ran last, in devhost's target directory or in the user's.
 pub fn script_output(app: &App, settings: &Settings) -> Option<String> {
     let places = [&app.target_dir, &app.user_build_dir];
-    let scripts = places.into_iter().flat_map(|place| {
-        entries(&place.join(settings.profile_directory()).join("build"))
-    });
+    let scripts =
+        places.into_iter().flat_map(|place| entries(&place.join(settings.profile_directory()).join("build")));
     let outputs = scripts
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -102,7 +102,8 @@ fn add(
     };
     let mut plain = None;
     if is_plain {
-        let prepared = PlainCall::prepare(rustc, args, call, order, matches!(linkage, Linkage::Shared { .. }))?;
+        let prepared =
+            PlainCall::prepare(rustc, args, call, order, matches!(linkage, Linkage::Shared { .. }))?;
         report.notes.extend(prepared.notes());
         plain = Some(prepared);
     }

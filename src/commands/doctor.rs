@@ -224,7 +224,10 @@ fn check_shared(closure: &Closure<'_>, last: Option<LastBuild>) -> Check {
         }
         Some(LastBuild { shared: true, notes }) => Check::ok(
             "shared",
-            format!("of {crates}, those that can be are in the shared library of dependencies: {}", notes.join("; ")),
+            format!(
+                "of {crates}, those that can be are in the shared library of dependencies: {}",
+                notes.join("; ")
+            ),
         ),
         Some(LastBuild { shared: false, notes }) => Check::warn(
             "shared",

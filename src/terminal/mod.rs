@@ -408,7 +408,10 @@ mod tests {
         }
         assert_eq!(written.take().1, "building 0/100 serde\n");
         written.terminal.progress(0, 100, "waiting for another build to end (file lock on build directory)");
-        assert!(written.take().1.contains("waiting for another build"), "nobody should wonder why nothing happens");
+        assert!(
+            written.take().1.contains("waiting for another build"),
+            "nobody should wonder why nothing happens"
+        );
         written.terminal.progress_done();
         written.terminal.progress(0, 3, "app");
         assert_eq!(written.take().1, "building 0/3 app\n");

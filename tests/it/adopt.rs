@@ -216,3 +216,71 @@ fn doctor_fails_where_there_is_no_app() {
     assert_eq!(output.status.code(), Some(2));
     assert!(printed(&output).contains("missing/dir"), "{}", printed(&output));
 }
+
+/// What the check with this id says.
+fn message(examination: &Value, id: &str) -> String {
+    let checks = examination["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["id"] == id);
+    check.map(|check| check["message"].as_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn doctor_says_that_grpc_and_tls_do_not_get_through() {
+    let dir = scratch();
+    for name in ["tonic", "axum-server"] {
+        let text =
+            format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\n[features]\ntls-rustls = []\n");
+        package(&dir.path().join(name), &text, "src/lib.rs", "");
+    }
+    let grpc = dir.path().join("grpc");
+    package(&grpc, &manifest("grpc", "tonic = { path = \"../tonic\" }\n"), "src/main.rs", "fn main() {}");
+    let examination = doctor(&grpc, &[], 2);
+    assert_eq!(mark(&examination, "protocol"), Some("fail"), "{examination:#}");
+    let tls = dir.path().join("tls");
+    let dependency = "axum-server = { path = \"../axum-server\", features = [\"tls-rustls\"] }\n";
+    package(&tls, &manifest("tls", dependency), "src/main.rs", "fn main() {}");
+    let examination = doctor(&tls, &[], 0);
+    assert_eq!(mark(&examination, "protocol"), Some("warn"), "{examination:#}");
+}
+
+#[test]
+fn doctor_counts_only_an_allocator_that_is_compiled_in() {
+    let dir = scratch();
+    let source = "#[cfg(feature = \"fast\")]\nmod memory;\nfn main() {}\n";
+    package(dir.path(), &(manifest("app", "") + "[features]\nfast = []\n"), "src/main.rs", source);
+    let allocator = "#[global_allocator]\nstatic A: std::alloc::System = std::alloc::System;\n";
+    fs::write(dir.path().join("src/memory.rs"), allocator).unwrap();
+    assert_eq!(mark(&doctor(dir.path(), &[], 0), "global-allocator"), None);
+    let examination = doctor(dir.path(), &["--features", "fast"], 0);
+    assert!(message(&examination, "global-allocator").starts_with("src/memory.rs "), "{examination:#}");
+}
+
+#[test]
+fn doctor_goes_by_what_a_build_script_has_printed() {
+    let dir = scratch();
+    let helper = "[package]\nname = \"helper\"\nversion = \"0.1.0\"\n";
+    let text = "pub fn build() { println!(\"cargo:rerun-if-changed=app.proto\"); }";
+    package(&dir.path().join("helper"), helper, "src/lib.rs", text);
+    let app = dir.path().join("app");
+    let text = manifest("app", "") + "[build-dependencies]\nhelper = { path = \"../helper\" }\n";
+    package(&app, &text, "src/main.rs", "fn main() {}");
+    fs::write(app.join("build.rs"), "fn main() { helper::build() }").unwrap();
+    // Before it has run, nobody knows.
+    assert_eq!(mark(&doctor(&app, &[], 0), "build-script"), Some("ok"));
+    let built = std::process::Command::new("cargo").args(["build", "-q"]).current_dir(&app).status().unwrap();
+    assert!(built.success());
+    let examination = doctor(&app, &[], 0);
+    assert!(message(&examination, "build-script").contains("only when what it names"), "{examination:#}");
+}
+
+#[test]
+fn a_package_with_examples_alone_is_told_how_to_serve_one() {
+    let dir = scratch();
+    package(dir.path(), &manifest("shown", ""), "src/lib.rs", "");
+    fs::create_dir(dir.path().join("examples")).unwrap();
+    fs::write(dir.path().join("examples/site.rs"), "fn main() {}").unwrap();
+    let output = run_to_end(dir.path(), &["run"]);
+    assert_eq!(output.status.code(), Some(2));
+    let printed = printed(&output);
+    assert!(printed.contains("--example NAME") && printed.contains("site"), "{printed}");
+}

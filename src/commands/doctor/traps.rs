@@ -1,7 +1,7 @@
 //! What in a package makes reloads slower or impossible. Reads manifests and sources; believes the compiler later.
 
 use cargo_metadata::cargo_platform::Cfg;
-use cargo_metadata::{Target, TargetKind};
+use cargo_metadata::{DependencyKind, Target, TargetKind};
 use toml_edit::{Document, Item};
 
 use super::{Check, Closure, FRAMEWORKS, exists, list};
@@ -168,7 +168,8 @@ fn is_meant(found: &Found, target: &Target) -> bool {
 fn check_allocator(found: &Found, manifest: Option<&Document<String>>, profile: &str) -> Option<Check> {
     let cfg = cfg(found, is_for_debugging(manifest, profile))?;
     let targets = found.package().targets.iter().filter(|target| is_meant(found, target));
-    let source = targets.filter_map(|target| allocator::declared(target.src_path.as_std_path(), &cfg)).next()?;
+    let source =
+        targets.filter_map(|target| allocator::declared(target.src_path.as_std_path(), &cfg)).next()?;
     let source = source.strip_prefix(found.root()).unwrap_or(&source);
     Some(Check::warn(
         "global-allocator",
@@ -214,10 +215,9 @@ fn check_protocols(found: &Found) -> Vec<Check> {
                       `accept_http1(true)`)";
         let message = "it uses tonic: gRPC needs HTTP/2, and devhost passes on HTTP/1.1 only";
         // An app that serves pages, too, is worth a try.
-        let serves_pages = FRAMEWORKS
-            .iter()
-            .any(|(name, _)| !matches!(*name, "tonic" | "hyper") && found.depends_on(name))
-            || found.depends_on("tonic-web");
+        let serves_pages =
+            FRAMEWORKS.iter().any(|(name, _)| !matches!(*name, "tonic" | "hyper") && found.depends_on(name))
+                || found.depends_on("tonic-web");
         checks.push(match serves_pages {
             true => Check::warn("protocol", message, advice),
             false => Check::fail("protocol", message, advice),
@@ -265,10 +265,14 @@ fn check_native(found: &Found, closure: &Closure<'_>) -> Vec<Check> {
 fn check_build_script(found: &Found, settings: &Settings) -> Option<Check> {
     let script = found.package().targets.iter().find(|target| target.is_kind(TargetKind::CustomBuild))?;
     let printed = found.app.as_ref().ok().and_then(|app| build::script_output(app, settings));
-    let is_known = printed.is_some();
+    // One that uses no crate prints all by itself.
+    let uses_crates =
+        found.package().dependencies.iter().any(|dependency| dependency.kind == DependencyKind::Build);
+    let is_known = printed.is_some() || !uses_crates;
     let names_inputs = match printed {
         Some(printed) => printed.lines().any(|line| {
-            line.strip_prefix("cargo:").is_some_and(|line| line.trim_start_matches(':').starts_with("rerun-if-"))
+            line.strip_prefix("cargo:")
+                .is_some_and(|line| line.trim_start_matches(':').starts_with("rerun-if-"))
         }),
         // Not run yet. A crate that it uses may print them for it.
         None => std::fs::read_to_string(&script.src_path).is_ok_and(|text| text.contains("rerun-if")),
