@@ -7,7 +7,19 @@ use std::process::Command;
 const SOURCE: &str = "src/worker/interpose.c";
 
 /// What an app's calls are to bind to instead of the C library.
-const EXPORTS: &[&str] = &["bind", "listen", "getsockname", "setsid", "daemon", "write", "writev"];
+const EXPORTS: &[&str] = &[
+    "bind",
+    "listen",
+    "accept",
+    "accept4",
+    "connect",
+    "getsockname",
+    "getpeername",
+    "setsid",
+    "daemon",
+    "write",
+    "writev",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -1,6 +1,7 @@
 //! A private TCP port in front of a Unix socket: the way to an app that listens on nothing else. Where it turns out later
 //! that it does, the relay leads there.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::linux::net::SocketAddrExt;
@@ -30,7 +31,7 @@ enum Target {
 impl Relay {
     /// Starts a relay to a Unix socket; an abstract one starts with `@`.
     pub async fn start(path: PathBuf) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = bind_privately().await?;
         let address = listener.local_addr()?;
         let to = watch::Sender::new(Target::Unix(path));
         let led = to.subscribe();
@@ -56,6 +57,24 @@ impl Relay {
     pub fn leads_to_unix_socket(&self) -> bool {
         matches!(*self.to.borrow(), Target::Unix(_))
     }
+}
+
+/// Where nobody can guess it, as the listeners of apps.
+async fn bind_privately() -> io::Result<TcpListener> {
+    match TcpListener::bind((random_loopback(), 0)).await {
+        // The loopback interface has 127.0.0.1 alone, which is rare.
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
+        }
+        bound => bound,
+    }
+}
+
+/// One of the 2^24 IPv4 addresses of the loopback interface.
+fn random_loopback() -> Ipv4Addr {
+    // The keys of the standard library's hasher are random, so that nobody can foresee what it gives.
+    let [one, two, three, ..] = RandomState::new().hash_one(0_u8).to_ne_bytes();
+    Ipv4Addr::new(127, 1 + one % 254, two, 1 + three % 254)
 }
 
 impl Drop for Relay {

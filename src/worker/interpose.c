@@ -1,9 +1,10 @@
 /*
  * Stands between an unmodified app and the C library's socket functions.
  *
- * The first TCP port that the app binds is the app's: its listeners get private loopback ports instead, and whoever
- * armed this is told, one line of text for each fact, when the first of them listens. Everything else is passed on.
- * What is not armed passes everything on.
+ * The first TCP port that the app binds is the app's: its listeners get private ports instead, each process at a loopback
+ * address that nobody can guess, so that no page in a browser finds the app behind the front's back. Whoever armed this is
+ * told, one line of text for each fact, when the first of them listens. The app goes on seeing the addresses that it asked
+ * for, and reaches itself there. Everything else is passed on. What is not armed passes everything on.
  *
  * The same file is built twice: into the devhost executable, which exports these functions (a library that it loads
  * binds to the executable's first), and, with DEVHOST_INTERPOSE_PRELOAD defined, as a library for LD_PRELOAD.
@@ -19,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -28,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -53,8 +56,11 @@ union address {
 };
 
 struct pair {
+    /* What the app is told. */
     union address asked;
     union address given;
+    /* The app left the port to the kernel. */
+    bool any_port;
 };
 
 static struct {
@@ -71,6 +77,8 @@ static struct {
     bool detached;
     struct pair pairs[ADDRESSES_COUNT_MAX];
     size_t count;
+    /* The private IPv4 address of this process, in network order; 0 before it is drawn. */
+    uint32_t private_host;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* System calls, not RTLD_NEXT: nothing to look up, and right at any time. */
@@ -82,6 +90,18 @@ static int real_listen(int fd, int backlog) { return (int)syscall(SYS_listen, fd
 
 static int real_getsockname(int fd, struct sockaddr *address, socklen_t *len) {
     return (int)syscall(SYS_getsockname, fd, address, len);
+}
+
+static int real_connect(int fd, const struct sockaddr *address, socklen_t len) {
+    return (int)syscall(SYS_connect, fd, address, len);
+}
+
+static int real_accept4(int fd, struct sockaddr *address, socklen_t *len, int flags) {
+    return (int)syscall(SYS_accept4, fd, address, len, flags);
+}
+
+static int real_getpeername(int fd, struct sockaddr *address, socklen_t *len) {
+    return (int)syscall(SYS_getpeername, fd, address, len);
 }
 
 static bool armed(void) { return __atomic_load_n(&state.sink, __ATOMIC_ACQUIRE) != NULL; }
@@ -144,11 +164,61 @@ static union address loopback_of(const union address *address) {
     return loopback;
 }
 
+/* An IPv4 address in a socket's family: an IPv6 socket takes it in its mapped form. */
+static union address in_family(sa_family_t family, uint32_t host, uint16_t port) {
+    union address address;
+    memset(&address, 0, sizeof address);
+    address.any.sa_family = family;
+    if (family == AF_INET) {
+        address.v4.sin_addr.s_addr = host;
+    } else {
+        address.v6.sin6_addr.s6_addr[10] = address.v6.sin6_addr.s6_addr[11] = 0xff;
+        memcpy(address.v6.sin6_addr.s6_addr + 12, &host, sizeof host);
+    }
+    set_port(&address, port);
+    return address;
+}
+
+/* The IPv4 address in an address of either family; false where there is none. */
+static bool v4_of(const union address *address, uint32_t *host) {
+    if (address->any.sa_family == AF_INET) {
+        *host = address->v4.sin_addr.s_addr;
+        return true;
+    }
+    if (!IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr)) {
+        return false;
+    }
+    memcpy(host, address->v6.sin6_addr.s6_addr + 12, sizeof *host);
+    return true;
+}
+
+/* 127.A.B.C with A and C from 1 to 254: of 2^24 addresses one that whoever wants to find it would have to try them all for,
+   and each with every port. IPv6 has one loopback address only, so its listeners get this one, too. Called with the lock
+   held. */
+static uint32_t private_host(void) {
+    if (state.private_host == 0) {
+        uint8_t drawn[3];
+        if (getrandom(drawn, sizeof drawn, GRND_NONBLOCK) != sizeof drawn) {
+            return htonl(INADDR_LOOPBACK);
+        }
+        state.private_host = htonl(127u << 24 | (1u + drawn[0] % 254u) << 16 | (uint32_t)drawn[1] << 8 | (1u + drawn[2] % 254u));
+    }
+    return state.private_host;
+}
+
 static bool is_wildcard(const union address *address) {
     if (address->any.sa_family == AF_INET) {
         return address->v4.sin_addr.s_addr == htonl(INADDR_ANY);
     }
     return IN6_IS_ADDR_UNSPECIFIED(&address->v6.sin6_addr);
+}
+
+static bool is_loopback(const union address *address) {
+    uint32_t host;
+    if (v4_of(address, &host)) {
+        return ntohl(host) >> 24 == 127;
+    }
+    return IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
 }
 
 /* "0.0.0.0:3000" or "[::]:3000". */
@@ -172,6 +242,15 @@ static bool is_stream(int fd) {
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
 }
 
+/* The same place, in whichever family it is written. */
+static bool is_same_place(const union address *a, const union address *b) {
+    uint32_t one, other;
+    if (v4_of(a, &one) && v4_of(b, &other)) {
+        return one == other && port_of(a) == port_of(b);
+    }
+    return same(a, b);
+}
+
 static bool read_name(int fd, union address *address, socklen_t *len) {
     memset(address, 0, sizeof *address);
     *len = sizeof *address;
@@ -180,7 +259,7 @@ static bool read_name(int fd, union address *address, socklen_t *len) {
 
 static struct pair *find_given(const union address *given) {
     for (size_t at = 0; at < state.count; at++) {
-        if (same(&state.pairs[at].given, given)) {
+        if (is_same_place(&state.pairs[at].given, given)) {
             return &state.pairs[at];
         }
     }
@@ -196,6 +275,37 @@ static struct pair *find_asked(const union address *asked) {
     return NULL;
 }
 
+/* Binds a socket to this process's private address; with port 0 to any free one. Says where. */
+static bool bind_privately(int fd, sa_family_t family, uint16_t port, union address *given) {
+    if (family == AF_INET6) {
+        /* Both families, or it could not have the address. */
+        int off = 0;
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    }
+    *given = in_family(family, private_host(), port);
+    int result = real_bind(fd, &given->any, len_of(given));
+    if (result != 0 && errno == EADDRINUSE && port != 0) {
+        *given = in_family(family, private_host(), 0);
+        result = real_bind(fd, &given->any, len_of(given));
+    }
+    if (result != 0 && errno == EADDRNOTAVAIL) {
+        /* The loopback interface has 127.0.0.1 alone, which is rare. */
+        *given = in_family(family, htonl(INADDR_LOOPBACK), 0);
+        result = real_bind(fd, &given->any, len_of(given));
+    }
+    socklen_t len;
+    return result == 0 && read_name(fd, given, &len);
+}
+
+/* From now on what listens there is the app's. */
+static struct pair *add_pair(const union address *asked, const union address *given, bool any_port) {
+    struct pair *pair = &state.pairs[state.count++];
+    *pair = (struct pair){.asked = *asked, .given = *given, .any_port = any_port};
+    state.port = port_of(asked);
+    state.chosen = true;
+    return pair;
+}
+
 /* Binds a listener of the app to a private port. Called with the lock held. */
 static int bind_private(int fd, const union address *asked) {
     struct pair *known = find_asked(asked);
@@ -206,21 +316,11 @@ static int bind_private(int fd, const union address *asked) {
     if (state.count == ADDRESSES_COUNT_MAX) {
         return real_bind(fd, &asked->any, len_of(asked));
     }
-    union address given = loopback_of(asked);
-    set_port(&given, 0);
-    int result = real_bind(fd, &given.any, len_of(&given));
-    if (result != 0 && errno == EADDRNOTAVAIL && asked->any.sa_family == AF_INET6) {
-        /* No IPv6 on the loopback interface. A socket of both families does with IPv4. */
-        inet_pton(AF_INET6, "::ffff:127.0.0.1", &given.v6.sin6_addr);
-        result = real_bind(fd, &given.any, len_of(&given));
+    union address given;
+    if (!bind_privately(fd, asked->any.sa_family, 0, &given)) {
+        return -1;
     }
-    socklen_t len;
-    if (result != 0 || !read_name(fd, &given, &len)) {
-        return result;
-    }
-    state.pairs[state.count++] = (struct pair){.asked = *asked, .given = given};
-    state.port = port_of(asked);
-    state.chosen = true;
+    add_pair(asked, &given, false);
     return 0;
 }
 
@@ -312,7 +412,7 @@ int bind(int fd, const struct sockaddr *address, socklen_t len) {
     memset(&asked, 0, sizeof asked);
     memcpy(&asked, address, len);
     if (!is_inet(&asked) || len < len_of(&asked) || port_of(&asked) == 0) {
-        /* Port 0 stays as it is: it may be a client's, and a listener's is private enough. */
+        /* Port 0 stays as it is, since it may be a client's. A listener's is moved when it listens. */
         return real_bind(fd, address, len);
     }
     leave_if_detached();
@@ -330,6 +430,51 @@ int bind(int fd, const struct sockaddr *address, socklen_t len) {
     pthread_mutex_unlock(&state.lock);
     errno = error;
     return result;
+}
+
+/* What a socket that takes another's place has to have in common with it. */
+static const struct {
+    int level;
+    int name;
+} kept_options[] = {
+    {SOL_SOCKET, SO_REUSEADDR},   {SOL_SOCKET, SO_REUSEPORT},      {SOL_SOCKET, SO_KEEPALIVE},
+    {SOL_SOCKET, SO_LINGER},      {SOL_SOCKET, SO_RCVTIMEO},       {SOL_SOCKET, SO_SNDTIMEO},
+    {IPPROTO_TCP, TCP_NODELAY},   {IPPROTO_TCP, TCP_DEFER_ACCEPT}, {IPPROTO_TCP, TCP_FASTOPEN},
+    {IPPROTO_TCP, TCP_KEEPIDLE},  {IPPROTO_TCP, TCP_KEEPINTVL},    {IPPROTO_TCP, TCP_KEEPCNT},
+};
+
+/* The app left the port of its listener to the kernel, and has it already. A socket that is bound cannot be bound anew, so
+   another one takes its place, at the private address and with the same port where that is free. Where that fails, all
+   stays as it was. Called with the lock held. */
+static void move_to_private(int fd, const union address *name) {
+    int flags = fcntl(fd, F_GETFL), fd_flags = fcntl(fd, F_GETFD);
+    int other = socket(name->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (other < 0) {
+        return;
+    }
+    for (size_t at = 0; at < sizeof kept_options / sizeof kept_options[0]; at++) {
+        char value[sizeof(struct timeval)];
+        socklen_t len = sizeof value;
+        if (getsockopt(fd, kept_options[at].level, kept_options[at].name, value, &len) == 0) {
+            setsockopt(other, kept_options[at].level, kept_options[at].name, value, len);
+        }
+    }
+    union address given, asked = *name;
+    if (flags >= 0 && fd_flags >= 0 && fcntl(other, F_SETFL, flags) == 0 &&
+        bind_privately(other, name->any.sa_family, port_of(name), &given) &&
+        dup3(other, fd, fd_flags & FD_CLOEXEC ? O_CLOEXEC : 0) == fd) {
+        /* Whoever asked for all addresses looks for the port alone. Whoever asked for one is told the one that works, for
+           nobody knows the port from elsewhere. */
+        set_port(&asked, port_of(&given));
+        add_pair(is_loopback(name) ? &given : &asked, &given, true);
+    }
+    close(other);
+}
+
+static bool is_listening(int fd) {
+    int listens = 0;
+    socklen_t len = sizeof listens;
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens;
 }
 
 /* Says what listens now. Called with the lock held. */
@@ -353,13 +498,14 @@ static void listens(const union address *name, socklen_t len) {
             state.reported = true;
             format(&pair->asked, asked, sizeof asked);
             format(&pair->given, given, sizeof given);
-            say(line, snprintf(line, sizeof line, "listening %s %u %s", asked, (unsigned)port_of(&pair->asked), given));
+            unsigned port = pair->any_port ? 0 : port_of(&pair->asked);
+            say(line, snprintf(line, sizeof line, "listening %s %u %s", asked, port, given));
         }
         return;
     }
     format(name, asked, sizeof asked);
     if (!state.reported && !state.chosen && belongs_to_app(port_of(name))) {
-        /* A port that the kernel chose, or a socket that was bound out of our sight: it is where it is. */
+        /* It could not be moved, or listens already for longer than we see: it is where it is. */
         state.reported = true;
         state.chosen = true;
         union address reached = is_wildcard(name) ? loopback_of(name) : *name;
@@ -371,16 +517,24 @@ static void listens(const union address *name, socklen_t len) {
 }
 
 int listen(int fd, int backlog) {
-    if (armed()) {
-        leave_if_detached();
+    if (!armed() || !is_stream(fd)) {
+        return real_listen(fd, backlog);
+    }
+    leave_if_detached();
+    union address name;
+    socklen_t len;
+    if (read_name(fd, &name, &len) && is_inet(&name) && port_of(&name) != 0) {
+        pthread_mutex_lock(&state.lock);
+        if (!state.reported && !state.chosen && belongs_to_app(port_of(&name)) && !is_listening(fd)) {
+            move_to_private(fd, &name);
+        }
+        pthread_mutex_unlock(&state.lock);
     }
     int result = real_listen(fd, backlog);
-    if (result != 0 || !armed() || !is_stream(fd)) {
+    if (result != 0) {
         return result;
     }
     int error = errno;
-    union address name;
-    socklen_t len;
     if (read_name(fd, &name, &len) && (is_inet(&name) || name.any.sa_family == AF_UNIX)) {
         pthread_mutex_lock(&state.lock);
         listens(&name, len);
@@ -390,38 +544,160 @@ int listen(int fd, int backlog) {
     return result;
 }
 
+/* The address of a listener as an end of a connection to it shows it, in that end's family. */
+static union address end_at(const union address *asked, sa_family_t family) {
+    if (asked->any.sa_family != family) {
+        return in_family(family, htonl(INADDR_LOOPBACK), port_of(asked));
+    }
+    return is_wildcard(asked) ? loopback_of(asked) : *asked;
+}
+
+/* The other end of a connection that has come to the app at a mapped address: had the listener been where it was asked to
+   be, this end would be there, too. */
+static void show_as_ipv6(union address *name) {
+    uint16_t port = port_of(name);
+    name->v6.sin6_addr = in6addr_loopback;
+    set_port(name, port);
+}
+
+static bool is_mapped_loopback(const union address *name) {
+    return name->any.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&name->v6.sin6_addr) && is_loopback(name);
+}
+
+/* The app asked for an address of IPv6 proper. */
+static bool is_ipv6(const struct pair *pair) {
+    return pair->asked.any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&pair->asked.v6.sin6_addr);
+}
+
+static void give_name(const union address *name, socklen_t name_len, struct sockaddr *address, socklen_t *len) {
+    memcpy(address, name, *len < name_len ? *len : name_len);
+    *len = name_len;
+}
+
 int getsockname(int fd, struct sockaddr *address, socklen_t *len) {
     if (!armed() || address == NULL || len == NULL) {
         return real_getsockname(fd, address, len);
     }
-    union address name;
-    socklen_t name_len;
+    union address name, peer;
+    socklen_t name_len = sizeof name, peer_len = sizeof peer;
     memset(&name, 0, sizeof name);
-    name_len = sizeof name;
     int result = real_getsockname(fd, &name.any, &name_len);
     if (result != 0) {
         return result;
     }
     if (is_inet(&name) && is_stream(fd)) {
+        int error = errno;
+        bool is_connected = real_getpeername(fd, &peer.any, &peer_len) == 0;
         pthread_mutex_lock(&state.lock);
         struct pair *pair = find_given(&name);
         if (pair != NULL) {
-            union address peer;
-            socklen_t peer_len = sizeof peer;
-            int error = errno;
-            if (getpeername(fd, &peer.any, &peer_len) == 0) {
-                /* A connection: it has an address of its own, and the port of its listener. */
-                set_port(&name, port_of(&pair->asked));
-            } else {
-                name = pair->asked;
-            }
-            errno = error;
+            name = is_connected ? end_at(&pair->asked, name.any.sa_family) : pair->asked;
+        } else if (is_connected && is_mapped_loopback(&name) && (pair = find_given(&peer)) != NULL && is_ipv6(pair)) {
+            show_as_ipv6(&name);
+        }
+        pthread_mutex_unlock(&state.lock);
+        errno = error;
+    }
+    give_name(&name, name_len, address, len);
+    return 0;
+}
+
+/* Shows a peer as the app expects it: the other end of a connection that came to it, or itself. */
+static void show_peer(int fd, union address *peer) {
+    union address name;
+    socklen_t len;
+    int error = errno;
+    if (is_inet(peer) && is_loopback(peer) && is_stream(fd) && read_name(fd, &name, &len)) {
+        pthread_mutex_lock(&state.lock);
+        struct pair *pair = find_given(&name);
+        if (pair != NULL && is_ipv6(pair) && is_mapped_loopback(peer)) {
+            show_as_ipv6(peer);
+        }
+        pair = find_given(peer);
+        if (pair != NULL) {
+            *peer = end_at(&pair->asked, peer->any.sa_family);
         }
         pthread_mutex_unlock(&state.lock);
     }
-    memcpy(address, &name, *len < name_len ? *len : name_len);
-    *len = name_len;
-    return 0;
+    errno = error;
+}
+
+int getpeername(int fd, struct sockaddr *address, socklen_t *len) {
+    if (!armed() || address == NULL || len == NULL) {
+        return real_getpeername(fd, address, len);
+    }
+    union address peer;
+    socklen_t peer_len = sizeof peer;
+    memset(&peer, 0, sizeof peer);
+    int result = real_getpeername(fd, &peer.any, &peer_len);
+    if (result == 0) {
+        show_peer(fd, &peer);
+        give_name(&peer, peer_len, address, len);
+    }
+    return result;
+}
+
+int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags) {
+    if (!armed() || address == NULL || len == NULL) {
+        return real_accept4(fd, address, len, flags);
+    }
+    union address peer;
+    socklen_t peer_len = sizeof peer;
+    memset(&peer, 0, sizeof peer);
+    int connection = real_accept4(fd, &peer.any, &peer_len, flags);
+    if (connection >= 0) {
+        show_peer(connection, &peer);
+        give_name(&peer, peer_len, address, len);
+    }
+    return connection;
+}
+
+int accept(int fd, struct sockaddr *address, socklen_t *len) { return accept4(fd, address, len, 0); }
+
+/* Whether an app that connects to this address means its own listener. */
+static bool means(const struct pair *pair, const union address *target) {
+    const union address *asked = &pair->asked;
+    if (port_of(asked) != port_of(target)) {
+        return false;
+    }
+    bool on_this_machine = is_loopback(target) || is_wildcard(target);
+    if (!is_wildcard(asked)) {
+        return is_same_place(asked, target) || (is_loopback(asked) && (pair->any_port ? on_this_machine : is_wildcard(target)));
+    }
+    /* All addresses of IPv6 are all of IPv4, too. */
+    uint32_t host;
+    return on_this_machine && (asked->any.sa_family == AF_INET6 || v4_of(target, &host));
+}
+
+int connect(int fd, const struct sockaddr *address, socklen_t len) {
+    if (!armed() || address == NULL || len > sizeof(union address) || !is_stream(fd)) {
+        return real_connect(fd, address, len);
+    }
+    union address target, given;
+    bool is_own = false;
+    uint32_t host;
+    memset(&target, 0, sizeof target);
+    memcpy(&target, address, len);
+    if (!is_inet(&target) || len < len_of(&target)) {
+        return real_connect(fd, address, len);
+    }
+    pthread_mutex_lock(&state.lock);
+    for (size_t at = 0; at < state.count && !is_own; at++) {
+        struct pair *pair = &state.pairs[at];
+        if (means(pair, &target) && v4_of(&pair->given, &host)) {
+            given = in_family(target.any.sa_family, host, port_of(&pair->given));
+            is_own = true;
+        }
+    }
+    pthread_mutex_unlock(&state.lock);
+    if (!is_own) {
+        return real_connect(fd, address, len);
+    }
+    if (given.any.sa_family == AF_INET6) {
+        int off = 0;
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    }
+    return real_connect(fd, &given.any, len_of(&given));
 }
 
 static void note_detached(pid_t copy) {

@@ -1,6 +1,7 @@
 //! Plain apps without the build: a library that stands for what devhost makes of a binary, in C and in Rust.
 
-use std::net::TcpListener;
+use std::collections::HashSet;
+use std::net::{IpAddr, TcpListener};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -84,6 +85,85 @@ fn the_front_takes_the_port_that_the_app_asks_for() {
     app.compile(&["EXIT=1"]);
     let devhost = app.start(&[]);
     assert_eq!(devhost.port, port);
+    assert!(devhost.stop().success());
+}
+
+/// The addresses at which a process listens by TCP: IPv4 ones, also where the socket is of IPv6, and others as they are.
+fn listeners_of(pid: i32) -> Vec<IpAddr> {
+    let sockets: HashSet<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|entry| Some(std::fs::read_link(entry.ok()?.path()).ok()?.to_str()?.to_owned()))
+        .collect();
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/{pid}/net/{table}")));
+    let lines = tables.iter().flatten().flat_map(|table| table.lines().skip(1));
+    lines
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let is_one = fields[3] == "0A" && sockets.contains(&format!("socket:[{}]", fields[9]));
+            let host = fields[1].split(':').next()?;
+            let words =
+                (0..host.len()).step_by(8).map(|at| u32::from_str_radix(&host[at..at + 8], 16).unwrap());
+            let bytes: Vec<u8> = words.flat_map(u32::to_ne_bytes).collect();
+            let ip = match <[u8; 4]>::try_from(bytes.as_slice()) {
+                Ok(four) => IpAddr::from(four),
+                Err(_) => IpAddr::from(<[u8; 16]>::try_from(bytes.as_slice()).unwrap()),
+            };
+            is_one.then_some(ip.to_canonical())
+        })
+        .collect()
+}
+
+#[test]
+fn a_private_listener_is_at_an_address_that_nobody_can_guess() {
+    let port = format!("PORT={}", free_port());
+    let mut seen = HashSet::new();
+    for (macros, count) in [
+        (&[port.as_str()][..], 1),
+        (&[&port, "FAMILY=6"], 1),
+        (&[&port, "FAMILY=46"], 2),
+        (&["PORT=0"], 1),
+        (&["PORT=0", "FAMILY=6"], 1),
+    ] {
+        let app = App::new(macros);
+        let devhost = app.start(&["--port", "0"]);
+        devhost.wait_ready(1);
+        let listeners = listeners_of(devhost.worker_pid());
+        assert_eq!(listeners.len(), count, "{macros:?}");
+        for ip in &listeners {
+            assert!(ip.is_loopback() && *ip != IpAddr::from([127, 0, 0, 1]), "{ip} with {macros:?}");
+        }
+        assert!(seen.insert(listeners[0]), "{} is there twice", listeners[0]);
+        assert_eq!(devhost.get("/").status, 200, "{macros:?}");
+        assert!(devhost.stop().success());
+    }
+}
+
+#[test]
+fn an_app_sees_the_addresses_that_it_asked_for_and_reaches_itself_there() {
+    let port = free_port();
+    let number = format!("PORT={port}");
+    for (family, listener, loopback) in [("4", "0.0.0.0", "127.0.0.1"), ("6", "::", "::1")] {
+        let app = App::new(&[&number, &format!("FAMILY={family}")]);
+        let devhost = app.start(&["--port", "0"]);
+        devhost.wait_ready(1);
+        let answer = devhost.get(&format!("/self/{loopback}"));
+        assert_eq!(line(&answer, "listener"), format!("{listener} {port}"));
+        assert_eq!(line(&answer, "connection"), format!("{loopback} {port}"));
+        assert!(line(&answer, "peer").starts_with(&format!("{loopback} ")), "{answer:?}");
+        assert_eq!(line(&answer, "self"), format!("{loopback} {port}"));
+        assert!(devhost.stop().success());
+    }
+}
+
+#[test]
+fn an_app_reaches_itself_on_a_port_that_the_system_chose() {
+    let app = App::new(&["PORT=0"]);
+    let devhost = app.start(&["--port", "0"]);
+    devhost.wait_ready(1);
+    let answer = devhost.get("/self/127.0.0.1");
+    let port = line(&answer, "listener").strip_prefix("0.0.0.0 ").expect("it asked for all addresses");
+    assert_eq!(line(&answer, "self"), format!("127.0.0.1 {port}"));
+    TcpListener::bind(("127.0.0.1", port.parse().unwrap())).expect("nobody else can see the port");
     assert!(devhost.stop().success());
 }
 

@@ -2,7 +2,7 @@
 //! nothing outlives it. The devhost executable is the keeper; this test plays the front.
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -208,6 +208,7 @@ fn a_listener_for_all_addresses_is_private_too() {
         let (listening, _) = front.ready(&worker);
         assert_eq!(listening.asked, asked);
         assert!(listening.private.ip().is_loopback(), "{listening:?}");
+        assert_ne!(listening.private.ip(), Ipv4Addr::LOCALHOST, "a page in a browser could find it");
         assert!(ask(listening.private).starts_with(&asked));
         front.end();
     }
