@@ -24,6 +24,10 @@ pub const PLUGIN_PACKAGE: &str = "devhost-plugin";
 /// How many names a message lists before it says "and N more".
 const NAMES_LISTED_COUNT_MAX: usize = 40;
 
+/// What to do if what was chosen at the start is gone.
+const VANISHED_HINT: &str =
+    "devhost stays with what was chosen at the start: bring it back, or start devhost again to choose anew";
+
 /// What is to be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "there is one of it")]
@@ -272,14 +276,41 @@ pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result
     located.map(|located| Location::Package(Box::new(located)))
 }
 
-/// Asks cargo again about an app whose manifests may have changed.
+/// Asks cargo again about an app whose manifests may have changed. Package and target stay those that were chosen at the
+/// start, whatever else there is by now.
 ///
 /// # Errors
-/// As [`find`].
+/// A mistake with a hint if they are not there any more, the manifest is broken, or cargo is missing.
 pub fn refresh(app: &App, settings: &Settings) -> Result<App, Error> {
     let metadata = metadata(&app.manifest_path, settings)?;
-    let package = package_at(&metadata, &app.manifest_path, settings)?;
-    describe(&metadata, package, settings)
+    let package = package_of(&metadata, &app.manifest_path).ok_or_else(|| {
+        Error::mistake(format!("{} has no package any more", app.manifest_path.display()), VANISHED_HINT)
+    })?;
+    let choice = choice_again(&metadata, package, app)?;
+    describe(&metadata, package, &Settings { choice: Some(choice), ..settings.clone() })
+}
+
+/// The target that an app is, which may have another name by now.
+fn choice_again(metadata: &Metadata, package: &Package, app: &App) -> Result<Choice, Error> {
+    let again = |kind: TargetKind, name: &String| {
+        let of_kind = || package.targets.iter().filter(|target| target.is_kind(kind.clone()));
+        let by_name = of_kind().find(|target| target.name == *name);
+        let same = by_name.or_else(|| of_kind().find(|target| target.src_path == *app.source));
+        same.map(|target| target.name.clone())
+    };
+    let (choice, what) = match &app.choice {
+        Choice::Lib => (
+            depends_on_plugin(metadata, package).then(|| library(package)).flatten().map(|_| Choice::Lib),
+            "library with an `export!`".to_owned(),
+        ),
+        Choice::Bin(name) => (again(TargetKind::Bin, name).map(Choice::Bin), format!("binary `{name}`")),
+        Choice::Example(name) => {
+            (again(TargetKind::Example, name).map(Choice::Example), format!("example `{name}`"))
+        }
+    };
+    choice.ok_or_else(|| {
+        Error::mistake(format!("the package `{}` has no {what} any more", package.name), VANISHED_HINT)
+    })
 }
 
 /// What an argument points at.
@@ -512,7 +543,11 @@ fn package_of_workspace<'m>(metadata: &'m Metadata, settings: &Settings) -> Resu
                 (plugins, String::new())
             } else {
                 let binary = |package: &Package| package.targets.iter().any(cargo_metadata::Target::is_bin);
-                (of(&|package| is_plugin(metadata, package) || binary(package)), "apps".to_owned())
+                let apps = of(&|package| is_plugin(metadata, package) || binary(package));
+                // As cargo: one `default-run` among all of them decides.
+                let default: Vec<_> =
+                    apps.iter().copied().filter(|package| package.default_run.is_some()).collect();
+                (if default.len() == 1 { default } else { apps }, "apps".to_owned())
             }
         }
     };

@@ -298,6 +298,82 @@ fn several_binaries_need_a_choice() {
 }
 
 #[test]
+fn what_was_chosen_at_the_start_stays_chosen() {
+    let exit = |code: u8| format!("fn main() -> std::process::ExitCode {{ {code}.into() }}");
+    let plain = Plain::new(&exit(7));
+    let mut builder = plain.builder(Settings::default());
+    assert_eq!(run_main(&built(&mut builder, &[])), 7);
+    let text = manifest("shop", "");
+    let other = plain.write("src/bin/other.rs", &exit(8));
+    let example = plain.write("examples/demo.rs", &exit(9));
+    for text in [
+        text.clone() + "# saved once more\n",
+        text.replace("[package]", "[package]\ndefault-run = 'other'"),
+        text.clone() + "[[bin]]\nname = 'third'\npath = 'src/bin/other.rs'\n",
+        text.replace("'shop'", "'store'").replace("\"shop\"", "\"store\""),
+    ] {
+        let saved = plain.write("Cargo.toml", &text);
+        let artifact = built(&mut builder, &[saved, other.clone(), example.clone()]);
+        assert_eq!(run_main(&artifact), 7, "{text}");
+    }
+    // It vanishes, is missed, and comes back.
+    let main = plain.path("src/main.rs");
+    std::fs::remove_file(&main).unwrap();
+    let saved = plain.write("Cargo.toml", &text);
+    for changed in [vec![main.clone(), saved], Vec::new()] {
+        let (_, output) = build_error(&mut builder, &changed);
+        assert!(output.contains("any more") && output.contains("start devhost again"), "{output}");
+    }
+    plain.write("src/main.rs", &exit(6));
+    assert_eq!(run_main(&built(&mut builder, &[main])), 6);
+}
+
+#[test]
+fn a_chosen_example_stays_and_is_missed_if_it_is_gone() {
+    let exit = |code: u8| format!("fn main() -> std::process::ExitCode {{ {code}.into() }}");
+    let plain = Plain::new(&exit(1));
+    let demo = plain.write("examples/demo.rs", &exit(3));
+    let mut builder =
+        plain.builder(Settings { choice: Some(Choice::Example("demo".into())), ..Settings::default() });
+    assert_eq!(run_main(&built(&mut builder, &[])), 3);
+    let more = plain.write("examples/more.rs", &exit(4));
+    let saved = plain.write("Cargo.toml", &(manifest("shop", "") + "# saved\n"));
+    assert_eq!(run_main(&built(&mut builder, &[more, saved.clone()])), 3);
+    std::fs::remove_file(&demo).unwrap();
+    let (_, output) = build_error(&mut builder, std::slice::from_ref(&demo));
+    assert!(output.contains("demo"), "{output}");
+    let (_, output) = build_error(&mut builder, &[saved]);
+    assert!(output.contains("no example `demo` any more"), "{output}");
+    plain.write("examples/demo.rs", &exit(5));
+    assert_eq!(run_main(&built(&mut builder, &[demo])), 5);
+}
+
+#[test]
+fn a_plugin_app_stays_one_beside_a_new_binary() {
+    let workspace = Workspace::new();
+    let mut builder = workspace.builder_with(Settings::default());
+    built(&mut builder, &[]);
+    let main = workspace.write("app/src/main.rs", "fn main() {}\n");
+    let text = std::fs::read_to_string(workspace.path("app/Cargo.toml")).unwrap();
+    let saved = workspace.write("app/Cargo.toml", &format!("{text}# saved\n"));
+    assert_eq!(built(&mut builder, &[main, saved]).kind, Kind::Plugin);
+}
+
+#[test]
+fn the_only_default_of_a_workspace_decides() {
+    let plain = Plain { directory: tempfile::tempdir().unwrap() };
+    plain.write("Cargo.toml", "[workspace]\nresolver = '2'\nmembers = ['a', 'b']\n");
+    for name in ["a", "b"] {
+        plain.write(&format!("{name}/Cargo.toml"), &manifest(name, ""));
+        plain.write(&format!("{name}/src/main.rs"), "fn main() {}");
+    }
+    plain.find(None, &Settings::default()).unwrap_err();
+    let text = manifest("b", "").replace("[package]", "[package]\ndefault-run = 'b'");
+    plain.write("b/Cargo.toml", &text);
+    assert_eq!(app(plain.find(None, &Settings::default())).package, "b");
+}
+
+#[test]
 fn a_library_beside_the_binary_is_a_path_crate() {
     let plain = Plain::new("fn main() -> std::process::ExitCode { shop::code().into() }\n");
     let library = plain.write("src/lib.rs", "pub fn code() -> u8 { 5 }\n");
