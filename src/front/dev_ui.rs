@@ -12,15 +12,17 @@ use super::body::SizedBody;
 use super::headers::GENERATION_HEADER;
 use super::host::check_same_origin;
 use super::live_reload::stream_events;
-use super::pages::{Frame, Page, escape};
+use super::pages::{Frame, POLICY, Page, PageContext, escape};
 use super::server::{Front, refuse};
-use crate::model::{BuildReport, Reload, State, Status};
+use crate::model::{BuildReport, Outcome, Reload, State, Status};
 
-const CLIENT_SCRIPT: &str = include_str!("client.js");
+pub(super) const CLIENT_SCRIPT: &str = include_str!("client.js");
 
-/// The policy of the status page: its own style and the live-reload script.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; \
-                      img-src data:; base-uri 'none'; form-action 'none'";
+/// A step that took less is not shown.
+const STEP_SHOWN_FROM_MS: f64 = 0.05;
+
+/// How many files of a reload the status page names.
+const FILES_SHOWN_COUNT_MAX: usize = 5;
 
 /// True for the path of one of the front's own endpoints.
 pub fn is_own(path: &str) -> bool {
@@ -40,7 +42,7 @@ pub fn respond(request: &HttpRequest, front: &Front) -> HttpResponse {
         "/__devhost" | "/__devhost/" => {
             let mut response = own(front, "text/html; charset=utf-8");
             response.insert_header((header::CONTENT_SECURITY_POLICY, POLICY));
-            response.body(render_status(&front.status.snapshot(), front))
+            response.body(render_status(&front.status.snapshot(), &context))
         }
         "/__devhost/client.js" => own(front, "text/javascript; charset=utf-8").body(CLIENT_SCRIPT),
         "/__devhost/status" => {
@@ -72,7 +74,8 @@ fn respond_events(request: &HttpRequest, front: &Front) -> HttpResponse {
     response.body(BoxBody::new(SizedBody::new(events, BodySize::Stream)))
 }
 
-fn render_status(status: &Status, front: &Front) -> String {
+/// The status page, in the context of now.
+pub(super) fn render_status(status: &Status, context: &PageContext<'_>) -> String {
     let state = match status.state {
         State::Starting => "building for the first time",
         State::Building => "building",
@@ -100,63 +103,93 @@ fn render_status(status: &Status, front: &Front) -> String {
     if let Some(zygote) = status.zygote {
         process("zygote", &format!("pid {}", zygote.pid));
     }
-    for worker in &status.workers {
-        let draining = if worker.draining { ", draining" } else { "" };
-        process("worker", &format!("pid {}, generation {}{draining}", worker.pid, worker.generation));
+    for workers in status.workers.chunk_by(|a, b| (a.generation, a.draining) == (b.generation, b.draining)) {
+        let first = workers[0];
+        let pids: Vec<String> = workers.iter().map(|worker| worker.pid.to_string()).collect();
+        let name = if pids.len() == 1 { "worker" } else { "workers" };
+        let draining = if first.draining { ", draining" } else { "" };
+        process(name, &format!("pid {}, generation {}{draining}", pids.join(", "), first.generation));
     }
-    content
-        .push_str("</dl></section>\n<section><h2>Reloads</h2><table><thead><tr><th class=\"number\">#</th>");
+    content.push_str("</dl></section>\n");
+    write_reloads(&mut content, status);
+    frame.render(&content, context)
+}
+
+/// The reloads, newest first. On a narrow screen each row becomes a block of its own.
+fn write_reloads(out: &mut String, status: &Status) {
+    out.push_str("<section><h2>Reloads</h2>");
+    if status.reloads.is_empty() {
+        out.push_str("<p class=\"empty\">None yet.</p></section>\n");
+        return;
+    }
+    out.push_str("<table class=\"reloads\"><thead><tr>");
     for (class, name) in [
-        ("", "cause"),
-        ("", "outcome"),
-        ("number", "total"),
-        ("number", "notice"),
-        ("number", "build"),
-        ("number", "fork"),
-        ("number", "load"),
-        ("number", "ready"),
-        ("number", "other"),
-        ("number", "first response"),
-        ("", "made by"),
-        ("", "files"),
+        ("generation number", "#"),
+        ("outcome", "outcome"),
+        ("total number", "total"),
+        ("steps", "steps"),
+        ("files", "files"),
     ] {
-        let _ = write!(content, "<th class=\"{class}\">{name}</th>");
+        let _ = write!(out, "<th class=\"{class}\">{name}</th>");
     }
-    content.push_str("</tr></thead><tbody>");
-    status.reloads.iter().rev().for_each(|reload| write_reload(&mut content, reload));
-    content.push_str("</tbody></table></section>\n");
-    frame.render(&content, &front.page_context())
+    out.push_str("</tr></thead><tbody>");
+    status.reloads.iter().rev().for_each(|reload| write_reload(out, reload));
+    out.push_str("</tbody></table></section>\n");
 }
 
 fn write_reload(out: &mut String, reload: &Reload) {
-    let files: Vec<String> = reload.files.iter().map(|file| escape(&file.to_string_lossy())).collect();
+    let outcome_class = match reload.outcome {
+        Outcome::Ok | Outcome::Unchanged => "level-good",
+        Outcome::BuildFailed | Outcome::StartFailed => "level-error",
+    };
     let _ = write!(
         out,
-        "<tr><td class=\"number\">{}</td><td>{}</td><td>{}</td>",
+        "<tr><td class=\"generation number\">{}</td><td class=\"outcome\"><span class=\"{outcome_class}\">{}</span> \
+         <span class=\"cause\">{}</span></td><td class=\"total number\">{}</td><td class=\"steps\">",
         reload.generation,
-        word(&reload.cause),
         word(&reload.outcome),
+        word(&reload.cause),
+        time(reload.total_ms),
     );
     let steps = reload.steps;
-    for ms in [
-        reload.total_ms,
-        steps.notice_ms,
-        steps.build_ms,
-        steps.fork_ms,
-        steps.load_ms,
-        steps.ready_ms,
-        steps.other_ms,
-    ] {
-        let _ = write!(out, "<td class=\"number\">{ms:.1} ms</td>");
+    let steps = [
+        ("notice", Some(steps.notice_ms)),
+        ("build", Some(steps.build_ms)),
+        ("fork", Some(steps.fork_ms)),
+        ("load", Some(steps.load_ms)),
+        ("ready", Some(steps.ready_ms)),
+        ("other", Some(steps.other_ms)),
+        ("first response", steps.first_response_ms),
+    ];
+    for (name, ms) in steps {
+        if let Some(ms) = ms.filter(|ms| *ms >= STEP_SHOWN_FROM_MS) {
+            let _ = write!(out, "<span class=\"step\">{name} <b>{}</b></span> ", time(ms));
+        }
     }
-    let first = steps.first_response_ms.map(|ms| format!("{ms:.1} ms")).unwrap_or_default();
-    let made = reload.build.as_ref().and_then(BuildReport::summary).unwrap_or_default();
-    let _ = write!(
-        out,
-        "<td class=\"number\">{first}</td><td>{}</td><td>{}</td></tr>",
-        escape(&made),
-        files.join("<br>")
-    );
+    if let Some(made) = reload.build.as_ref().and_then(BuildReport::summary) {
+        let _ = write!(out, "<span class=\"made\">{}</span>", escape(&made));
+    }
+    out.push_str("</td><td class=\"files\">");
+    for file in reload.files.iter().take(FILES_SHOWN_COUNT_MAX) {
+        let _ = write!(out, "<span class=\"file\">{}</span>", escape(&file.to_string_lossy()));
+    }
+    match reload.files.len().saturating_sub(FILES_SHOWN_COUNT_MAX) {
+        0 => {}
+        1 => out.push_str("<span class=\"more\">and one more file</span>"),
+        more => {
+            let _ = write!(out, "<span class=\"more\">and {more} more files</span>");
+        }
+    }
+    out.push_str("</td></tr>");
+}
+
+/// `0.52 ms`, `12.3 s`
+fn time(ms: f64) -> String {
+    match ms {
+        ms if ms >= 10_000.0 => format!("{:.1} s", ms / 1_000.0),
+        ms if ms >= 10.0 => format!("{ms:.0} ms"),
+        ms => format!("{ms:.1} ms"),
+    }
 }
 
 /// A unit variant as the status document spells it.

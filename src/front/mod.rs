@@ -14,6 +14,8 @@ mod inject;
 mod live_reload;
 mod pages;
 mod proxy;
+#[doc(hidden)]
+pub mod samples;
 mod server;
 pub mod upstream;
 mod websocket;

@@ -24,7 +24,7 @@ const OUTPUT_LINES_SHOWN_COUNT_MAX: usize = 200;
 const STYLE: &str = include_str!("page.css");
 
 /// Nothing but the page itself and the live-reload script. Styles are inline, for the compiler's colours.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; \
+pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'";
 
 /// What a page is shown in.
@@ -345,7 +345,7 @@ impl Page {
         response.body(body)
     }
 
-    fn to_html(&self, method: &Method, context: &PageContext<'_>) -> String {
+    pub(super) fn to_html(&self, method: &Method, context: &PageContext<'_>) -> String {
         let mut content = String::new();
         for section in &self.sections {
             section.write_html(&mut content);
@@ -442,14 +442,15 @@ impl Frame<'_> {
             "<!doctype html>\n<html lang=\"en\" data-devhost-method=\"{method}\"><head><meta charset=\"utf-8\">\
              <title>{title} · {app}</title><meta name=\"viewport\" content=\"width=device-width\">\
              <link rel=\"icon\" href=\"data:,\"><style>{STYLE}</style>{script}</head>\
-             <body class=\"{class}\"><main><header><p class=\"tag\">{app} · devhost</p><h1>{title}</h1>{lead}{hint}\
+             <body class=\"{kind}{calm}\"><main><header><p class=\"tag\">{app} · devhost</p><h1>{title}</h1>{lead}{hint}\
              <p class=\"hint\" data-devhost-note hidden></p></header>\n{content}\
              <footer>Served by devhost, not by the app · <a href=\"/__devhost/\">status</a></footer></main></body></html>\n",
             method = escape(self.method),
             title = escape(self.title),
             app = escape(context.app),
             script = script_tag(context, self.kind, None),
-            class = if self.calm { "calm" } else { "" },
+            kind = self.kind,
+            calm = if self.calm { " calm" } else { "" },
             lead = paragraph("lead", self.lead),
             hint = paragraph("hint", self.hint),
         )
@@ -497,7 +498,7 @@ fn write_diagnostic(out: &mut String, diagnostic: &Diagnostic) {
         escape(&diagnostic.level),
         escape(&diagnostic.message),
         place.unwrap_or_default(),
-        ansi_to_html(&clip(rendered(diagnostic))),
+        ansi_to_html(&clip(rendered(diagnostic).trim_end())),
     );
 }
 

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 
+use devhost::front::samples::{self, Sample};
+use serde_json::json;
+
 use crate::support::{ExampleApp, cargo_turn, repository, scratch};
 
 #[test]
@@ -18,6 +21,26 @@ fn chromium_shows_each_change() {
     script.arg(driver.join("reload.mjs")).env("DEVHOST_URL", &devhost.url).env("APP_DIR", app.path("."));
     run_script(script, &chromium);
     assert!(devhost.stop().success());
+}
+
+#[test]
+fn each_of_devhosts_pages_is_readable_at_every_width_in_light_and_dark() {
+    let Some(chromium) = find_chromium() else { return };
+    let driver = install_driver();
+    let directory = scratch();
+    let samples = samples::all();
+    assert!(samples.len() > 20, "{}", samples.len());
+    let samples: Vec<_> = samples
+        .into_iter()
+        .map(|Sample { name, html, events }| json!({ "name": name, "html": html, "events": events }))
+        .collect();
+    let pages =
+        json!({ "policy": samples::policy(), "script": samples::client_script(), "samples": samples });
+    let file = directory.path().join("pages.json");
+    std::fs::write(&file, pages.to_string()).unwrap();
+    let mut script = Command::new("node");
+    script.arg(driver.join("looks.mjs")).env("PAGES", &file);
+    run_script(script, &chromium);
 }
 
 /// Runs a script that drives the browser to its end, which must be a good one. Its screenshots are kept.
