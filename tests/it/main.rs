@@ -17,6 +17,7 @@ mod plain_worker;
 mod plugin;
 mod restart;
 mod support;
+mod terminal;
 mod traffic;
 mod workers;
 mod zoo;

@@ -263,6 +263,39 @@ pub fn run_to_end_within(
     output
 }
 
+/// A devhost whose standard streams a test has given it.
+pub struct Session {
+    child: Child,
+    mark: String,
+    temporary: tempfile::TempDir,
+}
+
+impl Session {
+    pub fn start(cwd: &Path, args: &[&str], adjust: impl FnOnce(&mut Command)) -> Self {
+        let (mark, temporary) = (new_mark(), scratch());
+        let mut command = command(cwd, args, &mark, temporary.path());
+        adjust(&mut command);
+        Self { child: command.spawn().unwrap(), mark, temporary }
+    }
+
+    /// Waits for the end, and checks that nothing is left.
+    pub fn end(mut self) -> ExitStatus {
+        let deadline = Instant::now() + SOON;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+                panic!("devhost did not end");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_nothing_left(&self.mark, self.temporary.path());
+        status
+    }
+}
+
 /// A devhost command that serves nothing itself, as it runs.
 pub struct Running {
     child: Child,
