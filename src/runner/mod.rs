@@ -480,7 +480,9 @@ impl Runner {
         }
         tracing::debug!("{worker:?} asked for {} and has {}", listening.asked, listening.private);
         self.open_door(Some(listening.port));
-        (self.workers.ready(worker, Duration::from_micros(micros)).into_iter().collect(), true)
+        let fixed = listening.keeps_its_port().then_some(Event::KeepsItsPort);
+        let ready = self.workers.ready(worker, Duration::from_micros(micros));
+        (fixed.into_iter().chain(ready).collect(), true)
     }
 
     /// Takes the port that the app asks for, or, where that is unknown still and there is something to show, another.

@@ -173,6 +173,9 @@ pub enum Event {
         /// The generation.
         generation: u64,
     },
+    /// The app's listener cannot be moved: two generations beside each other would share the port, and the kernel would
+    /// give requests to either.
+    KeepsItsPort,
     /// A generation is gone: its worker's process, or the last of several.
     Ended {
         /// The generation.
@@ -583,6 +586,7 @@ impl Supervisor {
                     starting.detached = true;
                 }
             }
+            Event::KeepsItsPort => self.overlap = Overlap::Barred,
             Event::Ended { generation, end } => self.ended(now, generation, end, &mut actions),
             Event::WorkerEnded { generation, end } => self.worker_ended(now, generation, end, &mut actions),
             Event::ReplacementLoaded { replacement, build_id } => {

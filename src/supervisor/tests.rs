@@ -789,3 +789,11 @@ fn removed_code_does_not_disturb_a_build_that_runs() {
     let actions = bench.send(Event::Built { build: 2, code: code("b") });
     assert_eq!(forked(&actions).map(|(_, id)| id), Some("b".into()));
 }
+
+#[test]
+fn an_app_whose_listener_cannot_be_moved_never_runs_beside_itself() {
+    let mut bench = plain_and_starting(true);
+    bench.send(Event::KeepsItsPort);
+    assert_eq!(forked(&bench.send(Event::Built { build: 2, code: plain("b") })), None);
+    assert_eq!(forked(&end_first(&mut bench)), Some((2, "b".into())));
+}

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
@@ -100,6 +100,18 @@ pub struct Listening {
     pub port: u16,
     /// Where it really listens.
     pub private: SocketAddr,
+}
+
+impl Listening {
+    /// Whether devhost could not move the listener: it is where the app asked for.
+    pub fn keeps_its_port(&self) -> bool {
+        // A private listener has a port and, within 127.0.0.0/8, an address of its own.
+        let is_asked = |asked: SocketAddr| asked.ip().is_unspecified() || asked.ip() == self.private.ip();
+        self.port != 0
+            && self.private.port() == self.port
+            && self.asked.parse().is_ok_and(is_asked)
+            && matches!(self.private.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(_))
+    }
 }
 
 /// From the zygote to the front.

@@ -174,6 +174,7 @@ fn a_listener_gets_a_private_port_and_the_app_sees_the_one_it_asked_for() {
     assert_eq!((build_id, plugin.as_str()), (identity(&program).unwrap(), "shop"));
     let (listening, notes) = front.ready(&worker);
     assert_eq!((listening.asked.as_str(), notes.len()), (asked.as_str(), 0));
+    assert!(!listening.keeps_its_port());
     assert_eq!(listening.port, taken.local_addr().unwrap().port());
     assert_ne!(listening.private.port(), listening.port);
     // Its address, no LD_PRELOAD, no variable of ours, one listener; and the standard streams, the socket
@@ -252,6 +253,7 @@ fn a_static_program_is_found_where_it_listens() {
     let worker = front.fork(1, &program);
     let (listening, notes) = front.ready(&worker);
     assert_eq!((listening.asked.as_str(), listening.private), (asked.as_str(), asked.parse().unwrap()));
+    assert!(listening.keeps_its_port());
     assert!(notes.iter().any(|note| note.contains("statically")), "{notes:?}");
     assert!(ask(listening.private).starts_with(&asked));
     front.end();
