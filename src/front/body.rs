@@ -2,7 +2,8 @@
 //! slow response does not stop it, and the response's, taken from the app only when actix wants more. Both end
 //! when the response is over or the client is gone. No buffer here grows: the link's credit is the limit.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -24,6 +25,7 @@ use super::gate::Entry;
 use super::upstream::{RecvHalf, SendHalf, UpstreamError};
 use super::websocket::{CLOSE_SERVICE_RESTART, FrameTracker};
 use crate::model::End;
+use crate::shm::CREDIT_MAX_BYTES;
 
 /// How long the end of a WebSocket waits for the frame it is in, and then for the client's close frame.
 pub const WEBSOCKET_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -54,40 +56,107 @@ pub enum BodyError {
 /// A stream of body bytes.
 pub type ByteStream = LocalBoxStream<'static, Result<Bytes, BodyError>>;
 
+/// How much of a request body is kept until the response begins, so that it can be sent to another worker. More than a
+/// worker can be sent that has read nothing of it.
+const KEPT_SIZE_MAX: usize = 2 * CREDIT_MAX_BYTES;
+
+/// A request body on its way to the app, from its beginning.
+pub struct RequestBody {
+    payload: Payload,
+    /// What was taken from the payload already.
+    kept: VecDeque<Bytes>,
+}
+
+impl RequestBody {
+    /// A body of which nothing has been read.
+    pub fn new(payload: Payload) -> Self {
+        Self { payload, kept: VecDeque::new() }
+    }
+}
+
 /// The task that sends a request body to the app. Dropped, it stops and lets go of both ends.
-#[derive(Debug)]
 pub struct Pump {
     task: Option<JoinHandle<PumpEnd>>,
+    /// A payload that has been sent whole.
+    finished: Option<Payload>,
     signals: Rc<Signals>,
     /// Where there is no body to send: the end that must not be dropped before the response is over.
     _unused: Option<SendHalf>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
 enum PumpEnd {
-    Finished,
+    Finished(Payload),
+    Recalled(Payload),
     Broken,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Signals {
+    /// What was taken from the payload, as long as that is everything and may be wanted.
+    kept: RefCell<Option<VecDeque<Bytes>>>,
+    recall: Notify,
     discard: Notify,
     client_closing: Cell<bool>,
     client_closed: Notify,
 }
 
+impl Signals {
+    fn new(kept: Option<VecDeque<Bytes>>) -> Self {
+        Self {
+            kept: RefCell::new(kept),
+            recall: Notify::new(),
+            discard: Notify::new(),
+            client_closing: Cell::new(false),
+            client_closed: Notify::new(),
+        }
+    }
+
+    /// Keeps a piece of the body that is about to be sent.
+    fn keep(&self, chunk: &Bytes) {
+        let mut kept = self.kept.borrow_mut();
+        if let Some(pieces) = kept.as_mut() {
+            pieces.push_back(chunk.clone());
+            if pieces.iter().map(Bytes::len).sum::<usize>() > KEPT_SIZE_MAX {
+                *kept = None;
+            }
+        }
+    }
+}
+
 impl Pump {
     /// No body to send.
     pub fn idle(send: SendHalf) -> Self {
-        Self { task: None, signals: Rc::default(), _unused: Some(send) }
+        Self { task: None, finished: None, signals: Rc::new(Signals::new(None)), _unused: Some(send) }
     }
 
     /// Starts to send. With `websocket`, it looks out for the client's close frame.
-    pub fn start(payload: Payload, send: SendHalf, websocket: bool) -> Self {
-        let signals = Rc::new(Signals::default());
+    pub fn start(body: RequestBody, send: SendHalf, websocket: bool) -> Self {
+        let RequestBody { payload, kept } = body;
+        let signals = Rc::new(Signals::new(Some(kept.clone())));
         let tracker = websocket.then(FrameTracker::default);
-        let task = actix_web::rt::spawn(pump(payload, send, tracker, Rc::clone(&signals)));
-        Self { task: Some(task), signals, _unused: None }
+        let task = actix_web::rt::spawn(pump(payload, kept, send, tracker, Rc::clone(&signals)));
+        Self { task: Some(task), finished: None, signals, _unused: None }
+    }
+
+    /// The response has begun: the body will not be sent again.
+    pub fn keep_no_more(&self) {
+        self.signals.kept.take();
+    }
+
+    /// Stops, and gives the body back from its beginning; `None` if too much of it has been sent, or the client broke it
+    /// off.
+    pub async fn recall(mut self) -> Option<RequestBody> {
+        self.signals.recall.notify_one();
+        let payload = match (self.finished.take(), self.task.as_mut()) {
+            (Some(payload), _) => payload,
+            (None, Some(task)) => match task.await.ok()? {
+                PumpEnd::Finished(payload) | PumpEnd::Recalled(payload) => payload,
+                PumpEnd::Broken => return None,
+            },
+            (None, None) => return None,
+        };
+        let kept = self.signals.kept.take()?;
+        Some(RequestBody { payload, kept })
     }
 
     /// Resolves if the client breaks its body off. Stays pending once the body is sent.
@@ -96,7 +165,10 @@ impl Pump {
         let end = ready!(Pin::new(task).poll(cx));
         self.task = None;
         match end {
-            Ok(PumpEnd::Finished) => Poll::Pending,
+            Ok(PumpEnd::Finished(payload) | PumpEnd::Recalled(payload)) => {
+                self.finished = Some(payload);
+                Poll::Pending
+            }
             Ok(PumpEnd::Broken) | Err(_) => Poll::Ready(()),
         }
     }
@@ -117,26 +189,34 @@ impl Drop for Pump {
 
 async fn pump(
     mut payload: Payload,
+    kept: VecDeque<Bytes>,
     send: SendHalf,
     mut tracker: Option<FrameTracker>,
     signals: Rc<Signals>,
 ) -> PumpEnd {
-    let end = send_all(&mut payload, send, &mut tracker, &signals).await;
+    let end = send_all(&mut payload, kept, send, &mut tracker, &signals).await;
     match end {
-        Sent::All => PumpEnd::Finished,
+        Sent::All => PumpEnd::Finished(payload),
         Sent::Broken => PumpEnd::Broken,
-        Sent::Refused(send) if tracker.is_none() => {
+        Sent::Recalled => PumpEnd::Recalled(payload),
+        Sent::Refused(send, UpstreamError::Lost) if signals.kept.borrow().is_some() => {
+            // Another worker may be sent all of it.
+            let _kept = send;
+            signals.recall.notified().await;
+            PumpEnd::Recalled(payload)
+        }
+        Sent::Refused(send, _) if tracker.is_none() => {
             // The app wants no more of the body. Letting go of the payload makes actix drain it or close the
             // connection after the response; letting go of the other end would cut the response off.
             drop(payload);
             let _kept = send;
             std::future::pending().await
         }
-        Sent::Refused(_) | Sent::Discarded => {
+        Sent::Refused(..) | Sent::Discarded => {
             while let Some(Ok(chunk)) = payload.next().await {
                 follow(&mut tracker, &chunk, &signals);
             }
-            PumpEnd::Finished
+            PumpEnd::Finished(payload)
         }
     }
 }
@@ -147,22 +227,29 @@ enum Sent {
     All,
     /// The client broke it off.
     Broken,
-    /// The app wants no more.
-    Refused(SendHalf),
+    /// The app wants no more, or is gone.
+    Refused(SendHalf, UpstreamError),
     /// The front wants no more to be sent.
     Discarded,
+    /// The front wants the body back.
+    Recalled,
 }
 
 async fn send_all(
     payload: &mut Payload,
+    mut again: VecDeque<Bytes>,
     mut send: SendHalf,
     tracker: &mut Option<FrameTracker>,
     signals: &Signals,
 ) -> Sent {
     loop {
-        let chunk = tokio::select! {
-            chunk = payload.next() => chunk,
-            () = signals.discard.notified() => return Sent::Discarded,
+        let (chunk, is_new) = match again.pop_front() {
+            Some(chunk) => (Some(Ok(chunk)), false),
+            None => tokio::select! {
+                chunk = payload.next() => (chunk, true),
+                () = signals.discard.notified() => return Sent::Discarded,
+                () = signals.recall.notified() => return Sent::Recalled,
+            },
         };
         let chunk = match chunk {
             Some(Ok(chunk)) => chunk,
@@ -173,13 +260,17 @@ async fn send_all(
                 return Sent::All;
             }
         };
+        if is_new {
+            signals.keep(&chunk);
+        }
         follow(tracker, &chunk, signals);
         let sent = tokio::select! {
             sent = send.send(chunk) => sent,
             () = signals.discard.notified() => return Sent::Discarded,
+            () = signals.recall.notified() => return Sent::Recalled,
         };
-        if sent.is_err() {
-            return Sent::Refused(send);
+        if let Err(error) = sent {
+            return Sent::Refused(send, error);
         }
     }
 }

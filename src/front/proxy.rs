@@ -13,21 +13,21 @@ use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::body::{AppBody, ByteStream, Pump, SizedBody};
+use super::body::{AppBody, ByteStream, Pump, RequestBody, SizedBody};
 use super::client_gone::ClientWatch;
 use super::gate::{Admission, Entry, Generation, HELD_COUNT_MAX, HOLD_TIME_MAX};
 use super::headers::{self, CheckedHead, Framing, GENERATION_HEADER};
 use super::inject::{self, Verdict};
 use super::pages::{Form, Page, PageContext, wanted_form};
 use super::server::Front;
-use super::upstream::{RecvHalf, SendHalf, UpstreamError};
+use super::upstream::{RecvHalf, UpstreamError};
 use crate::model::End;
 use crate::wire::{HEADERS_COUNT_MAX, PanicReport, RESPONSE_PANIC, ResponseHead};
 
 /// The longest report of a panic that is read.
 pub const PANIC_REPORT_SIZE_MAX: usize = 1024 * 1024;
 
-/// How many generations in a row may be gone before they see anything of a request.
+/// How many workers in a row may be gone before they read anything of a request.
 const ENTER_TRIES_COUNT_MAX: u32 = 8;
 
 /// Why there is no response of the app's to send.
@@ -85,23 +85,34 @@ async fn exchange(
     }
     let bodiless = framing == Framing::FalseUpgrade || matches!(payload, Payload::None);
     let head = head.encode();
-    let entering = enter(front, &head, bodiless, request, generation);
-    let Entered { entry, revision, send, mut recv } =
-        unless_gone(watch.as_ref(), entering).await.ok_or(Refused::ClientGone)??;
-    let entered = Instant::now();
-    let mut pump =
-        if bodiless { Pump::idle(send) } else { Pump::start(payload, send, framing == Framing::Upgrade) };
-
-    let received = tokio::select! {
-        biased;
-        head = recv.head() => head,
-        () = pump.broken() => return Err(Page::bad_request("The request body broke off.").into()),
-        () = gone(watch.as_ref()) => return Err(Refused::ClientGone),
+    let mut body = (!bodiless).then(|| RequestBody::new(payload));
+    let mut tries = 0;
+    let (Entered { entry, revision, mut recv, pump }, entered, (bytes, over)) = loop {
+        let entering = enter(front, &head, &mut body, framing, request, generation, &mut tries);
+        let mut exchange = unless_gone(watch.as_ref(), entering).await.ok_or(Refused::ClientGone)??;
+        let entered = Instant::now();
+        let received = tokio::select! {
+            biased;
+            head = exchange.recv.head() => head,
+            () = exchange.pump.broken() => return Err(Page::bad_request("The request body broke off.").into()),
+            () = gone(watch.as_ref()) => return Err(Refused::ClientGone),
+        };
+        let error = match received {
+            Ok(received) => break (exchange, entered, received),
+            Err(error) => error,
+        };
+        let generation = Arc::clone(exchange.entry.generation());
+        if error == UpstreamError::Lost && tries < ENTER_TRIES_COUNT_MAX {
+            let leaving = leave_unread(exchange, request.method(), bodiless);
+            if let Some(back) = unless_gone(watch.as_ref(), leaving).await.ok_or(Refused::ClientGone)? {
+                front.gate.lose(&generation);
+                body = back;
+                continue;
+            }
+        }
+        return Err(explain(error, request, &generation).await.into());
     };
-    let (bytes, over) = match received {
-        Ok(received) => received,
-        Err(error) => return Err(explain(error, request, entry.generation()).await.into()),
-    };
+    pump.keep_no_more();
     if entry.generation().is_first_response() {
         front.status.first_response(entry.generation().number, entered.elapsed());
     }
@@ -123,23 +134,40 @@ struct Entered {
     entry: Entry,
     /// The revision of the pages when it was let in.
     revision: u64,
-    send: SendHalf,
     recv: RecvHalf,
+    pump: Pump,
 }
 
-/// Lets a request into a generation and opens its stream there. A generation that is gone by then has seen nothing
-/// of the request, so the next one gets it.
+/// A worker is lost that a request was sent to. If it never read any of it, or may have and the request may be read twice,
+/// says so, with the request's body for another worker.
+async fn leave_unread(exchange: Entered, method: &Method, bodiless: bool) -> Option<Option<RequestBody>> {
+    let Entered { entry, recv, pump, .. } = exchange;
+    // Before its process has ended, a worker may still read. Of one whose end was not reported that is not known.
+    let may_go_on = match entry.generation().end().await {
+        End::Exited { .. } | End::Signalled { .. } => true,
+        End::Lost => method.is_idempotent(),
+        End::Fault { .. } | End::Stalled { .. } => false,
+    };
+    if !may_go_on || !recv.was_never_read() {
+        return None;
+    }
+    if bodiless { Some(None) } else { pump.recall().await.map(Some) }
+}
+
+/// Lets a request into a generation, opens its stream there and takes its body along, if it has one. A generation that is
+/// gone by then has seen nothing of the request, so the next one gets it.
 async fn enter(
     front: &Front,
     head: &Bytes,
-    bodiless: bool,
+    body: &mut Option<RequestBody>,
+    framing: Framing,
     request: &HttpRequest,
     generation: &mut u64,
+    tries: &mut u32,
 ) -> Result<Entered, Refused> {
     front.suspicion.settled().await;
-    let mut tries = 0;
     loop {
-        tries += 1;
+        *tries += 1;
         let entry = match front.gate.admit().await {
             Admission::Enter(entry) => entry,
             Admission::Failed(failure) => return Err(Page::failure(&failure).into()),
@@ -149,9 +177,15 @@ async fn enter(
         };
         let revision = front.hub.revision();
         *generation = entry.generation().number;
-        match entry.generation().client.open(head.clone(), bodiless).await {
-            Ok((send, recv)) => return Ok(Entered { entry, revision, send, recv }),
-            Err(UpstreamError::Lost | UpstreamError::Fault(_)) if tries < ENTER_TRIES_COUNT_MAX => {
+        match entry.generation().client.open(head.clone(), body.is_none()).await {
+            Ok((send, recv)) => {
+                let pump = match body.take() {
+                    Some(body) => Pump::start(body, send, framing == Framing::Upgrade),
+                    None => Pump::idle(send),
+                };
+                return Ok(Entered { entry, revision, recv, pump });
+            }
+            Err(UpstreamError::Lost | UpstreamError::Fault(_)) if *tries < ENTER_TRIES_COUNT_MAX => {
                 front.gate.lose(entry.generation());
             }
             Err(error) => return Err(explain(error, request, entry.generation()).await.into()),

@@ -338,6 +338,9 @@ impl Workers {
             let _runtime = self.drivers.choose().enter();
             SocketClient::new(private)
         };
+        if let Some(pid) = worker.pid {
+            client.set_process(pid);
+        }
         let entry = Generation::new(id.generation, id.number, client, Some(Arc::clone(&worker.output)));
         watch(id, &entry, inputs.clone());
         worker.entry = Some(entry);
@@ -406,6 +409,9 @@ impl Workers {
         let zygote = self.teams.get(&generation)?.zygote;
         let worker = self.workers.get_mut(&id)?;
         worker.pid = Some(pid);
+        if let Some(entry) = &worker.entry {
+            entry.client.set_process(pid);
+        }
         let wanted = worker.kill_wanted.then_some(Target { zygote, pid });
         // It may have been faster than the zygote's word of it.
         if self.is_serving(id) {

@@ -411,9 +411,13 @@ impl Client {
             let mut space = pin!(shared.space.notified());
             // From here on no notice is missed, even one that comes before the wait.
             space.as_mut().enable();
-            match shared.call(|endpoint| endpoint.open(&head, end, Arc::clone(&slot))) {
-                Ok(Some(id)) => {
-                    let stream = Stream { id, slot, link: Arc::clone(&self.0) };
+            let open = |endpoint: &mut Endpoint<Arc<Slot>>| {
+                let id = endpoint.open(&head, end, Arc::clone(&slot))?;
+                Ok(id.map(|id| (id, endpoint.written())))
+            };
+            match shared.call(open) {
+                Ok(Some((id, head_end))) => {
+                    let stream = Stream { id, head_end, slot, link: Arc::clone(&self.0) };
                     let state = if end { SendState::Finished } else { SendState::Open };
                     let receive = RecvHalf { stream: stream.clone(), unreturned: 0 };
                     shared.expect_answer();
@@ -476,6 +480,8 @@ fn refuse(action: &'static str, error: &std::io::Error) -> RegionError {
 #[derive(Debug, Clone)]
 struct Stream {
     id: u32,
+    /// Where in the ring the head of the request ends.
+    head_end: u64,
     slot: Arc<Slot>,
     link: Arc<Handle>,
 }
@@ -600,6 +606,12 @@ impl RecvHalf {
             }
         })
         .await
+    }
+
+    /// After [`StreamError::Lost`]: true if the worker has not taken the request from the ring. To be asked once its
+    /// process has ended; before, it may still do so.
+    pub fn was_never_read(&self) -> bool {
+        self.stream.shared().lock().last_read().is_some_and(|read| read < self.stream.head_end)
     }
 
     /// The next piece of the body; `None` at its end. Asking for it says that the last one was consumed.

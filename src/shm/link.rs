@@ -222,6 +222,19 @@ impl<T: Clone> Endpoint<T> {
         Ok(Some(self.producer.read_pos()))
     }
 
+    /// How far this end has written.
+    pub(super) fn written(&self) -> u64 {
+        self.producer.write_pos()
+    }
+
+    /// How far the peer has read, by its last word: to be asked once the peer's process has ended. `None` unless the link
+    /// is over without a fault.
+    pub(super) fn last_read(&mut self) -> Option<u64> {
+        let Life::Over(Over::Lost) = self.life else { return None };
+        self.producer.refresh(self.peer.memory()).ok()?;
+        Some(self.producer.read_pos())
+    }
+
     fn peer_is_closing(&self) -> bool {
         // SYNC POINT `closing`: the peer's positions are final for whoever sees this.
         self.peer.memory().load(CLOSING_OFFSET_BYTES, Ordering::Acquire) != 0
@@ -526,9 +539,5 @@ impl<T: Clone> Endpoint<T> {
 
     pub(super) fn into_parts(self) -> (Region, Region, Event) {
         (self.own, self.peer, self.peer_event)
-    }
-
-    pub(super) fn written(&self) -> u64 {
-        self.producer.write_pos()
     }
 }

@@ -70,7 +70,6 @@ impl Producer {
     }
 
     /// How far this end has written.
-    #[cfg(any(fuzzing, all(test, not(devhost_loom))))]
     pub(super) fn write_pos(&self) -> u64 {
         self.write_pos
     }

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::plain::{AFTER, BEFORE, PlainApp};
 use crate::plugin::{Plugin, kill_9, touch};
 use crate::support::{COLD_BUILD, Devhost, SOON, answer, cargo_turn, client};
@@ -245,4 +248,61 @@ fn an_app_that_can_run_only_once_is_told_of_one_worker() {
     );
     devhost.wait_status(SOON, "all ended", |status| status["workers"].as_array().unwrap().is_empty());
     assert!(devhost.stop().success());
+}
+
+/// Requests that together try every way to a worker: a kept connection, a fresh one, with a body.
+const IDLE_DEATH_REQUESTS: [&str; 3] = [
+    "GET /pid HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    "POST /echo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+    "POST /echo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 4\r\n\r\nbody",
+];
+
+/// Kills the idle workers, each time in another way, and expects that no request meets with that.
+fn no_request_sees_an_idle_worker_die(devhost: &Devhost, workers: usize) {
+    // devhost gives up after five crashes in a row of each worker.
+    for (round, is_stopped_first) in [(0, false), (1, true), (2, false), (3, true)] {
+        // So that there is a kept connection.
+        assert_eq!(devhost.get("/pid").status, 200);
+        let status = devhost.wait_status(SOON, "all workers", |status| listed(status).len() == workers);
+        let pids: Vec<_> = listed(&status).into_iter().map(|pid| i32::try_from(pid).unwrap()).collect();
+        if is_stopped_first {
+            pids.iter().for_each(|pid| kill(Pid::from_raw(*pid), Signal::SIGSTOP).unwrap());
+        } else {
+            pids.iter().for_each(|pid| kill_9(*pid));
+        }
+        let sent: Vec<_> =
+            IDLE_DEATH_REQUESTS.iter().map(|request| devhost.connect(request.as_bytes())).collect();
+        if is_stopped_first {
+            pids.iter().for_each(|pid| kill_9(*pid));
+        }
+        for (mut connection, request) in sent.into_iter().zip(IDLE_DEATH_REQUESTS) {
+            let mut answer = String::new();
+            connection.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "round {round}, {request:?}: {answer}");
+            assert!(!request.ends_with("body") || answer.contains("body"), "round {round}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn no_request_sees_an_idle_plugin_worker_die() {
+    for workers in ["1", "3"] {
+        let plugin = Plugin::new("plugin.c");
+        let devhost = plugin.start(&["--workers", workers]);
+        devhost.wait_ready(1);
+        no_request_sees_an_idle_worker_die(&devhost, workers.parse().unwrap());
+        assert!(devhost.stop().success());
+    }
+}
+
+#[test]
+fn no_request_sees_an_idle_plain_worker_die() {
+    let _turn = cargo_turn();
+    for workers in ["1", "3"] {
+        let app = PlainApp::trap("tells_its_pid").with(&["--workers", workers]);
+        let devhost = app.start(&[]);
+        devhost.wait_ready(1);
+        no_request_sees_an_idle_worker_die(&devhost, workers.parse().unwrap());
+        assert!(devhost.stop().success());
+    }
 }

@@ -7,6 +7,7 @@ mod endpoints;
 pub(super) mod fake;
 mod pages;
 mod proxy;
+mod repeat;
 mod scripts;
 mod socket;
 mod upgrade;

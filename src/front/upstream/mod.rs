@@ -101,6 +101,13 @@ impl Upstream {
         }
     }
 
+    /// Tells which process the worker is.
+    pub fn set_process(&self, pid: i32) {
+        if let Self::Socket(client) = self {
+            client.set_process(pid);
+        }
+    }
+
     /// Tells the app that nothing new will come.
     pub fn goaway(&self) {
         match self {
@@ -201,6 +208,17 @@ impl RecvHalf {
             Self::Socket(half) => half.head().await,
             #[cfg(test)]
             Self::Fake(half) => Ok(half.head().await?),
+        }
+    }
+
+    /// After [`UpstreamError::Lost`] in place of a head: true if the worker has not read the request, or the request
+    /// may be read twice. To be asked once the worker's process has ended.
+    pub fn was_never_read(&self) -> bool {
+        match self {
+            Self::Link(half) => half.was_never_read(),
+            Self::Socket(half) => half.was_never_read(),
+            #[cfg(test)]
+            Self::Fake(_) => false,
         }
     }
 

@@ -1,17 +1,19 @@
 //! The way to a plain app: HTTP/1.1 to the private port that its worker listens on. hyper frames and parses; what
 //! is here is which connection a request takes, and what the end of a connection means.
 //!
-//! A request without a body may take a kept connection. The app may be closing that one at the same time: where
-//! nothing came back and the kernel says that the app never read the request, it is sent once more, on a fresh
-//! connection. A request with a body cannot be sent twice, so it gets a fresh connection at once.
+//! A request may be sent twice only if its method is idempotent (RFC 9110, section 9.2.2) and it has no body. Such a
+//! request may take a kept connection. The app may be closing that one at the same time: if nothing came back and the
+//! kernel reset the connection, it is sent once more, on a fresh one. A reset is a hint and no proof that the app never
+//! read the request: an app may also read and then reset. So every other request gets a fresh connection at once, and
+//! none at all from a worker that is seen to be dying.
 //!
 //! Trailers end here, both ways: actix neither tells a request's nor sends a response's.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -29,6 +31,7 @@ use super::UpstreamError;
 use super::connection::{Connection, RequestBody, Wire, WireIo};
 use super::pool::Pool;
 use crate::shm::HEAD_LENGTH_MAX_BYTES;
+use crate::sys::liveness::{Liveness, Outlook};
 use crate::wire::{REQUEST_UPGRADE, RequestHead, ResponseHead};
 
 /// How many exchanges may be in one worker at once; the next one waits. As many as on a link.
@@ -36,6 +39,13 @@ pub const EXCHANGES_COUNT_MAX: usize = 256;
 
 /// How long after a connection broke the news is waited for that its worker died.
 pub const DEATH_NOTICE_TIME_MAX: Duration = Duration::from_millis(200);
+
+/// How long a worker that lives may refuse connections before the client is told. It may be on its way to its end, and
+/// nothing of a request has been sent to it.
+pub const REFUSED_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How often a worker that a signal has stopped is looked at while a request waits for it.
+const STOPPED_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long a dead worker's connection may give nothing before it is cut. The kernel closes it with the process, but
 /// for a copy of its descriptor in a process that the app has started.
@@ -57,6 +67,8 @@ struct Shared {
     places: Arc<Semaphore>,
     /// True once the worker is dead.
     dead: watch::Sender<bool>,
+    /// Its process, once it is known.
+    process: OnceLock<Liveness>,
 }
 
 impl Drop for Shared {
@@ -74,7 +86,16 @@ impl SocketClient {
             pool: Pool::default(),
             places: Arc::new(Semaphore::new(EXCHANGES_COUNT_MAX)),
             dead: watch::Sender::new(false),
+            process: OnceLock::new(),
         }))
+    }
+
+    /// Tells which process the worker is. The first word counts.
+    pub fn set_process(&self, pid: i32) {
+        // Without it, a dying worker is noticed a little later.
+        if let Some(process) = Liveness::open(pid) {
+            let _ = self.0.process.set(process);
+        }
     }
 
     /// Sends a request. `end` means that no body follows.
@@ -95,6 +116,7 @@ impl SocketClient {
             return Err(UpstreamError::Lost);
         }
         let is_upgrade = head.flags & REQUEST_UPGRADE != 0;
+        let is_repeatable = (end || is_upgrade) && is_idempotent(&head.method);
         let (body, sending, tunnel) = if is_upgrade {
             let (sender, receiver) = oneshot::channel();
             (RequestBody::empty(), Sending::Tunnel(Tunnel::Asked(receiver)), Some(sender))
@@ -105,13 +127,28 @@ impl SocketClient {
             (RequestBody::pieces(receiver), Sending::Pieces(sender), None)
         };
         let request = request(&head, !end && !is_upgrade, body)?;
-        let kept = if end || is_upgrade { shared.pool.take() } else { None };
+        let kept = if is_repeatable { shared.pool.take() } else { None };
         let again = kept.is_some().then_some(head);
         let connection = match kept {
             Some(connection) => connection,
             None => shared.connect().await?,
         };
-        let recv = RecvHalf::start(Arc::clone(shared), connection, request, again, tunnel, place);
+        if !is_repeatable {
+            shared.until_it_runs().await?;
+        }
+        let mut recv = RecvHalf {
+            shared: Arc::clone(shared),
+            connection: None,
+            stage: Stage::Over,
+            received_before: 0,
+            is_repeatable,
+            again,
+            was_never_read: false,
+            tunnel,
+            silence: None,
+            _place: place,
+        };
+        recv.send(connection, request);
         Ok((SendHalf(sending), recv))
     }
 
@@ -151,22 +188,62 @@ impl Shared {
         let _ = dead.wait_for(|dead| *dead).await;
     }
 
-    /// True where the worker is dead, waiting a moment for the news.
+    fn outlook(&self) -> Outlook {
+        if self.is_dead() {
+            return Outlook::Dying;
+        }
+        self.process.get().map_or(Outlook::Runs, Liveness::outlook)
+    }
+
+    /// True if the worker is dead or will never run its code again.
+    fn is_dying(&self) -> bool {
+        self.outlook() == Outlook::Dying
+    }
+
+    /// Waits until the worker's process can take what it is sent. The kernel accepts connections for one that is stopped or
+    /// dying as well, and what was sent on one cannot be taken back. One that stays stopped is ended by the runner.
+    async fn until_it_runs(&self) -> Result<(), UpstreamError> {
+        loop {
+            match self.outlook() {
+                Outlook::Runs => return Ok(()),
+                Outlook::Dying => return Err(UpstreamError::Lost),
+                Outlook::Stopped => {
+                    // Its death is seen by the next look.
+                    let _ = tokio::time::timeout(STOPPED_LOOK_INTERVAL, self.death()).await;
+                }
+            }
+        }
+    }
+
+    /// True if the worker is dead, waiting a moment for the news.
     async fn has_died(&self) -> bool {
-        tokio::time::timeout(DEATH_NOTICE_TIME_MAX, self.death()).await.is_ok()
+        self.is_dying()
+            || tokio::time::timeout(DEATH_NOTICE_TIME_MAX, self.death()).await.is_ok()
+            || self.is_dying()
     }
 
     async fn connect(&self) -> Result<Connection, UpstreamError> {
-        match Connection::open(self.address, &self.runtime).await {
-            Ok(connection) => Ok(connection),
-            Err(_) if self.has_died().await => Err(UpstreamError::Lost),
-            Err(error) => Err(UpstreamError::Unreachable(error.to_string())),
+        let begun = Instant::now();
+        loop {
+            match Connection::open(self.address, &self.runtime).await {
+                Ok(connection) => return Ok(connection),
+                Err(_) if self.has_died().await => return Err(UpstreamError::Lost),
+                Err(error) if begun.elapsed() >= REFUSED_TIME_MAX => {
+                    return Err(UpstreamError::Unreachable(error.to_string()));
+                }
+                // Waiting for its death was the pause.
+                Err(_) => {}
+            }
         }
     }
 
     fn cut(&self) -> UpstreamError {
         if self.is_dead() { UpstreamError::Lost } else { UpstreamError::Reset }
     }
+}
+
+fn is_idempotent(method: &[u8]) -> bool {
+    Method::from_bytes(method).is_ok_and(|method| method.is_idempotent())
 }
 
 /// Resolves where a worker is dead and nothing has come from it for a while.
@@ -300,8 +377,12 @@ pub struct RecvHalf {
     stage: Stage,
     /// What had come over the connection before.
     received_before: u64,
-    /// The head of a request on a kept connection.
+    /// The request may reach the app more than once.
+    is_repeatable: bool,
+    /// The head of a repeatable request on a kept connection, until it is sent again.
     again: Option<RequestHead>,
+    /// The worker is dead and has not read the request, or may get it again.
+    was_never_read: bool,
     /// Where the other half waits for the tunnel.
     tunnel: Option<oneshot::Sender<Arc<Wire>>>,
     silence: Option<BoxFuture<'static, ()>>,
@@ -315,28 +396,6 @@ impl std::fmt::Debug for RecvHalf {
 }
 
 impl RecvHalf {
-    fn start(
-        shared: Arc<Shared>,
-        connection: Connection,
-        request: Request<RequestBody>,
-        again: Option<RequestHead>,
-        tunnel: Option<oneshot::Sender<Arc<Wire>>>,
-        place: OwnedSemaphorePermit,
-    ) -> Self {
-        let mut half = Self {
-            shared,
-            connection: None,
-            stage: Stage::Over,
-            received_before: 0,
-            again,
-            tunnel,
-            silence: None,
-            _place: place,
-        };
-        half.send(connection, request);
-        half
-    }
-
     fn send(&mut self, mut connection: Connection, request: Request<RequestBody>) {
         self.received_before = connection.wire.received();
         self.stage = Stage::Waiting(connection.sender.try_send_request(request).boxed());
@@ -359,17 +418,26 @@ impl RecvHalf {
             self.stage = Stage::Over;
             let Some(connection) = self.connection.take() else { return Err(UpstreamError::Reset) };
             let has_answered = connection.wire.received() > self.received_before;
-            if let Some(head) = self.again.take()
-                && !has_answered
-                && (failed.message().is_some() || connection.wire.was_left_unread().await)
-            {
+            // With the message, hyper gives back what it has not sent a byte of.
+            let may_repeat = !has_answered
+                && (failed.message().is_some()
+                    || (self.is_repeatable && connection.wire.was_left_unread().await));
+            if may_repeat && let Some(head) = self.again.take() {
                 let request = request(&head, false, RequestBody::empty())?;
-                let connection = self.shared.connect().await?;
-                self.send(connection, request);
+                let connection = self.shared.connect().await;
+                self.was_never_read = matches!(connection, Err(UpstreamError::Lost));
+                self.send(connection?, request);
                 continue;
             }
-            return Err(explain(failed.error(), has_answered, &self.shared).await);
+            let error = explain(failed.error(), has_answered, &self.shared).await;
+            self.was_never_read = may_repeat && error == UpstreamError::Lost;
+            return Err(error);
         }
+    }
+
+    /// After [`UpstreamError::Lost`] in place of a head: true if another worker may get the request.
+    pub fn was_never_read(&self) -> bool {
+        self.was_never_read
     }
 
     async fn accept(&mut self, mut response: Response<Incoming>) -> Result<(Bytes, bool), UpstreamError> {
