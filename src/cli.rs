@@ -354,6 +354,52 @@ pub struct Selection {
     /// Directory for all that is built [default: target/devhost in the workspace]
     #[arg(long, value_name = "DIR", env = "DEVHOST_TARGET_DIR", hide_env = true, help_heading = "Build")]
     pub target_dir: Option<PathBuf>,
+
+    /// What is passed on to cargo.
+    #[command(flatten)]
+    pub cargo: CargoOptions,
+}
+
+/// Options of cargo's own, which mean what they mean to cargo.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Cargo")]
+pub struct CargoOptions {
+    /// Do without the network
+    #[arg(long)]
+    pub offline: bool,
+
+    /// Fail rather than change Cargo.lock
+    #[arg(long)]
+    pub locked: bool,
+
+    /// As --locked and --offline together
+    #[arg(long)]
+    pub frozen: bool,
+
+    /// Ignore the `rust-version` of packages
+    #[arg(long)]
+    pub ignore_rust_version: bool,
+
+    /// Override a value of cargo's configuration, or name a configuration file; may be repeated
+    #[arg(long, value_name = "KEY=VALUE|PATH")]
+    pub config: Vec<String>,
+
+    /// Unstable options of cargo (nightly only); may be repeated
+    #[arg(short = 'Z', value_name = "FLAG")]
+    pub unstable: Vec<String>,
+
+    /// How many rustcs run at once [default: as many as there are processors]
+    #[arg(short, long, value_name = "N", allow_hyphen_values = true, value_parser = parse_jobs)]
+    pub jobs: Option<String>,
+}
+
+/// As cargo takes it: a number but 0, of which a negative one counts down from the number of processors, or `default`.
+fn parse_jobs(text: &str) -> Result<String, String> {
+    match text.parse::<i32>() {
+        Ok(count) if count != 0 => Ok(text.to_owned()),
+        _ if text == "default" => Ok(text.to_owned()),
+        _ => Err("a number is needed that is not 0, or `default`".into()),
+    }
 }
 
 /// What a new generation is.
@@ -473,9 +519,25 @@ mod tests {
     }
 
     #[test]
+    fn options_of_cargos_own_arrive() {
+        let line = "--offline --locked --frozen --ignore-rust-version --config build.jobs=1 --config a.toml -Zone -Z two -j-2";
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let cargo = run(&arguments).unwrap().selection.cargo;
+        assert!(cargo.offline && cargo.locked && cargo.frozen && cargo.ignore_rust_version);
+        assert_eq!(cargo.config, ["build.jobs=1", "a.toml"]);
+        assert_eq!(cargo.unstable, ["one", "two"]);
+        assert_eq!(cargo.jobs.as_deref(), Some("-2"));
+        for jobs in ["4", "-1", "default"] {
+            assert_eq!(run(&["--jobs", jobs]).unwrap().selection.cargo.jobs.as_deref(), Some(jobs));
+        }
+    }
+
+    #[test]
     fn mistakes_have_exit_code_2() {
         for arguments in [
-            &["--port", "65536"][..],
+            &["-j", "0"][..],
+            &["-j", "many"],
+            &["--port", "65536"],
             &["--port", "http"],
             &["--host", "example.com"],
             &["--debuginfo", "some"],

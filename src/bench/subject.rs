@@ -263,7 +263,7 @@ impl Subject {
 }
 
 fn build_args(settings: &Settings) -> Vec<String> {
-    let mut args = Vec::new();
+    let mut args: Vec<String> = Vec::new();
     if !settings.features.is_empty() {
         args.extend(["--features".into(), settings.features.join(",")]);
     }
@@ -276,6 +276,7 @@ fn build_args(settings: &Settings) -> Vec<String> {
     if let Some(profile) = &settings.profile {
         args.extend(["--profile".into(), profile.clone()]);
     }
+    args.extend(settings.cargo.building_args());
     args
 }
 

@@ -12,9 +12,11 @@ use cargo_metadata::{
 use serde::{Deserialize, Serialize};
 
 use super::artifact;
+use super::cargo;
 use super::environment;
 use super::export;
 use super::order::ExternKind;
+use super::partial;
 use super::settings::{Choice, Settings, Strategy};
 use crate::error::Error;
 
@@ -114,6 +116,8 @@ pub struct App {
     pub(crate) user_build_dir: PathBuf,
     /// The app and every package that it reaches by path dependencies: what a developer may edit.
     pub path_packages: Vec<PathPackage>,
+    /// The configuration files that cargo is given by name, and what they include.
+    pub(super) config_files: Vec<PathBuf>,
     /// An estimate of how many messages cargo has for a whole build, for the progress bar.
     pub units_expected: u32,
     /// What each `--extern` of each path package is, by the package's directory.
@@ -163,6 +167,7 @@ impl App {
             target_dir: PathBuf::new(),
             user_build_dir: PathBuf::new(),
             path_packages: Vec::new(),
+            config_files: Vec::new(),
             units_expected: 1,
             externs: BTreeMap::new(),
             dependencies: BTreeMap::new(),
@@ -219,10 +224,12 @@ pub struct Located {
 
 impl Located {
     fn new(
-        metadata: Metadata,
+        asked: Asked,
+        settings: &Settings,
         choose: impl FnOnce(&Metadata) -> Result<&Package, Error>,
     ) -> Result<Self, Error> {
-        let chosen = choose(&metadata)?.id.clone();
+        let chosen = choose(&asked.metadata)?.id.clone();
+        let metadata = asked.about(&chosen, settings)?;
         let index = metadata.packages.iter().position(|package| package.id == chosen).unwrap_or_default();
         Ok(Self { metadata, index })
     }
@@ -257,16 +264,16 @@ pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result
     };
     let located = match place {
         Place::Library(path) => return Ok(Location::Library(path)),
-        Place::Package(manifest, name) => Located::new(metadata(&manifest, settings)?, |metadata| {
+        Place::Package(manifest, name) => Located::new(ask(&manifest, settings)?, settings, |metadata| {
             if let Some(name) = name {
                 refuse_ambiguity(metadata, &name, &manifest, cwd)?;
             }
             package_at(metadata, &manifest, settings)
         }),
-        Place::Around(manifest) => Located::new(metadata(&manifest, settings)?, |metadata| {
+        Place::Around(manifest) => Located::new(ask(&manifest, settings)?, settings, |metadata| {
             package_around(metadata, &manifest, settings)
         }),
-        Place::Named(manifest, name) => Located::new(metadata(&manifest, settings)?, |metadata| {
+        Place::Named(manifest, name) => Located::new(ask(&manifest, settings)?, settings, |metadata| {
             let mut members = metadata.workspace_packages().into_iter();
             members
                 .find(|package| package.name.as_str() == name)
@@ -282,12 +289,14 @@ pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result
 /// # Errors
 /// A mistake with a hint if they are not there any more, the manifest is broken, or cargo is missing.
 pub fn refresh(app: &App, settings: &Settings) -> Result<App, Error> {
-    let metadata = metadata(&app.manifest_path, settings)?;
-    let package = package_of(&metadata, &app.manifest_path).ok_or_else(|| {
-        Error::mistake(format!("{} has no package any more", app.manifest_path.display()), VANISHED_HINT)
+    let located = Located::new(ask(&app.manifest_path, settings)?, settings, |metadata| {
+        package_of(metadata, &app.manifest_path).ok_or_else(|| {
+            Error::mistake(format!("{} has no package any more", app.manifest_path.display()), VANISHED_HINT)
+        })
     })?;
-    let choice = choice_again(&metadata, package, app)?;
-    describe(&metadata, package, &Settings { choice: Some(choice), ..settings.clone() })
+    let (metadata, package) = (&located.metadata, located.package());
+    let choice = choice_again(metadata, package, app)?;
+    describe(metadata, package, &Settings { choice: Some(choice), ..settings.clone() })
 }
 
 /// The target that an app is, which may have another name by now.
@@ -408,33 +417,55 @@ fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
+/// What cargo says of a workspace.
+struct Asked {
+    metadata: Metadata,
+    /// Why it does not say who uses whom.
+    refusal: Option<Error>,
+}
+
+impl Asked {
+    /// All that is to be known of one of its packages.
+    fn about(self, package: &PackageId, settings: &Settings) -> Result<Metadata, Error> {
+        match self.refusal {
+            None => Ok(self.metadata),
+            Some(refusal) => partial::complete(&self.metadata, package, settings).ok_or(refusal),
+        }
+    }
+}
+
+/// Asks cargo about the workspace of a manifest, for the platform that it builds for.
+fn ask(manifest: &Path, settings: &Settings) -> Result<Asked, Error> {
+    match metadata(manifest, settings) {
+        Ok(metadata) => Ok(Asked { metadata, refusal: None }),
+        Err(refusal) => match partial::members(manifest, settings) {
+            Some(metadata) => Ok(Asked { metadata, refusal: Some(refusal) }),
+            None => Err(refusal),
+        },
+    }
+}
+
 /// Runs `cargo metadata` for the platform that cargo builds for.
 fn metadata(manifest: &Path, settings: &Settings) -> Result<Metadata, Error> {
     let directory = parent(manifest);
     let host = host_triple(directory)?;
-    let mut options = vec![format!("--filter-platform={host}")];
-    options.extend(settings.feature_args());
-    // These decide what the resolver may do, so they concern this call too.
-    options.extend(
-        settings
-            .cargo_args
-            .iter()
-            .filter(|argument| ["--locked", "--offline", "--frozen"].contains(&argument.as_str()))
-            .cloned(),
-    );
-    let mut command = MetadataCommand::new()
-        .cargo_path("cargo")
-        .manifest_path(manifest)
-        .current_dir(directory)
-        .other_options(options)
-        .cargo_command();
+    let mut command = Command::new("cargo");
+    command
+        .args(["metadata", "--format-version", "1"])
+        .arg(format!("--filter-platform={host}"))
+        .arg("--manifest-path")
+        .arg(manifest)
+        .args(settings.feature_args())
+        // These decide what the resolver may do, so they concern this call too.
+        .args(settings.cargo.resolving_args())
+        .current_dir(directory);
     environment::clean(|name| {
         command.env_remove(name);
     });
-    command.env("CARGO_TERM_COLOR", environment::colour());
+    command.env("CARGO_TERM_COLOR", "never");
     let output = command.output().map_err(|error| cargo_missing(&error))?;
     let refused = || {
-        let text = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+        let text = cargo::essence(&String::from_utf8_lossy(&output.stderr));
         Error::mistake(
             format!("cargo cannot read {}:\n{text}", manifest.display()),
             "mend what cargo complains about; `cargo metadata` in that directory says the same",
@@ -616,6 +647,12 @@ fn adoption_hint() -> String {
 }
 
 fn depends_on_plugin(metadata: &Metadata, package: &Package) -> bool {
+    if metadata.resolve.is_none() {
+        let mut said = package.dependencies.iter();
+        return said.any(|dependency| {
+            dependency.name == PLUGIN_PACKAGE && dependency.kind == DependencyKind::Normal
+        });
+    }
     let plugin: HashSet<&PackageId> = metadata
         .packages
         .iter()
@@ -636,6 +673,11 @@ fn node<'m>(metadata: &'m Metadata, id: &PackageId) -> Option<&'m Node> {
 /// The library of a package.
 pub fn library(package: &Package) -> Option<&cargo_metadata::Target> {
     package.targets.iter().find(|target| is_library(&target.kind))
+}
+
+/// The library of a package, which may be a procedural macro.
+pub(super) fn library_or_macro(package: &Package) -> Option<&cargo_metadata::Target> {
+    package.targets.iter().find(|target| is_library(&target.kind) || target.is_kind(TargetKind::ProcMacro))
 }
 
 /// Whether a package is a plugin app. One that has a binary as well has to say so in its library.
@@ -771,6 +813,7 @@ fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Resu
             .unwrap_or(&metadata.target_directory)
             .clone()
             .into_std_path_buf(),
+        config_files: settings.cargo.config_files(),
         units_expected: closure.units_expected(),
         externs: closure.externs(),
         dependencies: closure.dependencies(),
@@ -899,10 +942,7 @@ impl<'m> Closure<'m> {
         packages
             .into_iter()
             .map(|package| {
-                let library = package
-                    .targets
-                    .iter()
-                    .find(|target| is_library(&target.kind) || target.is_kind(TargetKind::ProcMacro));
+                let library = library_or_macro(package);
                 PathPackage {
                     name: package.name.to_string(),
                     id: package.id.repr.clone(),
@@ -919,10 +959,7 @@ impl<'m> Closure<'m> {
         packages
             .filter(|package| package.source.is_some())
             .map(|package| {
-                let library = package
-                    .targets
-                    .iter()
-                    .find(|target| is_library(&target.kind) || target.is_kind(TargetKind::ProcMacro));
+                let library = library_or_macro(package);
                 let name = library.map_or(package.name.as_str(), |target| target.name.as_str());
                 (package.name.to_string(), name.replace('-', "_"))
             })

@@ -1,7 +1,7 @@
 //! Builds the app: cargo runs on the app's crate in devhost's own target directory, devhost itself is cargo's
 //! rustc wrapper, and the result is a fresh library that a worker can load. The parts:
 //!
-//! - [`app`] asks cargo what is to be built.
+//! - [`app`] asks cargo what is to be built, with `partial` where cargo cannot say all.
 //! - `cargo` runs cargo under [`guard`], which makes sure that no build outlives its cancellation or the front.
 //! - [`wrapper`] adds devhost's flags to the app's rustc call; `deps` makes the library of dependencies, with
 //!   [`linker`] as its linker.
@@ -33,6 +33,7 @@ mod footing;
 pub mod guard;
 pub mod linker;
 mod order;
+mod partial;
 mod plain;
 pub mod replay;
 mod root;
@@ -54,7 +55,7 @@ pub use self::app::{App, Kind, PathPackage, Prebuilt, Target};
 pub use self::artifact::DESCRIPTOR_SYMBOL;
 pub use self::fallback::note as note_of_own_program;
 pub use self::root::PLAIN_MAIN_SYMBOL;
-pub use self::settings::{Choice, DebugInfo, Deps, Settings, Strategy};
+pub use self::settings::{CargoOptions, Choice, DebugInfo, Deps, Settings, Strategy};
 
 use self::artifact::{Inspector, Problem};
 use self::disk::{ArtifactDirectory, Tool};
@@ -299,7 +300,8 @@ impl Builder {
         self.report = BuildReport { reason: refusal, ..BuildReport::default() };
         self.outdated |= changed.iter().any(|path| concerns_cargo(path) || self.configuration.contains(path));
         let app = self.current_app().await?;
-        self.configuration = settings::config_files(app.root());
+        self.configuration = app.config_files.clone();
+        self.configuration.extend(settings::config_files(app.root()));
         let report_path = self.document(&app, "report");
         let order_path = self
             .place_order(&app, &report_path)
@@ -553,7 +555,7 @@ impl Builder {
     /// path, so that it compiles them again when this changes.
     fn key(&self, app: &App) -> String {
         let mut hasher = blake3::Hasher::new();
-        let settings = format!("{:?} {:?}", self.strategy(), self.settings);
+        let settings = format!("{:?} {:?}", self.strategy(), self.settings.decisive());
         for part in [self.tool.stamp(), &app.package_id, &settings] {
             hasher.update(part.as_bytes());
             hasher.update(&[0]);
@@ -661,12 +663,17 @@ impl Builder {
         args.push("--target-dir".into());
         args.push(app.target_dir.clone().into());
         args.push(format!("--message-format={format}").into());
-        // Crates compiled for link-time optimization are no machine code yet, and cannot become a library.
-        args.push(format!("--config=profile.{profile}.lto=false").into());
         args.push("--profile".into());
         args.push(profile.into());
         args.extend(self.settings.feature_args().into_iter().map(OsString::from));
-        args.extend(self.settings.cargo_args.iter().map(OsString::from));
+        args.extend(self.settings.cargo.building_args().into_iter().map(OsString::from));
+        // Crates compiled for link-time optimization are no machine code yet, and cannot become a library. After the user's
+        // values: the later one wins.
+        args.push(format!("--config=profile.{profile}.lto=false").into());
+        if !self.settings.cargo.config.is_empty() {
+            let place = toml_edit::Value::from(app.target_dir.to_string_lossy().into_owned());
+            args.push(format!("--config=build.build-dir={}", place.to_string().trim()).into());
+        }
         args
     }
 

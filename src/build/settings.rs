@@ -27,8 +27,63 @@ pub struct Settings {
     pub strategy: Strategy,
     /// A plain app that cannot be made a library becomes its own program, without being asked.
     pub may_fall_back: bool,
-    /// More arguments for cargo, such as `--offline`.
-    pub cargo_args: Vec<String>,
+    /// What is passed on to cargo.
+    pub cargo: CargoOptions,
+}
+
+/// Options of cargo's own, for each of its calls that takes them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CargoOptions {
+    /// Without the network.
+    pub offline: bool,
+    /// Cargo.lock must not change.
+    pub locked: bool,
+    /// Both.
+    pub frozen: bool,
+    /// The `rust-version` of packages does not count.
+    pub ignore_rust_version: bool,
+    /// Values for its configuration, `KEY=VALUE`, or absolute paths of configuration files. Of two for the same key the
+    /// later one wins.
+    pub config: Vec<String>,
+    /// Unstable options.
+    pub unstable: Vec<String>,
+    /// How many rustcs may run at once: a number, one below zero for so many fewer than there are processors, or `default`.
+    pub jobs: Option<String>,
+}
+
+impl CargoOptions {
+    /// For commands that only resolve dependencies.
+    pub fn resolving_args(&self) -> Vec<String> {
+        let flags =
+            [(self.offline, "--offline"), (self.locked, "--locked"), (self.frozen, "--frozen")].into_iter();
+        let mut args: Vec<String> =
+            flags.filter(|(is_set, _)| *is_set).map(|(_, flag)| flag.into()).collect();
+        args.extend(self.config.iter().flat_map(|config| ["--config".into(), config.clone()]));
+        args.extend(self.unstable.iter().map(|option| format!("-Z{option}")));
+        args
+    }
+
+    /// For commands that build.
+    pub fn building_args(&self) -> Vec<String> {
+        let mut args = self.resolving_args();
+        args.extend(self.ignore_rust_version.then(|| "--ignore-rust-version".into()));
+        args.extend(self.jobs.iter().map(|jobs| format!("--jobs={jobs}")));
+        args
+    }
+
+    /// What decides how something is compiled, for a hash.
+    pub(super) fn decisive(&self) -> Self {
+        Self { config: self.config.clone(), unstable: self.unstable.clone(), ..Self::default() }
+    }
+
+    /// The configuration files among the values, those that win first.
+    pub(super) fn config_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for path in self.config.iter().rev().map(Path::new).filter(|path| path.is_absolute()) {
+            add_with_included(path.to_owned(), &mut files);
+        }
+        files
+    }
 }
 
 /// One target of a package.
@@ -95,21 +150,30 @@ impl Settings {
 
     /// How many rustcs may run at once: as cargo is told, also by its configuration files, or as many as there are processors.
     pub(super) fn jobs(&self, configuration: &[PathBuf]) -> usize {
-        let mut args = self.cargo_args.iter().map(String::as_str);
-        let mut told = None;
-        while let Some(arg) = args.next() {
-            let value = match arg {
-                "-j" | "--jobs" => args.next(),
-                _ => arg.strip_prefix("--jobs=").or_else(|| arg.strip_prefix("-j")),
-            };
-            told = value.and_then(|value| value.parse::<usize>().ok()).or(told);
-        }
-        let variable = || std::env::var("CARGO_BUILD_JOBS").ok()?.parse().ok();
-        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        told.or_else(variable)
-            .or_else(|| configured_jobs(configuration, processors()))
-            .unwrap_or_else(processors)
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let variable = || count_jobs(&std::env::var("CARGO_BUILD_JOBS").ok()?, processors);
+        let told = self.cargo.jobs.as_deref().and_then(|jobs| count_jobs(jobs, processors));
+        // Values on the command line come before a variable, which comes before what files say.
+        let values = || {
+            self.cargo.config.iter().rev().find_map(|config| match Path::new(config) {
+                file if file.is_absolute() => {
+                    let mut files = Vec::new();
+                    add_with_included(file.to_owned(), &mut files);
+                    configured_jobs(&files, processors)
+                }
+                _ => jobs_in(config, processors),
+            })
+        };
+        told.or_else(values)
+            .or_else(variable)
+            .or_else(|| configured_jobs(configuration, processors))
+            .unwrap_or(processors)
             .max(1)
+    }
+
+    /// For a hash of what decides how the app is compiled, as far as cargo does not know it itself.
+    pub(super) fn decisive(&self) -> Self {
+        Self { cargo: self.cargo.decisive(), ..self.clone() }
     }
 
     /// cargo's name of the profile.
@@ -175,17 +239,26 @@ fn included(document: &toml_edit::DocumentMut, file: &Path) -> Vec<PathBuf> {
 
 /// `build.jobs` of the first file that has it. A negative number is that many fewer than there are processors.
 fn configured_jobs(files: &[PathBuf], processor_count: usize) -> Option<usize> {
-    files.iter().find_map(|file| {
-        let document: toml_edit::DocumentMut = std::fs::read_to_string(file).ok()?.parse().ok()?;
-        let jobs = document.get("build")?.get("jobs")?;
-        match jobs.as_integer() {
-            Some(count) if count < 0 => {
-                Some(processor_count.saturating_sub(usize::try_from(count.unsigned_abs()).ok()?).max(1))
-            }
-            Some(count) => usize::try_from(count).ok(),
-            None => (jobs.as_str() == Some("default")).then_some(processor_count),
+    files.iter().find_map(|file| jobs_in(&std::fs::read_to_string(file).ok()?, processor_count))
+}
+
+/// `build.jobs` of a configuration.
+fn jobs_in(text: &str, processor_count: usize) -> Option<usize> {
+    let document: toml_edit::DocumentMut = text.parse().ok()?;
+    let jobs = document.get("build")?.get("jobs")?;
+    let text = jobs.as_integer().map(|count| count.to_string());
+    count_jobs(&text.or_else(|| jobs.as_str().map(str::to_owned))?, processor_count)
+}
+
+fn count_jobs(text: &str, processor_count: usize) -> Option<usize> {
+    match text.parse::<i32>() {
+        Ok(0) => None,
+        Ok(count) if count < 0 => {
+            Some(processor_count.saturating_sub(usize::try_from(count.unsigned_abs()).ok()?).max(1))
         }
-    })
+        Ok(count) => usize::try_from(count).ok(),
+        Err(_) => (text == "default").then_some(processor_count),
+    }
 }
 
 #[cfg(test)]
@@ -212,6 +285,41 @@ mod tests {
             assert!(files.iter().take(6).eq(names.iter().chain([&two])), "{files:?}");
             assert_eq!(configured_jobs(&files, 8), Some(4));
         }
+    }
+
+    #[test]
+    fn options_reach_the_commands_that_take_them() {
+        let options = CargoOptions {
+            offline: true,
+            locked: true,
+            ignore_rust_version: true,
+            config: vec!["build.jobs=2".into()],
+            unstable: vec!["one".into()],
+            jobs: Some("3".into()),
+            ..CargoOptions::default()
+        };
+        let resolving = ["--offline", "--locked", "--config", "build.jobs=2", "-Zone"];
+        assert_eq!(options.resolving_args(), resolving);
+        let building: Vec<_> = resolving.into_iter().chain(["--ignore-rust-version", "--jobs=3"]).collect();
+        assert_eq!(options.building_args(), building);
+    }
+
+    #[test]
+    fn the_command_line_tells_how_many_jobs() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("more.toml");
+        std::fs::write(&file, "[build]\njobs = 7\n").unwrap();
+        let jobs = |config: &[String], jobs: Option<&str>| {
+            let cargo =
+                CargoOptions { config: config.to_vec(), jobs: jobs.map(str::to_owned), ..Default::default() };
+            Settings { cargo, ..Settings::default() }.jobs(&[])
+        };
+        let value = "build.jobs=5".to_owned();
+        let file = file.to_str().unwrap().to_owned();
+        assert_eq!(jobs(std::slice::from_ref(&value), None), 5);
+        assert_eq!(jobs(&[value.clone(), file.clone()], None), 7, "the later one wins");
+        assert_eq!(jobs(&[file, value], Some("3")), 3);
+        assert_eq!(jobs(&[], Some("-1000")), 1);
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn measure(args: &BenchArgs) -> Result<bool, Error> {
         .map_err(|error| Error::fault(format!("the current directory cannot be used: {error}")))?;
     let outputs = Outputs::open(args)?;
     let edit = args.edit.as_deref().map(|edit| parse_edit(edit, &cwd)).transpose()?;
-    let settings = package::settings(&args.selection);
+    let settings = package::settings(&args.selection, &cwd);
     let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
     let subject = Subject::find(argument.as_deref(), &cwd, &settings)?;
     let _lock = lock(&subject)?;

@@ -115,7 +115,7 @@ fn examine(args: &DoctorArgs) -> Result<Examination, Error> {
     let cwd = std::env::current_dir()
         .map_err(|error| Error::fault(format!("the current directory cannot be used: {error}")))?;
     let found = package::find(args.app.as_deref(), &cwd, &args.selection)?;
-    let settings = package::settings(&args.selection);
+    let settings = package::settings(&args.selection, &cwd);
     let closure = Closure::of(&found);
     let kind = kind(&found);
     let framework = framework(&found, &closure);

@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, Package, Target};
 
 use crate::build::app::{self, App, Located, Location, PLUGIN_PACKAGE};
 use crate::build::export;
-use crate::build::{Choice, Settings};
+use crate::build::{CargoOptions, Choice, Settings};
 use crate::cli::Selection;
 use crate::error::Error;
 
@@ -76,7 +76,7 @@ impl Found {
 /// Finds the package that `argument` (a directory, a manifest or a package's name; nothing for here) means to somebody in
 /// `cwd`, as `devhost run` does.
 pub(super) fn find(argument: Option<&Path>, cwd: &Path, selection: &Selection) -> Result<Found, Error> {
-    let settings = settings(selection);
+    let settings = settings(selection, cwd);
     let argument = argument.map(Path::to_string_lossy);
     match app::locate(argument.as_deref(), cwd, &settings)? {
         Location::Library(path) => Err(Error::mistake(
@@ -92,9 +92,14 @@ pub(super) fn find(argument: Option<&Path>, cwd: &Path, selection: &Selection) -
     }
 }
 
-/// What a selection means to the build.
-pub(super) fn settings(selection: &Selection) -> Settings {
-    let Selection { lib, bin, example, features, all_features, no_default_features, .. } = selection;
+/// What a selection means to the build, said in `cwd`.
+pub(super) fn settings(selection: &Selection, cwd: &Path) -> Settings {
+    let Selection { lib, bin, example, features, all_features, no_default_features, cargo, .. } = selection;
+    // cargo runs in the package's directory. As for cargo, what names a file is one.
+    let config = |value: &String| match cwd.join(value).to_str() {
+        Some(path) if !value.is_empty() && Path::new(path).exists() => path.to_owned(),
+        _ => value.clone(),
+    };
     let bin = || bin.clone().map(Choice::Bin);
     Settings {
         features: features.clone(),
@@ -103,6 +108,15 @@ pub(super) fn settings(selection: &Selection) -> Settings {
         profile: if selection.release { Some("release".into()) } else { selection.profile.clone() },
         choice: lib.then_some(Choice::Lib).or_else(bin).or_else(|| example.clone().map(Choice::Example)),
         target_dir: selection.target_dir.clone(),
+        cargo: CargoOptions {
+            offline: cargo.offline,
+            locked: cargo.locked,
+            frozen: cargo.frozen,
+            ignore_rust_version: cargo.ignore_rust_version,
+            config: cargo.config.iter().map(config).collect(),
+            unstable: cargo.unstable.clone(),
+            jobs: cargo.jobs.clone(),
+        },
         ..Settings::default()
     }
 }

@@ -1,7 +1,7 @@
 //! `devhost run`: finds the app, takes the port, starts to watch, and hands over to the runner.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     })?;
     let devhost = std::env::current_exe()
         .map_err(|error| Error::fault(format!("failed to find the devhost executable: {error}")))?;
-    let mut settings = build_settings(&args);
+    let mut settings = build_settings(&args, &cwd);
     let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
     let target = build::app::find(argument.as_deref(), &cwd, &settings)?;
     settings.strategy = choose_strategy(args.strategy, &target, terminal)?;
@@ -185,7 +185,7 @@ fn is_local(address: IpAddr) -> bool {
     address.to_canonical().is_loopback() || address.is_unspecified()
 }
 
-fn build_settings(args: &RunArgs) -> Settings {
+fn build_settings(args: &RunArgs, cwd: &Path) -> Settings {
     Settings {
         deps: match args.deps {
             Deps::Auto => build::Deps::Auto,
@@ -200,7 +200,7 @@ fn build_settings(args: &RunArgs) -> Settings {
             Strategy::Auto | Strategy::Fork => build::Strategy::Fork,
             Strategy::Restart => build::Strategy::Restart,
         },
-        ..package::settings(&args.selection)
+        ..package::settings(&args.selection, cwd)
     }
 }
 

@@ -185,7 +185,7 @@ impl Terminal {
     pub fn failure(&self, failure: &Failure) {
         self.complain(
             || self.err_style.failure(failure, self.verbose),
-            || TerminalEvent::Failure { title: failure.title(), failure: failure.clone() },
+            || TerminalEvent::Failure { title: failure.title(), failure: without_colours(failure) },
         );
     }
 
@@ -194,7 +194,7 @@ impl Terminal {
         for warning in warnings {
             self.complain(
                 || self.err_style.diagnostic(warning),
-                || TerminalEvent::Diagnostic { diagnostic: warning.clone() },
+                || TerminalEvent::Diagnostic { diagnostic: in_plain(warning) },
             );
         }
     }
@@ -294,6 +294,22 @@ fn new_bar(colours: bool) -> ProgressBar {
     bar
 }
 
+/// For a reader that is no terminal, as what cargo writes for `--message-format json`.
+fn without_colours(failure: &Failure) -> Failure {
+    match failure {
+        Failure::Build { diagnostics, output } => Failure::Build {
+            diagnostics: diagnostics.iter().map(in_plain).collect(),
+            output: anstream::adapter::strip_str(output).to_string(),
+        },
+        other => other.clone(),
+    }
+}
+
+fn in_plain(diagnostic: &Diagnostic) -> Diagnostic {
+    let rendered = anstream::adapter::strip_str(&diagnostic.rendered).to_string();
+    Diagnostic { rendered, ..diagnostic.clone() }
+}
+
 fn texts(files: &[impl AsRef<Path>]) -> Vec<String> {
     files.iter().map(|file| file.as_ref().to_string_lossy().into_owned()).collect()
 }
@@ -319,7 +335,8 @@ fn wants_colours(is_terminal: bool, environment: &impl Fn(&str) -> Option<String
     if forces("CLICOLOR_FORCE") || forces("FORCE_COLOR") {
         return true;
     }
-    is_terminal && environment("TERM").as_deref() != Some("dumb")
+    let is_switched_off = environment("CLICOLOR").as_deref() == Some("0");
+    is_terminal && !is_switched_off && environment("TERM").as_deref() != Some("dumb")
 }
 
 #[cfg(test)]
@@ -486,6 +503,25 @@ mod tests {
     }
 
     #[test]
+    fn events_have_no_colours() {
+        let written = in_memory(Format::Json);
+        let coloured = Diagnostic {
+            level: "error".into(),
+            code: None,
+            file: None,
+            line: None,
+            column: None,
+            message: "no".into(),
+            rendered: "\u{1b}[1merror\u{1b}[0m: no\n".into(),
+        };
+        written.terminal.warnings(std::slice::from_ref(&coloured));
+        let output = "\u{1b}[31mred\u{1b}[0m".into();
+        written.terminal.failure(&Failure::Build { diagnostics: vec![coloured], output });
+        let (out, _) = written.take();
+        assert!(out.contains("error: no\\n") && out.contains("\"red\"") && !out.contains("u001b"), "{out}");
+    }
+
+    #[test]
     fn colours_follow_the_environment() {
         let wants = |is_terminal: bool, variables: &[(&str, &str)]| {
             wants_colours(is_terminal, &|name: &str| {
@@ -497,6 +533,8 @@ mod tests {
         assert!(!wants(true, &[("NO_COLOR", "1")]));
         assert!(wants(true, &[("NO_COLOR", "")]));
         assert!(!wants(true, &[("TERM", "dumb")]));
+        assert!(!wants(true, &[("CLICOLOR", "0")]));
+        assert!(wants(false, &[("CLICOLOR", "0"), ("CLICOLOR_FORCE", "1")]));
         assert!(wants(false, &[("CLICOLOR_FORCE", "1")]));
         assert!(wants(false, &[("FORCE_COLOR", "1")]));
         assert!(!wants(false, &[("CLICOLOR_FORCE", "0")]));

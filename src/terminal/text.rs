@@ -143,7 +143,7 @@ impl Style {
     }
 
     pub(super) fn error(self, error: &Error) -> String {
-        let mut text = format!("{} {}\n", self.bad("error:"), self.bold(&error.message));
+        let mut text = format!("{} {}\n", self.bad("error:"), self.bold(&self.coloured(&error.message)));
         self.hint(&mut text, &error.hint);
         text
     }

@@ -6,6 +6,7 @@ mod bench;
 mod bench_report;
 mod browser;
 mod build;
+mod cargo_options;
 mod clean;
 mod equivalence;
 mod example;

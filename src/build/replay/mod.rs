@@ -756,6 +756,7 @@ fn manifests(app: &App) -> BTreeSet<PathBuf> {
         guards.extend(["rust-toolchain", "rust-toolchain.toml"].map(|name| directory.join(name)));
     }
     guards.extend([app.root(), &app.workspace_root].into_iter().flat_map(config_files));
+    guards.extend(app.config_files.iter().cloned());
     let rustup = std::env::var_os("RUSTUP_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".rustup")));

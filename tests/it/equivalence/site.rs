@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use devhost::build::replay::Weakness;
-use devhost::build::{self, Artifact, Builder, Kind, Outcome, PLAIN_MAIN_SYMBOL, Settings};
+use devhost::build::{self, Artifact, Builder, CargoOptions, Kind, Outcome, PLAIN_MAIN_SYMBOL, Settings};
 use devhost::model::Failure;
 
 use crate::support::repository;
@@ -138,7 +138,10 @@ impl Site {
     fn builder(&mut self) -> &mut Builder {
         let weakness = self.weakness;
         self.builder.get_or_insert_with(|| {
-            let settings = Settings { cargo_args: vec!["--offline".into()], ..Settings::default() };
+            let settings = Settings {
+                cargo: CargoOptions { offline: true, ..CargoOptions::default() },
+                ..Settings::default()
+            };
             let target = build::app::find(Some("app"), &self.root.join("ws"), &settings);
             let target = target.unwrap_or_else(|error| panic!("{error:?}"));
             let mut builder = Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").into()).unwrap();
