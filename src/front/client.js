@@ -14,7 +14,7 @@
     generation: Number(script.dataset.generation),
     revision: Number(script.dataset.revision),
     kind: script.dataset.page,
-    method: document.documentElement.dataset.devhostMethod || "GET",
+    method: script.dataset.method || document.documentElement.dataset.devhostMethod || "GET",
   };
   window.__devhost = page;
 
@@ -71,7 +71,10 @@
 
   function note(text) {
     const element = document.querySelector("[data-devhost-note]");
-    if (!element) return;
+    if (!element) {
+      indicator.show(text);
+      return;
+    }
     element.textContent = text;
     element.hidden = false;
   }
@@ -493,12 +496,14 @@
   function connect() {
     clearTimeout(retry);
     if (source || leaving || document.visibilityState === "hidden") return;
-    source = new EventSource("/__devhost/events");
+    // Not relative to a <base> of the page's.
+    source = new EventSource(location.origin + "/__devhost/events");
     source.onmessage = (message) => {
       delay = RETRY_MIN_MS;
       let event;
       try { event = JSON.parse(message.data); } catch { return; }
       onEvent(event, Number(message.lastEventId));
+      page.connected = true;
     };
     // The browser would try again by itself, but not after an error status, and not with a growing pause.
     source.onerror = () => {
@@ -512,6 +517,7 @@
     clearTimeout(retry);
     if (source) source.close();
     source = null;
+    page.connected = false;
   }
 
   if (page.kind === "app") restoreState();

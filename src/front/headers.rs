@@ -110,6 +110,12 @@ pub fn request_head(request: &HttpRequest, framing: Framing) -> RequestHead {
     }
 }
 
+/// Takes off what lets the app answer that the client's copy is still good.
+pub fn make_unconditional(head: &mut RequestHead) {
+    let conditional = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
+    head.headers.retain(|(name, _)| !conditional.iter().any(|known| name == known.as_str()));
+}
+
 /// Path and query of a request.
 fn target(request: &HttpRequest) -> Bytes {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());

@@ -1,31 +1,39 @@
-//! Puts the live-reload script into HTML pages while they stream through. What is no page that a browser will
-//! show (a fragment, a fetch, another method, a part) passes byte for byte. Only the tag is added: nothing
-//! else of a page, and nothing of its policy, is touched.
+//! Puts the live-reload script into what a browser loads as a document, whatever it looks like, while it streams
+//! through. What scripts fetch, other methods, parts and downloads pass byte for byte. Only the tag is added: nothing
+//! else of a page, and nothing of its policy, is touched. An error without a page gets a line that says so, as
+//! the browser's own one would not load itself again.
 
-use std::cell::{Cell, RefCell};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use actix_http::encoding::Decoder;
 use actix_web::HttpRequest;
-use actix_web::http::header::{self, ContentEncoding, HeaderMap};
+use actix_web::http::header::{self, ContentEncoding, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use lol_html::html_content::ContentType;
-use lol_html::{HtmlRewriter, MemorySettings, Settings, doctype, element, end};
 
 use super::body::{BodyError, ByteStream};
 use super::csp;
 use super::headers::CheckedHead;
 use super::pages::PageContext;
+use super::prolog::{Found, HELD_SIZE_MAX, Prolog};
+use super::sniff;
 
 /// The address of the script.
 pub const CLIENT_SCRIPT_PATH: &str = "/__devhost/client.js";
 
-/// How much of an unfinished tag is kept while a page streams; a page with a longer one passes as it is.
-pub const REWRITER_SIZE_MAX: usize = 256 * 1024;
+/// Headers by which libraries tell that a request is theirs: its response goes into a page that is open already.
+const LIBRARY_HEADERS: [&str; 8] = [
+    "x-requested-with",
+    "hx-request",
+    "turbo-frame",
+    "x-up-version",
+    "x-pjax",
+    "x-alpine-request",
+    "datastar-request",
+    "x-inertia",
+];
 
 /// What is to be done with a response.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,31 +50,90 @@ pub enum Verdict {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Injection {
     tag: String,
+    /// What there is instead of an empty page.
+    if_empty: String,
     encoding: ContentEncoding,
+    /// The response does not say what it is: it is a page if a browser takes it for one.
+    sniffed: bool,
+    /// The response has no body.
+    is_empty: bool,
 }
 
-/// Tells what is to be done with the response to a request.
-pub fn judge(request: &HttpRequest, head: &CheckedHead, page: &PageContext<'_>) -> Verdict {
-    if request.method() != Method::GET || !wants_document(request.headers()) || !is_page(head) {
+/// True for a request by which a browser loads a document. It says so in `sec-fetch-dest`, but only where it trusts the
+/// connection: not over plain HTTP from another machine.
+pub fn is_for_document(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    // The two methods of links and forms.
+    matches!(*request.method(), Method::GET | Method::POST)
+        && match headers.get("sec-fetch-dest") {
+            Some(dest) => matches!(dest.as_bytes(), b"document" | b"iframe" | b"frame"),
+            None => accepts_html(headers) && !LIBRARY_HEADERS.iter().any(|name| headers.contains_key(*name)),
+        }
+}
+
+fn accepts_html(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| range.split(';').next())
+        .any(|range| range.trim().eq_ignore_ascii_case("text/html"))
+}
+
+/// Tells what is to be done with the response to a request. `is_empty` says that it has no body.
+pub fn judge(request: &HttpRequest, head: &CheckedHead, is_empty: bool, page: &PageContext<'_>) -> Verdict {
+    if !is_for_document(request) || !is_shown(head) {
         return Verdict::Leave;
     }
+    let sniffed = match content_type(&head.headers) {
+        ContentType::Html => false,
+        // Whatever it would be: there is nothing of it.
+        ContentType::Unknown if is_empty => false,
+        ContentType::Unknown if !head.headers.contains_key(header::X_CONTENT_TYPE_OPTIONS) => true,
+        ContentType::Unknown | ContentType::Other => return Verdict::Leave,
+    };
     let Some(encoding) = content_encoding(&head.headers) else { return Verdict::Leave };
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     match csp::judge(&head.headers, host, CLIENT_SCRIPT_PATH) {
-        Ok(nonce) => Verdict::Inject(Injection { tag: script_tag(page, "app", nonce.as_deref()), encoding }),
+        Ok(nonce) => {
+            let mut attributes = nonce.map(|nonce| format!(" nonce=\"{nonce}\"")).unwrap_or_default();
+            if *request.method() != Method::GET {
+                // Loading it again would send the request again.
+                attributes.push_str(" data-method=\"POST\"");
+            }
+            let tag = tag(page, "app", &attributes);
+            let if_empty = describe_empty(head.status, &tag);
+            Verdict::Inject(Injection { tag, if_empty, encoding, sniffed, is_empty })
+        }
+        // Most likely no page at all.
+        Err(_) if sniffed => Verdict::Leave,
         Err(reason) => Verdict::Forbidden(reason),
     }
 }
 
 /// The tag that loads the script. `kind` tells the script what sort of page it is in.
-pub fn script_tag(page: &PageContext<'_>, kind: &str, nonce: Option<&str>) -> String {
-    let nonce = nonce.map(|nonce| format!(" nonce=\"{nonce}\"")).unwrap_or_default();
+pub fn script_tag(page: &PageContext<'_>, kind: &str) -> String {
+    tag(page, kind, "")
+}
+
+fn tag(page: &PageContext<'_>, kind: &str, attributes: &str) -> String {
     format!(
         "<script src=\"{CLIENT_SCRIPT_PATH}\" async data-session=\"{}\" data-generation=\"{}\" \
-         data-revision=\"{}\" data-page=\"{kind}\"{nonce}></script>",
+         data-revision=\"{}\" data-page=\"{kind}\"{attributes}></script>",
         super::pages::escape(page.session),
         page.generation,
         page.revision,
+    )
+}
+
+/// The page for a response without a body: nothing to be seen, unless a browser would show an error of its own.
+fn describe_empty(status: StatusCode, tag: &str) -> String {
+    if !status.is_client_error() && !status.is_server_error() {
+        return tag.to_owned();
+    }
+    format!(
+        "<!doctype html><meta name=\"color-scheme\" content=\"light dark\"><title>{status}</title>{tag}\
+         <p>{status}: the app's response has no body.</p>"
     )
 }
 
@@ -74,11 +141,15 @@ impl Injection {
     /// Takes the headers off that will not be true any more.
     pub fn prepare(&self, headers: &mut HeaderMap) {
         headers.remove(header::CONTENT_ENCODING);
+        if self.is_empty && !headers.contains_key(header::CONTENT_TYPE) {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        }
     }
 
     /// The body with the script in it, in no content-encoding.
     pub fn apply(self, body: ByteStream) -> ByteStream {
         let plain = match self.encoding {
+            _ if self.is_empty => futures_util::stream::empty().boxed_local(),
             ContentEncoding::Identity => body,
             encoding => {
                 // actix's decoder knows its own error only; ours travels inside it and is taken out again.
@@ -88,45 +159,50 @@ impl Injection {
                 Decoder::new(input, encoding).map_err(BodyError::Decode).boxed_local()
             }
         };
-        Injector::new(plain, self.tag).boxed_local()
+        Injector::new(plain, self.tag, self.if_empty, self.sniffed).boxed_local()
     }
 }
 
-fn wants_document(headers: &HeaderMap) -> bool {
-    let document = match headers.get("sec-fetch-dest") {
-        Some(dest) => matches!(dest.as_bytes(), b"document" | b"iframe" | b"frame"),
-        None => true,
-    };
-    let ajax = headers
-        .get("x-requested-with")
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"xmlhttprequest"));
-    document && !ajax
-}
-
-fn is_page(head: &CheckedHead) -> bool {
+/// True if a browser shows the body of the response.
+fn is_shown(head: &CheckedHead) -> bool {
     let bodiless = matches!(
         head.status,
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT
+        StatusCode::NO_CONTENT
+            | StatusCode::RESET_CONTENT
+            | StatusCode::NOT_MODIFIED
+            | StatusCode::PARTIAL_CONTENT
     );
+    let redirects = head.status.is_redirection() && head.headers.contains_key(header::LOCATION);
     let download = head
         .headers
         .get(header::CONTENT_DISPOSITION)
         .is_some_and(|value| value.as_bytes().to_ascii_lowercase().starts_with(b"attachment"));
-    let Some(content_type) = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
-    else {
-        return false;
-    };
-    let mut parts = content_type.split(';').map(str::trim);
+    !bodiless && !redirects && !download
+}
+
+/// What a response says it is.
+enum ContentType {
+    /// HTML whose markup is ASCII.
+    Html,
+    /// It says nothing.
+    Unknown,
+    Other,
+}
+
+fn content_type(headers: &HeaderMap) -> ContentType {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return ContentType::Unknown };
+    let Ok(value) = value.to_str() else { return ContentType::Other };
+    let mut parts = value.split(';').map(str::trim);
     let html = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("text/html"));
     let charset_fits = parts
         .filter_map(|parameter| parameter.split_once('='))
         .filter(|(name, _)| name.eq_ignore_ascii_case("charset"))
         .all(|(_, charset)| is_ascii_compatible(charset.trim_matches('"')));
-    !bodiless && !download && html && charset_fits
+    if html && charset_fits { ContentType::Html } else { ContentType::Other }
 }
 
-/// True where the bytes of ASCII markup mean markup. That is all the rewriter needs: it looks at tags only, and
-/// the tag that it adds is ASCII. In the multi-byte charsets of the web (Shift_JIS, Big5, GB 18030 …) no second
+/// True where the bytes of ASCII markup mean markup. That is all that finding the place needs: it looks at tags only, and
+/// the tag that is added is ASCII. In the multi-byte charsets of the web (Shift_JIS, Big5, GB 18030 …) no second
 /// byte is below 0x30, or `<` or `>`.
 fn is_ascii_compatible(charset: &str) -> bool {
     let charset = charset.to_ascii_lowercase();
@@ -149,119 +225,87 @@ fn content_encoding(headers: &HeaderMap) -> Option<ContentEncoding> {
     }
 }
 
-/// What is known of a page so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
-    /// Nothing that makes it more than a fragment.
-    Nothing,
-    /// A doctype or an html tag: it is a document, and the script goes before its first element.
-    Document,
-    /// The script is in.
-    Script,
-}
-
-type Output = Rc<RefCell<BytesMut>>;
-
 /// A stream of HTML with the script put in.
 struct Injector {
     input: ByteStream,
-    /// `None` once the script is in: the rest passes as it is.
-    rewriter: Option<HtmlRewriter<'static, Sink>>,
-    output: Output,
-    seen: Rc<Cell<Seen>>,
-    over: bool,
+    tag: String,
+    if_empty: String,
+    state: State,
+    /// What was looked at and is not decided yet: a few bytes.
+    held: BytesMut,
 }
 
-struct Sink(Output);
-
-impl lol_html::OutputSink for Sink {
-    fn handle_chunk(&mut self, chunk: &[u8]) {
-        self.0.borrow_mut().extend_from_slice(chunk);
-    }
+enum State {
+    /// A browser may or may not take it for a page.
+    Sniffing,
+    /// The place of the script is yet to come.
+    Looking {
+        prolog: Prolog,
+        is_empty: bool,
+    },
+    /// The rest passes as it is.
+    Passing,
+    Over,
 }
 
 impl Injector {
-    fn new(input: ByteStream, tag: String) -> Self {
-        let output = Output::default();
-        let seen = Rc::new(Cell::new(Seen::Nothing));
-        let rewriter = Some(build_rewriter(&tag, &seen, Sink(Rc::clone(&output))));
-        Self { input, rewriter, output, seen, over: false }
+    fn new(input: ByteStream, tag: String, if_empty: String, sniffed: bool) -> Self {
+        let state = if sniffed { State::Sniffing } else { State::looking() };
+        Self { input, tag, if_empty, state, held: BytesMut::new() }
     }
 
-    fn write(&mut self, chunk: &[u8]) {
-        let Some(rewriter) = &mut self.rewriter else { return };
-        if rewriter.write(chunk).is_err() {
-            // A tag beyond the limit. The rewriter has let go of all bytes unchanged.
-            self.rewriter = None;
-        } else if self.seen.get() == Seen::Script {
-            self.finish();
+    /// Takes what came in, and returns what can go on.
+    fn pass(&mut self, chunk: Bytes) -> Bytes {
+        if matches!(self.state, State::Passing) {
+            return chunk;
+        }
+        self.held.extend_from_slice(&chunk);
+        if matches!(self.state, State::Sniffing) {
+            match sniff::is_html(&self.held) {
+                None => return Bytes::new(),
+                Some(true) => self.state = State::looking(),
+                Some(false) => self.state = State::Passing,
+            }
+        }
+        let State::Looking { prolog, is_empty } = &mut self.state else { return self.held.split().freeze() };
+        *is_empty &= self.held.is_empty();
+        match prolog.advance(&self.held) {
+            Found::NotYet(used) => {
+                let out = self.held.split_to(used).freeze();
+                debug_assert!(self.held.len() <= HELD_SIZE_MAX);
+                out
+            }
+            Found::Nowhere => {
+                self.state = State::Passing;
+                self.held.split().freeze()
+            }
+            Found::Place(at) => {
+                let mut out = self.held.split_to(at);
+                out.extend_from_slice(self.tag.as_bytes());
+                out.unsplit(self.held.split());
+                self.state = State::Passing;
+                out.freeze()
+            }
         }
     }
 
-    fn finish(&mut self) {
-        if let Some(rewriter) = self.rewriter.take() {
-            // As in `write`: on an error the bytes are out all the same.
-            let _ = rewriter.end();
-        }
-    }
-
-    fn take_output(&mut self) -> Option<Bytes> {
-        let mut output = self.output.borrow_mut();
-        (!output.is_empty()).then(|| output.split().freeze())
+    /// What is left at the end.
+    fn finish(&mut self) -> Bytes {
+        let tag = match std::mem::replace(&mut self.state, State::Over) {
+            State::Sniffing | State::Looking { is_empty: true, .. } if self.held.is_empty() => &self.if_empty,
+            State::Looking { prolog, .. } if prolog.is_between() => &self.tag,
+            _ => "",
+        };
+        let mut out = BytesMut::from(tag);
+        out.unsplit(self.held.split());
+        out.freeze()
     }
 }
 
-fn build_rewriter(tag: &str, seen: &Rc<Cell<Seen>>, sink: Sink) -> HtmlRewriter<'static, Sink> {
-    let memory = MemorySettings::new()
-        .with_max_allowed_memory_usage(REWRITER_SIZE_MAX)
-        .with_graceful_bail_out_on_memory_limit_exceeded(true);
-    let settings = Settings::new().with_memory_settings(memory).with_strict(false);
-    let on_doctype = {
-        let seen = Rc::clone(seen);
-        doctype!(move |_| {
-            if seen.get() == Seen::Nothing {
-                seen.set(Seen::Document);
-            }
-            Ok(())
-        })
-    };
-    let on_element = {
-        let (seen, tag) = (Rc::clone(seen), tag.to_owned());
-        element!("*", move |element| {
-            if seen.get() == Seen::Script {
-                return Ok(());
-            }
-            match element.tag_name().as_str() {
-                "html" => seen.set(Seen::Document),
-                "head" | "body" => {
-                    element.prepend(&tag, ContentType::Html);
-                    seen.set(Seen::Script);
-                }
-                _ if seen.get() == Seen::Document => {
-                    element.before(&tag, ContentType::Html);
-                    seen.set(Seen::Script);
-                }
-                _ => {}
-            }
-            Ok(())
-        })
-    };
-    let on_end = {
-        let (seen, tag) = (Rc::clone(seen), tag.to_owned());
-        end!(move |end| {
-            if seen.get() == Seen::Document {
-                end.append(&tag, ContentType::Html);
-            }
-            Ok(())
-        })
-    };
-    HtmlRewriter::new(
-        settings
-            .append_document_content_handler(on_doctype)
-            .append_document_content_handler(on_end)
-            .append_element_content_handler(on_element),
-        sink,
-    )
+impl State {
+    fn looking() -> Self {
+        Self::Looking { prolog: Prolog::default(), is_empty: true }
+    }
 }
 
 impl Stream for Injector {
@@ -269,23 +313,19 @@ impl Stream for Injector {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(output) = self.take_output() {
-                return Poll::Ready(Some(Ok(output)));
-            }
-            if self.over {
+            if matches!(self.state, State::Over) {
                 return Poll::Ready(None);
             }
-            match ready!(self.input.poll_next_unpin(cx)) {
-                Some(Ok(chunk)) if self.rewriter.is_none() => return Poll::Ready(Some(Ok(chunk))),
-                Some(Ok(chunk)) => self.write(&chunk),
+            let output = match ready!(self.input.poll_next_unpin(cx)) {
+                Some(Ok(chunk)) => self.pass(chunk),
                 Some(Err(error)) => {
-                    self.over = true;
+                    self.state = State::Over;
                     return Poll::Ready(Some(Err(error)));
                 }
-                None => {
-                    self.over = true;
-                    self.finish();
-                }
+                None => self.finish(),
+            };
+            if !output.is_empty() {
+                return Poll::Ready(Some(Ok(output)));
             }
         }
     }
@@ -299,11 +339,18 @@ mod tests {
 
     const TAG: &str = "<script></script>";
 
-    async fn inject(pieces: &[&[u8]]) -> String {
+    const IF_EMPTY: &str = "<p>nothing</p>";
+
+    async fn pass(pieces: &[&[u8]], sniffed: bool) -> Vec<u8> {
         let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-        let output = Injector::new(futures_util::stream::iter(pieces).boxed_local(), TAG.into());
+        let input = futures_util::stream::iter(pieces).boxed_local();
+        let output = Injector::new(input, TAG.into(), IF_EMPTY.into(), sniffed);
         let chunks: Vec<Bytes> = output.try_collect().await.unwrap();
-        String::from_utf8(chunks.concat()).unwrap()
+        chunks.concat()
+    }
+
+    async fn inject(pieces: &[&[u8]]) -> String {
+        String::from_utf8(pass(pieces, false).await).unwrap()
     }
 
     #[tokio::test]
@@ -313,10 +360,10 @@ mod tests {
             ("<HEAD class=a>\n</HEAD>", "<HEAD class=a>|\n</HEAD>"),
             ("<html><body><p>x", "<html><body>|<p>x"),
             ("<!doctype html><title>x</title>", "<!doctype html>|<title>x</title>"),
-            ("<!doctype html>text only", "<!doctype html>text only|"),
+            ("<!doctype html>text only", "<!doctype html>|text only"),
             ("<html lang=en>", "<html lang=en>|"),
             ("<!-- <head> --><head></head><body></body>", "<!-- <head> --><head>|</head><body></body>"),
-            ("<title>x</title><body>y", "<title>x</title><body>|y"),
+            ("<title>x</title><body>y", "|<title>x</title><body>y"),
             ("<!doctype html><header>x", "<!doctype html>|<header>x"),
         ] {
             let expected = expected.replace('|', TAG);
@@ -327,16 +374,52 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn fragments_pass_byte_for_byte() {
-        for fragment in [
-            "",
-            "<li>a</li><li>b",
-            "text & <b",
-            "<p>\u{e9}</p><header>",
-            "<tr><td>1",
-            "<a b='c\"d' e=f>\r\n\t</a >",
+    async fn a_document_needs_no_tags_of_its_own() {
+        for (page, expected) in [
+            ("<h1>Hello, World!</h1>", "|<h1>Hello, World!</h1>"),
+            ("Hello", "|Hello"),
+            ("\n<!-- a --> <li>a</li><li>b", "\n<!-- a --> |<li>a</li><li>b"),
+            ("<a b='c\"d' e=f>\r\n\t</a >", "|<a b='c\"d' e=f>\r\n\t</a >"),
+            ("<!doctype html>", "<!doctype html>|"),
+            ("<bo", "|<bo"),
+            (" \n", " \n|"),
+            ("<!-- unfinished", "<!-- unfinished"),
+            ("", IF_EMPTY),
         ] {
-            assert_eq!(inject(&[fragment.as_bytes()]).await, fragment);
+            let expected = expected.replace('|', TAG);
+            assert_eq!(inject(&[page.as_bytes()]).await, expected);
+            let bytes: Vec<&[u8]> = page.as_bytes().chunks(1).collect();
+            assert_eq!(inject(&bytes).await, expected, "byte by byte");
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_of_any_encoding_pass_as_they_are() {
+        // Latin-1, and Shift_JIS whose second bytes look like ASCII letters.
+        for page in [&b"\xe0 propos <b>d\xe9j\xe0"[..], b"\x83\x7b\x83\x5c<p>"] {
+            assert_eq!(pass(&[page], false).await, [TAG.as_bytes(), page].concat());
+        }
+        let utf16 = b"\xff\xfe<\0h\x001\0>\0";
+        assert_eq!(pass(&[&utf16[..1], &utf16[1..]], false).await, utf16);
+        let marked = [&b"\xef\xbb\xbf<!doctype html>"[..], TAG.as_bytes(), b"x"].concat();
+        assert_eq!(pass(&[b"\xef", b"\xbb\xbf<!doctype html>x"], false).await, marked);
+    }
+
+    #[tokio::test]
+    async fn a_response_of_no_type_gets_the_script_if_a_browser_takes_it_for_a_page() {
+        for (body, expected) in [
+            ("<h1>Hello</h1>", "|<h1>Hello</h1>"),
+            ("  <!doctype html><p>x", "  <!doctype html>|<p>x"),
+            ("{\"a\": \"<h1>\"}", "{\"a\": \"<h1>\"}"),
+            ("<h", "<h"),
+            ("Hello <b>you</b>", "Hello <b>you</b>"),
+            ("", IF_EMPTY),
+        ] {
+            let expected = expected.replace('|', TAG);
+            let bytes: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
+            for pieces in [&bytes[..], &[body.as_bytes()]] {
+                assert_eq!(String::from_utf8(pass(pieces, true).await).unwrap(), expected);
+            }
         }
     }
 
@@ -346,7 +429,7 @@ mod tests {
         let input = futures_util::stream::unfold(receiver, |mut receiver| async {
             receiver.recv().await.map(|chunk| (Ok(chunk), receiver))
         });
-        let mut output = Injector::new(input.boxed_local(), TAG.into());
+        let mut output = Injector::new(input.boxed_local(), TAG.into(), String::new(), false);
         for (piece, expected) in [
             ("<!doctype html>", "<!doctype html>"),
             ("<html>\n<he", "<html>\n"),
@@ -360,10 +443,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endless_tag_passes() {
-        let page = format!("<html><a b='{}'>", "x".repeat(2 * REWRITER_SIZE_MAX));
-        let pieces: Vec<&[u8]> = page.as_bytes().chunks(16 * 1024).collect();
-        assert_eq!(inject(&pieces).await, page);
+    async fn tags_and_comments_of_any_length_get_the_script() {
+        let long = "x".repeat(1024 * 1024);
+        for (before, after) in [
+            (String::new(), format!("<img src='{long}'>")),
+            (format!("<!-- {long} -->"), "<p>".to_owned()),
+            (format!("<html class='{long}'>"), "<p>".to_owned()),
+        ] {
+            let page = format!("{before}{after}");
+            let pieces: Vec<&[u8]> = page.as_bytes().chunks(16 * 1024).collect();
+            assert!(inject(&pieces).await == format!("{before}{TAG}{after}"));
+        }
     }
 
     fn verdict(request: TestRequest, status: u16, headers: &[(&'static str, &str)]) -> Verdict {
@@ -374,22 +464,33 @@ mod tests {
         let head =
             CheckedHead { status: StatusCode::from_u16(status).unwrap(), headers, body_length: Some(1) };
         let page = PageContext { app: "a", session: "s", generation: 7, revision: 2 };
-        judge(&request.to_http_request(), &head, &page)
+        judge(&request.to_http_request(), &head, false, &page)
     }
 
     const HTML: (&str, &str) = ("content-type", "text/html; charset=utf-8");
 
+    const NAVIGATION: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+
+    /// As a page load comes in without `sec-fetch-dest`.
+    fn load() -> TestRequest {
+        TestRequest::get().insert_header(NAVIGATION)
+    }
+
     #[test]
     fn pages_get_the_script() {
-        let get = TestRequest::get;
-        let fetch = |dest: &'static str| get().insert_header(("sec-fetch-dest", dest));
+        let fetch = |dest: &'static str| TestRequest::get().insert_header(("sec-fetch-dest", dest));
         for (request, status, headers) in [
-            (get(), 200, vec![HTML]),
-            (get(), 404, vec![HTML]),
+            (load(), 200, vec![HTML]),
+            (load(), 404, vec![HTML]),
+            (load(), 500, vec![HTML]),
+            (TestRequest::get().insert_header(("accept", "*/*, TEXT/HTML;q=0.1")), 200, vec![HTML]),
             (fetch("document"), 200, vec![("content-type", "TEXT/HTML")]),
             (fetch("iframe"), 200, vec![HTML]),
-            (get(), 200, vec![HTML, ("content-encoding", "GZip")]),
-            (get(), 200, vec![("content-type", "text/html;charset=\"Shift_JIS\"")]),
+            (fetch("frame"), 200, vec![HTML]),
+            (load(), 200, vec![HTML, ("content-encoding", "GZip")]),
+            (load(), 200, vec![("content-type", "text/html;charset=\"Shift_JIS\"")]),
+            (load(), 200, vec![]),
+            (load(), 300, vec![HTML]),
         ] {
             let verdict = verdict(request, status, &headers);
             let Verdict::Inject(injection) = verdict else { panic!("{headers:?}: {verdict:?}") };
@@ -402,34 +503,72 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_a_form_was_sent_to_knows_it() {
+        let Verdict::Inject(injection) = verdict(load().method(Method::POST), 422, &[HTML]) else { panic!() };
+        assert!(injection.tag.contains(" data-method=\"POST\"></script>"), "{}", injection.tag);
+    }
+
+    #[test]
     fn what_is_no_page_is_left_alone() {
         let get = TestRequest::get;
         for (request, status, headers) in [
-            (TestRequest::default().method(Method::HEAD), 200, vec![HTML]),
-            (TestRequest::post(), 200, vec![HTML]),
-            (get().insert_header(("sec-fetch-dest", "empty")), 200, vec![HTML]),
-            (get().insert_header(("x-requested-with", "XMLHttpRequest")), 200, vec![HTML]),
-            (get(), 204, vec![HTML]),
-            (get(), 206, vec![HTML]),
-            (get(), 304, vec![HTML]),
-            (get(), 200, vec![]),
-            (get(), 200, vec![("content-type", "text/html-x")]),
-            (get(), 200, vec![("content-type", "application/json")]),
-            (get(), 200, vec![("content-type", "text/html; charset=UTF-16LE")]),
-            (get(), 200, vec![HTML, ("content-encoding", "gzip, br")]),
-            (get(), 200, vec![HTML, ("content-encoding", "compress")]),
-            (get(), 200, vec![HTML, ("content-disposition", "attachment; filename=a.html")]),
+            (load().method(Method::HEAD), 200, vec![HTML]),
+            (load().method(Method::PUT), 200, vec![HTML]),
+            (get(), 200, vec![HTML]),
+            (get().insert_header(("accept", "*/*")), 200, vec![HTML]),
+            (load().insert_header(("sec-fetch-dest", "empty")), 200, vec![HTML]),
+            (load().insert_header(("sec-fetch-dest", "image")), 200, vec![HTML]),
+            (load().insert_header(("x-requested-with", "XMLHttpRequest")), 200, vec![HTML]),
+            (load().insert_header(("hx-request", "true")), 200, vec![HTML]),
+            (load(), 204, vec![HTML]),
+            (load(), 205, vec![HTML]),
+            (load(), 206, vec![HTML]),
+            (load(), 303, vec![HTML, ("location", "/")]),
+            (load(), 304, vec![HTML]),
+            (load(), 200, vec![("x-content-type-options", "nosniff")]),
+            (load(), 200, vec![("content-type", "text/html-x")]),
+            (load(), 200, vec![("content-type", "application/json")]),
+            (load(), 200, vec![("content-type", "text/html; charset=UTF-16LE")]),
+            (load(), 200, vec![HTML, ("content-encoding", "gzip, br")]),
+            (load(), 200, vec![HTML, ("content-encoding", "compress")]),
+            (load(), 200, vec![HTML, ("content-disposition", "attachment; filename=a.html")]),
         ] {
-            assert_eq!(verdict(request, status, &headers), Verdict::Leave, "{headers:?}");
+            assert_eq!(verdict(request, status, &headers), Verdict::Leave, "{status} {headers:?}");
         }
     }
 
     #[test]
     fn a_policy_decides() {
         let strict = ("content-security-policy", "script-src 'nonce-abc' 'strict-dynamic'");
-        let Verdict::Inject(injection) = verdict(TestRequest::get(), 200, &[HTML, strict]) else { panic!() };
+        let Verdict::Inject(injection) = verdict(load(), 200, &[HTML, strict]) else { panic!() };
         assert!(injection.tag.ends_with(" nonce=\"abc\"></script>"));
         let closed = ("content-security-policy", "default-src 'none'");
-        assert!(matches!(verdict(TestRequest::get(), 200, &[HTML, closed]), Verdict::Forbidden(_)));
+        assert!(matches!(verdict(load(), 200, &[HTML, closed]), Verdict::Forbidden(_)));
+        assert_eq!(verdict(load(), 200, &[closed]), Verdict::Leave, "it may be no page");
+    }
+
+    #[test]
+    fn an_error_without_a_page_gets_one() {
+        let empty = |status: u16, headers: &[(&'static str, &'static str)]| {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect();
+            let status = StatusCode::from_u16(status).unwrap();
+            let mut head = CheckedHead { status, headers, body_length: Some(0) };
+            let page = PageContext { app: "a", session: "s", generation: 7, revision: 2 };
+            let Verdict::Inject(injection) = judge(&load().to_http_request(), &head, true, &page) else {
+                panic!("{status}");
+            };
+            injection.prepare(&mut head.headers);
+            let content_type = head.headers.get(header::CONTENT_TYPE).unwrap().to_str().unwrap().to_owned();
+            (injection.if_empty, content_type)
+        };
+        let (page, content_type) = empty(404, &[]);
+        assert!(page.contains("404 Not Found") && page.contains("data-page=\"app\""), "{page}");
+        assert_eq!(content_type, "text/html; charset=utf-8");
+        let (page, content_type) = empty(200, &[("content-type", "text/html")]);
+        assert!(page.starts_with("<script ") && page.ends_with("</script>"), "{page}");
+        assert_eq!(content_type, "text/html");
     }
 }

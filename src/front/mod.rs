@@ -13,10 +13,12 @@ mod host;
 mod inject;
 mod live_reload;
 mod pages;
+mod prolog;
 mod proxy;
 #[doc(hidden)]
 pub mod samples;
 mod server;
+mod sniff;
 pub mod upstream;
 mod websocket;
 

@@ -448,7 +448,7 @@ impl Frame<'_> {
             method = escape(self.method),
             title = escape(self.title),
             app = escape(context.app),
-            script = script_tag(context, self.kind, None),
+            script = script_tag(context, self.kind),
             kind = self.kind,
             calm = if self.calm { " calm" } else { "" },
             lead = paragraph("lead", self.lead),

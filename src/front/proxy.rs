@@ -79,7 +79,11 @@ async fn exchange(
     if front.gate.is_starting() && is_navigation(request) {
         return Err(Page::starting(&front.app).into());
     }
-    let head = headers::request_head(request, framing);
+    let mut head = headers::request_head(request, framing);
+    if front.inject && inject::is_for_document(request) {
+        // A copy of before devhost ran, or of an earlier generation, has no script in it that knows what is being served.
+        headers::make_unconditional(&mut head);
+    }
     if head.headers.len() > HEADERS_COUNT_MAX {
         return Err(Page::head_too_large().into());
     }
@@ -214,9 +218,9 @@ fn respond(
     }
     let head_only = request.method() == Method::HEAD || has_no_body(head.status);
     let upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    let injection = if front.inject && !over && !head_only && !upgraded {
+    let injection = if front.inject && !head_only && !upgraded {
         let context = PageContext { generation: number, revision, ..front.page_context() };
-        inject::judge(request, &head, &context)
+        inject::judge(request, &head, over, &context)
     } else {
         Verdict::Leave
     };
@@ -250,8 +254,8 @@ fn respond(
         return response.set_body(BoxBody::new(SizedBody::head_only(size)));
     }
     let stream: ByteStream = match injection {
-        _ if over => futures_util::stream::empty().boxed_local(),
         Some(injection) => injection.apply(body.boxed_local()),
+        None if over => futures_util::stream::empty().boxed_local(),
         None if events => body.ending_with_generation().boxed_local(),
         None => body.boxed_local(),
     };

@@ -123,7 +123,7 @@ pub fn all() -> Vec<Sample> {
 }
 
 fn app_page() -> String {
-    let script = script_tag(&CONTEXT, "app", None);
+    let script = script_tag(&CONTEXT, "app");
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>An app</title>\
          <meta name=\"viewport\" content=\"width=device-width\">{script}</head><body><h1>A page of the app's</h1>\

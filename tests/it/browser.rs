@@ -7,6 +7,7 @@ use std::sync::Once;
 use devhost::front::samples::{self, Sample};
 use serde_json::json;
 
+use crate::plain::PlainApp;
 use crate::support::{ExampleApp, cargo_turn, repository, scratch};
 
 #[test]
@@ -41,6 +42,25 @@ fn each_of_devhosts_pages_is_readable_at_every_width_in_light_and_dark() {
     let mut script = Command::new("node");
     script.arg(driver.join("looks.mjs")).env("PAGES", &file);
     run_script(script, &chromium);
+}
+
+#[test]
+fn whatever_chromium_loads_as_a_document_reloads_itself() {
+    drive_site("documents.mjs");
+}
+
+/// Runs a script against the site of files and documents.
+fn drive_site(name: &str) {
+    let Some(chromium) = find_chromium() else { return };
+    let driver = install_driver();
+    let _turn = cargo_turn();
+    let app = PlainApp::trap("site");
+    let devhost = app.start(&[]);
+    devhost.wait_ready(1);
+    let mut script = Command::new("node");
+    script.arg(driver.join(name)).env("DEVHOST_URL", &devhost.url).env("APP_DIR", app.path("traps"));
+    run_script(script, &chromium);
+    assert!(devhost.stop().success());
 }
 
 /// Runs a script that drives the browser to its end, which must be a good one. Its screenshots are kept.

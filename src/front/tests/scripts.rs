@@ -26,11 +26,68 @@ async fn a_page_gets_the_script_and_loses_its_length() {
     assert_eq!(head.get("x-app"), Some("1"));
 }
 
+/// The tag in a page without anything else.
+fn tag() -> String {
+    let page = expected("");
+    let at = page.find("<script").unwrap();
+    page[at..page.find("</script>").unwrap() + "</script>".len()].to_owned()
+}
+
 #[actix_web::test]
-async fn fragments_and_other_types_pass_byte_for_byte() {
+async fn the_simplest_page_gets_the_script() {
     let (site, mut worker) = Site::start_serving();
-    let (_, body) = page(&site, &mut worker, &[], "<li>one</li>").await;
-    assert_eq!(body, "<li>one</li>");
+    for body in ["<h1>Hello, World!</h1>", "Hello", ""] {
+        let length = body.len().to_string();
+        let (_, got) = page(&site, &mut worker, &[("content-length", &length)], body).await;
+        assert_eq!(got, format!("{}{body}", tag()));
+    }
+}
+
+#[actix_web::test]
+async fn a_page_without_a_type_gets_the_script_and_data_without_one_does_not() {
+    let (site, mut worker) = Site::start_serving();
+    for (body, expected) in [("<h1>Hello</h1>", tag() + "<h1>Hello</h1>"), ("{}", "{}".into())] {
+        let mut browser = site.get("/", "sec-fetch-dest: document\r\n").await;
+        worker.next().await.answer(200, &[], body).await;
+        let (head, got) = browser.response().await;
+        assert_eq!((got, head.get("content-type")), (expected, None));
+    }
+}
+
+#[actix_web::test]
+async fn an_error_without_a_body_becomes_a_page_that_reloads() {
+    let (site, mut worker) = Site::start_serving();
+    let mut browser = site.get("/", "accept: text/html\r\n").await;
+    worker.next().await.respond(404, &[("content-length", "0")], true).await;
+    let (head, body) = browser.response().await;
+    assert_eq!((head.status, head.get("content-type")), (404, Some("text/html; charset=utf-8")));
+    assert!(body.contains(&tag()) && body.contains("404 Not Found"), "{body}");
+    let mut browser = site.get("/", "accept: */*\r\n").await;
+    worker.next().await.respond(404, &[("content-length", "0")], true).await;
+    let (head, body) = browser.response().await;
+    assert_eq!((head.status, head.get("content-type"), body.as_str()), (404, None, ""));
+}
+
+#[actix_web::test]
+async fn a_page_is_never_answered_by_a_copy_that_has_no_script() {
+    let (site, mut worker) = Site::start_serving();
+    let condition = "if-none-match: \"a\"\r\nif-modified-since: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+    let mut browser = site.get("/", &format!("sec-fetch-dest: document\r\n{condition}")).await;
+    let exchange = worker.next().await;
+    assert_eq!((exchange.header("if-none-match"), exchange.header("if-modified-since")), (None, None));
+    exchange.answer(200, &[("content-type", "text/html")], PAGE).await;
+    assert_eq!(browser.response().await.1, expected(""));
+    let mut browser = site.get("/app.js", &format!("sec-fetch-dest: script\r\n{condition}")).await;
+    let exchange = worker.next().await;
+    assert_eq!(exchange.header("if-none-match").as_deref(), Some("\"a\""));
+    assert!(exchange.header("if-modified-since").is_some());
+    exchange.respond(304, &[("etag", "\"a\"")], true).await;
+    assert_eq!(browser.head().await.status, 304);
+}
+
+#[actix_web::test]
+async fn other_types_pass_byte_for_byte() {
+    let (site, mut worker) = Site::start_serving();
     let mut browser = site.get("/data", "").await;
     let length = PAGE.len().to_string();
     worker
@@ -111,7 +168,7 @@ async fn policies_are_respected_and_noticed_once() {
 }
 
 #[actix_web::test]
-async fn head_and_fetch_are_left_alone() {
+async fn what_no_browser_loads_as_a_document_is_left_alone() {
     let (site, mut worker) = Site::start_serving();
     let length = PAGE.len().to_string();
     let headers = [("content-type", "text/html"), ("content-length", length.as_str())];
@@ -119,7 +176,14 @@ async fn head_and_fetch_are_left_alone() {
     browser.send("HEAD / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     worker.next().await.respond(200, &headers, true).await;
     assert_eq!(browser.head().await.get("content-length"), Some(length.as_str()));
-    let mut browser = site.get("/", "sec-fetch-dest: empty\r\n").await;
-    worker.next().await.answer(200, &headers, PAGE).await;
-    assert_eq!(browser.response().await.1, PAGE);
+    for asked in [
+        "sec-fetch-dest: empty\r\naccept: text/html\r\n",
+        "accept: */*\r\n",
+        "accept: text/html\r\nhx-request: true\r\n",
+        "accept: text/html\r\nx-requested-with: XMLHttpRequest\r\n",
+    ] {
+        let mut browser = site.get("/", asked).await;
+        worker.next().await.answer(200, &headers, PAGE).await;
+        assert_eq!(browser.response().await.1, PAGE, "{asked}");
+    }
 }

@@ -1,0 +1,275 @@
+//! The start of an HTML document, up to the place for a script that is to run before all others: after the byte order
+//! mark, white space, comments, the doctype and the tags `html`, `head` and `body`, before anything else. A script before
+//! the doctype would put the page into quirks mode; one after it changes nothing, for a browser that finds text or any
+//! other tag there makes `html`, `head` and `body` up as well.
+//!
+//! It is a tokenizer (HTML Standard §13.2.5) of that much and no more. It looks at each byte once, holds back a few of
+//! them at most, and never decodes any, so that a page in any encoding that has ASCII markup passes as it is. No I/O.
+
+/// How many bytes may wait for the ones after them: `<html`, without what ends the name.
+pub const HELD_SIZE_MAX: usize = 5;
+
+/// Follows a document from its first byte.
+#[derive(Debug, Default)]
+pub struct Prolog(State);
+
+/// What a look at some bytes has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// The place is after this many of the bytes.
+    Place(usize),
+    /// It is not among this many of the bytes. The others, [`HELD_SIZE_MAX`] at most, are to be shown again with what
+    /// follows them.
+    NotYet(usize),
+    /// The document has no such place: its markup is not ASCII.
+    Nowhere,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    Start,
+    /// Where the next piece of markup may begin.
+    Between,
+    Comment(Comment),
+    /// A doctype, or what a browser takes for a comment: up to the first `>`, whatever quotes there are.
+    Declaration,
+    Tag {
+        attribute: Attribute,
+        /// The script goes behind it.
+        is_place: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comment {
+    Start,
+    StartDash,
+    Inside,
+    EndDash,
+    End,
+    EndBang,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attribute {
+    BeforeName,
+    Name,
+    AfterName,
+    BeforeValue,
+    Quoted(u8),
+    Unquoted,
+}
+
+/// What begins at a `<`.
+enum Markup {
+    Begins {
+        size: usize,
+        state: State,
+    },
+    Unfinished,
+    /// What makes a browser open the head or the body.
+    Content,
+}
+
+impl Prolog {
+    /// Looks at the bytes that follow those it has taken so far. Not to be called again once there is a place, or none.
+    pub fn advance(&mut self, bytes: &[u8]) -> Found {
+        let mut used = 0;
+        if self.0 == State::Start {
+            match bytes {
+                [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => return Found::Nowhere,
+                [0xef, 0xbb, 0xbf, ..] => used = 3,
+                [] | [0xfe] | [0xff] | [0xef] | [0xef, 0xbb] => return Found::NotYet(0),
+                _ => {}
+            }
+            self.0 = State::Between;
+        }
+        while let Some(&byte) = bytes.get(used) {
+            match self.0 {
+                State::Start | State::Between if is_space(byte) => used += 1,
+                State::Start | State::Between if byte == b'<' => match begin(&bytes[used..]) {
+                    Markup::Begins { size, state } => {
+                        used += size;
+                        self.0 = state;
+                    }
+                    Markup::Unfinished => return Found::NotYet(used),
+                    Markup::Content => return Found::Place(used),
+                },
+                State::Start | State::Between => return Found::Place(used),
+                State::Comment(comment) => {
+                    used += 1;
+                    self.0 = comment.next(byte).map_or(State::Between, State::Comment);
+                }
+                State::Declaration => {
+                    used += 1;
+                    if byte == b'>' {
+                        self.0 = State::Between;
+                    }
+                }
+                State::Tag { attribute, is_place } => {
+                    used += 1;
+                    match attribute.next(byte) {
+                        Some(attribute) => self.0 = State::Tag { attribute, is_place },
+                        None if is_place => return Found::Place(used),
+                        None => self.0 = State::Between,
+                    }
+                }
+            }
+        }
+        Found::NotYet(used)
+    }
+
+    /// True if the document may end here with a script: not within a comment or a tag.
+    pub fn is_between(&self) -> bool {
+        matches!(self.0, State::Start | State::Between)
+    }
+}
+
+fn begin(bytes: &[u8]) -> Markup {
+    match bytes {
+        [_] | [_, b'!'] | [_, b'!', b'-'] => Markup::Unfinished,
+        [_, b'!', b'-', b'-', ..] => Markup::Begins { size: 4, state: State::Comment(Comment::Start) },
+        [_, b'!' | b'?', ..] => Markup::Begins { size: 2, state: State::Declaration },
+        [_, name @ ..] => {
+            let (known, end) = name.split_at(name.len().min(4));
+            let may_be = |wanted: &[u8; 4]| wanted[..known.len()].eq_ignore_ascii_case(known);
+            if ![b"html", b"head", b"body"].into_iter().any(may_be) {
+                return Markup::Content;
+            }
+            let Some(&end) = end.first() else { return Markup::Unfinished };
+            if !is_space(end) && !matches!(end, b'/' | b'>') {
+                return Markup::Content;
+            }
+            let is_place = !known.eq_ignore_ascii_case(b"html");
+            Markup::Begins { size: 5, state: State::Tag { attribute: Attribute::BeforeName, is_place } }
+        }
+        [] => Markup::Unfinished,
+    }
+}
+
+impl Comment {
+    /// `None` where it ends.
+    fn next(self, byte: u8) -> Option<Self> {
+        match (self, byte) {
+            (Self::Start | Self::StartDash | Self::End | Self::EndBang, b'>') => None,
+            (Self::Start, b'-') => Some(Self::StartDash),
+            (Self::StartDash | Self::EndDash | Self::End, b'-') => Some(Self::End),
+            (Self::Inside | Self::EndBang, b'-') => Some(Self::EndDash),
+            (Self::End, b'!') => Some(Self::EndBang),
+            _ => Some(Self::Inside),
+        }
+    }
+}
+
+impl Attribute {
+    /// `None` where the tag ends.
+    fn next(self, byte: u8) -> Option<Self> {
+        match (self, byte) {
+            (Self::Quoted(quote), byte) if byte == quote => Some(Self::BeforeName),
+            (Self::Quoted(quote), _) => Some(Self::Quoted(quote)),
+            (_, b'>') => None,
+            (Self::BeforeValue, b'"' | b'\'') => Some(Self::Quoted(byte)),
+            (Self::BeforeValue, byte) if is_space(byte) => Some(Self::BeforeValue),
+            (Self::Unquoted, byte) if is_space(byte) => Some(Self::BeforeName),
+            (Self::BeforeValue | Self::Unquoted, _) => Some(Self::Unquoted),
+            (Self::Name | Self::AfterName, b'=') => Some(Self::BeforeValue),
+            (_, b'/') => Some(Self::BeforeName),
+            (Self::BeforeName, byte) if is_space(byte) => Some(Self::BeforeName),
+            (_, byte) if is_space(byte) => Some(Self::AfterName),
+            _ => Some(Self::Name),
+        }
+    }
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b'\t' | b'\n' | 0x0c | b'\r' | b' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The place in a document that comes in pieces of this size; `None` where its end comes first.
+    fn place(document: &[u8], piece: usize) -> Option<usize> {
+        let mut prolog = Prolog::default();
+        let (mut taken, mut held) = (0, Vec::new());
+        for chunk in document.chunks(piece) {
+            held.extend_from_slice(chunk);
+            match prolog.advance(&held) {
+                Found::Place(used) => return Some(taken + used),
+                Found::NotYet(used) => {
+                    taken += used;
+                    held.drain(..used);
+                    assert!(held.len() <= HELD_SIZE_MAX, "{held:?}");
+                }
+                Found::Nowhere => panic!("nowhere"),
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn the_place_is_after_the_doctype_and_before_all_content() {
+        for document in [
+            "|<h1>Hello</h1>",
+            "|Hello",
+            " \r\n\t|Hello",
+            "|&amp;",
+            "|< b",
+            "|<3",
+            "|</p><h1>x",
+            "|<htmls>",
+            "|<header>",
+            "|<body-part>",
+            "|<img src='data:image/png;base64,AAAA",
+            "<!-- <h1> --><!---->|<h1>x",
+            "<!--><!---><!-- a --!>|x",
+            "<!-- a -- b --- c ----->|x",
+            "<!--a--!-->|x",
+            "<?xml version='1.0'?><!doctype html>|<title>",
+            "<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.0//EN\" 'http://a'>\n|text",
+            "<!doctype a\">|<p b='>'>",
+            "<![CDATA[ a ]]>|b",
+            "<html>|<title>",
+            "<HTML lang=\"a>b\" c='>' d=e>\n|<p>",
+            "<html a\"b>|c\">",
+            "<html a=b\"c>|d",
+            "<html a = '>' =b>|c",
+            "<html a= >|b",
+            "<html/><html><!-- x --><head a='>'>|<meta>",
+            "<html><body class=\"a\">|<p>",
+            "<head/>|</head>",
+            "<Body>|x",
+        ] {
+            let wanted = document.find('|');
+            let document = document.replacen('|', "", 1);
+            for piece in [1, 2, 3, 5, document.len()] {
+                assert_eq!(place(document.as_bytes(), piece), wanted, "{document} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_stays_first() {
+        let document = b"\xef\xbb\xbf<!doctype html>x";
+        for piece in [1, 2, document.len()] {
+            assert_eq!(place(document, piece), Some(18));
+        }
+        assert_eq!(place(b"\xef\xbbx", 3), Some(0));
+        for utf16 in [b"\xff\xfe<\0", b"\xfe\xff\0<"] {
+            assert_eq!(Prolog::default().advance(utf16), Found::Nowhere);
+        }
+    }
+
+    #[test]
+    fn a_document_can_end_before_any_content() {
+        for (document, is_between) in
+            [("", true), (" \n", true), ("<!doctype html>", true), ("<!-- a", false), ("<html a='", false)]
+        {
+            let mut prolog = Prolog::default();
+            assert!(matches!(prolog.advance(document.as_bytes()), Found::NotYet(_)), "{document}");
+            assert_eq!(prolog.is_between(), is_between, "{document}");
+        }
+    }
+}
