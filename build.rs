@@ -15,6 +15,8 @@ const EXPORTS: &[&str] = &[
     "connect",
     "getsockname",
     "getpeername",
+    "unlink",
+    "unlinkat",
     "setsid",
     "daemon",
     "write",

@@ -36,11 +36,11 @@ pub fn bind(host: IpAddr, port: u16, strict: bool) -> Result<(TcpListener, Vec<S
     let error = match listen_on(host, port) {
         Ok(listener) => return Ok((listener, Vec::new())),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => error,
-        Err(error) => return Err(explain(&error, host, port)),
+        Err(error) => return Err(explain(&error, host, port, strict)),
     };
     // Port 0 is never busy unless all are: no next one then.
     if strict || port == 0 {
-        return Err(explain(&error, host, port));
+        return Err(explain(&error, host, port, strict));
     }
     let last = port.saturating_add(NEXT_PORTS_COUNT_MAX);
     for next in port.saturating_add(1)..=last {
@@ -49,7 +49,7 @@ pub fn bind(host: IpAddr, port: u16, strict: bool) -> Result<(TcpListener, Vec<S
                 return Ok((listener, vec![format!("port {port} is in use{}; using {next}", by_whom(port))]));
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(error) => return Err(explain(&error, host, next)),
+            Err(error) => return Err(explain(&error, host, next, strict)),
         }
     }
     Err(Error::mistake(
@@ -58,16 +58,30 @@ pub fn bind(host: IpAddr, port: u16, strict: bool) -> Result<(TcpListener, Vec<S
     ))
 }
 
+/// Binds this very port, or says who has it.
+pub fn bind_exactly(host: IpAddr, port: u16) -> Result<TcpListener, Error> {
+    listen_on(host, port).map_err(|error| explain(&error, host, port, false))
+}
+
+/// True where somebody has the port.
+pub fn is_busy(host: IpAddr, port: u16) -> bool {
+    listen_on(host, port).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
 fn listen_on(host: IpAddr, port: u16) -> io::Result<TcpListener> {
     // The standard library sets SO_REUSEADDR and close-on-exec.
     TcpListener::bind(SocketAddr::new(host, port))
 }
 
-fn explain(error: &io::Error, host: IpAddr, port: u16) -> Error {
+fn explain(error: &io::Error, host: IpAddr, port: u16, strict: bool) -> Error {
     match error.raw_os_error() {
         Some(libc::EADDRINUSE) => Error::mistake(
             format!("port {port} is in use{}", by_whom(port)),
-            "end it, choose another with --port (0 takes any free one), or leave --strict-port out",
+            if strict {
+                "end it, choose another with --port (0 takes any free one), or leave --strict-port out"
+            } else {
+                "end it, or choose another with --port (0 takes any free one)"
+            },
         ),
         Some(libc::EACCES | libc::EPERM) => Error::mistake(
             format!("no permission to listen on port {port}"),
@@ -204,6 +218,15 @@ mod tests {
     }
 
     #[test]
+    fn strictness_that_nobody_asked_for_is_not_spoken_of() {
+        let (_busy, port) = busy_port();
+        let error = bind_exactly(LOCAL, port).unwrap_err();
+        assert!(error.mistake && error.message.starts_with(&format!("port {port} is in use")), "{error:?}");
+        assert!(error.hint.contains("--port") && !error.hint.contains("--strict-port"), "{}", error.hint);
+        assert!(is_busy(LOCAL, port));
+    }
+
+    #[test]
     fn address_of_another_machine_is_a_mistake() {
         // TEST-NET-1 belongs to nobody (RFC 5737).
         let error = bind("192.0.2.1".parse().unwrap(), 0, false).unwrap_err();
@@ -233,7 +256,7 @@ mod tests {
 
     #[test]
     fn exhausted_descriptors_are_a_fault() {
-        let error = explain(&io::Error::from_raw_os_error(libc::EMFILE), LOCAL, 3000);
+        let error = explain(&io::Error::from_raw_os_error(libc::EMFILE), LOCAL, 3000, false);
         assert!(!error.mistake && error.hint.contains("ulimit -n"));
     }
 

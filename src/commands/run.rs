@@ -89,11 +89,13 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
                 Target::App(app) => app.crate_name.clone(),
                 Target::Prebuilt(prebuilt) => prebuilt.name.clone(),
             },
+            named: args.app_port.map(u16::from),
         });
+    let is_given = !listeners.is_empty();
     let port = match &port_plan {
         // Unknown until the app asks for one.
-        Some(plan) => plan.remembered(),
-        None if !listeners.is_empty() => None,
+        Some(plan) => plan.expected(),
+        None if is_given => None,
         None => Some(args.port.unwrap_or(PORT_DEFAULT)),
     };
     if let Some(port) = port {
@@ -139,6 +141,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
             on_notice: Box::new(move |notice| notices.note(&notice)),
         },
         port_plan,
+        is_given,
         app_port: args.app_port.map_or(0, u16::from),
         env_files,
         stdin: args.stdin,

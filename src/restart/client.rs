@@ -58,12 +58,13 @@ impl Spawner {
     /// # Errors
     /// The keeper is gone.
     pub fn fork(&self, wanted_port: u16, order: ForkOrder<'_>) -> io::Result<()> {
-        let ForkOrder { generation, artifact, variables, worker, output, stdin, .. } = order;
+        let ForkOrder { generation, artifact, variables, worker, output, stdin, earlier, .. } = order;
         let program = artifact.to_owned();
         let has_stdin = stdin.is_some();
         let fds = [worker.as_fd(), output.as_fd()].into_iter().chain(stdin);
         let fds: Vec<_> = fds.map(|fd| fd.as_raw_fd()).collect();
-        self.control.send(&Command::Start { generation, program, wanted_port, variables, has_stdin }, &fds)
+        let command = Command::Start { generation, program, wanted_port, variables, has_stdin, earlier };
+        self.control.send(&command, &fds)
     }
 
     /// Asks a program to end, with SIGTERM; [`Report::Exited`] follows if it does.

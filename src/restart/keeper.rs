@@ -27,7 +27,7 @@ use crate::sys::parent::{self, Parent};
 use crate::sys::process::{self, micros_since};
 use crate::sys::seqpacket;
 use crate::worker::interpose::{
-    FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, OUTPUT_VARIABLE, PORT_VARIABLE, Seen,
+    EARLIER_VARIABLE, FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, OUTPUT_VARIABLE, PORT_VARIABLE, Seen,
 };
 use crate::zygote::control::{self, Listening, Report, WorkerReport};
 
@@ -57,6 +57,8 @@ pub(super) enum Command {
         variables: Vec<(String, String)>,
         /// The last descriptor is its standard input; else that is /dev/null.
         has_stdin: bool,
+        /// The files of Unix sockets that earlier generations have made, with commas; nothing if there was none.
+        earlier: Option<String>,
     },
     /// Ask a program to end, with SIGTERM. A pid that is no living program is ignored.
     Terminate {
@@ -102,7 +104,12 @@ impl Program {
 
     /// Tells the front. One that does not listen any more hangs up, which the loop sees.
     fn say(&self, report: &WorkerReport) {
-        let _ = control::send(self.front.as_fd(), report, &[]);
+        self.say_with(report, &[]);
+    }
+
+    fn say_with(&self, report: &WorkerReport, fds: &[OwnedFd]) {
+        let fds: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let _ = control::send(self.front.as_fd(), report, &fds);
     }
 
     fn micros(&self) -> u64 {
@@ -196,8 +203,8 @@ impl Keeper {
 
     fn obey(&mut self, command: Command, fds: Vec<OwnedFd>) -> io::Result<()> {
         match command {
-            Command::Start { generation, program, wanted_port, variables, has_stdin } => {
-                let started = Given::new(wanted_port, variables, has_stdin, fds)
+            Command::Start { generation, program, wanted_port, variables, has_stdin, earlier } => {
+                let started = Given::new(wanted_port, variables, earlier, has_stdin, fds)
                     .and_then(|given| self.start_program(&program, given));
                 match started {
                     Ok((pid, micros)) => {
@@ -254,7 +261,7 @@ impl Keeper {
     }
 
     fn command(&self, program: &Path, given: &Given, reports: &OwnedFd) -> std::process::Command {
-        let Given { wanted_port, variables, output, stdin, .. } = given;
+        let Given { wanted_port, variables, output, stdin, earlier, .. } = given;
         let (reports, output) = (reports.as_raw_fd(), output.as_raw_fd());
         // Where it cannot be copied for want of a descriptor, the spawn is refused as well.
         let stdin = stdin.as_ref().and_then(|stdin| stdin.try_clone().ok());
@@ -276,6 +283,7 @@ impl Keeper {
             .env(FD_VARIABLE, reports.to_string())
             .env(PORT_VARIABLE, wanted_port.to_string())
             .env(OUTPUT_VARIABLE, output.to_string())
+            .envs(earlier.as_ref().map(|earlier| (EARLIER_VARIABLE, earlier)))
             .envs(before.map(|before| (LD_PRELOAD_VARIABLE, before)))
             .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
             .process_group(0);
@@ -314,16 +322,10 @@ impl Keeper {
         let Some(program) = self.programs.get_mut(&pid) else { return };
         let Some(reports) = &program.reports else { return };
         match seqpacket::receive(reports.as_fd()) {
-            Ok(Some((message, _))) => {
+            Ok(Some((message, fds))) => {
                 let Some(seen) = Seen::parse(&String::from_utf8_lossy(&message)) else { return };
                 let micros = program.micros();
-                let report = match seen {
-                    Seen::Listening(listening) => WorkerReport::Ready { micros, listening: Some(listening) },
-                    Seen::Unix(path) => WorkerReport::Unix { micros, path },
-                    Seen::Further(address) => WorkerReport::Further { address },
-                    Seen::Detached(pid) => WorkerReport::Detached { pid },
-                };
-                program.say(&report);
+                program.say_with(&seen.into_report(micros), &fds);
             }
             Ok(None) | Err(_) => program.reports = None,
         }
@@ -385,19 +387,21 @@ struct Given {
     stdin: Option<OwnedFd>,
     wanted_port: u16,
     variables: Vec<(String, String)>,
+    earlier: Option<String>,
 }
 
 impl Given {
     fn new(
         wanted_port: u16,
         variables: Vec<(String, String)>,
+        earlier: Option<String>,
         has_stdin: bool,
         mut fds: Vec<OwnedFd>,
     ) -> Result<Self, String> {
         let stdin = if has_stdin { fds.pop() } else { None };
         let [front, output]: [OwnedFd; 2] =
             fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not 2", fds.len()))?;
-        Ok(Self { front, output, stdin, wanted_port, variables })
+        Ok(Self { front, output, stdin, wanted_port, variables, earlier })
     }
 }
 

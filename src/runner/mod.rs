@@ -6,6 +6,7 @@
 
 pub mod env_files;
 mod forker;
+mod further;
 mod port;
 mod relay;
 pub(crate) mod sight;
@@ -16,6 +17,7 @@ mod workers;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,6 +39,7 @@ use crate::watch::Changes;
 use crate::zygote::client::{Argv, Loading};
 use crate::zygote::control::{Listening, Report, WorkerReport};
 use forker::Forker;
+use further::Further;
 use port::Door;
 pub use port::{OnServing, PortPlan};
 use relay::Relay;
@@ -81,6 +84,8 @@ pub struct Parts {
     pub front: crate::front::FrontConfig,
     /// Where the port is the app's to choose: how.
     pub port_plan: Option<PortPlan>,
+    /// The front's listeners are sockets that devhost was started with.
+    pub is_given: bool,
     /// The port that a plain app's own listener asks for, 0 where the first one is it.
     pub app_port: u16,
     /// Files with environment variables for the app.
@@ -102,7 +107,7 @@ enum Input {
     Built { build: u64, started: SystemTime, outcome: build::Outcome, report: BuildReport },
     Zygote { number: u64, report: Report },
     ZygoteGone { number: u64 },
-    Worker { worker: WorkerId, report: WorkerReport },
+    Worker { worker: WorkerId, report: WorkerReport, fd: Option<OwnedFd> },
     WorkerGone { worker: WorkerId },
     WorkerCondemned { worker: WorkerId, end: End },
     Relayed { worker: WorkerId, micros: u64, path: PathBuf, relay: Relay },
@@ -133,6 +138,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         stall_time_max,
         front,
         port_plan,
+        is_given,
         app_port,
         env_files,
         stdin,
@@ -150,7 +156,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     // Before the address is told: whoever has it may end devhost.
     let signals = Signals::new()?;
     let drivers = Drivers { front: Arc::clone(&front.runtime), own: links };
-    let mut door = Door::new(front, port_plan, on_serving);
+    let mut door = Door::new(front, port_plan, is_given, on_serving);
     door.open_if_known(&gate, &hub, &status, &terminal)?;
 
     let stdin = if stdin {
@@ -175,6 +181,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         origin: Origin::Keeper,
         fresh: HashMap::new(),
         workers: Workers::new(gate.clone(), drivers, stall_time_max),
+        further: Further::default(),
         codes: Vec::new(),
         door,
         app_port,
@@ -246,6 +253,7 @@ struct Runner {
     /// The zygotes that were started for one generation, by number, and when that was.
     fresh: HashMap<u64, Instant>,
     workers: Workers,
+    further: Further,
     /// How many workers a generation has.
     workers_count: u32,
     /// The artifacts that may be forked still: the newest two that were built.
@@ -310,6 +318,7 @@ impl Runner {
                 changes = anew;
             }
             self.retire_zygotes();
+            self.further.retain(|worker| self.workers.lives(worker));
             self.publish_processes();
             if over {
                 break;
@@ -359,7 +368,7 @@ impl Runner {
             }
             Input::Zygote { number, report } => self.zygote_reported(number, report),
             Input::ZygoteGone { number } => self.zygote_gone(number),
-            Input::Worker { worker, report } => self.worker_reported(worker, report),
+            Input::Worker { worker, report, fd } => self.worker_reported(worker, report, fd),
             Input::Relayed { worker, micros, path, relay } => {
                 let asked = path.display().to_string();
                 let listening = Listening { asked, port: 0, private: relay.address };
@@ -394,7 +403,7 @@ impl Runner {
         }
     }
 
-    fn worker_reported(&mut self, worker: WorkerId, report: WorkerReport) -> Vec<Event> {
+    fn worker_reported(&mut self, worker: WorkerId, report: WorkerReport, fd: Option<OwnedFd>) -> Vec<Event> {
         let generation = worker.generation;
         let event = match report {
             WorkerReport::Loaded { build_id, plugin, micros } => {
@@ -413,13 +422,24 @@ impl Runner {
             WorkerReport::Unix { micros, path } => {
                 // Where the port is named, a Unix socket is something else.
                 if self.app_port == 0 {
-                    self.relay(worker, micros, path);
+                    self.relay(worker, micros, path, fd);
                 }
                 return Vec::new();
             }
             WorkerReport::Further { address } => {
                 self.note(format!("the app also listens on {address}, which devhost leaves as it is"));
+                if let Some(listener) = fd {
+                    self.further.add(worker, address.clone(), listener);
+                }
                 self.workers.add_further(worker, address);
+                return Vec::new();
+            }
+            WorkerReport::Also { asked } => {
+                self.reach_by_ipv6(&asked);
+                return Vec::new();
+            }
+            WorkerReport::Socket { file } => {
+                self.workers.add_socket(file);
                 return Vec::new();
             }
             WorkerReport::Note { message } => {
@@ -480,6 +500,7 @@ impl Runner {
         }
         tracing::debug!("{worker:?} asked for {} and has {}", listening.asked, listening.private);
         self.open_door(Some(listening.port));
+        self.reach_by_ipv6(&listening.asked);
         let fixed = listening.keeps_its_port().then_some(Event::KeepsItsPort);
         let ready = self.workers.ready(worker, Duration::from_micros(micros));
         (fixed.into_iter().chain(ready).collect(), true)
@@ -494,12 +515,20 @@ impl Runner {
         }
     }
 
+    /// An app that asks for an address of IPv6 can be reached by that, too.
+    fn reach_by_ipv6(&mut self, asked: &str) {
+        let is_ipv6 = asked.parse().is_ok_and(|asked: SocketAddr| asked.ip().to_canonical().is_ipv6());
+        if is_ipv6 {
+            self.door.open_ipv6(&self.terminal);
+        }
+    }
+
     /// An app that listens on a Unix socket and nothing else gets a port for it.
-    fn relay(&self, worker: WorkerId, micros: u64, path: PathBuf) {
+    fn relay(&self, worker: WorkerId, micros: u64, path: PathBuf, file: Option<OwnedFd>) {
         let inputs = self.inputs.clone();
         rt::spawn(async move {
             tokio::time::sleep(UNIX_ALONE_TIME).await;
-            match Relay::start(path.clone()).await {
+            match Relay::start(path.clone(), file).await {
                 Ok(relay) => {
                     let _ = inputs.send(Input::Relayed { worker, micros, path, relay }).await;
                 }
@@ -914,6 +943,7 @@ impl Runner {
             // Before the swap, so that a page of the new generation is up to date when it hears of the reload.
             self.hub.advance();
         }
+        self.further.set_current(generation);
         self.gate.swap(workers, release);
         self.status.update(|status| {
             status.generation = generation;

@@ -2,7 +2,7 @@
 //! asks for. What it was is remembered, so that the next start takes it at once. Where the app asks for another one
 //! later, that one is opened as well; the old one goes on, for the pages that are open.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub struct PortPlan {
     pub target_dir: PathBuf,
     /// The app's name: several may share the directory.
     pub app: String,
+    /// The port of the app's own listener, if the user names it.
+    pub named: Option<u16>,
 }
 
 impl PortPlan {
@@ -36,8 +38,13 @@ impl PortPlan {
         self.target_dir.join(format!("{REMEMBERED_FILE}{}", self.app))
     }
 
-    /// The port that the app asked for when it ran last.
-    pub fn remembered(&self) -> Option<u16> {
+    /// The port that the app will ask for, as far as that is known: the one that the user names, or what it asked for when it
+    /// ran last.
+    pub fn expected(&self) -> Option<u16> {
+        self.named.or_else(|| self.remembered())
+    }
+
+    fn remembered(&self) -> Option<u16> {
         let text = std::fs::read_to_string(self.file()).ok()?;
         text.trim().parse().ok().filter(|port| *port != 0)
     }
@@ -77,15 +84,29 @@ pub struct Door {
     server: Option<front::Server>,
     /// The ports that were asked for, the newest last: a busy one may have been replaced by the next.
     asked: Vec<u16>,
+    /// Where devhost has opened ports by itself.
+    open: Vec<SocketAddr>,
+    /// The app asks for an address of IPv6.
+    ipv6: bool,
+    /// devhost was started with the sockets that it serves on.
+    is_given: bool,
 }
 
 /// How many ports are open at once: each has threads of its own.
 const PORTS_COUNT_MAX: usize = 8;
 
 impl Door {
-    /// A door that is closed still.
-    pub fn new(config: FrontConfig, plan: Option<PortPlan>, on_serving: OnServing) -> Self {
-        Self { waiting: Some((config, on_serving)), plan, server: None, asked: Vec::new() }
+    /// A door that is closed still. `is_given`: devhost was started with the sockets that it serves on.
+    pub fn new(config: FrontConfig, plan: Option<PortPlan>, is_given: bool, on_serving: OnServing) -> Self {
+        Self {
+            waiting: Some((config, on_serving)),
+            plan,
+            server: None,
+            asked: Vec::new(),
+            open: Vec::new(),
+            ipv6: false,
+            is_given,
+        }
     }
 
     /// Opens it where the port was taken before.
@@ -99,7 +120,7 @@ impl Door {
         if self.waiting.as_ref().is_some_and(|(config, _)| config.listeners.is_empty()) {
             return Ok(());
         }
-        self.asked.extend(self.plan.as_ref().and_then(PortPlan::remembered));
+        self.asked.extend(self.plan.as_ref().and_then(PortPlan::expected));
         self.start(None, gate, hub, status, terminal)
     }
 
@@ -150,20 +171,56 @@ impl Door {
             return;
         };
         // No other port instead: there is one that works.
-        let opened = listen::bind(plan.host, port, true).and_then(|(listener, _)| {
+        let opened = listen::bind_exactly(plan.host, port).and_then(|listener| {
             let failed = |error| Error::fault(format!("failed to serve on port {port}: {error}"));
             let address = listener.local_addr().map_err(failed)?;
             server.listen(listener).map_err(failed).map(|()| address)
         });
         match opened {
-            Ok(address) => terminal.note(&format!(
-                "the app asks for port {port} now: it is at http://{address}/; where it was before it can be reached \
-                 still"
-            )),
+            Ok(address) => {
+                terminal.note(&format!(
+                    "the app asks for port {port} now: it is at http://{address}/; where it was before it can be \
+                     reached still"
+                ));
+                self.opened(address, terminal);
+            }
             Err(error) => {
                 terminal.error(&error);
                 terminal.note(&format!("the app asks for port {port} now; {stays}"));
             }
+        }
+    }
+
+    /// The app asks for an address of IPv6: each port is open at `[::1]`, too.
+    pub fn open_ipv6(&mut self, terminal: &Terminal) {
+        if !self.ipv6 {
+            self.ipv6 = true;
+            let open = std::mem::take(&mut self.open);
+            open.into_iter().for_each(|address| self.opened(address, terminal));
+        }
+    }
+
+    /// A port is open. The sockets that devhost was started with are what it is to serve on, and so is an address that is
+    /// not the machine itself.
+    fn opened(&mut self, address: SocketAddr, terminal: &Terminal) {
+        self.open.push(address);
+        let is_alone = address.is_ipv4() && (address.ip().is_loopback() || address.ip().is_unspecified());
+        let Some(server) = self.server.as_ref().filter(|_| self.ipv6 && is_alone && !self.is_given) else {
+            return;
+        };
+        let port = address.port();
+        match listen::bind_exactly(Ipv6Addr::LOCALHOST.into(), port) {
+            Ok(listener) => {
+                if let Err(error) = server.listen(listener) {
+                    terminal.warn(&format!("failed to serve on [::1] port {port}: {error}"));
+                }
+            }
+            // A machine without IPv6 has no such address, and nobody looks for the app there.
+            Err(error) if listen::is_busy(Ipv6Addr::LOCALHOST.into(), port) => terminal.note(&format!(
+                "the app asks for an address of IPv6, but at [::1] {}; it is at http://{address}/ alone",
+                error.message
+            )),
+            Err(error) => tracing::debug!("nothing at [::1]: {}", error.message),
         }
     }
 
@@ -178,12 +235,15 @@ impl Door {
         let failed = |error: std::io::Error| Error::fault(format!("failed to start the server: {error}"));
         let Some((mut config, on_serving)) = self.waiting.take() else { return Ok(()) };
         config.listeners.extend(listener);
-        let address = config.listeners.first().map(TcpListener::local_addr).transpose().map_err(failed)?;
+        let addresses: Result<Vec<SocketAddr>, _> =
+            config.listeners.iter().map(TcpListener::local_addr).collect();
+        let addresses = addresses.map_err(failed)?;
         let server = front::serve(config, gate.clone(), hub.clone(), Arc::clone(status)).map_err(failed)?;
         self.server = Some(server);
-        if let Some(address) = address {
-            on_serving(terminal, address);
+        if let Some(address) = addresses.first() {
+            on_serving(terminal, *address);
         }
+        addresses.into_iter().for_each(|address| self.opened(address, terminal));
         Ok(())
     }
 
@@ -208,11 +268,15 @@ mod tests {
             default: 3000,
             target_dir: dir.path().into(),
             app: "shop".into(),
+            named: None,
         };
         assert_eq!(plan.remembered(), None);
         plan.remember(8080);
         assert_eq!(plan.remembered(), Some(8080));
+        assert_eq!(plan.expected(), Some(8080));
+        let named = PortPlan { named: Some(9090), ..plan.clone() };
+        assert_eq!(named.expected(), Some(9090), "what the user names wins");
         std::fs::write(plan.file(), "nonsense").unwrap();
-        assert_eq!(plan.remembered(), None);
+        assert_eq!(plan.expected(), None);
     }
 }

@@ -4,8 +4,10 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -24,16 +26,17 @@ pub struct Relay {
 /// Where a relay leads.
 #[derive(Debug, Clone)]
 enum Target {
-    Unix(PathBuf),
+    Unix { path: PathBuf, file: Option<Arc<OwnedFd>> },
     Tcp(SocketAddr),
 }
 
 impl Relay {
-    /// Starts a relay to a Unix socket; an abstract one starts with `@`.
-    pub async fn start(path: PathBuf) -> io::Result<Self> {
+    /// Starts a relay to a Unix socket; the path of an abstract one starts with `@`. With the socket's file it leads there,
+    /// also where a later generation has put its own in its place.
+    pub async fn start(path: PathBuf, file: Option<OwnedFd>) -> io::Result<Self> {
         let listener = bind_privately().await?;
         let address = listener.local_addr()?;
-        let to = watch::Sender::new(Target::Unix(path));
+        let to = watch::Sender::new(Target::Unix { path, file: file.map(Arc::new) });
         let led = to.subscribe();
         let task = tokio::spawn(async move {
             // An error here is a lack of descriptors: whoever connected is turned away.
@@ -55,7 +58,7 @@ impl Relay {
 
     /// True while it leads to the Unix socket.
     pub fn leads_to_unix_socket(&self) -> bool {
-        matches!(*self.to.borrow(), Target::Unix(_))
+        matches!(*self.to.borrow(), Target::Unix { .. })
     }
 }
 
@@ -88,8 +91,12 @@ async fn pass_on(mut from: TcpStream, mut target: watch::Receiver<Target>) -> io
     // As the front's own connections are: a relay must not wait for more.
     from.set_nodelay(true)?;
     match to {
-        Target::Unix(path) => {
-            let mut to = connect(&path).await?;
+        Target::Unix { path, file } => {
+            let mut to = match file {
+                // The link leads to the file itself, whatever its name is by now.
+                Some(file) => UnixStream::connect(format!("/proc/self/fd/{}", file.as_raw_fd())).await?,
+                None => connect(&path).await?,
+            };
             tokio::select! {
                 passed = copy_bidirectional(&mut from, &mut to) => passed.map(drop),
                 Ok(()) = target.changed() => Ok(()),

@@ -35,6 +35,9 @@ use crate::zygote::control::WorkerCommand;
 /// Of how many generations the output is kept.
 const OUTPUTS_KEPT_COUNT_MAX: usize = 8;
 
+/// Of how many Unix sockets the files are known.
+const SOCKETS_COUNT_MAX: usize = 64;
+
 /// How many further listeners are remembered.
 const FURTHER_COUNT_MAX: usize = 64;
 
@@ -143,6 +146,8 @@ pub struct Workers {
     teams: BTreeMap<u64, Team>,
     /// The number of the newest worker.
     number: u64,
+    /// The newest files of Unix sockets that workers have made.
+    sockets: VecDeque<String>,
     /// What the newest workers have written last, also where they have ended.
     outputs: VecDeque<(WorkerId, Arc<Output>)>,
     gate: Gate,
@@ -159,6 +164,7 @@ impl Workers {
             workers: BTreeMap::new(),
             teams: BTreeMap::new(),
             number: 0,
+            sockets: VecDeque::new(),
             outputs: VecDeque::new(),
             gate,
             drivers,
@@ -243,6 +249,7 @@ impl Workers {
                 worker: &theirs,
                 output: &output,
                 stdin: stdin.as_ref().map(AsFd::as_fd),
+                earlier: self.earlier_sockets(generation, replacement),
             };
             zygote
                 .fork(order)
@@ -288,6 +295,25 @@ impl Workers {
             self.outputs.pop_front();
         }
         Ok(id)
+    }
+
+    /// The files of Unix sockets that are in the way of this worker, if there was an earlier one whose they may be.
+    fn earlier_sockets(&self, generation: u64, replacement: Option<u64>) -> Option<String> {
+        let files: Vec<&str> = self.sockets.iter().map(String::as_str).collect();
+        (generation > 1 || replacement.is_some()).then(|| files.join(","))
+    }
+
+    /// A worker has made the file of a Unix socket.
+    pub fn add_socket(&mut self, file: String) {
+        self.sockets.push_back(file);
+        if self.sockets.len() > SOCKETS_COUNT_MAX {
+            self.sockets.pop_front();
+        }
+    }
+
+    /// True for a worker that has not ended.
+    pub fn lives(&self, id: WorkerId) -> bool {
+        self.workers.contains_key(&id)
     }
 
     /// What a generation's worker has written last, where there are several the one that failed; nothing where that is
@@ -749,8 +775,9 @@ impl Worker {
 /// Passes on what a worker says, and that it has gone.
 fn listen(worker: WorkerId, control: Rc<Channel>, inputs: Inputs) {
     rt::spawn(async move {
-        while let Some(report) = control.receive().await {
-            if inputs.send(Input::Worker { worker, report }).await.is_err() {
+        while let Some((report, fds)) = control.receive_with_fds().await {
+            let fd = fds.into_iter().next();
+            if inputs.send(Input::Worker { worker, report, fd }).await.is_err() {
                 return;
             }
         }

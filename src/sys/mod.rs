@@ -14,6 +14,7 @@ pub mod output;
 pub mod parent;
 pub mod process;
 pub mod seqpacket;
+pub mod steering;
 
 /// Puts a descriptor on the current tokio runtime. It must be non-blocking.
 pub fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {

@@ -13,12 +13,15 @@
  * given, so that a page can show the last of it. The streams themselves stay as they are. What the C library's own
  * stdio writes does not come by here.
  *
- * Lines: "listening ASKED PORT PRIVATE", "unix PATH", "further ADDRESS", "detached PID".
+ * Lines: "listening ASKED PORT PRIVATE", "also ASKED" (another address of the same port), "unix PATH" (with a descriptor of
+ * the socket's file), "socket IDENTITY" (a Unix socket's file was made), "further ADDRESS" (with the listener, where others
+ * may have the same address), "detached PID".
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -45,7 +48,27 @@
 /* Where console-subscriber listens, from a thread of its own and often before the app does. */
 #define TOKIO_CONSOLE_PORT 6669
 
-typedef void (*devhost_sink)(const char *line, size_t len);
+/* How many Unix sockets of its own a process keeps in mind, and how many of earlier generations. */
+#define SOCKETS_COUNT_MAX 16
+#define EARLIER_COUNT_MAX 64
+
+/* The descriptor is -1, or belongs to the line during the call. */
+typedef void (*devhost_sink)(const char *line, size_t len, int fd);
+
+/* What tells the file of a Unix socket from one that is made in its place. */
+struct identity {
+    unsigned long long device;
+    unsigned long long inode;
+    long long seconds;
+    long long nanos;
+};
+
+/* A Unix socket that this process has bound: which file it is, and the name of that in which directory. */
+struct local {
+    struct identity file;
+    struct identity directory;
+    char name[sizeof((struct sockaddr_un *)0)->sun_path + 1];
+};
 
 union address {
     struct sockaddr any;
@@ -61,6 +84,8 @@ struct pair {
     union address given;
     /* The app left the port to the kernel. */
     bool any_port;
+    /* Whoever armed this knows of it. */
+    bool told;
 };
 
 static struct {
@@ -77,6 +102,13 @@ static struct {
     bool detached;
     struct pair pairs[ADDRESSES_COUNT_MAX];
     size_t count;
+    struct local locals[SOCKETS_COUNT_MAX];
+    size_t locals_count;
+    /* The files of Unix sockets that earlier generations have made. */
+    struct identity earlier[EARLIER_COUNT_MAX];
+    size_t earlier_count;
+    /* There were earlier generations. */
+    bool has_earlier;
     /* The private IPv4 address of this process, in network order; 0 before it is drawn. */
     uint32_t private_host;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -96,6 +128,10 @@ static int real_connect(int fd, const struct sockaddr *address, socklen_t len) {
     return (int)syscall(SYS_connect, fd, address, len);
 }
 
+static int real_unlinkat(int directory, const char *path, int flags) {
+    return (int)syscall(SYS_unlinkat, directory, path, flags);
+}
+
 static int real_accept4(int fd, struct sockaddr *address, socklen_t *len, int flags) {
     return (int)syscall(SYS_accept4, fd, address, len, flags);
 }
@@ -106,17 +142,29 @@ static int real_getpeername(int fd, struct sockaddr *address, socklen_t *len) {
 
 static bool armed(void) { return __atomic_load_n(&state.sink, __ATOMIC_ACQUIRE) != NULL; }
 
-void devhost_interpose_arm(devhost_sink sink, uint16_t wanted) {
+/* `earlier` has the identities of files that earlier generations have made, with commas; NULL where there was none. */
+void devhost_interpose_arm(devhost_sink sink, uint16_t wanted, const char *earlier) {
     state.pid = getpid();
     state.wanted = wanted;
+    state.has_earlier = earlier != NULL;
+    while (earlier != NULL && state.earlier_count < EARLIER_COUNT_MAX) {
+        struct identity *file = &state.earlier[state.earlier_count];
+        if (sscanf(earlier, "%llu:%llu:%lld:%lld", &file->device, &file->inode, &file->seconds, &file->nanos) == 4) {
+            state.earlier_count++;
+        }
+        earlier = strchr(earlier, ',');
+        earlier = earlier == NULL ? NULL : earlier + 1;
+    }
     __atomic_store_n(&state.sink, sink, __ATOMIC_RELEASE);
 }
 
-static void say(const char *line, int len) {
+static void say_with(const char *line, int len, int fd) {
     if (len > 0) {
-        state.sink(line, len < LINE_LEN_MAX ? (size_t)len : LINE_LEN_MAX - 1);
+        state.sink(line, len < LINE_LEN_MAX ? (size_t)len : LINE_LEN_MAX - 1, fd);
     }
 }
+
+static void say(const char *line, int len) { say_with(line, len, -1); }
 
 static bool is_inet(const union address *address) {
     return address->any.sa_family == AF_INET || address->any.sa_family == AF_INET6;
@@ -404,13 +452,165 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
     return written;
 }
 
+static struct identity identity_of(const struct stat *status) {
+    return (struct identity){.device = status->st_dev,
+                             .inode = status->st_ino,
+                             .seconds = status->st_mtim.tv_sec,
+                             .nanos = status->st_mtim.tv_nsec};
+}
+
+static bool same_file(const struct identity *a, const struct identity *b) {
+    return a->device == b->device && a->inode == b->inode && a->seconds == b->seconds && a->nanos == b->nanos;
+}
+
+/* The file of a socket; false where there is something else, or nothing. */
+static bool read_socket_file(int directory, const char *path, struct identity *file) {
+    struct stat status;
+    if (fstatat(directory, path, &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISSOCK(status.st_mode)) {
+        return false;
+    }
+    *file = identity_of(&status);
+    return true;
+}
+
+/* The directory that a path is in, whatever the way to it, and the name in there. */
+static bool read_place(int from, const char *path, struct identity *directory, const char **name) {
+    char parent[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t len = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
+    struct stat status;
+    if (len >= sizeof parent) {
+        return false;
+    }
+    memcpy(parent, len == 0 ? "." : path, len == 0 ? 1 : len);
+    parent[len == 0 ? 1 : len] = 0;
+    *name = slash == NULL ? path : slash + 1;
+    if (fstatat(from, parent, &status, 0) != 0) {
+        return false;
+    }
+    /* Its time changes with each file in it. */
+    *directory = (struct identity){.device = status.st_dev, .inode = status.st_ino};
+    return true;
+}
+
+/* Whether a socket's file that is in the way is one of an earlier generation, or the rest of one that has died. Called with
+   the lock held. */
+static bool is_of_earlier_generation(int fd, const union address *asked, socklen_t len, const char *path) {
+    struct identity file;
+    if (!state.has_earlier || !read_socket_file(AT_FDCWD, path, &file)) {
+        return false;
+    }
+    for (size_t at = 0; at < state.earlier_count; at++) {
+        if (same_file(&state.earlier[at], &file)) {
+            return true;
+        }
+    }
+    int type = 0;
+    socklen_t type_len = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) != 0) {
+        return false;
+    }
+    int probe = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool is_dead = probe >= 0 && real_connect(probe, &asked->any, len) != 0 && errno == ECONNREFUSED;
+    if (probe >= 0) {
+        close(probe);
+    }
+    return is_dead;
+}
+
+/* Keeps in mind which file this process has made. Called with the lock held. */
+static void keep_local(const char *path) {
+    char line[LINE_LEN_MAX];
+    struct local local;
+    const char *name;
+    if (!read_socket_file(AT_FDCWD, path, &local.file) || !read_place(AT_FDCWD, path, &local.directory, &name) ||
+        strlen(name) >= sizeof local.name) {
+        return;
+    }
+    strcpy(local.name, name);
+    if (state.locals_count < SOCKETS_COUNT_MAX) {
+        state.locals[state.locals_count++] = local;
+    }
+    say(line, snprintf(line, sizeof line, "socket %llu:%llu:%lld:%lld", local.file.device, local.file.inode,
+                       local.file.seconds, local.file.nanos));
+}
+
+/* Binds a Unix socket; the file of an earlier generation gives way. Called with the lock held. */
+static int bind_local(int fd, const union address *asked, socklen_t len) {
+    char path[sizeof asked->local.sun_path + 1] = "";
+    if (len > offsetof(struct sockaddr_un, sun_path)) {
+        memcpy(path, asked->local.sun_path, len - offsetof(struct sockaddr_un, sun_path));
+    }
+    int result = real_bind(fd, &asked->any, len);
+    if (path[0] == 0) {
+        return result;
+    }
+    if (result != 0 && errno == EADDRINUSE) {
+        if (is_of_earlier_generation(fd, asked, len, path) && real_unlinkat(AT_FDCWD, path, 0) == 0) {
+            result = real_bind(fd, &asked->any, len);
+        } else {
+            errno = EADDRINUSE;
+        }
+    }
+    if (result == 0) {
+        keep_local(path);
+    }
+    return result;
+}
+
+/* A process that removes the file of its own socket means its own, and not the one that a later generation has put in its
+   place. */
+static bool is_of_later_generation(int directory, const char *path) {
+    struct identity file, place;
+    const char *name;
+    bool is_later = false;
+    if (path == NULL || __atomic_load_n(&state.locals_count, __ATOMIC_ACQUIRE) == 0) {
+        return false;
+    }
+    int error = errno;
+    if (read_socket_file(directory, path, &file) && read_place(directory, path, &place, &name)) {
+        pthread_mutex_lock(&state.lock);
+        for (size_t at = 0; at < state.locals_count; at++) {
+            struct local *local = &state.locals[at];
+            if (strcmp(local->name, name) == 0 && same_file(&local->directory, &place)) {
+                is_later = !same_file(&local->file, &file);
+                if (!is_later) {
+                    break;
+                }
+            }
+        }
+        pthread_mutex_unlock(&state.lock);
+    }
+    errno = error;
+    return is_later;
+}
+
+int unlink(const char *path) {
+    return armed() && is_of_later_generation(AT_FDCWD, path) ? 0 : real_unlinkat(AT_FDCWD, path, 0);
+}
+
+int unlinkat(int directory, const char *path, int flags) {
+    return armed() && flags == 0 && is_of_later_generation(directory, path) ? 0 : real_unlinkat(directory, path, flags);
+}
+
 int bind(int fd, const struct sockaddr *address, socklen_t len) {
-    if (!armed() || address == NULL || len > sizeof(union address) || !is_stream(fd)) {
+    if (!armed() || address == NULL || len > sizeof(union address)) {
         return real_bind(fd, address, len);
     }
     union address asked;
     memset(&asked, 0, sizeof asked);
     memcpy(&asked, address, len);
+    if (asked.any.sa_family == AF_UNIX && len <= sizeof asked.local) {
+        pthread_mutex_lock(&state.lock);
+        int result = bind_local(fd, &asked, len);
+        int error = errno;
+        pthread_mutex_unlock(&state.lock);
+        errno = error;
+        return result;
+    }
+    if (!is_stream(fd)) {
+        return real_bind(fd, address, len);
+    }
     if (!is_inet(&asked) || len < len_of(&asked) || port_of(&asked) == 0) {
         /* Port 0 stays as it is, since it may be a client's. A listener's is moved when it listens. */
         return real_bind(fd, address, len);
@@ -477,8 +677,36 @@ static bool is_listening(int fd) {
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens;
 }
 
+/* The file of a socket that this process has bound, by which it can be reached whatever becomes of its name; -1 where it has
+   none any more. Called with the lock held. */
+static int open_local(const char *sun_path, size_t len) {
+    char path[sizeof((struct sockaddr_un *)0)->sun_path + 1] = "";
+    struct stat status;
+    memcpy(path, sun_path, len);
+    int file = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (file >= 0 && fstat(file, &status) == 0) {
+        struct identity identity = identity_of(&status);
+        for (size_t at = 0; at < state.locals_count; at++) {
+            if (same_file(&state.locals[at].file, &identity)) {
+                return file;
+            }
+        }
+    }
+    if (file >= 0) {
+        close(file);
+    }
+    return -1;
+}
+
+/* Other processes may listen at the same address: the next generation does. */
+static bool is_shared(int fd) {
+    int shared = 0;
+    socklen_t len = sizeof shared;
+    return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &shared, &len) == 0 && shared;
+}
+
 /* Says what listens now. Called with the lock held. */
-static void listens(const union address *name, socklen_t len) {
+static void listens(int fd, const union address *name, socklen_t len) {
     char line[LINE_LEN_MAX], asked[64], given[64];
     if (name->any.sa_family == AF_UNIX) {
         if (!state.reported && len > offsetof(struct sockaddr_un, sun_path)) {
@@ -487,8 +715,12 @@ static void listens(const union address *name, socklen_t len) {
             if (!abstract) {
                 path_len = (int)strnlen(name->local.sun_path, (size_t)path_len);
             }
-            say(line, snprintf(line, sizeof line, "unix %s%.*s", abstract ? "@" : "",
-                               abstract ? path_len - 1 : path_len, name->local.sun_path + (abstract ? 1 : 0)));
+            int file = abstract ? -1 : open_local(name->local.sun_path, (size_t)path_len);
+            say_with(line, snprintf(line, sizeof line, "unix %s%.*s", abstract ? "@" : "",
+                                    abstract ? path_len - 1 : path_len, name->local.sun_path + (abstract ? 1 : 0)), file);
+            if (file >= 0) {
+                close(file);
+            }
         }
         return;
     }
@@ -500,7 +732,11 @@ static void listens(const union address *name, socklen_t len) {
             format(&pair->given, given, sizeof given);
             unsigned port = pair->any_port ? 0 : port_of(&pair->asked);
             say(line, snprintf(line, sizeof line, "listening %s %u %s", asked, port, given));
+        } else if (!pair->told) {
+            format(&pair->asked, asked, sizeof asked);
+            say(line, snprintf(line, sizeof line, "also %s", asked));
         }
+        pair->told = true;
         return;
     }
     format(name, asked, sizeof asked);
@@ -513,7 +749,7 @@ static void listens(const union address *name, socklen_t len) {
         say(line, snprintf(line, sizeof line, "listening %s 0 %s", asked, given));
         return;
     }
-    say(line, snprintf(line, sizeof line, "further %s", asked));
+    say_with(line, snprintf(line, sizeof line, "further %s", asked), is_shared(fd) ? fd : -1);
 }
 
 int listen(int fd, int backlog) {
@@ -537,7 +773,7 @@ int listen(int fd, int backlog) {
     int error = errno;
     if (read_name(fd, &name, &len) && (is_inet(&name) || name.any.sa_family == AF_UNIX)) {
         pthread_mutex_lock(&state.lock);
-        listens(&name, len);
+        listens(fd, &name, len);
         pthread_mutex_unlock(&state.lock);
     }
     errno = error;
@@ -755,14 +991,32 @@ int daemon(int keep_directory, int keep_streams) {
 #define FD_VARIABLE "DEVHOST_INTERPOSE_FD"
 #define PORT_VARIABLE "DEVHOST_INTERPOSE_PORT"
 #define OUTPUT_VARIABLE "DEVHOST_INTERPOSE_OUTPUT"
+#define EARLIER_VARIABLE "DEVHOST_INTERPOSE_EARLIER"
 #define LD_PRELOAD_VARIABLE "DEVHOST_INTERPOSE_LD_PRELOAD"
 
 static int report_fd = -1;
 
-static void write_line(const char *line, size_t len) {
+static void write_line(const char *line, size_t len, int fd) {
     char whole[LINE_LEN_MAX + 1];
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
     memcpy(whole, line, len);
     whole[len] = '\n';
+    if (fd >= 0) {
+        struct iovec part = {.iov_base = whole, .iov_len = len + 1};
+        struct msghdr message = {
+            .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control.space};
+        memset(&control, 0, sizeof control);
+        control.head.cmsg_level = SOL_SOCKET;
+        control.head.cmsg_type = SCM_RIGHTS;
+        control.head.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
+        if (sendmsg(report_fd, &message, MSG_NOSIGNAL) >= 0) {
+            return;
+        }
+    }
     /* One write, so that lines of several threads do not mix. MSG_NOSIGNAL works on sockets alone. */
     if (send(report_fd, whole, len + 1, MSG_NOSIGNAL) < 0 && errno == ENOTSOCK) {
         (void)!write(report_fd, whole, len + 1);
@@ -795,6 +1049,7 @@ __attribute__((constructor)) static void start(void) {
         unsetenv(OUTPUT_VARIABLE);
     }
     fcntl(report_fd, F_SETFD, FD_CLOEXEC);
-    devhost_interpose_arm(write_line, wanted);
+    devhost_interpose_arm(write_line, wanted, getenv(EARLIER_VARIABLE));
+    unsetenv(EARLIER_VARIABLE);
 }
 #endif

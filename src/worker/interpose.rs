@@ -3,12 +3,13 @@
 //! The functions themselves (`bind`, `listen`, `getsockname` …) are C, because the same file is also the LD_PRELOAD
 //! library for apps that run as executables of their own. Nothing here knows of control sockets.
 
+use std::ffi::{CString, c_char};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::zygote::control::Listening;
+use crate::zygote::control::{Listening, WorkerReport};
 
 /// The interposer as a library for LD_PRELOAD. It says its lines on the descriptor whose number stands in
 /// [`FD_VARIABLE`].
@@ -21,6 +22,9 @@ pub const FD_VARIABLE: &str = "DEVHOST_INTERPOSE_FD";
 pub const PORT_VARIABLE: &str = "DEVHOST_INTERPOSE_PORT";
 /// The number of the descriptor of the app's [`Output`](crate::sys::output::Output). Removed by the library.
 pub const OUTPUT_VARIABLE: &str = "DEVHOST_INTERPOSE_OUTPUT";
+/// The files of Unix sockets that earlier generations have made; see [`arm`]. Unset where there was none. Removed by the
+/// library.
+pub const EARLIER_VARIABLE: &str = "DEVHOST_INTERPOSE_EARLIER";
 /// What LD_PRELOAD is to be for the app and what it starts; unset where this is.
 pub const LD_PRELOAD_VARIABLE: &str = "DEVHOST_INTERPOSE_LD_PRELOAD";
 
@@ -29,9 +33,13 @@ pub const LD_PRELOAD_VARIABLE: &str = "DEVHOST_INTERPOSE_LD_PRELOAD";
 pub enum Seen {
     /// The app's listener listens.
     Listening(Listening),
-    /// A Unix listener listens at this path; an abstract one starts with `@`.
+    /// The app asks for its port at this address, too.
+    Also(String),
+    /// A Unix listener listens at this path; an abstract one starts with `@`. Comes with a descriptor of its file.
     Unix(PathBuf),
-    /// Another listener listens at this address, untouched.
+    /// The file of a Unix socket was made. The text tells it from others.
+    Socket(String),
+    /// Another listener listens at this address, untouched. Comes with the listener, if others may have the same address.
     Further(String),
     /// A copy of the process, with this pid, has become a daemon.
     Detached(i32),
@@ -49,7 +57,9 @@ impl Seen {
                 let private: SocketAddr = parts.next()?.parse().ok()?;
                 Self::Listening(Listening { asked, port, private })
             }
+            "also" => Self::Also(rest.into()),
             "unix" => Self::Unix(rest.into()),
+            "socket" => Self::Socket(rest.into()),
             "further" => Self::Further(rest.into()),
             "detached" => Self::Detached(rest.parse().ok()?),
             _ => return None,
@@ -57,22 +67,45 @@ impl Seen {
     }
 }
 
-type Sink = extern "C" fn(*const u8, usize);
+impl Seen {
+    /// What it is to the front. The app's start has taken these microseconds so far.
+    pub fn into_report(self, micros: u64) -> WorkerReport {
+        match self {
+            Self::Listening(listening) => WorkerReport::Ready { micros, listening: Some(listening) },
+            Self::Also(asked) => WorkerReport::Also { asked },
+            Self::Unix(path) => WorkerReport::Unix { micros, path },
+            Self::Socket(file) => WorkerReport::Socket { file },
+            Self::Further(address) => WorkerReport::Further { address },
+            Self::Detached(pid) => WorkerReport::Detached { pid },
+        }
+    }
+}
+
+type Sink = extern "C" fn(*const u8, usize, i32);
 
 unsafe extern "C" {
-    fn devhost_interpose_arm(sink: Sink, wanted: u16);
+    fn devhost_interpose_arm(sink: Sink, wanted: u16, earlier: *const c_char);
     fn devhost_interpose_keep_output(fd: i32);
 }
 
-type Listener = Box<dyn Fn(Seen) + Send + Sync>;
+type Listener = Box<dyn Fn(Seen, Option<BorrowedFd<'_>>) + Send + Sync>;
 static LISTENER: OnceLock<Listener> = OnceLock::new();
 
 /// From now on the first TCP port that is bound is the app's. With `wanted` not 0 it is that port, whatever is bound
-/// before. The listener is called from whichever thread of the app does something that is to be known.
-pub fn arm(wanted: u16, listener: impl Fn(Seen) + Send + Sync + 'static) {
+/// before. `earlier` has what [`Seen::Socket`] has said of earlier generations, with commas, and is nothing if there was
+/// none: their sockets' files give way to those of this process. The listener is called from whichever thread of the app does
+/// something that is to be known.
+pub fn arm(
+    wanted: u16,
+    earlier: Option<&str>,
+    listener: impl Fn(Seen, Option<BorrowedFd<'_>>) + Send + Sync + 'static,
+) {
+    // It has no zero byte, since it is made of numbers.
+    let earlier = earlier.and_then(|earlier| CString::new(earlier).ok());
     if LISTENER.set(Box::new(listener)).is_ok() {
-        // SAFETY: `hear` is what the C side expects, and lives as long as the process.
-        unsafe { devhost_interpose_arm(hear, wanted) };
+        let earlier = earlier.as_ref().map_or(std::ptr::null(), |earlier| earlier.as_ptr());
+        // SAFETY: `hear` is what the C side expects, and lives as long as the process; the text is read during the call.
+        unsafe { devhost_interpose_arm(hear, wanted, earlier) };
     }
 }
 
@@ -82,11 +115,13 @@ pub fn keep_output(output: &OwnedFd) {
     unsafe { devhost_interpose_keep_output(output.as_raw_fd()) };
 }
 
-extern "C" fn hear(line: *const u8, len: usize) {
+extern "C" fn hear(line: *const u8, len: usize, fd: i32) {
     // SAFETY: the C side passes a line of its own that is valid during the call.
     let line = unsafe { std::slice::from_raw_parts(line, len) };
     if let (Some(listener), Some(seen)) = (LISTENER.get(), Seen::parse(&String::from_utf8_lossy(line))) {
-        listener(seen);
+        // SAFETY: the C side passes a descriptor that is open during the call, or a negative number.
+        let fd = (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) });
+        listener(seen, fd);
     }
 }
 
@@ -106,6 +141,8 @@ mod tests {
         );
         assert_eq!(Seen::parse("unix /run/a b.sock\n"), Some(Seen::Unix("/run/a b.sock".into())));
         assert_eq!(Seen::parse("further 0.0.0.0:9090"), Some(Seen::Further("0.0.0.0:9090".into())));
+        assert_eq!(Seen::parse("also [::1]:3000"), Some(Seen::Also("[::1]:3000".into())));
+        assert_eq!(Seen::parse("socket 1:2:3:4"), Some(Seen::Socket("1:2:3:4".into())));
         assert_eq!(Seen::parse("detached 12"), Some(Seen::Detached(12)));
         for line in ["", "listening", "listening 0.0.0.0:1 x 127.0.0.1:2", "detached x", "what else"] {
             assert_eq!(Seen::parse(line), None, "{line}");

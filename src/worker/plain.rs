@@ -4,17 +4,17 @@
 //! time zone. What the interposer sees is told over the control socket by the thread that did it; the zygote sends
 //! the SIGTERM that ends the app.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use super::interpose::{self, Seen};
+use super::interpose;
 use super::load::{self, LoadedPlain};
 use super::{EXIT_FAILED, Libraries};
 use crate::sys::process::{exit_now, micros_since};
 use crate::zygote::control::{self, WorkerReport};
 
 /// Runs the app to its end.
-pub fn run(code: Libraries<'_>, wanted_port: u16, control: OwnedFd) -> ! {
+pub fn run(code: Libraries<'_>, wanted_port: u16, earlier: Option<&str>, control: OwnedFd) -> ! {
     let begun = Instant::now();
     let loaded = code.load_before().and_then(|()| load::load_plain(code.artifact));
     let LoadedPlain { main, build_id } = match loaded {
@@ -23,32 +23,26 @@ pub fn run(code: Libraries<'_>, wanted_port: u16, control: OwnedFd) -> ! {
             report(
                 &control,
                 &WorkerReport::LoadFailed { message: error.to_string(), hint: error.hint().into() },
+                None,
             );
             exit_now(EXIT_FAILED)
         }
     };
     let plugin = String::new();
-    report(&control, &WorkerReport::Loaded { build_id, plugin, micros: micros_since(begun) });
+    report(&control, &WorkerReport::Loaded { build_id, plugin, micros: micros_since(begun) }, None);
 
     let begun = Instant::now();
-    interpose::arm(wanted_port, move |seen| {
-        let seen = match seen {
-            Seen::Listening(listening) => {
-                WorkerReport::Ready { micros: micros_since(begun), listening: Some(listening) }
-            }
-            Seen::Unix(path) => WorkerReport::Unix { micros: micros_since(begun), path },
-            Seen::Further(address) => WorkerReport::Further { address },
-            Seen::Detached(pid) => WorkerReport::Detached { pid },
-        };
-        report(&control, &seen);
+    interpose::arm(wanted_port, earlier, move |seen, fd| {
+        report(&control, &seen.into_report(micros_since(begun)), fd);
     });
     // SAFETY: the symbol is the one that devhost's build has put there, or a prebuilt library's that claims to be it.
     let code = unsafe { main() };
     std::process::exit(code)
 }
 
-fn report(control: &OwnedFd, report: &WorkerReport) {
+fn report(control: &OwnedFd, report: &WorkerReport, fd: Option<BorrowedFd<'_>>) {
     // It fails where the front is gone, and then the zygote ends this process; or where the app has closed
     // descriptors that are not its own, and then the front ends it.
-    let _ = control::send(control.as_fd(), report, &[]);
+    let fds: Vec<_> = fd.iter().map(AsRawFd::as_raw_fd).collect();
+    let _ = control::send(control.as_fd(), report, &fds);
 }

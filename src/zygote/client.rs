@@ -82,6 +82,8 @@ pub struct ForkOrder<'l> {
     pub output: &'l Output,
     /// Its standard input, if it is to have another than /dev/null.
     pub stdin: Option<BorrowedFd<'l>>,
+    /// The files of Unix sockets that earlier generations have made, with commas; nothing if there was none.
+    pub earlier: Option<String>,
 }
 
 /// A zygote that runs. Dropped, it ends, and its workers with it.
@@ -131,7 +133,8 @@ impl Zygote {
     /// # Errors
     /// The zygote is gone.
     pub fn fork(&self, order: ForkOrder<'_>) -> io::Result<()> {
-        let ForkOrder { generation, artifact, libraries, start, variables, worker, output, stdin } = order;
+        let ForkOrder { generation, artifact, libraries, start, variables, worker, output, stdin, earlier } =
+            order;
         let (entry, mut fds) = match start {
             Start::Plugin(link) => {
                 let LinkFds { down, up, front_event, worker_event } = link;
@@ -145,7 +148,7 @@ impl Zygote {
         let fds: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let artifact = artifact.to_owned();
         let has_stdin = stdin.is_some();
-        let command = Command::Fork { generation, artifact, libraries, entry, variables, has_stdin };
+        let command = Command::Fork { generation, artifact, libraries, entry, variables, has_stdin, earlier };
         self.control.send(&command, &fds)
     }
 
@@ -219,10 +222,15 @@ impl Channel {
 
     /// The next message; `None` once the peer is gone or talks nonsense. Cancel-safe.
     pub async fn receive<M: serde::de::DeserializeOwned>(&self) -> Option<M> {
+        self.receive_with_fds().await.map(|(message, _)| message)
+    }
+
+    /// As [`Self::receive`], with the descriptors that came with the message.
+    pub async fn receive_with_fds<M: serde::de::DeserializeOwned>(&self) -> Option<(M, Vec<OwnedFd>)> {
         loop {
             let mut ready = self.0.readable().await.ok()?;
             match ready.try_io(|socket| control::receive(socket.get_ref().as_fd())) {
-                Ok(Ok(message)) => return message.map(|(message, _)| message),
+                Ok(Ok(message)) => return message,
                 Ok(Err(error)) => {
                     tracing::warn!("a control socket failed: {error}");
                     return None;

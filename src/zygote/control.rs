@@ -65,6 +65,8 @@ pub enum Command {
         variables: Vec<(String, String)>,
         /// The last descriptor is its standard input; else that is /dev/null.
         has_stdin: bool,
+        /// The files of Unix sockets that earlier generations have made, with commas; nothing if there was none.
+        earlier: Option<String>,
     },
     /// Ask a worker to end, with SIGTERM. A pid that is no living worker is ignored.
     Terminate {
@@ -184,7 +186,18 @@ pub enum WorkerReport {
         /// Where it listens: a plain app only.
         listening: Option<Listening>,
     },
-    /// A plain app listens on a Unix socket. It is ready, unless it listens on a TCP port as well.
+    /// A plain app asks for its port at another address, too.
+    Also {
+        /// The address.
+        asked: String,
+    },
+    /// A plain app has made the file of a Unix socket.
+    Socket {
+        /// What tells it from others.
+        file: String,
+    },
+    /// A plain app listens on a Unix socket. It is ready, unless it listens on a TCP port as well. Comes with a descriptor of
+    /// the socket's file, if there is one.
     Unix {
         /// How long its start took so far, in microseconds.
         micros: u64,
@@ -196,7 +209,8 @@ pub enum WorkerReport {
         /// The daemon.
         pid: i32,
     },
-    /// A plain app has another listener, which was left as it is.
+    /// A plain app has another listener, which was left as it is. Comes with the listener, if others may have the same
+    /// address.
     Further {
         /// Its address.
         address: String,

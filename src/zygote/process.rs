@@ -117,10 +117,10 @@ impl Zygote {
                 prctl::set_pdeathsig(None)?;
                 self.report(&report)
             }
-            Command::Fork { generation, artifact, libraries, entry, variables, has_stdin } => {
+            Command::Fork { generation, artifact, libraries, entry, variables, has_stdin, earlier } => {
                 let code = Libraries { before: &libraries, artifact: &artifact };
                 let forked = Given::new(entry, has_stdin, fds)
-                    .and_then(|given| self.fork(generation, code, &variables, given));
+                    .and_then(|given| self.fork(generation, code, &variables, earlier.as_deref(), given));
                 let report = match forked {
                     Ok((pid, micros)) => Report::Forked { generation, pid: pid.as_raw(), micros },
                     Err(message) => Report::ForkFailed { generation, message },
@@ -149,6 +149,7 @@ impl Zygote {
         generation: u64,
         code: Libraries<'_>,
         variables: &[(String, String)],
+        earlier: Option<&str>,
         given: Given,
     ) -> Result<(Pid, u64), String> {
         match process::count_threads() {
@@ -180,7 +181,7 @@ impl Zygote {
                 drop(output);
                 match part {
                     Part::Plugin(link) => worker::run(generation, code, link, control),
-                    Part::Plain { wanted_port } => worker::plain::run(code, wanted_port, control),
+                    Part::Plain { wanted_port } => worker::plain::run(code, wanted_port, earlier, control),
                 }
             }
             Err(Errno::EAGAIN) => {

@@ -1,12 +1,15 @@
 //! Plain apps without the build: a library that stands for what devhost makes of a binary, in C and in Rust.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, TcpListener};
+use std::io::BufReader;
+use std::net::{IpAddr, Ipv6Addr, TcpListener, TcpStream};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::support::{Answer, Devhost, SOON, repository, scratch};
+use crate::support::{Answer, Devhost, SOON, client, repository, scratch};
 
 struct App {
     dir: tempfile::TempDir,
@@ -239,6 +242,141 @@ fn a_further_listener_is_left_alone_and_both_generations_have_it() {
     app.compile(&[macros[0], macros[1], "VERSION=\"two\""]);
     devhost.wait_ready(2);
     assert!(!devhost.printed().contains("tried once more"), "{}", devhost.printed());
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn an_app_that_asks_for_ipv6_is_reachable_by_it() {
+    let port = format!("PORT={}", free_port());
+    for (family, by_ipv6) in [("6", true), ("46", true), ("4", false)] {
+        let app = App::new(&[&port, &format!("FAMILY={family}")]);
+        let devhost = app.start(&["--port", "0"]);
+        devhost.wait_ready(1);
+        assert_eq!(devhost.get("/").status, 200, "{family}");
+        let at = (Ipv6Addr::LOCALHOST, devhost.port);
+        if by_ipv6 {
+            let url = format!("http://[::1]:{}/", devhost.port);
+            // The second family may be told of after the first one serves.
+            let deadline = Instant::now() + SOON;
+            while TcpStream::connect(at).is_err() {
+                assert!(Instant::now() < deadline, "nobody is at [::1]: {}", devhost.printed());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let answer = crate::support::answer(devhost.client.get(url).call());
+            assert_eq!((answer.status, answer.generation()), (200, 1), "{family}");
+        } else {
+            TcpStream::connect(at).expect_err("the app has not asked for it");
+        }
+        assert!(devhost.stop().success());
+        TcpListener::bind(at).expect("the port is free at [::1], too");
+    }
+}
+
+#[test]
+fn a_second_listener_never_leads_to_old_code_beside_new() {
+    let (port, further) = (format!("PORT={}", free_port()), free_port());
+    let macros = [port.as_str(), &format!("FURTHER={further}")];
+    let app = App::new(&macros);
+    let devhost = app.start(&["--port", "0"]);
+    devhost.wait_ready(1);
+    devhost.wait_line(&format!("note: the app also listens on 0.0.0.0:{further}"));
+    let ask = || {
+        let answer = crate::support::answer(client().get(format!("http://127.0.0.1:{further}/")).call());
+        line(&answer, "version").to_owned()
+    };
+    assert_eq!(ask(), "one");
+    // The old code lives on for a while, and listens.
+    let slow = devhost.connect(b"GET /slow HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    devhost.wait_line("a slow request has begun");
+    app.compile(&[macros[0], macros[1], "VERSION=\"two\""]);
+    devhost.wait_ready(2);
+    for _ in 0..40 {
+        assert_eq!(ask(), "two");
+    }
+    let mut slowly = String::new();
+    std::io::Read::read_to_string(&mut BufReader::new(slow), &mut slowly).unwrap();
+    assert!(slowly.contains("version one"), "{slowly}");
+    devhost.wait_status(SOON, "alone", |status| status["workers"].as_array().unwrap().len() == 1);
+    // The same once more, with another order of listeners.
+    app.compile(&[macros[0], macros[1], "VERSION=\"three\""]);
+    devhost.wait_ready(3);
+    for _ in 0..20 {
+        assert_eq!(ask(), "three");
+    }
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn a_port_that_is_named_wins_over_one_that_was_remembered() {
+    let (port, further) = (free_port(), free_port());
+    let numbers = [format!("PORT={port}"), format!("FURTHER={further}")];
+    let app = App::new(&[&numbers[0], &numbers[1], "FURTHER_FIRST"]);
+    let devhost = app.start(&[]);
+    assert_eq!(devhost.port, further);
+    devhost.wait_ready(1);
+    assert!(devhost.stop().success());
+    // It is taken before anything listens, and the app needs not come to that.
+    app.compile(&["EXIT=1"]);
+    let devhost = app.start(&["--app-port", &port.to_string()]);
+    assert_eq!(devhost.port, port);
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn a_unix_socket_of_an_earlier_generation_is_no_obstacle() {
+    let app = App::new(&["UNIX=\"app.sock\"", "KEEPS"]);
+    let devhost = app.start(&["--port", "0"]);
+    devhost.wait_ready(1);
+    for (generation, version) in [(2, "two"), (3, "three")] {
+        app.compile(&["UNIX=\"app.sock\"", "KEEPS", &format!("VERSION=\"{version}\"")]);
+        devhost.wait_ready(generation);
+        assert_eq!(line(&devhost.get("/"), "version"), version);
+    }
+    assert!(!devhost.printed().contains("tried once more"), "{}", devhost.printed());
+    // One that died has left its file behind.
+    assert!(devhost.get_page("/exit").status >= 500);
+    devhost.wait_ready(4);
+    assert_eq!(line(&devhost.get("/"), "version"), "three");
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn somebody_elses_unix_socket_is_left_to_them() {
+    let app = App::new(&[&format!("PORT={}", free_port())]);
+    let devhost = app.start(&["--port", "0"]);
+    devhost.wait_ready(1);
+    let theirs = UnixListener::bind(app.dir.path().join("app.sock")).unwrap();
+    app.compile(&["UNIX=\"app.sock\"", "KEEPS"]);
+    wait_failed(&devhost);
+    assert!(devhost.printed().contains("Address already in use"), "{}", devhost.printed());
+    let _ours = UnixStream::connect(app.dir.path().join("app.sock")).unwrap();
+    theirs.accept().unwrap();
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn old_code_that_removes_its_unix_socket_leaves_that_of_the_new() {
+    let app = App::new(&["UNIX=\"app.sock\"", "CLEANUP"]);
+    let devhost = app.start(&["--port", "0"]);
+    devhost.wait_ready(1);
+    app.compile(&["UNIX=\"app.sock\"", "CLEANUP", "VERSION=\"two\""]);
+    devhost.wait_ready(2);
+    devhost.wait_line("cleaned up: version one");
+    assert_eq!(line(&devhost.get("/"), "version"), "two");
+    UnixStream::connect(app.dir.path().join("app.sock")).expect("the new code's socket has its name");
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn new_code_that_fails_after_it_took_the_unix_socket_leaves_the_last_good_serving() {
+    let app = App::new(&["UNIX=\"app.sock\""]);
+    // Without a second try, for which the old code would end.
+    let devhost = app.start(&["--port", "0"]);
+    devhost.wait_ready(1);
+    app.compile(&["UNIX=\"app.sock\"", "FAILS"]);
+    wait_failed(&devhost);
+    devhost.wait_status(SOON, "the last good code", |status| status["generation"].as_u64() >= Some(1));
+    assert_eq!(line(&devhost.get("/"), "version"), "one");
     assert!(devhost.stop().success());
 }
 

@@ -100,6 +100,7 @@ impl Front {
             worker: &theirs,
             output: &Output::create().unwrap(),
             stdin: None,
+            earlier: None,
         };
         self.spawner.fork(0, order).unwrap();
         drop(theirs);
@@ -284,6 +285,7 @@ fn a_program_gets_an_input_and_the_last_of_its_output_is_kept() {
         worker: &worker,
         output: &output,
         stdin: Some(theirs.as_fd()),
+        earlier: None,
     };
     front.spawner.fork(0, order).unwrap();
     assert!(matches!(front.report(), Report::Forked { generation: 1, .. }));
