@@ -22,6 +22,7 @@ use tokio::time::Sleep;
 
 use super::client_gone::ClientWatch;
 use super::gate::Entry;
+use super::inbound::Turn;
 use super::upstream::{RecvHalf, SendHalf, UpstreamError};
 use super::websocket::{CLOSE_SERVICE_RESTART, FrameTracker};
 use crate::model::End;
@@ -65,12 +66,13 @@ pub struct RequestBody {
     payload: Payload,
     /// What was taken from the payload already.
     kept: VecDeque<Bytes>,
+    turn: Turn,
 }
 
 impl RequestBody {
     /// A body of which nothing has been read.
-    pub fn new(payload: Payload) -> Self {
-        Self { payload, kept: VecDeque::new() }
+    pub fn new(payload: Payload, turn: Turn) -> Self {
+        Self { payload, kept: VecDeque::new(), turn }
     }
 }
 
@@ -94,6 +96,7 @@ enum PumpEnd {
 struct Signals {
     /// What was taken from the payload, as long as that is everything and may be wanted.
     kept: RefCell<Option<VecDeque<Bytes>>>,
+    turn: Turn,
     recall: Notify,
     discard: Notify,
     client_closing: Cell<bool>,
@@ -101,9 +104,10 @@ struct Signals {
 }
 
 impl Signals {
-    fn new(kept: Option<VecDeque<Bytes>>) -> Self {
+    fn new(kept: Option<VecDeque<Bytes>>, turn: Turn) -> Self {
         Self {
             kept: RefCell::new(kept),
+            turn,
             recall: Notify::new(),
             discard: Notify::new(),
             client_closing: Cell::new(false),
@@ -126,13 +130,18 @@ impl Signals {
 impl Pump {
     /// No body to send.
     pub fn idle(send: SendHalf) -> Self {
-        Self { task: None, finished: None, signals: Rc::new(Signals::new(None)), _unused: Some(send) }
+        Self {
+            task: None,
+            finished: None,
+            signals: Rc::new(Signals::new(None, Turn::default())),
+            _unused: Some(send),
+        }
     }
 
     /// Starts to send. With `websocket`, it looks out for the client's close frame.
     pub fn start(body: RequestBody, send: SendHalf, websocket: bool) -> Self {
-        let RequestBody { payload, kept } = body;
-        let signals = Rc::new(Signals::new(Some(kept.clone())));
+        let RequestBody { payload, kept, turn } = body;
+        let signals = Rc::new(Signals::new(Some(kept.clone()), turn));
         let tracker = websocket.then(FrameTracker::default);
         let task = actix_web::rt::spawn(pump(payload, kept, send, tracker, Rc::clone(&signals)));
         Self { task: Some(task), finished: None, signals, _unused: None }
@@ -156,7 +165,7 @@ impl Pump {
             (None, None) => return None,
         };
         let kept = self.signals.kept.take()?;
-        Some(RequestBody { payload, kept })
+        Some(RequestBody { payload, kept, turn: self.signals.turn.clone() })
     }
 
     /// Resolves if the client breaks its body off. Stays pending once the body is sent.
@@ -246,7 +255,9 @@ async fn send_all(
         let (chunk, is_new) = match again.pop_front() {
             Some(chunk) => (Some(Ok(chunk)), false),
             None => tokio::select! {
+                biased;
                 chunk = payload.next() => (chunk, true),
+                () = signals.turn.breaks() => return Sent::Broken,
                 () = signals.discard.notified() => return Sent::Discarded,
                 () = signals.recall.notified() => return Sent::Recalled,
             },

@@ -66,8 +66,9 @@ pub fn framing(request: &HttpRequest) -> Result<Framing, BadRequest> {
 }
 
 /// The request as the app gets it. As a proxy does, the front adds the client to `x-forwarded-for`, and sets
-/// `x-forwarded-host` and `x-forwarded-proto` unless a proxy in front of it already has.
-pub fn request_head(request: &HttpRequest, framing: Framing) -> RequestHead {
+/// `x-forwarded-host` and `x-forwarded-proto` unless a proxy in front of it already has. `own_target` is path and query
+/// where actix has them in another form than the client.
+pub fn request_head(request: &HttpRequest, framing: Framing, own_target: Option<Bytes>) -> RequestHead {
     let upgrade = framing == Framing::Upgrade;
     let incoming = request.headers();
     let dropped: Vec<String> = connection_tokens(incoming).collect();
@@ -100,7 +101,7 @@ pub fn request_head(request: &HttpRequest, framing: Framing) -> RequestHead {
         flags: if upgrade { REQUEST_UPGRADE } else { 0 },
         version: if request.version() == Version::HTTP_10 { 10 } else { 11 },
         method: Bytes::copy_from_slice(request.method().as_str().as_bytes()),
-        target: target(request),
+        target: own_target.unwrap_or_else(|| target(request)),
         remote: peer.map(|peer| peer.to_string().into()).unwrap_or_default(),
         body_length: match framing {
             Framing::Finite => body_length(incoming),
@@ -273,7 +274,7 @@ mod tests {
             .append_header(("accept", "a"))
             .append_header(("accept", "b"))
             .to_http_request();
-        let head = request_head(&request, framing(&request).unwrap());
+        let head = request_head(&request, framing(&request).unwrap(), None);
         assert_eq!((head.flags, head.version), (0, 11));
         assert_eq!((&head.target[..], &head.remote[..]), (&b"/a?b"[..], &b"127.0.0.1:9"[..]));
         let expected = [
@@ -295,7 +296,7 @@ mod tests {
             .insert_header(("sec-websocket-key", "k"))
             .to_http_request();
         assert_eq!(framing(&request), Ok(Framing::Upgrade));
-        let head = request_head(&request, Framing::Upgrade);
+        let head = request_head(&request, Framing::Upgrade, None);
         assert_eq!(head.flags, REQUEST_UPGRADE);
         for name in ["connection", "upgrade", "sec-websocket-key"] {
             assert!(pairs(&head).iter().any(|(have, _)| have == name), "{name}");

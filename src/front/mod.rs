@@ -10,6 +10,7 @@ mod dev_ui;
 pub mod gate;
 mod headers;
 mod host;
+mod inbound;
 mod inject;
 mod live_reload;
 mod pages;
@@ -25,6 +26,7 @@ mod websocket;
 #[cfg(test)]
 mod tests;
 
+pub use inbound::HEAD_TIME_MAX as CLIENT_HEAD_TIME_MAX;
 pub use live_reload::{EVENTS_BEHIND_COUNT_MAX, Hub, KEEP_ALIVE_INTERVAL};
 pub(crate) use pages::escape;
-pub use server::{CLIENT_REQUEST_TIME_MAX, FrontConfig, Server, WORKER_COUNT, serve};
+pub use server::{FrontConfig, Server, WORKER_COUNT, serve};

@@ -11,6 +11,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
 use super::headers::GENERATION_HEADER;
+use super::inbound::{HEAD_SIZE_MAX, HEADERS_COUNT_MAX};
 use super::inject::script_tag;
 use crate::model::{Diagnostic, End, Failure};
 use crate::wire::PanicReport;
@@ -267,13 +268,27 @@ impl Page {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "closed", "devhost is shutting down", "")
     }
 
-    /// The request's head does not fit the link.
+    /// The request's head exceeds a limit.
     pub fn head_too_large() -> Self {
         Self::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "head_too_large",
             "The request's headers are too large",
-            "They may have 64 KiB in all, and there may be 256 of them.",
+            format!(
+                "Request line and headers may have {} KiB in all, and there may be {HEADERS_COUNT_MAX} headers.",
+                HEAD_SIZE_MAX / 1024
+            ),
+        )
+        .hint("Are there many or large cookies? The browser sends all that any app on this host name has set.")
+    }
+
+    /// The request's head did not arrive in time.
+    pub fn head_timed_out(limit: Duration) -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "head_timed_out",
+            "The request took too long",
+            format!("Request line and headers must arrive within {} s.", limit.as_secs()),
         )
     }
 

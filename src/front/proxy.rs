@@ -17,12 +17,13 @@ use super::body::{AppBody, ByteStream, Pump, RequestBody, SizedBody};
 use super::client_gone::ClientWatch;
 use super::gate::{Admission, Entry, Generation, HELD_COUNT_MAX, HOLD_TIME_MAX};
 use super::headers::{self, CheckedHead, Framing, GENERATION_HEADER};
+use super::inbound::Turn;
 use super::inject::{self, Verdict};
 use super::pages::{Form, Page, PageContext, wanted_form};
 use super::server::Front;
 use super::upstream::{RecvHalf, UpstreamError};
 use crate::model::End;
-use crate::wire::{HEADERS_COUNT_MAX, PanicReport, RESPONSE_PANIC, ResponseHead};
+use crate::wire::{PanicReport, RESPONSE_PANIC, ResponseHead};
 
 /// The longest report of a panic that is read.
 pub const PANIC_REPORT_SIZE_MAX: usize = 1024 * 1024;
@@ -76,20 +77,21 @@ async fn exchange(
     generation: &mut u64,
 ) -> Result<HttpResponse, Refused> {
     let watch = request.conn_data::<ClientWatch>().cloned();
+    let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
+    if turn.expects_continue() {
+        turn.let_continue();
+    }
     if front.gate.is_starting() && is_navigation(request) {
         return Err(Page::starting(&front.app).into());
     }
-    let mut head = headers::request_head(request, framing);
+    let mut head = headers::request_head(request, framing, turn.target());
     if front.inject && inject::is_for_document(request) {
         // A copy of before devhost ran, or of an earlier generation, has no script in it that knows what is being served.
         headers::make_unconditional(&mut head);
     }
-    if head.headers.len() > HEADERS_COUNT_MAX {
-        return Err(Page::head_too_large().into());
-    }
     let bodiless = framing == Framing::FalseUpgrade || matches!(payload, Payload::None);
     let head = head.encode();
-    let mut body = (!bodiless).then(|| RequestBody::new(payload));
+    let mut body = (!bodiless).then(|| RequestBody::new(payload, turn.clone()));
     let mut tries = 0;
     let (Entered { entry, revision, mut recv, pump }, entered, (bytes, over)) = loop {
         let entering = enter(front, &head, &mut body, framing, request, generation, &mut tries);
@@ -97,8 +99,9 @@ async fn exchange(
         let entered = Instant::now();
         let received = tokio::select! {
             biased;
+            // Before the head: what the app says of a body that broke off is not what the client got wrong.
+            () = exchange.pump.broken() => return Err(broken_page(&turn).into()),
             head = exchange.recv.head() => head,
-            () = exchange.pump.broken() => return Err(Page::bad_request("The request body broke off.").into()),
             () = gone(watch.as_ref()) => return Err(Refused::ClientGone),
         };
         let error = match received {
@@ -131,6 +134,13 @@ async fn exchange(
         .map_err(|bad| Page::bad_response(&format!("{}.", capitalize(&bad.to_string())), &line))?;
     let body = AppBody::finite(recv, pump, entry, watch);
     Ok(respond(request, framing, front, checked, body, revision, over))
+}
+
+fn broken_page(turn: &Turn) -> Page {
+    match turn.broken() {
+        Some(reason) => Page::bad_request(&format!("The request body cannot be read: {reason}.")),
+        None => Page::bad_request("The request body broke off."),
+    }
 }
 
 /// A request that has reached a generation.

@@ -6,14 +6,17 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
+use actix_http::{HttpService, KeepAlive};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
+use actix_web::dev::{AppConfig, ServerHandle, Service, fn_service};
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use tokio::runtime::Handle;
 
 use super::client_gone::ClientWatch;
 use super::gate::Gate;
-use super::host::{HostRules, Refusal};
+use super::host::{self, HostRules};
+use super::inbound::{ClientStream, HEAD_TIME_MAX, LINGER_TIME_MAX, RefusalReason, Turn};
 use super::live_reload::Hub;
 use super::pages::{Page, PageContext};
 use super::{dev_ui, proxy};
@@ -23,17 +26,6 @@ use crate::watch::Suspicion;
 /// Threads that serve the requests of one call of `listen`. With one, everything that a request needs of the front runs
 /// on it, the driver of its upstream included, and nothing is handed from thread to thread.
 pub const WORKER_COUNT: usize = 1;
-
-/// How long a client may take for the head of its first request.
-pub const CLIENT_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// How long an idle connection is kept. Longer than clients keep theirs, so that they close first and no
-/// request meets a connection that is being closed.
-const KEEP_ALIVE_TIME_MAX: Duration = Duration::from_secs(90);
-
-/// How long a connection is read on after a response that came before the end of its request, so that the
-/// client gets to read the response.
-const LINGER_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// How long responses may take to finish when the server is stopped.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(1);
@@ -166,28 +158,53 @@ impl Server {
         let app = move || {
             // Called on each thread that serves; the first one's runtime stays.
             let _ = runtime.set(Handle::current());
-            App::new().app_data(front.clone()).app_data(hosts.clone()).default_service(web::to(dispatch))
+            App::new()
+                .app_data(front.clone())
+                .app_data(hosts.clone())
+                .default_service(web::to(dispatch))
+                .wrap_fn(|request, service| {
+                    let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
+                    let response = service.call(request);
+                    async move { Ok(turn.answer(response.await?)) }
+                })
         };
-        let mut server = HttpServer::new(app)
+        let mut server = actix_web::dev::Server::build()
             .workers(WORKER_COUNT)
             .disable_signals()
-            .keep_alive(KEEP_ALIVE_TIME_MAX)
-            .client_request_timeout(CLIENT_REQUEST_TIME_MAX)
-            .client_disconnect_timeout(LINGER_TIME_MAX)
-            // A client that has shut down its sending side counts as gone; see `client_gone`.
-            .h1_allow_half_closed(false)
-            .tcp_nodelay(true)
-            .shutdown_timeout(SHUTDOWN_TIME_MAX.as_secs())
-            .on_connect(|connection, data| {
-                // Without the watch (no descriptor left) actix still sees most clients go.
-                if let Some(watch) =
-                    connection.downcast_ref::<TcpStream>().and_then(|stream| ClientWatch::attach(stream).ok())
-                {
-                    data.insert(watch);
-                }
-            });
+            .shutdown_timeout(SHUTDOWN_TIME_MAX.as_secs());
+        let shutdown = server.graceful_shutdown_signal();
         for listener in listeners {
-            server = server.listen(listener)?;
+            let (app, shutdown) = (app.clone(), shutdown.clone());
+            // What `actix_web::HttpServer` does for plain HTTP, with a stream of our own below it.
+            server = server.listen("front", listener, move || {
+                let shutdown = shutdown.clone();
+                let app = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
+                let http = HttpService::build()
+                    .graceful_shutdown_signal(move || {
+                        let shutdown = shutdown.clone();
+                        async move { shutdown.notified().await }
+                    })
+                    // The stream minds the clock.
+                    .keep_alive(KeepAlive::Os)
+                    .client_request_timeout(Duration::ZERO)
+                    .client_disconnect_timeout(LINGER_TIME_MAX)
+                    // A client that has shut down its sending side counts as gone; see `client_gone`.
+                    .h1_allow_half_closed(false)
+                    .on_connect_ext(|stream: &ClientStream, data| {
+                        data.insert(stream.turn());
+                        // Without the watch (no descriptor left) actix still sees most clients go.
+                        if let Ok(watch) = ClientWatch::attach(stream.socket()) {
+                            data.insert(watch);
+                        }
+                    })
+                    .h1(map_config(app, |()| AppConfig::default()));
+                fn_service(async |stream: TcpStream| {
+                    let stream = ClientStream::new(stream);
+                    let peer = stream.peer();
+                    Ok((stream, peer))
+                })
+                .and_then(http)
+            })?;
         }
         let server = server.run();
         self.lock().push(server.handle());
@@ -202,6 +219,14 @@ async fn dispatch(
     front: web::Data<Front>,
     hosts: web::Data<HostRules>,
 ) -> HttpResponse {
+    if let Some(refusal) = request.conn_data::<Turn>().and_then(Turn::take_refusal) {
+        let page = match &refusal.reason {
+            RefusalReason::Malformed(reason) => Page::bad_request(reason),
+            RefusalReason::TooLarge => Page::head_too_large(),
+            RefusalReason::TimedOut => Page::head_timed_out(HEAD_TIME_MAX),
+        };
+        return page.respond(&request, &front.page_context());
+    }
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
     if let Err(refusal) = hosts.check(request.headers(), authority.as_deref()) {
         return refuse(&refusal).respond(&request, &front.page_context());
@@ -213,10 +238,10 @@ async fn dispatch(
 }
 
 /// The page for a request that is turned away.
-pub(super) fn refuse(refusal: &Refusal) -> Page {
+pub(super) fn refuse(refusal: &host::Refusal) -> Page {
     match refusal {
-        Refusal::Malformed => Page::bad_request("The Host header is not valid."),
-        Refusal::Host(host) => Page::host_forbidden(host),
-        Refusal::Origin => Page::origin_forbidden(),
+        host::Refusal::Malformed => Page::bad_request("The Host header is not valid."),
+        host::Refusal::Host(name) => Page::host_forbidden(name),
+        host::Refusal::Origin => Page::origin_forbidden(),
     }
 }

@@ -6,6 +6,7 @@ mod echo;
 mod endpoints;
 pub(super) mod fake;
 mod pages;
+mod pipelining;
 mod proxy;
 mod repeat;
 mod scripts;
