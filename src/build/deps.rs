@@ -33,6 +33,8 @@ pub(super) enum Linkage {
         dylib: PathBuf,
         /// The file that switches to [`Linkage::Static`] for the same dependencies.
         static_marker: PathBuf,
+        /// The file that makes [`super::linker`] link the app, too.
+        relink_marker: PathBuf,
         /// The file that lists what to keep out of it.
         exclusion_path: PathBuf,
         /// What is kept out of it.
@@ -71,6 +73,19 @@ impl Linkage {
         match self {
             Self::Shared { static_marker, .. } | Self::Static { static_marker, .. } => static_marker,
         }
+    }
+
+    /// The file that makes devhost's linker link the app, unless that is done already.
+    pub fn relink_marker(&self) -> Option<PathBuf> {
+        match self {
+            Self::Shared { relink_marker, .. } if !relink_marker.is_file() => Some(relink_marker.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether devhost's linker is to link the app.
+    pub fn is_relinked(&self) -> bool {
+        matches!(self, Self::Shared { relink_marker, .. } if relink_marker.is_file())
     }
 
     /// The file that lists what to keep out of the library, unless that has been done already.
@@ -129,6 +144,7 @@ pub(super) fn provide(
     }
     let recipe = Recipe { rustc, call, order, directory: &directory, hash };
     let static_marker = directory.join(format!("{}.static", recipe.hash));
+    let relink_marker = directory.join(format!("{}.relink", recipe.hash));
     let lock = lock(&directory)?;
     if order.deps == Deps::Static {
         return Ok(Linkage::Static { rlib: recipe.rlib()?, reason: None, static_marker });
@@ -139,7 +155,9 @@ pub(super) fn provide(
         None => recipe.dylib(&libraries)?,
     };
     let linkage = match shared {
-        Ok((std, dylib)) => Linkage::Shared { std, dylib, static_marker, exclusion_path, exclusion },
+        Ok((std, dylib)) => {
+            Linkage::Shared { std, dylib, static_marker, relink_marker, exclusion_path, exclusion }
+        }
         Err(reason) if order.deps == Deps::Shared => {
             return Err(format!("there can be no shared library of dependencies: {reason}"));
         }

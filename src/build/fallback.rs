@@ -15,6 +15,10 @@ const DUPLICATE_MESSAGE: &str = "only shows up once";
 /// What a linker's lines about what it cannot do have in them.
 const LINKER_WORDS: &[&str] = &["error:", "undefined ", "relocation ", "cannot ", "multiple definition"];
 
+/// What a linker's line has in it about a symbol that it does not find.
+const SYMBOL_WORDS: &[&str] =
+    &["undefined symbol", "undefined hidden", "undefined reference", "hidden symbol"];
+
 /// How much of a linker's line is told.
 const REASON_CHARACTERS_MAX: usize = 200;
 
@@ -31,6 +35,18 @@ pub(super) fn reason_to_share_nothing(run: &cargo::Run) -> Option<String> {
         return Some(format!("a crate that is a dylib has `{name}` in it, too"));
     }
     link_error(&run.diagnostics).map(|reason| format!("the linker refuses it otherwise: {reason}"))
+}
+
+/// Whether a linker does not find symbols, and nothing else is wrong.
+pub(super) fn misses_symbols(run: &cargo::Run) -> bool {
+    let said = |diagnostic: &Diagnostic| cargo::strip_colours(&diagnostic.rendered);
+    link_error(&run.diagnostics).is_some()
+        && run
+            .diagnostics
+            .iter()
+            .filter(|diagnostic| is_link_error(diagnostic))
+            .map(said)
+            .any(|said| said.lines().any(|line| SYMBOL_WORDS.iter().any(|words| line.contains(words))))
 }
 
 /// Why a plain app should become its own program, where that may be what a failed build needs.

@@ -1,8 +1,14 @@
-//! devhost as the linker of the library of dependencies. rustc keeps the symbols of C code local to a dylib
-//! (rust-lang/rust#65610), but generic Rust code that calls them is instantiated in the app. So the C symbols
-//! are added to the version script's global list, and where they were compiled hidden, a copy of the archive
-//! with their visibility set to protected is linked. Objects with Rust symbols are never touched: rustc has
-//! decided about those. Then the real linker runs.
+//! devhost as a linker: of the library of dependencies, and of an app that it is asked for. In the end the real linker runs.
+//!
+//! rustc keeps symbols local to a dylib that generic Rust code needs, which is instantiated in the app: those of C code
+//! (rust-lang/rust#65610) and of assembly. They are added to the version script's global list, and where C code was compiled
+//! hidden, a copy of the archive with their visibility set to protected is linked. What Rust objects define is never touched:
+//! rustc has decided about that.
+//!
+//! What Rust objects refer to is: if a crate makes a shim for a function of another one (a `#[track_caller]` function behind a
+//! pointer or in a vtable), rustc believes that the function itself was made there, and marks the reference hidden. One
+//! such reference hides the function in the whole library, and in the app it can never be met by a shared library. So hidden
+//! references to Rust symbols become ordinary ones, in copies.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -21,11 +27,17 @@ pub(super) const REAL_LINKER_VARIABLE: &str = "DEVHOST_LINKER";
 /// refers to: the app may.
 pub(super) const TAKE_ALL_VARIABLE: &str = "DEVHOST_LINK_ALL";
 
-/// Links as rustc asks, with the symbols of C code exported.
+/// The environment variable that, where it is set, says that an app is linked, and not the library of dependencies.
+pub(super) const APP_VARIABLE: &str = "DEVHOST_LINK_APP";
+
+/// Links as rustc asks, with what others need exported.
 pub fn main(args: &[OsString]) -> ExitCode {
     let linker = std::env::var_os(REAL_LINKER_VARIABLE).unwrap_or_else(|| "cc".into());
-    let take_all = std::env::var_os(TAKE_ALL_VARIABLE).is_some();
-    match prepare(&expand(args), take_all).and_then(|prepared| run(&linker, &prepared)) {
+    let output = match std::env::var_os(APP_VARIABLE) {
+        Some(_) => Output::App,
+        None => Output::Dependencies { take_all: std::env::var_os(TAKE_ALL_VARIABLE).is_some() },
+    };
+    match prepare(&expand(args), output).and_then(|prepared| run(&linker, &prepared)) {
         Ok(code) => code,
         Err(message) => {
             eprintln!("error: {message}");
@@ -44,6 +56,7 @@ fn run(linker: &OsString, prepared: &Prepared) -> Result<ExitCode, String> {
         .arg(argument)
         .env_remove(REAL_LINKER_VARIABLE)
         .env_remove(TAKE_ALL_VARIABLE)
+        .env_remove(APP_VARIABLE)
         .status()
         .map_err(|error| format!("cannot run the linker {}: {error}", linker.to_string_lossy()))?;
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
@@ -105,32 +118,49 @@ struct Prepared {
     args: Vec<OsString>,
     /// rustc's own temporary directory, which it removes.
     directory: PathBuf,
-    /// The patched archives.
+    /// The patched archives and objects.
     _archives: Option<tempfile::TempDir>,
 }
 
-fn prepare(args: &[OsString], take_all: bool) -> Result<Prepared, String> {
+/// What is linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    App,
+    Dependencies {
+        /// C code that nothing in the library refers to, too: the app may.
+        take_all: bool,
+    },
+}
+
+fn prepare(args: &[OsString], output: Output) -> Result<Prepared, String> {
     let mut args = args.to_vec();
     let Some(script) = version_script(&args) else {
         return Ok(Prepared { args, directory: std::env::temp_dir(), _archives: None });
     };
     let directory = script.parent().unwrap_or(Path::new(".")).to_owned();
     let mut symbols = BTreeSet::new();
-    let mut archives = None;
+    let mut copies = None;
     for number in 0..args.len() {
         let path = PathBuf::from(&args[number]);
-        if !is_archive(&path) {
+        if !is_archive(&path) && !is_object(&path) {
             continue;
         }
         let Ok(mut bytes) = std::fs::read(&path) else { continue };
-        let found = native_symbols(&bytes);
-        if !found.hidden.is_empty() {
-            for &position in &found.hidden {
+        let exported = match output {
+            Output::Dependencies { .. } if is_archive(&path) => native_symbols(&bytes),
+            _ => NativeSymbols::default(),
+        };
+        let references = hidden_references(&bytes);
+        if !exported.hidden.is_empty() || !references.is_empty() {
+            for &position in &exported.hidden {
                 bytes[position] = (bytes[position] & !VISIBILITY_MASK) | elf::STV_PROTECTED.0;
             }
-            let kept: &tempfile::TempDir = match &archives {
+            for &position in &references {
+                bytes[position] = (bytes[position] & !VISIBILITY_MASK) | elf::STV_DEFAULT.0;
+            }
+            let kept: &tempfile::TempDir = match &copies {
                 Some(kept) => kept,
-                None => archives.insert(archive_directory(&directory)?),
+                None => copies.insert(archive_directory(&directory)?),
             };
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let copy = kept.path().join(format!("{number}-{name}"));
@@ -138,18 +168,18 @@ fn prepare(args: &[OsString], take_all: bool) -> Result<Prepared, String> {
                 .map_err(|error| format!("cannot write {}: {error}", copy.display()))?;
             args[number] = copy.into();
         }
-        symbols.extend(found.names);
+        symbols.extend(exported.names);
     }
     if !symbols.is_empty() {
         export(&script, &symbols)?;
         // Not each member of an archive ends up in the library, so not each symbol of the list exists.
         args.push("-Wl,--undefined-version".into());
-        if take_all {
+        if output == (Output::Dependencies { take_all: true }) {
             // In front of the archives: not every linker looks back.
             args.splice(0..0, symbols.iter().map(|symbol| format!("-Wl,-u,{symbol}").into()));
         }
     }
-    Ok(Prepared { args, directory, _archives: archives })
+    Ok(Prepared { args, directory, _archives: copies })
 }
 
 /// The part of `st_other` that holds the visibility.
@@ -165,6 +195,10 @@ fn is_archive(path: &Path) -> bool {
     // compiler_builtins has its symbols hidden so that each library uses its own.
     path.extension().is_some_and(|extension| extension == "rlib" || extension == "a")
         && !name.contains("libcompiler_builtins-")
+}
+
+fn is_object(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "o")
 }
 
 fn archive_directory(directory: &Path) -> Result<tempfile::TempDir, String> {
@@ -191,7 +225,7 @@ fn insert(text: &str, position: usize, what: &str) -> String {
     format!("{}{what}{}", &text[..position], &text[position..])
 }
 
-/// The symbols that C code in an archive defines for others.
+/// The symbols in an archive that rustc does not know of and that it defines for others: those of C code and assembly.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct NativeSymbols {
     /// Their names.
@@ -202,21 +236,90 @@ struct NativeSymbols {
 
 fn native_symbols(archive: &[u8]) -> NativeSymbols {
     let mut found = NativeSymbols::default();
-    let Ok(file) = ArchiveFile::parse(archive) else { return found };
-    for member in file.members().flatten() {
-        // rustc's own objects, which are most of the bytes, are known by their name already.
-        if memchr_contains(member.name(), b".rcgu.o") || member.name() == b"lib.rmeta" {
-            continue;
-        }
-        let (start, size) = member.file_range();
-        let (Ok(start), Ok(size)) = (usize::try_from(start), usize::try_from(size)) else { continue };
-        let Some(bytes) = archive.get(start..start.saturating_add(size)) else { continue };
-        if let Some(member) = member_symbols(bytes) {
+    for (name, start, bytes) in members(archive) {
+        // rustc's own objects are known by their name.
+        if memchr_contains(name, RUST_OBJECT_NAME_PART) {
+            found.names.extend(assembly_symbols(bytes));
+        } else if let Some(member) = member_symbols(bytes) {
             found.names.extend(member.names);
             found.hidden.extend(member.hidden.into_iter().map(|position| start + position));
         }
     }
     found
+}
+
+/// A part of the names of rustc's objects.
+const RUST_OBJECT_NAME_PART: &[u8] = b".rcgu.o";
+
+/// The objects in an archive: name, place and content.
+fn members(archive: &[u8]) -> impl Iterator<Item = (&[u8], usize, &[u8])> {
+    let file = ArchiveFile::parse(archive).ok();
+    let members = file.into_iter().flat_map(|file| file.members().flatten().collect::<Vec<_>>());
+    members.filter(|member| member.name() != b"lib.rmeta").filter_map(|member| {
+        let (start, size) = member.file_range();
+        let (start, size) = (usize::try_from(start).ok()?, usize::try_from(size).ok()?);
+        Some((member.name(), start, archive.get(start..start.saturating_add(size))?))
+    })
+}
+
+/// The symbols of one of rustc's objects that have the names of C: of `global_asm!` rustc knows nothing, and what is
+/// `#[no_mangle]` is in its list already.
+fn assembly_symbols(bytes: &[u8]) -> Vec<String> {
+    let Some(file) = relocatable(bytes) else { return Vec::new() };
+    let (endian, table) = (file.endian(), file.elf_symbol_table());
+    let names = table.iter().filter(|symbol| {
+        // A weak one is one of many alike, made for the object's own use.
+        symbol.st_bind() == elf::STB_GLOBAL
+            && symbol.st_shndx(endian) != elf::SHN_UNDEF
+            && symbol.st_visibility() == elf::STV_DEFAULT
+    });
+    let names =
+        names.filter_map(|symbol| std::str::from_utf8(symbol.name(endian, table.strings()).ok()?).ok());
+    names.filter(|name| !is_rust_symbol(name) && has_name_of_c(name)).map(str::to_owned).collect()
+}
+
+/// Where in an object, or in the objects of an archive, the `st_other` of hidden references to Rust symbols is.
+fn hidden_references(bytes: &[u8]) -> Vec<usize> {
+    if bytes.starts_with(elf::ELFMAG.as_slice()) {
+        return hidden_references_of(bytes).unwrap_or_default();
+    }
+    members(bytes)
+        .flat_map(|(_, start, bytes)| {
+            let found = hidden_references_of(bytes).unwrap_or_default();
+            found.into_iter().map(move |position| start + position)
+        })
+        .collect()
+}
+
+fn hidden_references_of(bytes: &[u8]) -> Option<Vec<usize>> {
+    let file = relocatable(bytes)?;
+    let (endian, table, start) = (file.endian(), file.elf_symbol_table(), table_start(&file)?);
+    let references = table.iter().enumerate().filter(|(_, symbol)| {
+        symbol.st_shndx(endian) == elf::SHN_UNDEF
+            && symbol.st_visibility() == elf::STV_HIDDEN
+            && symbol
+                .name(endian, table.strings())
+                .is_ok_and(|name| std::str::from_utf8(name).is_ok_and(is_rust_symbol))
+    });
+    Some(references.map(|(index, _)| position_of_other(start, index)).collect())
+}
+
+fn relocatable(bytes: &[u8]) -> Option<ElfFile64<'_, Endianness>> {
+    let file = ElfFile64::<Endianness>::parse(bytes).ok()?;
+    (file.kind() == object::ObjectKind::Relocatable).then_some(file)
+}
+
+/// Where the table of symbols is.
+fn table_start(file: &ElfFile64<'_, Endianness>) -> Option<usize> {
+    let endian = file.endian();
+    let section =
+        file.elf_section_table().iter().find(|section| section.sh_type(endian) == elf::SHT_SYMTAB)?;
+    usize::try_from(section.sh_offset(endian)).ok()
+}
+
+/// Where the `st_other` of a symbol is.
+fn position_of_other(table_start: usize, index: usize) -> usize {
+    table_start + index * std::mem::size_of::<elf::Sym64<Endianness>>() + SYMBOL_OTHER_OFFSET_BYTES
 }
 
 /// Whether an archive defines one of the symbols, by its own table of them.
@@ -232,16 +335,9 @@ fn memchr_contains(text: &[u8], part: &[u8]) -> bool {
 
 /// The symbols of one object, unless it has anything to do with Rust.
 fn member_symbols(bytes: &[u8]) -> Option<NativeSymbols> {
-    let file = ElfFile64::<Endianness>::parse(bytes).ok()?;
-    if file.kind() != object::ObjectKind::Relocatable {
-        return None;
-    }
+    let file = relocatable(bytes)?;
     let endian = file.endian();
-    let (_, section) = file
-        .elf_section_table()
-        .enumerate()
-        .find(|(_, section)| section.sh_type(endian) == elf::SHT_SYMTAB)?;
-    let table_start = usize::try_from(section.sh_offset(endian)).ok()?;
+    let table_start = table_start(&file)?;
     let table = file.elf_symbol_table();
     let strings = table.strings();
     let mut found = NativeSymbols::default();
@@ -253,17 +349,13 @@ fn member_symbols(bytes: &[u8]) -> Option<NativeSymbols> {
         }
         let exported = matches!(symbol.st_bind(), elf::STB_GLOBAL | elf::STB_WEAK)
             && symbol.st_shndx(endian) != elf::SHN_UNDEF
-            && !name.is_empty()
-            // C++ code that Rust could call has C names; the rest are templates and the like, by the thousand.
-            && !name.starts_with("_Z")
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_$.".contains(&byte));
+            && has_name_of_c(name);
         if !exported {
             continue;
         }
         match symbol.st_visibility() {
             elf::STV_HIDDEN => {
-                let entry = std::mem::size_of::<elf::Sym64<Endianness>>();
-                found.hidden.push(table_start + index * entry + SYMBOL_OTHER_OFFSET_BYTES);
+                found.hidden.push(position_of_other(table_start, index));
                 found.names.push(name.to_owned());
             }
             elf::STV_DEFAULT | elf::STV_PROTECTED => found.names.push(name.to_owned()),
@@ -271,6 +363,13 @@ fn member_symbols(bytes: &[u8]) -> Option<NativeSymbols> {
         }
     }
     Some(found)
+}
+
+/// C++ code that Rust could call has such names, too; the rest are templates and the like, by the thousand.
+fn has_name_of_c(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with("_Z")
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_$.".contains(&byte))
 }
 
 /// Where `st_other` is in an `Elf64_Sym`: after a name of four bytes and `st_info`.

@@ -316,16 +316,16 @@ impl Builder {
         self.seed(&app, progress).await;
         let mut run = self.run_cargo(&app, &order_path, progress).await?;
         let mut report = self.valid_report(&report_path, &order_path);
-        if !run.success
-            && let Some(ready) = &report
-            && !ready.preload.is_empty()
-            && self.settings.deps == Deps::Auto
-            && let Some(reason) = fallback::reason_to_share_nothing(&run)
-        {
-            let marker = &ready.static_marker;
-            std::fs::write(marker, reason)
+        // First the app is linked in another way, then nothing is shared.
+        for _ in 0..2 {
+            let Some(ready) = report.as_ref().filter(|ready| !run.success && !ready.preload.is_empty())
+            else {
+                break;
+            };
+            let Some((marker, reason)) = self.other_linkage(ready, &run) else { break };
+            std::fs::write(&marker, reason)
                 .map_err(|error| build_failure(format!("cannot write {}: {error}", marker.display())))?;
-            let doubt = fallback::Doubt::of(marker);
+            let doubt = fallback::Doubt::of(&marker);
             run = self.run_cargo(&app, &order_path, progress).await?;
             report = self.valid_report(&report_path, &order_path);
             doubt.decide(fallback::reason_to_share_nothing(&run).is_none());
@@ -494,6 +494,16 @@ impl Builder {
         }
         result.map_err(|error| build_failure(format!("cannot write {}: {error}", path.display())))?;
         Ok(Some(fallback::Doubt::of(path)))
+    }
+
+    /// How else the app may be linked after the linker has refused it: the file to be made for that, and what is to be in it.
+    fn other_linkage(&self, ready: &Report, run: &cargo::Run) -> Option<(PathBuf, String)> {
+        let reason = fallback::reason_to_share_nothing(run)?;
+        match &ready.relink_marker {
+            Some(marker) if fallback::misses_symbols(run) => Some((marker.clone(), reason)),
+            _ if self.settings.deps == Deps::Auto => Some((ready.static_marker.clone(), reason)),
+            _ => None,
+        }
     }
 
     /// The app as its manifests describe it now.

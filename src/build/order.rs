@@ -69,6 +69,10 @@ pub(super) struct Report {
     pub preload: Vec<PathBuf>,
     /// The file that makes later builds link everything statically, once it exists.
     pub static_marker: PathBuf,
+    /// The file that makes later builds link the app by devhost's linker, once it exists; not there if it does already, or
+    /// nothing is shared.
+    #[serde(default)]
+    pub relink_marker: Option<PathBuf>,
     /// The file that lists what later builds keep out of the shared library; not there, where something already is.
     pub exclusion: Option<PathBuf>,
     /// What a user should know: what is static, and why.

@@ -11,6 +11,7 @@ use std::process::{Command, ExitCode};
 use super::app::Kind;
 use super::call::{Call, library_stem};
 use super::deps::{self, Linkage};
+use super::linker::{APP_VARIABLE, REAL_LINKER_VARIABLE};
 use super::order::{self, ExternKind, Externs, ORDER_VARIABLE, Order, Report};
 use super::plain::PlainCall;
 use super::replay::record::{self, REPLAY_VARIABLE};
@@ -96,6 +97,7 @@ fn add(
         key: order.key.clone(),
         preload: linkage.preload(),
         static_marker: linkage.static_marker().to_owned(),
+        relink_marker: linkage.relink_marker(),
         exclusion: linkage.exclusion(),
         notes: linkage.notes(),
         call: Some(record::path(&order.target_dir, &call.out_dir, &call.stem())),
@@ -188,6 +190,12 @@ fn add_app(
     }
     if let Linkage::Shared { .. } = linkage {
         command.args(["-C", "prefer-dynamic"]);
+    }
+    if linkage.is_relinked() {
+        let mut linker = OsString::from("linker=");
+        linker.push(&order.linker);
+        command.arg("-C").arg(linker);
+        command.env(REAL_LINKER_VARIABLE, call.codegen("linker").unwrap_or("cc")).env(APP_VARIABLE, "1");
     }
     Ok(linkage)
 }

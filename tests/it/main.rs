@@ -18,6 +18,7 @@ mod plain_worker;
 mod plugin;
 mod restart;
 mod support;
+mod symbols;
 mod terminal;
 mod traffic;
 mod workers;
