@@ -24,7 +24,7 @@ mod call;
 mod cargo;
 mod dep_info;
 mod deps;
-mod diagnostics;
+pub(crate) mod diagnostics;
 mod disk;
 mod environment;
 pub mod export;
@@ -67,6 +67,12 @@ use crate::model::{BuildReport, Diagnostic, Failure};
 
 /// The kernel stamps files with a clock that lags behind by up to a tick.
 const CLOCK_LAG_MAX_MS: u64 = 20;
+
+/// Why there is no replay after a build that was not let to its end. What was recorded is then of neither state.
+const GIVEN_UP: &str = "the build before was given up";
+
+/// Why there is no replay after a build that failed under cargo.
+const FAILED_BEFORE: &str = "the build before failed";
 
 /// What the wrapper's lines about its progress start with: the builder shows them and keeps them out of errors.
 const PROGRESS_MARK: &str = "devhost-progress: ";
@@ -248,7 +254,14 @@ impl Builder {
         };
         match outcome {
             Ok(artifact) => Outcome::Built(artifact),
-            Err(failure) => Outcome::Failed(failure),
+            Err(failure) => {
+                if let Err(reason) = &mut self.recording
+                    && reason == GIVEN_UP
+                {
+                    *reason = FAILED_BEFORE.into();
+                }
+                Outcome::Failed(failure)
+            }
         }
     }
 
@@ -310,8 +323,8 @@ impl Builder {
         if let Ok(recording) = &mut self.recording {
             recording.is_quiet().await;
         }
-        // cargo may end in the middle, and what was recorded is then of neither state.
-        self.recording = Err("the last run of cargo did not succeed".into());
+        // It stands only if nobody lets this build come to its end.
+        self.recording = Err(GIVEN_UP.into());
         self.show_hidden_changes(&app, changed);
         self.seed(&app, progress).await;
         let mut run = self.run_cargo(&app, &order_path, progress).await?;

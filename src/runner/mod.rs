@@ -28,11 +28,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::build::{self, Builder, Kind, Strategy};
+use crate::build::{self, Builder, Kind, Strategy, diagnostics};
 use crate::error::Error;
 use crate::front::Hub;
 use crate::front::gate::Gate;
-use crate::model::{BrowserEvent, BuildReport, End, Failure, Process, Reload, State, StatusBoard};
+use crate::model::{
+    BrowserEvent, BuildReport, Diagnostic, End, Failure, Process, Reload, State, StatusBoard,
+};
 use crate::supervisor::{Action, Code, Event, Origin, Settings, Supervisor, Timer};
 use crate::terminal::Terminal;
 use crate::watch::Changes;
@@ -188,6 +190,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         env_files,
         stdin,
         notes: HashSet::new(),
+        warnings: Vec::new(),
         failed: None,
         first_build_over: false,
         watching,
@@ -264,6 +267,8 @@ struct Runner {
     stdin: Option<Stdin>,
     /// What apps have said already.
     notes: HashSet<String>,
+    /// The warnings about the last code that was built.
+    warnings: Vec<Diagnostic>,
     /// Why devhost cannot go on.
     failed: Option<Error>,
     first_build_over: bool,
@@ -591,7 +596,9 @@ impl Runner {
                 for note in artifact.notes {
                     self.note(note);
                 }
-                self.terminal.warnings(&artifact.warnings);
+                let new = diagnostics::news(&self.warnings, &artifact.warnings);
+                self.terminal.warnings(&artifact.warnings, &new);
+                self.warnings = artifact.warnings;
                 let code = Arc::new(Code {
                     artifact: artifact.path,
                     kind: artifact.kind,

@@ -189,9 +189,13 @@ impl Terminal {
         );
     }
 
-    /// The compiler's warnings about code that built.
-    pub fn warnings(&self, warnings: &[Diagnostic]) {
-        for warning in warnings {
+    /// The compiler's warnings about code that built: a person is told of those that are `new`, a program of `all`.
+    pub fn warnings(&self, all: &[Diagnostic], new: &[&Diagnostic]) {
+        let told: Vec<&Diagnostic> = match self.format {
+            Format::Human => new.to_vec(),
+            Format::Json => all.iter().collect(),
+        };
+        for warning in told {
             self.complain(
                 || self.err_style.diagnostic(warning),
                 || TerminalEvent::Diagnostic { diagnostic: in_plain(warning) },

@@ -17,6 +17,7 @@ mod plain_build;
 mod plain_worker;
 mod plugin;
 mod restart;
+mod said;
 mod support;
 mod symbols;
 mod terminal;
