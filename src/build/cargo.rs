@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::app::App;
+use super::replay::warning;
 use super::settings::Choice;
 use super::{PROGRESS_MARK, Progress, diagnostics, guard};
 use crate::model::{BuildStep, Diagnostic, WAITING_FOR};
@@ -21,7 +22,7 @@ pub(super) const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
 
 /// How long cargo's pipes may stay silent once it has ended: a daemon that it started (a compiler cache) may
 /// hold them open for ever.
-const PIPE_SILENCE_TIME_MAX: Duration = Duration::from_millis(100);
+pub(super) const PIPE_SILENCE_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// A cargo command to be run.
 #[derive(Debug)]
@@ -61,6 +62,8 @@ pub(super) struct Run {
     pub libraries: Vec<(String, PathBuf)>,
     /// The directories into which build scripts have written, each with its package's id.
     pub build_scripts: Vec<(String, PathBuf)>,
+    /// What build scripts of path packages have warned of, now or before.
+    pub script_warnings: Vec<Diagnostic>,
     /// How many crates cargo reported, for a better estimate.
     pub units_done: u32,
     /// What was compiled, as far as it is known.
@@ -108,6 +111,12 @@ pub(super) async fn run(
     run.success = status.success();
     if let Some(signal) = guard::signal_of(status) {
         run.output.push_str(&format!("cargo was ended by signal {signal}\n"));
+    }
+    if run.success {
+        // Of a failure, they are among what cargo has said.
+        for warning in &run.script_warnings {
+            diagnostics::add(&mut run.diagnostics, warning);
+        }
     }
     diagnostics::sort(&mut run.diagnostics);
     Ok(run)
@@ -246,6 +255,9 @@ impl<'a> Reader<'a> {
             self.show(&format!("{WAITING_FOR}another build to end ({what})"));
         } else if PROGRESS_WORDS.iter().any(|word| plain.starts_with(word)) {
             self.show(plain);
+        } else if let Some(message) = script_warning(plain) {
+            self.run.script_warnings.push(warning(message));
+            self.keep(line);
         } else if !SILENT_WORDS.iter().any(|word| plain.starts_with(word)) {
             self.keep(line);
         }
@@ -277,6 +289,15 @@ fn library_of(app: &App, artifact: &cargo_metadata::Artifact) -> Option<PathBuf>
         Choice::Example(name) => artifact.executable.as_ref().filter(|_| is(TargetKind::Example, name)),
     };
     file.map(|file| file.clone().into_std_path_buf())
+}
+
+/// What a build script warns of, as cargo passes it on: `warning: NAME@VERSION: TEXT`.
+fn script_warning(line: &str) -> Option<&str> {
+    let message = line.strip_prefix("warning: ")?;
+    let (name, rest) = message.split_once('@')?;
+    let (version, _) = rest.split_once(": ")?;
+    let is_word = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
+    (is_word(name) && is_word(version)).then_some(message)
 }
 
 /// What cargo says while something takes its time.
@@ -354,9 +375,14 @@ mod tests {
         reader.read_stderr("\u{1b}[1m\u{1b}[32m    Finished\u{1b}[0m `dev` profile in 1.0s");
         reader.read_stderr("    Blocking waiting for file lock on build directory");
         reader.read_stderr("error: linking failed");
+        reader.read_stderr("\u{1b}[33mwarning\u{1b}[0m: app@0.1.0: an old header");
+        reader.read_stderr("warning: unused manifest key: a@b");
         reader.read_stdout("a line that a procedural macro printed");
         let run = reader.run;
-        assert_eq!(run.output, "error: linking failed\na line that a procedural macro printed\n");
+        assert!(run.output.starts_with("error: linking failed\n"), "{}", run.output);
+        assert!(run.output.ends_with("a@b\na line that a procedural macro printed\n"), "{}", run.output);
+        let warnings: Vec<_> = run.script_warnings.iter().map(|warning| warning.message.as_str()).collect();
+        assert_eq!(warnings, ["app@0.1.0: an old header"]);
         let current: Vec<_> = shown.iter().map(|progress| progress.current.as_str()).collect();
         assert_eq!(
             current,

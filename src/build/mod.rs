@@ -3,7 +3,8 @@
 //!
 //! - [`app`] asks cargo what is to be built, with `partial` where cargo cannot say all.
 //! - `cargo` runs cargo under [`guard`], which makes sure that no build outlives its cancellation or the front.
-//! - [`wrapper`] adds devhost's flags to the app's rustc call; `deps` makes the library of dependencies, with
+//! - [`wrapper`] adds devhost's flags to the app's rustc call, and puts devhost in the place of build scripts, where `script`
+//!   writes down how cargo runs them; `deps` makes the library of dependencies, with
 //!   [`linker`] as its linker.
 //! - `plain`, with `root` and `shadow`, makes a library of a plain app's binary.
 //! - `artifact` checks what came out before a process is forked for it.
@@ -37,6 +38,7 @@ mod partial;
 mod plain;
 pub mod replay;
 mod root;
+mod script;
 mod seed;
 mod settings;
 mod shadow;
@@ -84,6 +86,7 @@ pub fn dispatch(argv0_file_name: &str) -> Option<ExitCode> {
         "devhost-rustc" => wrapper::main,
         "devhost-linker" => linker::main,
         "devhost-guard" => guard::main,
+        script::NAME => script::main,
         _ => return None,
     };
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -547,7 +550,7 @@ impl Builder {
         let bin = app.target_dir.join("bin").join(&key);
         std::fs::create_dir_all(&bin)?;
         std::fs::create_dir_all(temporary_directory(&app.target_dir))?;
-        for name in ["devhost-rustc", "devhost-linker"] {
+        for name in ["devhost-rustc", "devhost-linker", script::NAME] {
             link(&self.tool.path(), &bin.join(name))?;
         }
         let order = Order {
@@ -567,7 +570,9 @@ impl Builder {
             externs: app.externs.clone(),
             report: report.to_owned(),
             linker: bin.join("devhost-linker"),
+            script: bin.join(script::NAME),
             environment,
+            manifests: replay::manifest_hashes(app),
             key,
         };
         order::write(&order_path, &order)?;

@@ -56,8 +56,37 @@ pub(super) struct Order {
     pub report: PathBuf,
     /// `devhost-linker`.
     pub linker: PathBuf,
+    /// `devhost-script`.
+    pub script: PathBuf,
     /// The variables that cargo is given, with hashes of their values.
     pub environment: BTreeMap<String, String>,
+    /// For each path package, by its directory, a hash of the files from which cargo takes the variables that it sets.
+    pub manifests: BTreeMap<PathBuf, String>,
+}
+
+impl Order {
+    /// An order for nothing.
+    #[cfg(test)]
+    pub fn stub() -> Self {
+        Self {
+            key: String::new(),
+            tool: String::new(),
+            target_dir: PathBuf::new(),
+            temporary: PathBuf::new(),
+            workspace_root: PathBuf::new(),
+            app_root: PathBuf::new(),
+            app_crate: String::new(),
+            kind: Kind::Plain,
+            deps: Deps::Auto,
+            debug_info: DebugInfo::LineTables,
+            externs: BTreeMap::new(),
+            report: PathBuf::new(),
+            linker: PathBuf::new(),
+            script: PathBuf::new(),
+            environment: BTreeMap::new(),
+            manifests: BTreeMap::new(),
+        }
+    }
 }
 
 /// What the wrapper has made of the app's rustc call.

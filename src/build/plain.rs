@@ -232,7 +232,7 @@ fn message(line: &[u8]) -> String {
 }
 
 /// A process that a signal ended has the exit code that shells give it.
-fn code(status: std::process::ExitStatus) -> ExitCode {
+pub(super) fn code(status: std::process::ExitStatus) -> ExitCode {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

@@ -109,7 +109,12 @@ fn may_use(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, file: &Pa
     owner.is_none_or(|owner| owner.root == package.root) || dep_info_names(app, profile_dirs, package, file)
 }
 
-fn dep_info_names(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, file: &Path) -> bool {
+pub(super) fn dep_info_names(
+    app: &App,
+    profile_dirs: &[PathBuf],
+    package: &PathPackage,
+    file: &Path,
+) -> bool {
     let is_app = app.path_packages.first().is_some_and(|first| first.root == package.root);
     let stems: Vec<&String> = package.crate_name.iter().chain(is_app.then_some(&app.crate_name)).collect();
     let is_dep_info = |name: &str| {
@@ -134,8 +139,8 @@ pub(super) fn age_compiled(profile_dirs: &[PathBuf], package: &PathPackage) {
     }
 }
 
-/// Sets back the times that cargo compares a package's files with.
-fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
+/// Sets back the times that cargo compares a package's files with: it runs the build script, and compiles what follows.
+pub(super) fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
     age_compiled(profile_dirs, package);
     for directory in directories_of(profile_dirs, package, "build") {
         set_back(&directory.join("output"));

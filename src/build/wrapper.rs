@@ -15,6 +15,7 @@ use super::linker::{APP_VARIABLE, REAL_LINKER_VARIABLE};
 use super::order::{self, ExternKind, Externs, ORDER_VARIABLE, Order, Report};
 use super::plain::PlainCall;
 use super::replay::record::{self, REPLAY_VARIABLE};
+use super::script::Place;
 use super::settings::DebugInfo;
 
 /// Runs `rustc` as cargo asked for it, with devhost's additions.
@@ -28,12 +29,12 @@ pub fn main(args: &[OsString]) -> ExitCode {
     let mut command = Command::new(rustc);
     // Without a crate name it is one of cargo's questions about rustc itself.
     let order = order.filter(|_| !call.crate_name.is_empty());
-    let result = match order {
+    let result = match &order {
         Some(order) => {
             if std::env::var_os(REPLAY_VARIABLE).is_none() {
-                record::keep(rustc, args, &call, &order);
+                record::keep(rustc, args, &call, order);
             }
-            add(&mut command, rustc, args, &call, &order)
+            add(&mut command, rustc, args, &call, order)
         }
         None => {
             command.args(args);
@@ -42,7 +43,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
     };
     command.env_remove(ORDER_VARIABLE).env_remove(REPLAY_VARIABLE);
     let message = match result {
-        Ok(None) => format!("cannot run {}: {}", rustc.to_string_lossy(), command.exec()),
+        Ok(None) => match order.and_then(|order| Place::of(&call, &order)) {
+            Some(place) => match place.run(command) {
+                Ok(code) => return code,
+                Err(message) => message,
+            },
+            None => format!("cannot run {}: {}", rustc.to_string_lossy(), command.exec()),
+        },
         Ok(Some(plain)) => match plain.run(command) {
             Ok(code) => return code,
             Err(message) => message,

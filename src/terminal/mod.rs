@@ -518,7 +518,7 @@ mod tests {
             message: "no".into(),
             rendered: "\u{1b}[1merror\u{1b}[0m: no\n".into(),
         };
-        written.terminal.warnings(std::slice::from_ref(&coloured));
+        written.terminal.warnings(std::slice::from_ref(&coloured), &[]);
         let output = "\u{1b}[31mred\u{1b}[0m".into();
         written.terminal.failure(&Failure::Build { diagnostics: vec![coloured], output });
         let (out, _) = written.take();

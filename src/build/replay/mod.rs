@@ -18,8 +18,10 @@
 //! 3. Every file that is said to have changed is one that a recorded call has read, and each of them still exists. In
 //!    the directories that they lie in, there is no other Rust file and no other directory than before: a file that is
 //!    new or gone may be found as another one's module.
-//! 4. No crate to be compiled is a procedural macro, has a build script that names no inputs, or is used by a procedural
-//!    macro, a build script or a package whose calls are not recorded (one outside of the workspace).
+//! 4. No crate to be compiled is a procedural macro, has a build script that names no inputs and that only cargo can run, or
+//!    is used by a procedural macro, a build script or a package whose calls are not recorded (one outside of the
+//!    workspace). Its call was recorded under the present manifests and configuration.
+//!    Which build scripts a replay runs, and what follows from it, stands at the head of `scripts`. Their inputs are no guards.
 //! 5. What the calls have made is as they left it, and nobody else builds in this target directory.
 //!
 //! What has changed is found by content, never by time: every known file is looked at, whether the watcher has told of
@@ -33,19 +35,26 @@
 //!
 //! Errors in the code are said as rustc says them. Any other failure is not believed: cargo is asked.
 
+mod directives;
+mod inputs;
 pub(super) mod record;
 mod run;
+mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::StreamExt as _;
 use tokio::net::unix::pipe::Receiver;
 
+use self::inputs::{Inputs, Stamped};
 use self::record::Recorded;
 use self::run::{Call as RunCall, Ended};
+pub(super) use self::scripts::warning;
+use self::scripts::{Cause, Look, Script, Scripts};
 use super::app::{App, PathPackage};
 use super::call::Call;
 use super::cargo::Run;
@@ -53,7 +62,7 @@ use super::order::{self, Order, Report};
 use super::settings::config_files;
 use super::{CLOCK_LAG_MAX_MS, Progress, dep_info, diagnostics, stale};
 use crate::content::{Content, Identity};
-use crate::model::Diagnostic;
+use crate::model::{BuildStep, Diagnostic};
 
 /// How often a crate is compiled again because its files change while rustc reads them. After that the result is what
 /// it is: whoever changes them then says so once more.
@@ -61,9 +70,6 @@ const ROUNDS_COUNT_MAX: usize = 3;
 
 /// How long a cancelled rustc may take to be gone.
 const CANCELLED_END_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// How many files a directory may have that a build script names as its input.
-const INPUT_FILES_COUNT_MAX: usize = 5_000;
 
 /// A part of the rule that can be left out, to see that the tests notice.
 #[doc(hidden)]
@@ -79,6 +85,18 @@ pub enum Weakness {
     Content,
     /// Files are not compared again once rustc has read them.
     SecondLook,
+    /// A crate's record may be of other manifests.
+    Manifests,
+    /// Inputs of build scripts do not count.
+    ScriptInputs,
+    /// A package is not compiled again for a script that says and makes the same, although its inputs have changed.
+    ScriptUsers,
+    /// What a script says is not compared.
+    ScriptOutput,
+    /// What a script makes is not compared.
+    ScriptMade,
+    /// cargo is not told that a script was run.
+    ScriptAge,
 }
 
 /// What there is to know for a replay.
@@ -98,13 +116,16 @@ pub(super) struct Recording {
     listings: BTreeMap<PathBuf, BTreeSet<OsString>>,
     /// Warnings of crates that have no record.
     other_warnings: Vec<Diagnostic>,
+    /// The build scripts that a replay can run.
+    scripts: Vec<Script>,
     /// The profile's directories, whose fingerprints are aged.
     profile_dirs: Vec<PathBuf>,
-    /// At its end when every process of the last replay has ended.
-    alive: Option<Receiver>,
+    /// At their end when every process of the last replay has ended.
+    alive: Vec<Receiver>,
 }
 
-type Stamped = (PathBuf, Content);
+/// A build script to be run, by its index.
+type Wanted = (usize, (Cause, Look));
 
 /// A crate of the workspace, as one rustc call.
 #[derive(Debug)]
@@ -211,15 +232,22 @@ impl Recording {
         profile_dirs: Vec<PathBuf>,
         before: &Before,
     ) -> Result<Self, String> {
-        let app = &context.app;
         let order: Order = order::read(&context.order_path).ok_or("the order for rustc is gone")?;
-        let scripts = BuildScripts::read(app, run);
-        let mut maker =
-            Maker { app, order: &order, before, scripts: &scripts, units: Vec::new(), known: HashMap::new() };
+        let mut maker = Maker { context, order: &order, before, units: Vec::new(), known: HashMap::new() };
         let root = report.call.as_ref().ok_or("the app's rustc call was not recorded")?;
         maker.add(root)?;
         maker.look_for_other_users(run);
         let mut units = maker.units;
+        let scripts = Scripts::read(context, &order, run, &units, before);
+        for unit in units.iter_mut().filter(|unit| scripts.without_inputs.contains(&unit.package.id)) {
+            unit.only_cargo.get_or_insert_with(|| {
+                format!(
+                    "the build script of `{}` names no inputs that exist (`cargo::rerun-if-changed=…`), so cargo runs it \
+                     after every change",
+                    unit.package.name
+                )
+            });
+        }
         let mut recording = Self {
             key: order.key.clone(),
             guards: BTreeMap::new(),
@@ -227,8 +255,9 @@ impl Recording {
             fixed: BTreeMap::new(),
             listings: BTreeMap::new(),
             other_warnings: Vec::new(),
+            scripts: Vec::new(),
             profile_dirs,
-            alive: None,
+            alive: Vec::new(),
             units: Vec::new(),
         };
         for (source, diagnostic) in &run.diagnostics_by_source {
@@ -241,8 +270,11 @@ impl Recording {
                 recording.other_warnings.push(diagnostic.clone());
             }
         }
+        recording.other_warnings.extend(run.script_warnings.iter().cloned());
+        recording.other_warnings.retain(|warning| !scripts.own.iter().any(|script| script.has_said(warning)));
         recording.units = units;
         recording.guard(context, run, report, sources, &scripts, before);
+        recording.scripts = scripts.own;
         recording.list_directories();
         Ok(recording)
     }
@@ -253,7 +285,7 @@ impl Recording {
         run: &Run,
         report: &Report,
         sources: &[PathBuf],
-        scripts: &BuildScripts,
+        scripts: &Scripts,
         before: &Before,
     ) {
         let mut guards = manifests(&context.app);
@@ -262,16 +294,26 @@ impl Recording {
         // A file of a recorded call may be a build script's, too, and then it is cargo's business.
         guards.extend(self.sources_of_others(context, run));
         let own: BTreeSet<&PathBuf> = self.units.iter().flat_map(|unit| unit.sources.keys()).collect();
-        guards.extend(sources.iter().filter(|path| !own.contains(path)).cloned());
+        let of_others = self.readers_outside(context, run);
+        // cargo lists what scripts have named, too.
+        let is_input = |path: &PathBuf| {
+            scripts.own.iter().any(|script| script.names(path))
+                && !of_others
+                    .iter()
+                    .any(|package| stale::dep_info_names(&context.app, &self.profile_dirs, package, path))
+        };
+        guards.extend(sources.iter().filter(|path| !own.contains(path) && !is_input(path)).cloned());
         let look = |path: PathBuf| {
             let known = before.content(&path).map(|content| (Identity::of(&path), content));
             (path, known)
         };
         self.guards = guards.into_iter().map(look).collect();
-        self.trees = scripts.directories.iter().map(|path| (path.clone(), stamps_of(path))).collect();
+        let stamps = |path: &PathBuf| (path.clone(), Inputs::Named(vec![path.clone()]).stamps());
+        self.trees = scripts.directories.iter().map(stamps).collect();
         let mut fixed: BTreeSet<PathBuf> = report.preload.iter().cloned().collect();
         fixed.insert(context.devhost.clone());
         fixed.insert(context.wrapper.clone());
+        fixed.extend(scripts.own.iter().flat_map(Script::programs));
         let made: BTreeSet<&PathBuf> = self.units.iter().flat_map(|unit| unit.outputs.keys()).collect();
         for unit in &self.units {
             fixed.insert(unit.recorded.rustc.clone());
@@ -282,6 +324,12 @@ impl Recording {
         }
         fixed.retain(|path| !made.contains(path));
         self.fixed = fixed.into_iter().map(|path| (path.clone(), Identity::of(&path))).collect();
+    }
+
+    /// The path packages of the build that only cargo compiles.
+    fn readers_outside<'a>(&self, context: &'a Context, run: &Run) -> Vec<&'a PathPackage> {
+        let packages = context.app.path_packages.iter().filter(|package| run.packages.contains(&package.id));
+        packages.filter(|package| !self.units.iter().any(|unit| unit.package.id == package.id)).collect()
     }
 
     /// The sources of recorded crates that belong to the build but that the app is not linked from: build scripts, and what
@@ -340,22 +388,33 @@ impl Recording {
         }
     }
 
-    /// The units that a change needs to have compiled; why not, where that is cargo's business. See the module's head for
-    /// the rule.
-    fn judge(&mut self, context: &Context, changed: &[PathBuf]) -> Result<Vec<usize>, String> {
+    /// Whether all that cargo decides by is as it was; why not.
+    fn check(&mut self, context: &Context, changed: &[PathBuf]) -> Result<(), String> {
         if !context.is_weak(Weakness::Guards) {
             self.check_guards(context)?;
         }
         if !context.is_weak(Weakness::UnknownFiles) {
             self.check_unknown(context, changed)?;
         }
+        Ok(())
+    }
+
+    /// The units that a change needs to have compiled, with those that are `due` for another reason; why not, where that is
+    /// cargo's business. See the module's head for the rule.
+    fn judge(
+        &self,
+        context: &Context,
+        changed: &[PathBuf],
+        due: &BTreeSet<usize>,
+    ) -> Result<Vec<usize>, String> {
         let mut wanted = BTreeSet::new();
         for index in 0..self.units.len() {
             let by_watcher = context.is_weak(Weakness::Content);
             let dependents = !context.is_weak(Weakness::Dependents);
             let unit = &self.units[index];
             let used = dependents && unit.needs.iter().any(|needed| wanted.contains(needed));
-            if used || unit.due || unit.is_changed(context, by_watcher.then_some(changed))? {
+            let is_due = unit.due || due.contains(&index);
+            if used || is_due || unit.is_changed(context, &self.scripts, by_watcher.then_some(changed))? {
                 wanted.insert(index);
             }
         }
@@ -393,7 +452,7 @@ impl Recording {
             }
         }
         for (path, stamps) in &self.trees {
-            if stamps.is_none() || stamps_of(path) != *stamps {
+            if stamps.is_none() || Inputs::Named(vec![path.clone()]).stamps() != *stamps {
                 return Err(format!("{}, which a build script reads, changed", shown(path, context)));
             }
         }
@@ -406,7 +465,9 @@ impl Recording {
             if self.guards.contains_key(path) {
                 return Err(format!("{} changed", shown(path, context)));
             }
-            if !self.units.iter().any(|unit| unit.sources.contains_key(path)) {
+            let is_known = self.units.iter().any(|unit| unit.sources.contains_key(path))
+                || self.scripts.iter().any(|script| script.reads(path));
+            if !is_known {
                 let what = if path.exists() { "is new to the build" } else { "is gone" };
                 return Err(format!("{} {what}", shown(path, context)));
             }
@@ -436,22 +497,34 @@ impl Recording {
         let Some(lock) = lock(&self.profile_dirs) else {
             return Err("somebody else builds in this target directory".into());
         };
+        let begun = Instant::now();
         let mut run = Run { success: true, ..Run::default() };
+        let mut steps = Vec::new();
         for round in 0..ROUNDS_COUNT_MAX {
             let changed = if round == 0 { changed } else { &[] };
-            let units = self.judge(context, changed)?;
+            self.check(context, changed)?;
+            let scripts = self.scripts_to_run(context, changed, round == 0)?;
+            if !scripts.is_empty() {
+                // Nothing is run where only cargo could go on.
+                let units = scripts.iter().flat_map(|(index, _)| &self.scripts[*index].units);
+                self.judge(context, changed, &units.copied().collect())?;
+                steps.extend(self.run_scripts(context, begun, scripts, progress).await?);
+            }
+            let units = self.judge(context, changed, &BTreeSet::new())?;
             if units.is_empty() {
                 break;
             }
-            run = self.compile(context, &units, progress).await?;
+            run = self.compile(context, begun, &units, progress).await?;
             if !run.success || context.is_weak(Weakness::SecondLook) {
                 break;
             }
         }
         drop(lock);
+        run.steps.splice(0..0, steps);
         if run.success {
+            let of_scripts: Vec<Diagnostic> = self.scripts.iter().flat_map(Script::warnings).collect();
             let warnings = self.units.iter().flat_map(|unit| unit.warnings.iter());
-            for warning in warnings.chain(&self.other_warnings) {
+            for warning in warnings.chain(&of_scripts).chain(&self.other_warnings) {
                 diagnostics::add(&mut run.diagnostics, warning);
             }
         }
@@ -462,20 +535,91 @@ impl Recording {
 
     /// Waits until nothing of a cancelled replay runs any more: it writes to the same files.
     pub async fn is_quiet(&mut self) -> bool {
-        let Some(alive) = &mut self.alive else { return true };
-        // Whatever is written to the pipe is of no interest.
-        let mut nowhere = tokio::io::sink();
-        let ended = tokio::io::copy(alive, &mut nowhere);
-        let quiet = tokio::time::timeout(CANCELLED_END_TIME_MAX, ended).await.is_ok();
-        if quiet {
-            self.alive = None;
+        let deadline = tokio::time::Instant::now() + CANCELLED_END_TIME_MAX;
+        while let Some(alive) = self.alive.last_mut() {
+            // Whatever is written to the pipe is of no interest.
+            let mut nowhere = tokio::io::sink();
+            let ended = tokio::io::copy(alive, &mut nowhere);
+            if tokio::time::timeout_at(deadline, ended).await.is_err() {
+                return false;
+            }
+            self.alive.pop();
         }
-        quiet
+        true
+    }
+
+    /// The build scripts that cargo would run, by their indices; those that it runs every time only if `always`.
+    fn scripts_to_run(
+        &self,
+        context: &Context,
+        changed: &[PathBuf],
+        always: bool,
+    ) -> Result<Vec<Wanted>, String> {
+        let mut wanted = Vec::new();
+        for (index, script) in self.scripts.iter().enumerate() {
+            let look = script.look(context, changed)?;
+            wanted.extend(
+                look.filter(|(cause, _)| always || *cause == Cause::Change).map(|look| (index, look)),
+            );
+        }
+        Ok(wanted)
+    }
+
+    /// Runs build scripts, as many at once as may be, and takes in what they have said and made; why not, if only cargo
+    /// knows what follows.
+    async fn run_scripts(
+        &mut self,
+        context: &Context,
+        begun: Instant,
+        scripts: Vec<Wanted>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<BuildStep>, String> {
+        let started = SystemTime::now();
+        let mut runs = Vec::new();
+        for (index, look) in scripts {
+            let script = &mut self.scripts[index];
+            script.begin(context, &self.profile_dirs);
+            let name = script.package.name.clone();
+            progress(Progress { done: 0, total: 1, current: format!("the build script of {name}") });
+            let (reader, writer) = std::io::pipe().map_err(no_pipe)?;
+            let other = reader.try_clone().map_err(no_pipe)?;
+            self.alive.push(Receiver::from_owned_fd(other.into()).map_err(no_pipe)?);
+            let reader = Receiver::from_owned_fd(reader.into()).map_err(no_pipe)?;
+            let recorded = script.recorded.clone();
+            runs.push(async move {
+                let begun_at = begun.elapsed();
+                let output = run::run_script(context, &name, &recorded, reader, writer).await;
+                let step = BuildStep {
+                    name: format!("{name} (build script)"),
+                    begun_ms: begun_at.as_secs_f64() * 1_000.0,
+                    took_ms: begun.elapsed().saturating_sub(begun_at).as_secs_f64() * 1_000.0,
+                };
+                (index, look, step, output)
+            });
+        }
+        let ended: Vec<_> =
+            futures_util::stream::iter(runs).buffer_unordered(context.jobs.max(1)).collect().await;
+        let mut steps = Vec::new();
+        for (index, look, step, output) in ended {
+            let script = &mut self.scripts[index];
+            if script.take(context, &mut self.units, look, &output?, started)? {
+                for unit in &script.units {
+                    self.units[*unit].due = true;
+                }
+                // Whoever reads there is compiled again.
+                let out_dir = script.out_dir().to_owned();
+                self.listings.retain(|directory, _| !directory.starts_with(&out_dir));
+            }
+            steps.push(step);
+        }
+        self.list_directories();
+        Ok(steps)
     }
 
     async fn compile(
         &mut self,
         context: &Context,
+        begun: Instant,
         units: &[usize],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Run, String> {
@@ -495,12 +639,11 @@ impl Recording {
                 pipelined: unit.is_pipelined(),
             });
         }
-        let no_pipe = |error: std::io::Error| format!("no pipe can be made: {error}");
         let (alive, held) = std::io::pipe().map_err(no_pipe)?;
-        self.alive = Some(Receiver::from_owned_fd(alive.into()).map_err(no_pipe)?);
+        self.alive.push(Receiver::from_owned_fd(alive.into()).map_err(no_pipe)?);
         let mut before = HashMap::new();
         let mut ended = Vec::new();
-        let mut run = run::run(context, calls, held, progress, |event| match event {
+        let mut run = run::run(context, begun, calls, held, progress, |event| match event {
             run::Event::Starts(call) => {
                 let unit = &self.units[units[call]];
                 before.insert(call, unit.look(&context.app.target_dir, SystemTime::now()));
@@ -529,8 +672,11 @@ impl Recording {
     /// Every file that the app is made of: those of recorded calls as they are now, and `others`, which no recorded
     /// call reads.
     pub fn sources(&self, others: &[PathBuf]) -> Vec<PathBuf> {
-        let mut sources: BTreeSet<PathBuf> =
-            others.iter().filter(|path| self.guards.contains_key(*path)).cloned().collect();
+        let is_known = |path: &PathBuf| {
+            self.guards.contains_key(path) || self.scripts.iter().any(|script| script.names(path))
+        };
+        let mut sources: BTreeSet<PathBuf> = others.iter().filter(|path| is_known(path)).cloned().collect();
+        sources.extend(self.scripts.iter().flat_map(Script::named).cloned());
         sources.extend(self.units.iter().flat_map(|unit| unit.sources.keys().cloned()));
         sources.into_iter().collect()
     }
@@ -556,7 +702,12 @@ impl Unit {
         }
     }
 
-    fn is_changed(&self, context: &Context, only: Option<&[PathBuf]>) -> Result<bool, String> {
+    fn is_changed(
+        &self,
+        context: &Context,
+        scripts: &[Script],
+        only: Option<&[PathBuf]>,
+    ) -> Result<bool, String> {
         let mut changed = false;
         for (path, content) in &self.sources {
             if only.is_some_and(|only| !only.contains(path)) {
@@ -572,7 +723,9 @@ impl Unit {
             if differs && !path.is_file() {
                 return Err(format!("{} is gone", shown(path, context)));
             }
-            if differs && path.starts_with(&context.app.target_dir) {
+            let is_made = path.starts_with(&context.app.target_dir)
+                && !scripts.iter().any(|script| script.has_made(path));
+            if differs && is_made {
                 return Err(format!("{}, which a build script makes, changed", shown(path, context)));
             }
             changed |= differs;
@@ -602,10 +755,9 @@ impl Unit {
 
 /// Finds units from the app downwards.
 struct Maker<'a> {
-    app: &'a App,
+    context: &'a Context,
     order: &'a Order,
     before: &'a Before,
-    scripts: &'a BuildScripts,
     units: Vec<Unit>,
     known: HashMap<PathBuf, Option<usize>>,
 }
@@ -615,17 +767,9 @@ impl Maker<'_> {
         let recorded: Recorded = order::read(path).ok_or("the app's rustc call was not recorded")?;
         let call = recorded.call();
         let name = call.crate_name.clone();
-        if recorded.key != self.order.key {
-            return Err(format!("the recorded rustc call of `{name}` is of other settings"));
-        }
-        if let Some((variable, _)) = recorded
-            .before
-            .iter()
-            .find(|(variable, hash)| self.order.environment.get(*variable) != hash.as_ref())
-        {
-            return Err(format!("{variable} has another value than when `{name}` was compiled"));
-        }
-        let package = self.app.path_packages.iter().find(|package| package.root == recorded.package_root);
+        recorded.is_of(self.order, &name)?;
+        let mut packages = self.context.app.path_packages.iter();
+        let package = packages.find(|package| package.root == recorded.package_root);
         let package = package.ok_or_else(|| format!("`{name}` is no package of the app any more"))?.clone();
         let mut needs = Vec::new();
         for library in &call.externs {
@@ -652,7 +796,7 @@ impl Maker<'_> {
         self.units.push(Unit {
             needs,
             is_macro,
-            only_cargo: self.reason_for_cargo(&package),
+            only_cargo: self.reason_for_cargo(&package, &recorded),
             sources,
             outputs: outputs_of(&recorded, &call),
             due: false,
@@ -666,15 +810,13 @@ impl Maker<'_> {
     }
 
     /// Why every change in a package is cargo's business.
-    fn reason_for_cargo(&self, package: &PathPackage) -> Option<String> {
+    fn reason_for_cargo(&self, package: &PathPackage, recorded: &Recorded) -> Option<String> {
         let name = &package.name;
-        if self.scripts.without_inputs.contains(&package.id) {
-            return Some(format!(
-                "the build script of `{name}` names no inputs that exist (`cargo::rerun-if-changed=…`), so cargo runs it \
-                 after every change"
-            ));
+        if !recorded.is_current(self.order) && !self.context.is_weak(Weakness::Manifests) {
+            return Some(format!("a manifest or the configuration changed since `{name}` was compiled"));
         }
-        self.app.used_by_scripts.contains(&package.id).then(|| format!("`{name}` is used by a build script"))
+        let used = self.context.app.used_by_scripts.contains(&package.id);
+        used.then(|| format!("`{name}` is used by a build script"))
     }
 
     /// What is used by a package of the build that is not replayed is cargo's business, too.
@@ -682,65 +824,13 @@ impl Maker<'_> {
         let ours: BTreeSet<String> = self.units.iter().map(|unit| unit.package.id.clone()).collect();
         let is_other = |user: &str| run.packages.contains(user) && !ours.contains(user);
         for unit in &mut self.units {
-            let mut users = self.app.uses.iter().filter(|(user, _)| is_other(user));
+            let mut users = self.context.app.uses.iter().filter(|(user, _)| is_other(user));
             if users.any(|(_, used)| used.contains(&unit.package.id)) {
                 unit.only_cargo.get_or_insert_with(|| {
                     format!("`{}` is used by a package that only cargo compiles", unit.package.name)
                 });
             }
         }
-    }
-}
-
-/// What the build scripts have told cargo.
-#[derive(Debug, Default)]
-struct BuildScripts {
-    files: Vec<PathBuf>,
-    directories: Vec<PathBuf>,
-    /// Path packages, by cargo's ids, whose script names no inputs, or one that does not exist.
-    without_inputs: Vec<String>,
-}
-
-impl BuildScripts {
-    fn read(app: &App, run: &Run) -> Self {
-        let mut scripts = Self::default();
-        for (package_id, out_dir) in &run.build_scripts {
-            let package = app.path_packages.iter().find(|package| package.id == *package_id);
-            let output = out_dir.parent().unwrap_or(out_dir).join("output");
-            let text = std::fs::read(&output).unwrap_or_default();
-            let text = String::from_utf8_lossy(&text);
-            let directives = text.lines().filter_map(|line| {
-                line.strip_prefix("cargo::")
-                    .or_else(|| line.strip_prefix("cargo:"))?
-                    .strip_prefix("rerun-if-")
-            });
-            let (mut any, mut missing) = (false, false);
-            for directive in directives {
-                any = true;
-                let Some(path) = directive.strip_prefix("changed=") else { continue };
-                let path = match package {
-                    Some(package) => package.root.join(path),
-                    // A package that nobody edits has its own files elsewhere than a developer's.
-                    None if Path::new(path).is_absolute() => path.into(),
-                    None => continue,
-                };
-                if path.starts_with(&app.target_dir) {
-                    continue;
-                }
-                if path.is_dir() {
-                    scripts.directories.push(path);
-                } else if path.exists() {
-                    scripts.files.push(path);
-                } else {
-                    // cargo runs the script every time.
-                    missing = true;
-                }
-            }
-            if let Some(package) = package.filter(|_| missing || !any) {
-                scripts.without_inputs.push(package.id.clone());
-            }
-        }
-        scripts
     }
 }
 
@@ -762,6 +852,31 @@ fn manifests(app: &App) -> BTreeSet<PathBuf> {
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".rustup")));
     guards.extend(rustup.map(|home| home.join("settings.toml")));
     guards
+}
+
+/// For each path package, by its directory, a hash of the files from which cargo takes the variables that it sets for the
+/// package.
+pub(super) fn manifest_hashes(app: &App) -> BTreeMap<PathBuf, String> {
+    let mut common = blake3::Hasher::new();
+    let add = |hasher: &mut blake3::Hasher, path: &Path| {
+        let bytes = std::fs::read(path).ok();
+        hasher.update(&[u8::from(bytes.is_some())]);
+        hasher.update(blake3::hash(&bytes.unwrap_or_default()).as_bytes());
+    };
+    add(&mut common, &app.workspace_root.join("Cargo.toml"));
+    for path in [app.root(), &app.workspace_root].into_iter().flat_map(config_files) {
+        add(&mut common, &path);
+    }
+    let of = |package: &PathPackage| {
+        let mut hasher = common.clone();
+        add(&mut hasher, &package.root.join("Cargo.toml"));
+        (package.root.clone(), hasher.finalize().to_hex()[..16].to_owned())
+    };
+    app.path_packages.iter().map(of).collect()
+}
+
+fn no_pipe(error: std::io::Error) -> String {
+    format!("no pipe can be made: {error}")
 }
 
 /// What a compiled crate was made of.
@@ -794,27 +909,6 @@ fn listing(directory: &Path) -> BTreeSet<OsString> {
         })
         .map(|entry| entry.file_name())
         .collect()
-}
-
-/// Every file below a directory with its stamp; `None` where there are too many.
-fn stamps_of(directory: &Path) -> Option<Vec<Stamped>> {
-    let mut stamps = Vec::new();
-    let mut queue = vec![directory.to_owned()];
-    while let Some(directory) = queue.pop() {
-        for path in super::entries(&directory) {
-            if path.is_dir() && !path.is_symlink() {
-                queue.push(path);
-            } else {
-                let content = Content::notice(&path);
-                stamps.push((path, content));
-            }
-            if stamps.len() > INPUT_FILES_COUNT_MAX {
-                return None;
-            }
-        }
-    }
-    stamps.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Some(stamps)
 }
 
 /// cargo's own lock, so that cargo waits for a replay and a replay does not run beside cargo.

@@ -5,7 +5,7 @@
 //! secrets, and it does not belong in a file.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,12 @@ pub(in crate::build) const REPLAY_VARIABLE: &str = "DEVHOST_REPLAY";
 
 /// Variables of the jobserver: its pipes are gone when the call is made again.
 const JOBSERVER: &[&str] = &["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
+
+/// The variable that names the directory into which a build script writes.
+pub(in crate::build) const OUT_DIR: &str = "OUT_DIR";
+
+/// How long the values of variables may be altogether that are kept of a build script's run.
+const VARIABLES_LEN_MAX_BYTES: usize = 256 * 1024;
 
 /// Who may call the wrapper without adding anything to the call.
 const CALLERS: &[&str] = &["cargo", "sccache", "cachepot", "ccache"];
@@ -41,9 +47,31 @@ pub(in crate::build) struct Recorded {
     pub removed: Vec<String>,
     /// What devhost gave to cargo for each of these, as hashes.
     pub before: BTreeMap<String, Option<String>>,
+    /// Stands for what the files said from which cargo has taken the variables.
+    pub manifests: String,
 }
 
 impl Recorded {
+    /// Whether it was made under the same settings and variables as the order's; why not.
+    pub fn is_of(&self, order: &Order, name: &str) -> Result<(), String> {
+        if self.key != order.key {
+            return Err(format!("the recorded call of `{name}` is of other settings"));
+        }
+        let mut before = self.before.iter();
+        if let Some((variable, _)) =
+            before.find(|(variable, hash)| order.environment.get(*variable) != hash.as_ref())
+        {
+            return Err(format!("{variable} has another value than when `{name}` was compiled"));
+        }
+        Ok(())
+    }
+
+    /// Whether cargo would still take the same values for the variables that it sets. It does not compile a crate again
+    /// for those that the crate has not asked for.
+    pub fn is_current(&self, order: &Order) -> bool {
+        order.manifests.get(&self.package_root).is_some_and(|hash| *hash == self.manifests)
+    }
+
     /// The call, read.
     pub fn call(&self) -> Call {
         let args: Vec<OsString> = self.args.iter().map(OsString::from).collect();
@@ -70,11 +98,30 @@ pub(in crate::build) fn path(target_dir: &Path, out_dir: &Path, stem: &str) -> P
 
 /// Keeps the call that this process was started for. A call that cannot be written down is one that cannot be
 /// replayed, and no error.
-pub(in crate::build) fn keep(rustc: &std::ffi::OsStr, args: &[OsString], call: &Call, order: &Order) {
+pub(in crate::build) fn keep(rustc: &OsStr, args: &[OsString], call: &Call, order: &Order) {
     let path = path(&order.target_dir, &call.out_dir, &call.stem());
     // What is there is of an earlier call.
     let _ = std::fs::remove_file(&path);
     if let Some(recorded) = is_cargos_own().then(|| record(rustc, args, order)).flatten() {
+        let _ = order::write(&path, &recorded);
+    }
+}
+
+/// Where the record of a build script's run is kept, by the directory that it writes into.
+pub(in crate::build) fn script_path(target_dir: &Path, out_dir: &Path) -> PathBuf {
+    let place = blake3::hash(out_dir.as_os_str().as_encoded_bytes()).to_hex();
+    target_dir.join("scripts").join(format!("{}.json", &place[..16]))
+}
+
+/// Keeps how cargo runs a build script whose program is said to be `place`.
+pub(in crate::build) fn keep_script(place: &OsStr, args: &[OsString], order: &Order) {
+    let Some(out_dir) = std::env::var_os(OUT_DIR).map(PathBuf::from) else { return };
+    let path = script_path(&order.target_dir, &out_dir);
+    // What is there is of an earlier run.
+    let _ = std::fs::remove_file(&path);
+    let recorded = is_cargos_own().then(|| record(place, args, order)).flatten();
+    let len = |recorded: &Recorded| recorded.set.values().map(String::len).sum::<usize>();
+    if let Some(recorded) = recorded.filter(|recorded| len(recorded) <= VARIABLES_LEN_MAX_BYTES) {
         let _ = order::write(&path, &recorded);
     }
 }
@@ -87,7 +134,7 @@ fn is_cargos_own() -> bool {
     name.is_some_and(|name| CALLERS.contains(&name.as_str()))
 }
 
-fn record(rustc: &std::ffi::OsStr, args: &[OsString], order: &Order) -> Option<Recorded> {
+fn record(rustc: &OsStr, args: &[OsString], order: &Order) -> Option<Recorded> {
     let utf8 = args.iter().all(|arg| arg.to_str().is_some());
     let mut set = BTreeMap::new();
     let mut seen = Vec::new();
@@ -104,12 +151,14 @@ fn record(rustc: &std::ffi::OsStr, args: &[OsString], order: &Order) -> Option<R
     let before = set.keys().chain(&removed);
     let before = before.map(|name| (name.clone(), order.environment.get(name).cloned())).collect();
     utf8.then_some(())?;
+    let package_root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?);
     Some(Recorded {
         key: order.key.clone(),
         rustc: rustc.into(),
         args: expand(args),
         directory: std::env::current_dir().ok()?,
-        package_root: std::env::var_os("CARGO_MANIFEST_DIR")?.into(),
+        manifests: order.manifests.get(&package_root).cloned().unwrap_or_default(),
+        package_root,
         set,
         removed,
         before,

@@ -1,17 +1,21 @@
-//! Makes recorded rustc calls: each in order, several at once, a crate as soon as the metadata of what it uses is there.
-//! Every rustc runs under the guard, like cargo, and ends at once when the future is dropped. It decides nothing about
+//! Makes recorded calls. Those of rustc: each in order, several at once, a crate as soon as the metadata of what it uses is there.
+//! And those of build scripts. Every process runs under the guard, like cargo, and ends at once when the future is dropped.
+//! It decides nothing about
 //! what is to be compiled.
 
 use std::ffi::OsString;
 use std::io::{PipeWriter, Write as _};
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::Receiver;
+use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Context;
 use super::record::{REPLAY_VARIABLE, Recorded};
-use crate::build::cargo::{self, Attended, OUTPUT_KEPT_LINES_MAX, Run};
+use crate::build::cargo::{self, Attended, OUTPUT_KEPT_LINES_MAX, PIPE_SILENCE_TIME_MAX, Run};
 use crate::build::order::ORDER_VARIABLE;
 use crate::build::{Progress, diagnostics};
 use crate::model::{BuildStep, Diagnostic};
@@ -21,6 +25,9 @@ const COMMAND_LINE_LEN_MAX: usize = 100_000;
 
 /// How many lines of output may wait to be read.
 const LINES_WAITING_COUNT_MAX: usize = 1_024;
+
+/// How much a build script may say on one of its standard streams.
+const SCRIPT_OUTPUT_LEN_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// One call, and what it waits for.
 #[derive(Debug)]
@@ -67,19 +74,19 @@ enum Said {
     Over(usize, std::io::Result<bool>),
 }
 
-/// Makes the calls until all are done or one has failed. Each process has `held` for its standard output, so that the
+/// Makes the calls until all are done or one has failed; `begun` is when the replay was. Each process has `held` for its standard output, so that the
 /// pipe's other end tells when the last one is gone, whatever becomes of the future.
 ///
 /// # Errors
 /// A process could not be started.
 pub(super) async fn run(
     context: &Context,
+    begun: Instant,
     calls: Vec<Call>,
     held: PipeWriter,
     progress: &mut dyn FnMut(Progress),
     mut tell: impl FnMut(Event),
 ) -> Result<Run, String> {
-    let begun = Instant::now();
     let (sender, mut receiver) = mpsc::channel(LINES_WAITING_COUNT_MAX);
     let mut tasks = JoinSet::new();
     let mut states = vec![State::Waits; calls.len()];
@@ -164,7 +171,7 @@ fn start(
 ) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot run rustc: {error}");
     let mut command = cargo::guarded(&context.devhost, context.wrapper.as_os_str());
-    command.arg(&recorded.rustc).current_dir(&recorded.directory);
+    command.arg(&recorded.rustc);
     let mut file = None;
     if recorded.args.iter().map(String::len).sum::<usize>() > COMMAND_LINE_LEN_MAX {
         let mut arguments = tempfile::NamedTempFile::new_in(&context.temporary).map_err(failed)?;
@@ -178,11 +185,8 @@ fn start(
     } else {
         command.args(&recorded.args);
     }
-    command.env_clear().envs(context.environment.iter().map(|(name, value)| (name, value)));
-    for name in &recorded.removed {
-        command.env_remove(name);
-    }
-    command.envs(&recorded.set).env(ORDER_VARIABLE, &context.order_path).env(REPLAY_VARIABLE, "1");
+    set_place(context, recorded, &mut command);
+    command.env(REPLAY_VARIABLE, "1");
     let child = command.stdout(held.try_clone().map_err(failed)?).spawn().map_err(failed)?;
     tasks.spawn(async move {
         let mut attended = Attended::new(child);
@@ -199,6 +203,63 @@ fn start(
         let _ = sender.send(Said::Over(index, status)).await;
     });
     Ok(())
+}
+
+/// The directory and the environment in which cargo has made a call.
+fn set_place(context: &Context, recorded: &Recorded, command: &mut Command) {
+    command.current_dir(&recorded.directory);
+    command.env_clear().envs(context.environment.iter().map(|(name, value)| (name, value)));
+    for name in &recorded.removed {
+        command.env_remove(name);
+    }
+    command.envs(&recorded.set).env(ORDER_VARIABLE, &context.order_path);
+}
+
+/// Runs a build script and gives what it has said on its standard output, which is a pipe from `writer` to `reader`: its
+/// other readers know by the pipe's end when the last process is gone.
+///
+/// # Errors
+/// It cannot be run, fails or says too much.
+pub(super) async fn run_script(
+    context: &Context,
+    name: &str,
+    recorded: &Recorded,
+    mut reader: Receiver,
+    writer: PipeWriter,
+) -> Result<Vec<u8>, String> {
+    let failed = |error: std::io::Error| format!("cannot run the build script of `{name}`: {error}");
+    let mut command = cargo::guarded(&context.devhost, recorded.rustc.as_os_str());
+    command.args(&recorded.args);
+    set_place(context, recorded, &mut command);
+    command.env(REPLAY_VARIABLE, context.jobs.to_string());
+    let child = command.stdout(writer).spawn().map_err(failed)?;
+    // It holds the pipe's end.
+    drop(command);
+    let mut attended = Attended::new(child);
+    let mut output = Vec::new();
+    let (mut is_open, mut status) = (true, None);
+    while is_open || status.is_none() {
+        tokio::select! {
+            count = reader.read_buf(&mut output), if is_open => {
+                is_open = count.map_err(failed)? > 0;
+                if output.len() > SCRIPT_OUTPUT_LEN_MAX_BYTES {
+                    return Err(format!("the build script of `{name}` says too much"));
+                }
+            }
+            // What it says on its standard error, cargo shows only if it fails.
+            said = attended.next(), if status.is_none() => {
+                if let cargo::Said::Over(ended) = said.map_err(failed)? {
+                    status = Some(ended);
+                }
+            }
+            // Something that it has started may hold the pipe open.
+            () = tokio::time::sleep(PIPE_SILENCE_TIME_MAX), if status.is_some() => is_open = false,
+        }
+    }
+    match status {
+        Some(status) if status.success() => Ok(output),
+        _ => Err(format!("the build script of `{name}` failed")),
+    }
 }
 
 enum Line {
@@ -271,6 +332,7 @@ mod tests {
                 set: Default::default(),
                 removed: Vec::new(),
                 before: Default::default(),
+                manifests: String::new(),
             },
             needs: needs.to_vec(),
             pipelined,

@@ -12,16 +12,17 @@ use std::time::{Duration, SystemTime};
 use devhost::build::Kind;
 use devhost::build::replay::Weakness;
 
+use super::scripts;
 use super::site::{Seen, Site, is_noticed};
 use crate::support::{Devhost, SOON, scratch};
 
-const HOUR: Duration = Duration::from_secs(3_600);
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 
-fn manifest(name: &str, more: &str) -> String {
+pub(super) fn manifest(name: &str, more: &str) -> String {
     format!("[package]\nname = '{name}'\nversion = '0.1.0'\nedition = '2024'\n{more}")
 }
 
-fn site(members: &str, dependencies: &str) -> Site {
+pub(super) fn site(members: &str, dependencies: &str) -> Site {
     let site = Site::new(Kind::Plain);
     site.write("ws/Cargo.toml", &format!("[workspace]\nresolver = '3'\nmembers = [{members}]\n"));
     site.write("ws/app/Cargo.toml", &manifest("app", &format!("[dependencies]\n{dependencies}")));
@@ -36,7 +37,7 @@ fn app(lines: &str, shown: &str) -> Site {
 }
 
 /// The app, and the crate `part` that it prints `part::shown()` of.
-fn app_and_part(part: &str) -> Site {
+pub(super) fn app_and_part(part: &str) -> Site {
     let site = site("'app', 'part'", "part = { path = '../part' }\n");
     main_of(&site, "", "part::shown()");
     site.write("ws/part/Cargo.toml", &manifest("part", ""));
@@ -44,7 +45,7 @@ fn app_and_part(part: &str) -> Site {
     site
 }
 
-fn main_of(site: &Site, lines: &str, shown: &str) -> PathBuf {
+pub(super) fn main_of(site: &Site, lines: &str, shown: &str) -> PathBuf {
     let text = format!(
         "{lines}
         fn main() {{
@@ -779,15 +780,46 @@ fn code_that_changes_after_rustc_has_read_it_is_built_once_more() {
     changed_back_at_the_gate(true);
 }
 
+/// A crate that has not asked for a variable is not compiled for it, and nobody may remember the old value.
+#[test]
+fn a_variable_that_is_asked_for_after_it_changed_has_its_new_value() {
+    let mut site = app_and_part("pub fn shown() -> u8 { 0 }");
+    let config = site.write("ws/.cargo/config.toml", "[env]\nEQUIVALENCE_CASE = 'one'\n");
+    let package = site.write("ws/part/Cargo.toml", &manifest("part", "license = 'one'\n"));
+    site.shows("0", &[]);
+    site.write("ws/.cargo/config.toml", "[env]\nEQUIVALENCE_CASE = 'two'\n");
+    site.shows("0", &[config]);
+    site.write("ws/part/Cargo.toml", &manifest("part", "license = 'two'\n"));
+    site.shows("0", &[package]);
+    let shown = |between: &str| {
+        format!(
+            "pub fn shown() -> &'static str {{
+                concat!(env!(\"EQUIVALENCE_CASE\"), '{between}', env!(\"CARGO_PKG_LICENSE\"))
+            }}"
+        )
+    };
+    let part = site.write("ws/part/src/lib.rs", &shown(" "));
+    site.shows("two two", std::slice::from_ref(&part));
+    site.write("ws/part/src/lib.rs", &shown("+"));
+    site.shows("two+two", std::slice::from_ref(&part));
+    assert!(site.is_replayed(), "{}", site.reason);
+}
+
 /// The cases are worth something if they fail where the rule is not kept.
 #[test]
 fn every_part_of_the_rule_is_needed() {
-    let cases: [(Weakness, fn()); 5] = [
+    let cases: [(Weakness, fn()); 11] = [
         (Weakness::Guards, a_manifest_that_changes_unnoticed_is_found),
         (Weakness::UnknownFiles, a_second_file_of_a_module_is_refused),
         (Weakness::Dependents, every_crate_that_uses_a_changed_one_is_made_anew),
         (Weakness::Content, a_change_that_nobody_tells_of_is_found),
         (Weakness::SecondLook, || edited_at_the_gate(true)),
+        (Weakness::Manifests, a_variable_that_is_asked_for_after_it_changed_has_its_new_value),
+        (Weakness::ScriptInputs, scripts::what_a_script_reads_is_read_again_without_cargo),
+        (Weakness::ScriptUsers, scripts::what_only_a_macro_reads_is_read_again_with_the_inputs_of_a_script),
+        (Weakness::ScriptOutput, scripts::values_that_a_script_sets_at_every_build_reach_the_code),
+        (Weakness::ScriptMade, scripts::what_a_script_makes_every_time_reaches_a_macro),
+        (Weakness::ScriptAge, scripts::cargo_runs_a_script_again_that_was_given_up_without_it),
     ];
     let unnoticed: Vec<Weakness> = cases
         .into_iter()

@@ -7,6 +7,7 @@
 
 mod cases;
 mod model;
+mod scripts;
 mod site;
 mod walk;
 

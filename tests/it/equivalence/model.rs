@@ -58,6 +58,19 @@ pub enum Place {
 
 pub const PLACES: [Place; 3] = [Place::Beside, Place::AboveSource, Place::AboveWorkspace];
 
+/// What a build script tells cargo of its inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// All of them.
+    All,
+    /// Nothing: then every file of the package is one.
+    Nothing,
+    /// Another one, which is not there: cargo runs it every time.
+    Missing,
+}
+
+pub const NAMINGS: [Naming; 3] = [Naming::All, Naming::Nothing, Naming::Missing];
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
     /// What is in the file that it reads.
@@ -66,6 +79,7 @@ pub struct Script {
     pub text: u32,
     /// It looks into a directory, not at one file.
     pub directory: bool,
+    pub naming: Naming,
     /// It uses the first of the crates that its own one uses.
     pub helper: bool,
 }
@@ -557,11 +571,16 @@ fn build_script(script: &Script, helper: Option<&str>) -> String {
     let helper = helper.unwrap_or_default();
     let watched = if script.directory { "input" } else { "input/value.txt" };
     let own = script.text;
+    let named: &[&str] = match script.naming {
+        Naming::All => &["build.rs", watched],
+        Naming::Nothing => &[],
+        Naming::Missing => &["build.rs", "never/there"],
+    };
+    let named: String =
+        named.iter().map(|path| format!("println!(\"cargo::rerun-if-changed={path}\");\n    ")).collect();
     format!(
         "fn main() {{
-    println!(\"cargo::rerun-if-changed=build.rs\");
-    println!(\"cargo::rerun-if-changed={watched}\");
-    {helper}let input = std::fs::read_to_string(\"input/value.txt\").unwrap();
+    {named}{helper}let input = std::fs::read_to_string(\"input/value.txt\").unwrap();
     println!(\"cargo::rustc-env=SCRIPT_VALUE=set {own} {{input}}\");
     let path = std::path::Path::new(&std::env::var(\"OUT_DIR\").unwrap()).join(\"generated.rs\");
     std::fs::write(path, format!(\"const GENERATED: &str = \\\"generated {own} {{input}}\\\";\")).unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use devhost::build::replay::Weakness;
 use devhost::build::{self, Artifact, Builder, CargoOptions, Kind, Outcome, PLAIN_MAIN_SYMBOL, Settings};
-use devhost::model::Failure;
+use devhost::model::{Diagnostic, Failure};
 
 use crate::support::repository;
 
@@ -65,6 +65,8 @@ pub struct Site {
     runtime: tokio::runtime::Runtime,
     /// What the last good build was made of: what the watcher follows.
     pub sources: Vec<PathBuf>,
+    /// The warnings about what was last built.
+    pub warnings: Vec<Diagnostic>,
     /// How many builds were made without cargo.
     pub replayed_count: u64,
     /// How the last build came about.
@@ -90,6 +92,7 @@ impl Site {
             weakness: WEAKNESS.get(),
             runtime,
             sources: Vec::new(),
+            warnings: Vec::new(),
             replayed_count: 0,
             reason: String::new(),
             reasons: BTreeMap::new(),
@@ -205,6 +208,7 @@ impl Site {
                 let seen = Seen::Response(self.run(&artifact));
                 self.builder().collect(std::slice::from_ref(&artifact.path));
                 self.sources = artifact.sources;
+                self.warnings = artifact.warnings;
                 seen
             }
             Outcome::Failed(Failure::Build { diagnostics, output }) => {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use devhost::build::Kind;
 
-use super::model::{Crate, Entry, FAULTS, FORMS, Model, Module, PLACES, Script};
+use super::model::{Crate, Entry, FAULTS, FORMS, Model, Module, NAMINGS, PLACES, Script};
 use super::site::{Seen, Site, set_modified};
 
 /// One of how many steps is compared with a clean build by cargo.
@@ -437,11 +437,13 @@ fn change_crate(part: &mut Crate, random: &mut Random) -> String {
             Some(_) if random.one_in(5) => part.script = None,
             Some(script) if random.one_in(5) => script.text = random.value(),
             Some(script) if random.one_in(4) => script.helper = !script.helper,
+            Some(script) if random.one_in(4) => script.naming = random.pick(&NAMINGS),
             Some(script) => script.input = random.value(),
             None => {
                 let (input, text) = (random.value(), random.value());
                 let (directory, helper) = (random.one_in(2), random.one_in(3));
-                part.script = Some(Script { input, text, directory, helper });
+                let naming = random.pick(&NAMINGS);
+                part.script = Some(Script { input, text, directory, naming, helper });
             }
         },
         17 => part.variable = random.pick(&[None, Some(false), Some(true)]),
@@ -461,9 +463,14 @@ fn change_crate(part: &mut Crate, random: &mut Random) -> String {
 
 /// Another value where there is one already.
 fn change_content(part: &mut Crate, random: &mut Random) {
-    match random.below(12) {
+    match random.below(14) {
         which @ 0..VALUES_COUNT => change_value(part, which, random),
-        9 => {
+        9 | 10 => {
+            if let Some(script) = &mut part.script {
+                script.input = random.value();
+            }
+        }
+        11 => {
             if let Some((_, value)) = &mut part.include {
                 *value = random.value();
             }
@@ -528,6 +535,8 @@ fn is_watched(path: &Path, sources: &[PathBuf]) -> bool {
     path.extension().is_some_and(|extension| extension == "rs")
         || name == "Cargo.toml"
         || name == "config.toml"
+        // A script that names no inputs has all of its package.
+        || name == "value.txt"
         || sources.iter().any(|source| path.starts_with(source))
 }
 

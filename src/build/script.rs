@@ -1,0 +1,189 @@
+//! devhost in the place of a build script: cargo starts build scripts without a wrapper, so only here can be seen how. The
+//! rustc wrapper puts a small file where cargo expects the script's program: its first line makes the kernel start devhost
+//! as `devhost-script`, which writes down how it was called and becomes the real program. Arguments, directory, standard
+//! streams, exit code and signals are the script's own; its environment is as cargo made it.
+//!
+//! In a replay (see [`super::replay`]) it writes nothing down, but provides the jobserver that cargo would.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
+use std::os::fd::IntoRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+use super::call::Call;
+use super::order::{self, ORDER_VARIABLE, Order};
+use super::plain;
+use super::replay::record::{self, REPLAY_VARIABLE};
+
+/// The name by which devhost is called in the place of a build script.
+pub(super) const NAME: &str = "devhost-script";
+
+/// The kernel reads no more of a file's first line than this, `#!` and the line's end included.
+const FIRST_LINE_LEN_MAX_BYTES: usize = 255;
+
+/// What is appended to the name of the real program.
+const REAL_SUFFIX: &str = ".real";
+
+/// The most jobs that a jobserver has tokens for: they must fit into an empty pipe.
+const JOBS_COUNT_MAX: usize = 4_096;
+
+/// Becomes the build script that `args` begins with, as the kernel passes it on.
+pub fn main(args: &[OsString]) -> ExitCode {
+    let Some((place, args)) = args.split_first() else {
+        eprintln!(
+            "{NAME}: cargo runs this in place of a build script; there is nothing to run it for by hand"
+        );
+        return ExitCode::FAILURE;
+    };
+    let Some(program) = real_program(Path::new(place)) else {
+        eprintln!("error: {} names no build script", place.to_string_lossy());
+        return ExitCode::FAILURE;
+    };
+    let mut command = Command::new(&program);
+    match std::env::var(REPLAY_VARIABLE) {
+        Ok(jobs) => {
+            let made = jobserver(jobs.parse().unwrap_or(1));
+            match made {
+                Ok(flags) => command.env(JOBSERVER_VARIABLE, flags),
+                // As without make; whoever needs it says so.
+                Err(_) => command.env_remove(JOBSERVER_VARIABLE),
+            };
+        }
+        Err(_) => {
+            let order =
+                std::env::var_os(ORDER_VARIABLE).and_then(|path| order::read::<Order>(Path::new(&path)));
+            if let Some(order) = order {
+                record::keep_script(place, args, &order);
+            }
+        }
+    }
+    let error = command.arg0(place).args(args).env_remove(REPLAY_VARIABLE).exec();
+    eprintln!("error: cannot run {}: {error}", program.display());
+    ExitCode::FAILURE
+}
+
+/// By which cargo passes the jobserver on.
+const JOBSERVER_VARIABLE: &str = "CARGO_MAKEFLAGS";
+
+/// Makes a pipe with a token for each job but the first, which this process and what it becomes keep open, and says in
+/// cargo's words where it is.
+fn jobserver(jobs: usize) -> std::io::Result<String> {
+    let (reader, mut writer) = std::io::pipe()?;
+    writer.write_all(&vec![b'|'; jobs.clamp(1, JOBS_COUNT_MAX) - 1])?;
+    fcntl(&reader, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    fcntl(&writer, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    let (reader, writer) = (reader.into_raw_fd(), writer.into_raw_fd());
+    Ok(format!("-j --jobserver-fds={reader},{writer} --jobserver-auth={reader},{writer}"))
+}
+
+/// The real program of a file that a [`Place`] has made.
+pub(super) fn real_program(place: &Path) -> Option<PathBuf> {
+    let bytes = std::fs::read(place).ok()?;
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    lines.next().filter(|line| line.starts_with(b"#!"))?;
+    let name = lines.next().filter(|name| !name.is_empty())?;
+    Some(place.parent()?.join(OsStr::from_bytes(name)))
+}
+
+/// Where cargo expects the program of a build script.
+#[derive(Debug)]
+pub(super) struct Place {
+    program: PathBuf,
+    first_line: Vec<u8>,
+}
+
+impl Place {
+    /// For the rustc call of a build script. `None` for any other, and where the kernel could not find devhost by the
+    /// first line of a file: then the script is its own program, and cargo's business alone.
+    pub fn of(call: &Call, order: &Order) -> Option<Self> {
+        let is_script = call.crate_name.starts_with("build_script_")
+            && call.crate_types == ["bin"]
+            && !call.test
+            && call.out_dir.parent().is_some_and(|parent| parent.ends_with("build"));
+        if !is_script {
+            return None;
+        }
+        let devhost = order.script.as_os_str().as_bytes();
+        let first_line = [b"#!", devhost, b"\n"].concat();
+        let fits = first_line.len() <= FIRST_LINE_LEN_MAX_BYTES
+            && devhost.starts_with(b"/")
+            && !devhost.iter().any(u8::is_ascii_whitespace);
+        fits.then(|| Self { program: call.out_dir.join(call.stem()), first_line })
+    }
+
+    /// Runs `rustc` and, if it succeeds, puts devhost in the place of what it has made; gives its exit code.
+    pub fn run(&self, mut rustc: Command) -> Result<ExitCode, String> {
+        // Whichever linker writes the program, it must not write into what is there.
+        let _ = std::fs::remove_file(&self.program);
+        let status = rustc
+            .status()
+            .map_err(|error| format!("cannot run {}: {error}", rustc.get_program().to_string_lossy()))?;
+        if status.success() {
+            let real = self.program.with_added_extension(&REAL_SUFFIX[1..]);
+            // Where devhost cannot be put there, the script is its own program.
+            if std::fs::rename(&self.program, &real).is_ok() && self.put(&real).is_err() {
+                let _ = std::fs::rename(&real, &self.program);
+            }
+        }
+        Ok(plain::code(status))
+    }
+
+    fn put(&self, real: &Path) -> std::io::Result<()> {
+        let directory = self.program.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(&self.first_line)?;
+        file.write_all(real.file_name().unwrap_or_default().as_bytes())?;
+        file.write_all(b"\n")?;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o755))?;
+        // Closed first: the kernel runs no file that somebody writes.
+        file.into_temp_path().persist(&self.program)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_leads_to_the_real_program() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("build_script_build-1f");
+        let place = Place { program: program.clone(), first_line: b"#!/a/bin/devhost-script\n".to_vec() };
+        let mut rustc = Command::new("cp");
+        rustc.arg("/bin/true").arg(&program);
+        place.run(rustc).unwrap();
+        let real = real_program(&program).unwrap();
+        assert_eq!(real, directory.path().join("build_script_build-1f.real"));
+        assert!(Command::new(&real).status().unwrap().success());
+        assert_eq!(real_program(&real), None, "a program is no place");
+        // cargo gives the file another name.
+        let linked = directory.path().join("build-script-build");
+        std::fs::hard_link(&program, &linked).unwrap();
+        assert_eq!(real_program(&linked), Some(real));
+    }
+
+    #[test]
+    fn only_a_build_script_has_a_place() {
+        let mut order = Order { script: "/t/bin/1/devhost-script".into(), ..Order::stub() };
+        let read = |line: &str| Call::read(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        let script = read(
+            "--crate-name build_script_build build.rs --crate-type bin --out-dir /t/debug/build/app-1f \
+             -C extra-filename=-1f",
+        );
+        assert!(Place::of(&script, &order).is_some());
+        let app =
+            read("--crate-name build_script_build src/main.rs --crate-type bin --out-dir /t/debug/deps");
+        assert!(Place::of(&app, &order).is_none());
+        order.script = "/a directory/devhost-script".into();
+        assert!(Place::of(&script, &order).is_none(), "the kernel takes a space for the end of the name");
+        order.script = PathBuf::from("/").join("d".repeat(300)).join(NAME);
+        assert!(Place::of(&script, &order).is_none(), "the kernel would cut the name off");
+    }
+}
