@@ -45,7 +45,7 @@ pub enum BodyError {
     RequestBroken,
     /// What the app sent is not what its content-encoding says.
     #[error("failed to decode the response: {0}")]
-    Decode(#[from] actix_web::error::PayloadError),
+    Decode(std::io::Error),
     /// The app announced a longer body.
     #[error("the response ended {0} bytes early")]
     Short(u64),
@@ -474,6 +474,22 @@ impl Stream for AppBody {
         self.over = !matches!(item, Some(Ok(_)));
         Poll::Ready(item)
     }
+}
+
+/// A body that was announced with a length and is sent with another: breaks off if the app ends it too early.
+pub fn announced(stream: ByteStream, length: u64) -> ByteStream {
+    futures_util::stream::unfold(Some((stream, length)), async |state| {
+        let (mut stream, left) = state?;
+        match stream.next().await {
+            Some(Ok(chunk)) => {
+                let left = left.saturating_sub(chunk.len() as u64);
+                Some((Ok(chunk), Some((stream, left))))
+            }
+            Some(Err(error)) => Some((Err(error), None)),
+            None => (left > 0).then_some((Err(BodyError::Short(left)), None)),
+        }
+    })
+    .boxed_local()
 }
 
 /// A body as actix wants it: bytes and a size. actix cuts what exceeds the size.

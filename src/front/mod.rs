@@ -20,6 +20,7 @@ mod proxy;
 pub mod samples;
 mod server;
 mod sniff;
+mod unpack;
 pub mod upstream;
 mod websocket;
 

@@ -13,7 +13,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::body::{AppBody, ByteStream, Pump, RequestBody, SizedBody};
+use super::body::{self, AppBody, ByteStream, Pump, RequestBody, SizedBody};
 use super::client_gone::ClientWatch;
 use super::gate::{Admission, Entry, Generation, HELD_COUNT_MAX, HOLD_TIME_MAX};
 use super::headers::{self, CheckedHead, Framing, GENERATION_HEADER};
@@ -230,7 +230,9 @@ fn respond(
     let upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
     let injection = if front.inject && !head_only && !upgraded {
         let context = PageContext { generation: number, revision, ..front.page_context() };
-        inject::judge(request, &head, over, &context)
+        // What was announced and is missing makes it a broken page, not an empty one.
+        let is_empty = over && head.body_length.is_none_or(|length| length == 0);
+        inject::judge(request, &head, is_empty, &context)
     } else {
         Verdict::Leave
     };
@@ -264,7 +266,10 @@ fn respond(
         return response.set_body(BoxBody::new(SizedBody::head_only(size)));
     }
     let stream: ByteStream = match injection {
-        Some(injection) => injection.apply(body.boxed_local()),
+        Some(injection) => injection.apply(match head.body_length {
+            Some(length) => body::announced(body.boxed_local(), length),
+            None => body.boxed_local(),
+        }),
         None if over => futures_util::stream::empty().boxed_local(),
         None if events => body.ending_with_generation().boxed_local(),
         None => body.boxed_local(),

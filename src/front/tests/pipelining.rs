@@ -255,7 +255,7 @@ async fn a_request_is_not_looked_at_before_the_one_before_is_answered() {
     assert_eq!(browser.chunk().await, None);
     let second = worker.next().await;
     assert_eq!((&second.head.target[..], &second.head.method[..]), (&b"/2"[..], &b"HEAD"[..]));
-    second.answer(200, &[("content-length", "3")], "").await;
+    second.respond(200, &[("content-length", "3")], true).await;
     assert!(String::from_utf8(browser.rest().await).unwrap().starts_with("HTTP/1.0 200"));
 }
 

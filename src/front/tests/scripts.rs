@@ -1,10 +1,9 @@
 //! The live-reload script in pages on their way.
 
-use actix_http::encoding::Encoder;
-use actix_http::{ContentEncoding, ResponseHead, StatusCode};
 use bytes::Bytes;
 
 use super::*;
+use crate::front::unpack::{Coding, tests::pack};
 
 const PAGE: &str = "<!doctype html><html><head><title>t</title></head><body>b</body></html>";
 
@@ -99,22 +98,22 @@ async fn other_types_pass_byte_for_byte() {
     assert_eq!((body.as_str(), head.get("content-length")), (PAGE, Some(length.as_str())));
 }
 
-async fn compress(encoding: ContentEncoding) -> Bytes {
-    let mut head = ResponseHead::new(StatusCode::OK);
-    let body = Encoder::response(encoding, &mut head, PAGE.to_owned());
-    actix_web::body::to_bytes(body).await.ok().unwrap()
-}
-
 #[actix_web::test]
 async fn compressed_pages_are_unpacked() {
     let (site, mut worker) = Site::start_serving();
-    for encoding in
-        [ContentEncoding::Gzip, ContentEncoding::Brotli, ContentEncoding::Zstd, ContentEncoding::Deflate]
-    {
-        let bytes = compress(encoding).await;
-        assert_ne!(bytes, PAGE);
+    let gzip = pack(PAGE.as_bytes(), Coding::Gzip).await;
+    let brotli = pack(PAGE.as_bytes(), Coding::Brotli).await;
+    let twice = pack(&brotli, Coding::Gzip).await;
+    for (encoding, bytes) in [
+        ("gzip", gzip.clone()),
+        ("x-gzip", gzip),
+        ("br", brotli),
+        ("zstd", pack(PAGE.as_bytes(), Coding::Zstd).await),
+        ("deflate", pack(PAGE.as_bytes(), Coding::Deflate).await),
+        ("br, gzip", twice),
+    ] {
         let length = bytes.len().to_string();
-        let headers = [("content-encoding", encoding.as_str()), ("content-length", &length)];
+        let headers = [("content-encoding", encoding), ("content-length", &length)];
         let (head, body) = page(&site, &mut worker, &headers, bytes).await;
         assert_eq!(body, expected(""), "{encoding:?}");
         assert_eq!((head.get("content-encoding"), head.get("content-length")), (None, None));
@@ -126,12 +125,23 @@ async fn compressed_pages_are_unpacked() {
 #[actix_web::test]
 async fn a_page_that_does_not_unpack_breaks_the_connection() {
     let (site, mut worker) = Site::start_serving();
-    let mut browser = site.get("/", "accept: text/html\r\n").await;
-    let exchange = worker.next().await;
-    exchange.respond(200, &[("content-type", "text/html"), ("content-encoding", "gzip")], false).await;
-    exchange.data("no gzip at all").await;
-    browser.head().await;
-    assert!(!browser.rest().await.ends_with(b"0\r\n\r\n"));
+    let packed = pack(PAGE.as_bytes(), Coding::Gzip).await;
+    for (header, bytes, ends) in [
+        (("content-encoding", "gzip"), &b"no gzip at all"[..], false),
+        (("content-encoding", "gzip"), &packed[..packed.len() - 1], true),
+        // The app ends it in order, but too early.
+        (("content-length", "9999"), PAGE.as_bytes(), true),
+    ] {
+        let mut browser = site.get("/", "accept: text/html\r\n").await;
+        let exchange = worker.next().await;
+        exchange.respond(200, &[("content-type", "text/html"), header], false).await;
+        exchange.data(Bytes::copy_from_slice(bytes)).await;
+        if ends {
+            exchange.end().await;
+        }
+        browser.head().await;
+        assert!(!browser.rest().await.ends_with(b"0\r\n\r\n"));
+    }
 }
 
 #[actix_web::test]
