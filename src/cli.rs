@@ -60,6 +60,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Measure what each way of reloading an app costs, and what it leaves behind
     Bench(BenchArgs),
+    /// Remove what devhost has built for a workspace
+    Clean(CleanArgs),
 }
 
 /// How many reloads `devhost bench` makes, and may be told to make.
@@ -177,6 +179,36 @@ pub struct InitArgs {
     /// Where the crate devhost-plugin is: a directory [default: plugin_abi of the repository that devhost is run from]
     #[arg(long, value_name = "DIR")]
     pub plugin_path: Option<PathBuf>,
+}
+
+const CLEAN_NOTES: &str = "\
+It removes what is in target/devhost: what devhost's cargo has built, and the copies of `devhost bench`. What cargo has built
+for you stays, and so do your files. The next `devhost run` builds all of it again.
+
+Exit codes:
+  0  done, or there was nothing
+  1  something could not be removed
+  2  a devhost or a bench is using it; nothing was removed";
+
+/// The arguments of `devhost clean`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = CLEAN_NOTES)]
+pub struct CleanArgs {
+    /// The app: a directory with a package, or a package's name [default: this directory]
+    #[arg(value_name = "PATH or PACKAGE")]
+    pub app: Option<PathBuf>,
+
+    /// Tell what there is, and remove nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+
+    /// The directory that devhost was told to build in [default: target/devhost in the workspace]
+    #[arg(long, value_name = "DIR", env = "DEVHOST_TARGET_DIR", hide_env = true)]
+    pub target_dir: Option<PathBuf>,
+
+    /// What is passed on to cargo.
+    #[command(flatten)]
+    pub cargo: CargoOptions,
 }
 
 const DOCTOR_NOTES: &str = "\

@@ -253,16 +253,7 @@ impl Located {
 /// # Errors
 /// A mistake with a hint where there is no such package, its manifest is broken, or cargo is missing.
 pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Location, Error> {
-    let place = match argument {
-        None => Place::Around(manifest_above(cwd).ok_or_else(|| {
-            Error::mistake(
-                format!("no Cargo.toml in {} or above it", cwd.display()),
-                "run devhost in the directory of a package, or give it one: `devhost run PATH`",
-            )
-        })?),
-        Some(argument) => place(argument, cwd)?,
-    };
-    let located = match place {
+    let located = match whereabouts(argument, cwd)? {
         Place::Library(path) => return Ok(Location::Library(path)),
         Place::Package(manifest, name) => Located::new(ask(&manifest, settings)?, settings, |metadata| {
             if let Some(name) = name {
@@ -281,6 +272,33 @@ pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result
         }),
     };
     located.map(|located| Location::Package(Box::new(located)))
+}
+
+/// Where devhost builds what `argument` means to somebody in `cwd`, whether it can be served or not.
+///
+/// # Errors
+/// As [`locate`]; but cargo need not know what the package uses.
+pub fn place_of_builds(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<PathBuf, Error> {
+    if let Some(target_dir) = &settings.target_dir {
+        return Ok(absolute(target_dir));
+    }
+    let manifest = match whereabouts(argument, cwd)? {
+        Place::Library(path) => return prebuilt(path, settings).map(|prebuilt| prebuilt.target_dir),
+        Place::Package(manifest, _) | Place::Around(manifest) | Place::Named(manifest, _) => manifest,
+    };
+    let metadata = match partial::members(&manifest, settings) {
+        Some(metadata) => metadata,
+        // It knows why not.
+        None => metadata(&manifest, settings)?,
+    };
+    Ok(target_dir(&metadata, settings))
+}
+
+fn target_dir(metadata: &Metadata, settings: &Settings) -> PathBuf {
+    match &settings.target_dir {
+        Some(target_dir) => absolute(target_dir),
+        None => metadata.target_directory.as_std_path().join("devhost"),
+    }
 }
 
 /// Asks cargo again about an app whose manifests may have changed. Package and target stay those that were chosen at the
@@ -332,6 +350,19 @@ enum Place {
     Around(PathBuf),
     /// A package name, to be looked up in the workspace of a manifest.
     Named(PathBuf, String),
+}
+
+fn whereabouts(argument: Option<&str>, cwd: &Path) -> Result<Place, Error> {
+    let Some(argument) = argument else {
+        let manifest = manifest_above(cwd).ok_or_else(|| {
+            Error::mistake(
+                format!("no Cargo.toml in {} or above it", cwd.display()),
+                "run devhost in the directory of a package, or give it one: `devhost run PATH`",
+            )
+        })?;
+        return Ok(Place::Around(manifest));
+    };
+    place(argument, cwd)
 }
 
 fn place(argument: &str, cwd: &Path) -> Result<Place, Error> {
@@ -791,10 +822,6 @@ fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Resu
         Choice::Lib => library(package).map_or(package.name.as_str(), |library| library.name.as_str()),
         Choice::Bin(name) | Choice::Example(name) => name,
     };
-    let target_dir = match &settings.target_dir {
-        Some(target_dir) => absolute(target_dir),
-        None => metadata.target_directory.as_std_path().join("devhost"),
-    };
     let closure = Closure::of(metadata, &package.id);
     Ok(App {
         variables: run_variables(package),
@@ -806,7 +833,7 @@ fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Resu
         choice,
         manifest_path: package.manifest_path.clone().into_std_path_buf(),
         workspace_root: metadata.workspace_root.clone().into_std_path_buf(),
-        target_dir,
+        target_dir: target_dir(metadata, settings),
         user_build_dir: metadata
             .build_directory
             .as_ref()

@@ -3,7 +3,7 @@
 //! at any moment (`cargo clean`), and is made again.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const LIBRARIES_KEPT_COUNT: usize = 2;
 const LEFTOVER_AGE_MIN_SECS: u64 = 3_600;
 
 /// The file whose lock says that the run that an artifact directory belongs to is alive.
-const LOCK_NAME: &str = "lock";
+pub(super) const LOCK_NAME: &str = "lock";
 
 /// The devhost executable as it was at the start, whatever becomes of its file: it may itself lie in a target directory.
 #[derive(Debug)]
@@ -70,8 +70,10 @@ impl ArtifactDirectory {
         let parent = target_dir.join("artifacts");
         std::fs::create_dir_all(&parent)?;
         let path = tempfile::Builder::new().prefix("run-").tempdir_in(&parent)?.keep();
-        let lock = File::create(path.join(LOCK_NAME))?;
+        let mut lock = File::create(path.join(LOCK_NAME))?;
         lock.lock()?;
+        // For people who wonder who it is.
+        let _ = write!(lock, "{}", std::process::id());
         Ok(Self { parent, path, lock })
     }
 

@@ -32,6 +32,7 @@ pub mod export;
 mod fallback;
 mod footing;
 pub mod guard;
+mod leavings;
 pub mod linker;
 mod order;
 mod partial;
@@ -56,6 +57,7 @@ use serde::{Deserialize, Serialize};
 pub use self::app::{App, Kind, PathPackage, Prebuilt, Target};
 pub use self::artifact::DESCRIPTOR_SYMBOL;
 pub use self::fallback::note as note_of_own_program;
+pub use self::leavings::Leavings;
 pub use self::root::PLAIN_MAIN_SYMBOL;
 pub use self::settings::{CargoOptions, Choice, DebugInfo, Deps, Settings, Strategy};
 

@@ -91,9 +91,14 @@ fn lock(subject: &Subject) -> Result<File, Error> {
         )
     };
     std::fs::create_dir_all(place).map_err(failed)?;
-    let lock = File::create(place.join(LOCK_NAME)).map_err(failed)?;
+    let path = place.join(LOCK_NAME);
+    let mut lock = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => {
+            // For people who wonder who it is.
+            let _ = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
+            Ok(lock)
+        }
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::mistake(
             format!("another bench is running in {}", place.display()),
             "wait for it, or choose another directory with --target-dir",

@@ -1,6 +1,7 @@
 //! The commands of the command line. Each turns arguments into parts and runs them; the parts know no arguments.
 
 mod bench;
+mod clean;
 mod doctor;
 mod init;
 mod package;
@@ -19,5 +20,6 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Clean(args) => clean::run(&args),
     }
 }

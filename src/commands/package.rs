@@ -8,7 +8,7 @@ use cargo_metadata::{DependencyKind, Metadata, Package, Target};
 use crate::build::app::{self, App, Located, Location, PLUGIN_PACKAGE};
 use crate::build::export;
 use crate::build::{CargoOptions, Choice, Settings};
-use crate::cli::Selection;
+use crate::cli::{self, Selection};
 use crate::error::Error;
 
 /// A package, and what cargo says of its workspace.
@@ -95,11 +95,6 @@ pub(super) fn find(argument: Option<&Path>, cwd: &Path, selection: &Selection) -
 /// What a selection means to the build, said in `cwd`.
 pub(super) fn settings(selection: &Selection, cwd: &Path) -> Settings {
     let Selection { lib, bin, example, features, all_features, no_default_features, cargo, .. } = selection;
-    // cargo runs in the package's directory. As for cargo, what names a file is one.
-    let config = |value: &String| match cwd.join(value).to_str() {
-        Some(path) if !value.is_empty() && Path::new(path).exists() => path.to_owned(),
-        _ => value.clone(),
-    };
     let bin = || bin.clone().map(Choice::Bin);
     Settings {
         features: features.clone(),
@@ -108,16 +103,26 @@ pub(super) fn settings(selection: &Selection, cwd: &Path) -> Settings {
         profile: if selection.release { Some("release".into()) } else { selection.profile.clone() },
         choice: lib.then_some(Choice::Lib).or_else(bin).or_else(|| example.clone().map(Choice::Example)),
         target_dir: selection.target_dir.clone(),
-        cargo: CargoOptions {
-            offline: cargo.offline,
-            locked: cargo.locked,
-            frozen: cargo.frozen,
-            ignore_rust_version: cargo.ignore_rust_version,
-            config: cargo.config.iter().map(config).collect(),
-            unstable: cargo.unstable.clone(),
-            jobs: cargo.jobs.clone(),
-        },
+        cargo: cargo_options(cargo, cwd),
         ..Settings::default()
+    }
+}
+
+/// The options for cargo, said in `cwd`.
+pub(super) fn cargo_options(options: &cli::CargoOptions, cwd: &Path) -> CargoOptions {
+    // cargo runs in the package's directory. As for cargo, what names a file is one.
+    let config = |value: &String| match cwd.join(value).to_str() {
+        Some(path) if !value.is_empty() && Path::new(path).exists() => path.to_owned(),
+        _ => value.clone(),
+    };
+    CargoOptions {
+        offline: options.offline,
+        locked: options.locked,
+        frozen: options.frozen,
+        ignore_rust_version: options.ignore_rust_version,
+        config: options.config.iter().map(config).collect(),
+        unstable: options.unstable.clone(),
+        jobs: options.jobs.clone(),
     }
 }
 

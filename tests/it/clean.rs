@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::build::{Workspace, build_error, built, load, manifest};
-use crate::support::{COLD_BUILD, Devhost, scratch};
+use crate::support::{COLD_BUILD, Devhost, run_to_end, scratch};
 
 /// A server of the standard library alone, which says what `TEXT` is.
 pub const TINY: &str = "use std::io::{Read, Write};
@@ -188,4 +188,39 @@ fn an_error_in_the_code_is_told_although_the_target_directory_was_removed() {
     let trigger = workspace.write("app/trigger", "remove");
     let (diagnostics, _) = build_error(&mut builder, &[edited, trigger]);
     assert!(diagnostics.iter().any(|one| one.message.contains("missing")), "{diagnostics:?}");
+}
+
+#[test]
+fn clean_removes_what_devhost_has_made_and_nothing_else() {
+    let tiny = Tiny::new();
+    let clean = |args: &[&str]| {
+        let args: Vec<&str> = [&["clean"], args].concat();
+        let output = run_to_end(tiny.dir.path(), &args);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let (code, said) = clean(&[]);
+    assert!(code == Some(0) && said.contains("there is nothing"), "{said}");
+    let mine = tiny.write("target/debug/mine", "built by cargo");
+    let devhost = tiny.start(&[]);
+    wait_served(&devhost, 1, "one");
+    let (code, said) = clean(&[]);
+    assert!(code == Some(2) && said.contains(&format!("process {}", devhost.pid())), "{said}");
+    wait_served(&devhost, 1, "one");
+    let (code, said) = clean(&["--dry-run"]);
+    assert!(code == Some(0) && said.contains("would remove") && said.contains("preload"), "{said}");
+    devhost.stop();
+    let (code, said) = clean(&[]);
+    assert!(code == Some(0) && said.starts_with("removed "), "{said}");
+    assert!(!tiny.path("target/devhost").exists());
+    assert!(mine.is_file() && tiny.path("src/main.rs").is_file());
+    let devhost = tiny.start(&["--target-dir", "elsewhere"]);
+    wait_served(&devhost, 1, "one");
+    devhost.stop();
+    let note = tiny.write("elsewhere/note", "mine");
+    let (code, said) = clean(&["--target-dir", "elsewhere"]);
+    assert!(code == Some(0) && said.starts_with("removed "), "{said}");
+    let left: Vec<_> =
+        std::fs::read_dir(tiny.path("elsewhere")).unwrap().map(|one| one.unwrap().path()).collect();
+    assert_eq!(left, [note]);
 }
