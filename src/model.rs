@@ -194,6 +194,10 @@ pub enum BrowserEvent {
     Reload {
         /// The generation being served.
         generation: u64,
+        /// The names of the files that have changed, by which a page finds what the browser has of them in its cache. None:
+        /// too many, or not known.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        files: Vec<String>,
     },
     /// Stylesheets have changed: swap them in place.
     Css {

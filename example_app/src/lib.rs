@@ -19,8 +19,6 @@ use std::path::{Path, PathBuf};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Response, header};
-use axum::middleware::map_response;
 use axum::routing::{get, post};
 use tower_http::services::ServeDir;
 
@@ -80,20 +78,9 @@ pub fn app_with_data(data: &Path) -> Result<Router, Error> {
         .route("/slow", get(trouble::respond_slowly))
         .route("/panic", get(trouble::panic_on_purpose))
         .route("/crash", get(trouble::crash_on_purpose))
-        .nest_service("/static", static_files(&source.join("static")))
+        .nest_service("/static", ServeDir::new(source.join("static")))
         .route("/favicon.ico", get(|| async { axum::response::Redirect::permanent("/static/logo.svg") }))
         .fallback(pages::show_missing)
         .with_state(board);
     Ok(app)
-}
-
-fn static_files(folder: &Path) -> Router {
-    // Without the header browsers guess how long a file stays fresh and then miss an edit.
-    Router::new().fallback_service(ServeDir::new(folder)).layer(map_response(
-        async |response: Response<_>| {
-            let (mut head, body) = response.into_parts();
-            head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            Response::<axum::body::Body>::from_parts(head, body)
-        },
-    ))
 }

@@ -169,12 +169,13 @@ async fn api_refuses_in_json() {
 }
 
 #[tokio::test]
-async fn static_files_are_served_and_never_stale() {
+async fn static_files_are_served() {
     let visitor = Visitor::new();
     let style = visitor.get("/static/style.css").await;
     assert_eq!(style.status, StatusCode::OK);
     assert_eq!(style.headers[header::CONTENT_TYPE], "text/css");
-    assert_eq!(style.headers[header::CACHE_CONTROL], "no-cache");
+    // devhost adds what an edit needs.
+    assert!(!style.headers.contains_key(header::CACHE_CONTROL));
     assert!(style.text.contains("--accent:"));
     for (path, content_type) in
         [("/static/book.js", "text/javascript"), ("/static/logo.svg", "image/svg+xml")]

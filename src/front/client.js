@@ -1,6 +1,6 @@
 // The part of devhost that runs in open pages: it listens to /__devhost/events, loads the page again when newer
-// code is ready (once for each news, never in a loop), swaps stylesheets in place, keeps scroll and form fields
-// across its own reloads, and shows why the newest code is not being served. It never writes data as HTML, needs
+// code is ready (once for each news, never in a loop), swaps stylesheets in place, replaces the browser's old copies of
+// what has changed, keeps scroll and form fields across its own reloads, and shows why the newest code is not being served. It never writes data as HTML, needs
 // no library, and leaves the page alone otherwise.
 (() => {
   "use strict";
@@ -26,6 +26,12 @@
   const RETRY_MAX_MS = 5000;
   const STATE_AGE_MAX_MS = 30000;
   const INDICATOR_DELAY_MS = 250;
+  const REFETCHES_COUNT_MAX = 64;
+  const REFETCH_TIME_MAX_MS = 3000;
+  // As long as devhost lets a request wait for a build, and a little more.
+  const HELD_TIME_MAX_MS = 65000;
+  const REMEMBERED_COUNT_MAX = 256;
+  const IMPORT_DEPTH_MAX = 8;
 
   const place = location.pathname + location.search;
 
@@ -42,8 +48,12 @@
 
   let leaving = false;
   let changeSeen = false;
+  let building = false;
 
-  function reload() {
+  // `files` are the names of those that have changed; none of them says that any may have.
+  function reload(files) {
+    // Also where the page is left already: the next one must not find these in the cache.
+    if (files) refresh(files);
     if (leaving) return;
     if (page.method !== "GET") {
       note("The new code is ready. Reload the page to send the request again.");
@@ -55,6 +65,17 @@
       return;
     }
     leaving = true;
+    leave();
+  }
+
+  async function leave() {
+    let left = REFETCH_TIME_MAX_MS;
+    while (refetches.size > 0 && left > 0) {
+      const begun = performance.now();
+      await Promise.race([Promise.allSettled(refetches), new Promise((done) => setTimeout(done, INDICATOR_DELAY_MS))]);
+      // All requests wait while something is built, and end with the build.
+      if (!building) left -= performance.now() - begun;
+    }
     if (page.kind === "app") saveState();
     location.reload();
   }
@@ -65,7 +86,7 @@
     const last = store.get("followed");
     if (last && last.place === place && last.mark === mark) return false;
     if (!store.set("followed", { place, mark })) return false;
-    reload();
+    reload([]);
     return leaving;
   }
 
@@ -157,34 +178,148 @@
     if (document.readyState !== "complete") addEventListener("load", restoreScroll, { once: true });
   }
 
-  // ---- stylesheets ----------------------------------------------------------------------------------------
+  // ---- what the browser has in its cache ------------------------------------------------------------------
 
-  const swaps = new Map(); // link → its successor that is still loading
+  // A browser takes a file from its cache without asking while that is fresh: for as long as the app says (max-age), or
+  // for a guessed time if it is a copy from before devhost ran. Loading a page again does not change that, but a fetch
+  // that passes over the cache leaves its response there.
+
+  const refetches = new Set(); // what goes on
+  const unsure = new Set(); // addresses whose refetch did not come to its end
 
   function lastSegment(url) {
-    const segment = url.pathname.split("/").pop();
+    const segment = url.pathname.split("/").pop() || "index.html";
     try { return decodeURIComponent(segment); } catch { return segment; }
   }
 
-  function swapStylesheets(files) {
-    const successors = new Set(swaps.values());
-    const links = [...document.querySelectorAll('link[rel~="stylesheet" i][href]')]
-      .filter((link) => !successors.has(link))
-      .map((link) => ({ link, url: new URL(link.href, document.baseURI) }))
-      .filter(({ url }) => url.origin === location.origin);
-    const named = links.filter(({ url }) => files.includes(lastSegment(url)));
-    // A file that no link names may be imported by any of them.
-    const allNamed = files.every((file) => links.some(({ url }) => lastSegment(url) === file));
-    for (const { link, url } of allNamed ? named : links) swapStylesheet(link, url);
+  function refetch(url, cache) {
+    if (refetches.size >= REFETCHES_COUNT_MAX) return null;
+    unsure.add(url);
+    const work = (async () => {
+      try {
+        const response = await fetch(url, { cache, signal: AbortSignal.timeout(HELD_TIME_MAX_MS) });
+        // The copy is complete only when the whole body was read.
+        const reader = response.body && response.body.getReader();
+        while (reader && !(await reader.read()).done);
+        unsure.delete(url);
+      } catch { /* tried again at the next change */ }
+      refetches.delete(work);
+    })();
+    refetches.add(work);
+    return work;
   }
 
-  function swapStylesheet(link, url) {
+  // What this page has loaded from its own origin, by address. True for what pages are made of; false for what scripts
+  // have asked for, which may never end or count how often it is asked for.
+  function loaded() {
+    const found = new Map();
+    const add = (address, isPart) => {
+      let url;
+      try { url = new URL(address, document.baseURI); } catch { return; }
+      if (url.origin !== location.origin || url.pathname.startsWith("/__devhost/")) return;
+      if (url.searchParams.has("devhost")) return;
+      url.hash = "";
+      if (!found.get(url.href)) found.set(url.href, isPart);
+    };
+    const parts = ["script", "link", "css", "img", "image", "input", "icon"];
+    for (const entry of performance.getEntriesByType("resource")) {
+      add(entry.name, parts.includes(entry.initiatorType) || /\.(m?js|css)(\?|$)/i.test(entry.name));
+    }
+    // The browser keeps a limited number of entries.
+    for (const script of document.querySelectorAll("script[src]")) add(script.src, true);
+    for (const { plain } of stylesheetLinks()) add(plain, true);
+    for (const image of document.images) if (image.currentSrc) add(image.currentSrc, true);
+    return found;
+  }
+
+  // Files that have changed may be in the cache for other pages, too: those that this tab has shown before.
+  function remembered() {
+    const known = store.get("loaded");
+    return Array.isArray(known) ? known.filter((url) => typeof url === "string") : [];
+  }
+
+  function remember() {
+    const parts = [...loaded()].filter(([, isPart]) => isPart).map(([url]) => url);
+    store.set("loaded", [...new Set([...parts, ...remembered()])].slice(0, REMEMBERED_COUNT_MAX));
+  }
+
+  // Replaces the copies of changed files, and of whatever else may be made from them.
+  function refresh(files) {
+    const here = loaded();
+    const all = new Set([...here.keys(), ...remembered()]);
+    const names = new Set([...all].map((url) => lastSegment(new URL(url))));
+    const isNamed = (url) => files.includes(lastSegment(new URL(url)));
+    for (const url of all) if (isNamed(url) || unsure.has(url)) refetch(url, "reload");
+    if (files.length === 0) {
+      for (const url of all) if (here.get(url) !== false && !unsure.has(url)) refetch(url, "reload");
+    } else if (!files.every((file) => names.has(file))) {
+      // Code, a template, or a file by another name: scripts and stylesheets may come from there. The browser asks whether
+      // its copy is still good.
+      for (const [url, isPart] of here) if (isPart && !isImage(url) && !unsure.has(url)) refetch(url, "no-cache");
+    }
+  }
+
+  const isImage = (url) => /\.(png|jpe?g|gif|svg|webp|avif|ico|woff2?|ttf|otf)(\?|$)/i.test(url);
+
+  // ---- stylesheets ----------------------------------------------------------------------------------------
+
+  const swaps = new Map(); // link → its successor that is still loading
+  const plainAddresses = new WeakMap(); // link that was swapped → its address without devhost's mark
+
+  // The links to stylesheets of this origin, with the addresses that the page gave them.
+  function stylesheetLinks() {
+    const successors = new Set(swaps.values());
+    return [...document.querySelectorAll('link[rel~="stylesheet" i][href]')]
+      .filter((link) => !successors.has(link))
+      .map((link) => ({ link, plain: plainAddresses.get(link) || link.href }))
+      .filter(({ plain }) => plain.startsWith(location.origin + "/"));
+  }
+
+  // Whether a stylesheet imports one of these files, directly or by another one.
+  function imports(sheet, files, depth) {
+    let rules;
+    try { rules = sheet.cssRules; } catch { return false; /* of another origin */ }
+    for (const rule of rules || []) {
+      if (rule instanceof CSSStyleRule) return false; // imports come first
+      if (!(rule instanceof CSSImportRule)) continue;
+      if (files.includes(lastSegment(new URL(rule.href, sheet.href || document.baseURI)))) return true;
+      if (rule.styleSheet && depth < IMPORT_DEPTH_MAX && imports(rule.styleSheet, files, depth + 1)) return true;
+    }
+    return false;
+  }
+
+  async function swapStylesheets(files) {
+    // First, as a stylesheet that is swapped takes what it imports from the cache, and the next page takes all of them.
+    const addresses = [...loaded().keys(), ...remembered()];
+    const changed = new Set(addresses.filter((url) => files.includes(lastSegment(new URL(url)))));
+    await Promise.allSettled([...changed].map((url) => refetch(url, "reload")));
+    const links = stylesheetLinks();
+    const named = ({ plain }) => files.includes(lastSegment(new URL(plain)));
+    const affected = links.filter((it) => named(it) || (it.link.sheet && imports(it.link.sheet, files, 1)));
+    const known = new Set(links.filter(named).map(({ plain }) => lastSegment(new URL(plain))));
+    const others = files.filter((file) => !known.has(file));
+    const inStyle = [...document.querySelectorAll("style")].some((it) => it.sheet && imports(it.sheet, files, 1));
+    const isFound = (file) => affected.some(({ link }) => link.sheet && imports(link.sheet, [file], 1));
+    const here = new Set([...loaded().keys()].map((url) => lastSegment(new URL(url))));
+    if (inStyle || others.some((file) => here.has(file) && !isFound(file))) {
+      // It is in use where it cannot be swapped: imported by a style element or a script, or in a shadow tree.
+      reload(files);
+      return;
+    }
+    // A file that the page has not loaded may be what another one is made from.
+    const all = others.some((file) => !here.has(file));
+    for (const { link, plain } of all ? links : affected) swapStylesheet(link, plain);
+  }
+
+  function swapStylesheet(link, plain) {
     const pending = swaps.get(link);
     if (pending) pending.remove();
     const successor = link.cloneNode();
     successor.removeAttribute("integrity");
-    url.searchParams.set("devhost", Date.now().toString(36));
-    successor.href = url.href;
+    // By hand: the query must stay as it is.
+    const [address] = plain.split("#");
+    successor.href = `${address}${address.includes("?") ? "&" : "?"}devhost=${Date.now().toString(36)}`;
+    plainAddresses.set(successor, plain);
     swaps.set(link, successor);
     const settle = (keep, drop) => {
       if (swaps.get(link) !== successor) return;
@@ -427,6 +562,7 @@
   function onHello(event, revision) {
     const mark = [event.session, event.generation, revision].join(":");
     const failure = event.failure ? JSON.stringify(event.failure) : null;
+    building = false;
     const stale = event.session !== page.session || event.generation !== page.generation || revision !== page.revision;
     indicator.hide();
     // A page that was hidden has missed events: builds that it did not see are changes, too.
@@ -453,26 +589,30 @@
         break;
       case "building":
         changeSeen = true;
+        building = true;
         if (page.kind !== "starting") indicator.show("Building …");
         break;
       case "progress":
         onProgress(event);
         break;
       case "reload":
+        building = false;
         indicator.hide();
         overlay.clear();
-        reload();
+        reload(event.files || []);
         break;
       case "css":
         page.revision = revision;
         swapStylesheets(event.files);
         break;
       case "failed":
+        building = false;
         indicator.hide();
         if (WAITING.includes(page.kind) || page.kind === "status") reload();
         else overlay.show(event.failure);
         break;
       case "recovered":
+        building = false;
         indicator.hide();
         overlay.clear();
         if (WAITING.includes(page.kind) || page.kind === "status") reload();
@@ -517,7 +657,7 @@
     clearTimeout(retry);
     if (source) source.close();
     source = null;
-    page.connected = false;
+    page.connected = building = false;
   }
 
   if (page.kind === "app") restoreState();
@@ -528,7 +668,7 @@
     if (document.visibilityState === "hidden") disconnect();
     else { delay = RETRY_MIN_MS; connect(); }
   });
-  addEventListener("pagehide", disconnect);
+  addEventListener("pagehide", () => { remember(); disconnect(); });
   addEventListener("pageshow", (event) => { if (event.persisted) { leaving = false; connect(); } });
   connect();
 })();

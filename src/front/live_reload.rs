@@ -197,7 +197,7 @@ mod tests {
         assert!(hello.starts_with("id: 0\ndata: {\"type\":\"hello\",\"session\":\"s1\",\"generation\":0,"));
         assert!(hello.contains("no\\nport") && hello.ends_with("\n\n"));
         hub.advance();
-        hub.send(BrowserEvent::Reload { generation: 2 });
+        hub.send(BrowserEvent::Reload { generation: 2, files: Vec::new() });
         assert_eq!(text(events.next().await), "id: 1\ndata: {\"type\":\"reload\",\"generation\":2}\n\n");
     }
 
@@ -206,7 +206,7 @@ mod tests {
         let (hub, gate) = (Hub::new(), Gate::new());
         hub.send(BrowserEvent::Progress { done: 3, total: 9, current: "serde".into() });
         assert!(text(open(&hub, &gate).next().await).contains("\"type\":\"progress\",\"done\":3"));
-        hub.send(BrowserEvent::Reload { generation: 1 });
+        hub.send(BrowserEvent::Reload { generation: 1, files: Vec::new() });
         assert!(!text(open(&hub, &gate).next().await).contains("progress"));
     }
 

@@ -4,6 +4,7 @@
 //! generations: the runner turns the [`Gate`](gate::Gate) and tells the pages through the [`Hub`].
 
 mod body;
+mod caching;
 mod client_gone;
 mod csp;
 mod dev_ui;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::body::{self, AppBody, ByteStream, Pump, RequestBody, SizedBody};
+use super::caching;
 use super::client_gone::ClientWatch;
 use super::gate::{Admission, Entry, Generation, HELD_COUNT_MAX, HOLD_TIME_MAX};
 use super::headers::{self, CheckedHead, Framing, GENERATION_HEADER};
@@ -257,6 +258,7 @@ fn respond(
         let stream = body.ending_with_close_frame().boxed_local();
         return response.set_body(BoxBody::new(SizedBody::new(stream, BodySize::Stream)));
     }
+    caching::require_question(response.headers_mut());
     if size == BodySize::Stream && (request.version() < Version::HTTP_11 || framing != Framing::Finite) {
         // HTTP/1.0 knows no chunks, and actix writes none where it took the request for an upgrade.
         response.head_mut().no_chunking(true);

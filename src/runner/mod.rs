@@ -7,6 +7,7 @@
 pub mod env_files;
 mod forker;
 mod further;
+mod names;
 mod port;
 mod relay;
 pub(crate) mod sight;
@@ -42,6 +43,7 @@ use crate::zygote::client::{Argv, Loading};
 use crate::zygote::control::{Listening, Report, WorkerReport};
 use forker::Forker;
 use further::Further;
+use names::{file_names, names_for_reload};
 use port::Door;
 pub use port::{OnServing, PortPlan};
 use relay::Relay;
@@ -721,8 +723,8 @@ impl Runner {
                 Action::Fork { generation, code } => self.fork(generation, &code),
                 Action::Hold => self.gate.hold(),
                 Action::Release => self.gate.release(),
-                Action::Swap { generation, build_id, fresh, release } => {
-                    self.swap(generation, build_id, fresh, release);
+                Action::Swap { generation, build_id, fresh, release, files } => {
+                    self.swap(generation, build_id, fresh, release, &files);
                 }
                 Action::LoseCurrent => self.gate.lose_current(),
                 Action::Replace { generation, replacement } => self.replace(generation, replacement),
@@ -775,15 +777,15 @@ impl Runner {
                 }
                 Action::Tell(event) => self.hub.send(event),
                 Action::ReloadPages { files } => {
+                    let names = names_for_reload(&files);
                     self.terminal.statics(&self.relative(files));
                     self.hub.advance();
-                    self.hub.send(BrowserEvent::Reload { generation: self.workers.current() });
+                    self.hub.send(BrowserEvent::Reload { generation: self.workers.current(), files: names });
                 }
                 Action::SwapStyles { files } => {
-                    let names = files.iter().filter_map(|file| file.file_name());
-                    let files_names = names.map(|name| name.to_string_lossy().into_owned()).collect();
+                    let names = file_names(&files);
                     self.terminal.css(&self.relative(files));
-                    self.hub.send(BrowserEvent::Css { files: files_names });
+                    self.hub.send(BrowserEvent::Css { files: names });
                 }
                 Action::Note(message) => self.terminal.note(&message),
                 Action::Report(reload) => self.report(reload),
@@ -941,7 +943,7 @@ impl Runner {
         }
     }
 
-    fn swap(&mut self, generation: u64, build_id: String, fresh: bool, release: bool) {
+    fn swap(&mut self, generation: u64, build_id: String, fresh: bool, release: bool, files: &[PathBuf]) {
         let workers = self.workers.make_current(generation, &self.inputs);
         if workers.is_empty() {
             return;
@@ -957,7 +959,7 @@ impl Runner {
             status.build_id = build_id;
         });
         if fresh {
-            self.hub.send(BrowserEvent::Reload { generation });
+            self.hub.send(BrowserEvent::Reload { generation, files: names_for_reload(files) });
         }
     }
 

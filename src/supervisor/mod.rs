@@ -302,6 +302,8 @@ pub enum Action {
         fresh: bool,
         /// True where waiting requests go on to it.
         release: bool,
+        /// What has changed.
+        files: Vec<PathBuf>,
     },
     /// There is no current generation any more.
     LoseCurrent,
@@ -915,7 +917,8 @@ impl Supervisor {
         let building = matches!(self.build, Build::Running { .. });
         let build_id = starting.code.build_id.clone();
         let release = !(building && self.settings.hold);
-        actions.push(Action::Swap { generation, build_id, fresh, release });
+        let files = starting.journey.files.clone();
+        actions.push(Action::Swap { generation, build_id, fresh, release, files });
         self.last_good = Some(Arc::clone(&starting.code));
         let serving = Serving { generation, code: starting.code, since: now, replacing: Vec::new() };
         let old = self.current.replace(serving);

@@ -100,5 +100,7 @@ export async function drive(run) {
   } finally {
     await browser.close();
     clearTimeout(limit);
+    // Servers of a step that failed may still listen.
+    process.exit();
   }
 }

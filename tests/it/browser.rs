@@ -49,6 +49,11 @@ fn whatever_chromium_loads_as_a_document_reloads_itself() {
     drive_site("documents.mjs");
 }
 
+#[test]
+fn chromium_never_shows_an_old_copy_after_an_edit() {
+    drive_site("copies.mjs");
+}
+
 /// Runs a script against the site of files and documents.
 fn drive_site(name: &str) {
     let Some(chromium) = find_chromium() else { return };

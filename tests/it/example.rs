@@ -31,8 +31,17 @@ fn every_kind_of_traffic_reaches_the_app() {
     let json = devhost.get("/api/entries");
     assert!(json.body.contains("Ada") && json.header("content-type") == Some("application/json"));
     assert!(!json.body.contains("client.js"));
-    // A static file is the file.
-    assert_eq!(devhost.get("/static/style.css").body, app.read("static/style.css"));
+    // A static file is the file, and a browser has to ask for it again.
+    let style = devhost.get("/static/style.css");
+    assert_eq!(
+        (style.body.as_str(), style.header("cache-control")),
+        (app.read("static/style.css").as_str(), Some("no-cache"))
+    );
+    let copied = style.header("last-modified").expect("the app says how old it is");
+    let request =
+        devhost.client.get(format!("{}/static/style.css", devhost.url)).header("if-modified-since", copied);
+    let unchanged = answer(request.call());
+    assert_eq!((unchanged.status, unchanged.header("cache-control")), (304, Some("no-cache")));
 
     // An upload larger than every buffer.
     let upload = devhost.post("/upload", "application/octet-stream", &vec![7; 20_000_000]);

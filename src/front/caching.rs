@@ -1,0 +1,76 @@
+//! Whether a browser may use its copy of a response again without asking (RFC 9111). A response that says nothing of that is
+//! used for a tenth of its age, and one with `expires` alone for as long as that says: an edit would not be seen. What
+//! an app does say is left as it is; the live-reload script fetches what has changed. No I/O.
+
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+
+/// Lets browsers ask before they use a response again, unless it says itself how long it stays fresh. Its validators stay,
+/// so that the answer can be a short one (304).
+pub fn require_question(headers: &mut HeaderMap) {
+    let expires = headers.contains_key(header::CACHE_CONTROL) && headers.contains_key(header::EXPIRES);
+    let has_lifetime = headers
+        .get_all(header::CACHE_CONTROL)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|directive| is_lifetime(directive.trim()));
+    if !has_lifetime && !expires {
+        headers.append(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    }
+}
+
+/// True for a directive that settles how long a browser may use a response. `public` alone does not, nor does
+/// `s-maxage`, which is for caches that people share.
+fn is_lifetime(directive: &str) -> bool {
+    let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+    match name.trim_end().to_ascii_lowercase().as_str() {
+        "no-store" => true,
+        // With a value it is about single headers.
+        "no-cache" => value.is_empty(),
+        "max-age" => value.trim().trim_matches('"').parse::<u64>().is_ok(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(pairs: &[(header::HeaderName, &'static str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(name.clone(), HeaderValue::from_static(value));
+        }
+        require_question(&mut headers);
+        assert!(pairs.iter().all(|(name, _)| headers.contains_key(name)), "nothing was taken off");
+        headers.get_all(header::CACHE_CONTROL).map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_response_without_a_lifetime_is_asked_for_again() {
+        use header::{CACHE_CONTROL, ETAG, EXPIRES, LAST_MODIFIED, PRAGMA};
+        assert_eq!(asked(&[]), ["no-cache"]);
+        assert_eq!(asked(&[(LAST_MODIFIED, "Thu, 01 Jan 1970 00:00:00 GMT"), (ETAG, "\"a\"")]), ["no-cache"]);
+        assert_eq!(asked(&[(EXPIRES, "Fri, 01 Jan 2100 00:00:00 GMT"), (PRAGMA, "cache")]), ["no-cache"]);
+        for open in
+            ["", "public", "private, s-maxage=60", "max-age=soon", "no-cache=\"set-cookie\"", "immutable"]
+        {
+            assert_eq!(asked(&[(CACHE_CONTROL, open)]), [open, "no-cache"], "{open}");
+        }
+    }
+
+    #[test]
+    fn what_an_app_says_itself_is_left_as_it_is() {
+        use header::{CACHE_CONTROL, EXPIRES};
+        for own in
+            ["no-cache", "No-Store", "max-age=3600", "public, Max-Age = 60, immutable", "max-age=\"0\""]
+        {
+            assert_eq!(asked(&[(CACHE_CONTROL, own)]), [own]);
+        }
+        assert_eq!(
+            asked(&[(CACHE_CONTROL, "public"), (CACHE_CONTROL, "max-age=1")]),
+            ["public", "max-age=1"]
+        );
+        let expires = (EXPIRES, "Fri, 01 Jan 2100 00:00:00 GMT");
+        assert_eq!(asked(&[(CACHE_CONTROL, "public"), expires]), ["public"]);
+    }
+}
