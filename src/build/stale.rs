@@ -130,18 +130,39 @@ pub(super) fn dep_info_names(
     })
 }
 
-/// Makes cargo compile a package again, but not run its build script for that.
-pub(super) fn age_compiled(profile_dirs: &[PathBuf], package: &PathPackage) {
-    for file in directories_of(profile_dirs, package, ".fingerprint").iter().flat_map(|path| entries(path)) {
-        if file.file_name().unwrap_or_default().to_string_lossy().starts_with("dep-") {
-            set_back(&file);
-        }
-    }
+/// Makes cargo compile a package again, its build script as well.
+fn age_compiled(profile_dirs: &[PathBuf], package: &PathPackage) {
+    dep_infos(profile_dirs, package).iter().for_each(|file| set_back(file));
 }
 
-/// Sets back the times that cargo compares a package's files with: it runs the build script, and compiles what follows.
-pub(super) fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
+/// Makes cargo compile a package again, but neither compile nor run its build script.
+pub(super) fn age_crates(profile_dirs: &[PathBuf], package: &PathPackage) {
+    let of_script = |file: &PathBuf| name_of(file).starts_with("dep-build-script-");
+    dep_infos(profile_dirs, package).iter().filter(|file| !of_script(file)).for_each(|file| set_back(file));
+}
+
+/// The files whose times stand for those of a package's compiled crates.
+fn dep_infos(profile_dirs: &[PathBuf], package: &PathPackage) -> Vec<PathBuf> {
+    let directories = directories_of(profile_dirs, package, ".fingerprint");
+    directories
+        .iter()
+        .flat_map(|path| entries(path))
+        .filter(|file| name_of(file).starts_with("dep-"))
+        .collect()
+}
+
+fn name_of(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Sets back the times that cargo compares a package's files with.
+fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
     age_compiled(profile_dirs, package);
+    age_script(profile_dirs, package);
+}
+
+/// Makes cargo run a package's build script again, and compile what follows from it.
+pub(super) fn age_script(profile_dirs: &[PathBuf], package: &PathPackage) {
     for directory in directories_of(profile_dirs, package, "build") {
         set_back(&directory.join("output"));
     }

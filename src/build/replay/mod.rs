@@ -169,10 +169,12 @@ impl Before {
             let guards = recording.guards.iter().filter_map(|(path, known)| Some((path, (*known)?.1)));
             contents.extend(known.chain(guards).map(|(path, content)| (path.clone(), content)));
         }
-        let manifests = manifests(app);
-        for path in files.iter().chain(&manifests).chain([&order.to_owned()]) {
+        for path in files.iter().chain(&manifests(app)) {
             contents.entry(path.clone()).or_insert(Content::Absent);
         }
+        // What a script writes while cargo runs is there before anybody reads it.
+        contents.retain(|path, _| !path.starts_with(&app.target_dir));
+        contents.entry(order.to_owned()).or_insert(Content::Absent);
         for (path, content) in &mut contents {
             content.refresh(path);
         }
@@ -575,6 +577,7 @@ impl Recording {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<BuildStep>, String> {
         let started = SystemTime::now();
+        let alive_count = self.alive.len();
         let mut runs = Vec::new();
         for (index, look) in scripts {
             let script = &mut self.scripts[index];
@@ -599,6 +602,8 @@ impl Recording {
         }
         let ended: Vec<_> =
             futures_util::stream::iter(runs).buffer_unordered(context.jobs.max(1)).collect().await;
+        // None was cancelled; what a script may have left running for good is nobody's to wait for.
+        self.alive.truncate(alive_count);
         let mut steps = Vec::new();
         for (index, look, step, output) in ended {
             let script = &mut self.scripts[index];
@@ -627,7 +632,7 @@ impl Recording {
         for index in units {
             let unit = &mut self.units[*index];
             if !unit.aged {
-                stale::age_compiled(&self.profile_dirs, &unit.package);
+                stale::age_crates(&self.profile_dirs, &unit.package);
                 unit.aged = true;
             }
             unit.due = true;

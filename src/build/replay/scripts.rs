@@ -164,7 +164,7 @@ impl Script {
     /// Makes sure that whatever becomes of the run, cargo and the next replay run it again.
     pub fn begin(&mut self, context: &Context, profile_dirs: &[PathBuf]) {
         if !self.aged && !context.is_weak(Weakness::ScriptAge) {
-            stale::age(profile_dirs, &self.package);
+            stale::age_script(profile_dirs, &self.package);
         }
         self.aged = true;
         self.known = None;

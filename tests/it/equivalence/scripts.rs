@@ -72,9 +72,14 @@ pub fn values_that_a_script_sets_at_every_build_reach_the_code() {
     let manifest = ask_cargo(&site, 1);
     site.write("ws/part/src/lib.rs", &part_with(6));
     site.shows("6 6 6 new", &[manifest, part]);
+    assert!(!site.is_replayed());
+    site.write("ws/value.txt", "7");
+    let part = site.write("ws/part/src/lib.rs", &part_with(7));
+    site.shows("7 7 7 new", &[part]);
+    is_replayed(&site);
     site.restart();
-    site.write("ws/part/src/lib.rs", &part_with(7));
-    site.shows("6 6 7 new", &[]);
+    site.write("ws/part/src/lib.rs", &part_with(8));
+    site.shows("7 7 8 new", &[]);
 }
 
 #[test]
