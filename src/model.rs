@@ -1,15 +1,26 @@
 //! The words that the parts of devhost share: what a build or a worker came to, what a browser is told, and
 //! the status document. Plain data, no behaviour beyond its own text.
 
+mod diagnostics;
+mod file_name;
+
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 
+pub use diagnostics::{
+    DIAGNOSTIC_TEXT_SIZE_MAX, DIAGNOSTICS_COUNT_MAX, DIAGNOSTICS_SIZE_MAX, Diagnostic, Diagnostics, LeftOut,
+    clip,
+};
+pub use file_name::FileName;
+
 /// How many reloads the status document keeps.
 pub const RELOADS_KEPT_COUNT_MAX: usize = 100;
+
+/// How many files of a reload are named. A change of branches can be one of thousands.
+pub const FILES_NAMED_COUNT_MAX: usize = 50;
 
 /// How the text of a build's progress starts while somebody else is in the way: worth telling at once.
 pub const WAITING_FOR: &str = "waiting for ";
@@ -17,25 +28,6 @@ pub const WAITING_FOR: &str = "waiting for ";
 /// `1 crate`, `12 crates`.
 pub fn counted(count: usize, one: &str, several: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { several })
-}
-
-/// One message of rustc or cargo.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Diagnostic {
-    /// `error`, `warning`, …
-    pub level: String,
-    /// The message alone, without its place.
-    pub message: String,
-    /// `E0308`, where there is one.
-    pub code: Option<String>,
-    /// The file of the primary span, as rustc names it.
-    pub file: Option<String>,
-    /// Line of the primary span, from 1.
-    pub line: Option<u32>,
-    /// Column of the primary span, from 1.
-    pub column: Option<u32>,
-    /// The whole message as a terminal shows it, with ANSI colours.
-    pub rendered: String,
 }
 
 /// How a worker's process ended.
@@ -62,8 +54,84 @@ pub enum End {
         /// What it did not do, and for how long.
         message: String,
     },
-    /// It vanished without a report (its zygote died).
+    /// One of its threads used up its stack.
+    StackOverflow {
+        /// The thread's name, empty where it is not known.
+        thread: String,
+        /// The signal that ended it then.
+        signal: i32,
+    },
+    /// devhost ended it.
+    Stopped {
+        /// Why.
+        reason: StopReason,
+    },
+    /// It ended with its zygote, which died.
+    Orphaned,
+    /// It vanished without a report.
     Lost,
+}
+
+/// Why devhost ends a worker that may have requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// Newer code took over, and the time was up that the old code had for its last requests.
+    Replaced,
+    /// Newer code took over again and again, and too many older generations had requests still.
+    Crowded,
+    /// devhost is ending.
+    Shutdown,
+    /// It closed the socket over which devhost speaks with it.
+    HungUp,
+}
+
+impl std::fmt::Display for StopReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Replaced => "devhost ended the app's old code after the new code had taken over",
+            Self::Crowded => {
+                "devhost ended the app's old code, as newer code had taken over several times since"
+            }
+            Self::Shutdown => "devhost is ending, and ended the app",
+            Self::HungUp => "devhost ended the app, which had closed descriptors that are not its own",
+        })
+    }
+}
+
+impl End {
+    /// The same end in the light of what devhost had begun and of what the worker wrote last. An app that is being ended
+    /// may exit in any way; a fault of its code stays one.
+    #[must_use]
+    pub fn explained(self, stopping: Option<StopReason>, last_output: impl FnOnce() -> String) -> Self {
+        use nix::sys::signal::Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV};
+        let signal = match self {
+            Self::Signalled { signal } => signal,
+            Self::Exited { .. } | Self::Lost => {
+                return stopping.map_or(self, |reason| Self::Stopped { reason });
+            }
+            _ => return self,
+        };
+        let is_fault = [SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE].iter().any(|fault| *fault as i32 == signal);
+        if !is_fault {
+            return stopping.map_or(self, |reason| Self::Stopped { reason });
+        }
+        match overflowed_thread(&last_output()) {
+            Some(thread) => Self::StackOverflow { thread, signal },
+            None => self,
+        }
+    }
+}
+
+/// How many of the last lines are searched for the word of a stack overflow. Other threads may write after it.
+const OVERFLOW_LINES_COUNT_MAX: usize = 20;
+
+/// The name of the thread whose stack overflow is the last that an app told of: by std, or by devhost in its place.
+fn overflowed_thread(output: &str) -> Option<String> {
+    output.lines().rev().take(OVERFLOW_LINES_COUNT_MAX).find_map(|line| {
+        let (thread, rest) = line.strip_prefix("thread '")?.rsplit_once('\'')?;
+        rest.ends_with("has overflowed its stack").then(|| thread.to_owned())
+    })
 }
 
 impl std::fmt::Display for End {
@@ -76,6 +144,16 @@ impl std::fmt::Display for End {
             },
             Self::Fault { message } => write!(f, "the app corrupted its link and was killed: {message}"),
             Self::Stalled { message } => write!(f, "the app stood still and was killed: {message}"),
+            Self::StackOverflow { thread, signal } => {
+                let name = if thread.is_empty() { String::new() } else { format!(" '{thread}'") };
+                write!(f, "thread{name} of the app has overflowed its stack")?;
+                match nix::sys::signal::Signal::try_from(*signal) {
+                    Ok(signal) => write!(f, " ({})", signal.as_str()),
+                    Err(_) => Ok(()),
+                }
+            }
+            Self::Stopped { reason } => reason.fmt(f),
+            Self::Orphaned => write!(f, "the app ended with devhost's zygote, which has died"),
             Self::Lost => write!(f, "the app's process vanished"),
         }
     }
@@ -100,8 +178,9 @@ fn signal_text(signal: nix::sys::signal::Signal) -> &'static str {
 pub enum Failure {
     /// cargo or rustc refused it.
     Build {
-        /// The errors and warnings, errors first.
-        diagnostics: Vec<Diagnostic>,
+        /// The errors and warnings, errors first, and how many are left out.
+        #[serde(flatten)]
+        diagnostics: Diagnostics,
         /// What cargo said besides (a broken manifest, a linker's complaint), with ANSI colours.
         output: String,
     },
@@ -120,6 +199,8 @@ pub enum Failure {
     Crash {
         /// How it ended the last time.
         end: End,
+        /// The same in words.
+        message: String,
         /// Crashes in a row.
         count: u32,
         /// The generation that crashed last.
@@ -135,6 +216,12 @@ impl Failure {
         Self::Start { message: message.into(), hint: hint.into(), generation: 0, output: String::new() }
     }
 
+    /// A generation that crashed once too often.
+    pub fn crash(end: End, count: u32, generation: u64) -> Self {
+        let message = format!("The last time {end}.");
+        Self::Crash { end, message, count, generation, output: String::new() }
+    }
+
     /// Adds what the generation that failed wrote last, which whoever decides that it has failed does not know.
     #[must_use]
     pub fn with_output(mut self, output_of: impl FnOnce(u64) -> String) -> Self {
@@ -147,14 +234,11 @@ impl Failure {
     /// One line for a terminal or a title.
     pub fn title(&self) -> String {
         match self {
-            Self::Build { diagnostics, .. } => {
-                let errors = diagnostics.iter().filter(|d| d.level.starts_with("error")).count();
-                match errors {
-                    0 => "The build failed".into(),
-                    1 => "The build failed with one error".into(),
-                    n => format!("The build failed with {n} errors"),
-                }
-            }
+            Self::Build { diagnostics, .. } => match diagnostics.errors_count() {
+                0 => "The build failed".into(),
+                1 => "The build failed with one error".into(),
+                n => format!("The build failed with {n} errors"),
+            },
             Self::Start { .. } => "The app did not start".into(),
             Self::Crash { count, .. } => format!("The app crashed {count} times in a row"),
         }
@@ -239,6 +323,10 @@ pub enum Cause {
     Crash,
     /// The zygote died.
     Zygote,
+    /// The newest code did not start, and the code before it had ended to make room for it.
+    Rollback,
+    /// The start before it failed.
+    Retry,
 }
 
 /// What a reload came to.
@@ -324,8 +412,10 @@ pub struct Reload {
     pub generation: u64,
     /// Why it happened.
     pub cause: Cause,
-    /// The files that changed, relative to the workspace where they are in it.
-    pub files: Vec<PathBuf>,
+    /// The files that changed, relative to the workspace where they are in it; at most [`FILES_NAMED_COUNT_MAX`].
+    pub files: Vec<FileName>,
+    /// How many more files changed.
+    pub files_left_out: usize,
     /// What it came to.
     pub outcome: Outcome,
     /// From the cause until the new generation took over, in milliseconds.
@@ -456,5 +546,69 @@ impl Status {
             }
             None => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(end: End, stopping: Option<StopReason>, output: &str) -> String {
+        end.explained(stopping, || output.to_owned()).to_string()
+    }
+
+    #[test]
+    fn an_end_that_devhost_caused_is_no_crash_and_a_fault_stays_one() {
+        let signalled = |signal| End::Signalled { signal };
+        let replaced = Some(StopReason::Replaced);
+        for end in [signalled(15), signalled(9), End::Exited { code: 0 }, End::Exited { code: 3 }, End::Lost]
+        {
+            let stopped = End::Stopped { reason: StopReason::Replaced };
+            assert_eq!(end.clone().explained(replaced, String::new), stopped, "{end:?}");
+            assert_eq!(end.clone().explained(None, String::new), end);
+        }
+        for end in [signalled(11), signalled(6), End::Fault { message: "m".into() }] {
+            assert_eq!(end.clone().explained(replaced, String::new), end);
+        }
+    }
+
+    #[test]
+    fn a_stack_overflow_is_known_by_what_was_said_of_it() {
+        let said = "listening\n\nthread 'it's <main>' (12) has overflowed its stack\nfatal runtime error: stack overflow\n";
+        let abort = || End::Signalled { signal: 6 };
+        assert_eq!(
+            explained(abort(), None, said),
+            "thread 'it's <main>' of the app has overflowed its stack (SIGABRT)"
+        );
+        assert_eq!(
+            explained(End::Signalled { signal: 11 }, None, "thread '' has overflowed its stack"),
+            "thread of the app has overflowed its stack (SIGSEGV)"
+        );
+        let long_ago = format!("{said}{}", "another line\n".repeat(50));
+        for said in [long_ago.as_str(), "thread 'main' panicked at a.rs:1:1", ""] {
+            assert_eq!(explained(abort(), None, said), "the app was ended by SIGABRT (abort)");
+        }
+        assert_eq!(explained(End::Exited { code: 1 }, None, said), "the app called exit with code 1");
+    }
+
+    #[test]
+    fn a_document_with_names_that_are_no_utf_8_is_still_a_document() {
+        use std::os::unix::ffi::OsStrExt;
+        let board = StatusBoard::new("app".into(), "plain");
+        let file = std::ffi::OsStr::from_bytes(b"static/caf\xe9.css");
+        board.update(|status| {
+            status.reloads.push_back(Reload {
+                generation: 1,
+                cause: Cause::Change,
+                files: vec![file.into()],
+                files_left_out: 0,
+                outcome: Outcome::Ok,
+                total_ms: 1.0,
+                steps: Steps::default(),
+                build: None,
+            });
+        });
+        let json = serde_json::to_value(board.snapshot()).unwrap();
+        assert_eq!(json["reloads"][0]["files"][0], "static/caf\u{fffd}.css");
     }
 }

@@ -48,7 +48,7 @@ impl Builder {
             build_id,
             preload: Vec::new(),
             sources,
-            warnings: run.diagnostics,
+            warnings: run.diagnostics.sorted(),
             notes: self.fallback.iter().map(|reason| fallback::note(reason)).collect(),
         })
     }

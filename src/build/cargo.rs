@@ -12,13 +12,17 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::app::App;
+use super::diagnostics::{self, Collected};
 use super::replay::warning;
 use super::settings::Choice;
-use super::{PROGRESS_MARK, Progress, diagnostics, guard};
+use super::{PROGRESS_MARK, Progress, guard};
 use crate::model::{BuildStep, Diagnostic, WAITING_FOR};
 
 /// How much of cargo's own output is kept for a failure.
 pub(super) const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
+
+/// The same in bytes.
+const OUTPUT_KEPT_SIZE_MAX: usize = 128 * 1024;
 
 /// How long cargo's pipes may stay silent once it has ended: a daemon that it started (a compiler cache) may
 /// hold them open for ever.
@@ -47,7 +51,7 @@ pub(super) struct Run {
     /// cargo's exit code was 0.
     pub success: bool,
     /// What rustc said.
-    pub diagnostics: Vec<Diagnostic>,
+    pub diagnostics: Collected,
     /// The same, each with the root source file of the crate that it is about.
     pub diagnostics_by_source: Vec<(PathBuf, Diagnostic)>,
     /// What cargo said, without its progress.
@@ -107,7 +111,7 @@ pub(super) async fn run(
             Said::Over(status) => break status,
         }
     };
-    let mut run = reader.run;
+    let mut run = reader.finish();
     run.success = status.success();
     if let Some(signal) = guard::signal_of(status) {
         run.output.push_str(&format!("cargo was ended by signal {signal}\n"));
@@ -115,10 +119,9 @@ pub(super) async fn run(
     if run.success {
         // Of a failure, they are among what cargo has said.
         for warning in &run.script_warnings {
-            diagnostics::add(&mut run.diagnostics, warning);
+            run.diagnostics.add(warning);
         }
     }
-    diagnostics::sort(&mut run.diagnostics);
     Ok(run)
 }
 
@@ -194,13 +197,14 @@ struct Reader<'a> {
     progress: &'a mut dyn FnMut(Progress),
     state: Progress,
     output_lines: usize,
+    lines_left_out: usize,
     run: Run,
 }
 
 impl<'a> Reader<'a> {
     fn new(app: &'a App, total: u32, progress: &'a mut dyn FnMut(Progress)) -> Self {
         let state = Progress { done: 0, total, current: String::new() };
-        Self { app, progress, state, output_lines: 0, run: Run::default() }
+        Self { app, progress, state, output_lines: 0, lines_left_out: 0, run: Run::default() }
     }
 
     fn read_stdout(&mut self, line: &str) {
@@ -228,7 +232,7 @@ impl<'a> Reader<'a> {
             Ok(Message::CompilerMessage(message)) => {
                 let source = message.target.src_path.into_std_path_buf();
                 let Some(diagnostic) = diagnostics::convert(message.message) else { return };
-                if diagnostics::add(&mut self.run.diagnostics, &diagnostic) {
+                if self.run.diagnostics.add(&diagnostic) {
                     self.run.diagnostics_by_source.push((source, diagnostic));
                 }
             }
@@ -269,11 +273,22 @@ impl<'a> Reader<'a> {
     }
 
     fn keep(&mut self, line: &str) {
-        if self.output_lines < OUTPUT_KEPT_LINES_MAX {
+        let has_room = self.run.output.len() + line.len() < OUTPUT_KEPT_SIZE_MAX;
+        if has_room && self.output_lines < OUTPUT_KEPT_LINES_MAX {
             self.run.output.push_str(line);
             self.run.output.push('\n');
+        } else {
+            self.lines_left_out += 1;
         }
         self.output_lines += 1;
+    }
+
+    /// What the run came to, as far as cargo has told it.
+    fn finish(mut self) -> Run {
+        if self.lines_left_out > 0 {
+            self.run.output.push_str(&format!("… ({} more lines are left out)\n", self.lines_left_out));
+        }
+        self.run
     }
 }
 

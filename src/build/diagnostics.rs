@@ -1,9 +1,15 @@
 //! Turns what rustc says into what devhost shows. It drops rustc's summaries ("aborting due to 2 previous
 //! errors"), which say nothing that is not there already.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use cargo_metadata::diagnostic::{Diagnostic as Message, DiagnosticLevel};
 
-use crate::model::Diagnostic;
+use crate::model::{Diagnostic, Diagnostics};
+
+/// How many messages are known again where they come twice.
+const SEEN_COUNT_MAX: usize = 1 << 17;
 
 /// A message of rustc, unless it is a mere summary.
 pub(super) fn convert(message: Message) -> Option<Diagnostic> {
@@ -35,13 +41,43 @@ pub(super) fn convert(message: Message) -> Option<Diagnostic> {
     })
 }
 
-/// Adds a message, unless it is there already: a crate that is compiled in two ways says everything twice.
-pub(super) fn add(diagnostics: &mut Vec<Diagnostic>, new: &Diagnostic) -> bool {
-    let is_new = !diagnostics.contains(new);
-    if is_new {
-        diagnostics.push(new.clone());
+/// The messages of a build while it runs, each once: a crate that is compiled in two ways says everything twice.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    found: Diagnostics,
+    /// Hashes of all messages, of those that are left out too.
+    seen: HashSet<u64>,
+}
+
+impl Collected {
+    /// Adds a message. Says whether it is new and was kept.
+    pub fn add(&mut self, new: &Diagnostic) -> bool {
+        let is_new = self.seen.len() >= SEEN_COUNT_MAX || self.seen.insert(hash(new));
+        is_new && self.found.add(new.clone())
     }
-    is_new
+
+    /// Adds what was collected elsewhere.
+    pub fn merge(&mut self, others: &Diagnostics) {
+        for other in others {
+            self.add(other);
+        }
+        self.found.add_left_out(others.left_out());
+    }
+
+    /// The messages, errors first.
+    pub fn sorted(&self) -> Diagnostics {
+        let mut found = self.found.clone();
+        found.sort();
+        found
+    }
+}
+
+impl std::ops::Deref for Collected {
+    type Target = Diagnostics;
+
+    fn deref(&self) -> &Diagnostics {
+        &self.found
+    }
 }
 
 /// Those of `now` that say something which nothing in `before` has said. Lines may have moved: the same words about the
@@ -63,9 +99,10 @@ pub(crate) fn news<'a>(before: &[Diagnostic], now: &'a [Diagnostic]) -> Vec<&'a 
     moved
 }
 
-/// Errors first, in the order in which they came.
-pub(super) fn sort(diagnostics: &mut [Diagnostic]) {
-    diagnostics.sort_by_key(|diagnostic| !diagnostic.level.starts_with("error"));
+fn hash(diagnostic: &Diagnostic) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    diagnostic.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -95,5 +132,26 @@ mod tests {
             [warning("unused", "a.rs", 3), warning("unused", "a.rs", 1), warning("dead", "b.rs", 1)];
         assert_eq!(news(&first, &one_more), [&one_more[0], &one_more[2]]);
         assert_eq!(news(&[], &first[1..]), [&first[1]], "gone and back is news");
+    }
+
+    #[test]
+    fn what_is_said_twice_counts_once() {
+        let message = |number: usize| Diagnostic {
+            level: "error".into(),
+            message: format!("{number}"),
+            code: None,
+            file: None,
+            line: None,
+            column: None,
+            rendered: String::new(),
+        };
+        let mut collected = Collected::default();
+        for number in (0..2_000).chain(0..2_000) {
+            collected.add(&message(number));
+        }
+        assert_eq!((collected.errors_count(), collected.len()), (2_000, crate::model::DIAGNOSTICS_COUNT_MAX));
+        let mut whole = Collected::default();
+        whole.merge(&collected);
+        assert_eq!(whole.sorted().errors_count(), 2_000);
     }
 }

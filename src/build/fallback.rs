@@ -163,6 +163,7 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Diagnostics;
 
     fn error(message: &str, rendered: &str) -> Diagnostic {
         Diagnostic {
@@ -185,7 +186,7 @@ mod tests {
     }
 
     fn reason(diagnostics: Vec<Diagnostic>) -> Option<String> {
-        reason_to_restart(&Failure::Build { diagnostics, output: String::new() })
+        reason_to_restart(&Failure::Build { diagnostics: diagnostics.into(), output: String::new() })
     }
 
     #[test]
@@ -211,7 +212,7 @@ mod tests {
     #[test]
     fn a_word_of_the_wrapper_is_a_reason() {
         let output = format!("error: {NO_LIBRARY_MESSAGE}cannot find macro\nerror: could not compile\n");
-        let failure = Failure::Build { diagnostics: Vec::new(), output };
+        let failure = Failure::Build { diagnostics: Diagnostics::default(), output };
         assert_eq!(reason_to_restart(&failure).unwrap(), "it cannot be made a library: cannot find macro");
     }
 

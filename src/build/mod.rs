@@ -67,7 +67,7 @@ use self::order::{ORDER_VARIABLE, Order, Report};
 use self::replay::record;
 use self::replay::{Before, Recording, Weakness};
 use crate::error::Error;
-use crate::model::{BuildReport, Diagnostic, Failure};
+use crate::model::{BuildReport, Diagnostics, Failure};
 
 /// The kernel stamps files with a clock that lags behind by up to a tick.
 const CLOCK_LAG_MAX_MS: u64 = 20;
@@ -131,7 +131,7 @@ pub struct Artifact {
     /// Every file that the app's own code was built from, as absolute paths.
     pub sources: Vec<PathBuf>,
     /// Warnings in the app's own code.
-    pub warnings: Vec<Diagnostic>,
+    pub warnings: Diagnostics,
     /// What a user should know about the build.
     pub notes: Vec<String>,
 }
@@ -292,7 +292,7 @@ impl Builder {
                 build_id: checked.build_id,
                 preload: Vec::new(),
                 sources: vec![prebuilt.path.clone()],
-                warnings: Vec::new(),
+                warnings: Diagnostics::default(),
                 notes: Vec::new(),
             }),
             Err(problem) => {
@@ -382,7 +382,7 @@ impl Builder {
         let profile_dirs = self.profile_dirs(&app);
         let context = self.replay_context(app, order_path);
         self.recording = Recording::make(&context, &run, &ready, &sources, profile_dirs, &before);
-        self.take_artifact(&context.app, &library, checked, ready, sources, run.diagnostics)
+        self.take_artifact(&context.app, &library, checked, ready, sources, run.diagnostics.sorted())
     }
 
     /// Builds the app without cargo; why not, where that is not allowed.
@@ -422,7 +422,7 @@ impl Builder {
             self.memory.sources.clone_from(&sources);
             self.remember(&context.app);
         }
-        Ok(self.take_artifact(&context.app, &library, checked, ready, sources, run.diagnostics))
+        Ok(self.take_artifact(&context.app, &library, checked, ready, sources, run.diagnostics.sorted()))
     }
 
     fn replay_context(&self, app: App, order_path: PathBuf) -> replay::Context {
@@ -446,7 +446,7 @@ impl Builder {
         checked: artifact::Checked,
         ready: Report,
         sources: Vec<PathBuf>,
-        warnings: Vec<Diagnostic>,
+        warnings: Diagnostics,
     ) -> Result<Artifact, Failure> {
         let path = self.next_path(&app.crate_name).map_err(|error| {
             build_failure(format!("cannot make a directory in {}: {error}", app.target_dir.display()))
@@ -806,7 +806,7 @@ fn failed(run: &cargo::Run) -> Failure {
     if let Some(hint) = missing_from_the_system(run) {
         output.push_str(&format!("hint: {hint}\n"));
     }
-    Failure::Build { diagnostics: run.diagnostics.clone(), output }
+    Failure::Build { diagnostics: run.diagnostics.sorted(), output }
 }
 
 /// What to do where the build fails for want of something that cargo does not bring.
@@ -873,7 +873,7 @@ fn explain(problem: Problem, library: &Path) -> Failure {
 }
 
 fn build_failure(output: String) -> Failure {
-    Failure::Build { diagnostics: Vec::new(), output }
+    Failure::Build { diagnostics: Diagnostics::default(), output }
 }
 
 fn start_failure(message: impl Into<String>, hint: impl Into<String>) -> Failure {

@@ -411,6 +411,7 @@
     button:hover { color: #fff; } button:focus-visible { outline: 2px solid #79b8ff; }
     p { margin: 0; padding: 0 1.25rem .75rem; color: #b6bac4; white-space: pre-wrap; overflow-wrap: anywhere; }
     article { border-top: 1px solid #30333c; }
+    .more { padding: .7rem 1.25rem; color: #b6bac4; }
     h2 { margin: 0; padding: .6rem 1.25rem; font: 600 .85rem/1.4 ui-monospace, Menlo, Consolas, "DejaVu Sans Mono",
       monospace; color: #79b8ff; overflow-wrap: anywhere; }
     pre { margin: 0; padding: .75rem 1.25rem; overflow-x: auto; tab-size: 4; background: #191b20;
@@ -448,26 +449,28 @@
     return element;
   }
 
-  const describeEnd = (end) => ({
-    exited: () => `The app called exit with code ${end.code}.`,
-    signalled: () => `The app was ended by signal ${end.signal}.`,
-    fault: () => `The app corrupted its link and was killed: ${end.message}`,
-  }[end.how] || (() => "The app's process vanished."))();
+  function describeLeftOut({ errors, warnings }) {
+    const counted = (count, what) =>
+      count === 0 ? [] : [count === 1 ? `one more ${what}` : `${count.toLocaleString("en")} more ${what}s`];
+    const parts = [...counted(errors, "error"), ...counted(warnings, "warning")];
+    return parts.length > 0 ? `… and ${parts.join(" and ")}` : "";
+  }
 
   function describe(failure) {
     if (failure.kind === "build") {
       const isError = (diagnostic) => diagnostic.level.startsWith("error");
-      const count = failure.diagnostics.filter(isError).length;
+      const leftOut = failure.left_out || { errors: 0, warnings: 0 };
+      const count = failure.diagnostics.filter(isError).length + leftOut.errors;
       const sorted = [...failure.diagnostics].sort((a, b) => isError(b) - isError(a));
       const title = "The build failed" + (count === 1 ? " with one error" : count > 1 ? ` with ${count} errors` : "");
-      return { title, diagnostics: sorted, output: failure.output, source: "cargo" };
+      return { title, diagnostics: sorted, more: describeLeftOut(leftOut), output: failure.output, source: "cargo" };
     }
     if (failure.kind === "start") {
       return { title: "The app did not start", lead: failure.message, hint: failure.hint, output: failure.output };
     }
     return {
       title: `The app crashed ${failure.count} times in a row`,
-      lead: describeEnd(failure.end),
+      lead: failure.message,
       hint: "devhost starts it again after the next change to its code.",
       output: failure.output,
     };
@@ -506,6 +509,7 @@
         article.append(renderTerminal((diagnostic.rendered || diagnostic.message).trimEnd()));
         panel.append(article);
       }
+      if (told.more) panel.append(make("article", told.more, "more"));
       if (told.output && told.output.trim()) {
         const article = make("article");
         article.append(make("h2", told.source || "The app's last output"), renderTerminal(told.output.trimEnd()));

@@ -171,9 +171,9 @@ fn write_reload(out: &mut String, reload: &Reload) {
     }
     out.push_str("</td><td class=\"files\">");
     for file in reload.files.iter().take(FILES_SHOWN_COUNT_MAX) {
-        let _ = write!(out, "<span class=\"file\">{}</span>", escape(&file.to_string_lossy()));
+        let _ = write!(out, "<span class=\"file\">{}</span>", escape(&file.to_string()));
     }
-    match reload.files.len().saturating_sub(FILES_SHOWN_COUNT_MAX) {
+    match reload.files.len().saturating_sub(FILES_SHOWN_COUNT_MAX) + reload.files_left_out {
         0 => {}
         1 => out.push_str("<span class=\"more\">and one more file</span>"),
         more => {

@@ -8,14 +8,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::upstream::Upstream;
-use crate::model::{End, Failure};
-use crate::sys::output::Output;
+use crate::model::{End, Failure, StopReason};
+use crate::sys::output::{Output, Position};
 
 /// How long a request waits for a build before it gets a page instead.
 pub const HOLD_TIME_MAX: Duration = Duration::from_secs(60);
@@ -38,6 +38,8 @@ pub struct Generation {
     output: Option<Arc<Output>>,
     /// How its worker ended; `None` while it runs.
     end: watch::Sender<Option<End>>,
+    /// Why devhost ends its worker, once it does.
+    stopping: OnceLock<StopReason>,
     /// True once its long-lived streams (WebSockets, server-sent events) shall be closed.
     closing: watch::Sender<bool>,
     /// It has not responded to anything yet.
@@ -58,6 +60,7 @@ impl Generation {
             client: client.into(),
             output,
             end: watch::Sender::new(None),
+            stopping: OnceLock::new(),
             closing: watch::Sender::new(false),
             silent: AtomicBool::new(true),
         })
@@ -83,10 +86,21 @@ impl Generation {
     pub async fn end(&self) -> End {
         let mut end = self.end.subscribe();
         let reported = tokio::time::timeout(END_REPORT_TIME_MAX, end.wait_for(Option::is_some)).await;
-        match reported {
+        let end = match reported {
             Ok(Ok(end)) => end.clone().unwrap_or(End::Lost),
             _ => End::Lost,
-        }
+        };
+        end.explained(self.stopping(), || self.last_output())
+    }
+
+    /// From now on devhost ends the worker, for this reason. The first reason counts.
+    pub fn set_stopping(&self, reason: StopReason) {
+        let _ = self.stopping.set(reason);
+    }
+
+    /// Why devhost ends the worker, if it does.
+    pub fn stopping(&self) -> Option<StopReason> {
+        self.stopping.get().copied()
     }
 
     /// Notes a response; true for the first one.
@@ -97,6 +111,16 @@ impl Generation {
     /// What the worker has written last, as far as that is known.
     pub fn last_output(&self) -> String {
         self.output.as_ref().map(|output| output.last()).unwrap_or_default()
+    }
+
+    /// Where the worker's output is now.
+    pub fn output_position(&self) -> Position {
+        self.output.as_ref().map(|output| output.position()).unwrap_or_default()
+    }
+
+    /// What the worker has written last since then, as far as that is known.
+    pub fn last_output_since(&self, position: Position) -> String {
+        self.output.as_ref().map(|output| output.last_since(position)).unwrap_or_default()
     }
 
     /// Asks the long-lived streams to close.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::headers::GENERATION_HEADER;
 use super::inbound::{HEAD_SIZE_MAX, HEADERS_COUNT_MAX};
 use super::inject::script_tag;
-use crate::model::{Diagnostic, End, Failure};
+use crate::model::{Diagnostic, Diagnostics, End, Failure, StopReason};
 use crate::wire::PanicReport;
 
 /// How much of a compiler's output a page shows.
@@ -67,7 +67,7 @@ pub struct Page {
 
 #[derive(Debug)]
 enum Section {
-    Diagnostics(Vec<Diagnostic>),
+    Diagnostics(Diagnostics),
     /// Terminal output.
     Output {
         label: &'static str,
@@ -109,11 +109,21 @@ impl Page {
     /// The last lines of what the app wrote.
     #[must_use]
     pub fn output(self, output: &str) -> Self {
+        self.labelled_output("The app's last output", output)
+    }
+
+    /// The last lines of what the app has written since the request came in.
+    #[must_use]
+    pub fn output_since_request(self, output: &str) -> Self {
+        self.labelled_output("The app's output since the request", output)
+    }
+
+    fn labelled_output(self, label: &'static str, output: &str) -> Self {
         let text = last_lines(output.trim_end());
         if text.trim().is_empty() {
             return self;
         }
-        self.section(Section::Output { label: "The app's last output", text: text.to_owned() })
+        self.section(Section::Output { label, text: text.to_owned() })
     }
 
     fn retry_after(mut self, time: Duration) -> Self {
@@ -127,7 +137,7 @@ impl Page {
         match failure {
             Failure::Build { diagnostics, output } => {
                 let mut sorted = diagnostics.clone();
-                sorted.sort_by_key(|diagnostic| !is_error(diagnostic));
+                sorted.sort();
                 let mut page = Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "build_failed",
@@ -147,14 +157,11 @@ impl Page {
                     .hint(hint)
                     .output(output)
             }
-            Failure::Crash { end, output, .. } => Self::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "crash_loop",
-                title,
-                format!("The last time {end}."),
-            )
-            .hint("devhost starts the app again after the next change to its code.")
-            .output(output),
+            Failure::Crash { message, output, .. } => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "crash_loop", title, message)
+                    .hint("devhost starts the app again after the next change to its code.")
+                    .output(output)
+            }
         }
     }
 
@@ -192,18 +199,70 @@ impl Page {
         page
     }
 
-    /// The worker died with the request inside.
+    /// The worker died, or was ended, with the request inside.
     pub fn crash(end: &End, request_line: &str, generation: u64) -> Self {
+        let title = match end {
+            End::Stopped { reason: StopReason::HungUp } => "The app was ended",
+            End::Stopped { reason } => return Self::cut_off(*reason, request_line, generation),
+            End::StackOverflow { .. } => "The app's stack overflowed",
+            End::Stalled { .. } => "The app stood still",
+            End::Exited { .. } => "The app exited",
+            End::Orphaned | End::Lost => "The app is gone",
+            End::Signalled { .. } | End::Fault { .. } => "The app crashed",
+        };
         let mut lead = end.to_string();
         if let Some(first) = lead.get_mut(..1) {
             first.make_ascii_uppercase();
         }
-        Self::new(StatusCode::BAD_GATEWAY, "crash", "The app crashed", format!("{lead}.")).section(
-            Section::Facts(vec![
-                ("Request", request_line.to_owned()),
-                ("Generation", generation.to_string()),
-            ]),
-        )
+        let hint = match end {
+            End::StackOverflow { .. } => {
+                "Usually a function calls itself without end. A thread that needs more has it from \
+                 std::thread::Builder::stack_size, or from RUST_MIN_STACK."
+            }
+            _ => "",
+        };
+        Self::new(StatusCode::BAD_GATEWAY, "crash", title, format!("{lead}."))
+            .hint(hint)
+            .about(request_line, generation)
+    }
+
+    /// devhost ended the worker with the request inside.
+    pub fn cut_off(reason: StopReason, request_line: &str, generation: u64) -> Self {
+        let title = "The request was cut off";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let page = match reason {
+            StopReason::Replaced => Self::new(
+                status,
+                "cut_off",
+                title,
+                "The code was changed while the app was still answering. The new code has taken over, and the time was up \
+                 that the old code had to finish.",
+            )
+            .hint("--drain-ms gives such requests more time."),
+            StopReason::Crowded => Self::new(
+                status,
+                "cut_off",
+                title,
+                "The code was changed several times while the app was still answering, and devhost keeps only a few \
+                 generations that have requests.",
+            ),
+            StopReason::Shutdown => Self::new(
+                status,
+                "closed",
+                "devhost is shutting down",
+                "It was ended while the app was still answering this request.",
+            ),
+            StopReason::HungUp => return Self::crash(&End::Stopped { reason }, request_line, generation),
+        };
+        page.about(request_line, generation)
+    }
+
+    /// Which request it was, and whose.
+    fn about(self, request_line: &str, generation: u64) -> Self {
+        self.section(Section::Facts(vec![
+            ("Request", request_line.to_owned()),
+            ("Generation", generation.to_string()),
+        ]))
     }
 
     /// The app answered with something that is no response.
@@ -220,10 +279,7 @@ impl Page {
             "The app gave no answer",
             "It closed the connection without an answer, and runs on. Has a handler panicked?",
         )
-        .section(Section::Facts(vec![
-            ("Request", request_line.to_owned()),
-            ("Generation", generation.to_string()),
-        ]))
+        .about(request_line, generation)
     }
 
     /// The app runs but takes no connections.
@@ -235,10 +291,7 @@ impl Page {
             format!("It runs, but nothing answers where it listened: {reason}."),
         )
         .hint("Has it closed its listener, or does one request keep it from taking the next?")
-        .section(Section::Facts(vec![
-            ("Request", request_line.to_owned()),
-            ("Generation", generation.to_string()),
-        ]))
+        .about(request_line, generation)
     }
 
     /// The build takes too long for this request.
@@ -388,7 +441,10 @@ impl Page {
         }
         for section in &self.sections {
             match section {
-                Section::Diagnostics(diagnostics) => error["diagnostics"] = json!(diagnostics),
+                Section::Diagnostics(diagnostics) => {
+                    error["diagnostics"] = json!(&diagnostics[..]);
+                    error["left_out"] = json!(diagnostics.left_out());
+                }
                 Section::Output { text, .. } => error["output"] = json!(strip_ansi(text)),
                 Section::Facts(facts) => {
                     for (name, value) in facts {
@@ -414,6 +470,9 @@ impl Page {
                 Section::Diagnostics(diagnostics) => {
                     for diagnostic in diagnostics {
                         let _ = write!(out, "\n{}\n", strip_ansi(rendered(diagnostic)).trim_end());
+                    }
+                    if let Some(left_out) = diagnostics.left_out().describe() {
+                        let _ = writeln!(out, "\n… {left_out}");
                     }
                 }
                 Section::Output { text, .. } => {
@@ -478,7 +537,12 @@ impl Section {
         let _ = match self {
             Self::Diagnostics(diagnostics) => {
                 diagnostics.iter().for_each(|diagnostic| write_diagnostic(out, diagnostic));
-                Ok(())
+                match diagnostics.left_out().describe() {
+                    Some(left_out) => {
+                        writeln!(out, "<section><p class=\"empty\">… {left_out}</p></section>")
+                    }
+                    None => Ok(()),
+                }
             }
             Self::Output { label, text } => {
                 writeln!(out, "<section><h2>{label}</h2><pre>{}</pre></section>", ansi_to_html(text))
@@ -504,7 +568,7 @@ impl Section {
 }
 
 fn write_diagnostic(out: &mut String, diagnostic: &Diagnostic) {
-    let class = if is_error(diagnostic) { "level-error" } else { "level-warning" };
+    let class = if diagnostic.is_error() { "level-error" } else { "level-warning" };
     let code = diagnostic.code.as_ref().map(|code| format!("[{}]", escape(code))).unwrap_or_default();
     let place = place(diagnostic).map(|place| format!("<span class=\"place\">{}</span>", escape(&place)));
     let _ = writeln!(
@@ -515,10 +579,6 @@ fn write_diagnostic(out: &mut String, diagnostic: &Diagnostic) {
         place.unwrap_or_default(),
         ansi_to_html(&clip(rendered(diagnostic).trim_end())),
     );
-}
-
-fn is_error(diagnostic: &Diagnostic) -> bool {
-    diagnostic.level.starts_with("error")
 }
 
 fn rendered(diagnostic: &Diagnostic) -> &str {
@@ -736,19 +796,21 @@ mod tests {
         };
         vec![
             Page::failure(&Failure::Build {
-                diagnostics: vec![diagnostic("warning", "unused"), diagnostic("error", EVIL)],
+                diagnostics: vec![diagnostic("warning", "unused"), diagnostic("error", EVIL)].into(),
                 output: EVIL.into(),
             }),
             Page::failure(&Failure::start(EVIL, EVIL).with_output(|_| EVIL.into())),
-            Page::failure(&Failure::Crash {
-                end: End::Fault { message: EVIL.into() },
-                count: 5,
-                generation: 3,
-                output: EVIL.into(),
-            }),
+            Page::failure(
+                &Failure::crash(End::Fault { message: EVIL.into() }, 5, 3).with_output(|_| EVIL.into()),
+            ),
             Page::starting(EVIL),
             Page::panic(&report, EVIL, 3),
             Page::crash(&End::Signalled { signal: 11 }, EVIL, 3),
+            Page::crash(&End::StackOverflow { thread: EVIL.into(), signal: 6 }, EVIL, 3),
+            Page::cut_off(StopReason::Replaced, EVIL, 3),
+            Page::cut_off(StopReason::Crowded, EVIL, 3),
+            Page::cut_off(StopReason::Shutdown, EVIL, 3),
+            Page::cut_off(StopReason::HungUp, EVIL, 3),
             Page::bad_response(EVIL, EVIL),
             Page::unanswered(EVIL, 3).output(EVIL),
             Page::unreachable(EVIL, EVIL, 3),

@@ -24,6 +24,7 @@ use super::pages::{Form, Page, PageContext, wanted_form};
 use super::server::Front;
 use super::upstream::{RecvHalf, UpstreamError};
 use crate::model::End;
+use crate::sys::output::Position;
 use crate::wire::{PanicReport, RESPONSE_PANIC, ResponseHead};
 
 /// The longest report of a panic that is read.
@@ -94,7 +95,7 @@ async fn exchange(
     let head = head.encode();
     let mut body = (!bodiless).then(|| RequestBody::new(payload, turn.clone()));
     let mut tries = 0;
-    let (Entered { entry, revision, mut recv, pump }, entered, (bytes, over)) = loop {
+    let (Entered { entry, revision, mut recv, pump, .. }, entered, (bytes, over)) = loop {
         let entering = enter(front, &head, &mut body, framing, request, generation, &mut tries);
         let mut exchange = unless_gone(watch.as_ref(), entering).await.ok_or(Refused::ClientGone)??;
         let entered = Instant::now();
@@ -109,7 +110,7 @@ async fn exchange(
             Ok(received) => break (exchange, entered, received),
             Err(error) => error,
         };
-        let generation = Arc::clone(exchange.entry.generation());
+        let (generation, since) = (Arc::clone(exchange.entry.generation()), exchange.since);
         if error == UpstreamError::Lost && tries < ENTER_TRIES_COUNT_MAX {
             let leaving = leave_unread(exchange, request.method(), bodiless);
             if let Some(back) = unless_gone(watch.as_ref(), leaving).await.ok_or(Refused::ClientGone)? {
@@ -118,7 +119,7 @@ async fn exchange(
                 continue;
             }
         }
-        return Err(explain(error, request, &generation).await.into());
+        return Err(explain(error, request, &generation, since).await.into());
     };
     pump.keep_no_more();
     if entry.generation().is_first_response() {
@@ -149,6 +150,8 @@ struct Entered {
     entry: Entry,
     /// The revision of the pages when it was let in.
     revision: u64,
+    /// Where the worker's output was then.
+    since: Position,
     recv: RecvHalf,
     pump: Pump,
 }
@@ -159,8 +162,9 @@ async fn leave_unread(exchange: Entered, method: &Method, bodiless: bool) -> Opt
     let Entered { entry, recv, pump, .. } = exchange;
     // Before its process has ended, a worker may still read. Of one whose end was not reported that is not known.
     let may_go_on = match entry.generation().end().await {
-        End::Exited { .. } | End::Signalled { .. } => true,
-        End::Lost => method.is_idempotent(),
+        End::Exited { .. } | End::Signalled { .. } | End::StackOverflow { .. } => true,
+        End::Stopped { .. } => entry.generation().reported_end().is_some() || method.is_idempotent(),
+        End::Orphaned | End::Lost => method.is_idempotent(),
         End::Fault { .. } | End::Stalled { .. } => false,
     };
     if !may_go_on || !recv.was_never_read() {
@@ -191,6 +195,7 @@ async fn enter(
             Admission::Closed => return Err(Page::closed().into()),
         };
         let revision = front.hub.revision();
+        let since = entry.generation().output_position();
         *generation = entry.generation().number;
         match entry.generation().client.open(head.clone(), body.is_none()).await {
             Ok((send, recv)) => {
@@ -198,12 +203,12 @@ async fn enter(
                     Some(body) => Pump::start(body, send, framing == Framing::Upgrade),
                     None => Pump::idle(send),
                 };
-                return Ok(Entered { entry, revision, recv, pump });
+                return Ok(Entered { entry, revision, since, recv, pump });
             }
             Err(UpstreamError::Lost | UpstreamError::Fault(_)) if *tries < ENTER_TRIES_COUNT_MAX => {
                 front.gate.lose(entry.generation());
             }
-            Err(error) => return Err(explain(error, request, entry.generation()).await.into()),
+            Err(error) => return Err(explain(error, request, entry.generation(), since).await.into()),
         }
     }
 }
@@ -309,29 +314,45 @@ fn is_navigation(request: &HttpRequest) -> bool {
         && wanted_form(request.headers()) == Form::Html
 }
 
-/// The page for an exchange that failed before its response's head.
-async fn explain(error: UpstreamError, request: &HttpRequest, generation: &Arc<Generation>) -> Page {
+/// The page for an exchange that failed before its response's head. `since` is where the worker's output was when the
+/// request came in.
+async fn explain(
+    error: UpstreamError,
+    request: &HttpRequest,
+    generation: &Arc<Generation>,
+    since: Position,
+) -> Page {
     let line = headers::request_line(request);
+    let output = || generation.last_output_since(since);
     match error {
+        // However an app goes about it that is told to end: the end is devhost's doing.
+        UpstreamError::Reset
+        | UpstreamError::Unanswered
+        | UpstreamError::Malformed(_)
+        | UpstreamError::Unreachable(_)
+            if let Some(reason) = generation.stopping() =>
+        {
+            Page::cut_off(reason, &line, generation.number)
+        }
         UpstreamError::TooLarge => Page::head_too_large(),
         UpstreamError::Reset => Page::bad_response("The app cut the response off.", &line),
         UpstreamError::Malformed(reason) => Page::bad_response(&format!("{}.", capitalize(&reason)), &line),
         UpstreamError::Unanswered => {
-            Page::unanswered(&line, generation.number).output(&generation.last_output())
+            Page::unanswered(&line, generation.number).output_since_request(&output())
         }
         UpstreamError::Unreachable(reason) => {
-            Page::unreachable(&reason, &line, generation.number).output(&generation.last_output())
+            Page::unreachable(&reason, &line, generation.number).output_since_request(&output())
         }
         UpstreamError::BadRequest(reason) => Page::bad_request(reason),
         UpstreamError::Lost => {
             // First its end, so that the output is whole.
             let end = generation.end().await;
-            Page::crash(&end, &line, generation.number).output(&generation.last_output())
+            Page::crash(&end, &line, generation.number).output_since_request(&output())
         }
         UpstreamError::Fault(fault) => {
             let end = End::Fault { message: fault.to_string() };
             generation.set_end(end.clone());
-            Page::crash(&end, &line, generation.number).output(&generation.last_output())
+            Page::crash(&end, &line, generation.number).output_since_request(&output())
         }
     }
 }

@@ -10,8 +10,8 @@ use super::dev_ui;
 use super::inject::script_tag;
 use super::pages::{POLICY, Page, PageContext};
 use crate::model::{
-    BrowserEvent, BuildReport, BuildStep, Cause, Diagnostic, End, Failure, Outcome, Process, Reload, State,
-    Status, StatusBoard, Steps, WorkerStatus,
+    BrowserEvent, BuildReport, BuildStep, Cause, Diagnostic, Diagnostics, End, Failure, LeftOut, Outcome,
+    Process, Reload, State, Status, StatusBoard, Steps, StopReason, WorkerStatus,
 };
 use crate::wire::PanicReport;
 
@@ -71,9 +71,21 @@ pub(super) fn pages() -> Vec<(&'static str, Page)> {
             "panic_without_backtrace",
             Page::panic(&PanicReport { backtrace: String::new(), ..panic_report() }, LINE, GENERATION),
         ),
-        ("crash", Page::crash(&End::Signalled { signal: 11 }, LINE, GENERATION).output(&output)),
+        (
+            "crash",
+            Page::crash(&End::Signalled { signal: 11 }, LINE, GENERATION).output_since_request(&output),
+        ),
+        (
+            "stack_overflow",
+            Page::crash(&End::StackOverflow { thread: CRATE.into(), signal: 6 }, LINE, GENERATION)
+                .output_since_request(&output),
+        ),
+        ("cut_off_by_new_code", Page::cut_off(StopReason::Replaced, LINE, GENERATION)),
+        ("cut_off_by_much_new_code", Page::cut_off(StopReason::Crowded, LINE, GENERATION)),
+        ("cut_off_by_the_end", Page::cut_off(StopReason::Shutdown, LINE, GENERATION)),
+        ("closed_descriptors", Page::cut_off(StopReason::HungUp, LINE, GENERATION)),
         ("bad_response", Page::bad_response(&format!("A header is not valid: {TYPE}."), LINE)),
-        ("unanswered", Page::unanswered(LINE, GENERATION).output(&output)),
+        ("unanswered", Page::unanswered(LINE, GENERATION).output_since_request(&output)),
         (
             "unreachable",
             Page::unreachable("Connection refused (os error 111)", LINE, GENERATION).output(&output),
@@ -152,21 +164,22 @@ fn diagnostic(level: &str, line: u32, message: &str) -> Diagnostic {
 
 fn build_failure() -> Failure {
     let mismatch = format!("the trait bound `{TYPE}: IntoResponse` is not satisfied");
-    Failure::Build {
-        diagnostics: vec![
-            diagnostic("error", 1_217, &mismatch),
-            diagnostic("error", 9, "mismatched types"),
-            diagnostic("warning", 40_011, &format!("unused variable: `{CRATE}`")),
-        ],
-        output: format!(
-            "error: could not compile `{CRATE}` (lib) due to 2 previous errors; 1 warning emitted\n"
-        ),
-    }
+    let mut diagnostics: Diagnostics = vec![
+        diagnostic("error", 1_217, &mismatch),
+        diagnostic("error", 9, "mismatched types"),
+        diagnostic("warning", 40_011, &format!("unused variable: `{CRATE}`")),
+    ]
+    .into();
+    diagnostics.add_left_out(LeftOut { errors: 19_900, warnings: 1 });
+    let output = format!(
+        "error: could not compile `{CRATE}` (lib) due to 19902 previous errors; 2 warnings emitted\n"
+    );
+    Failure::Build { diagnostics, output }
 }
 
 fn manifest_failure() -> Failure {
     Failure::Build {
-        diagnostics: Vec::new(),
+        diagnostics: Diagnostics::default(),
         output: format!(
             "\u{1b}[1m\u{1b}[91merror\u{1b}[0m: failed to parse manifest at `/home/somebody/projects/{CRATE}/Cargo.toml`\n\n\
              Caused by:\n  invalid type: integer `1`, expected a version string like [\"0.9.8\"]\n"
@@ -184,7 +197,7 @@ fn start_failure() -> Failure {
 
 fn crash_failure() -> Failure {
     let message = format!("a frame of an unknown kind at 0x7f{CRATE}");
-    Failure::Crash { end: End::Fault { message }, count: 5, generation: GENERATION, output: output() }
+    Failure::crash(End::Fault { message }, 5, GENERATION).with_output(|_| output())
 }
 
 fn output() -> String {
@@ -217,6 +230,7 @@ fn reload(generation: u64, cause: Cause, outcome: Outcome, files: usize) -> Relo
         generation,
         cause,
         files: (0..files).map(|_| FILE.into()).collect(),
+        files_left_out: if files > 7 { 1_234 } else { 0 },
         outcome,
         total_ms: 123_456.7,
         steps: Steps {

@@ -34,7 +34,7 @@ use crate::error::Error;
 use crate::front::Hub;
 use crate::front::gate::Gate;
 use crate::model::{
-    BrowserEvent, BuildReport, Diagnostic, End, Failure, Process, Reload, State, StatusBoard,
+    BrowserEvent, BuildReport, Diagnostics, End, Failure, Process, Reload, State, StatusBoard, StopReason,
 };
 use crate::supervisor::{Action, Code, Event, Origin, Settings, Supervisor, Timer};
 use crate::terminal::Terminal;
@@ -192,7 +192,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         env_files,
         stdin,
         notes: HashSet::new(),
-        warnings: Vec::new(),
+        warnings: Diagnostics::default(),
         failed: None,
         first_build_over: false,
         watching,
@@ -270,7 +270,7 @@ struct Runner {
     /// What apps have said already.
     notes: HashSet<String>,
     /// The warnings about the last code that was built.
-    warnings: Vec<Diagnostic>,
+    warnings: Diagnostics,
     /// Why devhost cannot go on.
     failed: Option<Error>,
     first_build_over: bool,
@@ -707,7 +707,7 @@ impl Runner {
         if is_current {
             vec![Event::ZygoteDied { lost }]
         } else {
-            lost.into_iter().map(|generation| Event::Ended { generation, end: End::Lost }).collect()
+            lost.into_iter().map(|generation| Event::Ended { generation, end: End::Orphaned }).collect()
         }
     }
 
@@ -746,8 +746,9 @@ impl Runner {
                     }
                 }
                 Action::CloseStreams { generation } => self.workers.close_streams(generation),
-                Action::StopWorker { generation } => {
-                    for Target { zygote, pid } in self.workers.stop(generation) {
+                Action::StopWorker { generation, reason } => {
+                    self.tell_of_cut_off(generation, reason);
+                    for Target { zygote, pid } in self.workers.stop(generation, reason) {
                         if let Some(zygote) = self.zygotes.get(&zygote) {
                             let _ = zygote.terminate(pid);
                         }
@@ -794,6 +795,23 @@ impl Runner {
             }
         }
         over
+    }
+
+    /// Requests of a generation that is about to be ended get no answer.
+    fn tell_of_cut_off(&self, generation: u64, reason: StopReason) {
+        let hint = match reason {
+            StopReason::Replaced => " (--drain-ms gives them more time)",
+            StopReason::Crowded => "",
+            StopReason::Shutdown | StopReason::HungUp => return,
+        };
+        let requests = match self.workers.requests_in(generation) {
+            0 => return,
+            1 => "a request".to_owned(),
+            count => format!("{count} requests"),
+        };
+        self.terminal.note(&format!(
+            "{requests} in the old code of #{generation} had no answer yet when it was ended{hint}"
+        ));
     }
 
     fn with_output(&self, failure: Failure) -> Failure {
@@ -968,15 +986,18 @@ impl Runner {
     }
 
     fn report(&self, mut reload: Reload) {
-        reload.files = self.relative(reload.files);
+        reload.files =
+            reload.files.iter().map(|file| self.relative_to_workspace(file.as_ref()).into()).collect();
         self.terminal.reload(&reload);
         self.status.update(|status| status.reloads.push_back(reload));
     }
 
     fn relative(&self, files: Vec<PathBuf>) -> Vec<PathBuf> {
-        let relative =
-            |file: PathBuf| file.strip_prefix(&self.workspace).map_or(file.clone(), Path::to_owned);
-        files.into_iter().map(relative).collect()
+        files.iter().map(|file| self.relative_to_workspace(file)).collect()
+    }
+
+    fn relative_to_workspace(&self, file: &Path) -> PathBuf {
+        file.strip_prefix(&self.workspace).unwrap_or(file).to_owned()
     }
 
     fn arm(&self, timer: Timer, after: Duration) {

@@ -24,10 +24,11 @@ use crate::build::Kind;
 use crate::error::Error;
 use crate::front::gate::{Gate, Generation};
 use crate::front::upstream::SocketClient;
-use crate::model::{End, WorkerStatus};
+use crate::model::{End, StopReason, WorkerStatus};
 use crate::shm::{Client, LinkFds};
 use crate::supervisor::{Code, Event};
 use crate::sys::output::Output;
+use crate::sys::process;
 use crate::sys::seqpacket;
 use crate::zygote::client::{Channel, ForkOrder, Start};
 use crate::zygote::control::WorkerCommand;
@@ -72,6 +73,8 @@ struct Worker {
     kill_wanted: bool,
     /// Why it has to end, where that is devhost's doing.
     condemned: Option<End>,
+    /// Why devhost ends it, where that has nothing to do with how it behaves.
+    stopping: Option<StopReason>,
     /// The addresses of a plain app's listeners that are not the one that is served.
     further: Vec<String>,
     relay: Option<Relay>,
@@ -283,6 +286,7 @@ impl Workers {
             control,
             kill_wanted: false,
             condemned: None,
+            stopping: None,
             further: Vec::new(),
             relay: None,
             output: Arc::clone(&output),
@@ -515,6 +519,7 @@ impl Workers {
         worker.close(Some(end.clone()));
         let reported = worker.entry.as_ref().and_then(|entry| entry.reported_end());
         let end = worker.condemned.clone().or(reported).unwrap_or(end);
+        let end = end.explained(worker.stopping, || worker.output.last());
         let is_needed = !self.others_serve(id.generation) && !self.is_draining(id.generation);
         let event = self.leave(id, end);
         let killed = if is_needed { self.kill(id.generation) } else { Vec::new() };
@@ -575,7 +580,7 @@ impl Workers {
                 if let Some(pid) = worker.pid {
                     let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
                 }
-                worker.close(Some(End::Lost));
+                worker.close(Some(End::Orphaned));
             }
             self.teams.remove(generation);
         }
@@ -585,7 +590,11 @@ impl Workers {
     /// A worker's control socket hung up: it is dead or dying, and whoever waits for it need not wait any longer.
     /// Says whom to kill, should it be neither.
     pub fn hung_up(&mut self, id: WorkerId) -> Option<Target> {
-        self.workers.get(&id)?.close(None);
+        let worker = self.workers.get_mut(&id)?;
+        if worker.pid.is_some_and(|pid| !process::is_ending(pid)) {
+            worker.stop_for(StopReason::HungUp);
+        }
+        worker.close(None);
         self.gate.leave(id.number);
         self.kill_one(id)
     }
@@ -692,8 +701,16 @@ impl Workers {
         self.entries_of(generation).for_each(|entry| entry.close_streams());
     }
 
+    /// How many requests a generation has that end by themselves.
+    pub fn requests_in(&self, generation: u64) -> usize {
+        self.of(generation).map(|(id, _)| self.gate.entries(id.number).finite).sum()
+    }
+
     /// Tells a generation's workers to stop and exit. Says whom to send a SIGTERM for it.
-    pub fn stop(&self, generation: u64) -> Vec<Target> {
+    pub fn stop(&mut self, generation: u64, reason: StopReason) -> Vec<Target> {
+        for worker in self.workers.range_mut(all_of(generation)).map(|(_, worker)| worker) {
+            worker.stop_for(reason);
+        }
         let Some(team) = self.teams.get(&generation) else { return Vec::new() };
         match team.code.kind {
             Kind::Plugin => {
@@ -761,6 +778,14 @@ fn all_of(generation: u64) -> std::ops::RangeInclusive<WorkerId> {
 }
 
 impl Worker {
+    /// From now on its end is devhost's doing.
+    fn stop_for(&mut self, reason: StopReason) {
+        let reason = *self.stopping.get_or_insert(reason);
+        if let Some(entry) = &self.entry {
+            entry.set_stopping(reason);
+        }
+    }
+
     /// Whoever waits for it need not wait any longer.
     fn close(&self, end: Option<End>) {
         if let Some(entry) = &self.entry {

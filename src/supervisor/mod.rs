@@ -16,7 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::build::Kind;
-use crate::model::{BrowserEvent, BuildReport, Cause, End, Failure, Outcome, Reload, State, Steps};
+use crate::model::{
+    BrowserEvent, BuildReport, Cause, End, FILES_NAMED_COUNT_MAX, Failure, Outcome, Reload, State, Steps,
+    StopReason,
+};
 
 #[cfg(test)]
 mod tests;
@@ -321,6 +324,8 @@ pub enum Action {
     StopWorker {
         /// Its generation.
         generation: u64,
+        /// Why, for those whose requests it has still.
+        reason: StopReason,
     },
     /// Kill a worker.
     KillWorker {
@@ -494,6 +499,8 @@ pub struct Supervisor {
     unbuilt: Vec<PathBuf>,
     crashes: u32,
     overlap: Overlap,
+    /// Why the last good code will have to be forked again, where it will.
+    bring_back: Cause,
     /// The app must be started anew even if the build gives the same code.
     restart_wanted: bool,
     stopping: bool,
@@ -524,6 +531,7 @@ impl Supervisor {
             failed: false,
             unbuilt: Vec::new(),
             crashes: 0,
+            bring_back: Cause::Crash,
             restart_wanted: false,
             stopping: false,
         }
@@ -647,7 +655,8 @@ impl Supervisor {
         if self.settings.hold || self.current.is_none() {
             actions.push(Action::Hold);
         }
-        let files = self.unbuilt.iter().map(|file| file.display().to_string()).collect();
+        let named = self.unbuilt.iter().take(FILES_NAMED_COUNT_MAX);
+        let files = named.map(|file| file.display().to_string()).collect();
         actions.push(Action::Tell(BrowserEvent::Building { files }));
         actions.push(Action::SetState(self.waiting_state()));
         self.start_build(now, at, actions);
@@ -789,6 +798,7 @@ impl Supervisor {
         self.wanted = Some(wanted);
         actions.push(Action::Hold);
         if let Some(current) = self.current.take() {
+            self.bring_back = Cause::Rollback;
             actions.push(Action::LoseCurrent);
             self.drain(current.generation, actions);
         }
@@ -910,7 +920,7 @@ impl Supervisor {
         }
         let Some(mut starting) = self.starting.take() else { return };
         starting.journey.steps.ready_ms = millis(took);
-        let fresh = !matches!(starting.journey.cause, Cause::Crash | Cause::Zygote);
+        let fresh = matches!(starting.journey.cause, Cause::Start | Cause::Change);
         self.zygote_deaths = 0;
         self.learn_from_start(&starting, fresh, actions);
         // A crashed generation can come back while newer code is being built: what waits, waits for that.
@@ -971,8 +981,10 @@ impl Supervisor {
         let hint = self.with_hint_at_workers(hint);
         let failure = Failure::Start { message, hint, generation, output: String::new() };
         self.fail(now, &starting.journey, failure, Outcome::StartFailed, actions);
-        if starting.journey.cause == Cause::Crash && self.crash_row() <= CRASHES_IN_A_ROW_COUNT_MAX {
+        let is_brought_back = matches!(starting.journey.cause, Cause::Crash | Cause::Rollback | Cause::Retry);
+        if is_brought_back && self.crash_row() <= CRASHES_IN_A_ROW_COUNT_MAX {
             self.crashes += 1;
+            self.bring_back = Cause::Retry;
             self.arm_refork(generation, actions);
         }
     }
@@ -999,6 +1011,7 @@ impl Supervisor {
             self.fork_what_waited(actions);
             return;
         };
+        self.bring_back = Cause::Crash;
         actions.push(Action::LoseCurrent);
         actions.push(Action::ReportCrash { end: end.clone() });
         self.count_crash(now, current.since);
@@ -1009,7 +1022,7 @@ impl Supervisor {
         }
         if self.crash_row() > CRASHES_IN_A_ROW_COUNT_MAX {
             self.failed = true;
-            let failure = Failure::Crash { end, count: self.crashes, generation, output: String::new() };
+            let failure = Failure::crash(end, self.crashes, generation);
             actions.push(Action::SetFailure(Some(failure.clone())));
             actions.push(Action::SetState(self.settled_state()));
             actions.push(Action::Tell(BrowserEvent::Failed { failure }));
@@ -1160,13 +1173,13 @@ impl Supervisor {
         CRASH_BACKOFF_TIME * 2u32.pow(self.crash_row().saturating_sub(2))
     }
 
-    /// Forks what was good last, after a crash.
+    /// Forks what was good last, after a crash or a start that failed.
     fn refork(&mut self, now: Duration, actions: &mut Actions) {
         if self.current.is_some() || self.starting.is_some() || self.wanted.is_some() {
             return;
         }
         if let Some(code) = self.last_good.clone() {
-            let journey = Journey::new(Cause::Crash, Vec::new(), now);
+            let journey = Journey::new(self.bring_back, Vec::new(), now);
             self.want(Wanted { code, journey, second_try: false }, actions);
         }
     }
@@ -1186,7 +1199,7 @@ impl Supervisor {
         actions.push(Action::Tell(BrowserEvent::Failed { failure }));
         let generation = self.current_generation();
         actions.push(Action::Report(journey.report(now, generation, outcome)));
-        // The last good generation crashed while its successor was tried: bring it back.
+        // The last good generation crashed while its successor was tried, or made room for it: bring it back.
         let may_refork = journey.cause == Cause::Change && self.zygote_deaths <= ZYGOTE_DEATHS_COUNT_MAX;
         if may_refork && matches!(self.build, Build::Idle) {
             self.refork(now, actions);
@@ -1212,7 +1225,7 @@ impl Supervisor {
         let oldest: Vec<u64> =
             self.draining.iter().take(excess).map(|draining| draining.generation).collect();
         for generation in oldest {
-            self.stop_worker(generation, actions);
+            self.stop_worker(generation, StopReason::Crowded, actions);
         }
     }
 
@@ -1230,17 +1243,17 @@ impl Supervisor {
 
     fn empty(&mut self, generation: u64, actions: &mut Actions) {
         if matches!(self.drain_phase(generation), Some(DrainPhase::Finishing | DrainPhase::Closing)) {
-            self.stop_worker(generation, actions);
+            self.stop_worker(generation, StopReason::Replaced, actions);
         }
     }
 
-    fn stop_worker(&mut self, generation: u64, actions: &mut Actions) {
+    fn stop_worker(&mut self, generation: u64, reason: StopReason, actions: &mut Actions) {
         if matches!(self.drain_phase(generation), None | Some(DrainPhase::Stopping)) {
             return;
         }
         self.set_drain_phase(generation, DrainPhase::Stopping);
         actions.push(Action::CloseStreams { generation });
-        actions.push(Action::StopWorker { generation });
+        actions.push(Action::StopWorker { generation, reason });
         actions.push(Action::Arm { timer: Timer::Stop(generation), after: STOP_TIME_MAX });
     }
 
@@ -1268,7 +1281,7 @@ impl Supervisor {
             Timer::Drain(generation) => self.idle(generation, actions),
             Timer::Close(generation) => {
                 if self.drain_phase(generation) == Some(DrainPhase::Closing) {
-                    self.stop_worker(generation, actions);
+                    self.stop_worker(generation, StopReason::Replaced, actions);
                 }
             }
             Timer::Stop(generation) => {
@@ -1307,7 +1320,7 @@ impl Supervisor {
         }
         let generations: Vec<u64> = self.draining.iter().map(|draining| draining.generation).collect();
         for generation in generations {
-            self.stop_worker(generation, actions);
+            self.stop_worker(generation, StopReason::Shutdown, actions);
         }
         actions.push(Action::Arm { timer: Timer::Shutdown, after: SHUTDOWN_TIME_MAX });
         self.exit_when_over(actions);
@@ -1387,7 +1400,8 @@ impl Journey {
         Reload {
             generation,
             cause: self.cause,
-            files: self.files.clone(),
+            files: self.files.iter().take(FILES_NAMED_COUNT_MAX).cloned().map(Into::into).collect(),
+            files_left_out: self.files.len().saturating_sub(FILES_NAMED_COUNT_MAX),
             outcome,
             total_ms,
             steps,

@@ -1,6 +1,7 @@
 //! The supervisor tried in every order that matters, without a process or a clock.
 
 use super::*;
+use crate::model::Diagnostics;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -18,7 +19,7 @@ fn zygote(library: &str) -> Origin {
 }
 
 fn build_error() -> Failure {
-    Failure::Build { diagnostics: Vec::new(), output: "error".into() }
+    Failure::Build { diagnostics: Diagnostics::default(), output: "error".into() }
 }
 
 /// A supervisor with a clock that a test moves.
@@ -163,7 +164,7 @@ fn a_change_is_built_forked_and_swapped_and_the_old_generation_drains() {
     let actions = bench.send(Event::Idle { generation: 1 });
     assert!(actions.contains(&Action::CloseStreams { generation: 1 }));
     let actions = bench.send(Event::Empty { generation: 1 });
-    assert!(actions.contains(&Action::StopWorker { generation: 1 }));
+    assert!(actions.contains(&Action::StopWorker { generation: 1, reason: StopReason::Replaced }));
     bench.send(Event::Ended { generation: 1, end: End::Exited { code: 0 } });
     assert!(!bench.supervisor.is_busy());
 }
@@ -481,7 +482,7 @@ fn stop_ends_every_worker_and_then_exits() {
     bench.change("src/a.rs");
     let actions = bench.send(Event::Stop);
     assert!(actions.contains(&Action::CancelBuild));
-    assert!(actions.contains(&Action::StopWorker { generation: 1 }));
+    assert!(actions.contains(&Action::StopWorker { generation: 1, reason: StopReason::Shutdown }));
     assert!(!actions.contains(&Action::Exit));
     let actions = bench.send(Event::Ended { generation: 1, end: End::Exited { code: 0 } });
     assert_eq!(actions, [Action::Exit]);
@@ -517,7 +518,7 @@ fn plain_and_starting(overlap: bool) -> Bench {
 fn end_first(bench: &mut Bench) -> Vec<Action> {
     bench.send(Event::Idle { generation: 1 });
     let actions = bench.send(Event::Empty { generation: 1 });
-    assert!(actions.contains(&Action::StopWorker { generation: 1 }));
+    assert!(actions.contains(&Action::StopWorker { generation: 1, reason: StopReason::Replaced }));
     bench.send(Event::Ended { generation: 1, end: End::Signalled { signal: 15 } })
 }
 
@@ -566,6 +567,63 @@ fn without_overlap_a_failed_start_brings_the_last_good_code_back() {
     let actions = bench.send(Event::Ended { generation: 2, end: exited(1) });
     assert!(has_failure(&actions) && !actions.contains(&Action::Release));
     assert_eq!(forked(&actions), Some((3, "a".into())));
+}
+
+/// Of the reload that is told.
+fn cause(actions: &[Action]) -> Option<Cause> {
+    actions.iter().find_map(|action| match action {
+        Action::Report(reload) => Some(reload.cause),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_last_good_code_that_made_room_has_not_crashed() {
+    let mut bench = plain_and_starting(false);
+    bench.send(Event::Built { build: 2, code: plain("b") });
+    assert!(forked(&end_first(&mut bench)).is_some());
+    let actions = bench.send(Event::Ended { generation: 2, end: exited(1) });
+    assert_eq!(forked(&actions), Some((3, "a".into())));
+    assert_eq!(cause(&bench.start(3, "a")), Some(Cause::Rollback));
+}
+
+#[test]
+fn a_start_after_a_failed_one_is_told_apart_from_one_after_a_crash() {
+    let mut bench = Bench::serving();
+    bench.crash(1);
+    // The restart dies at its start, and is tried again.
+    bench.crash(2);
+    let actions = bench.send(Event::Timer(Timer::Refork(2)));
+    assert_eq!(forked(&actions), Some((3, "a".into())));
+    assert_eq!(cause(&bench.start(3, "a")), Some(Cause::Retry));
+    assert_eq!(forked(&bench.crash(3)), None, "it is the second crash in a row");
+    bench.send(Event::Timer(Timer::Refork(3)));
+    assert_eq!(cause(&bench.start(4, "a")), Some(Cause::Crash));
+}
+
+#[test]
+fn thousands_of_changed_files_are_counted_and_a_few_named() {
+    let mut bench = Bench::serving();
+    let code: Vec<PathBuf> = (0..5_000).map(|number| format!("src/{number}.rs").into()).collect();
+    let none = Vec::new;
+    let actions = bench.send(Event::Changed {
+        age: Duration::ZERO,
+        code,
+        env: none(),
+        styles: none(),
+        statics: none(),
+    });
+    let told = actions.iter().find_map(|action| match action {
+        Action::Tell(BrowserEvent::Building { files }) => Some(files.len()),
+        _ => None,
+    });
+    assert_eq!(told, Some(FILES_NAMED_COUNT_MAX));
+    let actions = bench.send(Event::BuildFailed { build: 2, failure: build_error() });
+    let told = actions.iter().find_map(|action| match action {
+        Action::Report(reload) => Some((reload.files.len(), reload.files_left_out)),
+        _ => None,
+    });
+    assert_eq!(told, Some((FILES_NAMED_COUNT_MAX, 5_000 - FILES_NAMED_COUNT_MAX)));
 }
 
 #[test]

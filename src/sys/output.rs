@@ -19,6 +19,10 @@ const RING_OFFSET: usize = 64;
 /// How many bytes are kept.
 pub const OUTPUT_KEPT_SIZE: usize = 64 * 1024;
 
+/// A place in the output of one worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position(u64);
+
 /// The last output of one worker.
 #[derive(Debug)]
 pub struct Output(File);
@@ -38,24 +42,45 @@ impl Output {
 
     /// What has been written last, at most [`OUTPUT_KEPT_SIZE`] bytes in whole lines.
     pub fn last(&self) -> String {
-        self.read().unwrap_or_default()
+        self.last_since(Position::default())
     }
 
-    fn read(&self) -> io::Result<String> {
+    /// The same, of what was written since then.
+    pub fn last_since(&self, position: Position) -> String {
+        self.read(position).unwrap_or_default()
+    }
+
+    /// Where the output is now. One system call.
+    pub fn position(&self) -> Position {
+        self.total().map(Position).unwrap_or_default()
+    }
+
+    /// How many bytes were ever written.
+    fn total(&self) -> io::Result<u64> {
         let mut total = [0; 8];
         self.0.read_exact_at(&mut total, 0)?;
+        Ok(u64::from_ne_bytes(total))
+    }
+
+    fn read(&self, since: Position) -> io::Result<String> {
+        let total = self.total()?;
         let mut ring = vec![0; OUTPUT_KEPT_SIZE];
         self.0.read_exact_at(&mut ring, RING_OFFSET as u64)?;
-        let total = u64::from_ne_bytes(total);
-        let Some(kept) = usize::try_from(total).ok().filter(|total| *total <= OUTPUT_KEPT_SIZE) else {
-            // The oldest byte stands where the next one goes.
-            let next = usize::try_from(total % OUTPUT_KEPT_SIZE as u64).unwrap_or_default();
-            ring.rotate_left(next);
-            let cut = ring.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            return Ok(String::from_utf8_lossy(&ring[cut..]).into_owned());
+        let kept = match usize::try_from(total).ok().filter(|total| *total <= OUTPUT_KEPT_SIZE) {
+            Some(total) => total,
+            None => {
+                // The oldest byte stands where the next one goes.
+                let next = usize::try_from(total % OUTPUT_KEPT_SIZE as u64).unwrap_or_default();
+                ring.rotate_left(next);
+                OUTPUT_KEPT_SIZE
+            }
         };
-        ring.truncate(kept);
-        Ok(String::from_utf8_lossy(&ring).into_owned())
+        let wanted = usize::try_from(total.saturating_sub(since.0)).unwrap_or(usize::MAX);
+        let text = &ring[kept.saturating_sub(wanted)..kept];
+        // Where the beginning is lost, so is a part of the first line that is there.
+        let is_cut = kept < wanted.min(usize::try_from(total).unwrap_or(usize::MAX));
+        let cut = if is_cut { text.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1) } else { 0 };
+        Ok(String::from_utf8_lossy(&text[cut..]).into_owned())
     }
 }
 
@@ -93,6 +118,23 @@ mod tests {
         assert!(last.len() <= OUTPUT_KEPT_SIZE && last.len() > OUTPUT_KEPT_SIZE - 20);
         assert!(last.ends_with(&format!("{:09}\n", lines - 1)));
         assert!(last.lines().all(|line| line.len() == 9), "a line is cut");
+    }
+
+    #[test]
+    fn what_was_written_before_a_position_is_left_out() {
+        let output = Output::create().unwrap();
+        assert_eq!(output.last_since(output.position()), "");
+        write(&output, "before\n");
+        let position = output.position();
+        assert_eq!(output.last_since(position), "");
+        write(&output, "after\n");
+        assert_eq!(output.last_since(position), "after\n");
+        let lines = OUTPUT_KEPT_SIZE / 10 + 1;
+        (0..lines).for_each(|line| write(&output, &format!("{line:09}\n")));
+        assert!(!output.last_since(position).contains("after"));
+        let position = output.position();
+        write(&output, "the end");
+        assert_eq!(output.last_since(position), "the end");
     }
 
     #[test]

@@ -13,6 +13,9 @@ use nix::unistd::Pid;
 /// How often [`end_children`] looks for children of children.
 const ORPHAN_ROUNDS_COUNT_MAX: usize = 16;
 
+/// `PF_EXITING` of the kernel's `sched.h`: set before the process's descriptors are closed.
+const EXITING: u64 = 0x4;
+
 /// Closes every descriptor from 3 up that is not on the list.
 pub fn close_all_except(keep: &[RawFd]) -> io::Result<()> {
     let mut keep: Vec<u32> =
@@ -63,6 +66,15 @@ pub fn count_threads() -> io::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/task")?.count())
 }
 
+/// True for a process that is ending or has ended: what closes its descriptors is its end.
+pub fn is_ending(pid: i32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    // The name, in parentheses, may have anything in it; the flags are the seventh field after it.
+    let flags =
+        stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6)?.parse().ok());
+    flags.is_none_or(|flags: u64| flags & EXITING != 0)
+}
+
 /// The pids of the calling process's children, adopted ones too. The caller must be single-threaded.
 pub fn children() -> io::Result<Vec<i32>> {
     let pid = std::process::id();
@@ -109,6 +121,19 @@ fn duplicate_away(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_lives_is_not_ending_and_a_zombie_is() {
+        assert!(!is_ending(std::process::id().cast_signed()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        // Not reaped: it becomes a zombie.
+        while !is_ending(pid) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(is_ending(pid));
+    }
 
     #[test]
     fn threads_are_counted() {

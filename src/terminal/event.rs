@@ -105,8 +105,7 @@ pub struct Url {
 impl TerminalEvent {
     /// The line, with its end.
     pub fn line(&self) -> String {
-        // Strings and numbers only: there is nothing in it that cannot be written as JSON, except paths that are no
-        // UTF-8; those are reported as the error that they are.
+        // Strings and numbers only: there is nothing in it that cannot be written as JSON.
         let mut line = serde_json::to_string(self).unwrap_or_else(|error| {
             serde_json::json!({ "event": "error", "message": format!("failed to write an event: {error}"), "hint": "",
                 "mistake": false })

@@ -21,7 +21,7 @@ pub use event::{TerminalEvent, Url};
 use echo::Silence;
 
 use crate::error::Error;
-use crate::model::{Cause, Diagnostic, End, Failure, Outcome, Reload, WAITING_FOR};
+use crate::model::{Cause, Diagnostic, Diagnostics, End, Failure, Outcome, Reload, WAITING_FOR};
 pub(crate) use text::{Style, printable};
 
 /// Time between two lines of progress where there is no terminal to draw a bar on.
@@ -190,16 +190,22 @@ impl Terminal {
     }
 
     /// The compiler's warnings about code that built: a person is told of those that are `new`, a program of `all`.
-    pub fn warnings(&self, all: &[Diagnostic], new: &[&Diagnostic]) {
+    pub fn warnings(&self, all: &Diagnostics, new: &[&Diagnostic]) {
         let told: Vec<&Diagnostic> = match self.format {
             Format::Human => new.to_vec(),
             Format::Json => all.iter().collect(),
         };
+        if told.is_empty() {
+            return;
+        }
         for warning in told {
             self.complain(
                 || self.err_style.diagnostic(warning),
                 || TerminalEvent::Diagnostic { diagnostic: in_plain(warning) },
             );
+        }
+        if let Some(left_out) = all.left_out().describe() {
+            self.note(&format!("{left_out}, which `cargo build` shows"));
         }
     }
 
@@ -346,7 +352,7 @@ fn wants_colours(is_terminal: bool, environment: &impl Fn(&str) -> Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Diagnostic, Steps};
+    use crate::model::Steps;
     use std::sync::Arc;
 
     struct Written {
@@ -392,6 +398,7 @@ mod tests {
             generation: 2,
             cause,
             files: vec!["src/main.rs".into()],
+            files_left_out: 0,
             outcome,
             total_ms: 700.0,
             steps: Steps { build_ms: 690.0, fork_ms: 0.5, load_ms: 2.0, ready_ms: 4.0, ..Steps::default() },
@@ -459,7 +466,7 @@ mod tests {
         assert_eq!(
             written.take_event(),
             serde_json::json!({"event": "reload", "generation": 2, "cause": "change", "files": ["src/main.rs"],
-                "outcome": "build_failed", "total_ms": 700.0,
+                "files_left_out": 0, "outcome": "build_failed", "total_ms": 700.0,
                 "steps": {"notice_ms": 0.0, "build_ms": 690.0, "fork_ms": 0.5, "load_ms": 2.0, "ready_ms": 4.0,
                     "other_ms": 0.0, "first_response_ms": null},
                 "build": null})
@@ -473,7 +480,7 @@ mod tests {
             column: Some(2),
             rendered: "error: no\nmore".into(),
         };
-        terminal.failure(&Failure::Build { diagnostics: vec![diagnostic], output: String::new() });
+        terminal.failure(&Failure::Build { diagnostics: vec![diagnostic].into(), output: String::new() });
         let event = written.take_event();
         assert_eq!((&event["event"], &event["failure"]["kind"]), (&"failure".into(), &"build".into()));
         assert_eq!(event["failure"]["diagnostics"][0]["line"], 1);
@@ -497,13 +504,17 @@ mod tests {
     }
 
     #[test]
-    fn path_that_is_no_utf_8_is_an_error_event_and_no_panic() {
+    fn a_path_that_is_no_utf_8_is_a_reload_event_like_any_other() {
         use std::os::unix::ffi::OsStrExt;
         let written = in_memory(Format::Json);
         let mut odd = reload(Cause::Change, Outcome::Ok);
         odd.files = vec![std::ffi::OsStr::from_bytes(b"src/\xff.rs").into()];
         written.terminal.reload(&odd);
-        assert_eq!(written.take_event()["event"], "error");
+        let event = written.take_event();
+        assert_eq!(
+            (&event["event"], &event["files"]),
+            (&"reload".into(), &serde_json::json!(["src/\u{fffd}.rs"]))
+        );
     }
 
     #[test]

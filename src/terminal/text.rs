@@ -83,6 +83,12 @@ impl Style {
             (Outcome::Ok, Cause::Crash) => {
                 format!("{} {number} after a crash in {took}", self.doubtful("restarted"))
             }
+            (Outcome::Ok, Cause::Rollback) => {
+                format!("{} {number} with the last good code in {took}", self.doubtful("restarted"))
+            }
+            (Outcome::Ok, Cause::Retry) => {
+                format!("{} {number} after a failed start in {took}", self.doubtful("restarted"))
+            }
             (Outcome::Ok, Cause::Zygote) => {
                 format!("{} {number} with a new zygote in {took}", self.doubtful("restarted"))
             }
@@ -94,7 +100,7 @@ impl Style {
         if let Some(steps) = steps(&reload.steps) {
             let _ = write!(line, " {}", self.dim(&format!("({steps})")));
         }
-        if let Some(files) = self.files(&reload.files) {
+        if let Some(files) = self.files(&reload.files, reload.files_left_out) {
             let _ = write!(line, " {files}");
         }
         line.push('\n');
@@ -110,7 +116,7 @@ impl Style {
         match failure {
             Failure::Build { diagnostics, output } => {
                 let (errors, others): (Vec<&Diagnostic>, Vec<&Diagnostic>) =
-                    diagnostics.iter().partition(|diagnostic| diagnostic.level.starts_with("error"));
+                    diagnostics.iter().partition(|diagnostic| diagnostic.is_error());
                 // Warnings hide the error that somebody is looking for; errors come last, where the eye is.
                 let hidden = if verbose || errors.is_empty() { 0 } else { others.len() };
                 for diagnostic in others.into_iter().skip(hidden).chain(errors) {
@@ -119,6 +125,9 @@ impl Style {
                 if !output.trim().is_empty() {
                     text.push_str(self.coloured(output.trim_end()).as_str());
                     text.push('\n');
+                }
+                if let Some(left_out) = diagnostics.left_out().describe() {
+                    let _ = writeln!(text, "… {left_out}, which `cargo build` shows");
                 }
                 let _ = writeln!(text, "{} {}", self.bad("error:"), self.bold(&failure.title()));
                 if hidden > 0 {
@@ -167,18 +176,18 @@ impl Style {
     }
 
     pub(super) fn stylesheets(self, files: &[impl AsRef<Path>]) -> String {
-        format!("{} {}\n", self.good("css update"), self.files(files).unwrap_or_default())
+        format!("{} {}\n", self.good("css update"), self.files(files, 0).unwrap_or_default())
     }
 
     pub(super) fn statics(self, files: &[impl AsRef<Path>]) -> String {
-        format!("{} {}\n", self.good("page reload"), self.files(files).unwrap_or_default())
+        format!("{} {}\n", self.good("page reload"), self.files(files, 0).unwrap_or_default())
     }
 
     /// The first file, and how many more.
-    fn files(self, files: &[impl AsRef<Path>]) -> Option<String> {
+    fn files(self, files: &[impl AsRef<Path>], left_out: usize) -> Option<String> {
         let (first, rest) = files.split_first()?;
         let first = self.notable(&printable(&first.as_ref().to_string_lossy()));
-        Some(match rest.len() {
+        Some(match rest.len() + left_out {
             0 => first,
             more => format!("{first} +{}", counted(more, "more file", "more files")),
         })
@@ -215,7 +224,7 @@ pub(crate) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
+    use crate::model::Diagnostics;
 
     const PLAIN: Style = Style { colours: false };
     const COLOURED: Style = Style { colours: true };
@@ -225,6 +234,7 @@ mod tests {
             generation: 7,
             cause,
             files: vec!["src/pages.rs".into()],
+            files_left_out: 0,
             outcome,
             total_ms: 712.3,
             steps: Steps { build_ms: 689.2, fork_ms: 0.52, load_ms: 2.1, ready_ms: 4.04, ..Steps::default() },
@@ -290,6 +300,10 @@ mod tests {
             PLAIN.reload(&restart, false),
             "restarted #7 after a crash in 7 ms (fork 0.5 · load 2.1 · ready 4.0)\n"
         );
+        restart.cause = Cause::Rollback;
+        assert!(PLAIN.reload(&restart, false).starts_with("restarted #7 with the last good code in 7 ms ("));
+        restart.cause = Cause::Retry;
+        assert!(PLAIN.reload(&restart, false).starts_with("restarted #7 after a failed start in 7 ms ("));
         restart.cause = Cause::Zygote;
         assert!(PLAIN.reload(&restart, false).starts_with("restarted #7 with a new zygote in 7 ms ("));
     }
@@ -314,7 +328,7 @@ mod tests {
     #[test]
     fn control_characters_in_names_do_not_reach_the_terminal() {
         let mut evil = reload(Cause::Change, Outcome::Ok);
-        evil.files = vec![PathBuf::from("src/\x1b[2Jx.rs")];
+        evil.files = vec!["src/\x1b[2Jx.rs".into()];
         assert!(!PLAIN.reload(&evil, false).contains('\x1b'));
     }
 
@@ -324,7 +338,8 @@ mod tests {
             diagnostics: vec![
                 diagnostic("error", "\x1b[31merror\x1b[0m: no\n --> src/a.rs:1:1\n\n"),
                 diagnostic("warning", "\x1b[33mwarning\x1b[0m: hm\n"),
-            ],
+            ]
+            .into(),
             output: String::new(),
         };
         assert_eq!(
@@ -341,7 +356,7 @@ mod tests {
     #[test]
     fn build_failure_without_diagnostics_shows_what_cargo_said() {
         let failure = Failure::Build {
-            diagnostics: vec![],
+            diagnostics: Diagnostics::default(),
             output: "\x1b[1merror\x1b[0m: failed to parse manifest\n".into(),
         };
         assert_eq!(
@@ -357,8 +372,7 @@ mod tests {
             PLAIN.failure(&start, false),
             "error: The app did not start: no symbol\nhint: say export!\n"
         );
-        let crash =
-            Failure::Crash { end: End::Exited { code: 3 }, count: 5, generation: 7, output: String::new() };
+        let crash = Failure::crash(End::Exited { code: 3 }, 5, 7);
         assert_eq!(
             PLAIN.failure(&crash, false),
             "error: The app crashed 5 times in a row: the app called exit with code 3\nhint: it is started again after \

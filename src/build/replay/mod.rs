@@ -60,7 +60,7 @@ use super::call::Call;
 use super::cargo::Run;
 use super::order::{self, Order, Report};
 use super::settings::config_files;
-use super::{CLOCK_LAG_MAX_MS, Progress, dep_info, diagnostics, stale};
+use super::{CLOCK_LAG_MAX_MS, Progress, dep_info, stale};
 use crate::content::{Content, Identity};
 use crate::model::{BuildStep, Diagnostic};
 
@@ -527,10 +527,9 @@ impl Recording {
             let of_scripts: Vec<Diagnostic> = self.scripts.iter().flat_map(Script::warnings).collect();
             let warnings = self.units.iter().flat_map(|unit| unit.warnings.iter());
             for warning in warnings.chain(&of_scripts).chain(&self.other_warnings) {
-                diagnostics::add(&mut run.diagnostics, warning);
+                run.diagnostics.add(warning);
             }
         }
-        diagnostics::sort(&mut run.diagnostics);
         run.library = self.units.last().map(Unit::library);
         Ok(run)
     }
@@ -660,11 +659,9 @@ impl Recording {
             let unit = &mut self.units[units[call]];
             if success && let Some(before) = before.remove(&call) {
                 unit.settle(&before);
-                unit.warnings.clone_from(&said);
+                unit.warnings = said.to_vec();
             }
-            for diagnostic in &said {
-                diagnostics::add(&mut run.diagnostics, diagnostic);
-            }
+            run.diagnostics.merge(&said);
         }
         self.list_directories();
         let in_code = |diagnostic: &Diagnostic| diagnostic.level == "error" && diagnostic.file.is_some();

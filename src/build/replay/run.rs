@@ -18,7 +18,7 @@ use super::record::{REPLAY_VARIABLE, Recorded};
 use crate::build::cargo::{self, Attended, OUTPUT_KEPT_LINES_MAX, PIPE_SILENCE_TIME_MAX, Run};
 use crate::build::order::ORDER_VARIABLE;
 use crate::build::{Progress, diagnostics};
-use crate::model::{BuildStep, Diagnostic};
+use crate::model::{BuildStep, Diagnostic, Diagnostics};
 
 /// Longer command lines are passed by a file, as cargo does.
 const COMMAND_LINE_LEN_MAX: usize = 100_000;
@@ -54,7 +54,7 @@ pub(super) enum Event {
 #[derive(Debug, Default)]
 pub(super) struct Ended {
     pub success: bool,
-    pub diagnostics: Vec<Diagnostic>,
+    pub diagnostics: Diagnostics,
     /// What was said beside the diagnostics.
     output: Vec<String>,
 }
@@ -118,7 +118,9 @@ pub(super) async fn run(
             Some(Said::Line(index, line)) => match read(&line) {
                 Line::Metadata if states[index] == State::Runs => states[index] = State::HasMetadata,
                 Line::Metadata | Line::Nothing => {}
-                Line::Diagnostic(diagnostic) => ends[index].diagnostics.push(diagnostic),
+                Line::Diagnostic(diagnostic) => {
+                    ends[index].diagnostics.add(diagnostic);
+                }
                 Line::Other => {
                     if ends[index].output.len() < OUTPUT_KEPT_LINES_MAX {
                         ends[index].output.push(line);
@@ -287,11 +289,10 @@ fn read(line: &str) -> Line {
 }
 
 /// What cargo says of a crate that does not compile.
-fn summary(call: &Call, diagnostics: &[Diagnostic]) -> String {
-    let count = |level: &str| diagnostics.iter().filter(|one| one.level.starts_with(level)).count();
+fn summary(call: &Call, diagnostics: &Diagnostics) -> String {
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     let mut text = format!("error: could not compile `{}`", call.name);
-    let (errors, warnings) = (count("error"), count("warning"));
+    let (errors, warnings) = (diagnostics.errors_count(), diagnostics.warnings_count());
     if errors > 0 {
         text.push_str(&format!(" due to {errors} previous error{}", plural(errors)));
     }

@@ -1,7 +1,7 @@
 //! What a client gets when the app cannot answer.
 
 use super::*;
-use crate::model::{Diagnostic, End, Failure};
+use crate::model::{Diagnostic, End, Failure, StopReason};
 use crate::shm::StreamError;
 use crate::wire::{PanicReport, RESPONSE_PANIC};
 
@@ -17,7 +17,7 @@ fn build_failure() -> Failure {
         column: Some(9),
         rendered: "\u{1b}[31merror\u{1b}[0m: mismatched <types>".into(),
     };
-    Failure::Build { diagnostics: vec![diagnostic], output: String::new() }
+    Failure::Build { diagnostics: vec![diagnostic].into(), output: String::new() }
 }
 
 #[actix_web::test]
@@ -66,6 +66,45 @@ async fn a_worker_that_dies_leaves_a_page_with_the_signal() {
     let (head, body) = browser.response().await;
     assert_eq!((head.status, head.get("x-devhost-generation")), (502, Some("1")));
     assert!(body.contains("SIGSEGV") && body.contains("data-page=\"crash\""), "{body}");
+}
+
+#[actix_web::test]
+async fn a_request_that_devhost_cuts_off_is_told_so_however_the_app_ends() {
+    for (reason, says, kind) in [
+        (StopReason::Replaced, "The new code has taken over", "cut_off"),
+        (StopReason::Crowded, "changed several times", "cut_off"),
+        (StopReason::Shutdown, "devhost is shutting down", "closed"),
+    ] {
+        let ends = [
+            (StreamError::Lost, End::Signalled { signal: 15 }),
+            (StreamError::Lost, End::Signalled { signal: 9 }),
+            (StreamError::Lost, End::Exited { code: 0 }),
+            (StreamError::Reset, End::Exited { code: 1 }),
+        ];
+        for (error, end) in ends {
+            let (site, mut worker) = Site::start_serving();
+            let mut browser = site.get("/slow", HTML).await;
+            let exchange = worker.next().await;
+            let generation = site.gate.current().unwrap();
+            generation.set_stopping(reason);
+            exchange.fail(error).await;
+            generation.set_end(end);
+            let (head, body) = browser.response().await;
+            assert_eq!(head.status, 503, "{body}");
+            assert!(body.contains(says) && body.contains(&format!("data-page=\"{kind}\"")), "{body}");
+            assert!(!body.contains("SIG") && !body.contains("crash"), "{body}");
+        }
+    }
+    // A fault of the app's stays one.
+    let (site, mut worker) = Site::start_serving();
+    let mut browser = site.get("/slow", HTML).await;
+    let exchange = worker.next().await;
+    let generation = site.gate.current().unwrap();
+    generation.set_stopping(StopReason::Replaced);
+    generation.set_end(End::Signalled { signal: 11 });
+    exchange.fail(StreamError::Lost).await;
+    let (head, body) = browser.response().await;
+    assert!(head.status == 502 && body.contains("SIGSEGV"), "{body}");
 }
 
 #[actix_web::test]
