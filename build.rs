@@ -6,6 +6,9 @@ use std::process::Command;
 
 const SOURCE: &str = "src/worker/interpose.c";
 
+/// Into the executable alone: a program of its own has the handler of its own std.
+const STACK_SOURCE: &str = "src/worker/stack.c";
+
 /// What an app's calls are to bind to instead of the C library.
 const EXPORTS: &[&str] = &[
     "bind",
@@ -19,6 +22,7 @@ const EXPORTS: &[&str] = &[
     "unlinkat",
     "setsid",
     "daemon",
+    "pthread_create",
     "write",
     "writev",
 ];
@@ -26,6 +30,7 @@ const EXPORTS: &[&str] = &[
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed={SOURCE}");
+    println!("cargo:rerun-if-changed={STACK_SOURCE}");
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
         return;
     }
@@ -34,7 +39,7 @@ fn main() {
         build.warnings(true).extra_warnings(true).flag_if_supported("-std=gnu11");
         build
     };
-    base().file(SOURCE).compile("devhost_interpose");
+    base().file(SOURCE).file(STACK_SOURCE).compile("devhost_interpose");
     for symbol in EXPORTS {
         println!("cargo:rustc-link-arg-bins=-Wl,--export-dynamic-symbol={symbol}");
     }

@@ -361,6 +361,11 @@ impl Gate {
         self.0.lock().entries.get(&worker).copied().unwrap_or_default()
     }
 
+    /// The requests in all workers that end by themselves.
+    pub fn finite_count(&self) -> usize {
+        self.0.lock().entries.values().map(|entries| entries.finite).sum()
+    }
+
     /// Changes whenever anything about the gate does.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()

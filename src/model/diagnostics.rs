@@ -136,6 +136,12 @@ impl Diagnostics {
         self.diagnostics.sort_by_key(|diagnostic| !diagnostic.is_error());
     }
 
+    /// The same messages, each changed.
+    #[must_use]
+    pub fn map(&self, change: impl FnMut(&Diagnostic) -> Diagnostic) -> Self {
+        Self { diagnostics: self.diagnostics.iter().map(change).collect(), left_out: self.left_out }
+    }
+
     /// What was not kept.
     pub fn left_out(&self) -> LeftOut {
         self.left_out
@@ -220,6 +226,7 @@ mod tests {
         assert_eq!((found[0].rendered.as_str(), found[99].rendered.as_str()), ("error 0", "error 99"));
         assert_eq!(found.left_out().describe().unwrap(), "and 19,900 more errors and one more warning");
         assert!(serde_json::to_string(&found).unwrap().len() < 20_000);
+        assert_eq!(found.map(Clone::clone), found);
     }
 
     #[test]

@@ -57,6 +57,9 @@ const INPUTS_COUNT_MAX: usize = 1024;
 /// How the warning begins that says that the zygote is gone.
 pub const ZYGOTE_DEATH: &str = "the zygote has died";
 
+/// How long clients have to read that devhost is ending, where that cuts their requests off.
+const LAST_PAGES_TIME: Duration = Duration::from_millis(100);
+
 /// How long a zygote may take to end when told so.
 const ZYGOTE_END_TIME_MAX: Duration = Duration::from_millis(500);
 
@@ -296,10 +299,12 @@ impl Runner {
             return Ok(());
         }
         let mut gate_changes = self.gate.changes();
+        let mut cut_off = false;
         loop {
             let mut acts_on_changes = false;
             let events = tokio::select! {
                 () = signals.recv() => {
+                    cut_off |= self.gate.finite_count() > 0;
                     self.terminal.stopping();
                     self.gate.close();
                     vec![Event::Stop]
@@ -330,6 +335,10 @@ impl Runner {
             if over {
                 break;
             }
+        }
+        if cut_off {
+            // Those whose requests are cut off by the end get to read that it was the end.
+            tokio::time::sleep(LAST_PAGES_TIME).await;
         }
         self.end().await
     }

@@ -195,16 +195,14 @@ impl Terminal {
             Format::Human => new.to_vec(),
             Format::Json => all.iter().collect(),
         };
-        if told.is_empty() {
-            return;
-        }
+        let any = !told.is_empty();
         for warning in told {
             self.complain(
                 || self.err_style.diagnostic(warning),
                 || TerminalEvent::Diagnostic { diagnostic: in_plain(warning) },
             );
         }
-        if let Some(left_out) = all.left_out().describe() {
+        if let Some(left_out) = all.left_out().describe().filter(|_| any) {
             self.note(&format!("{left_out}, which `cargo build` shows"));
         }
     }
@@ -308,7 +306,7 @@ fn new_bar(colours: bool) -> ProgressBar {
 fn without_colours(failure: &Failure) -> Failure {
     match failure {
         Failure::Build { diagnostics, output } => Failure::Build {
-            diagnostics: diagnostics.iter().map(in_plain).collect(),
+            diagnostics: diagnostics.map(in_plain),
             output: anstream::adapter::strip_str(output).to_string(),
         },
         other => other.clone(),
@@ -529,9 +527,9 @@ mod tests {
             message: "no".into(),
             rendered: "\u{1b}[1merror\u{1b}[0m: no\n".into(),
         };
-        written.terminal.warnings(std::slice::from_ref(&coloured), &[]);
+        written.terminal.warnings(&vec![coloured.clone()].into(), &[]);
         let output = "\u{1b}[31mred\u{1b}[0m".into();
-        written.terminal.failure(&Failure::Build { diagnostics: vec![coloured], output });
+        written.terminal.failure(&Failure::Build { diagnostics: vec![coloured].into(), output });
         let (out, _) = written.take();
         assert!(out.contains("error: no\\n") && out.contains("\"red\"") && !out.contains("u001b"), "{out}");
     }

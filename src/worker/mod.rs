@@ -9,6 +9,7 @@ pub mod interpose;
 pub mod load;
 pub mod plain;
 pub mod plugin;
+pub mod stack;
 
 use std::io;
 use std::mem::ManuallyDrop;

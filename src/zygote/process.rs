@@ -179,6 +179,7 @@ impl Zygote {
                 // The mapping stays.
                 worker::interpose::keep_output(&output);
                 drop(output);
+                worker::stack::watch();
                 match part {
                     Part::Plugin(link) => worker::run(generation, code, link, control),
                     Part::Plain { wanted_port } => worker::plain::run(code, wanted_port, earlier, control),
@@ -200,7 +201,8 @@ impl Zygote {
             // The zygote died before the line above.
             process::exit_untouched(1);
         }
-        // Of the handlers only SIGPIPE is not the default: ignored, as in any Rust program.
+        // Of the handlers only two are not the default: SIGPIPE is ignored, as in any Rust program, and a stack overflow
+        // is told (`worker::stack`).
         self.parent.original_mask.thread_set_mask()?;
         if let Some(stdin) = &given.stdin {
             nix::unistd::dup2_stdin(stdin)?;

@@ -157,7 +157,8 @@ pub fn built(builder: &mut Builder, changed: &[PathBuf]) -> Artifact {
     match run(builder, changed) {
         Outcome::Built(artifact) => artifact,
         Outcome::Failed(Failure::Build { diagnostics, output }) => {
-            let rendered: String = diagnostics.into_iter().map(|diagnostic| diagnostic.rendered).collect();
+            let rendered: String =
+                diagnostics.iter().map(|diagnostic| diagnostic.rendered.as_str()).collect();
             panic!("the build failed:\n{rendered}{output}");
         }
         Outcome::Failed(failure) => panic!("the build failed: {failure:?}"),
@@ -166,7 +167,7 @@ pub fn built(builder: &mut Builder, changed: &[PathBuf]) -> Artifact {
 
 pub fn build_error(builder: &mut Builder, changed: &[PathBuf]) -> (Vec<Diagnostic>, String) {
     match run(builder, changed) {
-        Outcome::Failed(Failure::Build { diagnostics, output }) => (diagnostics, output),
+        Outcome::Failed(Failure::Build { diagnostics, output }) => (diagnostics.to_vec(), output),
         other => panic!("{other:?}"),
     }
 }

@@ -22,5 +22,6 @@ mod support;
 mod symbols;
 mod terminal;
 mod traffic;
+mod truth;
 mod workers;
 mod zoo;

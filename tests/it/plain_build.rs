@@ -57,7 +57,7 @@ impl Plain {
         let before = tree(&self.path(""));
         let artifact = self.built();
         assert_eq!(tree(&self.path("")), before, "the user's tree was written to");
-        assert_eq!(artifact.warnings, [], "the generated lines have warnings of their own");
+        assert_eq!(artifact.warnings[..], [], "the generated lines have warnings of their own");
         run_main(&artifact)
     }
 }

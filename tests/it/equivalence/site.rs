@@ -213,7 +213,7 @@ impl Site {
             }
             Outcome::Failed(Failure::Build { diagnostics, output }) => {
                 let rendered: String =
-                    diagnostics.into_iter().map(|diagnostic| diagnostic.rendered).collect();
+                    diagnostics.iter().map(|diagnostic| diagnostic.rendered.as_str()).collect();
                 Seen::Broken(rendered + &output)
             }
             Outcome::Failed(failure) => panic!("built, but does not run: {failure:?}"),
