@@ -3,6 +3,7 @@
 //! an app or a client is escaped; no page needs anything but itself and the live-reload script.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
@@ -21,6 +22,8 @@ pub const OUTPUT_SHOWN_SIZE_MAX: usize = 256 * 1024;
 
 /// How many lines of the app's output a page shows: a panic with its backtrace has about a hundred.
 const OUTPUT_LINES_SHOWN_COUNT_MAX: usize = 200;
+
+const NOTHING_SINCE: &str = "The app has written nothing since the request; before it";
 
 const STYLE: &str = include_str!("page.css");
 
@@ -73,6 +76,8 @@ enum Section {
         label: &'static str,
         text: String,
     },
+    /// Terminal output from before the request: to be asked for.
+    Earlier(String),
     Facts(Vec<(&'static str, String)>),
     Backtrace(String),
     Progress,
@@ -112,10 +117,18 @@ impl Page {
         self.labelled_output("The app's last output", output)
     }
 
-    /// The last lines of what the app has written since the request came in.
+    /// The last lines of what the app has written since the request came in. If that is nothing, what it had written
+    /// before is there for who wants to see it.
     #[must_use]
-    pub fn output_since_request(self, output: &str) -> Self {
-        self.labelled_output("The app's output since the request", output)
+    pub fn output_since_request(self, output: &str, before: impl FnOnce() -> String) -> Self {
+        if !output.trim().is_empty() {
+            return self.labelled_output("The app's output since the request", output);
+        }
+        let before = before();
+        match last_lines(before.trim_end()) {
+            "" => self,
+            text => self.section(Section::Earlier(text.to_owned())),
+        }
     }
 
     fn labelled_output(self, label: &'static str, output: &str) -> Self {
@@ -446,6 +459,7 @@ impl Page {
                     error["left_out"] = json!(diagnostics.left_out());
                 }
                 Section::Output { text, .. } => error["output"] = json!(strip_ansi(text)),
+                Section::Earlier(text) => error["earlier_output"] = json!(strip_ansi(text)),
                 Section::Facts(facts) => {
                     for (name, value) in facts {
                         error[name.to_ascii_lowercase()] = json!(value);
@@ -477,6 +491,9 @@ impl Page {
                 }
                 Section::Output { text, .. } => {
                     let _ = write!(out, "\n{}\n", strip_ansi(text).trim_end());
+                }
+                Section::Earlier(text) => {
+                    let _ = write!(out, "\n{NOTHING_SINCE}:\n{}\n", strip_ansi(text).trim_end());
                 }
                 Section::Facts(facts) => {
                     out.push('\n');
@@ -547,6 +564,11 @@ impl Section {
             Self::Output { label, text } => {
                 writeln!(out, "<section><h2>{label}</h2><pre>{}</pre></section>", ansi_to_html(text))
             }
+            Self::Earlier(text) => writeln!(
+                out,
+                "<section><details><summary>{NOTHING_SINCE}</summary><pre>{}</pre></details></section>",
+                ansi_to_html(text)
+            ),
             Self::Facts(facts) => {
                 out.push_str("<section><dl>");
                 for (name, value) in facts {
@@ -603,13 +625,31 @@ struct BacktraceFrame<'a> {
 }
 
 impl BacktraceFrame<'_> {
-    /// True for code of the app's workspace: cargo passes its files to rustc by relative paths.
+    /// True for code that the user writes, as far as its name and its file tell: that of the app and of path dependencies.
     fn is_of_the_app(&self) -> bool {
-        self.at.is_some_and(|at| {
-            let foreign = ["/rustc/", "/.cargo/registry/", "/.cargo/git/", "/rustlib/", "/library/std/"];
-            !foreign.iter().any(|part| at.contains(part))
-        })
+        let is_foreign = |at: &str| {
+            ["/rustc/", "/registry/src/", "/git/checkouts/", "/rustlib/", "/library/std/"]
+                .iter()
+                .any(|part| at.contains(part))
+                || is_vendored(at)
+        };
+        !self.is_of_devhost() && self.at.is_some_and(|at| !is_foreign(at))
     }
+
+    /// True for code of the crate by which an app becomes a plugin. It is often a path dependency.
+    fn is_of_devhost(&self) -> bool {
+        ["devhost_plugin::", "<devhost_plugin::"].iter().any(|prefix| self.name.starts_with(prefix))
+    }
+}
+
+/// True for a file of `cargo vendor`: it leaves a record of checksums beside each manifest.
+fn is_vendored(at: &str) -> bool {
+    let path = at.rsplitn(3, ':').last().unwrap_or(at);
+    Path::new(path).ancestors().skip(1).take_while(|directory| !directory.as_os_str().is_empty()).any(
+        |directory| {
+            directory.join("Cargo.toml").is_file() && directory.join(".cargo-checksum.json").is_file()
+        },
+    )
 }
 
 fn parse_backtrace(text: &str) -> Vec<BacktraceFrame<'_>> {
@@ -875,6 +915,60 @@ mod tests {
         let mut html = String::new();
         write_backtrace(&mut html, "no backtrace <at> all");
         assert!(html.contains("&lt;at&gt;"));
+    }
+
+    #[test]
+    fn neither_the_adapter_nor_a_dependency_is_the_app() {
+        let vendored = tempfile::tempdir().unwrap();
+        let package = vendored.path().join("vendor/axum");
+        std::fs::create_dir_all(package.join("src")).unwrap();
+        std::fs::write(package.join("Cargo.toml"), "").unwrap();
+        let at = |directory: &str| format!("{}:7:9", package.join(directory).join("lib.rs").display());
+        let frame = |name, at| BacktraceFrame { name, at: Some(at) };
+        assert!(frame("axum::call", &at("src")).is_of_the_app(), "it is a path dependency still");
+        std::fs::write(package.join(".cargo-checksum.json"), "{}").unwrap();
+        let vendored = at("src");
+        for (name, at) in [
+            ("axum::call", vendored.as_str()),
+            (
+                "devhost_plugin::service::adapter::serve",
+                "/home/me/devhost/plugin_abi/src/service/adapter.rs:9:1",
+            ),
+            (
+                "<devhost_plugin::service::panics::Catch<F> as Future>::poll",
+                "./plugin_abi/src/service/panics.rs:1:1",
+            ),
+            ("tower::call", "/opt/cargo-home/registry/src/index-0123/tower-0.5/src/lib.rs:1:2"),
+            ("git::call", "/opt/cargo-home/git/checkouts/git-0123/abc/src/lib.rs:1:2"),
+            ("core::ops::function::FnOnce::call_once", "/rustc/abc/library/core/src/ops/function.rs:250:5"),
+        ] {
+            assert!(!frame(name, at).is_of_the_app(), "{name}");
+        }
+        for (name, at) in [
+            ("guests::show::<devhost_plugin::Remote>", "./src/pages.rs:12:5"),
+            ("util::helper", "/home/me/projects/util/src/lib.rs:3:3"),
+        ] {
+            assert!(frame(name, at).is_of_the_app(), "{name}");
+        }
+    }
+
+    #[test]
+    fn output_from_before_the_request_is_shown_only_if_there_is_none_since_and_said_to_be_so() {
+        let before = || "from before\n".to_owned();
+        let page = Page::unanswered("GET /", 3).output_since_request("since\n", before);
+        assert!(page.to_text().contains("since") && !page.to_text().contains("from before"));
+        let page = Page::unanswered("GET /", 3).output_since_request(" \n", before);
+        assert!(page.to_text().contains("nothing since the request; before it:\nfrom before"));
+        assert!(
+            page.to_html(&Method::GET, &CONTEXT).contains("<details><summary>The app has written nothing")
+        );
+        assert_eq!(page.to_json(&CONTEXT)["error"]["earlier_output"], "from before");
+        assert!(
+            !Page::unanswered("GET /", 3)
+                .output_since_request("", String::new)
+                .to_text()
+                .contains("before it")
+        );
     }
 
     #[test]

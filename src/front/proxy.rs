@@ -337,22 +337,22 @@ async fn explain(
         UpstreamError::TooLarge => Page::head_too_large(),
         UpstreamError::Reset => Page::bad_response("The app cut the response off.", &line),
         UpstreamError::Malformed(reason) => Page::bad_response(&format!("{}.", capitalize(&reason)), &line),
-        UpstreamError::Unanswered => {
-            Page::unanswered(&line, generation.number).output_since_request(&output())
-        }
-        UpstreamError::Unreachable(reason) => {
-            Page::unreachable(&reason, &line, generation.number).output_since_request(&output())
-        }
+        UpstreamError::Unanswered => Page::unanswered(&line, generation.number)
+            .output_since_request(&output(), || generation.last_output()),
+        UpstreamError::Unreachable(reason) => Page::unreachable(&reason, &line, generation.number)
+            .output_since_request(&output(), || generation.last_output()),
         UpstreamError::BadRequest(reason) => Page::bad_request(reason),
         UpstreamError::Lost => {
             // First its end, so that the output is whole.
             let end = generation.end().await;
-            Page::crash(&end, &line, generation.number).output_since_request(&output())
+            Page::crash(&end, &line, generation.number)
+                .output_since_request(&output(), || generation.last_output())
         }
         UpstreamError::Fault(fault) => {
             let end = End::Fault { message: fault.to_string() };
             generation.set_end(end.clone());
-            Page::crash(&end, &line, generation.number).output_since_request(&output())
+            Page::crash(&end, &line, generation.number)
+                .output_since_request(&output(), || generation.last_output())
         }
     }
 }

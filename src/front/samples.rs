@@ -73,19 +73,20 @@ pub(super) fn pages() -> Vec<(&'static str, Page)> {
         ),
         (
             "crash",
-            Page::crash(&End::Signalled { signal: 11 }, LINE, GENERATION).output_since_request(&output),
+            Page::crash(&End::Signalled { signal: 11 }, LINE, GENERATION)
+                .output_since_request(&output, String::new),
         ),
         (
             "stack_overflow",
             Page::crash(&End::StackOverflow { thread: CRATE.into(), signal: 6 }, LINE, GENERATION)
-                .output_since_request(&output),
+                .output_since_request(&output, String::new),
         ),
         ("cut_off_by_new_code", Page::cut_off(StopReason::Replaced, LINE, GENERATION)),
         ("cut_off_by_much_new_code", Page::cut_off(StopReason::Crowded, LINE, GENERATION)),
         ("cut_off_by_the_end", Page::cut_off(StopReason::Shutdown, LINE, GENERATION)),
         ("closed_descriptors", Page::cut_off(StopReason::HungUp, LINE, GENERATION)),
         ("bad_response", Page::bad_response(&format!("A header is not valid: {TYPE}."), LINE)),
-        ("unanswered", Page::unanswered(LINE, GENERATION).output_since_request(&output)),
+        ("unanswered", Page::unanswered(LINE, GENERATION).output_since_request(&output, String::new)),
         (
             "unreachable",
             Page::unreachable("Connection refused (os error 111)", LINE, GENERATION).output(&output),

@@ -158,7 +158,10 @@ impl Frame<'_> {
     /// In code that the user writes, as far as the path tells.
     fn is_own(&self) -> bool {
         let foreign = ["/rustc/", "/registry/src/", "/git/checkouts/", "/lib/rustlib/src/"];
-        !self.place.is_empty() && !foreign.iter().any(|part| self.place.contains(part))
+        // This crate is often a path dependency, and its frames lie around the app's.
+        let is_adapter =
+            ["devhost_plugin::", "<devhost_plugin::"].iter().any(|prefix| self.name.starts_with(prefix));
+        !is_adapter && !self.place.is_empty() && !foreign.iter().any(|part| self.place.contains(part))
     }
 }
 
@@ -237,6 +240,17 @@ mod tests {
         let expected = "   0: guests::pages::show\n             at ./src/pages.rs:12:5\n   1: \
                         guests::pages::list\n             at ./src/pages.rs:20:9\n";
         assert_eq!(trim_backtrace(RAW), expected);
+    }
+
+    #[test]
+    fn backtraces_end_with_the_app_and_not_with_the_adapter() {
+        let adapter =
+            "   8: <devhost_plugin::service::app::Serve<S> as devhost_plugin::service::app::App>::call
+             at /home/me/plugin_abi/src/service/app.rs:40:9
+   9: devhost_plugin::service::panics::begin_app_backtrace";
+        let raw = RAW.replace("   8: devhost_plugin::service::panics::begin_app_backtrace", adapter);
+        assert!(raw.contains("Serve<S>"));
+        assert_eq!(trim_backtrace(&raw), trim_backtrace(RAW));
     }
 
     #[test]
