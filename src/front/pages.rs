@@ -924,7 +924,9 @@ mod tests {
         std::fs::create_dir_all(package.join("src")).unwrap();
         std::fs::write(package.join("Cargo.toml"), "").unwrap();
         let at = |directory: &str| format!("{}:7:9", package.join(directory).join("lib.rs").display());
-        let frame = |name, at| BacktraceFrame { name, at: Some(at) };
+        fn frame<'a>(name: &'a str, at: &'a str) -> BacktraceFrame<'a> {
+            BacktraceFrame { name, at: Some(at) }
+        }
         assert!(frame("axum::call", &at("src")).is_of_the_app(), "it is a path dependency still");
         std::fs::write(package.join(".cargo-checksum.json"), "{}").unwrap();
         let vendored = at("src");

@@ -89,7 +89,8 @@ pub(super) fn pages() -> Vec<(&'static str, Page)> {
         ("unanswered", Page::unanswered(LINE, GENERATION).output_since_request(&output, String::new)),
         (
             "unreachable",
-            Page::unreachable("Connection refused (os error 111)", LINE, GENERATION).output(&output),
+            Page::unreachable("Connection refused (os error 111)", LINE, GENERATION)
+                .output_since_request("", || output.clone()),
         ),
         ("timed_out", Page::timed_out(Duration::from_secs(60))),
         ("full", Page::full(1024)),

@@ -107,6 +107,11 @@ fn a_panic_is_a_page_and_the_worker_lives(devhost: &Devhost) {
     for part in ["fell off the table", "src/trouble.rs:", "panic_on_purpose"] {
         assert!(page.body.contains(part), "{part:?} is not in {}", page.body);
     }
+    let (_, in_the_app) = page.body.split_once("<h2>In the app</h2>").expect("the page has the app's frames");
+    let (in_the_app, _) = in_the_app.split_once("</section>").expect("a section ends");
+    for foreign in ["devhost_plugin", "plugin_abi", "/registry/"] {
+        assert!(!in_the_app.contains(foreign), "{foreign:?} is among the app's frames: {in_the_app}");
+    }
     assert_eq!(devhost.get("/").status, 200);
     assert_eq!(devhost.worker_pid(), worker);
 }
