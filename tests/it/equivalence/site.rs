@@ -208,7 +208,7 @@ impl Site {
                 let seen = Seen::Response(self.run(&artifact));
                 self.builder().collect(std::slice::from_ref(&artifact.path));
                 self.sources = artifact.sources;
-                self.warnings = artifact.warnings;
+                self.warnings = artifact.warnings.to_vec();
                 seen
             }
             Outcome::Failed(Failure::Build { diagnostics, output }) => {
