@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bench;
+use crate::front::{host, origin};
 use crate::terminal::Format;
 use crate::zygote::client::Loading;
 
@@ -260,8 +261,13 @@ pub struct RunArgs {
     pub allow_remote: bool,
 
     /// Answer requests for this host name too (a leading dot allows all names below it); may be repeated
-    #[arg(long = "allowed-host", value_name = "H", help_heading = "Server")]
+    #[arg(long = "allowed-host", value_name = "H", value_parser = parse_allowed_host, help_heading = "Server")]
     pub allowed_hosts: Vec<String>,
+
+    /// Let pages of this origin (https://app.example) open WebSockets, as local ones and those of allowed hosts may; may be
+    /// repeated
+    #[arg(long = "allowed-origin", value_name = "O", value_parser = parse_allowed_origin, help_heading = "Server")]
+    pub allowed_origins: Vec<String>,
 
     /// Open the app in a browser
     #[arg(long, help_heading = "Server")]
@@ -487,6 +493,30 @@ fn parse_url_path(text: &str) -> Result<String, String> {
     }
 }
 
+/// A host name, or a domain with a leading dot.
+fn parse_allowed_host(text: &str) -> Result<String, String> {
+    if text.contains('*') {
+        return Err("with `*` every web page could read the app under a name of its own; name each host, or a domain \
+                    with a leading dot (.example.com)"
+            .to_owned());
+    }
+    let name = text.strip_prefix('.').unwrap_or(text);
+    let has_port = name.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    if !has_port && !name.starts_with('.') && host::host_name(name).is_some() {
+        return Ok(text.to_owned());
+    }
+    Err("a host name is needed, without scheme, port and path, such as app.example.com".to_owned())
+}
+
+/// An origin, as browsers write it.
+fn parse_allowed_origin(text: &str) -> Result<String, String> {
+    origin::normalize(text).ok_or_else(|| {
+        "an origin is needed, such as https://app.example.com or http://app.example.com:8080, without a path; or null, for \
+         pages that have none"
+            .to_owned()
+    })
+}
+
 /// An IP address, or `localhost`.
 fn parse_host(text: &str) -> Result<IpAddr, String> {
     if text.eq_ignore_ascii_case("localhost") {
@@ -580,14 +610,32 @@ mod tests {
             &["--start-timeout-ms", "0"],
             &["--workers", "0"],
             &["--workers", "17"],
+            &["--allowed-host", "*"],
+            &["--allowed-host", "*.example.com"],
+            &["--allowed-host", ""],
+            &["--allowed-host", "."],
+            &["--allowed-host", "http://a.test"],
+            &["--allowed-host", "a.test:3000"],
+            &["--allowed-origin", "*"],
+            &["--allowed-origin", "a.test"],
             &["--no-such-option"],
             &["one", "two"],
         ] {
             let error = run(arguments).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{arguments:?}");
         }
+        let error = run(&["--allowed-host", "*"]).unwrap_err().to_string();
+        assert!(error.contains("every web page could read the app"), "{error}");
+        let error = run(&["--allowed-host="]).unwrap_err().to_string();
+        assert!(error.contains("a host name is needed"), "{error}");
         let error = run(&["--host", "example.com"]).unwrap_err().to_string();
         assert!(error.contains("an IP address is needed"), "{error}");
+    }
+
+    #[test]
+    fn origins_are_taken_as_browsers_write_them() {
+        let run = run(&["--allowed-origin", "HTTPS://App.test:443", "--allowed-origin", "null"]).unwrap();
+        assert_eq!(run.allowed_origins, ["https://app.test", "null"]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod error;
 pub mod front;
 pub mod listen;
 pub mod model;
+mod network;
 pub mod restart;
 pub mod runner;
 pub mod shm;

@@ -1,6 +1,6 @@
 //! `devhost run`: finds the app, takes the port, starts to watch, and hands over to the runner.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::sys::inherited;
 use crate::terminal::{Format, Terminal};
 use crate::watch::Mode;
 use crate::zygote::client::{Argv, Loading};
-use crate::{listen, restart, supervisor};
+use crate::{listen, network, restart, supervisor};
 
 /// Runs until the user ends it.
 pub fn run(args: RunArgs) -> ExitCode {
@@ -133,6 +133,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
         front: FrontConfig {
             listeners,
             allowed_hosts: args.allowed_hosts,
+            allowed_origins: args.allowed_origins,
             session: new_session(),
             app: name,
             inject: !args.no_inject,
@@ -148,10 +149,16 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
         watching,
         terminal: Arc::clone(terminal),
         on_serving: Box::new(move |terminal, bound| {
-            let url = format!("http://{bound}/");
-            terminal.banner(env!("CARGO_PKG_VERSION"), &app, &urls(bound, &url), begun.elapsed());
-            if args.open {
-                open_browser(terminal, &url);
+            let urls = network::urls(bound);
+            let told: Vec<(&str, &str)> = urls.iter().map(|(label, url)| (*label, url.as_str())).collect();
+            terminal.banner(env!("CARGO_PKG_VERSION"), &app, &told, begun.elapsed());
+            if let Some(warning) = network::warning(bound, args.allow_remote) {
+                terminal.warn(warning);
+            }
+            if args.open
+                && let Some((_, url)) = urls.first()
+            {
+                open_browser(terminal, url);
             }
         }),
     })
@@ -176,16 +183,6 @@ fn inherited_listeners(args: &RunArgs, terminal: &Terminal) -> Result<Vec<TcpLis
         listen::permit(listener.local_addr().map_err(refused)?.ip(), args.allow_remote)?;
     }
     Ok(listeners)
-}
-
-/// The addresses for the banner.
-fn urls(bound: SocketAddr, url: &str) -> Vec<(&'static str, &str)> {
-    let label = if is_local(bound.ip()) { "Local" } else { "Network" };
-    vec![(label, url)]
-}
-
-fn is_local(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback() || address.is_unspecified()
 }
 
 fn build_settings(args: &RunArgs, cwd: &Path) -> Settings {

@@ -15,9 +15,10 @@ pub fn judge(headers: &HeaderMap, host: &str, path: &str) -> Result<Nonce, Strin
         .flat_map(|value| value.split(','))
         .map(Policy::parse)
         .collect();
+    let mut connect = None;
     for policy in &policies {
         policy.check_sandbox()?;
-        policy.check_connect(host)?;
+        connect = connect.or(policy.check_connect(host).err());
     }
     // A nonce of one policy may be unknown to another one, which then has to allow the script by its address.
     let nonces = policies.iter().filter_map(|policy| policy.script_sources()).flat_map(|sources| {
@@ -26,11 +27,29 @@ pub fn judge(headers: &HeaderMap, host: &str, path: &str) -> Result<Nonce, Strin
     let mut blocked = None;
     for nonce in std::iter::once(None).chain(nonces) {
         match policies.iter().find_map(|policy| policy.check_script(nonce.as_deref(), host, path).err()) {
-            None => return Ok(nonce),
+            None => return connect.map_or(Ok(nonce), Err),
             Some(reason) => blocked = Some(reason),
         }
     }
-    blocked.map_or(Ok(None), Err)
+    // All that is in the way at once, so that one change does.
+    match (connect, blocked) {
+        (Some(connect), Some(script)) => Err(format!("{connect}; and {script}")),
+        (one, other) => one.or(other).map_or(Ok(None), Err),
+    }
+}
+
+/// Tells the policies of responses apart; that a nonce is another each time makes no difference.
+pub fn identity(headers: &HeaderMap) -> String {
+    let values = headers.get_all(header::CONTENT_SECURITY_POLICY).filter_map(|value| value.to_str().ok());
+    let words = values.flat_map(str::split_ascii_whitespace);
+    words
+        .map(|word| if nonce_prefix(word).is_some() { "'nonce-'" } else { word })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn nonce_prefix(source: &str) -> Option<&str> {
+    source.get(..7).filter(|prefix| prefix.eq_ignore_ascii_case("'nonce-"))
 }
 
 struct Policy<'a>(Vec<(String, Vec<&'a str>)>);
@@ -71,7 +90,9 @@ impl<'a> Policy<'a> {
         if !strict && sources.iter().any(|source| matches_self(source, host, path)) {
             return Ok(());
         }
-        Err(format!("its Content-Security-Policy has no nonce and no 'self' in {name}"))
+        Err(format!(
+            "its Content-Security-Policy has no nonce and no 'self' in {name}; `script-src 'self'` would let the script in"
+        ))
     }
 
     fn check_connect(&self, host: &str) -> Result<(), String> {
@@ -79,7 +100,9 @@ impl<'a> Policy<'a> {
         if sources.iter().any(|source| matches_self(source, host, "/__devhost/events")) {
             return Ok(());
         }
-        Err(format!("its Content-Security-Policy does not allow 'self' in {name}"))
+        Err(format!(
+            "its Content-Security-Policy does not allow 'self' in {name}; `connect-src 'self'` would, and nothing else with it"
+        ))
     }
 
     fn check_sandbox(&self) -> Result<(), String> {
@@ -94,10 +117,10 @@ impl<'a> Policy<'a> {
 
 /// The nonce of a source, if it is one that can be written into a tag as it is.
 fn nonce_of(source: &str) -> Option<&str> {
-    let prefix = source.get(..7)?;
+    nonce_prefix(source)?;
     let nonce = source.get(7..)?.strip_suffix('\'')?;
     let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_');
-    (prefix.eq_ignore_ascii_case("'nonce-") && !nonce.is_empty() && nonce.bytes().all(safe)).then_some(nonce)
+    (!nonce.is_empty() && nonce.bytes().all(safe)).then_some(nonce)
 }
 
 /// True where a source allows `path` of the page's own origin, which is plain http here.
@@ -181,6 +204,28 @@ mod tests {
             policies(&["script-src 'nonce-b' 'nonce-a'", "script-src 'nonce-a'"]),
             Ok(Some("a".into()))
         );
+    }
+
+    #[test]
+    fn a_policy_that_is_in_the_way_is_told_with_the_safe_directive() {
+        assert!(
+            policies(&["default-src 'self'; connect-src 'none'"])
+                .unwrap_err()
+                .contains("`connect-src 'self'`")
+        );
+        let both = policies(&["default-src 'none'"]).unwrap_err();
+        assert!(both.contains("`connect-src 'self'`") && both.contains("`script-src 'self'`"), "{both}");
+    }
+
+    #[test]
+    fn a_policy_is_the_same_with_another_nonce() {
+        let identity = |policy: &str| {
+            let mut headers = HeaderMap::new();
+            headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_str(policy).unwrap());
+            super::identity(&headers)
+        };
+        assert_eq!(identity("script-src 'nonce-a'; img-src *"), identity("script-src  'nonce-b'; img-src *"));
+        assert_ne!(identity("script-src 'nonce-a'"), identity("script-src 'none'"));
     }
 
     #[test]

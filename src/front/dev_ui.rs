@@ -12,7 +12,7 @@ use super::body::SizedBody;
 use super::headers::GENERATION_HEADER;
 use super::host::check_same_origin;
 use super::live_reload::stream_events;
-use super::pages::{Frame, POLICY, Page, PageContext, escape};
+use super::pages::{CROSS_ORIGIN_RESOURCE_POLICY, Frame, POLICY, Page, PageContext, escape};
 use super::server::{Front, refuse};
 use crate::model::{BuildReport, Outcome, Reload, State, Status};
 
@@ -60,6 +60,7 @@ fn own(front: &Front, content_type: &'static str) -> actix_web::HttpResponseBuil
         .insert_header((header::CONTENT_TYPE, content_type))
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"))
         .insert_header((GENERATION_HEADER, front.current_generation()));
     response
 }

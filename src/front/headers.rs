@@ -50,10 +50,7 @@ pub fn framing(request: &HttpRequest) -> Result<Framing, BadRequest> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return Ok(Framing::Finite);
     }
-    let websocket = headers
-        .get_all(header::UPGRADE)
-        .any(|value| value.to_str().is_ok_and(|value| value.trim().eq_ignore_ascii_case("websocket")));
-    if !websocket {
+    if !asks_for_websocket(headers) {
         return Ok(Framing::Finite);
     }
     if body_length(headers).is_some_and(|length| length > 0) {
@@ -63,6 +60,13 @@ pub fn framing(request: &HttpRequest) -> Result<Framing, BadRequest> {
         && request.version() == Version::HTTP_11
         && connection_tokens(headers).any(|token| token == "upgrade");
     Ok(if asked { Framing::Upgrade } else { Framing::FalseUpgrade })
+}
+
+/// True for a request that names WebSocket as what it wants to go on with, in a proper way or not.
+pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::UPGRADE)
+        .any(|value| value.to_str().is_ok_and(|value| value.trim().eq_ignore_ascii_case("websocket")))
 }
 
 /// The request as the app gets it. As a proxy does, the front adds the client to `x-forwarded-for`, and sets

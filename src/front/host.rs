@@ -60,8 +60,16 @@ impl HostRules {
     }
 
     fn allows(&self, name: &str) -> bool {
+        (self.any_address && parse_address(name).is_some()) || self.is_local_or_allowed(name)
+    }
+
+    /// True for a name of this machine or one that was allowed, whatever the port. `name` is as [`host_name`] returns it.
+    pub fn is_local_or_allowed(&self, name: &str) -> bool {
         if let Some(address) = parse_address(name) {
-            return address.is_loopback() || self.any_address || self.bound.contains(&address);
+            let is_bound = self.bound.contains(&address) && !address.is_unspecified();
+            return is_bound
+                || address.to_canonical().is_loopback()
+                || self.allowed.iter().any(|allowed| name == allowed);
         }
         name == "localhost"
             || name.ends_with(".localhost")
@@ -81,18 +89,20 @@ pub fn check_same_origin(headers: &HeaderMap) -> Result<(), Refusal> {
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let same = origin.to_str().ok().and_then(|origin| origin.split_once("://")).is_some_and(
-        |(scheme, authority)| {
-            let port = match scheme {
-                "http" => ":80",
-                "https" => ":443",
-                _ => return false,
-            };
-            let bare = |text: &str| text.strip_suffix(port).unwrap_or(text).to_ascii_lowercase();
-            !host.is_empty() && bare(authority) == bare(host)
-        },
-    );
+    let same = origin.to_str().is_ok_and(|origin| is_same_origin(origin, host));
     if same { Ok(()) } else { Err(Refusal::Origin) }
+}
+
+/// True if a page of this origin has been loaded by this `Host`.
+pub fn is_same_origin(origin: &str, host: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return false,
+    };
+    let bare = |text: &str| text.strip_suffix(port).unwrap_or(text).to_ascii_lowercase();
+    !host.is_empty() && bare(authority) == bare(host)
 }
 
 fn normalize(name: &str) -> String {
@@ -100,7 +110,7 @@ fn normalize(name: &str) -> String {
 }
 
 /// The name in a `Host` header without its port, in lower case; `None` where it is no host.
-fn host_name(host: &str) -> Option<String> {
+pub fn host_name(host: &str) -> Option<String> {
     let (name, rest) = match host.strip_prefix('[') {
         Some(inside) => {
             let end = inside.find(']')?;

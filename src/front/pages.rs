@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
@@ -29,7 +29,11 @@ const STYLE: &str = include_str!("page.css");
 
 /// Nothing but the page itself and the live-reload script. Styles are inline, for the compiler's colours.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; \
-                      img-src data:; base-uri 'none'; form-action 'none'";
+                      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Keeps what devhost says of itself out of pages of other origins.
+pub(super) const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
 
 /// What a page is shown in.
 #[derive(Debug, Clone, Copy)]
@@ -384,6 +388,17 @@ impl Page {
         )
     }
 
+    /// A page of another origin wants to open a WebSocket to the app.
+    pub fn websocket_forbidden(origin: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "origin_forbidden",
+            "Not for pages of other origins",
+            format!("A page of {origin} may not open a WebSocket here, so that no other site can read your app by it."),
+        )
+        .hint(format!("To allow it, start devhost with --allowed-origin {origin}"))
+    }
+
     /// There is no such endpoint.
     pub fn not_found() -> Self {
         Self::new(
@@ -412,6 +427,7 @@ impl Page {
             .insert_header((header::CONTENT_TYPE, content_type))
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .insert_header((CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"))
             .insert_header((header::VARY, "accept"))
             .insert_header((GENERATION_HEADER, context.generation));
         if form == Form::Html {

@@ -16,6 +16,7 @@ use futures_util::StreamExt;
 use super::body::{self, AppBody, ByteStream, Pump, RequestBody, SizedBody};
 use super::caching;
 use super::client_gone::ClientWatch;
+use super::csp;
 use super::gate::{Admission, Entry, Generation, HELD_COUNT_MAX, HOLD_TIME_MAX};
 use super::headers::{self, CheckedHead, Framing, GENERATION_HEADER};
 use super::inbound::Turn;
@@ -245,7 +246,7 @@ fn respond(
     let injection = match injection {
         Verdict::Leave => None,
         Verdict::Forbidden(reason) => {
-            front.notice_page_without_script(request.path(), &reason);
+            front.notice_page_without_script(request.path(), csp::identity(&head.headers), &reason);
             None
         }
         Verdict::Inject(injection) => {
@@ -390,7 +391,8 @@ async fn unless_gone<T>(watch: Option<&ClientWatch>, work: impl Future<Output = 
     }
 }
 
-fn close(mut response: HttpResponse) -> HttpResponse {
+/// Ends the connection with this response.
+pub(super) fn close(mut response: HttpResponse) -> HttpResponse {
     response.head_mut().set_connection_type(ConnectionType::Close);
     response
 }

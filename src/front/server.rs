@@ -19,7 +19,7 @@ use super::host::{self, HostRules};
 use super::inbound::{ClientStream, HEAD_TIME_MAX, LINGER_TIME_MAX, RefusalReason, Turn};
 use super::live_reload::Hub;
 use super::pages::{Page, PageContext};
-use super::{dev_ui, proxy};
+use super::{dev_ui, headers, origin, proxy};
 use crate::model::StatusBoard;
 use crate::watch::Suspicion;
 
@@ -30,7 +30,7 @@ pub const WORKER_COUNT: usize = 1;
 /// How long responses may take to finish when the server is stopped.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// How many pages are told apart in notices.
+/// How many policies, and how many origins, are told apart in notices.
 const NOTICES_COUNT_MAX: usize = 64;
 
 /// What the front is told at its start.
@@ -39,6 +39,8 @@ pub struct FrontConfig {
     pub listeners: Vec<TcpListener>,
     /// Host names to answer to besides the local ones; a leading dot includes all subdomains.
     pub allowed_hosts: Vec<String>,
+    /// Origins whose pages may open WebSockets besides local ones, as [`normalize`](super::origin::normalize) writes them.
+    pub allowed_origins: Vec<String>,
     /// Differs for each run of devhost.
     pub session: String,
     /// The app's name.
@@ -62,6 +64,8 @@ pub(super) struct Front {
     pub app: String,
     pub inject: bool,
     pub suspicion: Arc<Suspicion>,
+    allowed_origins: Vec<String>,
+    refused_origins: Mutex<HashSet<String>>,
     on_notice: Box<dyn Fn(String) + Send + Sync>,
     noticed: Mutex<HashSet<String>>,
 }
@@ -82,14 +86,27 @@ impl Front {
         self.gate.current().map_or(0, |generation| generation.number)
     }
 
-    /// Tells the person that a page goes without live reload, once for each page.
-    pub fn notice_page_without_script(&self, path: &str, reason: &str) {
-        let mut noticed = self.noticed.lock().unwrap_or_else(PoisonError::into_inner);
-        if noticed.len() < NOTICES_COUNT_MAX && noticed.insert(path.to_owned()) {
-            drop(noticed);
+    /// Tells the person that a page goes without live reload, once for each policy that keeps the script out.
+    pub fn notice_page_without_script(&self, path: &str, policy: String, reason: &str) {
+        if is_new(&self.noticed, policy) {
             (self.on_notice)(format!("no live reload in {path}: {reason}"));
         }
     }
+
+    /// Tells the person that a page was kept from the app, once for each origin.
+    fn notice_foreign_websocket(&self, origin: &str, path: &str) {
+        if is_new(&self.refused_origins, origin.to_owned()) {
+            (self.on_notice)(format!(
+                "a page of {origin} was kept from opening a WebSocket at {path}; --allowed-origin {origin} would allow it"
+            ));
+        }
+    }
+}
+
+/// True if this was not told yet, and may be.
+fn is_new(told: &Mutex<HashSet<String>>, what: String) -> bool {
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    told.len() < NOTICES_COUNT_MAX && told.insert(what)
 }
 
 /// The running front. It may listen at any number of addresses, and take more of them at any time.
@@ -115,6 +132,8 @@ pub fn serve(config: FrontConfig, gate: Gate, hub: Hub, status: Arc<StatusBoard>
             app: config.app,
             inject: config.inject,
             suspicion: config.suspicion,
+            allowed_origins: config.allowed_origins,
+            refused_origins: Mutex::default(),
             on_notice: config.on_notice,
             noticed: Mutex::default(),
         }),
@@ -230,6 +249,13 @@ async fn dispatch(
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
     if let Err(refusal) = hosts.check(request.headers(), authority.as_deref()) {
         return refuse(&refusal).respond(&request, &front.page_context());
+    }
+    if headers::asks_for_websocket(request.headers())
+        && let Some(origin) = origin::foreign(request.headers(), &hosts, &front.allowed_origins)
+    {
+        front.notice_foreign_websocket(&origin, request.path());
+        let page = Page::websocket_forbidden(&origin).respond(&request, &front.page_context());
+        return proxy::close(page);
     }
     if dev_ui::is_own(request.path()) {
         return dev_ui::respond(&request, &front);

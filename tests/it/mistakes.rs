@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Output;
 
 use crate::support::{
-    Devhost, ExampleApp, SOON, cargo_turn, compile_c, repository, run_to_end, run_to_end_with, scratch,
+    Devhost, ExampleApp, SOON, answer, cargo_turn, compile_c, repository, run_to_end, run_to_end_with,
+    scratch,
 };
 
 fn message(output: &Output) -> String {
@@ -134,6 +135,25 @@ fn a_port_in_use_is_an_error_with_strict_port() {
 fn a_public_address_needs_a_flag() {
     let (dir, path) = plugin();
     refused(dir.path(), &["run", &path, "--host", "0.0.0.0", "--port", "0"], &["0.0.0.0", "--allow-remote"]);
+    let open = ["run", path.as_str(), "--host", "0.0.0.0", "--allow-remote", "--port", "0"];
+    let devhost = Devhost::start(dir.path(), &open);
+    devhost.wait_line("everybody on your network");
+    assert!(devhost.url.starts_with("http://127.0.0.1:"), "{}", devhost.url);
+    assert!(!devhost.printed().contains("http://0.0.0.0"), "{}", devhost.printed());
+    devhost.wait_ready(1);
+    for line in devhost.printed().lines().filter(|line| line.contains("Network:")) {
+        let url = &line[line.find("http://").expect("it has an address")..];
+        assert_eq!(answer(devhost.client.get(url.trim()).call()).status, 200, "{line}");
+    }
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn a_host_that_would_be_every_host_is_refused() {
+    let (dir, path) = plugin();
+    for (host, part) in [("*", "every web page could read the app"), ("", "a host name is needed")] {
+        refused(dir.path(), &["run", &path, "--allowed-host", host], &[part]);
+    }
 }
 
 #[test]

@@ -41,6 +41,9 @@ async fn own_endpoints_are_for_the_same_origin() {
             assert!(head.headers.iter().all(|(name, _)| !name.starts_with("access-control-")));
             assert_eq!(head.get("cache-control"), Some("no-store"));
             assert_eq!(head.get("x-content-type-options"), Some("nosniff"));
+            assert_eq!(head.get("cross-origin-resource-policy"), Some("same-origin"));
+            let policy = head.get("content-security-policy");
+            assert!(policy.is_none_or(|policy| policy.contains("frame-ancestors 'none'")), "{policy:?}");
             head.status
         };
         assert_eq!(ask("").await, 200);

@@ -55,6 +55,7 @@ impl Site {
         let config = FrontConfig {
             listeners: vec![listener],
             allowed_hosts: vec![".allowed.test".into()],
+            allowed_origins: vec!["https://partner.example".into()],
             session: "session-1".into(),
             app: "shop".into(),
             inject: true,

@@ -172,8 +172,17 @@ async fn policies_are_respected_and_noticed_once() {
         let (_, body) = page(&site, &mut worker, &closed, PAGE).await;
         assert_eq!(body, PAGE);
     }
+    // The same policy at another address.
+    let mut browser = site.get("/other", "accept: text/html\r\n").await;
+    let closed = [
+        ("content-type", "text/html"),
+        ("content-security-policy", "default-src 'self'; connect-src 'none'"),
+    ];
+    worker.next().await.answer(200, &closed, PAGE).await;
+    assert_eq!(browser.response().await.1, PAGE);
     let notices = site.notices.lock().unwrap();
     assert_eq!(notices.len(), 1);
+    assert!(notices[0].contains("`connect-src 'self'`"), "{notices:?}");
     assert!(notices[0].contains("/page") && notices[0].contains("connect-src"), "{notices:?}");
 }
 

@@ -118,6 +118,46 @@ async fn a_refused_upgrade_closes_the_connection() {
 }
 
 #[actix_web::test]
+async fn a_page_of_another_origin_opens_no_websocket() {
+    let (site, mut worker) = Site::start_serving();
+    for origin in ["http://evil.example", "null", "http://localhost.evil.example"] {
+        for _ in 0..2 {
+            let mut browser = site.get("/ws", &format!("{UPGRADE}origin: {origin}\r\n")).await;
+            let (head, body) = browser.response().await;
+            assert_eq!((head.status, head.get("connection")), (403, Some("close")));
+            assert!(body.contains(&format!("--allowed-origin {origin}")), "{body}");
+        }
+    }
+    let notices = site.notices.lock().unwrap().clone();
+    assert_eq!(notices.len(), 3, "once for each origin: {notices:?}");
+    assert!(notices[0].contains("http://evil.example") && notices[0].contains("/ws"), "{notices:?}");
+    let loose = "upgrade: WebSocket\r\norigin: http://evil.example\r\n";
+    assert_eq!(site.get("/ws", loose).await.head().await.status, 403);
+    // The first that reaches the app is one of those that may.
+    for origin in
+        ["http://localhost", "http://127.0.0.1:5173", "https://a.allowed.test", "https://partner.example"]
+    {
+        let _browser = site.get("/ws", &format!("{UPGRADE}origin: {origin}\r\n")).await;
+        let exchange = worker.next().await;
+        assert_eq!(exchange.header("origin").as_deref(), Some(origin));
+    }
+}
+
+#[actix_web::test]
+async fn other_requests_of_foreign_pages_reach_the_app() {
+    let (site, mut worker) = Site::start_serving();
+    for asked in [
+        "origin: http://evil.example\r\n",
+        "origin: null\r\nupgrade: h2c\r\nconnection: upgrade\r\n",
+        "origin: http://evil.example\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    ] {
+        let mut browser = site.get("/", asked).await;
+        worker.next().await.answer(200, &[], "x").await;
+        assert_eq!(browser.head().await.status, 200, "{asked}");
+    }
+}
+
+#[actix_web::test]
 async fn a_false_upgrade_smuggles_nothing() {
     let (site, mut worker) = Site::start_serving();
     let mut browser = site.get("/", "upgrade: websocket\r\n").await;
