@@ -20,6 +20,8 @@ pub const DRAIN_TIME_DEFAULT_MS: u64 = 10_000;
 pub const STALL_TIME_DEFAULT_MS: u64 = 60_000;
 /// How long the app may take to start.
 pub const START_TIME_DEFAULT_MS: u64 = 10_000;
+/// How long the app may take to end when devhost ends.
+pub const STOP_TIME_DEFAULT_MS: u64 = 5_000;
 
 /// How many workers a generation may have: each has a process, a link and threads of its own.
 pub const WORKERS_COUNT_MAX: u32 = 16;
@@ -317,11 +319,16 @@ pub struct RunArgs {
     #[arg(long, value_name = "MS", default_value_t = STALL_TIME_DEFAULT_MS, help_heading = "Reload")]
     pub stall_ms: u64,
 
+    /// How long the app may take to end when devhost ends, in milliseconds; then it is killed. A second Ctrl-C does so at
+    /// once
+    #[arg(long, value_name = "MS", default_value_t = STOP_TIME_DEFAULT_MS, help_heading = "App")]
+    pub stop_timeout_ms: u64,
+
     /// Give the app the environment variables of this file, unless they are set already; may be repeated
     #[arg(long = "env-file", value_name = "FILE", help_heading = "App")]
     pub env_files: Vec<PathBuf>,
 
-    /// Give the app devhost's standard input, instead of an empty one
+    /// Give the app devhost's standard input, instead of an empty one, and its terminal, if there is one
     #[arg(long, help_heading = "App")]
     pub stdin: bool,
 

@@ -21,6 +21,7 @@ fn dispatch() -> Option<ExitCode> {
     let name = std::path::Path::new(&name).file_name()?;
     let name = name.to_str()?;
     devhost::restart::keeper::dispatch(name)
+        .or_else(|| devhost::runner::dispatch(name))
         .or_else(|| devhost::worker::artifact_host::dispatch(name))
         .or_else(|| devhost::zygote::cost::dispatch(name))
         .map(ExitCode::from)

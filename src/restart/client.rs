@@ -9,12 +9,12 @@ use std::path::Path;
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
 use std::time::Duration;
 
-use super::KEEPER_NAME;
 use super::keeper::Command;
+use super::{APART, AT_TERMINAL, KEEPER_NAME};
 use crate::error::Error;
 use crate::sys::seqpacket;
 use crate::zygote::client::{Argv, Channel, ForkOrder};
-use crate::zygote::control::Report;
+use crate::zygote::control::{Ask, Report};
 
 /// A keeper that runs. Dropped, it ends, and its programs with it.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ impl Spawner {
         }
         let process = command
             .arg0(KEEPER_NAME)
+            .arg(if argv.at_terminal { AT_TERMINAL } else { APART })
             .arg(&argv.name)
             .args(&argv.args)
             .envs(argv.variables.iter().map(|(name, value)| (name, value)))
@@ -72,7 +73,15 @@ impl Spawner {
     /// # Errors
     /// The keeper is gone.
     pub fn terminate(&self, pid: i32) -> io::Result<()> {
-        self.control.send(&Command::Terminate { pid }, &[])
+        self.ask(pid, Ask::Terminate)
+    }
+
+    /// Asks a program to end; [`Report::Exited`] follows if it does.
+    ///
+    /// # Errors
+    /// The keeper is gone.
+    pub fn ask(&self, pid: i32, how: Ask) -> io::Result<()> {
+        self.control.send(&Command::Signal { pid, how }, &[])
     }
 
     /// Kills a program and what it started; [`Report::Exited`] follows if it was alive.

@@ -21,7 +21,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid, getppid};
 use serde::{Deserialize, Serialize};
 
-use super::{KEEPER_NAME, identity};
+use super::{AT_TERMINAL, KEEPER_NAME, identity};
 use crate::runner::sight;
 use crate::sys::parent::{self, Parent};
 use crate::sys::process::{self, micros_since};
@@ -29,7 +29,7 @@ use crate::sys::seqpacket;
 use crate::worker::interpose::{
     EARLIER_VARIABLE, FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, OUTPUT_VARIABLE, PORT_VARIABLE, Seen,
 };
-use crate::zygote::control::{self, Listening, Report, WorkerReport};
+use crate::zygote::control::{self, Ask, Listening, Report, WorkerReport};
 
 /// How often the listener of a program that is linked statically is looked for.
 const LOOK_TIME_MS: u8 = 25;
@@ -60,10 +60,12 @@ pub(super) enum Command {
         /// The files of Unix sockets that earlier generations have made, with commas; nothing if there was none.
         earlier: Option<String>,
     },
-    /// Ask a program to end, with SIGTERM. A pid that is no living program is ignored.
-    Terminate {
+    /// Send a program a signal that asks it to end. A pid that is no living program is ignored.
+    Signal {
         /// The program.
         pid: i32,
+        /// Which signal.
+        how: Ask,
     },
     /// Kill a program and what it started. A pid that is no living program is ignored.
     Kill {
@@ -128,10 +130,10 @@ struct Keeper {
 
 impl Keeper {
     fn start() -> io::Result<Self> {
-        let parent = Parent::start()?;
+        let mut args = std::env::args_os().skip(1);
+        let parent = Parent::start(args.next().is_some_and(|place| place == AT_TERMINAL))?;
         let mut library = File::from(memfd_create(c"devhost-preload", MFdFlags::MFD_CLOEXEC)?);
         library.write_all(INTERPOSER_SO)?;
-        let mut args = std::env::args_os().skip(1);
         let name = args.next().unwrap_or_else(|| "app".into());
         let keeper = Self { parent, library, name, args: args.collect(), programs: HashMap::new() };
         // The counterpart of a zygote that is ready to fork.
@@ -215,10 +217,10 @@ impl Keeper {
                     Err(message) => self.report(&Report::ForkFailed { generation, message }),
                 }
             }
-            Command::Terminate { pid } => {
+            Command::Signal { pid, how } => {
                 let pid = Pid::from_raw(pid);
                 if self.programs.contains_key(&pid) {
-                    parent::terminate(pid);
+                    parent::ask(pid, how);
                 }
                 Ok(())
             }

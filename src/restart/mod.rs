@@ -18,3 +18,7 @@ pub use client::Spawner;
 
 /// The name by which devhost is called to be the keeper.
 pub const KEEPER_NAME: &str = "devhost-keeper";
+/// The keeper's first argument: its programs have the front's terminal.
+const AT_TERMINAL: &str = "at-terminal";
+/// The same: they have none.
+const APART: &str = "apart";

@@ -10,10 +10,10 @@ use crate::error::Error;
 use crate::restart::Spawner;
 use crate::supervisor::Origin;
 use crate::zygote::client::{Argv, ForkOrder, Loading, Start, Zygote};
-use crate::zygote::control::Report;
+use crate::zygote::control::{Ask, Report};
 
 /// The executable that this process runs, whatever has become of its file.
-const DEVHOST: &str = "/proc/self/exe";
+pub(super) const DEVHOST: &str = "/proc/self/exe";
 
 /// A zygote or a keeper.
 #[derive(Debug)]
@@ -59,11 +59,11 @@ impl Forker {
         }
     }
 
-    /// Asks a worker to end; see [`Zygote::terminate`].
-    pub fn terminate(&self, pid: i32) -> io::Result<()> {
+    /// Asks a worker to end; see [`Zygote::ask`].
+    pub fn ask(&self, pid: i32, how: Ask) -> io::Result<()> {
         match self {
-            Self::Zygote(zygote) => zygote.terminate(pid),
-            Self::Spawner(spawner) => spawner.terminate(pid),
+            Self::Zygote(zygote) => zygote.ask(pid, how),
+            Self::Spawner(spawner) => spawner.ask(pid, how),
         }
     }
 

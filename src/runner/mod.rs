@@ -5,6 +5,7 @@
 //! here never waits for anything else. Decisions are the supervisor's alone.
 
 pub mod env_files;
+mod foreground;
 mod forker;
 mod further;
 mod names;
@@ -25,6 +26,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::rt;
+use nix::sys::signal::{Signal as Sent, killpg, raise};
+use nix::unistd::Pid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
@@ -40,7 +43,9 @@ use crate::supervisor::{Action, Code, Event, Origin, Settings, Supervisor, Timer
 use crate::terminal::Terminal;
 use crate::watch::Changes;
 use crate::zygote::client::{Argv, Loading};
-use crate::zygote::control::{Listening, Report, WorkerReport};
+use crate::zygote::control::{Ask, Listening, Report, WorkerReport};
+pub use foreground::dispatch;
+use foreground::{Foreground, Typed};
 use forker::Forker;
 use further::Further;
 use names::{file_names, names_for_reload};
@@ -119,6 +124,7 @@ enum Input {
     WorkerCondemned { worker: WorkerId, end: End },
     Relayed { worker: WorkerId, micros: u64, path: PathBuf, relay: Relay },
     Look { worker: WorkerId, forked: Instant },
+    Typed(Typed),
 }
 
 type Inputs = mpsc::Sender<Input>;
@@ -166,9 +172,11 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     let mut door = Door::new(front, port_plan, is_given, on_serving);
     door.open_if_known(&gate, &hub, &status, &terminal)?;
 
+    let foreground = if stdin { Foreground::find() } else { None };
+    let argv = Argv { at_terminal: foreground.is_some(), ..argv };
     let stdin = if stdin {
         let failed = |error| Error::fault(format!("failed to read devhost's standard input: {error}"));
-        Some(Stdin::start().map_err(failed)?)
+        Some(Stdin::start(foreground.is_some()).map_err(failed)?)
     } else {
         None
     };
@@ -194,6 +202,8 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         app_port,
         env_files,
         stdin,
+        foreground,
+        asks: Some(Ask::Terminate),
         notes: HashSet::new(),
         warnings: Diagnostics::default(),
         failed: None,
@@ -221,6 +231,19 @@ struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
+    suspend: Signal,
+    proceed: Signal,
+}
+
+/// What the user wants by a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// devhost ends, and asks the app in the same way.
+    End(Ask),
+    /// Ctrl-Z: devhost and the app stand still.
+    Suspend,
+    /// They go on, in the foreground or not.
+    Proceed,
 }
 
 impl Signals {
@@ -232,14 +255,18 @@ impl Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hang_up: listen(SignalKind::hangup())?,
+            suspend: listen(SignalKind::from_raw(Sent::SIGTSTP as i32))?,
+            proceed: listen(SignalKind::from_raw(Sent::SIGCONT as i32))?,
         })
     }
 
-    async fn recv(&mut self) {
+    async fn recv(&mut self) -> Wish {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
+            _ = self.interrupt.recv() => Wish::End(Ask::Interrupt),
+            _ = self.terminate.recv() => Wish::End(Ask::Terminate),
+            _ = self.hang_up.recv() => Wish::End(Ask::HangUp),
+            _ = self.suspend.recv() => Wish::Suspend,
+            _ = self.proceed.recv() => Wish::Proceed,
         }
     }
 }
@@ -270,6 +297,10 @@ struct Runner {
     app_port: u16,
     env_files: Vec<PathBuf>,
     stdin: Option<Stdin>,
+    /// The terminal, where the app has it.
+    foreground: Option<Foreground>,
+    /// How workers are asked to end; nothing where they know already.
+    asks: Option<Ask>,
     /// What apps have said already.
     notes: HashSet<String>,
     /// The warnings about the last code that was built.
@@ -303,11 +334,9 @@ impl Runner {
         loop {
             let mut acts_on_changes = false;
             let events = tokio::select! {
-                () = signals.recv() => {
-                    cut_off |= self.gate.finite_count() > 0;
-                    self.terminal.stopping();
-                    self.gate.close();
-                    vec![Event::Stop]
+                wish = signals.recv() => {
+                    cut_off |= matches!(wish, Wish::End(_)) && self.gate.finite_count() > 0;
+                    self.wished(wish)
                 }
                 Some(input) = received.recv() => self.translate(input),
                 Some(changes) = changes.recv() => {
@@ -331,6 +360,7 @@ impl Runner {
             }
             self.retire_zygotes();
             self.further.retain(|worker| self.workers.lives(worker));
+            self.settle_foreground();
             self.publish_processes();
             if over {
                 break;
@@ -347,6 +377,9 @@ impl Runner {
     async fn end(mut self) -> Result<(), Error> {
         self.cancel_build();
         self.hub.close();
+        if let Some(foreground) = &mut self.foreground {
+            foreground.take_back();
+        }
         let ends = self.zygotes.values().map(|zygote| zygote.end(ZYGOTE_END_TIME_MAX));
         futures_util::future::join_all(ends).await;
         // A build that was cancelled has been killed once its builder is free again.
@@ -355,6 +388,63 @@ impl Runner {
         }
         self.door.close().await;
         self.failed.map_or(Ok(()), Err)
+    }
+
+    fn wished(&mut self, wish: Wish) -> Vec<Event> {
+        match wish {
+            Wish::End(how) => self.end_asked(Some(how)),
+            Wish::Suspend => {
+                self.suspend();
+                Vec::new()
+            }
+            // The loop gives the app the terminal, if that is devhost's now.
+            Wish::Proceed => Vec::new(),
+        }
+    }
+
+    /// The user ends devhost; the app is asked as said, or knows it already.
+    fn end_asked(&mut self, how: Option<Ask>) -> Vec<Event> {
+        self.asks = how;
+        self.terminal.stopping();
+        self.gate.close();
+        vec![Event::Stop]
+    }
+
+    /// Somebody has typed what the terminal tells the app alone, since that is in its foreground.
+    fn typed(&mut self, typed: Typed) -> Vec<Event> {
+        match typed {
+            Typed::Interrupt => self.end_asked(None),
+            Typed::Suspend => {
+                self.suspend();
+                Vec::new()
+            }
+        }
+    }
+
+    /// Stands still together with the app until somebody continues devhost, as one job of the shell.
+    fn suspend(&mut self) {
+        if let Some(foreground) = &mut self.foreground {
+            foreground.take_back();
+        }
+        let groups = self.workers.groups();
+        for group in &groups {
+            let _ = killpg(*group, Sent::SIGTSTP);
+        }
+        // It returns once devhost goes on: this thread's own signal is taken before anything else.
+        if let Err(error) = raise(Sent::SIGSTOP) {
+            tracing::warn!("failed to stop: {error}");
+        }
+        for group in &groups {
+            let _ = killpg(*group, Sent::SIGCONT);
+        }
+    }
+
+    /// The newest worker has the terminal, if the app has it at all; without one it is devhost's.
+    fn settle_foreground(&mut self) {
+        let newest = self.workers.newest();
+        if let Some(foreground) = &mut self.foreground {
+            foreground.settle(newest, &self.inputs);
+        }
     }
 
     fn now(&self) -> Duration {
@@ -378,7 +468,12 @@ impl Runner {
 
     fn translate(&mut self, input: Input) -> Vec<Event> {
         match input {
-            Input::Event(event) => vec![event],
+            Input::Event(event) => {
+                if event == Event::Timer(Timer::Shutdown) && !self.workers.groups().is_empty() {
+                    self.terminal.note("the app has not ended in time (--stop-timeout-ms) and is killed");
+                }
+                vec![event]
+            }
             Input::Built { build, started, outcome, report } => {
                 vec![Event::BuildMade { build, report }, self.built(build, started, outcome)]
             }
@@ -406,8 +501,12 @@ impl Runner {
                 events
             }
             Input::Look { worker, forked } => self.look(worker, forked),
+            Input::Typed(typed) => self.typed(typed),
             Input::WorkerGone { worker } => {
                 let target = self.workers.hung_up(worker);
+                if let (Some(foreground), Some(target)) = (&mut self.foreground, target) {
+                    foreground.ended(Pid::from_raw(target.pid));
+                }
                 self.kill(target);
                 Vec::new()
             }
@@ -456,6 +555,12 @@ impl Runner {
             }
             WorkerReport::Socket { file } => {
                 self.workers.add_socket(file);
+                return Vec::new();
+            }
+            WorkerReport::NoTerminal => {
+                if self.stdin.is_none() {
+                    self.note("the app asks for the terminal, which it has with --stdin alone".into());
+                }
                 return Vec::new();
             }
             WorkerReport::Note { message } => {
@@ -516,7 +621,9 @@ impl Runner {
         }
         tracing::debug!("{worker:?} asked for {} and has {}", listening.asked, listening.private);
         self.open_door(Some(listening.port));
-        self.reach_by_ipv6(&listening.asked);
+        if !listening.keeps_its_port() {
+            self.reach_by_ipv6(&listening.asked);
+        }
         let fixed = listening.keeps_its_port().then_some(Event::KeepsItsPort);
         let ready = self.workers.ready(worker, Duration::from_micros(micros));
         (fixed.into_iter().chain(ready).collect(), true)
@@ -684,19 +791,32 @@ impl Runner {
                 event.into_iter().collect()
             }
             Report::Exited { pid, code, signal } => {
-                let target = Target { zygote: number, pid };
-                let unheard = self.workers.is_unheard(target);
-                let (ended, targets) = self.workers.exited(target, code, signal);
-                self.kill(targets);
-                let Some(ended) = ended else { return Vec::new() };
-                if unheard && code == Some(0) {
-                    // It may have left a daemon, which is about to say so.
-                    self.post_after(DAEMON_REPORT_TIME, ended);
-                    return Vec::new();
+                let was_typed = signal == Some(Sent::SIGINT as i32) && self.asks.is_some();
+                let was_typed =
+                    was_typed && self.foreground.as_ref().is_some_and(|f| f.had(Pid::from_raw(pid)));
+                if was_typed {
+                    // The word of the key comes later.
+                    let mut events = self.end_asked(None);
+                    events.extend(self.exited(number, pid, code, signal));
+                    return events;
                 }
-                vec![ended]
+                self.exited(number, pid, code, signal)
             }
         }
+    }
+
+    fn exited(&mut self, number: u64, pid: i32, code: Option<i32>, signal: Option<i32>) -> Vec<Event> {
+        let target = Target { zygote: number, pid };
+        let unheard = self.workers.is_unheard(target);
+        let (ended, targets) = self.workers.exited(target, code, signal);
+        self.kill(targets);
+        let Some(ended) = ended else { return Vec::new() };
+        if unheard && code == Some(0) {
+            // It may have left a daemon, which is about to say so.
+            self.post_after(DAEMON_REPORT_TIME, ended);
+            return Vec::new();
+        }
+        vec![ended]
     }
 
     fn zygote_gone(&mut self, number: u64) -> Vec<Event> {
@@ -758,8 +878,8 @@ impl Runner {
                 Action::StopWorker { generation, reason } => {
                     self.tell_of_cut_off(generation, reason);
                     for Target { zygote, pid } in self.workers.stop(generation, reason) {
-                        if let Some(zygote) = self.zygotes.get(&zygote) {
-                            let _ = zygote.terminate(pid);
+                        if let (Some(zygote), Some(how)) = (self.zygotes.get(&zygote), self.asks) {
+                            let _ = zygote.ask(pid, how);
                         }
                     }
                 }

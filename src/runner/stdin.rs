@@ -1,10 +1,9 @@
 //! The app's standard input under `--stdin`: what devhost gets on its own, for each generation anew.
 //!
-//! A file is opened again for each generation. What comes through a pipe or from a terminal is read here and passed on
-//! through a pipe for each generation: an app that read the terminal itself would be stopped by it, since Ctrl-C is for
-//! devhost, and of two generations that overlap nobody knows who would get a line. The newest one does. What came
-//! through a pipe is kept, so that the code after a reload finds what the code before it has read; what somebody typed is
-//! read once.
+//! A file is opened again for each generation. devhost's own terminal is the app's. What comes through a pipe, or from another
+//! terminal, is read here and passed on through a pipe for each generation, so that of two that overlap the newest gets a line.
+//! What came through a pipe is kept, so that the code after a reload finds what the code before it has read; what somebody
+//! typed is read once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -14,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use actix_web::rt;
 use nix::fcntl::OFlag;
-use nix::unistd::pipe2;
+use nix::unistd::{pipe2, tcgetpgrp};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
@@ -30,8 +29,10 @@ const CHUNK_SIZE: usize = 16 * 1024;
 pub enum Stdin {
     /// A file that is read from here on.
     File(u64),
-    /// A pipe, a terminal or something like it.
+    /// A pipe, a terminal that is not devhost's own, or something like it.
     Stream(Arc<Shared>),
+    /// The terminal itself, which the app reads: see [`super::foreground`].
+    Terminal,
 }
 
 /// What one generation is given.
@@ -74,11 +75,14 @@ struct State {
 }
 
 impl Stdin {
-    /// Begins to read devhost's standard input.
+    /// Begins to read devhost's standard input, unless it is the terminal that the app has.
     ///
     /// # Errors
     /// It is closed, or no thread can be started.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(app_has_terminal: bool) -> io::Result<Self> {
+        if app_has_terminal && tcgetpgrp(io::stdin()).is_ok() {
+            return Ok(Self::Terminal);
+        }
         let mut file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         if file.metadata()?.is_file() {
             return Ok(Self::File(file.stream_position()?));
@@ -100,6 +104,7 @@ impl Stdin {
                 file.seek(SeekFrom::Start(*position))?;
                 Ok(Input { fd: file.into(), feed: None })
             }
+            Self::Terminal => Ok(Input { fd: io::stdin().as_fd().try_clone_to_owned()?, feed: None }),
             Self::Stream(shared) => {
                 let (fd, ours) = pipe2(OFlag::O_CLOEXEC)?;
                 let pipe = pipe::Sender::from_owned_fd(ours)?;

@@ -706,11 +706,15 @@ impl Workers {
         self.of(generation).map(|(id, _)| self.gate.entries(id.number).finite).sum()
     }
 
-    /// Tells a generation's workers to stop and exit. Says whom to send a SIGTERM for it.
+    /// Tells a generation's workers to stop and exit. Says whom to send a signal for it; one that is not forked yet is killed
+    /// when it is.
     pub fn stop(&mut self, generation: u64, reason: StopReason) -> Vec<Target> {
         for worker in self.workers.range_mut(all_of(generation)).map(|(_, worker)| worker) {
             worker.stop_for(reason);
+            worker.kill_wanted |= worker.pid.is_none();
         }
+        // An app that waits for its connections to end is not to wait for those that nobody uses.
+        self.entries_of(generation).for_each(|entry| entry.client.goaway());
         let Some(team) = self.teams.get(&generation) else { return Vec::new() };
         match team.code.kind {
             Kind::Plugin => {
@@ -725,6 +729,17 @@ impl Workers {
                 self.of(generation).filter_map(|(_, worker)| worker.pid.map(target)).collect()
             }
         }
+    }
+
+    /// The process groups of all workers.
+    pub fn groups(&self) -> Vec<Pid> {
+        self.workers.values().filter_map(|worker| worker.pid.map(Pid::from_raw)).collect()
+    }
+
+    /// The newest worker that runs, as far as its zygote has said.
+    pub fn newest(&self) -> Option<Pid> {
+        let alive = |worker: &&Worker| !worker.kill_wanted;
+        self.workers.values().rev().filter(alive).find_map(|worker| worker.pid).map(Pid::from_raw)
     }
 
     /// The current generation, 0 without one.

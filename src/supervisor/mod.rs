@@ -42,14 +42,14 @@ pub const ZYGOTE_DEATHS_COUNT_MAX: u32 = 3;
 /// How long long-lived streams have to close at the end of a drain.
 pub const CLOSE_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// How long the app's own stop may take before the worker is killed.
+/// How long the app's own stop may take at a reload before the worker is killed.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// How long everything may take to end when devhost ends.
-pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_millis(1200);
 
 /// How long a zygote may take to preload.
 pub const PRELOAD_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// The exit code of a Rust program whose `main` panicked.
+const PANIC_EXIT_CODE: i32 = 101;
 
 const START_TIME_HINT: &str = "give it more time with --start-timeout-ms, if it needs it";
 
@@ -381,6 +381,8 @@ pub struct Settings {
     pub start_time_max: Duration,
     /// How long in-flight requests of an old generation may go on.
     pub drain_time_max: Duration,
+    /// How long the app may take to end when devhost ends.
+    pub stop_time_max: Duration,
 }
 
 /// The steps of one reload while it goes on.
@@ -1120,7 +1122,7 @@ impl Supervisor {
         }
         let Some(starting) = self.starting_mut(generation) else { return };
         let (kind, detached) = (starting.code.kind, starting.detached);
-        let exited = "arguments for it go after `--`; with --stdin it reads what devhost reads";
+        let exited = "arguments for it go after `--`; with --stdin it reads what devhost reads, and has its terminal";
         let (message, hint) = match (kind, end) {
             (Kind::Plain, _) if detached => (
                 "the app has become a daemon: it forked and ended before it listened".into(),
@@ -1132,7 +1134,10 @@ impl Supervisor {
                 "devhost expects a server: a program that binds a TCP port, serves HTTP on it, and neither ends nor goes \
                  to the background",
             ),
-            (Kind::Plain, End::Exited { .. }) => (Self::describe_end(kind, end), exited),
+            // What panicked has said why.
+            (Kind::Plain, End::Exited { code }) if *code != PANIC_EXIT_CODE => {
+                (Self::describe_end(kind, end), exited)
+            }
             (Kind::Plain | Kind::Plugin, _) => (Self::describe_end(kind, end), ""),
         };
         self.start_failed(now, generation, message, hint.into(), actions);
@@ -1314,6 +1319,10 @@ impl Supervisor {
             actions.push(Action::CancelBuild);
         }
         self.wanted = None;
+        // A plain app that starts is asked like any other. A plugin is not, since it cannot listen yet.
+        if let Some(starting) = self.starting.take_if(|starting| starting.code.kind == Kind::Plain) {
+            self.draining.push(Draining { generation: starting.generation, phase: DrainPhase::Finishing });
+        }
         self.abandon_starting(actions);
         if let Some(current) = self.current.take() {
             self.draining.push(Draining { generation: current.generation, phase: DrainPhase::Finishing });
@@ -1322,7 +1331,7 @@ impl Supervisor {
         for generation in generations {
             self.stop_worker(generation, StopReason::Shutdown, actions);
         }
-        actions.push(Action::Arm { timer: Timer::Shutdown, after: SHUTDOWN_TIME_MAX });
+        actions.push(Action::Arm { timer: Timer::Shutdown, after: self.settings.stop_time_max });
         self.exit_when_over(actions);
     }
 

@@ -12,9 +12,10 @@ use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getppid, setpgid};
+use nix::unistd::{Pid, getppid, setpgid, setsid};
 
 use super::process;
+use crate::zygote::control::Ask;
 
 /// How long the copy of a child that has ended well may take to leave the child's group.
 const DAEMON_LEAVE_TIME_MAX: Duration = Duration::from_millis(500);
@@ -36,12 +37,19 @@ pub struct Parent {
 impl Parent {
     /// Makes the calling process a parent; its standard input is the socket to the front, and becomes /dev/null.
     ///
+    /// Its children have the front's terminal, or none: a process that reads a terminal in whose foreground it is not would be
+    /// stopped, and nobody would know why, where without a terminal it finds an error.
+    ///
     /// # Errors
     /// The system refuses a descriptor, or standard input is closed.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(at_terminal: bool) -> io::Result<Self> {
         prctl::set_child_subreaper(true)?;
-        // A group of its own: Ctrl-C in the terminal is for the front, which then ends us in order.
-        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        // A group of its own in any case: Ctrl-C in the terminal is for the front, which then ends us in order.
+        if at_terminal {
+            setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        } else {
+            setsid()?;
+        }
         let control = process::take_standard_input()?;
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
@@ -102,9 +110,13 @@ pub fn reap() -> io::Result<Option<Ended>> {
     }
 }
 
-/// Asks a child that is not reaped yet to end. It alone: what it has started is its own to end.
-pub fn terminate(child: Pid) {
-    let _ = kill(child, Signal::SIGTERM);
+/// Asks a child that is not reaped yet to end.
+pub fn ask(child: Pid, how: Ask) {
+    let _ = match how {
+        Ask::Terminate => kill(child, Signal::SIGTERM),
+        Ask::Interrupt => killpg(child, Signal::SIGINT),
+        Ask::HangUp => killpg(child, Signal::SIGHUP),
+    };
 }
 
 /// Kills a child that is not reaped yet, and its group with it.

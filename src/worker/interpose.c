@@ -15,10 +15,11 @@
  *
  * Lines: "listening ASKED PORT PRIVATE", "also ASKED" (another address of the same port), "unix PATH" (with a descriptor of
  * the socket's file), "socket IDENTITY" (a Unix socket's file was made), "further ADDRESS" (with the listener, where others
- * may have the same address), "detached PID".
+ * may have the same address), "detached PID", "terminal" (it was asked for, and there is none).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -26,6 +27,7 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -98,6 +100,8 @@ static struct {
     uint16_t port;
     bool chosen;
     bool reported;
+    /* It was told that there is no terminal. */
+    bool no_terminal;
     /* A copy of the process that was armed has left its session. */
     bool detached;
     struct pair pairs[ADDRESSES_COUNT_MAX];
@@ -142,11 +146,20 @@ static int real_getpeername(int fd, struct sockaddr *address, socklen_t *len) {
 
 static bool armed(void) { return __atomic_load_n(&state.sink, __ATOMIC_ACQUIRE) != NULL; }
 
+typedef int (*open_function)(const char *path, int flags, ...);
+typedef int (*openat_function)(int directory, const char *path, int flags, ...);
+
+/* Others may stand between the app and these. Found before the app runs. */
+static open_function next_open;
+static openat_function next_openat;
+
 /* `earlier` has the identities of files that earlier generations have made, with commas; NULL where there was none. */
 void devhost_interpose_arm(devhost_sink sink, uint16_t wanted, const char *earlier) {
     state.pid = getpid();
     state.wanted = wanted;
     state.has_earlier = earlier != NULL;
+    next_open = (open_function)dlsym(RTLD_NEXT, "open");
+    next_openat = (openat_function)dlsym(RTLD_NEXT, "openat");
     while (earlier != NULL && state.earlier_count < EARLIER_COUNT_MAX) {
         struct identity *file = &state.earlier[state.earlier_count];
         if (sscanf(earlier, "%llu:%llu:%lld:%lld", &file->device, &file->inode, &file->seconds, &file->nanos) == 4) {
@@ -584,6 +597,73 @@ static bool is_of_later_generation(int directory, const char *path) {
     errno = error;
     return is_later;
 }
+
+static bool is_mode_there(int flags) { return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE; }
+
+/* An app without a terminal that asks for one gets an error. A person is told how it can have one. */
+static void note_opened(const char *path, int fd) {
+    if (fd >= 0 || errno != ENXIO || path == NULL || strcmp(path, "/dev/tty") != 0) {
+        return;
+    }
+    int error = errno;
+    pthread_mutex_lock(&state.lock);
+    if (!state.no_terminal) {
+        state.no_terminal = true;
+        say("terminal ", 9);
+    }
+    pthread_mutex_unlock(&state.lock);
+    errno = error;
+}
+
+static int open_noting(const char *path, int flags, mode_t mode) {
+    if (!armed() || next_open == NULL) {
+        return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+    }
+    int fd = next_open(path, flags, mode);
+    note_opened(path, fd);
+    return fd;
+}
+
+static int openat_noting(int directory, const char *path, int flags, mode_t mode) {
+    if (!armed() || next_openat == NULL) {
+        return (int)syscall(SYS_openat, directory, path, flags, mode);
+    }
+    int fd = next_openat(directory, path, flags, mode);
+    note_opened(path, fd);
+    return fd;
+}
+
+#define MODE_AFTER(flags, mode)                                                                                        \
+    mode_t mode = 0;                                                                                                   \
+    if (is_mode_there(flags)) {                                                                                        \
+        va_list rest;                                                                                                  \
+        va_start(rest, flags);                                                                                         \
+        mode = va_arg(rest, mode_t);                                                                                   \
+        va_end(rest);                                                                                                  \
+    }
+
+int open(const char *path, int flags, ...) {
+    MODE_AFTER(flags, mode)
+    return open_noting(path, flags, mode);
+}
+
+int openat(int directory, const char *path, int flags, ...) {
+    MODE_AFTER(flags, mode)
+    return openat_noting(directory, path, flags, mode);
+}
+
+#ifdef __GLIBC__
+/* The same on machines of 64 bits. */
+int open64(const char *path, int flags, ...) {
+    MODE_AFTER(flags, mode)
+    return open_noting(path, flags, mode);
+}
+
+int openat64(int directory, const char *path, int flags, ...) {
+    MODE_AFTER(flags, mode)
+    return openat_noting(directory, path, flags, mode);
+}
+#endif
 
 int unlink(const char *path) {
     return armed() && is_of_later_generation(AT_FDCWD, path) ? 0 : real_unlinkat(AT_FDCWD, path, 0);

@@ -43,6 +43,8 @@ pub enum Seen {
     Further(String),
     /// A copy of the process, with this pid, has become a daemon.
     Detached(i32),
+    /// The app asked for a terminal, and has none.
+    NoTerminal,
 }
 
 impl Seen {
@@ -61,6 +63,7 @@ impl Seen {
             "unix" => Self::Unix(rest.into()),
             "socket" => Self::Socket(rest.into()),
             "further" => Self::Further(rest.into()),
+            "terminal" => Self::NoTerminal,
             "detached" => Self::Detached(rest.parse().ok()?),
             _ => return None,
         })
@@ -77,6 +80,7 @@ impl Seen {
             Self::Socket(file) => WorkerReport::Socket { file },
             Self::Further(address) => WorkerReport::Further { address },
             Self::Detached(pid) => WorkerReport::Detached { pid },
+            Self::NoTerminal => WorkerReport::NoTerminal,
         }
     }
 }
@@ -143,6 +147,7 @@ mod tests {
         assert_eq!(Seen::parse("further 0.0.0.0:9090"), Some(Seen::Further("0.0.0.0:9090".into())));
         assert_eq!(Seen::parse("also [::1]:3000"), Some(Seen::Also("[::1]:3000".into())));
         assert_eq!(Seen::parse("socket 1:2:3:4"), Some(Seen::Socket("1:2:3:4".into())));
+        assert_eq!(Seen::parse("terminal "), Some(Seen::NoTerminal));
         assert_eq!(Seen::parse("detached 12"), Some(Seen::Detached(12)));
         for line in ["", "listening", "listening 0.0.0.0:1 x 127.0.0.1:2", "detached x", "what else"] {
             assert_eq!(Seen::parse(line), None, "{line}");

@@ -16,8 +16,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::control::{
-    self, Command, Entry, ROLE_FORKS, ROLE_ONE_PROCESS, Report, TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE,
-    ZYGOTE_VARIABLE,
+    self, Ask, Command, Entry, ROLE_FORKS, ROLE_FORKS_AT_TERMINAL, ROLE_ONE_PROCESS, Report,
+    TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE, ZYGOTE_VARIABLE,
 };
 use crate::error::Error;
 use crate::shm::LinkFds;
@@ -33,6 +33,8 @@ pub struct Argv {
     pub args: Vec<OsString>,
     /// Environment variables that it gets besides devhost's own.
     pub variables: Vec<(String, String)>,
+    /// It has devhost's terminal, in whose session it stays.
+    pub at_terminal: bool,
     /// devhost's standard output is not the app's to write to: what it prints goes to standard error.
     pub stdout_is_taken: bool,
 }
@@ -101,6 +103,11 @@ impl Zygote {
     pub fn start(devhost: &Path, argv: &Argv, preload: &[PathBuf], loading: Loading) -> Result<Self, Error> {
         let failed = |error: io::Error| Error::fault(format!("failed to start the zygote: {error}"));
         let (ours, theirs) = seqpacket::pair().map_err(failed)?;
+        let role = match loading {
+            Loading::OneProcess => ROLE_ONE_PROCESS,
+            _ if argv.at_terminal => ROLE_FORKS_AT_TERMINAL,
+            _ => ROLE_FORKS,
+        };
         let mut command = Process::new(devhost);
         if argv.stdout_is_taken {
             command.stdout(io::stderr().as_fd().try_clone_to_owned().map_err(failed)?);
@@ -109,7 +116,7 @@ impl Zygote {
             .arg0(&argv.name)
             .args(&argv.args)
             .envs(argv.variables.iter().map(|(name, value)| (name, value)))
-            .env(ZYGOTE_VARIABLE, if loading == Loading::OneProcess { ROLE_ONE_PROCESS } else { ROLE_FORKS })
+            .env(ZYGOTE_VARIABLE, role)
             .stdin(Stdio::from(theirs));
         let own = std::env::var_os(TUNABLES_VARIABLE);
         command.env(TUNABLES_VARIABLE, control::tunables(own.as_deref()));
@@ -152,9 +159,9 @@ impl Zygote {
         self.control.send(&command, &fds)
     }
 
-    /// Asks a worker to end, with SIGTERM; [`Report::Exited`] follows if it does.
-    pub fn terminate(&self, pid: i32) -> io::Result<()> {
-        self.control.send(&Command::Terminate { pid }, &[])
+    /// Asks a worker to end; [`Report::Exited`] follows if it does.
+    pub fn ask(&self, pid: i32, how: Ask) -> io::Result<()> {
+        self.control.send(&Command::Signal { pid, how }, &[])
     }
 
     /// Kills a worker; [`Report::Exited`] follows if it was alive.

@@ -17,6 +17,9 @@ pub const ZYGOTE_VARIABLE: &str = "DEVHOST_ZYGOTE";
 /// The value of [`ZYGOTE_VARIABLE`] for a process that forks.
 pub const ROLE_FORKS: &str = "1";
 
+/// The same, for one whose workers have devhost's terminal.
+pub const ROLE_FORKS_AT_TERMINAL: &str = "terminal";
+
 /// The value of [`ZYGOTE_VARIABLE`] for a process that loads each generation into itself.
 pub const ROLE_ONE_PROCESS: &str = "one-process";
 
@@ -68,16 +71,30 @@ pub enum Command {
         /// The files of Unix sockets that earlier generations have made, with commas; nothing if there was none.
         earlier: Option<String>,
     },
-    /// Ask a worker to end, with SIGTERM. A pid that is no living worker is ignored.
-    Terminate {
+    /// Send a worker a signal that asks it to end. A pid that is no living worker is ignored.
+    Signal {
         /// The worker.
         pid: i32,
+        /// Which signal.
+        how: Ask,
     },
     /// Kill a worker and what it started. A pid that is no living worker is ignored.
     Kill {
         /// The worker.
         pid: i32,
     },
+}
+
+/// How an app is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// SIGTERM to its process alone: what it has started is its own to end.
+    Terminate,
+    /// SIGINT to all its processes, as Ctrl-C in a terminal sends it.
+    Interrupt,
+    /// SIGHUP to all its processes, as a terminal that closes sends it.
+    HangUp,
 }
 
 /// How a worker starts its app.
@@ -209,6 +226,8 @@ pub enum WorkerReport {
         /// The daemon.
         pid: i32,
     },
+    /// A plain app has asked for the terminal, and has none.
+    NoTerminal,
     /// A plain app has another listener, which was left as it is. Comes with the listener, if others may have the same
     /// address.
     Further {

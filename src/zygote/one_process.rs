@@ -81,7 +81,7 @@ impl OneProcess {
                     control::report(self.control.as_fd(), &report)?;
                 }
                 // Only a plain app is asked to end in this way.
-                Command::Terminate { .. } => {}
+                Command::Signal { .. } => {}
                 Command::Kill { pid } => {
                     if self.threads.lock().contains(&pid) {
                         eprintln!("devhost: a generation does not end, and a thread cannot be killed");

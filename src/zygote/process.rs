@@ -16,8 +16,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork, getppid, setpgid};
 
 use super::control::{
-    self, Command, Entry, ROLE_ONE_PROCESS, Report, TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE,
-    ZYGOTE_VARIABLE,
+    self, Command, Entry, ROLE_FORKS_AT_TERMINAL, ROLE_ONE_PROCESS, Report, TUNABLES_VARIABLE,
+    USER_TUNABLES_VARIABLE, ZYGOTE_VARIABLE,
 };
 use super::preload::preload;
 use crate::shm::LinkFds;
@@ -53,7 +53,7 @@ pub fn run() -> u8 {
     let result = if role == ROLE_ONE_PROCESS {
         super::one_process::run()
     } else {
-        Zygote::start().and_then(Zygote::serve)
+        Zygote::start(role == ROLE_FORKS_AT_TERMINAL).and_then(Zygote::serve)
     };
     match result {
         Ok(()) => 0,
@@ -70,11 +70,11 @@ struct Zygote {
 }
 
 impl Zygote {
-    fn start() -> io::Result<Self> {
+    fn start(at_terminal: bool) -> io::Result<Self> {
         // While it preloads it cannot watch the control socket, so the kernel watches the front for it. After
         // that the hang-up does, which leaves time to end the workers and what they have started.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        Ok(Self { parent: Parent::start()?, workers: HashSet::new() })
+        Ok(Self { parent: Parent::start(at_terminal)?, workers: HashSet::new() })
     }
 
     fn serve(mut self) -> io::Result<()> {
@@ -127,10 +127,10 @@ impl Zygote {
                 };
                 self.report(&report)
             }
-            Command::Terminate { pid } => {
+            Command::Signal { pid, how } => {
                 let pid = Pid::from_raw(pid);
                 if self.workers.contains(&pid) {
-                    parent::terminate(pid);
+                    parent::ask(pid, how);
                 }
                 Ok(())
             }

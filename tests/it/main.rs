@@ -11,6 +11,7 @@ mod clean;
 mod equivalence;
 mod example;
 mod hostile;
+mod job_control;
 mod mistakes;
 mod plain;
 mod plain_build;

@@ -69,6 +69,7 @@ impl Front {
             name: "shop".into(),
             args: args.iter().map(Into::into).collect(),
             variables: Vec::new(),
+            at_terminal: false,
             stdout_is_taken: true,
         };
         let spawner = {

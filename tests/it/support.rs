@@ -371,6 +371,26 @@ impl Devhost {
         Self::of(child, vec![Box::new(std::fs::File::from(other_end))], mark, temporary)
     }
 
+    /// In a session of its own, whose terminal has this other end; what is written to that is typed.
+    pub fn start_in_terminal(cwd: &Path, args: &[&str], terminal: OwnedFd, other_end: OwnedFd) -> Self {
+        let (mark, temporary) = (new_mark(), scratch());
+        let mut command = command(cwd, args, &mark, temporary.path());
+        command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
+        // SAFETY: only system calls, fit for the time between fork and exec.
+        unsafe {
+            std::os::unix::process::CommandExt::pre_exec(&mut command, || {
+                nix::unistd::setsid()?;
+                match nix::libc::ioctl(0, nix::libc::TIOCSCTTY, 0) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
+        let child = command.spawn().unwrap();
+        drop(command);
+        Self::of(child, vec![Box::new(std::fs::File::from(other_end))], mark, temporary)
+    }
+
     fn of(
         child: Child,
         streams: Vec<Box<dyn Read + Send>>,
@@ -466,6 +486,14 @@ impl Devhost {
         kill(Pid::from_raw(self.pid()), Signal::SIGINT).unwrap();
         let status = self.wait_exit();
         assert!(begun.elapsed() < Duration::from_secs(20), "ending took {:?}", begun.elapsed());
+        assert_nothing_left(&self.mark, self.temporary.path());
+        TcpListener::bind(("127.0.0.1", self.port)).expect("the port is free");
+        status
+    }
+
+    /// Waits for its end, which somebody else has asked for, and checks that nothing is left.
+    pub fn ended(mut self) -> ExitStatus {
+        let status = self.wait_exit();
         assert_nothing_left(&self.mark, self.temporary.path());
         TcpListener::bind(("127.0.0.1", self.port)).expect("the port is free");
         status

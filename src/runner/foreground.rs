@@ -1,0 +1,183 @@
+//! The terminal under `--stdin`: the app has it as under `cargo run`.
+//!
+//! A worker has a process group of its own, so that group becomes the terminal's foreground: it reads the keyboard and gets
+//! what Ctrl-C sends. devhost, which is in the background then, hears of that through a small process in the same group. When
+//! the worker ends, however it does, the terminal is devhost's again, with the settings that it had.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
+use std::process::Stdio;
+
+use actix_web::rt;
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use nix::unistd::{Pid, getpgrp, setpgid, tcgetpgrp, tcsetpgrp};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+
+use super::{Input, Inputs};
+
+/// The name by which the executable is called as the process that hears of keys.
+const LISTENER_NAME: &str = "devhost-terminal";
+
+/// What it says of each.
+const INTERRUPT: u8 = b'i';
+const SUSPEND: u8 = b'z';
+
+/// What somebody has typed for the processes in the foreground.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Typed {
+    /// Ctrl-C, or Ctrl-\.
+    Interrupt,
+    /// Ctrl-Z.
+    Suspend,
+}
+
+/// devhost's terminal.
+#[derive(Debug)]
+pub struct Foreground {
+    /// The last group that had it.
+    last: Option<Pid>,
+    terminal: File,
+    own: Pid,
+    settings: Option<Termios>,
+    /// The group that has it now, and the process in that which hears of keys.
+    lent: Option<(Pid, Option<Child>)>,
+}
+
+impl Foreground {
+    /// The terminal, where there is one.
+    pub fn find() -> Option<Self> {
+        let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
+        let settings = tcgetattr(&terminal).ok();
+        Some(Self { last: None, terminal, own: getpgrp(), settings, lent: None })
+    }
+
+    /// The group of the newest worker has the terminal, or nobody's but devhost's. To be called on an actix runtime.
+    pub fn settle(&mut self, newest: Option<Pid>, inputs: &Inputs) {
+        if self.lent.as_ref().map(|(group, _)| *group) == newest {
+            return;
+        }
+        // What another job of the shell has is not devhost's to give.
+        let lent = self.lent.as_ref().map(|(group, _)| *group);
+        let holder = tcgetpgrp(&self.terminal).ok();
+        if holder != Some(self.own) && holder != lent {
+            return;
+        }
+        self.take_back();
+        let Some(group) = newest else { return };
+        if without_stops(|| tcsetpgrp(&self.terminal, group)).is_ok() {
+            self.last = Some(group);
+            self.lent = Some((group, listen(group, inputs)));
+            // It may have wanted to read before it could, and stand still since.
+            let _ = killpg(group, Signal::SIGCONT);
+        }
+    }
+
+    /// A worker has ended, or is about to.
+    pub fn ended(&mut self, group: Pid) {
+        if self.lent.as_ref().is_some_and(|(lent, _)| *lent == group) {
+            self.take_back();
+        }
+    }
+
+    /// True for the group that had the terminal last.
+    pub fn had(&self, group: Pid) -> bool {
+        self.last == Some(group)
+    }
+
+    /// devhost has the terminal again, as it was.
+    pub fn take_back(&mut self) {
+        let Some((group, _listener)) = self.lent.take() else { return };
+        let holder = tcgetpgrp(&self.terminal).ok();
+        if holder != Some(group) {
+            return;
+        }
+        without_stops(|| {
+            // It fails where the terminal is gone, and then nobody needs it.
+            let _ = tcsetpgrp(&self.terminal, self.own);
+            if let Some(settings) = &self.settings {
+                let _ = tcsetattr(&self.terminal, SetArg::TCSANOW, settings);
+            }
+        });
+    }
+}
+
+impl Drop for Foreground {
+    fn drop(&mut self) {
+        self.take_back();
+    }
+}
+
+/// A process in the background that changes its terminal is stopped, unless it does not hear of that.
+fn without_stops<T>(act: impl FnOnce() -> T) -> T {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGTTOU);
+    let before = mask.thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let result = act();
+    if let Ok(before) = before {
+        let _ = before.thread_set_mask();
+    }
+    result
+}
+
+/// Starts the process that hears of keys in this group; it ends when it is dropped, or with the group.
+fn listen(group: Pid, inputs: &Inputs) -> Option<Child> {
+    let started = Command::new(super::forker::DEVHOST)
+        .arg0(LISTENER_NAME)
+        .arg(group.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => {
+            tracing::warn!("nobody hears of Ctrl-C: {error}");
+            return None;
+        }
+    };
+    if let Some(mut said) = child.stdout.take() {
+        let inputs = inputs.clone();
+        rt::spawn(async move {
+            while let Ok(key) = said.read_u8().await {
+                let typed = if key == SUSPEND { Typed::Suspend } else { Typed::Interrupt };
+                if inputs.send(Input::Typed(typed)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Some(child)
+}
+
+/// Hears of keys until it is killed, if the process was called for that. To be called first in `main`.
+pub fn dispatch(argv0_file_name: &str) -> Option<u8> {
+    (argv0_file_name == LISTENER_NAME).then(|| match hear() {
+        Ok(()) => 0,
+        // The group is gone: there is nothing to hear of.
+        Err(_) => 1,
+    })
+}
+
+fn hear() -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    let mut mask = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP] {
+        mask.add(signal);
+    }
+    mask.thread_block()?;
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC)?;
+    let group = std::env::args().nth(1).and_then(|group| group.parse().ok());
+    let group = group.ok_or(io::ErrorKind::InvalidInput)?;
+    setpgid(Pid::from_raw(0), Pid::from_raw(group))?;
+    let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    while let Some(signal) = signals.read_signal()? {
+        let key = if signal.ssi_signo == Signal::SIGTSTP as u32 { SUSPEND } else { INTERRUPT };
+        out.write_all(&[key])?;
+    }
+    Ok(())
+}
