@@ -3,8 +3,9 @@
 //! itself and never builds anything. Of the sources it reads only whether a library says `export!`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use cargo_metadata::{
     DependencyKind, Metadata, MetadataCommand, Node, NodeDep, Package, PackageId, TargetKind,
@@ -879,10 +880,47 @@ fn run_variables(package: &Package) -> Vec<(String, String)> {
             package.rust_version.as_ref().map(ToString::to_string).unwrap_or_default(),
         ),
     ];
-    if let Some(cargo) = cargo_path() {
+    let own = cargos_own_variables();
+    if own.iter().all(|(name, _)| name != "CARGO")
+        && let Some(cargo) = cargo_path()
+    {
         variables.push(("CARGO", cargo));
     }
-    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(own).collect()
+}
+
+/// What cargo, and rustup before it, set for whatever they run: found out by having cargo run something.
+fn cargos_own_variables() -> Vec<(String, String)> {
+    asked_variables().unwrap_or_else(|error| {
+        tracing::debug!("cargo's own variables are unknown: {error}");
+        Vec::new()
+    })
+}
+
+fn asked_variables() -> std::io::Result<Vec<(String, String)>> {
+    const SUBCOMMAND: &str = "devhost-variables";
+    let directory = tempfile::tempdir()?;
+    let script = directory.path().join(format!("cargo-{SUBCOMMAND}"));
+    std::fs::write(&script, "#!/bin/sh\nexec env -0\n")?;
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700))?;
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(directory.path().to_owned()).chain(std::env::split_paths(&own));
+    let path = std::env::join_paths(path).map_err(std::io::Error::other)?;
+    let mut command = Command::new("cargo");
+    environment::clean(|name| {
+        command.env_remove(name);
+    });
+    let output = command.arg(SUBCOMMAND).env("PATH", path).stdin(Stdio::null()).output()?;
+    if !output.status.success() {
+        return Err(std::io::Error::other(output.status.to_string()));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let variables = text.split('\0').filter_map(|variable| variable.split_once('='));
+    let is_theirs = |name: &str| {
+        ["CARGO", "CARGO_HOME", "RUST_RECURSION_COUNT"].contains(&name) || name.starts_with("RUSTUP_")
+    };
+    let variables = variables.filter(|(name, _)| is_theirs(name));
+    Ok(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 /// The `cargo` that PATH has.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::keeper::Command;
 use super::{APART, AT_TERMINAL, KEEPER_NAME};
 use crate::error::Error;
-use crate::sys::seqpacket;
+use crate::sys::{parent, seqpacket};
 use crate::zygote::client::{Argv, Channel, ForkOrder};
 use crate::zygote::control::{Ask, Report};
 
@@ -36,6 +36,7 @@ impl Spawner {
         if argv.stdout_is_taken {
             command.stdout(io::stderr().as_fd().try_clone_to_owned().map_err(failed)?);
         }
+        parent::start_by_fork(&mut command);
         let process = command
             .arg0(KEEPER_NAME)
             .arg(if argv.at_terminal { AT_TERMINAL } else { APART })

@@ -23,13 +23,16 @@ use super::{Input, Inputs};
 /// The name by which the executable is called as the process that hears of keys.
 const LISTENER_NAME: &str = "devhost-terminal";
 
-/// What it says of each.
+/// What it says once it hears, and of each key.
+const READY: u8 = b'r';
 const INTERRUPT: u8 = b'i';
 const SUSPEND: u8 = b'z';
 
 /// What somebody has typed for the processes in the foreground.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Typed {
+    /// Nothing, but from now on it would be heard in this group.
+    Heard(Pid),
     /// Ctrl-C, or Ctrl-\.
     Interrupt,
     /// Ctrl-Z.
@@ -68,10 +71,15 @@ impl Foreground {
             return;
         }
         self.take_back();
-        let Some(group) = newest else { return };
-        if without_stops(|| tcsetpgrp(&self.terminal, group)).is_ok() {
+        self.lent = newest.map(|group| (group, listen(group, inputs)));
+    }
+
+    /// What is typed in this group is heard, so that it can have the terminal.
+    pub fn lend(&mut self, group: Pid) {
+        let is_wanted = self.lent.as_ref().is_some_and(|(lent, _)| *lent == group);
+        if is_wanted && tcgetpgrp(&self.terminal) == Ok(self.own) {
             self.last = Some(group);
-            self.lent = Some((group, listen(group, inputs)));
+            let _ = without_stops(|| tcsetpgrp(&self.terminal, group));
             // It may have wanted to read before it could, and stand still since.
             let _ = killpg(group, Signal::SIGCONT);
         }
@@ -144,7 +152,11 @@ fn listen(group: Pid, inputs: &Inputs) -> Option<Child> {
         let inputs = inputs.clone();
         rt::spawn(async move {
             while let Ok(key) = said.read_u8().await {
-                let typed = if key == SUSPEND { Typed::Suspend } else { Typed::Interrupt };
+                let typed = match key {
+                    READY => Typed::Heard(group),
+                    SUSPEND => Typed::Suspend,
+                    _ => Typed::Interrupt,
+                };
                 if inputs.send(Input::Typed(typed)).await.is_err() {
                     return;
                 }
@@ -175,6 +187,7 @@ fn hear() -> io::Result<()> {
     let group = group.ok_or(io::ErrorKind::InvalidInput)?;
     setpgid(Pid::from_raw(0), Pid::from_raw(group))?;
     let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    out.write_all(&[READY])?;
     while let Some(signal) = signals.read_signal()? {
         let key = if signal.ssi_signo == Signal::SIGTSTP as u32 { SUSPEND } else { INTERRUPT };
         out.write_all(&[key])?;

@@ -227,10 +227,27 @@ fn workspace(target: &build::Target) -> PathBuf {
     }
 }
 
+/// False where SIGHUP is ignored, which whoever started devhost has seen to.
+fn hears_of_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    ignored & (1 << (Sent::SIGHUP as i32 - 1)) == 0
+}
+
+/// The next signal, or never, where there is none to come.
+async fn received(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hang_up: Signal,
+    /// Nothing where devhost was started to outlive its terminal (`nohup`).
+    hang_up: Option<Signal>,
     suspend: Signal,
     proceed: Signal,
 }
@@ -254,7 +271,7 @@ impl Signals {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            hang_up: listen(SignalKind::hangup())?,
+            hang_up: if hears_of_hang_up() { Some(listen(SignalKind::hangup())?) } else { None },
             suspend: listen(SignalKind::from_raw(Sent::SIGTSTP as i32))?,
             proceed: listen(SignalKind::from_raw(Sent::SIGCONT as i32))?,
         })
@@ -264,7 +281,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Wish::End(Ask::Interrupt),
             _ = self.terminate.recv() => Wish::End(Ask::Terminate),
-            _ = self.hang_up.recv() => Wish::End(Ask::HangUp),
+            Some(_) = received(&mut self.hang_up) => Wish::End(Ask::HangUp),
             _ = self.suspend.recv() => Wish::Suspend,
             _ = self.proceed.recv() => Wish::Proceed,
         }
@@ -413,6 +430,12 @@ impl Runner {
     /// Somebody has typed what the terminal tells the app alone, since that is in its foreground.
     fn typed(&mut self, typed: Typed) -> Vec<Event> {
         match typed {
+            Typed::Heard(group) => {
+                if let Some(foreground) = &mut self.foreground {
+                    foreground.lend(group);
+                }
+                Vec::new()
+            }
             Typed::Interrupt => self.end_asked(None),
             Typed::Suspend => {
                 self.suspend();

@@ -1122,7 +1122,8 @@ impl Supervisor {
         }
         let Some(starting) = self.starting_mut(generation) else { return };
         let (kind, detached) = (starting.code.kind, starting.detached);
-        let exited = "arguments for it go after `--`; with --stdin it reads what devhost reads, and has its terminal";
+        let exited =
+            "arguments for it go after `--`; with --stdin it reads what devhost reads, and has its terminal";
         let (message, hint) = match (kind, end) {
             (Kind::Plain, _) if detached => (
                 "the app has become a daemon: it forked and ended before it listened".into(),

@@ -68,6 +68,13 @@ impl Parent {
     }
 }
 
+/// Has the child forked, where the standard library would ask the C library to spawn it: that leaves two signals of its own
+/// ignored in the child, and in all that come from it.
+pub fn start_by_fork(command: &mut Command) {
+    // SAFETY: the closure does nothing, which is allowed between fork and exec.
+    unsafe { command.pre_exec(|| Ok(())) };
+}
+
 /// Has the kernel send a child the signal when the thread that starts it is gone.
 pub fn end_with_parent(command: &mut Command, signal: Signal) {
     let parent = nix::unistd::getpid();

@@ -35,6 +35,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -1109,6 +1110,8 @@ __attribute__((constructor)) static void start(void) {
     if (text == NULL) {
         return;
     }
+    /* The file has another name than the app. */
+    prctl(PR_SET_NAME, program_invocation_short_name);
     report_fd = atoi(text);
     const char *port = getenv(PORT_VARIABLE);
     uint16_t wanted = port == NULL ? 0 : (uint16_t)atoi(port);

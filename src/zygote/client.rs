@@ -22,7 +22,7 @@ use super::control::{
 use crate::error::Error;
 use crate::shm::LinkFds;
 use crate::sys::output::Output;
-use crate::sys::{self, seqpacket};
+use crate::sys::{self, parent, seqpacket};
 
 /// How the app's process looks from inside.
 #[derive(Debug, Clone)]
@@ -124,6 +124,7 @@ impl Zygote {
             Some(own) => command.env(USER_TUNABLES_VARIABLE, own),
             None => command.env_remove(USER_TUNABLES_VARIABLE),
         };
+        parent::start_by_fork(&mut command);
         let process = command.spawn().map_err(failed)?;
         let zygote = Self { process: process.into(), control: Channel::new(ours).map_err(failed)? };
         zygote.control.send(&Command::Preload { libraries: preload.to_vec() }, &[]).map_err(failed)?;

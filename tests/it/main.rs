@@ -8,6 +8,7 @@ mod browser;
 mod build;
 mod cargo_options;
 mod clean;
+mod environment;
 mod equivalence;
 mod example;
 mod hostile;

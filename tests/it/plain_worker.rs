@@ -829,3 +829,16 @@ fn rusts_own_listeners_are_seen() {
     }
     assert!(devhost.stop().success());
 }
+
+#[test]
+fn an_app_that_panics_at_start_gets_no_advice_on_its_input() {
+    for (code, advised) in [("EXIT=1", true), ("EXIT=101", false)] {
+        let app = App::new(&[code]);
+        let devhost = app.start(&["--port", "0"]);
+        wait_failed(&devhost);
+        let hint = devhost.status()["failure"]["hint"].to_string();
+        assert_eq!(hint.contains("--stdin"), advised, "{hint}");
+        assert_eq!(devhost.get_page("/").body.contains("--stdin"), advised);
+        assert!(devhost.stop().success());
+    }
+}
