@@ -203,6 +203,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         env_files,
         stdin,
         foreground,
+        echo: false,
         asks: Some(Ask::Terminate),
         notes: HashSet::new(),
         warnings: Diagnostics::default(),
@@ -316,6 +317,8 @@ struct Runner {
     stdin: Option<Stdin>,
     /// The terminal, where the app has it.
     foreground: Option<Foreground>,
+    /// The next word of Ctrl-C from the app's group is no key: it is of a signal that devhost knows of.
+    echo: bool,
     /// How workers are asked to end; nothing where they know already.
     asks: Option<Ask>,
     /// What apps have said already.
@@ -409,7 +412,10 @@ impl Runner {
 
     fn wished(&mut self, wish: Wish) -> Vec<Event> {
         match wish {
-            Wish::End(how) => self.end_asked(Some(how)),
+            Wish::End(how) => {
+                self.echo = how == Ask::Interrupt && self.foreground.is_some();
+                self.end_asked(Some(how))
+            }
             Wish::Suspend => {
                 self.suspend();
                 Vec::new()
@@ -436,6 +442,7 @@ impl Runner {
                 }
                 Vec::new()
             }
+            Typed::Interrupt if std::mem::take(&mut self.echo) => Vec::new(),
             Typed::Interrupt => self.end_asked(None),
             Typed::Suspend => {
                 self.suspend();
@@ -819,6 +826,7 @@ impl Runner {
                     was_typed && self.foreground.as_ref().is_some_and(|f| f.had(Pid::from_raw(pid)));
                 if was_typed {
                     // The word of the key comes later.
+                    self.echo = true;
                     let mut events = self.end_asked(None);
                     events.extend(self.exited(number, pid, code, signal));
                     return events;

@@ -121,13 +121,25 @@ fn ctrl_c_is_sigint_for_the_app_and_its_cleaning_up_is_waited_for() {
 }
 
 #[test]
+fn sigint_for_devhost_leaves_an_app_that_has_the_terminal_its_time() {
+    let session = Session::start(&["CLEARS"], &["--stdin"]);
+    session.devhost.wait_ready(1);
+    session.wait_foreground(session.devhost.worker_pid());
+    kill(Pid::from_raw(session.devhost.pid()), Signal::SIGINT).unwrap();
+    session.devhost.wait_line("cleared up after SIGINT");
+    assert!(session.devhost.ended().success());
+}
+
+#[test]
 fn ctrl_c_ends_an_app_that_has_the_terminal_and_no_handler() {
     let mut session = Session::start(&[], &["--stdin"]);
     session.devhost.wait_ready(1);
     session.wait_foreground(session.devhost.worker_pid());
     session.press(CTRL_C);
     session.devhost.wait_line("stopping");
-    assert!(session.devhost.ended().success());
+    let Session { app: _app, devhost, keyboard: _keyboard } = session;
+    assert_eq!(devhost.printed().matches("stopping").count(), 1);
+    assert!(devhost.ended().success());
 }
 
 #[test]
