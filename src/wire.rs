@@ -15,6 +15,9 @@ pub const HEADERS_COUNT_MAX: usize = 256;
 /// The client asks for an upgrade (`Connection: upgrade`): the body is a raw byte stream both ways after a 101.
 pub const REQUEST_UPGRADE: u8 = 1;
 
+/// The client waits for `100 Continue` before it sends the body.
+pub const REQUEST_EXPECT: u8 = 2;
+
 /// The body of the response is a [`PanicReport`] in JSON, to be rendered by the front.
 pub const RESPONSE_PANIC: u8 = 1;
 

@@ -26,7 +26,7 @@ use super::server::Front;
 use super::upstream::{RecvHalf, UpstreamError};
 use crate::model::End;
 use crate::sys::output::Position;
-use crate::wire::{PanicReport, RESPONSE_PANIC, ResponseHead};
+use crate::wire::{PanicReport, REQUEST_EXPECT, RESPONSE_PANIC, ResponseHead};
 
 /// The longest report of a panic that is read.
 pub const PANIC_REPORT_SIZE_MAX: usize = 1024 * 1024;
@@ -81,9 +81,6 @@ async fn exchange(
 ) -> Result<HttpResponse, Refused> {
     let watch = request.conn_data::<ClientWatch>().cloned();
     let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
-    if turn.expects_continue() {
-        turn.let_continue();
-    }
     if front.gate.is_starting() && is_navigation(request) {
         return Err(Page::starting(&front.app).into());
     }
@@ -91,6 +88,9 @@ async fn exchange(
     if front.inject && inject::is_for_document(request) {
         // A copy of before devhost ran, or of an earlier generation, has no script in it that knows what is being served.
         headers::make_unconditional(&mut head);
+    }
+    if turn.expects_continue() {
+        head.flags |= REQUEST_EXPECT;
     }
     let bodiless = framing == Framing::FalseUpgrade || matches!(payload, Payload::None);
     let head = head.encode();
@@ -100,12 +100,20 @@ async fn exchange(
         let entering = enter(front, &head, &mut body, framing, request, generation, &mut tries);
         let mut exchange = unless_gone(watch.as_ref(), entering).await.ok_or(Refused::ClientGone)??;
         let entered = Instant::now();
-        let received = tokio::select! {
-            biased;
-            // Before the head: what the app says of a body that broke off is not what the client got wrong.
-            () = exchange.pump.broken() => return Err(broken_page(&turn).into()),
-            head = exchange.recv.head() => head,
-            () = gone(watch.as_ref()) => return Err(Refused::ClientGone),
+        let received = {
+            let go_ahead = exchange.recv.go_ahead();
+            let head = exchange.recv.head();
+            tokio::pin!(go_ahead, head);
+            loop {
+                tokio::select! {
+                    biased;
+                    // Before the head: what the app says of a body that broke off is not what the client got wrong.
+                    () = exchange.pump.broken() => return Err(broken_page(&turn).into()),
+                    head = &mut head => break head,
+                    () = &mut go_ahead, if turn.is_waiting() => turn.let_continue(),
+                    () = gone(watch.as_ref()) => return Err(Refused::ClientGone),
+                }
+            }
         };
         let error = match received {
             Ok(received) => break (exchange, entered, received),

@@ -80,9 +80,17 @@ pub enum RefusalReason {
 }
 
 impl Refusal {
-    /// A refusal of a request that nothing is known of.
-    pub fn of_unknown(reason: RefusalReason) -> Self {
-        Self { reason, accept: None, is_head: false }
+    /// A refusal of a request that could not be read, with what can be made out of it.
+    pub fn guess(reason: RefusalReason, input: &[u8]) -> Self {
+        let mut lines = input.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        let is_head = lines.next().is_some_and(|line| line.starts_with(b"HEAD "));
+        let accept = lines
+            .filter_map(|line| line.split_at_checked("accept:".len()))
+            .find(|(name, _)| name.eq_ignore_ascii_case(b"accept:"))
+            .map(|(_, value)| value.trim_ascii())
+            .filter(|value| value.iter().all(|byte| *byte == b' ' || byte.is_ascii_graphic()))
+            .map(Bytes::copy_from_slice);
+        Self { reason, accept, is_head }
     }
 }
 
@@ -91,20 +99,12 @@ pub fn examine(input: &[u8]) -> Examined {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_COUNT_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let parsed = request.parse(input);
-    let refused = |reason| Examined::Refused(Refusal::of_unknown(reason));
+    let refused = |reason| Examined::Refused(Refusal::guess(reason, input));
     match parsed {
         Ok(Status::Complete(size)) if size > HEAD_SIZE_MAX => refused(RefusalReason::TooLarge),
         Ok(Status::Complete(size)) => match check(&request, size) {
             Ok(head) => Examined::Whole(head),
-            Err(reason) => Examined::Refused(Refusal {
-                reason,
-                accept: request
-                    .headers
-                    .iter()
-                    .find(|header| header.name.eq_ignore_ascii_case("accept"))
-                    .map(|header| Bytes::copy_from_slice(header.value)),
-                is_head: request.method == Some("HEAD"),
-            }),
+            Err(reason) => refused(reason),
         },
         Ok(Status::Partial) if input.len() >= HEAD_SIZE_MAX => refused(RefusalReason::TooLarge),
         Ok(Status::Partial) => Examined::Partial,
@@ -389,9 +389,18 @@ mod tests {
 
     #[test]
     fn a_refusal_knows_how_to_be_answered() {
-        let Examined::Refused(refusal) = examine(b"HEAD / HTTP/1.1\r\nAccept: text/html\r\n\r\n") else {
-            panic!()
-        };
-        assert_eq!((refusal.accept.as_deref(), refusal.is_head), (Some(&b"text/html"[..]), true));
+        for (head, accept, is_head) in [
+            ("HEAD / HTTP/1.1\r\nAccept: text/html, a/b\r\n\r\n", Some("text/html, a/b"), true),
+            ("GET / HTTP/9\r\nx: accept: a\r\naccept:b\r\n", Some("b"), false),
+            ("GET / HTTP/1.1\r\nx\r\naccept: a\u{1}b\r\n\r\n", None, false),
+            ("\0", None, false),
+        ] {
+            let Examined::Refused(refusal) = examine(head.as_bytes()) else { panic!("{head:?}") };
+            assert_eq!(
+                (refusal.accept.as_deref(), refusal.is_head),
+                (accept.map(str::as_bytes), is_head),
+                "{head:?}"
+            );
+        }
     }
 }

@@ -212,8 +212,7 @@ impl ClientStream {
 
     /// Writes what is left of an interim response.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Whoever has sent the body already does not wait.
-        if self.turn.take_continue() && matches!(self.stage, Stage::Length(_) | Stage::Chunked(_)) {
+        if self.turn.take_continue() {
             self.interim = CONTINUE;
         }
         while !self.interim.is_empty() {
@@ -257,10 +256,13 @@ impl AsyncRead for ClientStream {
                         Poll::Ready(false) => return Poll::Ready(Ok(())),
                         Poll::Pending if !this.is_late(cx) => return Poll::Pending,
                         Poll::Pending if this.input.is_empty() => return Poll::Ready(Ok(())),
-                        Poll::Pending => this.refuse(Refusal::of_unknown(RefusalReason::TimedOut)),
+                        Poll::Pending => this.refuse(Refusal::guess(RefusalReason::TimedOut, &this.input)),
                     }
                 }
-                Stage::Length(0) => this.stage = Stage::Response,
+                Stage::Length(0) => {
+                    this.turn.has_body();
+                    this.stage = Stage::Response;
+                }
                 Stage::Length(left) => {
                     let most = usize::try_from(*left).unwrap_or(usize::MAX);
                     let count = if this.input.is_empty() {
@@ -276,7 +278,10 @@ impl AsyncRead for ClientStream {
                     return Poll::Ready(Ok(()));
                 }
                 Stage::Chunked(dechunker) => match dechunker.advance(&mut this.input, &mut this.released) {
-                    Ok(true) => this.stage = Stage::Response,
+                    Ok(true) => {
+                        this.turn.has_body();
+                        this.stage = Stage::Response;
+                    }
                     Ok(false) if !this.released.is_empty() => {}
                     Ok(false) => {
                         if !ready!(this.poll_fill(cx))? {

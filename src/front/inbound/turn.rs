@@ -25,6 +25,8 @@ struct Shared {
     refusal: RefCell<Option<Refusal>>,
     target: RefCell<Option<Bytes>>,
     expects_continue: Cell<bool>,
+    /// The client waits no more: it was let go on, or did not want to be asked.
+    is_going_on: Cell<bool>,
     may_continue: Cell<bool>,
     is_last: Cell<bool>,
     is_answered: Cell<bool>,
@@ -45,9 +47,15 @@ impl Turn {
         self.0.target.borrow().clone()
     }
 
-    /// True where the client waits for `100 Continue` before it sends the body.
+    /// True where the client has said that it waits for `100 Continue` before it sends the body.
     pub fn expects_continue(&self) -> bool {
         self.0.expects_continue.get()
+    }
+
+    /// True while it waits for that, and nobody has let it go on.
+    pub fn is_waiting(&self) -> bool {
+        let shared = &self.0;
+        shared.expects_continue.get() && !shared.is_going_on.get() && !shared.may_continue.get()
     }
 
     /// Lets the client send the body that it waits with. To be called by the service that actix polls, which then
@@ -72,12 +80,11 @@ impl Turn {
     pub fn answer<B: MessageBody>(&self, mut response: ServiceResponse<B>) -> ServiceResponse<Answer<B>> {
         let shared = &self.0;
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let is_waiting = shared.expects_continue.get() && !shared.may_continue.get();
         let head = response.response_mut().head_mut();
         // The encoder sets the client's. Until then it is that of whichever response this one's memory was used for, and
         // decides about the connection.
         head.version = Version::HTTP_11;
-        if !upgraded && (shared.is_last.get() || shared.broken.get().is_some() || is_waiting) {
+        if !upgraded && (shared.is_last.get() || shared.broken.get().is_some() || self.is_waiting()) {
             // A client that waits with its body may never send it.
             head.set_connection_type(ConnectionType::Close);
         }
@@ -99,6 +106,7 @@ impl Turn {
         let shared = &self.0;
         shared.target.replace(head.target.take());
         shared.expects_continue.set(head.expects_continue);
+        shared.is_going_on.set(!head.expects_continue);
         shared.may_continue.set(false);
         shared.is_last.set(head.is_last);
         shared.is_answered.set(false);
@@ -121,9 +129,14 @@ impl Turn {
         self.0.breaks.notify_waiters();
     }
 
+    /// The whole body has come: the client waits for nothing.
+    pub(super) fn has_body(&self) {
+        self.0.is_going_on.set(true);
+    }
+
     /// True once where the client may go on.
     pub(super) fn take_continue(&self) -> bool {
-        self.0.may_continue.get() && self.0.expects_continue.replace(false)
+        self.0.may_continue.get() && !self.0.is_going_on.replace(true)
     }
 
     /// The whole response has been given to actix's encoder.

@@ -3,8 +3,8 @@
 //!
 //! The differences that there are, and why. Requests come with `x-forwarded-*`, since the app sees the front's
 //! connection and not the client's. `te` and `trailer` are not passed on, since actix reads and writes no trailers;
-//! the bodies in front of them are whole. An `expect: 100-continue` is answered by the front, for actix does that before
-//! anybody else sees the request; the app's own refusal then comes after the client has begun to send. No other 1xx
+//! the bodies in front of them are whole. An `expect: 100-continue` is the app's to answer, but the link does not tell when
+//! an app begins to read: there the client is let go on once the app has had a moment to refuse. No other 1xx
 //! passes: neither the ABI nor actix has a place for one. An upgrade to something other than a WebSocket is an ordinary
 //! request, since actix takes what follows it for the next request. A head of more than 64 KiB is a 431 of the front's.
 //! A WebSocket or an event stream ends with its generation.
@@ -130,6 +130,73 @@ async fn a_client_that_expects_100_continue_gets_it() {
         browser.send("ab").await;
         assert_eq!(browser.response().await.1, "2", "{way:?}");
     }
+}
+
+#[actix_web::test]
+async fn an_app_may_refuse_a_body_before_it_is_sent() {
+    for way in ALL_WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.connect().await;
+        let expect = "expect: 100-continue\r\ncontent-length: 100000\r\n\r\n";
+        browser.send(format!("POST /refuse HTTP/1.1\r\nhost: localhost\r\n{expect}")).await;
+        let mut head = browser.head().await;
+        if way == Way::Link && head.status == 100 {
+            // The app was slow.
+            head = browser.head().await;
+        }
+        assert_eq!((head.status, browser.body(&head).await.as_str()), (413, "big"), "{way:?}");
+        if way != Way::Reference {
+            assert_eq!(head.get("connection"), Some("close"), "{way:?}");
+            assert_eq!(browser.rest().await, b"", "{way:?}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn nobody_is_asked_to_send_a_body_before_there_is_an_app() {
+    for way in WAYS {
+        let site = Site::start();
+        let mut browser = site.connect().await;
+        let expect = "expect: 100-continue\r\ncontent-length: 2\r\n\r\n";
+        browser.send(format!("POST /count HTTP/1.1\r\nhost: localhost\r\n{expect}")).await;
+        let mut other = site.get("/__devhost/status", "").await;
+        assert_eq!(other.head().await.status, 200);
+        let nothing = browser.stream.try_read(&mut [0; 1]).map_err(|error| error.kind());
+        assert_eq!(nothing, Err(std::io::ErrorKind::WouldBlock), "{way:?}");
+        let app = EchoApp::start(way);
+        site.swap_to(1, app.upstream.clone());
+        assert_eq!(browser.head().await.status, 100, "{way:?}");
+        browser.send("ab").await;
+        let (head, body) = browser.response().await;
+        assert_eq!((head.get("connection"), body.as_str()), (None, "2"), "{way:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_body_that_is_there_is_not_asked_for() {
+    for way in WAYS {
+        let (site, _app) = serving(way);
+        let mut browser = site.connect().await;
+        for framing in
+            ["content-length: 2\r\n\r\nab", "transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"]
+        {
+            browser
+                .send(format!("POST /count HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n{framing}"))
+                .await;
+            let (head, body) = browser.response().await;
+            assert_eq!((head.status, head.get("connection"), body.as_str()), (200, None, "2"), "{way:?}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_app_behind_a_socket_sees_the_expectation() {
+    let (site, _app) = serving(Way::Socket);
+    let mut browser = site.connect().await;
+    browser
+        .send("POST /head HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\nx")
+        .await;
+    assert!(browser.response().await.1.contains("\nexpect: 100-continue\n"));
 }
 
 #[actix_web::test]

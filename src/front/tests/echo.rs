@@ -180,6 +180,11 @@ async fn app(mut call: Call) {
             call.piece(Piece::End).await;
             call.answer.closed().await;
         }
+        "/refuse" => {
+            call.head_of(413, vec![text("content-length", "3")], false).await;
+            call.data("big").await;
+            call.piece(Piece::End).await;
+        }
         "/cut" | "/cut-sized" => {
             let length = (path == "/cut-sized").then(|| text("content-length", "10"));
             call.head_of(200, length.into_iter().collect(), false).await;
@@ -395,7 +400,8 @@ async fn answer_socket(
             .collect(),
         ..RequestHead::default()
     };
-    if upgrade.is_none() {
+    // hyper says `100 Continue` to whoever waits once the body is read.
+    if upgrade.is_none() && head.target != "/refuse" {
         tokio::spawn(take_body(incoming, body_sender.clone()));
     }
     tokio::spawn(app(Call { head, body, answer, say }));

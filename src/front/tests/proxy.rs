@@ -217,3 +217,63 @@ async fn an_upgrade_to_something_unknown_is_not_passed_on() {
     exchange.answer(200, &[], "plain").await;
     assert_eq!(browser.response().await.1, "plain");
 }
+
+#[actix_web::test]
+async fn a_target_in_raw_utf_8_reaches_the_app_as_it_was_sent() {
+    let (site, mut worker) = Site::start_serving();
+    let mut browser = site.connect().await;
+    for target in ["/caf\u{e9}?q=\u{65e5}", "/a<b>`?<`>", "/%C3%A9"] {
+        browser.send(format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
+        let exchange = worker.next().await;
+        assert_eq!(exchange.head.target, target);
+        exchange.answer(200, &[], "x").await;
+        assert_eq!(browser.response().await.0.status, 200);
+    }
+}
+
+#[actix_web::test]
+async fn what_cannot_be_served_is_answered_with_a_page_that_says_why() {
+    let (site, _worker) = Site::start_serving();
+    let many: String = (0..100).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let large = format!("cookie: {}\r\n", "x".repeat(70_000));
+    for (request, status, text) in [
+        (format!("GET / HTTP/1.1\r\nhost: a\r\naccept: text/html\r\n{many}\r\n"), 431, "64 KiB in all, and there may be 96"),
+        (format!("GET / HTTP/1.1\r\nhost: a\r\naccept: text/html\r\n{large}\r\n"), 431, "64 KiB in all, and there may be 96"),
+        ("GET / HTTP/1.1\r\naccept: text/html\r\n\r\n".into(), 400, "It has no Host header."),
+        ("GET / HTTP/2.0\r\nhost: a\r\naccept: text/html\r\n\r\n".into(), 400, "cannot be read as HTTP/1.1"),
+        (
+            "POST / HTTP/1.1\r\nhost: localhost\r\naccept: text/html\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n".into(),
+            400,
+            "the size of a chunk is not valid",
+        ),
+    ] {
+        // Alone, and as a later request of a connection.
+        for before in ["", "GET /__devhost/client.js HTTP/1.1\r\nhost: localhost\r\n\r\n"] {
+            let mut browser = site.connect().await;
+            browser.send(format!("{before}{request}")).await;
+            if !before.is_empty() {
+                assert_eq!(browser.response().await.0.status, 200);
+            }
+            let (head, body) = browser.response().await;
+            assert_eq!((head.status, head.get("connection")), (status, Some("close")), "{body}");
+            assert!(body.contains(text) && body.starts_with("<!doctype html>"), "{body}");
+            assert_eq!(browser.rest().await, b"");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn every_head_of_a_connection_has_a_time_limit() {
+    let (site, _worker) = Site::start_serving();
+    let mut first = site.connect().await;
+    first.send("GET / HT").await;
+    let mut second = site.get("/__devhost/client.js", "").await;
+    second.response().await;
+    second.send("GET / HTTP/1.1\r\nhost: localhost\r\naccept: text/html\r\nx").await;
+    for browser in [&mut first, &mut second] {
+        let (head, body) = browser.response().await;
+        assert_eq!((head.status, head.get("connection")), (408, Some("close")));
+        assert!(body.contains("must arrive within 10 s."), "{body}");
+        assert_eq!(browser.rest().await, b"");
+    }
+}

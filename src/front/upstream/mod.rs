@@ -7,14 +7,21 @@ mod pool;
 mod socket;
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 
 use crate::shm::{self, Client, PeerFault, StreamError};
 
 pub use connection::{CONNECT_TIME_MAX, RESPONSE_HEAD_SIZE_MAX};
 pub use pool::{IDLE_COUNT_MAX, IDLE_TIME_MAX};
 pub use socket::{DEATH_NOTICE_TIME_MAX, EXCHANGES_COUNT_MAX, SocketClient};
+
+/// How long an app behind a link may take to refuse a request whose client waits with the body. The link does not tell when an
+/// app begins to read, so the client is let go on after this.
+pub const REFUSAL_TIME_MAX: Duration = Duration::from_millis(50);
 
 /// Why an exchange, or the whole upstream, is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -201,6 +208,16 @@ pub enum RecvHalf {
 }
 
 impl RecvHalf {
+    /// Resolves once the app wants the body that the client waits with ([`REQUEST_EXPECT`](crate::wire::REQUEST_EXPECT)).
+    pub fn go_ahead(&self) -> LocalBoxFuture<'static, ()> {
+        match self {
+            Self::Socket(half) => half.go_ahead().boxed_local(),
+            Self::Link(_) => tokio::time::sleep(REFUSAL_TIME_MAX).boxed_local(),
+            #[cfg(test)]
+            Self::Fake(_) => tokio::time::sleep(REFUSAL_TIME_MAX).boxed_local(),
+        }
+    }
+
     /// The encoded [`ResponseHead`](crate::wire::ResponseHead), and whether the response is over with it.
     pub async fn head(&mut self) -> Result<(Bytes, bool), UpstreamError> {
         match self {

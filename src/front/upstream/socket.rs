@@ -25,14 +25,14 @@ use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::UpstreamError;
 use super::connection::{Connection, RequestBody, Wire, WireIo};
 use super::pool::Pool;
 use crate::shm::HEAD_LENGTH_MAX_BYTES;
 use crate::sys::liveness::{Liveness, Outlook};
-use crate::wire::{REQUEST_UPGRADE, RequestHead, ResponseHead};
+use crate::wire::{REQUEST_EXPECT, REQUEST_UPGRADE, RequestHead, ResponseHead};
 
 /// How many exchanges may be in one worker at once; the next one waits. As many as on a link.
 pub const EXCHANGES_COUNT_MAX: usize = 256;
@@ -126,7 +126,17 @@ impl SocketClient {
             let (sender, receiver) = mpsc::channel(PIECES_COUNT_MAX);
             (RequestBody::pieces(receiver), Sending::Pieces(sender), None)
         };
-        let request = request(&head, !end && !is_upgrade, body)?;
+        let mut request = request(&head, !end && !is_upgrade, body)?;
+        let continued = Arc::new(Notify::new());
+        if head.flags & REQUEST_EXPECT != 0 {
+            request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+            let continued = Arc::clone(&continued);
+            hyper::ext::on_informational(&mut request, move |interim| {
+                if interim.status() == StatusCode::CONTINUE {
+                    continued.notify_one();
+                }
+            });
+        }
         let kept = if is_repeatable { shared.pool.take() } else { None };
         let again = kept.is_some().then_some(head);
         let connection = match kept {
@@ -145,6 +155,7 @@ impl SocketClient {
             again,
             was_never_read: false,
             tunnel,
+            continued,
             silence: None,
             _place: place,
         };
@@ -385,6 +396,8 @@ pub struct RecvHalf {
     was_never_read: bool,
     /// Where the other half waits for the tunnel.
     tunnel: Option<oneshot::Sender<Arc<Wire>>>,
+    /// The app has said `100 Continue`.
+    continued: Arc<Notify>,
     silence: Option<BoxFuture<'static, ()>>,
     _place: OwnedSemaphorePermit,
 }
@@ -400,6 +413,12 @@ impl RecvHalf {
         self.received_before = connection.wire.received();
         self.stage = Stage::Waiting(connection.sender.try_send_request(request).boxed());
         self.connection = Some(connection);
+    }
+
+    /// Resolves once the app has said `100 Continue`.
+    pub fn go_ahead(&self) -> impl Future<Output = ()> + 'static {
+        let continued = Arc::clone(&self.continued);
+        async move { continued.notified().await }
     }
 
     /// The encoded [`ResponseHead`], and whether the response is over with it.
