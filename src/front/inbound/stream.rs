@@ -244,6 +244,10 @@ impl AsyncRead for ClientStream {
             if !this.released.is_empty() {
                 let size = this.released.len();
                 hand_over(&mut this.released, size, buffer);
+                if this.released.is_empty() {
+                    // Lets go of the memory, which the next input can then use again.
+                    this.released = BytesMut::new();
+                }
                 return Poll::Ready(Ok(()));
             }
             match &mut this.stage {
@@ -299,6 +303,8 @@ impl AsyncRead for ClientStream {
                     return Poll::Ready(Ok(()));
                 }
                 Stage::Tunnel => {
+                    // It is not used any more, and there may be thousands of tunnels.
+                    this.input = BytesMut::new();
                     let before = buffer.filled().len();
                     ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
                     this.is_ended = buffer.filled().len() == before;
@@ -347,6 +353,8 @@ impl AsyncWrite for ClientStream {
         if !this.is_shut {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
             this.is_shut = true;
+            // There is nothing unread of a client that waits for nothing.
+            this.is_ended |= matches!(this.stage, Stage::Head) && this.input.is_empty();
             this.timer.as_mut().reset(Instant::now() + LINGER_TIME_MAX);
         }
         while !this.is_ended {
