@@ -21,6 +21,7 @@ const DIRECTORIES: &[&str] = &[
     "order",
     "preload",
     "report",
+    "scripts",
     "shadow",
     "tmp",
     "uses",

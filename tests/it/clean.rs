@@ -193,6 +193,7 @@ fn an_error_in_the_code_is_told_although_the_target_directory_was_removed() {
 #[test]
 fn clean_removes_what_devhost_has_made_and_nothing_else() {
     let tiny = Tiny::new();
+    tiny.write("build.rs", "fn main() {}");
     let clean = |args: &[&str]| {
         let args: Vec<&str> = [&["clean"], args].concat();
         let output = run_to_end(tiny.dir.path(), &args);

@@ -364,6 +364,26 @@ fn a_script_that_is_given_up_ends_and_is_run_again() {
     assert!(!process.exists(), "the script outlives its build");
 }
 
+#[test]
+fn a_script_is_run_again_whatever_was_removed_of_what_was_built() {
+    let mut site = site(
+        &part_with(1),
+        "println!(\"cargo:rustc-env=SET={value}\");
+        std::fs::write(out.join(\"made.rs\"), format!(\"const MADE: u32 = {value};\")).unwrap();",
+    );
+    let notes = site.write("ws/part/notes.txt", "");
+    site.shows("1 1 1", &[]);
+    for (value, part) in [(2, "scripts"), (3, "bin"), (4, "debug/build")] {
+        std::fs::remove_dir_all(site.path("ws/target/devhost").join(part)).unwrap();
+        for value in [value.to_string(), format!("{value}0")] {
+            site.write("ws/value.txt", &value);
+            site.write("ws/part/notes.txt", &value);
+            site.shows(&format!("{value} {value} 1"), std::slice::from_ref(&notes));
+        }
+        is_replayed(&site);
+    }
+}
+
 async fn wait_for(path: PathBuf) {
     let begun = Instant::now();
     while !path.exists() {
