@@ -11,9 +11,12 @@ use std::time::{Duration, SystemTime};
 
 use super::{deps, entries, temporary_directory};
 
-/// How many libraries of dependencies are kept although nothing uses them: a switch of branches and back again
-/// finds its own.
-const LIBRARIES_KEPT_COUNT: usize = 2;
+/// How many libraries of dependencies are kept, those in use aside: a switch of branches or toolchains and back again finds
+/// its own.
+const LIBRARIES_KEPT_COUNT: usize = 3;
+
+/// How long it is remembered what was found out about a set of dependencies: that it cannot be shared, say.
+const MARKER_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// How old what a killed rustc has left must be to be removed.
 const LEFTOVER_AGE_MIN_SECS: u64 = 3_600;
@@ -125,6 +128,7 @@ pub(super) fn collect(target_dir: &Path, own: &ArtifactDirectory, in_use: &[Path
         }
     }
     collect_libraries(&deps::directory(target_dir), in_use);
+    collect_markers(&deps::directory(target_dir));
     collect_leftovers(target_dir);
 }
 
@@ -147,6 +151,20 @@ fn collect_libraries(directory: &Path, in_use: &[PathBuf]) {
     }
 }
 
+/// Removes what is remembered of sets of dependencies, and the empty crates in the place of libraries, once they are old. What is
+/// needed still is made again.
+fn collect_markers(directory: &Path) {
+    let is_one = |path: &PathBuf| {
+        let extension = path.extension().unwrap_or_default();
+        ["static", "relink", "without", "rlib"].iter().any(|one| extension == *one)
+    };
+    for path in
+        entries(directory).filter(is_one).filter(|path| age(path).is_some_and(|age| age > MARKER_AGE_MAX))
+    {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 /// Removes what killed rustcs could not remove themselves.
 fn collect_leftovers(target_dir: &Path) {
     let unfinished =
@@ -160,8 +178,12 @@ fn collect_leftovers(target_dir: &Path) {
 }
 
 fn is_old(path: &Path) -> bool {
-    let age = path.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
-    matches!(age, Ok(Ok(age)) if age > Duration::from_secs(LEFTOVER_AGE_MIN_SECS))
+    age(path).is_some_and(|age| age > Duration::from_secs(LEFTOVER_AGE_MIN_SECS))
+}
+
+/// Since it was last written; `None` if that cannot be told.
+fn age(path: &Path) -> Option<Duration> {
+    path.metadata().ok()?.modified().ok()?.elapsed().ok()
 }
 
 #[cfg(test)]
@@ -184,6 +206,34 @@ mod tests {
         drop(own);
         collect(target.path(), &other, &[]);
         assert!(!second.exists(), "the run is over");
+    }
+
+    #[test]
+    fn the_newest_libraries_and_those_in_use_are_kept() {
+        let target = tempfile::tempdir().unwrap();
+        let directory = deps::directory(target.path());
+        std::fs::create_dir_all(&directory).unwrap();
+        let make = |name: &str, age: Duration| {
+            let path = directory.join(name);
+            let file = File::create(&path).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+            path
+        };
+        let day = Duration::from_secs(24 * 3_600);
+        let libraries: Vec<PathBuf> = (0..6)
+            .map(|number| {
+                make(&format!("libdevhost_deps-{number}.json"), day * number);
+                make(&format!("libdevhost_deps-{number}.so"), day * number)
+            })
+            .collect();
+        let markers = ["1.static", "2.relink", "3.without", "libdevhost_deps-4.rlib"];
+        let young = markers.map(|name| make(name, day));
+        let old = markers.map(|name| make(&format!("9{name}"), day * 31));
+        let own = ArtifactDirectory::make(target.path()).unwrap();
+        collect(target.path(), &own, std::slice::from_ref(&libraries[5]));
+        let kept: Vec<bool> = libraries.iter().map(|path| path.exists()).collect();
+        assert_eq!(kept, [true, true, true, false, false, true]);
+        assert!(young.iter().all(|path| path.exists()) && !old.iter().any(|path| path.exists()));
     }
 
     #[test]
