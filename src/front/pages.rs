@@ -633,6 +633,9 @@ fn place(diagnostic: &Diagnostic) -> Option<String> {
     Some(place)
 }
 
+/// Where this repository has the crate by which an app becomes a plugin: not each of its frames has its name.
+const ADAPTER_SOURCES: &str = "/plugin_abi/src/service/";
+
 /// One frame of a backtrace as std prints it: a line with number and name, and perhaps one with `at` and a place.
 #[derive(Debug, PartialEq, Eq)]
 struct BacktraceFrame<'a> {
@@ -644,7 +647,7 @@ impl BacktraceFrame<'_> {
     /// True for code that the user writes, as far as its name and its file tell: that of the app and of path dependencies.
     fn is_of_the_app(&self) -> bool {
         let is_foreign = |at: &str| {
-            ["/rustc/", "/registry/src/", "/git/checkouts/", "/rustlib/", "/library/std/"]
+            ["/rustc/", "/registry/src/", "/git/checkouts/", "/rustlib/", "/library/std/", ADAPTER_SOURCES]
                 .iter()
                 .any(|part| at.contains(part))
                 || is_vendored(at)
@@ -955,6 +958,10 @@ mod tests {
             (
                 "<devhost_plugin::service::panics::Catch<F> as Future>::poll",
                 "./plugin_abi/src/service/panics.rs:1:1",
+            ),
+            (
+                "{async_block#0}<axum::routing::Router<()>>",
+                "/home/me/devhost/plugin_abi/src/service/app.rs:98:50",
             ),
             ("tower::call", "/opt/cargo-home/registry/src/index-0123/tower-0.5/src/lib.rs:1:2"),
             ("git::call", "/opt/cargo-home/git/checkouts/git-0123/abc/src/lib.rs:1:2"),

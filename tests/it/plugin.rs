@@ -89,6 +89,18 @@ fn a_replaced_plugin_is_loaded_anew() {
 }
 
 #[test]
+fn a_stack_overflow_in_a_plugin_is_told_as_one() {
+    let plugin = Plugin::new("plugin.c");
+    let devhost = plugin.start(&[]);
+    devhost.wait_ready(1);
+    let page = devhost.get_page("/overflow");
+    assert!(page.body.contains("Thread &#39;main&#39; of the app has overflowed its stack"), "{}", page.body);
+    devhost.wait_line("thread 'main' of the app has overflowed its stack");
+    devhost.wait_ready(2);
+    assert!(devhost.stop().success());
+}
+
+#[test]
 fn a_crash_shows_the_signal_and_a_new_worker_serves_at_once() {
     let plugin = Plugin::new("plugin.c");
     let devhost = plugin.start(&[]);

@@ -158,11 +158,24 @@ impl Frame<'_> {
     /// In code that the user writes, as far as the path tells.
     fn is_own(&self) -> bool {
         let foreign = ["/rustc/", "/registry/src/", "/git/checkouts/", "/lib/rustlib/src/"];
-        // This crate is often a path dependency, and its frames lie around the app's.
+        // This crate is often a path dependency, and its frames lie around the app's. Not each has its name.
         let is_adapter =
             ["devhost_plugin::", "<devhost_plugin::"].iter().any(|prefix| self.name.starts_with(prefix));
-        !is_adapter && !self.place.is_empty() && !foreign.iter().any(|part| self.place.contains(part))
+        !is_adapter
+            && !is_in_this_crate(self.place)
+            && !self.place.is_empty()
+            && !foreign.iter().any(|part| self.place.contains(part))
     }
+}
+
+/// True for a place in the sources of this crate; std shortens what lies below the working directory.
+fn is_in_this_crate(place: &str) -> bool {
+    const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/service/");
+    if place.starts_with(SOURCES) {
+        return true;
+    }
+    let Some(shortened) = place.strip_prefix("./") else { return false };
+    std::env::current_dir().is_ok_and(|directory| directory.join(shortened).starts_with(SOURCES))
 }
 
 /// Cuts std's backtrace down to the frames from the panic to the app's outermost function.
@@ -251,6 +264,17 @@ mod tests {
         let raw = RAW.replace("   8: devhost_plugin::service::panics::begin_app_backtrace", adapter);
         assert!(raw.contains("Serve<S>"));
         assert_eq!(trim_backtrace(&raw), trim_backtrace(RAW));
+        // As rustc names an `async` block, in the working directory and elsewhere.
+        for place in
+            [concat!(env!("CARGO_MANIFEST_DIR"), "/src/service/app.rs:98:50"), "./src/service/app.rs:98:50"]
+        {
+            let block = format!(
+                "   8: {{async_block#0}}<axum::routing::Router<()>>\n             at {place}\n   9: devhost_plugin::service::panics::begin_app_backtrace"
+            );
+            let raw = RAW.replace("   8: devhost_plugin::service::panics::begin_app_backtrace", &block);
+            assert!(raw.contains("async_block"));
+            assert_eq!(trim_backtrace(&raw), trim_backtrace(RAW), "{place}");
+        }
     }
 
     #[test]
