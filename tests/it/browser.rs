@@ -1,4 +1,4 @@
-//! The example app in a real Chromium, driven by `tests/browser/reload.mjs`.
+//! Apps and pages in a real Chromium, driven by the scripts in `tests/browser`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
