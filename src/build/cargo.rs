@@ -13,10 +13,12 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::app::App;
 use super::diagnostics::{self, Collected};
+use super::guard::DESCRIPTORS_OPTION;
 use super::replay::warning;
 use super::settings::Choice;
 use super::{PROGRESS_MARK, Progress, guard};
 use crate::model::{BuildStep, Diagnostic, WAITING_FOR};
+use crate::sys::limits;
 
 /// How much of cargo's own output is kept for a failure.
 pub(super) const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
@@ -77,8 +79,11 @@ pub(super) struct Run {
 /// A command under the guard: it ends, with all that it has started, when its standard input is closed.
 pub(super) fn guarded(devhost: &Path, program: &OsStr) -> Command {
     let mut command = Command::new(devhost);
+    // The program gets the limit of open files that devhost was started with.
+    let descriptors = limits::original_descriptors().map(|soft| format!("{DESCRIPTORS_OPTION}{soft}"));
     command
         .arg0("devhost-guard")
+        .args(descriptors)
         .arg(program)
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())

@@ -15,12 +15,22 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
+use crate::sys::limits;
+
+/// What stands before the limit of open files for the command.
+pub(super) const DESCRIPTORS_OPTION: &str = "--descriptors=";
+
 /// The exit code for a command that could not be run, as shells use it.
 pub(super) const EXIT_NOT_RUN: u8 = 127;
 
-/// Runs the command in `args` and guards it; ends with its exit code.
+/// Runs the command in `args` and guards it; ends with its exit code. Before the command stands the limit of open files
+/// that it gets, if it is to have another.
 pub fn main(args: &[OsString]) -> ExitCode {
-    let Some((program, args)) = args.split_first() else {
+    let limit = args.first().and_then(|first| first.to_str()?.strip_prefix(DESCRIPTORS_OPTION)?.parse().ok());
+    if let Some(soft) = limit {
+        limits::set_descriptors(soft);
+    }
+    let Some((program, args)) = args[usize::from(limit.is_some())..].split_first() else {
         eprintln!("devhost-guard: there is nothing to run");
         return ExitCode::from(EXIT_NOT_RUN);
     };

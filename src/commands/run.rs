@@ -12,7 +12,7 @@ use crate::cli::{DebugInfo, Deps, PORT_DEFAULT, RunArgs, Strategy};
 use crate::error::Error;
 use crate::front::FrontConfig;
 use crate::runner::{self, Parts, PortPlan, Watching};
-use crate::sys::inherited;
+use crate::sys::{inherited, limits};
 use crate::terminal::{Format, Terminal};
 use crate::watch::Mode;
 use crate::zygote::client::{Argv, Loading};
@@ -110,6 +110,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
         Target::Prebuilt(_) => Vec::new(),
     };
     let name = target.name().to_owned();
+    limits::raise_descriptors();
     let builder = Builder::new(target, settings, devhost)?;
     let notices = Arc::clone(terminal);
     let app = name.clone();

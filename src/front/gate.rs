@@ -4,7 +4,8 @@
 //! its generation alive until its [`Entry`] is dropped, so a generation that is told to drain and has no entry
 //! left is idle for good: entering and swapping happen under one lock.
 //!
-//! A generation may have several workers. A request goes to the one that has the fewest, and stays with it.
+//! A generation may have several workers. A request goes to the one that has the fewest, and stays with it. If each has as
+//! many as it may (`places`), it waits in turn.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::places::{Place, Places, Stay};
 use super::upstream::Upstream;
 use crate::model::{End, Failure, StopReason};
 use crate::sys::output::{Output, Position};
@@ -22,6 +25,15 @@ pub const HOLD_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// How many requests may wait for a build at once; the next one gets a page.
 pub const HELD_COUNT_MAX: usize = 1024;
+
+/// How long a request may wait for a place in a worker; then it gets a page.
+pub const PLACE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How many requests may wait for a place at once; the next one gets a page.
+pub const PLACE_WAITERS_COUNT_MAX: usize = 4096;
+
+/// How often those who wait for a place look for what has become long-lived.
+const PLACE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long a waiting client is kept for the report of how its worker ended.
 pub const END_REPORT_TIME_MAX: Duration = Duration::from_millis(1500);
@@ -35,6 +47,7 @@ pub struct Generation {
     pub worker: u64,
     /// The way to its worker.
     pub client: Upstream,
+    places: Places,
     output: Option<Arc<Output>>,
     /// How its worker ended; `None` while it runs.
     end: watch::Sender<Option<End>>,
@@ -54,10 +67,22 @@ impl Generation {
         client: impl Into<Upstream>,
         output: Option<Arc<Output>>,
     ) -> Arc<Self> {
+        Self::with_places(number, worker, client, output, Places::default())
+    }
+
+    /// The same, with other places than the usual ones.
+    pub fn with_places(
+        number: u64,
+        worker: u64,
+        client: impl Into<Upstream>,
+        output: Option<Arc<Output>>,
+        places: Places,
+    ) -> Arc<Self> {
         Arc::new(Self {
             number,
             worker,
             client: client.into(),
+            places,
             output,
             end: watch::Sender::new(None),
             stopping: OnceLock::new(),
@@ -147,6 +172,9 @@ pub enum Admission {
     TimedOut,
     /// More than [`HELD_COUNT_MAX`] requests wait already.
     Full,
+    /// The app has as many requests as it may, and this one has waited for a place for long enough. With the most
+    /// long-lived ones there may be.
+    Busy(usize),
     /// devhost is ending.
     Closed,
 }
@@ -157,12 +185,23 @@ pub struct Entry {
     generation: Arc<Generation>,
     gate: Arc<Shared>,
     endless: bool,
+    place: Place,
 }
 
 impl Entry {
     /// The generation that serves the request.
     pub fn generation(&self) -> &Arc<Generation> {
         &self.generation
+    }
+
+    /// Moves the request to the places of long-lived ones. False if none is free.
+    pub fn stay(&mut self) -> bool {
+        self.place.stay()
+    }
+
+    /// How many long-lived requests there may be at once.
+    pub fn long_lived_count_max(&self) -> usize {
+        self.generation.places.long_lived_count_max()
     }
 
     /// Marks the request as one that has no end of its own (a WebSocket, server-sent events): a draining
@@ -219,6 +258,8 @@ struct State {
     served: bool,
     hold: bool,
     held: usize,
+    /// How many requests wait for a place.
+    waiting: usize,
     closed: bool,
     /// By worker.
     entries: HashMap<u64, Entries>,
@@ -253,7 +294,10 @@ impl State {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// Anything has changed.
     changed: watch::Sender<u64>,
+    /// It has changed where requests go. Other than that, not each request that ends tells of it.
+    turned: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -264,6 +308,7 @@ impl Shared {
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock());
         self.changed.send_modify(|version| *version += 1);
+        self.turned.send_modify(|version| *version += 1);
     }
 }
 
@@ -281,7 +326,11 @@ impl Gate {
     /// A gate with no generation behind it, holding.
     pub fn new() -> Self {
         let state = State { hold: true, ..State::default() };
-        Self(Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(0) }))
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: watch::Sender::new(0),
+            turned: watch::Sender::new(0),
+        }))
     }
 
     /// From now on requests wait.
@@ -371,60 +420,151 @@ impl Gate {
         self.0.changed.subscribe()
     }
 
-    /// Lets a request in, waiting as long as it is held.
-    pub async fn admit(&self) -> Admission {
-        self.admit_within(HOLD_TIME_MAX).await
+    /// Lets a request in, waiting as long as it is held, and then for a place.
+    pub async fn admit(&self, stay: Stay) -> Admission {
+        self.admit_within(stay, HOLD_TIME_MAX, PLACE_TIME_MAX).await
     }
 
-    async fn admit_within(&self, limit: Duration) -> Admission {
-        if let Some(now) = self.try_admit() {
-            return now;
+    async fn admit_within(&self, stay: Stay, hold_limit: Duration, place_limit: Duration) -> Admission {
+        let mut next = self.try_admit(stay, None);
+        let mut place_deadline = None;
+        loop {
+            next = match next {
+                Step::Done(admission) => return admission,
+                Step::Held => match self.wait_while_held(stay, hold_limit).await {
+                    Some(next) => next,
+                    None => return Admission::TimedOut,
+                },
+                Step::Full(generation) => {
+                    let deadline = *place_deadline.get_or_insert_with(|| Instant::now() + place_limit);
+                    match self.wait_for_place(&generation, stay, deadline).await {
+                        Some(next) => next,
+                        None => return Admission::Busy(generation.places.long_lived_count_max()),
+                    }
+                }
+            };
         }
-        let _place = {
+    }
+
+    /// Waits until requests go on; `None` if that takes too long.
+    async fn wait_while_held(&self, stay: Stay, limit: Duration) -> Option<Step> {
+        let _waits = {
             let mut state = self.0.lock();
             if state.held >= HELD_COUNT_MAX {
-                return Admission::Full;
+                return Some(Step::Done(Admission::Full));
             }
             state.held += 1;
-            HeldPlace(&self.0)
+            Waits { gate: &self.0, count: |state| &mut state.held }
         };
-        let mut changes = self.changes();
+        let mut turns = self.0.turned.subscribe();
         let wait = async {
             loop {
-                changes.mark_unchanged();
-                if let Some(now) = self.try_admit() {
-                    return now;
+                turns.mark_unchanged();
+                match self.try_admit(stay, None) {
+                    Step::Held => {}
+                    next => return next,
                 }
-                if changes.changed().await.is_err() {
-                    return Admission::Closed;
+                if turns.changed().await.is_err() {
+                    return Step::Done(Admission::Closed);
                 }
             }
         };
-        tokio::time::timeout(limit, wait).await.unwrap_or(Admission::TimedOut)
+        tokio::time::timeout(limit, wait).await.ok()
     }
 
-    fn try_admit(&self) -> Option<Admission> {
+    /// Waits for a place in a worker, or until requests go elsewhere; `None` if that takes too long.
+    async fn wait_for_place(
+        &self,
+        generation: &Arc<Generation>,
+        stay: Stay,
+        deadline: Instant,
+    ) -> Option<Step> {
+        let _waits = {
+            let mut state = self.0.lock();
+            if state.waiting >= PLACE_WAITERS_COUNT_MAX {
+                return None;
+            }
+            state.waiting += 1;
+            Waits { gate: &self.0, count: |state| &mut state.waiting }
+        };
+        let mut turns = self.0.turned.subscribe();
+        let mut place = std::pin::pin!(generation.places.take(stay));
+        let wait = async {
+            loop {
+                turns.mark_unchanged();
+                // Either may have happened before this end could hear of it.
+                match self.try_admit(stay, None) {
+                    Step::Full(_) if self.is_current(generation) => {}
+                    next => return next,
+                }
+                generation.places.move_old_ones();
+                tokio::select! {
+                    place = &mut place => return self.try_admit(stay, Some((generation.worker, place))),
+                    _ = turns.changed() => {}
+                    () = tokio::time::sleep(PLACE_LOOK_INTERVAL) => {}
+                }
+            }
+        };
+        tokio::time::timeout_at(deadline, wait).await.ok()
+    }
+
+    fn is_current(&self, generation: &Generation) -> bool {
+        self.0.lock().current.iter().any(|current| current.worker == generation.worker)
+    }
+
+    /// How many requests wait for a place.
+    #[cfg(test)]
+    pub fn waiting_count(&self) -> usize {
+        self.0.lock().waiting
+    }
+
+    /// Lets a request in if it need not wait. It may have a place in a worker already.
+    fn try_admit(&self, stay: Stay, place: Option<(u64, Place)>) -> Step {
         let mut state = self.0.lock();
         if state.closed {
-            return Some(Admission::Closed);
+            return Step::Done(Admission::Closed);
         }
         if state.hold {
-            return None;
+            return Step::Held;
         }
-        let Some(generation) = state.choose().cloned() else {
-            return state.failure.clone().map(Admission::Failed);
+        let having = place.as_ref().and_then(|(worker, _)| {
+            state.current.iter().find(|generation| generation.worker == *worker).cloned()
+        });
+        let Some(generation) = having.or_else(|| state.choose().cloned()) else {
+            return state
+                .failure
+                .clone()
+                .map_or(Step::Held, |failure| Step::Done(Admission::Failed(failure)));
         };
+        let place = match place {
+            Some((worker, place)) if worker == generation.worker => Some(place),
+            _ => generation.places.try_take(stay),
+        };
+        let Some(place) = place else { return Step::Full(generation) };
         state.entries.entry(generation.worker).or_default().finite += 1;
         drop(state);
-        Some(Admission::Enter(Entry { generation, gate: Arc::clone(&self.0), endless: false }))
+        Step::Done(Admission::Enter(Entry { generation, gate: Arc::clone(&self.0), endless: false, place }))
     }
 }
 
-struct HeldPlace<'a>(&'a Shared);
+/// How far a request has come.
+enum Step {
+    Done(Admission),
+    /// It waits for a build.
+    Held,
+    /// It waits for a place in this worker, which has fewer requests than the others.
+    Full(Arc<Generation>),
+}
 
-impl Drop for HeldPlace<'_> {
+/// A request that waits and is counted.
+struct Waits<'g> {
+    gate: &'g Shared,
+    count: fn(&mut State) -> &mut usize,
+}
+
+impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.lock().held -= 1;
+        *(self.count)(&mut self.gate.lock()) -= 1;
     }
 }
 
@@ -444,7 +584,7 @@ mod tests {
     }
 
     fn entry(gate: &Gate) -> Entry {
-        entered(gate.admit().now_or_never().expect("nothing holds it"))
+        entered(gate.admit(Stay::Ordinary).now_or_never().expect("nothing holds it"))
     }
 
     fn entered(admission: Admission) -> Entry {
@@ -462,9 +602,9 @@ mod tests {
     async fn held_requests_go_to_the_new_generation() {
         let gate = Gate::new();
         gate.swap(generation(1), true);
-        assert_eq!(number(gate.admit().now_or_never()), Some(1));
+        assert_eq!(number(gate.admit(Stay::Ordinary).now_or_never()), Some(1));
         gate.hold();
-        let mut held = Box::pin(gate.admit());
+        let mut held = Box::pin(gate.admit(Stay::Ordinary));
         assert!(held.as_mut().now_or_never().is_none());
         gate.swap(generation(2), true);
         assert_eq!(entered(soon(held).await).generation().number, 2);
@@ -475,7 +615,7 @@ mod tests {
         let gate = Gate::new();
         gate.swap(generation(1), true);
         gate.hold();
-        let mut held = Box::pin(gate.admit());
+        let mut held = Box::pin(gate.admit(Stay::Ordinary));
         assert!(held.as_mut().now_or_never().is_none());
         gate.set_failure(Some(Failure::start("", "")));
         gate.release();
@@ -489,7 +629,7 @@ mod tests {
         gate.set_failure(Some(Failure::start("m", "")));
         assert!(!gate.is_starting());
         gate.release();
-        assert!(matches!(soon(gate.admit()).await, Admission::Failed(Failure::Start { .. })));
+        assert!(matches!(soon(gate.admit(Stay::Ordinary)).await, Admission::Failed(Failure::Start { .. })));
     }
 
     #[tokio::test]
@@ -498,7 +638,7 @@ mod tests {
         gate.swap(generation(1), true);
         gate.lose_current();
         assert!(!gate.is_starting());
-        let mut held = Box::pin(gate.admit());
+        let mut held = Box::pin(gate.admit(Stay::Ordinary));
         assert!(held.as_mut().now_or_never().is_none());
         gate.swap(generation(2), true);
         assert_eq!(entered(soon(held).await).generation().number, 2);
@@ -507,13 +647,16 @@ mod tests {
     #[tokio::test]
     async fn waiting_is_bounded_in_time_and_number() {
         let gate = Gate::new();
-        assert!(matches!(soon(gate.admit_within(Duration::from_millis(1))).await, Admission::TimedOut));
-        let mut held: Vec<_> = (0..HELD_COUNT_MAX).map(|_| Box::pin(gate.admit())).collect();
+        assert!(matches!(
+            soon(gate.admit_within(Stay::Ordinary, Duration::from_millis(1), PLACE_TIME_MAX)).await,
+            Admission::TimedOut
+        ));
+        let mut held: Vec<_> = (0..HELD_COUNT_MAX).map(|_| Box::pin(gate.admit(Stay::Ordinary))).collect();
         assert!(held.iter_mut().all(|held| held.as_mut().now_or_never().is_none()));
-        assert!(matches!(gate.admit().now_or_never(), Some(Admission::Full)));
+        assert!(matches!(gate.admit(Stay::Ordinary).now_or_never(), Some(Admission::Full)));
         // A client that goes away leaves its place to another one.
         held.pop();
-        assert!(gate.admit().now_or_never().is_none());
+        assert!(gate.admit(Stay::Ordinary).now_or_never().is_none());
         gate.close();
         for held in held {
             assert!(matches!(soon(held).await, Admission::Closed));
@@ -524,8 +667,8 @@ mod tests {
     async fn entries_are_counted_until_they_are_dropped() {
         let gate = Gate::new();
         gate.swap(generation(1), true);
-        let first = entered(gate.admit().await);
-        let mut second = entered(gate.admit().await);
+        let first = entered(gate.admit(Stay::Ordinary).await);
+        let mut second = entered(gate.admit(Stay::Ordinary).await);
         assert_eq!(gate.entries(1), Entries { finite: 2, endless: 0 });
         let mut changes = gate.changes();
         changes.mark_unchanged();
@@ -588,7 +731,7 @@ mod tests {
         assert!((0..4).any(|_| entry(&gate).generation().worker == 12));
         gate.leave(11);
         gate.leave(12);
-        let mut held = Box::pin(gate.admit());
+        let mut held = Box::pin(gate.admit(Stay::Ordinary));
         assert!(held.as_mut().now_or_never().is_none(), "nobody is left");
         gate.join(worker(1, 13), true);
         assert_eq!(entered(soon(held).await).generation().worker, 13);
@@ -601,9 +744,81 @@ mod tests {
         gate.hold();
         gate.leave(10);
         gate.join(worker(1, 12), false);
-        let mut held = Box::pin(gate.admit());
+        let mut held = Box::pin(gate.admit(Stay::Ordinary));
         assert!(held.as_mut().now_or_never().is_none());
         gate.swap(vec![worker(2, 13), worker(2, 14)], true);
         assert_eq!(entered(soon(held).await).generation().number, 2);
+    }
+
+    fn with_places(number: u64, ordinary: usize, long_lived: usize) -> Vec<Arc<Generation>> {
+        let places = Places::new(ordinary, long_lived);
+        vec![Generation::with_places(number, number, fake_worker().0, None, places)]
+    }
+
+    #[tokio::test]
+    async fn long_lived_requests_leave_the_places_of_the_others() {
+        let gate = Gate::new();
+        gate.swap(with_places(1, 1, 2), true);
+        let sockets: Vec<Entry> = (0..2)
+            .map(|_| entered(gate.admit(Stay::LongLived).now_or_never().expect("there is a place")))
+            .collect();
+        let mut third = Box::pin(gate.admit(Stay::LongLived));
+        assert!(third.as_mut().now_or_never().is_none());
+        let mut other = entry(&gate);
+        assert!(!other.stay(), "it cannot become one either");
+        drop(sockets);
+        assert!(other.stay());
+        assert_eq!(entered(soon(third).await).generation().number, 1);
+    }
+
+    #[tokio::test]
+    async fn requests_that_never_end_make_room_and_waiting_for_a_place_is_bounded() {
+        let gate = Gate::new();
+        gate.swap(with_places(1, 2, 2), true);
+        let stuck: Vec<Entry> = (0..2).map(|_| entry(&gate)).collect();
+        // They are not old yet, and move when they are.
+        let more = [
+            entered(soon(gate.admit(Stay::Ordinary)).await),
+            entered(soon(gate.admit(Stay::Ordinary)).await),
+        ];
+        let short = Duration::from_millis(1);
+        let turned_away = soon(gate.admit_within(Stay::Ordinary, HOLD_TIME_MAX, short)).await;
+        assert!(matches!(turned_away, Admission::Busy(2)));
+        assert_eq!(gate.waiting_count(), 0);
+        let mut waiting: Vec<_> =
+            (0..PLACE_WAITERS_COUNT_MAX).map(|_| Box::pin(gate.admit(Stay::Ordinary))).collect();
+        assert!(waiting.iter_mut().all(|waiting| waiting.as_mut().now_or_never().is_none()));
+        assert!(matches!(gate.admit(Stay::Ordinary).now_or_never(), Some(Admission::Busy(2))));
+        drop((stuck, more));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_goes_where_one_is() {
+        let gate = Gate::new();
+        gate.swap(with_places(1, 1, 0), true);
+        let first = entry(&gate);
+        let mut second = Box::pin(gate.admit(Stay::Ordinary));
+        let mut third = Box::pin(gate.admit(Stay::Ordinary));
+        assert!(second.as_mut().now_or_never().is_none() && third.as_mut().now_or_never().is_none());
+        drop(first);
+        let second = entered(soon(second).await);
+        assert_eq!(second.generation().number, 1);
+        // A newer generation has places of its own.
+        gate.swap(with_places(2, 1, 0), true);
+        assert_eq!(entered(soon(third).await).generation().number, 2);
+    }
+
+    #[tokio::test]
+    async fn a_place_that_comes_during_a_build_lets_nobody_in() {
+        let gate = Gate::new();
+        gate.swap(with_places(1, 1, 0), true);
+        let first = entry(&gate);
+        let mut second = Box::pin(gate.admit(Stay::Ordinary));
+        assert!(second.as_mut().now_or_never().is_none());
+        gate.hold();
+        drop(first);
+        assert!(second.as_mut().now_or_never().is_none());
+        gate.swap(with_places(2, 1, 0), true);
+        assert_eq!(entered(soon(second).await).generation().number, 2);
     }
 }

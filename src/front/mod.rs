@@ -16,6 +16,7 @@ mod inject;
 mod live_reload;
 pub(crate) mod origin;
 mod pages;
+pub mod places;
 mod prolog;
 mod proxy;
 #[doc(hidden)]

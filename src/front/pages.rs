@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::headers::GENERATION_HEADER;
 use super::inbound::{HEAD_SIZE_MAX, HEADERS_COUNT_MAX};
 use super::inject::script_tag;
+use super::places::{LONG_LIVED_COUNT_MAX, ORDINARY_COUNT_MAX, Stay};
 use crate::model::{Diagnostic, Diagnostics, End, Failure, StopReason};
 use crate::wire::PanicReport;
 
@@ -46,6 +47,15 @@ pub struct PageContext<'a> {
     pub generation: u64,
     /// The revision of the event stream.
     pub revision: u64,
+}
+
+/// What keeps a request out.
+pub(super) fn describe_busy(stay: Stay, long_lived_count_max: usize) -> String {
+    let long_lived = format!("{long_lived_count_max} WebSockets, event streams and other long requests");
+    match stay {
+        Stay::Ordinary => format!("the app has {ORDINARY_COUNT_MAX} requests open at once, and {long_lived}"),
+        Stay::LongLived => format!("the app has {long_lived} open at once"),
+    }
 }
 
 /// Which representation a client wants.
@@ -330,6 +340,23 @@ impl Page {
             "Too many requests wait for the build",
             format!("{limit} requests wait for the new code already."),
         )
+        .retry_after(Duration::from_secs(2))
+    }
+
+    /// The app has as many requests as it may.
+    pub fn busy(stay: Stay, long_lived_count_max: usize) -> Self {
+        let hint = if long_lived_count_max < LONG_LIVED_COUNT_MAX {
+            "the system lets devhost open few files: raise the limit (ulimit -n) to at least 8192"
+        } else {
+            "--workers gives the app more processes, each with as many"
+        };
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "Too many requests are open at once",
+            format!("{}, and none has made room for this one.", describe_busy(stay, long_lived_count_max)),
+        )
+        .hint(hint)
         .retry_after(Duration::from_secs(2))
     }
 
@@ -875,6 +902,8 @@ mod tests {
             Page::unreachable(EVIL, EVIL, 3),
             Page::timed_out(Duration::from_secs(60)),
             Page::full(9),
+            Page::busy(Stay::Ordinary, 2000),
+            Page::busy(Stay::LongLived, 64),
             Page::closed(),
             Page::head_too_large(),
             Page::bad_request(EVIL),

@@ -22,6 +22,7 @@ use super::headers::{self, CheckedHead, Framing, GENERATION_HEADER};
 use super::inbound::Turn;
 use super::inject::{self, Verdict};
 use super::pages::{Form, Page, PageContext, wanted_form};
+use super::places::Stay;
 use super::server::Front;
 use super::upstream::{RecvHalf, UpstreamError};
 use crate::model::End;
@@ -96,7 +97,7 @@ async fn exchange(
     let head = head.encode();
     let mut body = (!bodiless).then(|| RequestBody::new(payload, turn.clone()));
     let mut tries = 0;
-    let (Entered { entry, revision, mut recv, pump, .. }, entered, (bytes, over)) = loop {
+    let (Entered { mut entry, revision, mut recv, pump, .. }, entered, (bytes, over)) = loop {
         let entering = enter(front, &head, &mut body, framing, request, generation, &mut tries);
         let mut exchange = unless_gone(watch.as_ref(), entering).await.ok_or(Refused::ClientGone)??;
         let entered = Instant::now();
@@ -143,6 +144,11 @@ async fn exchange(
     }
     let checked = headers::check_response(&head, framing)
         .map_err(|bad| Page::bad_response(&format!("{}.", capitalize(&bad.to_string())), &line))?;
+    if is_event_stream(&checked) && !entry.stay() {
+        let long_lived = entry.long_lived_count_max();
+        front.notice_busy(Stay::LongLived, long_lived);
+        return Err(Page::busy(Stay::LongLived, long_lived).into());
+    }
     let body = AppBody::finite(recv, pump, entry, watch);
     Ok(respond(request, framing, front, checked, body, revision, over))
 }
@@ -194,13 +200,19 @@ async fn enter(
     tries: &mut u32,
 ) -> Result<Entered, Refused> {
     front.suspicion.settled().await;
+    let stay =
+        if framing == Framing::Upgrade || wants_events(request) { Stay::LongLived } else { Stay::Ordinary };
     loop {
         *tries += 1;
-        let entry = match front.gate.admit().await {
+        let entry = match front.gate.admit(stay).await {
             Admission::Enter(entry) => entry,
             Admission::Failed(failure) => return Err(Page::failure(&failure).into()),
             Admission::TimedOut => return Err(Page::timed_out(HOLD_TIME_MAX).into()),
             Admission::Full => return Err(Page::full(HELD_COUNT_MAX).into()),
+            Admission::Busy(long_lived) => {
+                front.notice_busy(stay, long_lived);
+                return Err(Page::busy(stay, long_lived).into());
+            }
             Admission::Closed => return Err(Page::closed().into()),
         };
         let revision = front.hub.revision();
@@ -307,6 +319,14 @@ fn body_size(method: &Method, head: &CheckedHead, over: bool) -> BodySize {
 
 fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// True for what a browser's `EventSource` sends.
+fn wants_events(request: &HttpRequest) -> bool {
+    request
+        .headers()
+        .get(header::ACCEPT)
+        .is_some_and(|accept| accept.as_bytes().trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 fn is_event_stream(head: &CheckedHead) -> bool {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_http::{HttpService, KeepAlive};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
@@ -18,7 +18,8 @@ use super::gate::Gate;
 use super::host::{self, HostRules};
 use super::inbound::{ClientStream, HEAD_TIME_MAX, LINGER_TIME_MAX, RefusalReason, Turn};
 use super::live_reload::Hub;
-use super::pages::{Page, PageContext};
+use super::pages::{self, Page, PageContext};
+use super::places::Stay;
 use super::{dev_ui, headers, origin, proxy};
 use crate::model::StatusBoard;
 use crate::watch::Suspicion;
@@ -29,6 +30,9 @@ pub const WORKER_COUNT: usize = 1;
 
 /// How long responses may take to finish when the server is stopped.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How often a person is told that requests find no place.
+const BUSY_NOTICE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How many policies, and how many origins, are told apart in notices.
 const NOTICES_COUNT_MAX: usize = 64;
@@ -68,6 +72,8 @@ pub(super) struct Front {
     refused_origins: Mutex<HashSet<String>>,
     on_notice: Box<dyn Fn(String) + Send + Sync>,
     noticed: Mutex<HashSet<String>>,
+    /// When a person was last told that requests find no place.
+    busy_noticed: Mutex<Option<Instant>>,
 }
 
 impl Front {
@@ -84,6 +90,17 @@ impl Front {
     /// The number of the current generation, 0 without one.
     pub fn current_generation(&self) -> u64 {
         self.gate.current().map_or(0, |generation| generation.number)
+    }
+
+    /// Tells the person that a request found no place, now and then.
+    pub fn notice_busy(&self, stay: Stay, long_lived_count_max: usize) {
+        let mut noticed = self.busy_noticed.lock().unwrap_or_else(PoisonError::into_inner);
+        if noticed.is_none_or(|noticed| noticed.elapsed() >= BUSY_NOTICE_INTERVAL) {
+            *noticed = Some(Instant::now());
+            drop(noticed);
+            let open = pages::describe_busy(stay, long_lived_count_max);
+            (self.on_notice)(format!("{open}: further ones get a page that says so (503)"));
+        }
     }
 
     /// Tells the person that a page goes without live reload, once for each policy that keeps the script out.
@@ -136,6 +153,7 @@ pub fn serve(config: FrontConfig, gate: Gate, hub: Hub, status: Arc<StatusBoard>
             refused_origins: Mutex::default(),
             on_notice: config.on_notice,
             noticed: Mutex::default(),
+            busy_noticed: Mutex::default(),
         }),
         allowed_hosts: config.allowed_hosts,
         runtime: config.runtime,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::keeper::Command;
 use super::{APART, AT_TERMINAL, KEEPER_NAME};
 use crate::error::Error;
-use crate::sys::{parent, seqpacket};
+use crate::sys::{limits, parent, seqpacket};
 use crate::zygote::client::{Argv, Channel, ForkOrder};
 use crate::zygote::control::{Ask, Report};
 
@@ -46,6 +46,8 @@ impl Spawner {
             .stdin(Stdio::from(theirs))
             .spawn()
             .map_err(failed)?;
+        // Before its first command, so that each program has it.
+        limits::restore_descriptors_of(process.id().cast_signed());
         Ok(Self { process: process.into(), control: Channel::new(ours).map_err(failed)? })
     }
 

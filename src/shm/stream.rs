@@ -12,8 +12,9 @@ use std::collections::hash_map::Entry;
 use super::fault::PeerFault;
 use super::frame::{CREDIT_MAX_BYTES, FrameHeader, Kind};
 
-/// How many streams may be open on a link at once.
-pub const STREAMS_COUNT_MAX: usize = 256;
+/// How many streams may be open on a link at once. With the credit of each, the bound on what the front keeps for clients
+/// that do not read.
+pub const STREAMS_COUNT_MAX: usize = 2304;
 
 /// Consumed bytes are returned as credit once there are this many of them.
 const CREDIT_RETURN_MIN_BYTES: usize = CREDIT_MAX_BYTES / 2;
@@ -541,10 +542,11 @@ mod tests {
     #[test]
     fn more_streams_than_there_may_be_are_a_fault() {
         let mut table = Table::new(Side::Worker(()));
-        for id in 1..=256 {
+        let most = u32::try_from(STREAMS_COUNT_MAX).unwrap();
+        for id in 1..=most {
             assert!(table.receive(&FrameHeader::headers(id, 0, true)).is_ok());
         }
-        let fault = table.receive(&FrameHeader::headers(257, 0, true));
+        let fault = table.receive(&FrameHeader::headers(most + 1, 0, true));
         assert_eq!(fault, Err(PeerFault::TooManyStreams(STREAMS_COUNT_MAX)));
     }
 }

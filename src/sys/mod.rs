@@ -9,6 +9,7 @@ use tokio::io::unix::AsyncFd;
 
 pub mod inherited;
 pub mod inotify;
+pub mod limits;
 pub mod liveness;
 pub mod output;
 pub mod parent;

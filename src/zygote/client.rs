@@ -22,7 +22,7 @@ use super::control::{
 use crate::error::Error;
 use crate::shm::LinkFds;
 use crate::sys::output::Output;
-use crate::sys::{self, parent, seqpacket};
+use crate::sys::{self, limits, parent, seqpacket};
 
 /// How the app's process looks from inside.
 #[derive(Debug, Clone)]
@@ -126,6 +126,8 @@ impl Zygote {
         };
         parent::start_by_fork(&mut command);
         let process = command.spawn().map_err(failed)?;
+        // Before its first command, so that each worker has it.
+        limits::restore_descriptors_of(process.id().cast_signed());
         let zygote = Self { process: process.into(), control: Channel::new(ours).map_err(failed)? };
         zygote.control.send(&Command::Preload { libraries: preload.to_vec() }, &[]).map_err(failed)?;
         Ok(zygote)

@@ -13,6 +13,7 @@ mod equivalence;
 mod example;
 mod hostile;
 mod job_control;
+mod long_lived;
 mod mistakes;
 mod plain;
 mod plain_build;

@@ -11,6 +11,7 @@
 
 use super::echo::{EchoApp, Way};
 use super::*;
+use crate::front::places::{ORDINARY_COUNT_MAX, Places};
 use crate::model::End;
 
 /// Through the front.
@@ -500,10 +501,10 @@ async fn a_connection_outlives_the_generation_that_it_began_with() {
 async fn a_request_beyond_the_most_at_once_waits_its_turn() {
     for way in WAYS {
         let (site, mut app) = serving(way);
-        let most = match way {
-            Way::Link => crate::shm::STREAMS_COUNT_MAX,
-            Way::Socket | Way::Reference => crate::front::upstream::EXCHANGES_COUNT_MAX,
-        };
+        let most = ORDINARY_COUNT_MAX;
+        // Without places for long-lived requests none of these becomes one.
+        let generation = Generation::with_places(1, 1, app.upstream.clone(), None, Places::new(most, 0));
+        site.gate.swap(vec![generation], true);
         let mut waiting = Vec::new();
         for _ in 0..most {
             waiting.push(site.get("/wait", "").await);
@@ -513,7 +514,7 @@ async fn a_request_beyond_the_most_at_once_waits_its_turn() {
         }
         let mut late = site.get("/hello", "").await;
         soon(async {
-            while site.gate.entries(1).finite < most + 1 {
+            while site.gate.waiting_count() < 1 {
                 tokio::task::yield_now().await;
             }
         })

@@ -17,7 +17,7 @@ use crate::shm::{self, Client, PeerFault, StreamError};
 
 pub use connection::{CONNECT_TIME_MAX, RESPONSE_HEAD_SIZE_MAX};
 pub use pool::{IDLE_COUNT_MAX, IDLE_TIME_MAX};
-pub use socket::{DEATH_NOTICE_TIME_MAX, EXCHANGES_COUNT_MAX, SocketClient};
+pub use socket::{DEATH_NOTICE_TIME_MAX, SocketClient};
 
 /// How long an app behind a link may take to refuse a request whose client waits with the body. The link does not tell when an
 /// app begins to read, so the client is let go on after this.

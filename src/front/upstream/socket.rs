@@ -30,12 +30,13 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch}
 use super::UpstreamError;
 use super::connection::{Connection, RequestBody, Wire, WireIo};
 use super::pool::Pool;
-use crate::shm::HEAD_LENGTH_MAX_BYTES;
+use crate::shm::{HEAD_LENGTH_MAX_BYTES, STREAMS_COUNT_MAX};
 use crate::sys::liveness::{Liveness, Outlook};
 use crate::wire::{REQUEST_EXPECT, REQUEST_UPGRADE, RequestHead, ResponseHead};
 
-/// How many exchanges may be in one worker at once; the next one waits. As many as on a link.
-pub const EXCHANGES_COUNT_MAX: usize = 256;
+/// How many exchanges may be in one worker at once; the next one waits. As many as on a link, and no fewer than the gate
+/// lets in.
+const EXCHANGES_COUNT_MAX: usize = STREAMS_COUNT_MAX;
 
 /// How long after a connection broke the news is waited for that its worker died.
 pub const DEATH_NOTICE_TIME_MAX: Duration = Duration::from_millis(200);

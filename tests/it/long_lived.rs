@@ -1,0 +1,167 @@
+//! Requests that stay open: WebSockets, event streams, uploads that never end. They leave the others their places, in a
+//! plugin app as in a plain one.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::plain::PlainApp;
+use crate::plugin::Plugin;
+use crate::support::{Devhost, SOON, cargo_turn};
+
+/// How many long-lived requests there may be in one worker.
+const LONG_LIVED_COUNT_MAX: usize = 2000;
+
+/// How many ordinary ones.
+const ORDINARY_COUNT_MAX: usize = 256;
+
+pub const WEBSOCKET: &str = " HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// Lets this process, and what it starts from now on, open so many files.
+fn allow_descriptors(count: u64) {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    assert!(hard >= count, "the system allows {hard} open files, and the test needs {count}");
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(count), hard).unwrap();
+}
+
+/// An app that is reached in each way; the first is a plugin.
+pub fn on_each_way(check: impl Fn(&Devhost)) {
+    let plugin = Plugin::new("sockets.c");
+    let devhost = plugin.start(&[]);
+    devhost.wait_ready(1);
+    check(&devhost);
+    assert!(devhost.stop().success());
+    let _turn = cargo_turn();
+    let app = PlainApp::trap("sockets");
+    let devhost = app.start(&[]);
+    devhost.wait_ready(1);
+    check(&devhost);
+    assert!(devhost.stop().success());
+}
+
+/// Opens a request and waits until its response has begun.
+pub fn open(devhost: &Devhost, request: &str) -> TcpStream {
+    let mut connection = devhost.connect(request.as_bytes());
+    let head = read_head(&mut connection);
+    assert!(head.starts_with("HTTP/1.1 101") || head.starts_with("HTTP/1.1 200"), "{head}");
+    connection
+}
+
+pub fn open_websocket(devhost: &Devhost, path: &str) -> TcpStream {
+    open(devhost, &format!("GET {path}{WEBSOCKET}"))
+}
+
+fn read_head(connection: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        let count = connection.read(&mut byte).unwrap();
+        assert!(count > 0, "closed after {:?}", String::from_utf8_lossy(&head));
+        head.extend_from_slice(&byte);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+fn is_answered(devhost: &Devhost) {
+    let answer = devhost.get("/");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "Before the edit"));
+    let answer = devhost.post("/", "text/plain", b"some");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "Before the edit"));
+}
+
+/// A message goes through and comes back.
+fn echoes(websocket: &mut TcpStream) {
+    websocket.write_all(b"\x81\x82\0\0\0\0hi").unwrap();
+    let mut echo = [0; 4];
+    websocket.read_exact(&mut echo).unwrap();
+    assert_eq!(&echo, b"\x81\x02hi");
+}
+
+#[test]
+fn requests_are_answered_beside_three_hundred_websockets() {
+    on_each_way(|devhost| {
+        let mut websockets: Vec<_> = (0..300).map(|_| open_websocket(devhost, "/ws")).collect();
+        is_answered(devhost);
+        websockets.iter_mut().for_each(echoes);
+        is_answered(devhost);
+    });
+}
+
+#[test]
+fn requests_are_answered_beside_three_hundred_event_streams() {
+    on_each_way(|devhost| {
+        // As `EventSource` asks for them, and as something else does.
+        let asked = "GET /events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n";
+        let other = "GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        let _streams: Vec<_> =
+            (0..300).map(|index| open(devhost, if index % 2 == 0 { asked } else { other })).collect();
+        is_answered(devhost);
+    });
+}
+
+#[test]
+fn requests_are_answered_beside_three_hundred_uploads_that_never_end() {
+    on_each_way(|devhost| {
+        let half = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nhalf";
+        let _uploads: Vec<_> = (0..300).map(|_| devhost.connect(half)).collect();
+        is_answered(devhost);
+    });
+}
+
+#[test]
+#[ignore = "opens thousands of connections"]
+fn two_thousand_websockets_and_the_requests_beside_them_are_answered() {
+    allow_descriptors(8192);
+    on_each_way(|devhost| {
+        let mut websockets: Vec<TcpStream> = Vec::new();
+        let begun = Instant::now();
+        while websockets.len() < LONG_LIVED_COUNT_MAX {
+            websockets.push(open_websocket(devhost, "/ws"));
+            if websockets.len() % 100 == 0 {
+                is_answered(devhost);
+            }
+        }
+        let opened = begun.elapsed();
+        let mut longest = Duration::ZERO;
+        for _ in 0..3 {
+            for websocket in &mut websockets {
+                echoes(websocket);
+            }
+            let asked = Instant::now();
+            is_answered(devhost);
+            longest = longest.max(asked.elapsed());
+        }
+        eprintln!(
+            "2,000 WebSockets were open after {opened:?}; two requests beside them took {longest:?} at most"
+        );
+        // One more is turned away, with a page, and the others still get through.
+        let mut refused = devhost.connect(format!("GET /ws{WEBSOCKET}").as_bytes());
+        let mut page = String::new();
+        refused.read_to_string(&mut page).unwrap();
+        assert!(page.starts_with("HTTP/1.1 503") && page.contains("2000 WebSockets"), "{page}");
+        devhost.wait_line("2000 WebSockets");
+        is_answered(devhost);
+        // With the ordinary places full as well, everybody is told.
+        let half = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nhalf";
+        let uploads: Vec<_> = (0..ORDINARY_COUNT_MAX).map(|_| devhost.connect(half)).collect();
+        let deadline = Instant::now() + SOON;
+        let told = loop {
+            let answer = devhost.get("/");
+            if answer.status == 503 {
+                break answer;
+            }
+            // The uploads were not all there yet.
+            assert!(Instant::now() < deadline, "never full");
+        };
+        assert!(told.body.contains("256 requests"), "{}", told.body);
+        drop(uploads);
+        let deadline = Instant::now() + SOON;
+        while devhost.get("/").status != 200 {
+            assert!(Instant::now() < deadline, "never answered again");
+        }
+        assert_eq!(devhost.printed().matches("2000 WebSockets").count(), 1, "{}", devhost.printed());
+    });
+}
