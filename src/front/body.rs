@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,8 +22,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use super::client_gone::ClientWatch;
-use super::gate::Entry;
+use super::gate::{Entry, Generation};
 use super::inbound::Turn;
+use super::tunnel::{self, Farewell};
 use super::upstream::{RecvHalf, SendHalf, UpstreamError};
 use super::websocket::{CLOSE_SERVICE_RESTART, FrameTracker};
 use crate::model::End;
@@ -57,6 +59,9 @@ pub enum BodyError {
 /// A stream of body bytes.
 pub type ByteStream = LocalBoxStream<'static, Result<Bytes, BodyError>>;
 
+/// How long the client's half of an ending WebSocket may go first, before the app is told whatever the client does.
+const CLIENT_TURN_TIME_MAX: Duration = Duration::from_millis(100);
+
 /// How much of a request body is kept until the response begins, so that it can be sent to another worker. More than a
 /// worker can be sent that has read nothing of it.
 const KEPT_SIZE_MAX: usize = 2 * CREDIT_MAX_BYTES;
@@ -86,19 +91,26 @@ pub struct Pump {
     _unused: Option<SendHalf>,
 }
 
-enum PumpEnd {
+/// How the sending of a request body ended.
+pub(super) enum PumpEnd {
     Finished(Payload),
     Recalled(Payload),
     Broken,
 }
 
-#[derive(Debug)]
-struct Signals {
+/// What the task that sends and the body of the response tell each other.
+pub(super) struct Signals {
     /// What was taken from the payload, as long as that is everything and may be wanted.
     kept: RefCell<Option<VecDeque<Bytes>>>,
-    turn: Turn,
-    recall: Notify,
-    discard: Notify,
+    pub turn: Turn,
+    pub recall: Notify,
+    /// The app's half of a WebSocket whose generation ends.
+    farewell: RefCell<Option<Farewell>>,
+    leave: Notify,
+    /// The task ends the connection to the app; until then it must not be stopped.
+    is_leaving: Cell<bool>,
+    /// The body of the response is gone.
+    pub gone: Notify,
     client_closing: Cell<bool>,
     client_closed: Notify,
 }
@@ -109,14 +121,47 @@ impl Signals {
             kept: RefCell::new(kept),
             turn,
             recall: Notify::new(),
-            discard: Notify::new(),
+            farewell: RefCell::new(None),
+            leave: Notify::new(),
+            is_leaving: Cell::new(false),
+            gone: Notify::new(),
             client_closing: Cell::new(false),
             client_closed: Notify::new(),
         }
     }
 
+    /// True while the body can be sent to another worker.
+    pub fn has_kept(&self) -> bool {
+        self.kept.borrow().is_some()
+    }
+
+    /// Lets the task end the connection to the app.
+    fn leave(&self, farewell: Farewell) {
+        self.farewell.replace(Some(farewell));
+        self.is_leaving.set(true);
+        self.leave.notify_one();
+    }
+
+    /// Waits until the connection to the app is to be ended. Cancel-safe.
+    pub async fn farewell(&self) -> Farewell {
+        loop {
+            if let Some(farewell) = self.farewell.take() {
+                return farewell;
+            }
+            self.leave.notified().await;
+        }
+    }
+
+    /// Looks for the close frame in what the client sends.
+    pub fn follow(&self, tracker: &mut FrameTracker, chunk: &[u8]) {
+        tracker.advance(chunk);
+        if tracker.has_seen_close() && !self.client_closing.replace(true) {
+            self.client_closed.notify_one();
+        }
+    }
+
     /// Keeps a piece of the body that is about to be sent.
-    fn keep(&self, chunk: &Bytes) {
+    pub fn keep(&self, chunk: &Bytes) {
         let mut kept = self.kept.borrow_mut();
         if let Some(pieces) = kept.as_mut() {
             pieces.push_back(chunk.clone());
@@ -138,12 +183,16 @@ impl Pump {
         }
     }
 
-    /// Starts to send. With `websocket`, it looks out for the client's close frame.
+    /// Starts to send. With `websocket`, it takes leave of the app when the generation ends.
     pub fn start(body: RequestBody, send: SendHalf, websocket: bool) -> Self {
         let RequestBody { payload, kept, turn } = body;
         let signals = Rc::new(Signals::new(Some(kept.clone()), turn));
-        let tracker = websocket.then(FrameTracker::default);
-        let task = actix_web::rt::spawn(pump(payload, kept, send, tracker, Rc::clone(&signals)));
+        let shared = Rc::clone(&signals);
+        let task = if websocket {
+            actix_web::rt::spawn(tunnel::run(payload, kept, send, shared))
+        } else {
+            actix_web::rt::spawn(pump(payload, kept, send, shared))
+        };
         Self { task: Some(task), finished: None, signals, _unused: None }
     }
 
@@ -190,42 +239,31 @@ impl Pump {
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
+        if self.signals.is_leaving.get() {
+            self.signals.gone.notify_one();
+        } else if let Some(task) = &self.task {
             task.abort();
         }
     }
 }
 
-async fn pump(
-    mut payload: Payload,
-    kept: VecDeque<Bytes>,
-    send: SendHalf,
-    mut tracker: Option<FrameTracker>,
-    signals: Rc<Signals>,
-) -> PumpEnd {
-    let end = send_all(&mut payload, kept, send, &mut tracker, &signals).await;
-    match end {
+async fn pump(mut payload: Payload, kept: VecDeque<Bytes>, send: SendHalf, signals: Rc<Signals>) -> PumpEnd {
+    match send_all(&mut payload, kept, send, &signals).await {
         Sent::All => PumpEnd::Finished(payload),
         Sent::Broken => PumpEnd::Broken,
         Sent::Recalled => PumpEnd::Recalled(payload),
-        Sent::Refused(send, UpstreamError::Lost) if signals.kept.borrow().is_some() => {
+        Sent::Refused(send, UpstreamError::Lost) if signals.has_kept() => {
             // Another worker may be sent all of it.
             let _kept = send;
             signals.recall.notified().await;
             PumpEnd::Recalled(payload)
         }
-        Sent::Refused(send, _) if tracker.is_none() => {
+        Sent::Refused(send, _) => {
             // The app wants no more of the body. Letting go of the payload makes actix drain it or close the
             // connection after the response; letting go of the other end would cut the response off.
             drop(payload);
             let _kept = send;
             std::future::pending().await
-        }
-        Sent::Refused(..) | Sent::Discarded => {
-            while let Some(Ok(chunk)) = payload.next().await {
-                follow(&mut tracker, &chunk, &signals);
-            }
-            PumpEnd::Finished(payload)
         }
     }
 }
@@ -238,8 +276,6 @@ enum Sent {
     Broken,
     /// The app wants no more, or is gone.
     Refused(SendHalf, UpstreamError),
-    /// The front wants no more to be sent.
-    Discarded,
     /// The front wants the body back.
     Recalled,
 }
@@ -248,49 +284,38 @@ async fn send_all(
     payload: &mut Payload,
     mut again: VecDeque<Bytes>,
     mut send: SendHalf,
-    tracker: &mut Option<FrameTracker>,
     signals: &Signals,
 ) -> Sent {
     loop {
-        let (chunk, is_new) = match again.pop_front() {
-            Some(chunk) => (Some(Ok(chunk)), false),
-            None => tokio::select! {
-                biased;
-                chunk = payload.next() => (chunk, true),
-                () = signals.turn.breaks() => return Sent::Broken,
-                () = signals.discard.notified() => return Sent::Discarded,
-                () = signals.recall.notified() => return Sent::Recalled,
-            },
-        };
-        let chunk = match chunk {
-            Some(Ok(chunk)) => chunk,
-            Some(Err(_)) => return Sent::Broken,
+        let chunk = match again.pop_front() {
+            Some(chunk) => chunk,
             None => {
-                // An error here shows in the response, too.
-                let _ = send.finish().await;
-                return Sent::All;
+                let next = tokio::select! {
+                    biased;
+                    next = payload.next() => next,
+                    () = signals.turn.breaks() => return Sent::Broken,
+                    () = signals.recall.notified() => return Sent::Recalled,
+                };
+                match next {
+                    Some(Ok(chunk)) => {
+                        signals.keep(&chunk);
+                        chunk
+                    }
+                    Some(Err(_)) => return Sent::Broken,
+                    None => {
+                        // An error here shows in the response, too.
+                        let _ = send.finish().await;
+                        return Sent::All;
+                    }
+                }
             }
         };
-        if is_new {
-            signals.keep(&chunk);
-        }
-        follow(tracker, &chunk, signals);
         let sent = tokio::select! {
             sent = send.send(chunk) => sent,
-            () = signals.discard.notified() => return Sent::Discarded,
             () = signals.recall.notified() => return Sent::Recalled,
         };
         if let Err(error) = sent {
             return Sent::Refused(send, error);
-        }
-    }
-}
-
-fn follow(tracker: &mut Option<FrameTracker>, chunk: &[u8], signals: &Signals) {
-    if let Some(tracker) = tracker {
-        tracker.advance(chunk);
-        if tracker.has_seen_close() && !signals.client_closing.replace(true) {
-            signals.client_closed.notify_one();
         }
     }
 }
@@ -306,8 +331,35 @@ enum Ending {
 }
 
 struct WebSocketEnding {
-    tracker: FrameTracker,
+    half: Rc<AppHalf>,
     stage: Stage,
+    /// Takes leave of the app when the client does not read, so that nobody polls the body.
+    _watch: AbortOnDrop,
+}
+
+/// The app's half of a WebSocket.
+struct AppHalf {
+    /// `None` once the client gets no more of it.
+    recv: RefCell<Option<(RecvHalf, Entry)>>,
+    tracker: RefCell<FrameTracker>,
+    signals: Rc<Signals>,
+}
+
+impl AppHalf {
+    /// Begins to take leave of the app, unless that has begun.
+    fn leave(&self) {
+        if let Some((recv, entry)) = self.recv.take() {
+            self.signals.leave(Farewell::new(recv, self.tracker.borrow().clone(), entry));
+        }
+    }
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 enum Stage {
@@ -323,10 +375,12 @@ enum Stage {
 
 /// The response body as the app sends it.
 pub struct AppBody {
-    /// `None` once nothing more is wanted from the app.
+    /// `None` for a WebSocket, whose ending has it.
     recv: Option<RecvHalf>,
     pump: Pump,
-    entry: Entry,
+    /// `None` for a WebSocket, too.
+    entry: Option<Entry>,
+    generation: Arc<Generation>,
     watch: Option<ClientWatch>,
     gone: LocalBoxFuture<'static, ()>,
     ending: Ending,
@@ -340,13 +394,15 @@ impl AppBody {
             Some(watch) => async move { watch.gone().await }.boxed_local(),
             None => std::future::pending().boxed_local(),
         };
-        Self { recv: Some(recv), pump, entry, watch, gone, ending: Ending::Own, over: false }
+        let generation = Arc::clone(entry.generation());
+        let entry = Some(entry);
+        Self { recv: Some(recv), pump, entry, generation, watch, gone, ending: Ending::Own, over: false }
     }
 
     /// Lets the body end cleanly with its generation.
     #[must_use]
     pub fn ending_with_generation(mut self) -> Self {
-        self.entry.mark_endless();
+        self.mark_endless();
         self.ending = Ending::WithGeneration(self.closing());
         self
     }
@@ -354,29 +410,59 @@ impl AppBody {
     /// Lets the body, a WebSocket, end with its generation by a close frame.
     #[must_use]
     pub fn ending_with_close_frame(mut self) -> Self {
-        self.entry.mark_endless();
+        self.mark_endless();
+        let half = Rc::new(AppHalf {
+            recv: RefCell::new(self.recv.take().zip(self.entry.take())),
+            tracker: RefCell::default(),
+            signals: Rc::clone(&self.pump.signals),
+        });
+        let watch = {
+            let (half, closing) = (Rc::downgrade(&half), self.closing());
+            actix_web::rt::spawn(async move {
+                closing.await;
+                tokio::time::sleep(CLIENT_TURN_TIME_MAX).await;
+                if let Some(half) = half.upgrade() {
+                    half.leave();
+                }
+            })
+        };
         let stage = Stage::Open { closing: self.closing() };
-        self.ending = Ending::WebSocket(WebSocketEnding { tracker: FrameTracker::default(), stage });
+        self.ending = Ending::WebSocket(WebSocketEnding { half, stage, _watch: AbortOnDrop(watch) });
         self
+    }
+
+    fn mark_endless(&mut self) {
+        if let Some(entry) = &mut self.entry {
+            entry.mark_endless();
+        }
     }
 
     /// The number of the generation that sends it.
     pub fn generation_number(&self) -> u64 {
-        self.entry.generation().number
+        self.generation.number
     }
 
     fn closing(&self) -> LocalBoxFuture<'static, ()> {
-        let generation = std::sync::Arc::clone(self.entry.generation());
+        let generation = Arc::clone(&self.generation);
         async move { generation.closing().await }.boxed_local()
     }
 
     fn poll_app(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        let Some(recv) = &mut self.recv else { return Poll::Ready(None) };
-        Poll::Ready(match ready!(recv.poll_data(cx)) {
+        let polled = match (&mut self.recv, &self.ending) {
+            (Some(recv), _) => recv.poll_data(cx),
+            (None, Ending::WebSocket(WebSocketEnding { half, .. })) => {
+                match half.recv.borrow_mut().as_mut() {
+                    Some((recv, _)) => recv.poll_data(cx),
+                    None => return Poll::Ready(Some(Err(BodyError::FrameUnfinished))),
+                }
+            }
+            (None, _) => return Poll::Ready(None),
+        };
+        Poll::Ready(match ready!(polled) {
             Ok(data) => data.map(Ok),
             Err(error) => {
                 if let UpstreamError::Fault(fault) = &error {
-                    self.entry.generation().set_end(End::Fault { message: fault.to_string() });
+                    self.generation.set_end(End::Fault { message: fault.to_string() });
                 }
                 Some(Err(error.into()))
             }
@@ -385,12 +471,14 @@ impl AppBody {
 
     fn poll_websocket(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
-            let Ending::WebSocket(WebSocketEnding { tracker, stage }) = &mut self.ending else {
+            let Ending::WebSocket(WebSocketEnding { half, stage, .. }) = &mut self.ending else {
                 return Poll::Ready(None);
             };
+            let half = Rc::clone(half);
             match stage {
                 Stage::Open { closing } => {
                     if closing.poll_unpin(cx).is_ready() {
+                        let tracker = half.tracker.borrow();
                         *stage = if tracker.is_at_boundary() && !tracker.has_seen_close() {
                             Stage::SendClose
                         } else {
@@ -399,32 +487,41 @@ impl AppBody {
                         continue;
                     }
                     let item = ready!(self.poll_app(cx));
-                    if let (Some(Ok(chunk)), Ending::WebSocket(websocket)) = (&item, &mut self.ending) {
-                        websocket.tracker.advance(chunk);
+                    if let Some(Ok(chunk)) = &item {
+                        half.tracker.borrow_mut().advance(chunk);
                     }
                     return Poll::Ready(item);
                 }
                 Stage::UntilBoundary { deadline } => {
                     if deadline.poll_unpin(cx).is_ready() {
+                        half.leave();
                         return Poll::Ready(Some(Err(BodyError::FrameUnfinished)));
                     }
                     let item = ready!(self.poll_app(cx));
-                    let (Some(Ok(mut chunk)), Ending::WebSocket(websocket)) = (item, &mut self.ending) else {
-                        return Poll::Ready(None);
+                    let mut chunk = match item {
+                        Some(Ok(chunk)) => chunk,
+                        Some(Err(error @ BodyError::FrameUnfinished)) => {
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                        Some(Err(_)) | None => return Poll::Ready(None),
                     };
-                    let used = websocket.tracker.advance_to_boundary(&chunk);
-                    if websocket.tracker.has_seen_close() {
-                        websocket.tracker.advance(&chunk[used..]);
-                    } else if websocket.tracker.is_at_boundary() {
-                        websocket.stage = Stage::SendClose;
+                    let mut tracker = half.tracker.borrow_mut();
+                    let used = tracker.advance_to_boundary(&chunk);
+                    if tracker.has_seen_close() {
+                        tracker.advance(&chunk[used..]);
+                    } else if tracker.is_at_boundary() {
+                        // What follows is thrown away, but a close frame in it is an answer.
+                        tracker.advance(&chunk[used..]);
+                        if let Ending::WebSocket(websocket) = &mut self.ending {
+                            websocket.stage = Stage::SendClose;
+                        }
                         chunk.truncate(used);
                     }
                     return Poll::Ready(Some(Ok(chunk)));
                 }
                 Stage::SendClose => {
-                    self.recv = None;
+                    half.leave();
                     let signals = Rc::clone(&self.pump.signals);
-                    signals.discard.notify_one();
                     let closed = async move { signals.client_closed.notified().await }.boxed_local();
                     *stage = Stage::AwaitClient { deadline: close_deadline(), closed };
                     return Poll::Ready(Some(Ok(CLOSE_SERVICE_RESTART)));

@@ -23,6 +23,7 @@ mod proxy;
 pub mod samples;
 mod server;
 mod sniff;
+mod tunnel;
 mod unpack;
 pub mod upstream;
 mod websocket;

@@ -1,10 +1,14 @@
-//! Just enough of RFC 6455 to end a WebSocket between two frames: where a frame ends, and the close frame that
-//! says "service restart". It looks at frame headers only, never at payloads.
+//! Just enough of RFC 6455 to end a WebSocket between two frames: where a frame ends, and the close frames for the client
+//! and for the app. It looks at frame headers only, never at payloads.
 
 use bytes::Bytes;
 
 /// A close frame from a server with code 1012 (Service Restart, IANA registry of RFC 6455 §11.7).
 pub const CLOSE_SERVICE_RESTART: Bytes = Bytes::from_static(b"\x88\x02\x03\xf4");
+
+/// A close frame from a client, hence masked, with code 1001 (Going Away, RFC 6455 §7.4.1): what browsers send when a page is
+/// left.
+pub const CLOSE_GOING_AWAY: Bytes = Bytes::from_static(b"\x88\x82\x37\xfa\x21\x3d\x34\x13");
 
 /// The longest frame header: 2 bytes, 8 of length, 4 of mask.
 const HEADER_SIZE_MAX: usize = 14;
@@ -12,13 +16,13 @@ const HEADER_SIZE_MAX: usize = 14;
 const OPCODE_CLOSE: u8 = 8;
 
 /// Follows one direction of a WebSocket from frame to frame.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FrameTracker {
     place: Place,
     close_seen: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Place {
     Header { bytes: [u8; HEADER_SIZE_MAX], len: usize },
     Payload { left: u64 },
@@ -168,8 +172,13 @@ mod tests {
         assert!(!tracker.has_seen_close());
         tracker.advance(&frame(8, 2, true));
         assert!(tracker.has_seen_close() && tracker.is_at_boundary());
-        let mut tracker = FrameTracker::default();
-        tracker.advance(&CLOSE_SERVICE_RESTART);
-        assert!(tracker.has_seen_close() && tracker.is_at_boundary());
+        for close in [CLOSE_SERVICE_RESTART, CLOSE_GOING_AWAY] {
+            let mut tracker = FrameTracker::default();
+            tracker.advance(&close);
+            assert!(tracker.has_seen_close() && tracker.is_at_boundary());
+        }
+        let masked = CLOSE_GOING_AWAY;
+        let code = [masked[6] ^ masked[2], masked[7] ^ masked[3]];
+        assert_eq!(u16::from_be_bytes(code), 1001);
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::plain::PlainApp;
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, touch};
 use crate::support::{Devhost, SOON, cargo_turn};
 
 /// How many long-lived requests there may be in one worker.
@@ -27,18 +27,18 @@ fn allow_descriptors(count: u64) {
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(count), hard).unwrap();
 }
 
-/// An app that is reached in each way; the first is a plugin.
-pub fn on_each_way(check: impl Fn(&Devhost)) {
+/// An app that is reached in each way, and how it is reloaded; the first is a plugin.
+pub fn on_each_way(check: impl Fn(&Devhost, &dyn Fn())) {
     let plugin = Plugin::new("sockets.c");
     let devhost = plugin.start(&[]);
     devhost.wait_ready(1);
-    check(&devhost);
+    check(&devhost, &|| touch(&plugin.path(), 1));
     assert!(devhost.stop().success());
     let _turn = cargo_turn();
     let app = PlainApp::trap("sockets");
     let devhost = app.start(&[]);
     devhost.wait_ready(1);
-    check(&devhost);
+    check(&devhost, &|| app.edit("traps/src/bin/sockets.rs", "Before the edit", "After the edit"));
     assert!(devhost.stop().success());
 }
 
@@ -82,7 +82,7 @@ fn echoes(websocket: &mut TcpStream) {
 
 #[test]
 fn requests_are_answered_beside_three_hundred_websockets() {
-    on_each_way(|devhost| {
+    on_each_way(|devhost, _| {
         let mut websockets: Vec<_> = (0..300).map(|_| open_websocket(devhost, "/ws")).collect();
         is_answered(devhost);
         websockets.iter_mut().for_each(echoes);
@@ -92,7 +92,7 @@ fn requests_are_answered_beside_three_hundred_websockets() {
 
 #[test]
 fn requests_are_answered_beside_three_hundred_event_streams() {
-    on_each_way(|devhost| {
+    on_each_way(|devhost, _| {
         // As `EventSource` asks for them, and as something else does.
         let asked = "GET /events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n";
         let other = "GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -104,7 +104,7 @@ fn requests_are_answered_beside_three_hundred_event_streams() {
 
 #[test]
 fn requests_are_answered_beside_three_hundred_uploads_that_never_end() {
-    on_each_way(|devhost| {
+    on_each_way(|devhost, _| {
         let half = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nhalf";
         let _uploads: Vec<_> = (0..300).map(|_| devhost.connect(half)).collect();
         is_answered(devhost);
@@ -112,10 +112,52 @@ fn requests_are_answered_beside_three_hundred_uploads_that_never_end() {
 }
 
 #[test]
+fn a_websocket_ends_well_for_client_and_app_when_its_generation_does() {
+    on_each_way(|devhost, reload| {
+        let mut idle = open_websocket(devhost, "/ws");
+        echoes(&mut idle);
+        let mut in_message = open_websocket(devhost, "/ws");
+        in_message.write_all(b"\x01\x82\0\0\0\0hi").unwrap();
+        let mut flooded = open_websocket(devhost, "/flood");
+        let reading = std::thread::spawn(move || {
+            let mut end = Vec::new();
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                let count = flooded.read(&mut buffer).unwrap();
+                if count == 0 {
+                    return end;
+                }
+                end.extend_from_slice(&buffer[..count]);
+                end.drain(..end.len().saturating_sub(4));
+            }
+        });
+        // It does not read, so its app comes to a stand in sending.
+        let _unread = open_websocket(devhost, "/flood");
+        reload();
+        devhost.wait_ready(2);
+        for (mut client, before) in [(idle, 0), (in_message, 4)] {
+            let mut received = vec![0; before];
+            client.read_exact(&mut received).unwrap();
+            let mut close = [0; 4];
+            client.read_exact(&mut close).unwrap();
+            assert_eq!(&close, b"\x88\x02\x03\xf4");
+        }
+        assert_eq!(reading.join().unwrap(), b"\x88\x02\x03\xf4");
+        devhost.wait_status(SOON, "drained", |status| status["workers"].as_array().unwrap().len() == 1);
+        let printed = devhost.printed();
+        for (path, count) in [("/ws", 2), ("/flood", 2)] {
+            let well = format!("{path} was closed with 1001, then ended in order");
+            assert_eq!(printed.matches(&well).count(), count, "{printed}");
+        }
+        assert!(!printed.contains("broke off") && !printed.contains("was reset"), "{printed}");
+    });
+}
+
+#[test]
 #[ignore = "opens thousands of connections"]
 fn two_thousand_websockets_and_the_requests_beside_them_are_answered() {
     allow_descriptors(8192);
-    on_each_way(|devhost| {
+    on_each_way(|devhost, _| {
         let mut websockets: Vec<TcpStream> = Vec::new();
         let begun = Instant::now();
         while websockets.len() < LONG_LIVED_COUNT_MAX {

@@ -118,6 +118,11 @@ impl FakeExchange {
         super::soon(self.body.recv()).await.expect("the body broke off")
     }
 
+    /// True while a piece of the request body waits.
+    pub fn has_body_piece(&self) -> bool {
+        !self.body.is_empty()
+    }
+
     /// The whole request body.
     pub async fn whole_body(&mut self) -> Vec<u8> {
         let mut whole = Vec::new();

@@ -188,3 +188,100 @@ async fn server_sent_events_end_cleanly_with_the_generation() {
     assert_eq!(browser.chunk().await, None);
     exchange.cancelled().await;
 }
+
+/// What the app gets when its generation ends.
+const CLOSE_FOR_APP: &[u8] = b"\x88\x82\x37\xfa\x21\x3d\x34\x13";
+/// What it answers.
+const ANSWER_OF_APP: &[u8] = b"\x88\x02\x03\xe9";
+
+/// The app answers the close frame, sees the end of the client's half, and ends its own.
+async fn closes(site: &Site, exchange: &mut FakeExchange) {
+    assert_eq!(site.gate.entries(1).endless, 1, "the generation has to wait for it");
+    exchange.data(ANSWER_OF_APP).await;
+    assert_eq!(exchange.body_piece().await, None, "the client's half has ended in order");
+    exchange.end().await;
+    let mut changes = site.gate.changes();
+    soon(changes.wait_for(|_| site.gate.entries(1).endless == 0)).await.unwrap();
+}
+
+#[actix_web::test]
+async fn the_app_is_told_of_the_end_by_a_close_frame_and_its_connection_ends_in_order() {
+    let (site, mut worker) = Site::start_serving();
+    let (mut browser, mut exchange) = open(&site, &mut worker).await;
+    site.gate.current().unwrap().close_streams();
+    assert_eq!(exchange.body_piece().await.unwrap(), CLOSE_FOR_APP);
+    assert_eq!(browser.read_exact(4).await, b"\x88\x02\x03\xf4");
+    // The client is faster than the app, and what it still sends is nothing for the app.
+    browser.send(b"\x81\x80\0\0\0\0\x88\x82\0\0\0\0\x03\xf4").await;
+    assert_eq!(browser.rest().await, b"");
+    closes(&site, &mut exchange).await;
+}
+
+#[actix_web::test]
+async fn the_close_frame_for_the_app_waits_for_the_end_of_the_clients_frame() {
+    let (site, mut worker) = Site::start_serving();
+    let (mut browser, mut exchange) = open(&site, &mut worker).await;
+    // The first part of a message in several frames, and half of the second.
+    for part in [&b"\x01\x82\0\0\0\0he"[..], b"\x80\x83\0\0\0\0l"] {
+        browser.send(part).await;
+        assert_eq!(exchange.body_piece().await.unwrap(), part);
+    }
+    site.gate.current().unwrap().close_streams();
+    assert_eq!(browser.read_exact(4).await, b"\x88\x02\x03\xf4");
+    browser.send(b"lo\x88\x82\0\0\0\0\x03\xf4").await;
+    assert_eq!(exchange.body_piece().await.unwrap(), &b"lo"[..]);
+    assert_eq!(exchange.body_piece().await.unwrap(), CLOSE_FOR_APP);
+    closes(&site, &mut exchange).await;
+}
+
+#[actix_web::test]
+async fn a_frame_that_the_client_never_finishes_is_cut_and_nothing_is_put_into_it() {
+    let (site, mut worker) = Site::start_serving();
+    let (mut browser, mut exchange) = open(&site, &mut worker).await;
+    browser.send(b"\x81\x85\0\0\0\0he").await;
+    assert_eq!(exchange.body_piece().await.unwrap(), &b"\x81\x85\0\0\0\0he"[..]);
+    site.gate.current().unwrap().close_streams();
+    exchange.cancelled().await;
+    assert_eq!(browser.rest().await, b"\x88\x02\x03\xf4");
+}
+
+#[actix_web::test]
+async fn an_app_that_floods_is_told_whether_the_client_reads_or_not() {
+    for reads in [true, false] {
+        let (site, mut worker) = Site::start_serving();
+        let (mut browser, mut exchange) = open(&site, &mut worker).await;
+        let flood = async {
+            while !exchange.has_body_piece() {
+                exchange.data([&b"\x82\x7e\x40\0"[..], &[7; 0x4000]].concat()).await;
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(exchange.body_piece().await.unwrap(), CLOSE_FOR_APP, "reads: {reads}");
+            closes(&site, &mut exchange).await;
+        };
+        let generation = site.gate.current().unwrap();
+        let client = async {
+            if reads {
+                browser.read_exact(0x10000).await;
+                generation.close_streams();
+                browser.rest().await;
+            } else {
+                // Long enough for every buffer on the way to fill up, or not: it works in either case.
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                generation.close_streams();
+            }
+        };
+        soon(async { tokio::join!(flood, client) }).await;
+    }
+}
+
+#[actix_web::test]
+async fn an_app_that_never_answers_the_close_frame_is_not_waited_for() {
+    let (site, mut worker) = Site::start_serving();
+    let (mut browser, mut exchange) = open(&site, &mut worker).await;
+    site.gate.current().unwrap().close_streams();
+    assert_eq!(exchange.body_piece().await.unwrap(), CLOSE_FOR_APP);
+    exchange.cancelled().await;
+    let mut changes = site.gate.changes();
+    soon(changes.wait_for(|_| site.gate.entries(1).endless == 0)).await.unwrap();
+    assert_eq!(browser.rest().await, b"\x88\x02\x03\xf4");
+}
