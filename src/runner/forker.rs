@@ -1,14 +1,21 @@
 //! Where new generations come from: a zygote that forks them, or a keeper that starts them as programs of their own.
 //! Both speak the same reports.
 
+use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::rc::Rc;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::attendance::Attendance;
 use crate::error::Error;
 use crate::restart::Spawner;
 use crate::supervisor::Origin;
+use crate::sys::parent;
 use crate::zygote::client::{Argv, ForkOrder, Loading, Start, Zygote};
 use crate::zygote::control::{Ask, Report};
 
@@ -17,7 +24,15 @@ pub(super) const DEVHOST: &str = "/proc/self/exe";
 
 /// A zygote or a keeper.
 #[derive(Debug)]
-pub enum Forker {
+pub struct Forker {
+    parent: Parent,
+    attendance: Rc<Attendance>,
+    /// It stands still, and others do its work.
+    is_stuck: Cell<bool>,
+}
+
+#[derive(Debug)]
+enum Parent {
     /// Forks.
     Zygote(Zygote),
     /// Starts programs.
@@ -28,32 +43,57 @@ impl Forker {
     /// Starts the process that is asked for; see [`Zygote::start`].
     pub fn start(origin: &Origin, argv: &Argv, loading: Loading) -> Result<Self, Error> {
         let devhost = Path::new(DEVHOST);
-        match origin {
+        let parent = match origin {
             Origin::Zygote { preload } => {
                 let preload: &[_] = match loading {
                     Loading::Preloaded | Loading::OneProcess => preload,
                     Loading::Worker | Loading::Fresh => &[],
                 };
-                Zygote::start(devhost, argv, preload, loading).map(Self::Zygote)
+                Parent::Zygote(Zygote::start(devhost, argv, preload, loading)?)
             }
-            Origin::Keeper => Spawner::start(devhost, argv).map(Self::Spawner),
+            Origin::Keeper => Parent::Spawner(Spawner::start(devhost, argv)?),
+        };
+        Ok(Self { parent, attendance: Rc::default(), is_stuck: Cell::new(false) })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        match self.parent {
+            Parent::Zygote(_) => "zygote",
+            Parent::Spawner(_) => "keeper",
         }
+    }
+
+    /// What is due from it.
+    pub fn attendance(&self) -> &Rc<Attendance> {
+        &self.attendance
+    }
+
+    /// It stands still: from now on its workers are ended without it. It has not reaped them, so their pids are theirs.
+    pub fn give_up(&self) {
+        self.is_stuck.set(true);
+    }
+
+    /// True if it was given up.
+    pub fn is_stuck(&self) -> bool {
+        self.is_stuck.get()
     }
 
     /// Its pid.
     pub fn pid(&self) -> i32 {
-        match self {
-            Self::Zygote(zygote) => zygote.pid(),
-            Self::Spawner(spawner) => spawner.pid(),
+        match &self.parent {
+            Parent::Zygote(zygote) => zygote.pid(),
+            Parent::Spawner(spawner) => spawner.pid(),
         }
     }
 
     /// Makes a new generation; see [`Zygote::fork`].
     pub fn fork(&self, order: ForkOrder<'_>) -> io::Result<()> {
-        match (self, order.start) {
-            (Self::Zygote(zygote), _) => zygote.fork(order),
-            (Self::Spawner(spawner), Start::Plain { wanted_port }) => spawner.fork(wanted_port, order),
-            (Self::Spawner(_), Start::Plugin(_)) => {
+        self.attendance.ask();
+        match (&self.parent, order.start) {
+            (Parent::Zygote(zygote), _) => zygote.fork(order),
+            (Parent::Spawner(spawner), Start::Plain { wanted_port }) => spawner.fork(wanted_port, order),
+            (Parent::Spawner(_), Start::Plugin(_)) => {
                 Err(io::Error::new(io::ErrorKind::Unsupported, "a program has no link"))
             }
         }
@@ -61,33 +101,42 @@ impl Forker {
 
     /// Asks a worker to end; see [`Zygote::ask`].
     pub fn ask(&self, pid: i32, how: Ask) -> io::Result<()> {
-        match self {
-            Self::Zygote(zygote) => zygote.ask(pid, how),
-            Self::Spawner(spawner) => spawner.ask(pid, how),
+        if self.is_stuck() {
+            parent::ask(Pid::from_raw(pid), how);
+            return Ok(());
+        }
+        match &self.parent {
+            Parent::Zygote(zygote) => zygote.ask(pid, how),
+            Parent::Spawner(spawner) => spawner.ask(pid, how),
         }
     }
 
     /// Kills a worker; see [`Zygote::kill`].
     pub fn kill(&self, pid: i32) -> io::Result<()> {
-        match self {
-            Self::Zygote(zygote) => zygote.kill(pid),
-            Self::Spawner(spawner) => spawner.kill(pid),
+        if self.is_stuck() {
+            return Ok(killpg(Pid::from_raw(pid), Signal::SIGKILL)?);
+        }
+        match &self.parent {
+            Parent::Zygote(zygote) => zygote.kill(pid),
+            Parent::Spawner(spawner) => spawner.kill(pid),
         }
     }
 
     /// The next report; `None` once it is gone. Cancel-safe.
     pub async fn report(&self) -> Option<Report> {
-        match self {
-            Self::Zygote(zygote) => zygote.report().await,
-            Self::Spawner(spawner) => spawner.report().await,
-        }
+        let report = match &self.parent {
+            Parent::Zygote(zygote) => zygote.report().await,
+            Parent::Spawner(spawner) => spawner.report().await,
+        };
+        self.attendance.hear();
+        report
     }
 
     /// Ends it and its workers; see [`Zygote::end`].
     pub async fn end(&self, limit: Duration) -> Option<ExitStatus> {
-        match self {
-            Self::Zygote(zygote) => zygote.end(limit).await,
-            Self::Spawner(spawner) => spawner.end(limit).await,
+        match &self.parent {
+            Parent::Zygote(zygote) => zygote.end(limit).await,
+            Parent::Spawner(spawner) => spawner.end(limit).await,
         }
     }
 }

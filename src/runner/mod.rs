@@ -4,6 +4,7 @@
 //! preloads to the thread that started it. Everything that waits is a task that sends one `Input`; the loop
 //! here never waits for anything else. Decisions are the supervisor's alone.
 
+mod attendance;
 pub mod env_files;
 mod foreground;
 mod forker;
@@ -40,6 +41,7 @@ use crate::model::{
     BrowserEvent, BuildReport, Diagnostics, End, Failure, Process, Reload, State, StatusBoard, StopReason,
 };
 use crate::supervisor::{Action, Code, Event, Origin, Settings, Supervisor, Timer};
+use crate::sys::liveness::{Liveness, Outlook};
 use crate::terminal::Terminal;
 use crate::watch::Changes;
 use crate::zygote::client::{Argv, Loading};
@@ -67,6 +69,9 @@ const LAST_PAGES_TIME: Duration = Duration::from_millis(100);
 
 /// How long a zygote may take to end when told so.
 const ZYGOTE_END_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How often a worker is looked at whose zygote does not say when it has ended.
+const END_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a plain app that listens on a Unix socket has to listen on a TCP port as well.
 const UNIX_ALONE_TIME: Duration = Duration::from_millis(500);
@@ -119,6 +124,7 @@ enum Input {
     Built { build: u64, started: SystemTime, outcome: build::Outcome, report: BuildReport },
     Zygote { number: u64, report: Report },
     ZygoteGone { number: u64 },
+    ZygoteStuck { number: u64, message: String },
     Worker { worker: WorkerId, report: WorkerReport, fd: Option<OwnedFd> },
     WorkerGone { worker: WorkerId },
     WorkerCondemned { worker: WorkerId, end: End },
@@ -509,6 +515,7 @@ impl Runner {
             }
             Input::Zygote { number, report } => self.zygote_reported(number, report),
             Input::ZygoteGone { number } => self.zygote_gone(number),
+            Input::ZygoteStuck { number, message } => self.zygote_stuck(number, &message),
             Input::Worker { worker, report, fd } => self.worker_reported(worker, report, fd),
             Input::Relayed { worker, micros, path, relay } => {
                 let asked = path.display().to_string();
@@ -808,6 +815,13 @@ impl Runner {
                 }]
             }
             Report::Preloaded { .. } | Report::PreloadFailed { .. } => Vec::new(),
+            Report::Forked { pid, .. }
+                if self.zygotes.get(&number).is_some_and(|zygote| zygote.is_stuck()) =>
+            {
+                // It goes on after all, and nobody waits for this any more.
+                self.kill([Target { zygote: number, pid }]);
+                Vec::new()
+            }
             Report::Forked { generation, pid, micros } => {
                 let target = self.workers.forked(generation, pid, &self.inputs);
                 self.kill(target);
@@ -869,6 +883,39 @@ impl Runner {
         } else {
             lost.into_iter().map(|generation| Event::Ended { generation, end: End::Orphaned }).collect()
         }
+    }
+
+    /// A zygote lives and does nothing: another one takes its place. Its workers serve on, and it ends with the last of
+    /// them, as any that is replaced.
+    fn zygote_stuck(&mut self, number: u64, message: &str) -> Vec<Event> {
+        let Some(zygote) = self.zygotes.get(&number) else { return Vec::new() };
+        zygote.give_up();
+        self.terminal
+            .warn(&format!("the {} stands still: {message}; another one takes its place", zygote.name()));
+        self.fresh.remove(&number);
+        let (lost, running) = self.workers.abandoned(number);
+        for pid in running {
+            self.watch_for_end(number, pid);
+        }
+        if number == self.zygote {
+            // A number of its own, so that the end of this one is nobody's death.
+            self.zygote += 1;
+            return vec![Event::ZygoteDied { lost }];
+        }
+        lost.into_iter().map(|generation| Event::Ended { generation, end: End::Lost }).collect()
+    }
+
+    /// Says that a worker has ended in the place of its zygote, which does not.
+    fn watch_for_end(&self, number: u64, pid: i32) {
+        let inputs = self.inputs.clone();
+        let process = Liveness::open(pid);
+        rt::spawn(async move {
+            while process.as_ref().is_some_and(|process| process.outlook() != Outlook::Dying) {
+                tokio::time::sleep(END_LOOK_INTERVAL).await;
+            }
+            let report = Report::Exited { pid, code: None, signal: None };
+            let _ = inputs.send(Input::Zygote { number, report }).await;
+        });
     }
 
     /// Performs actions in order. True once everything is over.
@@ -1014,6 +1061,7 @@ impl Runner {
             Ok(zygote) => {
                 let zygote = Rc::new(zygote);
                 self.zygotes.insert(number, Rc::clone(&zygote));
+                attendance::watch(number, zygote.pid(), zygote.attendance(), self.inputs.clone());
                 let inputs = self.inputs.clone();
                 rt::spawn(async move {
                     while let Some(report) = zygote.report().await {
@@ -1099,6 +1147,11 @@ impl Runner {
         let zygote = self.workers.zygote_of(generation).and_then(|number| self.zygotes.get(&number));
         // Its end is being reported, and that of the generation with it.
         let Some(zygote) = zygote else { return };
+        if zygote.is_stuck() {
+            self.terminal
+                .note("its zygote stands still, so this worker is not replaced before the next change");
+            return;
+        }
         if self.workers.code_of(generation).is_some_and(|code| is_gone(code)) {
             self.post(Event::CodeGone);
             return;

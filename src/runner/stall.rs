@@ -28,8 +28,9 @@ struct Sight {
     unread_from: Option<u64>,
 }
 
+/// What the kernel says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Process {
+pub(super) enum Process {
     Running,
     /// By SIGSTOP or the like.
     Stopped,
@@ -118,7 +119,7 @@ async fn until_it_stalls(
 }
 
 /// What the kernel says of a process (proc(5)). One that is gone counts as running: its end is told otherwise.
-fn look_at(pid: i32) -> Process {
+pub(super) fn look_at(pid: i32) -> Process {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     parse(&status)
 }

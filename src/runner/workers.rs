@@ -587,6 +587,36 @@ impl Workers {
         lost
     }
 
+    /// A zygote stands still. Forgets the workers that it was to fork, and with them the generations that need them; what
+    /// runs, runs on. Says which generations are lost, and which processes run.
+    pub fn abandoned(&mut self, zygote: u64) -> (Vec<u64>, Vec<i32>) {
+        let of_zygote = |(_, team): &(&u64, &Team)| team.zygote == zygote;
+        let generations: Vec<u64> = self.teams.iter().filter(of_zygote).map(|(number, _)| *number).collect();
+        let (mut lost, mut running) = (Vec::new(), Vec::new());
+        for generation in generations {
+            let unforked: Vec<WorkerId> =
+                self.of(generation).filter(|(_, worker)| worker.pid.is_none()).map(|(id, _)| id).collect();
+            for worker in unforked.iter().filter_map(|id| self.workers.remove(id)) {
+                worker.close(Some(End::Lost));
+            }
+            let is_starting = self.teams.get(&generation).is_some_and(|team| team.phase == Phase::Starting);
+            if is_starting && !unforked.is_empty() {
+                for pid in self.kill(generation).into_iter().map(|target| target.pid) {
+                    let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+                }
+                let rest: Vec<WorkerId> = self.of(generation).map(|(id, _)| id).collect();
+                for worker in rest.iter().filter_map(|id| self.workers.remove(id)) {
+                    worker.close(Some(End::Lost));
+                }
+                self.teams.remove(&generation);
+                lost.push(generation);
+            } else {
+                running.extend(self.of(generation).filter_map(|(_, worker)| worker.pid));
+            }
+        }
+        (lost, running)
+    }
+
     /// A worker's control socket hung up: it is dead or dying, and whoever waits for it need not wait any longer.
     /// Says whom to kill, should it be neither.
     pub fn hung_up(&mut self, id: WorkerId) -> Option<Target> {

@@ -7,8 +7,9 @@ use std::net::TcpStream;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::plugin::Plugin;
-use crate::support::{Devhost, SOON};
+use crate::plain::PlainApp;
+use crate::plugin::{Plugin, kill_9, touch};
+use crate::support::{COLD_BUILD, Devhost, SOON, cargo_turn};
 
 /// How long a worker may stand still in these tests, in milliseconds.
 const STALL_MS: &str = "2000";
@@ -247,4 +248,53 @@ fn a_worker_that_is_stopped_from_outside_answers_when_it_goes_on_in_time() {
     kill(worker, Signal::SIGSTOP).unwrap();
     hostile.devhost.wait_status(SOON, "serving", |status| status["state"] == "ready");
     hostile.stop("SIGSTOP");
+}
+
+/// Stops the process that new generations come from, and expects that the next one comes from another.
+fn a_stopped_parent_of_workers_is_replaced(devhost: &Devhost, name: &str, edit: impl FnOnce()) {
+    let stopped = devhost.zygote_pid();
+    kill(Pid::from_raw(stopped), Signal::SIGSTOP).unwrap();
+    // What it has forked serves on.
+    assert_eq!(devhost.get("/pid").generation(), 1);
+    edit();
+    devhost.wait_ready(2);
+    devhost.wait_line(&format!("the {name} stands still: a signal (SIGSTOP"));
+    // The number that the stopped one was told is not used again.
+    let answer = devhost.get("/pid");
+    let second = answer.generation();
+    assert!(answer.status == 200 && second >= 2, "{second}: {}", answer.body);
+    assert_ne!(devhost.zygote_pid(), stopped);
+    // The old generation ends without its help, and then it does.
+    devhost.wait_status(SOON, "drained", |status| {
+        status["workers"].as_array().unwrap().len() == 1
+            && !std::path::Path::new(&format!("/proc/{stopped}")).exists()
+    });
+    // A worker that dies meanwhile is missed all the same.
+    kill(Pid::from_raw(devhost.zygote_pid()), Signal::SIGSTOP).unwrap();
+    kill_9(devhost.worker_pid());
+    let answer = devhost.get("/pid");
+    assert!(answer.status == 200 && answer.generation() > second, "{}", answer.body);
+    // And one that is stopped when devhost ends holds nothing up.
+    kill(Pid::from_raw(devhost.zygote_pid()), Signal::SIGSTOP).unwrap();
+}
+
+#[test]
+fn a_zygote_that_is_stopped_is_replaced_and_its_workers_serve_on() {
+    let plugin = Plugin::new("plugin.c");
+    let devhost = plugin.start(&[]);
+    devhost.wait_ready(1);
+    a_stopped_parent_of_workers_is_replaced(&devhost, "zygote", || touch(&plugin.path(), 7));
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn a_keeper_that_is_stopped_is_replaced_and_its_programs_serve_on() {
+    let _turn = cargo_turn();
+    let app = PlainApp::trap("tells_its_pid").with(&["--strategy", "restart"]);
+    let devhost = app.start(&[]);
+    devhost.wait_status(COLD_BUILD, "ready", |status| status["state"] == "ready");
+    a_stopped_parent_of_workers_is_replaced(&devhost, "keeper", || {
+        app.edit("traps/src/bin/tells_its_pid.rs", "Before the edit", "After the edit");
+    });
+    assert!(devhost.stop().success());
 }

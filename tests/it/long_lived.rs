@@ -162,7 +162,7 @@ fn two_thousand_websockets_and_the_requests_beside_them_are_answered() {
         let begun = Instant::now();
         while websockets.len() < LONG_LIVED_COUNT_MAX {
             websockets.push(open_websocket(devhost, "/ws"));
-            if websockets.len() % 100 == 0 {
+            if websockets.len().is_multiple_of(100) {
                 is_answered(devhost);
             }
         }

@@ -19,6 +19,7 @@ mod plain;
 mod plain_build;
 mod plain_worker;
 mod plugin;
+mod reloads;
 mod restart;
 mod said;
 mod support;
