@@ -35,6 +35,9 @@ pub const PANIC_REPORT_SIZE_MAX: usize = 1024 * 1024;
 /// How many workers in a row may be gone before they read anything of a request.
 const ENTER_TRIES_COUNT_MAX: u32 = 8;
 
+/// What kills a process from outside, without a word.
+const SIGKILL: i32 = 9;
+
 /// Why there is no response of the app's to send.
 enum Refused {
     /// The client gets this page.
@@ -122,7 +125,7 @@ async fn exchange(
         };
         let (generation, since) = (Arc::clone(exchange.entry.generation()), exchange.since);
         if error == UpstreamError::Lost && tries < ENTER_TRIES_COUNT_MAX {
-            let leaving = leave_unread(exchange, request.method(), bodiless);
+            let leaving = leave_unread(exchange, request.method(), bodiless, tries == 1);
             if let Some(back) = unless_gone(watch.as_ref(), leaving).await.ok_or(Refused::ClientGone)? {
                 front.gate.lose(&generation);
                 body = back;
@@ -173,16 +176,25 @@ struct Entered {
 
 /// A worker is lost that a request was sent to. If it never read any of it, or may have and the request may be read twice,
 /// says so, with the request's body for another worker.
-async fn leave_unread(exchange: Entered, method: &Method, bodiless: bool) -> Option<Option<RequestBody>> {
+async fn leave_unread(
+    exchange: Entered,
+    method: &Method,
+    bodiless: bool,
+    is_first: bool,
+) -> Option<Option<RequestBody>> {
     let Entered { entry, recv, pump, .. } = exchange;
     // Before its process has ended, a worker may still read. Of one whose end was not reported that is not known.
-    let may_go_on = match entry.generation().end().await {
+    let end = entry.generation().end().await;
+    // Nothing that a request does ends a worker in these ways.
+    let was_killed = matches!(end, End::Signalled { signal: SIGKILL } | End::Lost | End::Orphaned);
+    let may_go_on = match end {
         End::Exited { .. } | End::Signalled { .. } | End::StackOverflow { .. } => true,
         End::Stopped { .. } => entry.generation().reported_end().is_some() || method.is_idempotent(),
         End::Orphaned | End::Lost => method.is_idempotent(),
         End::Fault { .. } | End::Stalled { .. } => false,
     };
-    if !may_go_on || !recv.was_never_read() {
+    let may_be_repeated = is_first && was_killed && recv.may_be_repeated();
+    if !may_go_on || !(recv.was_never_read() || may_be_repeated) {
         return None;
     }
     if bodiless { Some(None) } else { pump.recall().await.map(Some) }

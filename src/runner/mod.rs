@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::rt;
+use futures_util::FutureExt as _;
 use nix::sys::signal::{Signal as Sent, killpg, raise};
 use nix::unistd::Pid;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -1096,6 +1097,11 @@ impl Runner {
             .collect();
         for number in over {
             if let Some(zygote) = self.zygotes.remove(&number) {
+                if zygote.is_stuck() {
+                    // It would not hear that it is to end. Without a wait, which the end of devhost might cut off.
+                    let _ = zygote.end(Duration::ZERO).now_or_never();
+                    continue;
+                }
                 rt::spawn(async move { zygote.end(ZYGOTE_END_TIME_MAX).await });
             }
         }

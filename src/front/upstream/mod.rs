@@ -239,6 +239,17 @@ impl RecvHalf {
         }
     }
 
+    /// After [`UpstreamError::Lost`] in place of a head: true if the request may be sent to another worker although this
+    /// one may have read it.
+    pub fn may_be_repeated(&self) -> bool {
+        match self {
+            Self::Socket(half) => half.may_be_repeated(),
+            Self::Link(_) => false,
+            #[cfg(test)]
+            Self::Fake(_) => false,
+        }
+    }
+
     /// The next piece of the body, `None` at its end.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UpstreamError>> {
         match self {

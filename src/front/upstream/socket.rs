@@ -155,6 +155,7 @@ impl SocketClient {
             is_repeatable,
             again,
             was_never_read: false,
+            may_be_repeated: false,
             tunnel,
             continued,
             silence: None,
@@ -395,6 +396,8 @@ pub struct RecvHalf {
     again: Option<RequestHead>,
     /// The worker is dead and has not read the request, or may get it again.
     was_never_read: bool,
+    /// The worker is dead, and nothing of an answer came to a request that may be read twice.
+    may_be_repeated: bool,
     /// Where the other half waits for the tunnel.
     tunnel: Option<oneshot::Sender<Arc<Wire>>>,
     /// The app has said `100 Continue`.
@@ -451,8 +454,15 @@ impl RecvHalf {
             }
             let error = explain(failed.error(), has_answered, &self.shared).await;
             self.was_never_read = may_repeat && error == UpstreamError::Lost;
+            self.may_be_repeated = self.is_repeatable && !has_answered && error == UpstreamError::Lost;
             return Err(error);
         }
+    }
+
+    /// After [`UpstreamError::Lost`] in place of a head: true if nothing came, and another worker may get the request even
+    /// though this one may have read it. A process that is being killed still takes from the kernel what it never sees.
+    pub fn may_be_repeated(&self) -> bool {
+        self.may_be_repeated
     }
 
     /// After [`UpstreamError::Lost`] in place of a head: true if another worker may get the request.
