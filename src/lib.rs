@@ -19,6 +19,7 @@ pub mod commands;
 mod content;
 pub mod error;
 pub mod front;
+pub mod inputs;
 pub mod listen;
 pub mod model;
 mod network;

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Artifact, Builder, Progress, Strategy, build_failure, dep_info, dep_info_path, fallback};
+use super::{
+    Artifact, Builder, Progress, ScriptInputs, Strategy, build_failure, dep_info, dep_info_path, fallback,
+};
 use crate::model::Failure;
 use crate::restart::identity::identity;
 
@@ -30,6 +32,7 @@ impl Builder {
         }
         let program = run
             .library
+            .clone()
             .ok_or_else(|| build_failure("cargo succeeded, but names no program of the app".into()))?;
         let path =
             self.next_program_path(&app.crate_name).map_err(|error| cannot_write(&app.target_dir, error))?;
@@ -37,8 +40,10 @@ impl Builder {
         std::fs::copy(&program, &path).map_err(|error| cannot_write(&path, error))?;
         let build_id = identity(&path)
             .map_err(|error| build_failure(format!("cannot read {}: {error}", path.display())))?;
+        let scripts = ScriptInputs::read(&app, &run);
         let sources = dep_info::read_sources(&dep_info_path(&app, &program), &app.workspace_root);
         self.memory.sources.clone_from(&sources);
+        self.memory.scripts = scripts.clone();
         self.memory.units = Some(run.units_done);
         self.remember(&app);
         Ok(Artifact {
@@ -48,6 +53,7 @@ impl Builder {
             build_id,
             preload: Vec::new(),
             sources,
+            scripts,
             warnings: run.diagnostics.sorted(),
             notes: self.fallback.iter().map(|reason| fallback::note(reason)).collect(),
         })

@@ -9,7 +9,8 @@
 //! - `plain`, with `root` and `shadow`, makes a library of a plain app's binary.
 //! - `artifact` checks what came out before a process is forked for it.
 //! - `seed` takes over what cargo has built before devhost's first start.
-//! - `stale` makes cargo see changes that it would miss.
+//! - `stale` makes cargo see changes that it would miss; `traces` tells what a build has read and written itself.
+//! - `inputs` collects what build scripts depend on.
 //! - [`replay`] makes cargo's rustc calls again without cargo, where that is provably the same.
 //! - `disk` has this run's own directory, and removes what nobody uses any more; `footing` notices what somebody else has
 //!   removed below a build that runs.
@@ -32,6 +33,7 @@ pub mod export;
 mod fallback;
 mod footing;
 pub mod guard;
+mod inputs;
 mod leavings;
 pub mod linker;
 mod order;
@@ -44,6 +46,7 @@ mod seed;
 mod settings;
 mod shadow;
 mod stale;
+mod traces;
 pub mod wrapper;
 
 use std::ffi::OsString;
@@ -57,9 +60,11 @@ use serde::{Deserialize, Serialize};
 pub use self::app::{App, Kind, PathPackage, Prebuilt, Target};
 pub use self::artifact::DESCRIPTOR_SYMBOL;
 pub use self::fallback::note as note_of_own_program;
+pub use self::inputs::ScriptInputs;
 pub use self::leavings::Leavings;
 pub use self::root::PLAIN_MAIN_SYMBOL;
 pub use self::settings::{CargoOptions, Choice, DebugInfo, Deps, Settings, Strategy};
+pub use self::traces::Trace;
 
 use self::artifact::{Inspector, Problem};
 use self::disk::{ArtifactDirectory, Tool};
@@ -67,6 +72,7 @@ use self::order::{ORDER_VARIABLE, Order, Report};
 use self::replay::record;
 use self::replay::{Before, Recording, Weakness};
 use crate::error::Error;
+use crate::inputs::BuildInputs;
 use crate::model::{BuildReport, Diagnostics, Failure};
 
 /// The kernel stamps files with a clock that lags behind by up to a tick.
@@ -130,6 +136,8 @@ pub struct Artifact {
     pub preload: Vec<PathBuf>,
     /// Every file that the app's own code was built from, as absolute paths.
     pub sources: Vec<PathBuf>,
+    /// What its build scripts depend on.
+    pub scripts: ScriptInputs,
     /// Warnings in the app's own code.
     pub warnings: Diagnostics,
     /// What a user should know about the build.
@@ -149,6 +157,12 @@ struct Memory {
     /// The directories of the path packages that cargo was last started with: of these, each change is known.
     #[serde(default)]
     packages: Vec<PathBuf>,
+    /// What its build scripts depend on.
+    #[serde(default)]
+    scripts: ScriptInputs,
+    /// What its build scripts write beside their output.
+    #[serde(default)]
+    written: Vec<PathBuf>,
     /// How many messages cargo had for it.
     units: Option<u32>,
 }
@@ -180,6 +194,8 @@ pub struct Builder {
     rebuild_wanted: bool,
     /// cargo was started for the build that runs.
     ordered: bool,
+    /// When the last good build ended.
+    last_built: Option<SystemTime>,
 }
 
 impl Builder {
@@ -215,6 +231,7 @@ impl Builder {
             configuration: Vec::new(),
             rebuild_wanted: false,
             ordered: false,
+            last_built: None,
         };
         if let Target::App(app) = &builder.target {
             builder.memory = order::read(&builder.document(app, "memory")).unwrap_or_default();
@@ -230,6 +247,11 @@ impl Builder {
     /// What is being built, as cargo last described it.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// What the last good build depends on, also one of an earlier run of devhost.
+    pub fn known_inputs(&self) -> BuildInputs {
+        self.memory.scripts.with_sources(&self.memory.sources)
     }
 
     /// How the last build was made.
@@ -257,6 +279,7 @@ impl Builder {
             }
             Target::App(_) => self.build_on_firm_ground(changed, progress).await,
         };
+        self.last_built = outcome.is_ok().then(SystemTime::now);
         match outcome {
             Ok(artifact) => Outcome::Built(artifact),
             Err(failure) => {
@@ -292,6 +315,7 @@ impl Builder {
                 build_id: checked.build_id,
                 preload: Vec::new(),
                 sources: vec![prebuilt.path.clone()],
+                scripts: ScriptInputs::default(),
                 warnings: Diagnostics::default(),
                 notes: Vec::new(),
             }),
@@ -377,6 +401,7 @@ impl Builder {
         let included = self.configuration.iter().filter(|path| path.is_file() && !concerns_cargo(path));
         sources.extend(included.cloned());
         self.memory.sources.clone_from(&sources);
+        self.memory.scripts = ScriptInputs::read(&app, &run);
         self.memory.units = Some(run.units_done);
         self.remember(&app);
         let profile_dirs = self.profile_dirs(&app);
@@ -404,6 +429,7 @@ impl Builder {
         let run = recording.replay(&context, changed, progress).await?;
         self.report.crates.clone_from(&run.steps);
         let sources = recording.sources(&self.memory.sources);
+        let named: Vec<PathBuf> = recording.named().cloned().collect();
         if !run.success {
             if fallback::reason_to_share_nothing(&run).is_some() {
                 return Err("the linker refused it".into());
@@ -418,7 +444,8 @@ impl Builder {
             .inspector
             .check(Some(context.app.kind), &library, &ready.preload)
             .map_err(|_| "what was made could not be loaded")?;
-        if self.memory.sources != sources {
+        let names_more = self.memory.scripts.add(&named);
+        if names_more || self.memory.sources != sources {
             self.memory.sources.clone_from(&sources);
             self.remember(&context.app);
         }
@@ -462,6 +489,7 @@ impl Builder {
             build_id: checked.build_id,
             preload: ready.preload,
             sources,
+            scripts: self.memory.scripts.clone(),
             warnings,
             notes: ready.notes,
         })
@@ -607,6 +635,7 @@ impl Builder {
         let unmanaged: Vec<PathBuf> = changed.iter().filter(|path| !concerns_cargo(path)).cloned().collect();
         stale::age_unfollowed(app, &self.profile_dirs(app), &unmanaged, &self.memory.sources);
         if std::mem::take(&mut self.rebuild_wanted) || footing::lacks_records(&app.target_dir) {
+            stale::age_losers(app, &self.profile_dirs(app), &self.memory.scripts.packages, changed);
             stale::age_newcomers(app, &self.profile_dirs(app), &[]);
         }
         stale::age_newcomers(app, &self.profile_dirs(app), &self.memory.packages);

@@ -40,6 +40,12 @@ fn modified(metadata: &Metadata) -> SystemTime {
     metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
+/// When the file was last written, moved here or touched; `None` if there is none.
+pub(super) fn last_change(path: &Path) -> Option<SystemTime> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(modified(&metadata).max(status_changed(&metadata)))
+}
+
 /// When the kernel last changed anything about the file: a rename or a copy cannot set it back.
 fn status_changed(metadata: &Metadata) -> SystemTime {
     let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or(0));
@@ -78,6 +84,16 @@ pub(super) fn age_unfollowed(app: &App, profile_dirs: &[PathBuf], changed: &[Pat
     for package in &app.path_packages {
         if unfollowed.iter().any(|file| concerns(package, file)) {
             age_compiled(profile_dirs, package);
+        }
+    }
+}
+
+/// Makes cargo run the build scripts of these packages again, which name no inputs, if one of their files is gone: cargo
+/// looks for files that are newer.
+pub(super) fn age_losers(app: &App, profile_dirs: &[PathBuf], packages: &[PathBuf], changed: &[PathBuf]) {
+    for file in changed.iter().filter(|file| !file.exists()) {
+        if let Some(owner) = owner(app, file).filter(|owner| packages.contains(&owner.root)) {
+            age(profile_dirs, owner);
         }
     }
 }
@@ -169,7 +185,7 @@ pub(super) fn age_script(profile_dirs: &[PathBuf], package: &PathPackage) {
 }
 
 /// cargo's directories for a package below one of its own.
-fn directories_of(profile_dirs: &[PathBuf], package: &PathPackage, name: &str) -> Vec<PathBuf> {
+pub(super) fn directories_of(profile_dirs: &[PathBuf], package: &PathPackage, name: &str) -> Vec<PathBuf> {
     let of_package = |path: &PathBuf| {
         path.file_name()
             .and_then(|name| name.to_str())

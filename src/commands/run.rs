@@ -78,7 +78,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     let env_files: Vec<PathBuf> = args.env_files.iter().map(|file| cwd.join(file)).collect();
     runner::env_files::read(&env_files)?;
     let mode = if args.poll { Mode::Poll } else { Mode::Native };
-    let watching = Watching::start(&target, &env_files, mode)?;
+    let watching = Watching::start(&target, &cwd, &env_files, mode)?;
     let port_plan =
         (listeners.is_empty() && args.port.is_none() && target.kind() == Kind::Plain).then(|| PortPlan {
             host: args.host,

@@ -38,6 +38,9 @@ const PLACE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a waiting client is kept for the report of how its worker ended.
 pub const END_REPORT_TIME_MAX: Duration = Duration::from_millis(1500);
 
+/// What changes this soon before a request comes in or after one has ended may have changed because of it.
+const BUSY_MARGIN: Duration = Duration::from_millis(50);
+
 /// One generation in one of its workers, as the front sees it.
 #[derive(Debug)]
 pub struct Generation {
@@ -223,6 +226,9 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
+        if !self.endless {
+            state.left = Some(std::time::Instant::now());
+        }
         if let Some(count) = state.entries.get_mut(&self.generation.worker) {
             if self.endless {
                 count.endless -= 1;
@@ -263,6 +269,8 @@ struct State {
     closed: bool,
     /// By worker.
     entries: HashMap<u64, Entries>,
+    /// When the last request ended that ends by itself.
+    left: Option<std::time::Instant>,
 }
 
 impl State {
@@ -403,6 +411,13 @@ impl Gate {
     pub fn is_starting(&self) -> bool {
         let state = self.0.lock();
         !state.served && state.failure.is_none()
+    }
+
+    /// Whether a request that ends by itself was being answered at that time, or about then.
+    pub fn was_busy_at(&self, at: std::time::Instant) -> bool {
+        let state = self.0.lock();
+        state.entries.values().any(|entries| entries.finite > 0)
+            || state.left.is_some_and(|left| left + BUSY_MARGIN >= at)
     }
 
     /// The requests inside a worker.

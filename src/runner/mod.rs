@@ -5,6 +5,7 @@
 //! here never waits for anything else. Decisions are the supervisor's alone.
 
 mod attendance;
+mod authors;
 pub mod env_files;
 mod foreground;
 mod forker;
@@ -41,12 +42,13 @@ use crate::front::gate::Gate;
 use crate::model::{
     BrowserEvent, BuildReport, Diagnostics, End, Failure, Process, Reload, State, StatusBoard, StopReason,
 };
-use crate::supervisor::{Action, Code, Event, Origin, Settings, Supervisor, Timer};
+use crate::supervisor::{Action, Answer, ChangedFiles, Code, Event, Origin, Settings, Supervisor, Timer};
 use crate::sys::liveness::{Liveness, Outlook};
 use crate::terminal::Terminal;
 use crate::watch::Changes;
 use crate::zygote::client::{Argv, Loading};
 use crate::zygote::control::{Ask, Listening, Report, WorkerReport};
+use authors::Authors;
 pub use foreground::dispatch;
 use foreground::{Foreground, Typed};
 use forker::Forker;
@@ -189,6 +191,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     };
     let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
     let (watching, changes) = watching;
+    let authors = Authors::new(builder.written());
     let runner = Runner {
         begun: Instant::now(),
         workers_count: settings.workers,
@@ -214,6 +217,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         asks: Some(Ask::Terminate),
         notes: HashSet::new(),
         warnings: Diagnostics::default(),
+        authors,
         failed: None,
         first_build_over: false,
         watching,
@@ -332,6 +336,7 @@ struct Runner {
     notes: HashSet<String>,
     /// The warnings about the last code that was built.
     warnings: Diagnostics,
+    authors: Authors,
     /// Why devhost cannot go on.
     failed: Option<Error>,
     first_build_over: bool,
@@ -488,8 +493,8 @@ impl Runner {
         self.begun.elapsed()
     }
 
-    fn changed(&self, changes: Changes) -> Vec<Event> {
-        let Changes { code, styles, statics, mut env, problems, at } = changes;
+    fn changed(&mut self, changes: Changes) -> Vec<Event> {
+        let Changes { code, inputs, styles, statics, mut env, problems, at } = changes;
         // The watcher knows the files that were named only as files that count.
         let (named, code): (Vec<_>, Vec<_>) =
             code.into_iter().partition(|file| self.env_files.contains(file));
@@ -497,10 +502,30 @@ impl Runner {
         for problem in problems {
             self.terminal.error(&problem.into());
         }
-        if code.is_empty() && styles.is_empty() && statics.is_empty() && env.is_empty() {
+        let (code, inputs) = (self.edits(code, at), self.edits(inputs, at));
+        let files = ChangedFiles { code, inputs, env, styles, statics };
+        if files.is_empty() {
             return Vec::new();
         }
-        vec![Event::Changed { age: at.elapsed(), code, env, styles, statics }]
+        vec![Event::Changed { age: at.elapsed(), files, busy: self.gate.was_busy_at(at) }]
+    }
+
+    /// Leaves out what the last build has read as it is, or has written itself, and keeps what the one that runs probably
+    /// writes.
+    fn edits(&mut self, mut files: Vec<PathBuf>, at: Instant) -> Vec<PathBuf> {
+        if self.build.is_some() {
+            return self.authors.withhold(files, at);
+        }
+        let Ok(mut builder) = self.builder.try_lock() else { return files };
+        let (met, later): (Vec<_>, Vec<_>) =
+            files.iter().cloned().partition(|file| builder.may_have_met(file));
+        self.authors.forget(later.iter());
+        if !met.is_empty() {
+            let settled = self.authors.learn_after_build(&builder.traces(&met));
+            builder.remember_written(self.authors.own());
+            files.retain(|file| !settled.contains(file));
+        }
+        files
     }
 
     fn translate(&mut self, input: Input) -> Vec<Event> {
@@ -512,7 +537,17 @@ impl Runner {
                 vec![event]
             }
             Input::Built { build, started, outcome, report } => {
-                vec![Event::BuildMade { build, report }, self.built(build, started, outcome)]
+                let withheld = self.authors.take_withheld();
+                let settled = self.settled(withheld.keys().cloned().collect());
+                let mut events = vec![Event::BuildMade { build, report, settled: settled.clone() }];
+                events.push(self.built(build, started, outcome));
+                let edits = withheld.into_iter().filter(|(file, _)| !settled.contains(file));
+                let (code, times): (Vec<_>, Vec<_>) = edits.unzip();
+                if let Some(at) = times.into_iter().min() {
+                    let files = ChangedFiles { code, ..ChangedFiles::default() };
+                    events.push(Event::Changed { age: at.elapsed(), files, busy: false });
+                }
+                events
             }
             Input::Zygote { number, report } => self.zygote_reported(number, report),
             Input::ZygoteGone { number } => self.zygote_gone(number),
@@ -738,6 +773,15 @@ impl Runner {
         }
     }
 
+    /// Of the files that changed while the build ran that has just ended, those that are no edits.
+    fn settled(&mut self, mut files: Vec<PathBuf>) -> Vec<PathBuf> {
+        files.extend_from_slice(self.supervisor.overtaking());
+        let Ok(mut builder) = self.builder.try_lock() else { return Vec::new() };
+        let settled = self.authors.learn_from_build(&builder.traces(&files));
+        builder.remember_written(self.authors.own());
+        settled
+    }
+
     fn built(&mut self, build: u64, started: SystemTime, outcome: build::Outcome) -> Event {
         self.build = None;
         if !self.first_build_over {
@@ -748,7 +792,8 @@ impl Runner {
                 self.first_build_over = true;
                 // An edit during the build to a file that it newly names is a change, too.
                 self.watch_new_packages();
-                self.watching.set_sources_built_since(artifact.sources, started);
+                self.watching
+                    .set_inputs_built_since(artifact.scripts.with_sources(&artifact.sources), started);
                 for note in artifact.notes {
                     self.note(note);
                 }
@@ -768,7 +813,12 @@ impl Runner {
                 self.collect_artifacts();
                 Event::Built { build, code }
             }
-            build::Outcome::Failed(failure) => Event::BuildFailed { build, failure },
+            build::Outcome::Failed(failure) => {
+                if let Ok(builder) = self.builder.try_lock() {
+                    self.watching.doubt(builder.known_inputs(), started);
+                }
+                Event::BuildFailed { build, failure }
+            }
         }
     }
 
@@ -997,6 +1047,28 @@ impl Runner {
                     self.hub.send(BrowserEvent::Css { files: names });
                 }
                 Action::Note(message) => self.terminal.note(&message),
+                Action::TellOfEcho { answer, file } => {
+                    let (what, seldom) = match answer {
+                        Answer::Pages => ("pages are loaded", "they are loaded"),
+                        Answer::Styles => ("it is swapped in open pages", "it is swapped"),
+                        Answer::Start => ("the app is started", "it is started"),
+                        Answer::Build => ("the app is built", "it is built"),
+                    };
+                    let file = self.relative(vec![file]);
+                    self.note(format!(
+                        "{} changes again whenever {what} because of it, as if the app wrote it: {seldom} less and less \
+                         often because of it until it comes to rest",
+                        file[0].display()
+                    ));
+                }
+                Action::TellOfLeftAlone { file } => {
+                    let file = self.relative(vec![file]);
+                    self.terminal.note(&format!(
+                        "{} changes again and again while it is being built: this build is left to finish, and serves \
+                         until the next one is ready",
+                        file[0].display()
+                    ));
+                }
                 Action::Report(reload) => self.report(reload),
                 Action::ReportCrash { end } => self.terminal.crash(&end),
                 Action::Exit => over = true,

@@ -1,14 +1,21 @@
 //! What is watched: the directories of the app's packages. Where a build finds that the app has come to use another path
 //! package, that one's directory is watched as well.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 
 use crate::build::Target;
-use crate::watch::{Changes, Mode, Scope, Suspicion, WatchError, Watcher};
+use crate::inputs::BuildInputs;
+use crate::watch::{Changes, Mode, Scope, Surroundings, Suspicion, WatchError, Watcher};
+
+/// How many levels below a repository or a workspace served files are looked for.
+const SURROUNDINGS_DEPTH_MAX: usize = 12;
+
+/// The same below a working directory that is in neither: it may be anything.
+const STRANGE_DEPTH_MAX: usize = 3;
 
 /// The watcher, and what it was told to watch.
 #[derive(Debug)]
@@ -20,16 +27,18 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// Watches an app, and some files whatever they are.
+    /// Watches an app that runs in `cwd`, and some files whatever they are.
     ///
     /// # Errors
     /// The system refuses to watch.
     pub fn start(
         target: &Target,
+        cwd: &Path,
         extra_files: &[PathBuf],
         mode: Mode,
     ) -> Result<(Self, mpsc::Receiver<Changes>), WatchError> {
         let mut scope = scope(target);
+        scope.surroundings = surroundings(&scope.workspace_root, cwd, std::env::home_dir().as_deref());
         scope.extra_files.extend(extra_files.iter().cloned());
         let suspicion = Arc::<Suspicion>::default();
         let (watcher, changes) = Watcher::start_with(scope.clone(), mode, Arc::clone(&suspicion))?;
@@ -41,9 +50,14 @@ impl Watching {
         &self.suspicion
     }
 
-    /// Takes what a build has read; see [`Watcher::set_sources_built_since`].
-    pub fn set_sources_built_since(&self, sources: Vec<PathBuf>, started: SystemTime) {
-        self.watcher.set_sources_built_since(sources, started);
+    /// Takes what a build depends on; see [`Watcher::set_inputs_built_since`].
+    pub fn set_inputs_built_since(&self, inputs: BuildInputs, started: SystemTime) {
+        self.watcher.set_inputs_built_since(inputs, started);
+    }
+
+    /// A build has failed; see [`Watcher::doubt`].
+    pub fn doubt(&self, known: BuildInputs, started: SystemTime) {
+        self.watcher.doubt(known, started);
     }
 
     /// Watches the directories of new path packages. What has changed in any directory comes by the receiver from now
@@ -70,14 +84,53 @@ fn scope(target: &Target) -> Scope {
         Target::App(app) => Scope {
             roots: app.path_packages.iter().map(|package| package.root.clone()).collect(),
             workspace_root: app.workspace_root.clone(),
+            surroundings: Vec::new(),
             exclude: vec![app.workspace_root.join("target"), app.target_dir.clone()],
             extra_files: Vec::new(),
         },
         Target::Prebuilt(prebuilt) => Scope {
             roots: Vec::new(),
             workspace_root: prebuilt.path.parent().map_or_else(PathBuf::new, PathBuf::from),
+            surroundings: Vec::new(),
             exclude: vec![prebuilt.target_dir.clone()],
             extra_files: vec![prebuilt.path.clone()],
         },
+    }
+}
+
+/// Where the app may serve files from that are in none of its packages: its repository or workspace, and the directory that it
+/// runs in.
+fn surroundings(workspace_root: &Path, cwd: &Path, home: Option<&Path>) -> Vec<Surroundings> {
+    let repository = workspace_root.ancestors().find(|directory| directory.join(".git").exists());
+    // A home directory that is a repository has more in it than this app.
+    let is_home = |directory: &Path| home.is_some_and(|home| home.starts_with(directory));
+    let project = repository.filter(|directory| !is_home(directory)).unwrap_or(workspace_root);
+    let depth_max = if is_home(project) { 1 } else { SURROUNDINGS_DEPTH_MAX };
+    let mut all = vec![Surroundings { path: project.to_owned(), depth_max }];
+    if !cwd.starts_with(project) || depth_max == 1 {
+        let depth_max = if is_home(cwd) { 1 } else { STRANGE_DEPTH_MAX };
+        all.push(Surroundings { path: cwd.to_owned(), depth_max });
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn served_files_are_looked_for_in_the_repository_and_where_the_app_runs() {
+        let outer = tempfile::tempdir().unwrap();
+        let (workspace, cwd) = (outer.path().join("repository/backend"), outer.path().join("repository"));
+        std::fs::create_dir_all(&workspace).unwrap();
+        let paths = |cwd: &Path, home: Option<&Path>| -> Vec<(PathBuf, usize)> {
+            let all = surroundings(&workspace, cwd, home);
+            all.into_iter().map(|surroundings| (surroundings.path, surroundings.depth_max)).collect()
+        };
+        let own = (workspace.clone(), SURROUNDINGS_DEPTH_MAX);
+        assert_eq!(paths(&cwd, None), [own.clone(), (cwd.clone(), STRANGE_DEPTH_MAX)]);
+        assert_eq!(paths(&cwd, Some(&cwd)), [own, (cwd.clone(), 1)]);
+        std::fs::create_dir(cwd.join(".git")).unwrap();
+        assert_eq!(paths(&workspace, None), [(cwd.clone(), SURROUNDINGS_DEPTH_MAX)]);
     }
 }

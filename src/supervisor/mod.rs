@@ -21,8 +21,13 @@ use crate::model::{
     StopReason,
 };
 
+mod echo;
 #[cfg(test)]
 mod tests;
+
+pub use echo::Answer;
+
+use echo::{ECHO_TIME_MAX, Echoes, Verdict};
 
 /// How many generations may drain at once; the oldest is stopped when one more comes.
 pub const DRAINING_COUNT_MAX: usize = 3;
@@ -38,6 +43,12 @@ pub const CRASH_BACKOFF_TIME: Duration = Duration::from_millis(100);
 
 /// Deaths of a zygote in a row (without a generation that became ready between) after which devhost gives up.
 pub const ZYGOTE_DEATHS_COUNT_MAX: u32 = 3;
+
+/// How often in a row a build or a start is given up because files change; after that the next one is left to finish.
+pub const GIVE_UPS_COUNT_MAX: u32 = 3;
+
+/// For how long builds and starts are given up because files change; after that the next one is left to finish.
+pub const GIVE_UPS_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How long long-lived streams have to close at the end of a drain.
 pub const CLOSE_TIME_MAX: Duration = Duration::from_millis(500);
@@ -88,6 +99,28 @@ impl Origin {
     }
 }
 
+/// The files of a change, by what they lead to. A file may be in several lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangedFiles {
+    /// The build depends on them.
+    pub code: Vec<PathBuf>,
+    /// The build may depend on them, by the directory that they lie in.
+    pub inputs: Vec<PathBuf>,
+    /// The app reads them when it starts, or may have read them once.
+    pub env: Vec<PathBuf>,
+    /// Stylesheets that are served as they are.
+    pub styles: Vec<PathBuf>,
+    /// Other files that are served as they are.
+    pub statics: Vec<PathBuf>,
+}
+
+impl ChangedFiles {
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        [&self.code, &self.inputs, &self.env, &self.styles, &self.statics].iter().all(|list| list.is_empty())
+    }
+}
+
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -95,14 +128,10 @@ pub enum Event {
     Changed {
         /// From the change until now.
         age: Duration,
-        /// Files that the build depends on.
-        code: Vec<PathBuf>,
-        /// Files that the app reads when it starts.
-        env: Vec<PathBuf>,
-        /// Stylesheets that are served as they are.
-        styles: Vec<PathBuf>,
-        /// Other files that are served, or read by the app while it runs.
-        statics: Vec<PathBuf>,
+        /// Which.
+        files: ChangedFiles,
+        /// The app was answering requests then, so it may have written them itself.
+        busy: bool,
     },
     /// How the build was made that is about to be said to have ended.
     BuildMade {
@@ -110,6 +139,8 @@ pub enum Event {
         build: u64,
         /// How.
         report: BuildReport,
+        /// Files that changed while it ran, and that it has read as they are now, or has written itself.
+        settled: Vec<PathBuf>,
     },
     /// The build passed.
     Built {
@@ -238,6 +269,8 @@ pub enum Timer {
     Replace(u64),
     /// The replacement must be ready by now.
     Replacement(u64),
+    /// Changes that may be echoes are answered now.
+    Echo(Answer),
     /// The zygote (the how manieth) must have preloaded by now.
     Preload(u64),
     /// Everything must have ended by now.
@@ -357,6 +390,18 @@ pub enum Action {
     },
     /// Something that the user should know.
     Note(String),
+    /// Files change because of what is done about their changes: that is done less often.
+    TellOfEcho {
+        /// What is done.
+        answer: Answer,
+        /// One of them.
+        file: PathBuf,
+    },
+    /// A build is left to finish although files change.
+    TellOfLeftAlone {
+        /// One of them.
+        file: PathBuf,
+    },
     /// A reload is over: tell the user.
     Report(Reload),
     /// A worker crashed: tell the user.
@@ -505,7 +550,37 @@ pub struct Supervisor {
     bring_back: Cause,
     /// The app must be started anew even if the build gives the same code.
     restart_wanted: bool,
+    give_ups: GiveUps,
+    /// What changed while a build or a start was left alone.
+    overtaking: Overtaking,
+    page_echoes: Echoes,
+    style_echoes: Echoes,
+    start_echoes: Echoes,
+    build_echoes: Echoes,
     stopping: bool,
+}
+
+/// Builds and starts in a row that came to nothing because files changed.
+#[derive(Debug, Default)]
+struct GiveUps {
+    count: u32,
+    /// When the first was given up.
+    since: Option<Duration>,
+}
+
+/// Files that changed while a build or a start was left alone.
+#[derive(Debug, Default)]
+struct Overtaking {
+    code: Vec<PathBuf>,
+    env: Vec<PathBuf>,
+    /// When the first of them changed.
+    since: Duration,
+}
+
+impl Overtaking {
+    fn is_empty(&self) -> bool {
+        self.code.is_empty() && self.env.is_empty()
+    }
 }
 
 type Actions = Vec<Action>;
@@ -535,8 +610,19 @@ impl Supervisor {
             crashes: 0,
             bring_back: Cause::Crash,
             restart_wanted: false,
+            give_ups: GiveUps::default(),
+            overtaking: Overtaking::default(),
+            page_echoes: Echoes::default(),
+            style_echoes: Echoes::default(),
+            start_echoes: Echoes::default(),
+            build_echoes: Echoes::default(),
             stopping: false,
         }
+    }
+
+    /// The files that have changed since the build began that was left alone.
+    pub fn overtaking(&self) -> &[PathBuf] {
+        &self.overtaking.code
     }
 
     /// The first actions.
@@ -562,15 +648,15 @@ impl Supervisor {
             return actions;
         }
         match event {
-            Event::Changed { age, code, env, styles, statics } => {
-                let at = now.saturating_sub(age);
-                self.changed(now, at, code, env, styles, statics, &mut actions);
+            Event::Changed { age, files, busy } => {
+                self.changed(now, now.saturating_sub(age), files, busy, &mut actions);
             }
-            Event::BuildMade { build, report: made } => {
+            Event::BuildMade { build, report: made, settled } => {
                 if let Build::Running { build: running, report, .. } = &mut self.build
                     && *running == build
                 {
                     *report = Some(made);
+                    self.overtaking.code.retain(|file| !settled.contains(file));
                 }
             }
             Event::Built { build, code } => self.built(now, build, code, &mut actions),
@@ -615,32 +701,147 @@ impl Supervisor {
         actions
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one for each kind of file")]
     fn changed(
         &mut self,
         now: Duration,
         at: Duration,
-        code: Vec<PathBuf>,
-        env: Vec<PathBuf>,
-        styles: Vec<PathBuf>,
-        statics: Vec<PathBuf>,
+        files: ChangedFiles,
+        busy: bool,
         actions: &mut Actions,
     ) {
-        self.restart_wanted |= !env.is_empty();
+        let ChangedFiles { mut code, inputs, env, styles, statics } = files;
+        // A start is something that an app may write files at, too.
+        let is_at_start = self.starting.is_some()
+            || self.current.as_ref().is_some_and(|current| now.saturating_sub(current.since) < ECHO_TIME_MAX);
+        if code.is_empty() {
+            code = self.answer_to(Answer::Build, now, inputs, busy || is_at_start, actions);
+        } else {
+            code.extend(inputs);
+        }
         if !code.is_empty() {
+            self.restart_wanted |= !env.is_empty();
             self.code_changed(now, at, code, actions);
         } else if !env.is_empty() {
-            self.env_changed(at, env, actions);
+            let env = self.answer_to(Answer::Start, now, env, busy || is_at_start, actions);
+            self.env_changed(now, at, env, actions);
         }
-        if !styles.is_empty() {
-            actions.push(Action::SwapStyles { files: styles });
+        let styles = self.answer_to(Answer::Styles, now, styles, busy, actions);
+        self.serve_anew(Answer::Styles, styles, actions);
+        let statics = self.answer_to(Answer::Pages, now, statics, busy, actions);
+        self.serve_anew(Answer::Pages, statics, actions);
+    }
+
+    fn echoes(&mut self, answer: Answer) -> &mut Echoes {
+        match answer {
+            Answer::Pages => &mut self.page_echoes,
+            Answer::Styles => &mut self.style_echoes,
+            Answer::Start => &mut self.start_echoes,
+            Answer::Build => &mut self.build_echoes,
         }
-        if !statics.is_empty() {
-            actions.push(Action::ReloadPages { files: statics });
+    }
+
+    /// The files that are to be answered now.
+    fn answer_to(
+        &mut self,
+        answer: Answer,
+        now: Duration,
+        files: Vec<PathBuf>,
+        busy: bool,
+        actions: &mut Actions,
+    ) -> Vec<PathBuf> {
+        let Some(first) = files.first().cloned() else { return Vec::new() };
+        match self.echoes(answer).judge(now, files, busy) {
+            Verdict::Now(files) => files,
+            Verdict::Later { after, is_first } => {
+                if is_first {
+                    actions.push(Action::TellOfEcho { answer, file: first });
+                }
+                if let Some(after) = after {
+                    actions.push(Action::Arm { timer: Timer::Echo(answer), after });
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Answers what was put off.
+    fn answer_echo(&mut self, now: Duration, answer: Answer, actions: &mut Actions) {
+        let files = self.echoes(answer).take_due(now);
+        if files.is_empty() {
+            return;
+        }
+        match answer {
+            Answer::Pages | Answer::Styles => self.serve_anew(answer, files, actions),
+            Answer::Start => self.env_changed(now, now, files, actions),
+            Answer::Build => self.code_changed(now, now, files, actions),
+        }
+    }
+
+    fn serve_anew(&self, answer: Answer, files: Vec<PathBuf>, actions: &mut Actions) {
+        if !files.is_empty() {
+            actions.push(match answer {
+                Answer::Styles => Action::SwapStyles { files },
+                _ => Action::ReloadPages { files },
+            });
+        }
+    }
+
+    /// True if what is on its way is to be left alone, because too many before it were given up.
+    fn is_left_alone(&self, now: Duration) -> bool {
+        let GiveUps { count, since } = self.give_ups;
+        count >= GIVE_UPS_COUNT_MAX
+            || since.is_some_and(|since| now.saturating_sub(since) >= GIVE_UPS_TIME_MAX)
+    }
+
+    /// True if a build or a start is on its way.
+    fn is_on_its_way(&self) -> bool {
+        matches!(self.build, Build::Running { .. }) || self.starting.is_some() || self.wanted.is_some()
+    }
+
+    /// Something is to be built or started because of these files. True if that has to wait: what is on its way is left alone.
+    /// Else it is given up.
+    fn waits_for_what_is_on_its_way(
+        &mut self,
+        now: Duration,
+        at: Duration,
+        file: Option<&PathBuf>,
+        actions: &mut Actions,
+    ) -> bool {
+        if !self.is_on_its_way() {
+            return false;
+        }
+        if !self.is_left_alone(now) {
+            self.give_ups.count += 1;
+            self.give_ups.since.get_or_insert(now);
+            return false;
+        }
+        if self.overtaking.is_empty() {
+            self.overtaking.since = at;
+            actions.extend(file.map(|file| Action::TellOfLeftAlone { file: file.clone() }));
+        }
+        true
+    }
+
+    /// What was on its way has come to its end. What has changed since then is next.
+    fn settle(&mut self, now: Duration, actions: &mut Actions) {
+        if self.is_on_its_way() {
+            return;
+        }
+        self.give_ups = GiveUps::default();
+        let Overtaking { code, env, since } = std::mem::take(&mut self.overtaking);
+        self.restart_wanted |= !env.is_empty();
+        if !code.is_empty() {
+            self.code_changed(now, since, code, actions);
+        } else if !env.is_empty() {
+            self.env_changed(now, since, env, actions);
         }
     }
 
     fn code_changed(&mut self, now: Duration, at: Duration, code: Vec<PathBuf>, actions: &mut Actions) {
+        if self.waits_for_what_is_on_its_way(now, at, code.first(), actions) {
+            add_new(&mut self.overtaking.code, code);
+            return;
+        }
         if matches!(self.build, Build::Running { .. }) {
             actions.push(Action::CancelBuild);
         }
@@ -649,11 +850,7 @@ impl Supervisor {
         self.abandon_starting(actions);
         self.crashes = 0;
         self.zygote_deaths = 0;
-        for file in code {
-            if !self.unbuilt.contains(&file) {
-                self.unbuilt.push(file);
-            }
-        }
+        add_new(&mut self.unbuilt, code);
         if self.settings.hold || self.current.is_none() {
             actions.push(Action::Hold);
         }
@@ -664,7 +861,11 @@ impl Supervisor {
         self.start_build(now, at, actions);
     }
 
-    fn env_changed(&mut self, at: Duration, files: Vec<PathBuf>, actions: &mut Actions) {
+    fn env_changed(&mut self, now: Duration, at: Duration, files: Vec<PathBuf>, actions: &mut Actions) {
+        if files.is_empty() {
+            return;
+        }
+        self.restart_wanted = true;
         if matches!(self.build, Build::Running { .. }) {
             // The build's code will be started anew in any case.
             return;
@@ -672,6 +873,10 @@ impl Supervisor {
         // Code that would not start may do so with the new values; sources that do not build stay broken.
         let code = if self.build_broken { self.last_good.clone() } else { self.newest.clone() };
         let Some(code) = code else { return };
+        if self.waits_for_what_is_on_its_way(now, at, files.first(), actions) {
+            add_new(&mut self.overtaking.env, files);
+            return;
+        }
         self.wanted = None;
         self.abandon_starting(actions);
         self.crashes = 0;
@@ -731,6 +936,7 @@ impl Supervisor {
             actions.push(Action::Tell(BrowserEvent::Recovered));
             let generation = self.current_generation();
             actions.push(Action::Report(journey.report(now, generation, Outcome::Unchanged)));
+            self.settle(now, actions);
             return;
         }
         self.want(Wanted { code, journey, second_try: false }, actions);
@@ -949,6 +1155,7 @@ impl Supervisor {
             self.drain(old.generation, actions);
         }
         actions.push(Action::Report(starting.journey.report(now, generation, Outcome::Ok)));
+        self.settle(now, actions);
     }
 
     fn learn_from_start(&mut self, starting: &Starting, fresh: bool, actions: &mut Actions) {
@@ -1214,6 +1421,7 @@ impl Supervisor {
         if self.current.is_some() || !successor {
             actions.push(Action::Release);
         }
+        self.settle(now, actions);
     }
 
     fn clear_failure(&mut self, actions: &mut Actions) {
@@ -1296,6 +1504,7 @@ impl Supervisor {
                 }
             }
             Timer::Refork(_) => self.refork(now, actions),
+            Timer::Echo(answer) => self.answer_echo(now, answer, actions),
             Timer::Replace(generation) => self.replace(generation, actions),
             Timer::Replacement(replacement) => {
                 if self.take_replacement(replacement).is_some() {
@@ -1416,6 +1625,15 @@ impl Journey {
             total_ms,
             steps,
             build: self.build.clone(),
+        }
+    }
+}
+
+/// Adds the files that are not there yet.
+fn add_new(files: &mut Vec<PathBuf>, more: Vec<PathBuf>) {
+    for file in more {
+        if !files.contains(&file) {
+            files.push(file);
         }
     }
 }

@@ -69,23 +69,15 @@ impl Bench {
     }
 
     fn change(&mut self, file: &str) -> Vec<Action> {
-        self.send(Event::Changed {
-            age: Duration::ZERO,
-            code: vec![file.into()],
-            env: Vec::new(),
-            styles: Vec::new(),
-            statics: Vec::new(),
-        })
+        self.changed(ChangedFiles { code: vec![file.into()], ..ChangedFiles::default() }, false)
     }
 
     fn change_env(&mut self) -> Vec<Action> {
-        self.send(Event::Changed {
-            age: Duration::ZERO,
-            code: Vec::new(),
-            env: vec![".env".into()],
-            styles: Vec::new(),
-            statics: Vec::new(),
-        })
+        self.changed(ChangedFiles { env: vec![".env".into()], ..ChangedFiles::default() }, false)
+    }
+
+    fn changed(&mut self, files: ChangedFiles, busy: bool) -> Vec<Action> {
+        self.send(Event::Changed { age: Duration::ZERO, files, busy })
     }
 
     /// A worker that loads and becomes ready.
@@ -461,13 +453,12 @@ fn new_environment_during_a_build_restarts_even_the_same_code() {
 #[test]
 fn a_stylesheet_or_a_static_file_needs_neither_build_nor_fork() {
     let mut bench = Bench::serving();
-    let actions = bench.send(Event::Changed {
-        age: Duration::ZERO,
-        code: Vec::new(),
-        env: Vec::new(),
+    let files = ChangedFiles {
         styles: vec!["static/a.css".into()],
         statics: vec!["static/a.js".into()],
-    });
+        ..ChangedFiles::default()
+    };
+    let actions = bench.changed(files, false);
     assert_eq!(
         actions,
         [
@@ -606,14 +597,7 @@ fn a_start_after_a_failed_one_is_told_apart_from_one_after_a_crash() {
 fn thousands_of_changed_files_are_counted_and_a_few_named() {
     let mut bench = Bench::serving();
     let code: Vec<PathBuf> = (0..5_000).map(|number| format!("src/{number}.rs").into()).collect();
-    let none = Vec::new;
-    let actions = bench.send(Event::Changed {
-        age: Duration::ZERO,
-        code,
-        env: none(),
-        styles: none(),
-        statics: none(),
-    });
+    let actions = bench.changed(ChangedFiles { code, ..ChangedFiles::default() }, false);
     let told = actions.iter().find_map(|action| match action {
         Action::Tell(BrowserEvent::Building { files }) => Some(files.len()),
         _ => None,
@@ -855,4 +839,117 @@ fn an_app_whose_listener_cannot_be_moved_never_runs_beside_itself() {
     bench.send(Event::KeepsItsPort);
     assert_eq!(forked(&bench.send(Event::Built { build: 2, code: plain("b") })), None);
     assert_eq!(forked(&end_first(&mut bench)), Some((2, "b".into())));
+}
+
+fn cancels(actions: &[Action]) -> bool {
+    actions.contains(&Action::CancelBuild)
+}
+
+#[test]
+fn after_some_builds_that_were_given_up_one_is_left_to_finish_and_the_change_is_built_after_it() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    for _ in 0..GIVE_UPS_COUNT_MAX {
+        assert!(cancels(&bench.change("src/a.rs")));
+    }
+    let build = u64::from(GIVE_UPS_COUNT_MAX) + 2;
+    let told = Action::TellOfLeftAlone { file: "src/a.rs".into() };
+    assert_eq!(bench.change("src/a.rs"), [told]);
+    assert_eq!(bench.change("src/b.rs"), [], "it is told once");
+    assert_eq!(forked(&bench.send(Event::Built { build, code: code("b") })), Some((2, "b".into())));
+    assert_eq!(bench.change("src/a.rs"), [], "the start is left alone, too");
+    let actions = bench.start(2, "b");
+    let position = |wanted: &dyn Fn(&Action) -> bool| actions.iter().position(wanted).unwrap();
+    let swap = position(&|action| matches!(action, Action::Swap { generation: 2, release: true, .. }));
+    let hold = position(&|action| *action == Action::Hold);
+    assert!(swap < hold, "those who waited are served, and the next ones wait for the next build");
+    assert_eq!(build_started(&actions), Some((build + 1, vec!["src/a.rs".into(), "src/b.rs".into()])));
+    // The row is over: the next one may be given up again.
+    assert!(cancels(&bench.change("src/a.rs")));
+}
+
+#[test]
+fn a_build_is_left_to_finish_when_builds_have_been_given_up_for_long() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    assert!(cancels(&bench.change("src/a.rs")));
+    bench.now += GIVE_UPS_TIME_MAX;
+    assert!(!cancels(&bench.change("src/a.rs")));
+}
+
+#[test]
+fn what_the_build_has_read_or_written_itself_is_not_built_again() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    for _ in 0..=GIVE_UPS_COUNT_MAX {
+        bench.change("src/stamp.rs");
+    }
+    assert_eq!(bench.supervisor.overtaking(), [PathBuf::from("src/stamp.rs")]);
+    let build = u64::from(GIVE_UPS_COUNT_MAX) + 2;
+    let settled = vec!["src/stamp.rs".into()];
+    bench.send(Event::BuildMade { build, report: BuildReport::default(), settled });
+    bench.send(Event::Built { build, code: code("b") });
+    assert_eq!(build_started(&bench.start(2, "b")), None);
+}
+
+#[test]
+fn a_build_that_was_left_alone_and_fails_is_followed_by_the_next() {
+    let mut bench = Bench::serving();
+    bench.change("src/a.rs");
+    for _ in 0..=GIVE_UPS_COUNT_MAX {
+        bench.change("src/a.rs");
+    }
+    let build = u64::from(GIVE_UPS_COUNT_MAX) + 2;
+    let actions = bench.send(Event::BuildFailed { build, failure: build_error() });
+    assert_eq!(build_started(&actions), Some((build + 1, vec!["src/a.rs".into()])));
+}
+
+#[test]
+fn a_start_that_is_given_up_again_and_again_is_left_to_finish() {
+    let mut bench = Bench::serving();
+    bench.change_env();
+    for number in 0..GIVE_UPS_COUNT_MAX {
+        bench.now += 10_000 * MS;
+        bench.supervisor.give_ups.since = None;
+        assert!(forked(&bench.change_env()).is_some(), "{number}");
+    }
+    bench.now += 10_000 * MS;
+    let generation = u64::from(GIVE_UPS_COUNT_MAX) + 2;
+    assert_eq!(forked(&bench.change_env()), None);
+    let actions = bench.start(generation, "a");
+    assert!(swapped_to(&actions, generation));
+    assert_eq!(forked(&actions), Some((generation + 1, "a".into())));
+}
+
+#[test]
+fn an_app_that_writes_what_starts_it_comes_to_rest_and_is_started_once_more_at_last() {
+    let mut bench = Bench::serving();
+    let files = || ChangedFiles { env: vec!["config.toml".into()], ..ChangedFiles::default() };
+    let mut generation = 1;
+    let later = (0..20).find_map(|_| {
+        let actions = bench.changed(files(), true);
+        if let Some((forked, _)) = forked(&actions) {
+            generation = forked;
+            bench.start(forked, "a");
+            return None;
+        }
+        assert!(actions.contains(&Action::TellOfEcho { answer: Answer::Start, file: "config.toml".into() }));
+        actions.iter().find_map(|action| match action {
+            Action::Arm { timer: timer @ Timer::Echo(Answer::Start), after } => Some((*timer, *after)),
+            _ => None,
+        })
+    });
+    let (timer, after) = later.expect("it goes on for ever");
+    bench.now += after;
+    assert_eq!(forked(&bench.send(Event::Timer(timer))), Some((generation + 1, "a".into())));
+}
+
+#[test]
+fn files_that_may_be_inputs_are_built_and_keep_what_else_they_mean() {
+    let mut bench = Bench::serving();
+    let file = || vec![PathBuf::from("static/a.css")];
+    let files = ChangedFiles { inputs: file(), styles: file(), ..ChangedFiles::default() };
+    let actions = bench.changed(files, false);
+    assert_eq!(build_started(&actions), Some((2, file())));
+    assert!(actions.contains(&Action::SwapStyles { files: file() }));
 }

@@ -79,6 +79,10 @@ impl Style {
         };
         let what = match (reload.outcome, reload.cause) {
             (Outcome::Ok, Cause::Start) => format!("{} {number} in {took}", self.good("ready")),
+            // No build: the code is the same, and the app has read its files again.
+            (Outcome::Ok, Cause::Change) if reload.steps.build_ms == 0.0 => {
+                format!("{} {number} in {took}", self.good("restarted"))
+            }
             (Outcome::Ok, Cause::Change) => format!("{} {number} in {took}", self.good("reloaded")),
             (Outcome::Ok, Cause::Crash) => {
                 format!("{} {number} after a crash in {took}", self.doubtful("restarted"))

@@ -12,7 +12,7 @@ use std::path::{Component, Path};
 pub(super) enum Class {
     /// A build.
     Code,
-    /// A fork with the new environment.
+    /// A fork: the app may have read the file once, or gets another environment from it.
     Env,
     /// Stylesheets swapped in place.
     Style,
@@ -20,20 +20,24 @@ pub(super) enum Class {
     Static,
 }
 
-/// Directories whose files are served or rendered at run time.
-const ASSET_DIRECTORIES: &[&str] =
-    &["static", "public", "assets", "templates", "views", "www", "dist", "locales"];
+/// Directories whose files are served as they are: the app reads them for each request.
+const SERVED_DIRECTORIES: &[&str] = &["static", "public", "assets", "www", "dist"];
+
+/// Directories whose files an app may read once, when it starts or at the first use: templates and translations.
+const READ_DIRECTORIES: &[&str] = &["templates", "views", "locales", "i18n", "translations"];
+
+/// Directories of configuration.
+const CONFIG_DIRECTORIES: &[&str] = &["config", "conf", "configuration", "settings"];
 
 /// Extensions that are web assets wherever they lie. Images, fonts and JSON are not among them: outside of an asset
 /// directory they may as well be what the app itself writes (uploads, data), and that must not load pages again.
-const WEB_EXTENSIONS: &[&str] = &[
+const WEB_EXTENSIONS: &[&str] = &["js", "mjs", "svg", "webmanifest"];
+
+/// Extensions of what an app may read once, outside of a directory of served files.
+const READ_EXTENSIONS: &[&str] = &[
     "html",
     "htm",
     "xhtml",
-    "js",
-    "mjs",
-    "svg",
-    "webmanifest",
     "j2",
     "jinja",
     "jinja2",
@@ -46,12 +50,31 @@ const WEB_EXTENSIONS: &[&str] = &[
     "ftl",
 ];
 
+/// Extensions of configuration in a directory of configuration, or under the name of one.
+const CONFIG_EXTENSIONS: &[&str] =
+    &["toml", "yaml", "yml", "json", "json5", "jsonc", "ron", "ini", "conf", "properties", "kdl"];
+
+/// TOML files that are read by tools, and by no app. Every other one in a package is taken for configuration.
+const TOOL_FILES: &[&str] = &[
+    "Cargo.toml",
+    "rust-toolchain.toml",
+    "rustfmt.toml",
+    "clippy.toml",
+    "deny.toml",
+    "taplo.toml",
+    "typos.toml",
+    "cliff.toml",
+    "dist-workspace.toml",
+];
+
 /// Directories of a package that the app is not built from.
 const SIDE_DIRECTORIES: &[&str] = &["tests", "benches", "examples"];
 
-/// Extensions of what programs write while they run: databases, logs, locks.
-const WRITTEN_EXTENSIONS: &[&str] =
-    &["db", "db3", "sqlite", "sqlite3", "log", "tmp", "temp", "pid", "sock", "lock", "part", "crdownload"];
+/// Extensions of databases, which programs write while they run.
+const DATABASE_EXTENSIONS: &[&str] = &["db", "db3", "sqlite", "sqlite3"];
+
+/// Extensions of what else programs write while they run: logs, locks.
+const SCRATCH_EXTENSIONS: &[&str] = &["log", "tmp", "temp", "pid", "sock", "lock", "part", "crdownload"];
 
 /// Ends of the names of what a database writes beside its file.
 const WRITTEN_SUFFIXES: &[&str] = &["-wal", "-shm", "-journal"];
@@ -60,31 +83,90 @@ const WRITTEN_SUFFIXES: &[&str] = &["-wal", "-shm", "-journal"];
 /// `Cargo.toml` makes it part of a package that is none of the app's; it is asked only where it matters.
 pub(super) fn classify(relative: &Path, foreign: impl FnOnce() -> bool) -> Option<Class> {
     let name = relative.file_name()?;
-    if is_editor_file(name) || is_written_at_run_time(name) {
+    if is_left_alone(name) {
         return None;
     }
     let first = relative.components().next();
     if first.is_some_and(|first| is_one_of(first, SIDE_DIRECTORIES)) && relative.components().count() > 1 {
         return None;
     }
-    match extension(name) {
-        Some("rs") => (!foreign()).then_some(Class::Code),
-        Some("css") => Some(Class::Style),
-        other => {
-            let in_assets = relative.parent().is_some_and(is_asset_directory);
-            let is_web = other.is_some_and(|extension| WEB_EXTENSIONS.contains(&extension));
-            (in_assets || is_web).then_some(Class::Static)
-        }
+    let place = innermost(relative);
+    match (extension(name), place) {
+        (Some("rs"), _) => (!foreign()).then_some(Class::Code),
+        (_, Some(Place::Read)) => Some(Class::Env),
+        (Some("css"), _) => Some(Class::Style),
+        (_, Some(Place::Served)) => Some(Class::Static),
+        (Some(extension), _) if READ_EXTENSIONS.contains(&extension) => Some(Class::Env),
+        (Some(extension), _) if WEB_EXTENSIONS.contains(&extension) => Some(Class::Static),
+        (Some(extension), place) => is_configuration(name, extension, place).then_some(Class::Env),
+        (None, _) => None,
     }
 }
 
-/// Whether the files of a directory are served or rendered at run time.
+/// Classifies a file around the app's packages, by its path relative to where that begins: only what may be served or read at
+/// run time counts. `foreign` says whether it is part of another package, whose templates and configuration are its own.
+pub(super) fn classify_around(relative: &Path, foreign: impl FnOnce() -> bool) -> Option<Class> {
+    let is_in_assets = relative.parent().is_some_and(is_asset_directory);
+    // An app reads its configuration from its working directory.
+    let is_near = relative.components().count() <= 2;
+    match classify(relative, || true)? {
+        class @ (Class::Style | Class::Static) => is_in_assets.then_some(class),
+        Class::Env => ((is_in_assets || is_near) && !foreign()).then_some(Class::Env),
+        Class::Code => None,
+    }
+}
+
+/// Whether the files of a directory are served, rendered or read at run time.
 pub(super) fn is_asset_directory(relative: &Path) -> bool {
-    relative.components().any(|part| is_one_of(part, ASSET_DIRECTORIES))
+    relative.components().any(|part| is_one_of(part, SERVED_DIRECTORIES) || is_one_of(part, READ_DIRECTORIES))
+}
+
+/// Whether a change of the file may lead to a build or a start. A quick look at its path, wherever that begins.
+pub(super) fn may_lead_to_a_start(path: &Path) -> bool {
+    let named = path.file_name().map(|name| (name, extension(name)));
+    match named {
+        Some((_, Some("rs" | "toml"))) => true,
+        Some((name, Some(extension))) => {
+            let place = innermost(path);
+            place == Some(Place::Read)
+                || READ_EXTENSIONS.contains(&extension)
+                || is_configuration(name, extension, place)
+        }
+        _ => innermost(path) == Some(Place::Read),
+    }
+}
+
+/// What a directory is for, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Served,
+    Read,
+    Config,
+}
+
+/// What the innermost directory is for that says so; what is served or rendered is no configuration.
+fn innermost(path: &Path) -> Option<Place> {
+    let directory = path.parent()?;
+    let innermost = directory.components().rev().find_map(|part| {
+        let known = [(SERVED_DIRECTORIES, Place::Served), (READ_DIRECTORIES, Place::Read)];
+        known.into_iter().find(|(names, _)| is_one_of(part, names)).map(|(_, place)| place)
+    });
+    let is_config = || directory.components().any(|part| is_one_of(part, CONFIG_DIRECTORIES));
+    innermost.or_else(|| is_config().then_some(Place::Config))
+}
+
+fn is_configuration(name: &OsStr, extension: &str, place: Option<Place>) -> bool {
+    if !CONFIG_EXTENSIONS.contains(&extension) || TOOL_FILES.iter().any(|tool| name == *tool) {
+        return false;
+    }
+    let stem = Path::new(name).file_stem().and_then(OsStr::to_str).unwrap_or_default().to_lowercase();
+    extension == "toml"
+        || place == Some(Place::Config)
+        || ["config", "conf", "settings", "appsettings", "log4rs"].iter().any(|start| stem.starts_with(start))
 }
 
 /// The names under which editors keep what is no saved file.
-fn is_editor_file(name: &OsStr) -> bool {
+pub(super) fn is_editor_file(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name == b"4913" // vim's probe whether it can write into the directory
         || name.ends_with(b"~")
@@ -103,10 +185,20 @@ fn has_vim_swap_extension(name: &[u8]) -> bool {
     matches!(extension, [b's', b'w', b'a'..=b'z'] | b"swpx")
 }
 
-fn is_written_at_run_time(name: &OsStr) -> bool {
+/// Whether nobody means anything by a change of a file of this name, whatever it was to a build.
+pub(super) fn is_left_alone(name: &OsStr) -> bool {
+    is_editor_file(name) || is_written_at_run_time(name)
+}
+
+/// Whether the file comes and goes with a program that runs.
+pub(super) fn is_scratch_file(name: &OsStr) -> bool {
     let bytes = name.as_encoded_bytes();
     WRITTEN_SUFFIXES.iter().any(|suffix| bytes.ends_with(suffix.as_bytes()))
-        || extension(name).is_some_and(|extension| WRITTEN_EXTENSIONS.contains(&extension))
+        || extension(name).is_some_and(|extension| SCRATCH_EXTENSIONS.contains(&extension))
+}
+
+fn is_written_at_run_time(name: &OsStr) -> bool {
+    is_scratch_file(name) || extension(name).is_some_and(|extension| DATABASE_EXTENSIONS.contains(&extension))
 }
 
 fn extension(name: &OsStr) -> Option<&str> {
@@ -143,21 +235,73 @@ mod tests {
     }
 
     #[test]
-    fn asset_directories_hold_static_files_of_any_kind() {
+    fn served_directories_hold_static_files_of_any_kind() {
         for path in
-            ["static/logo.png", "a/public/x/y.json", "templates/page", "locales/de.toml", "dist/app.wasm"]
+            ["static/logo.png", "a/public/x/y.json", "dist/app.wasm", "static/index.html", "www/config.json"]
         {
             assert_eq!(class(path), Some(Class::Static), "{path}");
         }
     }
 
     #[test]
-    fn outside_of_asset_directories_only_web_files_count() {
-        for path in ["pages/index.html", "a.js", "icons/a.svg", "x.j2", "x.tera"] {
+    fn what_an_app_may_have_read_once_starts_it_anew() {
+        for path in [
+            "templates/page",
+            "templates/style.css",
+            "src/views/x.html",
+            "locales/de.toml",
+            "pages/index.html",
+            "x.j2",
+            "x.tera",
+            "config.toml",
+            "Rocket.toml",
+            "config/default.yaml",
+            "configuration/base.json",
+            "settings.json",
+            "appsettings.Development.json",
+        ] {
+            assert_eq!(class(path), Some(Class::Env), "{path}");
+            assert!(may_lead_to_a_start(&Path::new("/home/user").join(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn around_the_packages_only_what_may_be_served_or_read_counts() {
+        let class = |path: &str, foreign| classify_around(Path::new(path), || foreign);
+        assert_eq!(class("frontend/static/a.css", true), Some(Class::Style));
+        assert_eq!(class("frontend/dist/a.wasm", true), Some(Class::Static));
+        assert_eq!(class("templates/page.html", false), Some(Class::Env));
+        assert_eq!(class("other/templates/page.html", true), None);
+        assert_eq!(class("config/default.toml", false), Some(Class::Env));
+        for path in ["other/src/lib.rs", "other/style.css", "docs/index.js", "a/b/c.toml"] {
+            assert_eq!(class(path, false), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_innermost_directory_that_says_something_decides() {
+        assert_eq!(class("templates/assets/logo.png"), Some(Class::Static));
+        assert_eq!(class("assets/templates/page.html"), Some(Class::Env));
+        assert_eq!(class("static/config/x.json"), Some(Class::Static));
+    }
+
+    #[test]
+    fn outside_of_known_directories_only_web_files_count() {
+        for path in ["a.js", "icons/a.svg"] {
             assert_eq!(class(path), Some(Class::Static), "{path}");
         }
-        for path in ["README.md", "uploads/cat.png", "data.json", "notes.txt", "static"] {
+        for path in [
+            "README.md",
+            "uploads/cat.png",
+            "data.json",
+            "data/state.yaml",
+            "notes.txt",
+            "static",
+            "rustfmt.toml",
+            "other/Cargo.toml",
+        ] {
             assert_eq!(class(path), None, "{path}");
+            assert!(!may_lead_to_a_start(Path::new(path)) || path.ends_with(".toml"), "{path}");
         }
     }
 

@@ -11,9 +11,11 @@ use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, R
 use tokio::sync::mpsc;
 
 use super::Changes;
+use super::classify::may_lead_to_a_start;
 use super::error::WatchError;
 use super::suspicion::Suspicion;
 use super::tree::Tree;
+use crate::inputs::BuildInputs;
 
 /// A batch is complete when nothing has happened for this long: as short as several files of one save are apart. What
 /// comes later cancels the build that the first batch has started, which costs less than to wait for it each time.
@@ -22,6 +24,8 @@ const QUIET_MS: u64 = 1;
 const BATCH_TIME_MAX_MS: u64 = 50;
 /// How long a checkout may take from its first file to the ignore file that makes that file count.
 const CHECKOUT_TIME_MAX_MS: u64 = 1_000;
+/// How long a package's directory may be away before that is told: a checkout of another branch may put it back.
+const AWAY_TIME_MAX_MS: u64 = 2_000;
 /// Time between two looks at everything, where the kernel does not tell.
 const POLL_INTERVAL_MS: u64 = 500;
 /// Polling takes at most one part in this many of a processor.
@@ -50,7 +54,9 @@ enum Hint {
 struct Waiting {
     hints: Vec<(PathBuf, Hint, Instant)>,
     problems: Vec<WatchError>,
-    sources: Option<(Vec<PathBuf>, SystemTime)>,
+    inputs: Option<(BuildInputs, SystemTime)>,
+    /// What is known of the inputs of a build that failed after those.
+    doubt: Option<(BuildInputs, SystemTime)>,
     /// Events were lost.
     rescan: bool,
     stop: bool,
@@ -60,9 +66,27 @@ impl Waiting {
     fn is_empty(&self) -> bool {
         self.hints.is_empty()
             && self.problems.is_empty()
-            && self.sources.is_none()
+            && self.inputs.is_none()
+            && self.doubt.is_none()
             && !self.rescan
             && !self.stop
+    }
+}
+
+/// What may be code, though its name does not say so.
+#[derive(Debug, Default)]
+struct Suspects {
+    files: HashSet<PathBuf>,
+    directories: Vec<PathBuf>,
+    /// Everything.
+    all: bool,
+}
+
+impl Suspects {
+    fn have(&self, path: &Path) -> bool {
+        self.all
+            || self.files.contains(path)
+            || self.directories.iter().any(|directory| path.starts_with(directory))
     }
 }
 
@@ -71,8 +95,7 @@ impl Waiting {
 pub(super) struct Intake {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
-    /// What the last build has read.
-    sources: Mutex<HashSet<PathBuf>>,
+    suspect: Mutex<Suspects>,
     suspicion: Arc<Suspicion>,
 }
 
@@ -122,8 +145,8 @@ impl Intake {
 
     /// A quick look: the tree knows better, in a moment.
     fn may_be_code(&self, path: &Path) -> bool {
-        let is_source = || self.sources.lock().unwrap_or_else(PoisonError::into_inner).contains(path);
-        path.extension().is_some_and(|extension| extension == "rs" || extension == "toml") || is_source()
+        let is_suspect = || self.suspects().have(path);
+        may_lead_to_a_start(path) || is_suspect()
     }
 
     /// Nothing is suspected where nothing waits.
@@ -135,13 +158,32 @@ impl Intake {
         }
     }
 
-    /// Hands the sources of the last build to the thread.
-    pub(super) fn set_sources(&self, sources: Vec<PathBuf>, since: SystemTime) {
-        *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = sources.iter().cloned().collect();
+    fn suspects(&self) -> MutexGuard<'_, Suspects> {
+        self.suspect.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands what the last build depends on to the thread.
+    pub(super) fn set_inputs(&self, inputs: BuildInputs, since: SystemTime) {
+        let BuildInputs { files, named, packages } = &inputs;
+        *self.suspects() = Suspects {
+            files: files.iter().cloned().collect(),
+            directories: named.iter().chain(packages).cloned().collect(),
+            all: false,
+        };
         let mut waiting = self.lock();
         // The earlier order may not have been carried out: what changed since then is still unseen.
-        let since = waiting.sources.take().map_or(since, |(_, earlier)| earlier.min(since));
-        waiting.sources = Some((sources, since));
+        let since = waiting.inputs.take().map_or(since, |(_, earlier)| earlier.min(since));
+        waiting.inputs = Some((inputs, since));
+        waiting.doubt = None;
+        self.arrived.notify_one();
+    }
+
+    /// Hands to the thread that a build has failed.
+    pub(super) fn doubt(&self, known: BuildInputs, since: SystemTime) {
+        self.suspects().all = true;
+        let mut waiting = self.lock();
+        let since = waiting.doubt.take().map_or(since, |(_, earlier)| earlier.min(since));
+        waiting.doubt = Some((known, since));
         self.arrived.notify_one();
     }
 
@@ -252,12 +294,14 @@ pub(super) struct Engine {
     /// Changes that found the queue full.
     unsent: Option<Changes>,
     next_poll: Option<Instant>,
+    /// Packages whose directories are away, since when, and whether that was told.
+    away: BTreeMap<PathBuf, (Instant, bool)>,
 }
 
 impl Engine {
     pub(super) fn new(intake: Arc<Intake>, tree: Tree, sender: mpsc::Sender<Changes>, polls: bool) -> Self {
         let next_poll = polls.then(|| Instant::now() + Duration::from_millis(POLL_INTERVAL_MS));
-        Self { intake, tree, sender, batch: Batch::default(), unsent: None, next_poll }
+        Self { intake, tree, sender, batch: Batch::default(), unsent: None, next_poll, away: BTreeMap::new() }
     }
 
     /// Runs until it is told to stop.
@@ -268,7 +312,7 @@ impl Engine {
             if waiting.stop {
                 return;
             }
-            has_unread |= waiting.sources.is_some();
+            has_unread |= waiting.inputs.is_some() || waiting.doubt.is_some();
             self.carry_out(waiting);
             let now = Instant::now();
             if self.batch.is_due(now) {
@@ -280,6 +324,7 @@ impl Engine {
             } else if has_unread {
                 has_unread = self.read_one(now);
             }
+            self.tell_of_packages_away(now);
             self.send(None);
             if self.batch.span.is_none() {
                 self.intake.dismiss_suspicion_if_idle();
@@ -290,7 +335,9 @@ impl Engine {
     fn deadline(&self, has_unread: bool) -> Option<Instant> {
         let now = Instant::now();
         let retry = self.unsent.as_ref().map(|_| now + Duration::from_millis(QUEUE_RETRY_MS));
-        [self.batch.due(), self.next_poll, retry, has_unread.then_some(now)].into_iter().flatten().min()
+        let untold = self.away.values().filter(|(_, told)| !told);
+        let away = untold.map(|(since, _)| *since + Duration::from_millis(AWAY_TIME_MAX_MS)).min();
+        [self.batch.due(), self.next_poll, retry, away, has_unread.then_some(now)].into_iter().flatten().min()
     }
 
     fn carry_out(&mut self, waiting: Waiting) {
@@ -304,8 +351,12 @@ impl Engine {
                 self.batch.add(place, hint, at);
             }
         }
-        if let Some((sources, since)) = waiting.sources {
-            self.tree.set_sources(&sources, since);
+        if let Some((inputs, since)) = waiting.inputs {
+            self.tree.set_inputs(&inputs, since);
+            self.send_changes(&Batch::default());
+        }
+        if let Some((known, since)) = waiting.doubt {
+            self.tree.doubt(&known, since);
             self.send_changes(&Batch::default());
         }
         if waiting.rescan {
@@ -340,10 +391,26 @@ impl Engine {
         self.next_poll = Some(ended + pause);
     }
 
+    fn tell_of_packages_away(&mut self, now: Instant) {
+        let away: BTreeSet<PathBuf> = self.tree.packages_away().map(Path::to_owned).collect();
+        self.away.retain(|path, _| away.contains(path));
+        let mut changes = Changes::empty(now);
+        for path in away {
+            let (since, told) = self.away.entry(path.clone()).or_insert((now, false));
+            if !*told && now.duration_since(*since) >= Duration::from_millis(AWAY_TIME_MAX_MS) {
+                *told = true;
+                changes.problems.push(WatchError::RootGone { path });
+            }
+        }
+        if !changes.is_empty() {
+            self.send(Some(changes));
+        }
+    }
+
     fn send_changes(&mut self, batch: &Batch) {
         let changes = self.tree.take_changes(|place| batch.began_at(place));
         if let Some(changes) = changes {
-            if !changes.code.is_empty() || !changes.env.is_empty() {
+            if !changes.code.is_empty() || !changes.inputs.is_empty() || !changes.env.is_empty() {
                 self.intake.suspicion.confirm();
             }
             self.send(Some(changes));

@@ -31,6 +31,12 @@ pub enum WatchError {
         /// The directory.
         path: PathBuf,
     },
+    /// A directory that was watched has been away for a while.
+    #[error("the directory {} is gone", path.display())]
+    RootGone {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A directory that is to be watched cannot be read.
     #[error("failed to watch {}: {message}", path.display())]
     Unreadable {
@@ -38,6 +44,12 @@ pub enum WatchError {
         path: PathBuf,
         /// What the system said.
         message: String,
+    },
+    /// Too many directories may hold inputs of the build.
+    #[error("there are too many directories to watch for what a build reads; those from {} on are left out", path.display())]
+    TooManyInputs {
+        /// The first that is not watched.
+        path: PathBuf,
     },
     /// The watcher itself failed.
     #[error("failed to watch files: {message}")]
@@ -98,6 +110,10 @@ impl WatchError {
             Self::RootMissing { .. } => {
                 "it may have been moved or deleted; start devhost again where it is now".into()
             }
+            Self::TooManyInputs { .. } => {
+                "let the build script name fewer (`cargo::rerun-if-changed=PATH`), or save a source file to build".into()
+            }
+            Self::RootGone { .. } => "its files are followed again as soon as it is back".into(),
             Self::Unreadable { path, .. } => format!("check the permissions of {}", path.display()),
             Self::Failed { .. } => "run devhost with --poll".into(),
         }

@@ -13,6 +13,7 @@ mod classify;
 mod engine;
 mod error;
 mod ignores;
+mod inputs;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use suspicion::Suspicion;
 use engine::{Engine, Intake, QUEUE_COUNT_MAX};
 use tree::{Backend, Tree};
 
+use crate::inputs::BuildInputs;
 use crate::sys::inotify;
 
 /// How long the start may take to read the files.
@@ -45,10 +47,21 @@ pub struct Scope {
     pub roots: Vec<PathBuf>,
     /// The workspace's root. Only its manifests and its `.env` are watched, unless it is a root too.
     pub workspace_root: PathBuf,
+    /// Directories around the packages, in which served files are looked for.
+    pub surroundings: Vec<Surroundings>,
     /// Target directories: nothing in them counts, even if a build names it.
     pub exclude: Vec<PathBuf>,
     /// Files that mean a build or a new load whatever they are and wherever they lie.
     pub extra_files: Vec<PathBuf>,
+}
+
+/// A directory from which the app may serve or read files that are in none of its packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The directory. It need not exist.
+    pub path: PathBuf,
+    /// How many levels of directories below it are looked at.
+    pub depth_max: usize,
 }
 
 /// How changes are noticed.
@@ -65,6 +78,8 @@ pub enum Mode {
 pub struct Changes {
     /// These ask for a build.
     pub code: Vec<PathBuf>,
+    /// These may be inputs of a build, by the directory that they lie in: they ask for one, too.
+    pub inputs: Vec<PathBuf>,
     /// Stylesheets that can be swapped in place.
     pub styles: Vec<PathBuf>,
     /// These ask for a page load.
@@ -81,6 +96,7 @@ impl Changes {
     fn empty(at: Instant) -> Self {
         Self {
             code: Vec::new(),
+            inputs: Vec::new(),
             styles: Vec::new(),
             statics: Vec::new(),
             env: Vec::new(),
@@ -92,6 +108,7 @@ impl Changes {
     /// Nothing has changed and nothing went wrong.
     pub fn is_empty(&self) -> bool {
         self.code.is_empty()
+            && self.inputs.is_empty()
             && self.styles.is_empty()
             && self.statics.is_empty()
             && self.env.is_empty()
@@ -101,6 +118,7 @@ impl Changes {
     /// Adds later changes.
     pub fn merge(&mut self, later: Self) {
         self.code.extend(later.code);
+        self.inputs.extend(later.inputs);
         self.styles.extend(later.styles);
         self.statics.extend(later.statics);
         self.env.extend(later.env);
@@ -110,7 +128,7 @@ impl Changes {
     }
 
     fn sort(&mut self) {
-        for list in [&mut self.code, &mut self.styles, &mut self.statics, &mut self.env] {
+        for list in [&mut self.code, &mut self.inputs, &mut self.styles, &mut self.statics, &mut self.env] {
             list.sort();
             list.dedup();
         }
@@ -167,21 +185,24 @@ impl Watcher {
         Ok((Self { intake, thread: Some(thread) }, receiver))
     }
 
-    /// Takes the files that the last build read (its dep-info, absolute paths). They count wherever they lie, also if
-    /// they are ignored, except in excluded directories.
+    /// Takes what the last build depends on. All of it counts wherever it lies, also if it is ignored, except in excluded
+    /// directories.
     ///
-    /// A file that was not followed as code before counts as changed if it changes after this call. Where the start
-    /// of the build is known, [`Watcher::set_sources_built_since`] also covers the time of the build.
-    pub fn set_sources(&self, sources: Vec<PathBuf>) {
-        self.intake.set_sources(sources, SystemTime::now());
+    /// A file that was not followed as code before, and was changed since `started`, when the build started, counts as
+    /// changed: the build may have read what was in it before.
+    pub fn set_inputs_built_since(&self, inputs: BuildInputs, started: SystemTime) {
+        self.intake.set_inputs(inputs, with_lag(started));
     }
 
-    /// Like [`Watcher::set_sources`], for a build that started at `started`: a file that was not followed as code
-    /// before, and was changed since then, counts as changed, for the build may have read what was in it before.
-    pub fn set_sources_built_since(&self, sources: Vec<PathBuf>, started: SystemTime) {
-        let since = started.checked_sub(Duration::from_millis(STAMP_LAG_MAX_MS)).unwrap_or(started);
-        self.intake.set_sources(sources, since);
+    /// Until inputs are set again, every file below the roots asks for a build, and those of an earlier build do: one that
+    /// started at `started` has failed, and nobody knows what it would have read.
+    pub fn doubt(&self, known: BuildInputs, started: SystemTime) {
+        self.intake.doubt(known, with_lag(started));
     }
+}
+
+fn with_lag(time: SystemTime) -> SystemTime {
+    time.checked_sub(Duration::from_millis(STAMP_LAG_MAX_MS)).unwrap_or(time)
 }
 
 impl Drop for Watcher {

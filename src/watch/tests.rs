@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 
-use super::{Changes, Mode, Scope, Suspicion, WatchError, Watcher};
+use super::{BuildInputs, Changes, Mode, Scope, Surroundings, Suspicion, WatchError, Watcher};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -24,6 +24,7 @@ struct Project {
     changes: Receiver<Changes>,
     runtime: tokio::runtime::Runtime,
     sentinels: u32,
+    mode: Mode,
 }
 
 impl Project {
@@ -41,13 +42,14 @@ impl Project {
         let mut scope = Scope {
             roots: vec![app.clone()],
             workspace_root: app.clone(),
+            surroundings: vec![],
             exclude: vec![app.join("target")],
             extra_files: vec![],
         };
         adapt(&mut scope);
         let (watcher, changes) = Watcher::start(scope, mode).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        Self { outer, watcher, changes, runtime, sentinels: 0 }
+        Self { outer, watcher, changes, runtime, sentinels: 0, mode }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -66,8 +68,27 @@ impl Project {
             .expect("the watcher ended")
     }
 
+    /// Lets the clock go on by more than the stamps of files may be behind it.
+    fn let_stamps_grow_old(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < 5 * Duration::from_millis(super::STAMP_LAG_MAX_MS) {
+            self.expect_nothing();
+        }
+    }
+
     /// Everything up to a change that is made now, without that change itself, and the number of batches.
     fn settle(&mut self) -> (Changes, usize) {
+        let (mut all, mut batches) = self.settle_once();
+        if self.mode == Mode::Poll {
+            // A turn that sees the first one may have passed by what was made before it.
+            let (more, count) = self.settle_once();
+            all.merge(more);
+            batches += count;
+        }
+        (all, batches)
+    }
+
+    fn settle_once(&mut self) -> (Changes, usize) {
         self.sentinels += 1;
         let sentinel = self.path(&format!("src/sentinel_{}.rs", self.sentinels));
         put(&sentinel, "");
@@ -102,6 +123,7 @@ impl Project {
         let expected: Vec<PathBuf> = paths.iter().map(|path| self.path(path)).collect();
         for (name, list) in [
             ("code", &changes.code),
+            ("inputs", &changes.inputs),
             ("styles", &changes.styles),
             ("statics", &changes.statics),
             ("env", &changes.env),
@@ -112,9 +134,31 @@ impl Project {
         assert_eq!(changes.problems, []);
     }
 
-    fn set_sources(&self, paths: &[&str]) {
-        self.watcher.set_sources(paths.iter().map(|path| self.path(path)).collect());
+    fn set_sources(&mut self, paths: &[&str]) {
+        let files = self.paths(paths);
+        self.set_inputs(BuildInputs { files, ..BuildInputs::default() });
     }
+
+    fn paths(&self, paths: &[&str]) -> Vec<PathBuf> {
+        paths.iter().map(|path| self.path(path)).collect()
+    }
+
+    /// As after a build during which nothing changed.
+    fn set_inputs(&mut self, inputs: BuildInputs) {
+        self.let_stamps_grow_old();
+        self.watcher.set_inputs_built_since(inputs, SystemTime::now());
+    }
+
+    /// As after a build whose script has named these.
+    fn name_inputs(&mut self, paths: &[&str]) {
+        let named = self.paths(paths);
+        let files = self.paths(&["src/main.rs"]);
+        self.set_inputs(BuildInputs { files, named, packages: vec![] });
+    }
+}
+
+fn files(files: &[PathBuf]) -> BuildInputs {
+    BuildInputs { files: files.to_vec(), ..BuildInputs::default() }
 }
 
 fn put(path: &Path, text: &str) {
@@ -318,12 +362,12 @@ fn excludes_of_the_repository_count() {
     project.write("scratch/x.html", "changed");
     project.expect_nothing();
     project.write("pages/y.html", "changed");
-    project.expect("statics", &["pages/y.html"]);
+    project.expect("env", &["pages/y.html"]);
     project.write(".git/info/exclude", "");
     // What comes into sight and is as new as this may be reported.
     let _ = project.settle();
     project.write("scratch/x.html", "changed again");
-    project.expect("statics", &["scratch/x.html"]);
+    project.expect("env", &["scratch/x.html"]);
 }
 
 #[test]
@@ -379,8 +423,9 @@ fn change_is_sorted_by_what_it_leads_to() {
     project.write("static/style.css", "b {}");
     project.expect("styles", &["static/style.css"]);
     project.write("static/logo.png", "other");
+    project.expect("statics", &["static/logo.png"]);
     project.write("templates/page.html", "<b>");
-    project.expect("statics", &["static/logo.png", "templates/page.html"]);
+    project.expect("env", &["templates/page.html"]);
     project.write(".env", "A=2");
     project.expect("env", &[".env"]);
     for path in ["Cargo.toml", "Cargo.lock", "build.rs", "rust-toolchain.toml", ".cargo/config.toml"] {
@@ -413,9 +458,9 @@ fn edit_during_the_build_that_named_the_file_is_not_lost() {
     project.expect("styles", &["static/style.css"]);
     project.write("notes.txt", "new");
     let sources = ["src/main.rs", "notes.txt", "static/style.css"].map(|path| project.path(path));
-    project.watcher.set_sources_built_since(sources.to_vec(), started);
+    project.watcher.set_inputs_built_since(files(&sources), started);
     project.expect("code", &["notes.txt", "static/style.css"]);
-    project.watcher.set_sources_built_since(sources.to_vec(), started);
+    project.watcher.set_inputs_built_since(files(&sources), started);
     project.expect_nothing();
 }
 
@@ -455,7 +500,8 @@ fn source_outside_of_the_roots_is_watched() {
     let outside = project.outer.path().join("shared/text.txt");
     let neighbour = project.outer.path().join("shared/other.rs");
     put(&outside, "one");
-    project.watcher.set_sources(vec![project.path("src/main.rs"), outside.clone()]);
+    let main = project.path("src/main.rs");
+    project.set_inputs(files(&[main, outside.clone()]));
     let _ = project.settle();
     put(&neighbour, "x");
     put(&outside, "two");
@@ -482,7 +528,7 @@ fn symlinked_root_is_reported_as_it_was_named() {
     });
     let link = project.outer.path().join("link");
     let watcher = &project.watcher;
-    watcher.set_sources(vec![link.join("src/main.rs")]);
+    watcher.set_inputs_built_since(files(&[link.join("src/main.rs")]), SystemTime::now());
     put(&project.path("src/main.rs"), "changed through the real path");
     assert_eq!(project.next().code, [link.join("src/main.rs")]);
     put(&link.join("static/style.css"), "b {}");
@@ -538,7 +584,8 @@ fn root_that_goes_is_told_and_may_come_back() {
     fs::remove_dir_all(&library).unwrap();
     let (changes, _) = project.settle();
     assert_eq!(changes.code, [library.join("src/lib.rs")]);
-    assert_eq!(changes.problems, [WatchError::RootMissing { path: library.clone() }]);
+    assert_eq!(changes.problems, [], "it may be back in a moment");
+    assert_eq!(project.next().problems, [WatchError::RootGone { path: library.clone() }]);
     put(&library.join("src/lib.rs"), "two");
     let (changes, _) = project.settle();
     assert_eq!(changes.code, [library.join("src/lib.rs")]);
@@ -647,4 +694,240 @@ fn requests_wait_for_what_becomes_of_a_save_and_not_for_anything_else() {
     put(&root.join("src/lib.rs"), "");
     let changed = runtime.block_on(async { tokio::time::timeout(DEADLINE, changes.recv()).await });
     assert_eq!(changed.unwrap().unwrap().code, [root.join("src/lib.rs")]);
+}
+
+#[test]
+fn every_file_of_a_directory_that_a_build_script_names_is_an_input() {
+    for mode in [Mode::Native, Mode::Poll] {
+        let mut project = Project::start(&[("data/a.sql", "a"), ("data/deep/er/b.sql", "b")], mode, |_| {});
+        project.name_inputs(&["data"]);
+        project.expect_nothing();
+        project.write("data/deep/er/b.sql", "edited");
+        project.expect("inputs", &["data/deep/er/b.sql"]);
+        project.write("data/deep/new/c.sql", "new");
+        project.expect("inputs", &["data/deep/new/c.sql"]);
+        fs::remove_file(project.path("data/a.sql")).unwrap();
+        project.expect("inputs", &["data/a.sql"]);
+        fs::rename(project.path("data/deep/new"), project.path("data/moved")).unwrap();
+        project.expect("inputs", &["data/deep/new/c.sql", "data/moved/c.sql"]);
+        fs::remove_dir_all(project.path("data/deep")).unwrap();
+        project.expect("inputs", &["data/deep/er/b.sql"]);
+        // No longer named.
+        project.name_inputs(&[]);
+        project.expect_nothing();
+        project.write("data/moved/c.sql", "unknown");
+        project.expect_nothing();
+    }
+}
+
+#[test]
+fn a_named_directory_counts_although_it_is_ignored_hidden_or_elsewhere() {
+    let mut project = Project::new(&[(".gitignore", "/out"), ("out/x", "x"), (".hidden/y", "y")]);
+    let elsewhere = project.outer.path().join("elsewhere");
+    put(&elsewhere.join("deep/z"), "z");
+    let mut named = project.paths(&["out", ".hidden"]);
+    named.push(elsewhere.clone());
+    project.set_inputs(BuildInputs { named, ..BuildInputs::default() });
+    project.expect_nothing();
+    project.write("out/new/x", "new");
+    project.expect("inputs", &["out/new/x"]);
+    project.write(".hidden/y", "new");
+    project.expect("inputs", &[".hidden/y"]);
+    put(&elsewhere.join("deep/z"), "new");
+    let (changes, _) = project.settle();
+    assert_eq!(changes.inputs, [elsewhere.join("deep/z")]);
+    project.name_inputs(&["out"]);
+    put(&elsewhere.join("deep/z"), "newer");
+    project.expect_nothing();
+}
+
+#[test]
+fn what_a_build_script_names_may_come_later_and_go() {
+    let mut project = Project::new(&[]);
+    project.name_inputs(&["later/schema.sql", "some/where/migrations"]);
+    project.expect_nothing();
+    project.write("later/schema.sql", "x");
+    project.expect("code", &["later/schema.sql"]);
+    project.write("some/where/migrations/1.sql", "x");
+    let (changes, _) = project.settle();
+    assert!(changes.inputs.contains(&project.path("some/where/migrations/1.sql")), "{changes:?}");
+    project.write("some/where/migrations/2.sql", "x");
+    project.expect("inputs", &["some/where/migrations/2.sql"]);
+    fs::remove_dir_all(project.path("some")).unwrap();
+    let (changes, _) = project.settle();
+    assert!(!changes.code.is_empty() || !changes.inputs.is_empty(), "{changes:?}");
+    project.write("some/where/migrations/3.sql", "x");
+    let (changes, _) = project.settle();
+    assert!(changes.inputs.contains(&project.path("some/where/migrations/3.sql")), "{changes:?}");
+}
+
+#[test]
+fn links_in_named_directories_and_to_them_are_followed() {
+    let mut project = Project::new(&[("data/a", "a")]);
+    let (one, other) = (project.outer.path().join("one"), project.outer.path().join("other"));
+    put(&one.join("x"), "x");
+    put(&other.join("y"), "y");
+    symlink(&one, project.path("data/link")).unwrap();
+    symlink(&one, project.path("named")).unwrap();
+    project.name_inputs(&["data"]);
+    project.expect_nothing();
+    put(&one.join("x"), "new");
+    project.expect("inputs", &["data/link/x"]);
+    project.name_inputs(&["named"]);
+    project.expect_nothing();
+    put(&one.join("x"), "newer");
+    project.expect("inputs", &["named/x"]);
+    fs::remove_file(project.path("named")).unwrap();
+    symlink(&other, project.path("named")).unwrap();
+    let (changes, _) = project.settle();
+    assert!(!changes.code.is_empty() || !changes.inputs.is_empty(), "{changes:?}");
+    put(&other.join("y"), "new");
+    project.expect("inputs", &["named/y"]);
+}
+
+#[test]
+fn what_lies_in_a_named_directory_keeps_the_meaning_of_its_path() {
+    let mut project = Project::new(&[("static/a.css", "a"), ("static/a.js", "a"), ("src/data/x.rs", "x")]);
+    project.name_inputs(&["static", "src/data"]);
+    project.write("static/a.css", "new");
+    let (changes, _) = project.settle();
+    assert_eq!(
+        (&changes.inputs, &changes.styles),
+        (&project.paths(&["static/a.css"]), &project.paths(&["static/a.css"]))
+    );
+    project.write("src/data/x.rs", "new");
+    project.expect("code", &["src/data/x.rs"]);
+}
+
+#[test]
+fn what_changes_in_a_named_directory_while_the_build_runs_is_not_lost() {
+    let mut project = Project::new(&[("data/a.sql", "old"), ("data/b.sql", "old")]);
+    project.let_stamps_grow_old();
+    let started = SystemTime::now();
+    project.write("data/a.sql", "new");
+    project.expect_nothing();
+    let named = project.paths(&["data"]);
+    let inputs = BuildInputs { named, ..BuildInputs::default() };
+    project.watcher.set_inputs_built_since(inputs.clone(), started);
+    project.expect("inputs", &["data/a.sql"]);
+    project.watcher.set_inputs_built_since(inputs, started);
+    project.expect_nothing();
+}
+
+#[test]
+fn every_file_of_a_package_whose_build_script_names_nothing_is_an_input() {
+    let mut project = Project::new(&[
+        (".gitignore", "/out"),
+        ("proto/a.proto", "a"),
+        ("out/x", "x"),
+        ("inner/Cargo.toml", "[package]"),
+        ("inner/data", "x"),
+    ]);
+    project.write("proto/a.proto", "unknown");
+    project.expect_nothing();
+    let packages = vec![project.path("")];
+    project.set_inputs(BuildInputs { packages, ..BuildInputs::default() });
+    project.expect_nothing();
+    project.write("proto/a.proto", "edited");
+    project.write("new.txt", "new");
+    project.expect("inputs", &["new.txt", "proto/a.proto"]);
+    for path in ["out/x", "inner/data", "app.db", "proto/a.proto~"] {
+        project.write(path, "nothing");
+    }
+    project.expect_nothing();
+}
+
+#[test]
+fn after_a_failed_build_every_file_counts_until_one_succeeds() {
+    for mode in [Mode::Native, Mode::Poll] {
+        let mut project =
+            Project::start(&[(".gitignore", "/out"), ("out/x", "x"), ("notes", "x")], mode, |_| {});
+        project.let_stamps_grow_old();
+        let started = SystemTime::now();
+        project.write("early", "while it ran");
+        project.expect_nothing();
+        let outside = project.outer.path().join("outside");
+        let known = BuildInputs { files: vec![outside.clone()], ..BuildInputs::default() };
+        project.watcher.doubt(known, started);
+        project.expect("inputs", &["early"]);
+        project.write("out/generated/y", "new");
+        project.write("notes", "edited");
+        project.expect("inputs", &["notes", "out/generated/y"]);
+        for path in ["target/x", ".git/index", "notes~", "src/.#main.rs", "node_modules/a/b"] {
+            project.write(path, "nothing");
+        }
+        project.expect_nothing();
+        put(&outside, "what an earlier build has read");
+        let (changes, _) = project.settle();
+        assert_eq!(changes.code, [outside]);
+        project.set_sources(&["src/main.rs"]);
+        project.write("notes", "again");
+        project.write("out/x", "again");
+        project.expect_nothing();
+    }
+}
+
+#[test]
+fn directories_of_inputs_are_watched_up_to_a_number() {
+    let mut project = Project::new(&[]);
+    let elsewhere = project.outer.path().join("elsewhere");
+    for number in 0..=super::inputs::INPUT_DIRECTORIES_COUNT_MAX {
+        fs::create_dir_all(elsewhere.join(number.to_string())).unwrap();
+    }
+    project.set_inputs(BuildInputs { named: vec![elsewhere], ..BuildInputs::default() });
+    let (changes, _) = project.settle();
+    assert!(matches!(changes.problems[..], [WatchError::TooManyInputs { .. }]), "{:?}", changes.problems);
+    project.write("src/main.rs", "still watched");
+    project.expect("code", &["src/main.rs"]);
+}
+
+/// With `outer` watched for served files.
+fn surrounded(files: &[(&str, &str)], mode: Mode, depth_max: usize) -> Project {
+    Project::start(files, mode, |scope| {
+        let outer = scope.workspace_root.parent().unwrap().to_owned();
+        put(&outer.join("frontend/static/style.css"), "a {}");
+        put(&outer.join(".gitignore"), "/ignored\n");
+        fs::create_dir(outer.join(".git")).unwrap();
+        scope.surroundings = vec![Surroundings { path: outer, depth_max }];
+    })
+}
+
+#[test]
+fn served_files_around_the_packages_are_watched() {
+    for mode in [Mode::Native, Mode::Poll] {
+        let mut project = surrounded(&[], mode, 8);
+        let outer = project.outer.path().to_owned();
+        put(&outer.join("frontend/static/style.css"), "b {}");
+        let (changes, _) = project.settle();
+        assert_eq!(changes.styles, [outer.join("frontend/static/style.css")]);
+        put(&outer.join("frontend/public/new/app.js"), "new");
+        let (changes, _) = project.settle();
+        assert_eq!(changes.statics, [outer.join("frontend/public/new/app.js")]);
+        put(&outer.join("templates/page.html"), "new");
+        let (changes, _) = project.settle();
+        assert_eq!(changes.env, [outer.join("templates/page.html")]);
+        put(&outer.join("other/Cargo.toml"), "[package]");
+        for path in [
+            "other/src/lib.rs",
+            "other/templates/x.html",
+            "ignored/static/a.js",
+            "node_modules/x/dist/x.js",
+            "README.md",
+        ] {
+            put(&outer.join(path), "nothing");
+        }
+        project.expect_nothing();
+        project.write("src/main.rs", "still code");
+        project.expect("code", &["src/main.rs"]);
+    }
+}
+
+#[test]
+fn served_files_are_looked_for_only_so_deep_and_in_so_many_directories() {
+    let mut project = surrounded(&[], Mode::Native, 2);
+    let outer = project.outer.path().to_owned();
+    put(&outer.join("frontend/static/style.css"), "b {}");
+    put(&outer.join("frontend/static/deep/style.css"), "b {}");
+    let (changes, _) = project.settle();
+    assert_eq!(changes.styles, [outer.join("frontend/static/style.css")]);
 }

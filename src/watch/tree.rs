@@ -15,11 +15,13 @@ use std::time::SystemTime;
 
 use notify::Watcher as _;
 
-use super::classify::{Class, classify, is_asset_directory};
+use super::classify::{Class, classify, classify_around, is_asset_directory, is_left_alone};
 use super::error::WatchError;
 use super::ignores::{Ignores, ignore_files_above, is_cache, is_ignore_file};
-use super::{Changes, Scope};
+use super::inputs::{Directories, INPUT_DIRECTORIES_COUNT_MAX, Reason, without_trailing_slash};
+use super::{Changes, Scope, Surroundings};
 use crate::content::Content;
+use crate::inputs::BuildInputs;
 
 /// Files beside a package's or the workspace's manifest that a build depends on.
 const MANIFESTS: &[&str] = &[
@@ -32,8 +34,11 @@ const MANIFESTS: &[&str] = &[
     ".cargo/config.toml",
 ];
 
-/// The file with the app's environment.
-const ENV_FILE: &str = ".env";
+/// Files with the app's environment.
+const ENV_FILES: &[&str] = &[".env", ".env.local", ".env.development", ".env.development.local"];
+
+/// How many directories around the packages are watched, those nearest to their top first.
+const SURROUNDING_DIRECTORIES_COUNT_MAX: usize = 2_000;
 
 /// Where events come from.
 pub(super) enum Backend {
@@ -72,6 +77,17 @@ struct Root {
     ignores: Ignores,
     /// False from its removal until it is back.
     present: bool,
+    /// Its build script names no inputs: every file that is not ignored counts.
+    is_input: bool,
+    /// It is around packages, or a link there leads to it: only what may be served or read counts, and this many levels of
+    /// directories are looked at.
+    depth_max: Option<usize>,
+}
+
+impl Root {
+    fn is_package(&self) -> bool {
+        self.inside.as_os_str().is_empty() && self.depth_max.is_none()
+    }
 }
 
 /// A file that counts because somebody named it, wherever it lies and whatever ignores it.
@@ -79,13 +95,40 @@ struct Wanted {
     named: PathBuf,
     /// What it means by itself, for a manifest or the environment's file.
     own_class: Option<Class>,
-    /// Named by the last build: code, whatever it is by itself.
-    is_source: bool,
+    /// Read by the last build: code, whatever its path says.
+    role: Role,
 }
 
-impl Wanted {
-    fn class(&self) -> Option<Class> {
-        if self.is_source { Some(Class::Code) } else { self.own_class }
+/// What a file was to the last build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    None,
+    /// The compiler has read it.
+    Source,
+    /// A build script has named it: the app may read it as well.
+    Named,
+}
+
+/// What a change of a file means.
+#[derive(Debug, Clone, Copy, Default)]
+struct Meaning {
+    /// The build has read it.
+    is_read: bool,
+    /// The build may have read it.
+    is_input: bool,
+    /// What its path says.
+    own_class: Option<Class>,
+}
+
+impl Meaning {
+    /// Something.
+    fn is_any(self) -> bool {
+        self.is_read || self.is_input || self.own_class.is_some()
+    }
+
+    /// A build.
+    fn is_code(self) -> bool {
+        self.is_read || self.is_input || self.own_class == Some(Class::Code)
     }
 }
 
@@ -94,6 +137,8 @@ impl Wanted {
 enum Extent {
     /// Every file that is not ignored.
     Whole,
+    /// Every file: it is, or may be, an input of the build.
+    Input,
     /// Only files that somebody named.
     Named,
 }
@@ -122,6 +167,13 @@ pub(super) struct Tree {
     roots: Vec<Root>,
     wanted: BTreeMap<PathBuf, Wanted>,
     directories: BTreeMap<PathBuf, Extent>,
+    inputs: Directories,
+    /// How many directories around the packages are watched.
+    surroundings_count: usize,
+    /// Some are not, because there are too many.
+    surroundings_left: bool,
+    /// How many directories are watched only for the inputs in them.
+    inputs_count: usize,
     files: BTreeMap<PathBuf, Known>,
     /// Files at the end of symbolic links, and the links' places.
     links: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
@@ -144,6 +196,10 @@ impl Tree {
             roots: Vec::new(),
             wanted: BTreeMap::new(),
             directories: BTreeMap::new(),
+            inputs: Directories::default(),
+            surroundings_count: 0,
+            surroundings_left: false,
+            inputs_count: 0,
             files: BTreeMap::new(),
             links: BTreeMap::new(),
             ignore_files: BTreeMap::new(),
@@ -164,7 +220,19 @@ impl Tree {
             for manifest in MANIFESTS {
                 tree.want(base.join(manifest), Class::Code);
             }
-            tree.want(base.join(ENV_FILE), Class::Env);
+        }
+        let surroundings = scope.surroundings.iter().map(|surroundings| &surroundings.path);
+        for base in scope.roots.iter().chain([&scope.workspace_root]).chain(surroundings) {
+            for file in ENV_FILES {
+                tree.want(base.join(file), Class::Env);
+            }
+        }
+        for Surroundings { path, depth_max } in &scope.surroundings {
+            let is_known = |place: &PathBuf| tree.roots.iter().any(|root| root.place == *place);
+            if let Some(place) = existing_directory(path).ok().filter(|place| !is_known(place)) {
+                tree.add_root(place, path.clone(), PathBuf::new());
+                tree.roots.last_mut().expect("just added").depth_max = Some(*depth_max);
+            }
         }
         for file in &scope.extra_files {
             tree.want(file.clone(), Class::Code);
@@ -198,9 +266,7 @@ impl Tree {
         {
             return true;
         }
-        let in_whole_directory =
-            place.parent().is_some_and(|parent| self.directories.get(parent) == Some(&Extent::Whole));
-        if !in_whole_directory || self.is_excluded(place) {
+        if !place.parent().is_some_and(|parent| self.is_searched(parent)) || self.is_excluded(place) {
             return false;
         }
         if place.file_name().is_some_and(is_ignore_file) {
@@ -211,7 +277,7 @@ impl Tree {
         if metadata.is_dir() {
             !self.is_ignored(place, true)
         } else {
-            self.class_of(place).is_some() || metadata.is_symlink()
+            self.meaning_of(place).is_any() || metadata.is_symlink()
         }
     }
 
@@ -252,6 +318,10 @@ impl Tree {
             let place = self.roots[index].place.clone();
             self.scan(place, Unknown::New);
         }
+        self.look_at_inputs_below(Path::new("/"));
+        for target in self.inputs.targets().map(Path::to_owned).collect::<Vec<_>>() {
+            self.scan(target, Unknown::New);
+        }
         let rest: Vec<PathBuf> = self
             .files
             .iter()
@@ -274,47 +344,150 @@ impl Tree {
         self.welcome_roots();
     }
 
-    /// Takes the files that the last build read. A file that was not followed until now counts as changed if it is
-    /// newer than `since`: the build may have read older content.
-    pub(super) fn set_sources(&mut self, sources: &[PathBuf], since: SystemTime) {
+    /// Takes what the last build depends on. A file that was not followed until now counts as changed if it is newer than
+    /// `since`: the build may have read older content. A good build ends all doubt.
+    pub(super) fn set_inputs(&mut self, inputs: &BuildInputs, since: SystemTime) {
         self.pass += 1;
-        let sources: BTreeMap<PathBuf, &PathBuf> = sources
-            .iter()
-            .map(|named| (place_of(named), named))
+        let named = inputs.named.iter().map(|named| (named, Role::Named));
+        let roles: BTreeMap<PathBuf, (PathBuf, Role)> = named
+            .chain(inputs.files.iter().map(|named| (named, Role::Source)))
+            .map(|(named, role)| {
+                let named = without_trailing_slash(named);
+                (place_of(&named), (named, role))
+            })
             // Generated by the build itself: its inputs are what is watched.
             .filter(|(place, _)| !self.is_excluded(place))
             .collect();
         for place in self.wanted.keys().cloned().collect::<Vec<_>>() {
-            if !sources.contains_key(&place) {
+            if !roles.contains_key(&place) {
                 self.unwant_source(&place);
             }
         }
-        for (place, named) in sources {
-            let followed = self.files.contains_key(&place);
-            let was_code = self.class_of(&place) == Some(Class::Code);
-            let own_class = self.wanted.get(&place).and_then(|wanted| wanted.own_class);
-            self.wanted.insert(place.clone(), Wanted { named: named.clone(), own_class, is_source: true });
-            if !followed {
-                self.look_at_file(&place, Unknown::Old);
+        let mut fresh = Vec::new();
+        for (place, (named, role)) in &roles {
+            let followed = self.files.contains_key(place);
+            let was_code = self.meaning_of(place).is_code();
+            let own_class = self.wanted.get(place).and_then(|wanted| wanted.own_class);
+            self.wanted.insert(place.clone(), Wanted { named: named.clone(), own_class, role: *role });
+            // A directory, or something that may come to be one.
+            if !place.is_file() && self.inputs.add(place.clone(), named.clone(), Reason::Named) {
+                fresh.push(place.clone());
             }
-            let Some(known) = self.files.get_mut(&place) else { continue };
-            if !(followed && was_code) && known.content.is_newer_than(since) {
-                known.content.refresh(&place);
-                self.changed.insert(place);
+            if !followed {
+                self.look_at_file(place, Unknown::Old);
+            }
+            let Some(known) = self.files.get_mut(place) else { continue };
+            // What a script has named need not exist, and is noticed when it does.
+            let is_away = known.content == Content::Absent && (*role == Role::Named || place.is_dir());
+            let was_followed = followed && was_code;
+            if !was_followed && !is_away && known.content.is_newer_than(since) {
+                known.content.refresh(place);
+                self.changed.insert(place.clone());
             } else if known.content.is_unread() {
-                self.unread.push_front(place);
+                self.unread.push_front(place.clone());
+            }
+        }
+        let left = self.inputs.retain(|place, reason| {
+            // What a link in one leads to is known by the link.
+            reason == Reason::Named && place.ancestors().any(|place| roles.contains_key(place))
+        });
+        for place in fresh {
+            self.scan_inputs(&place, Unknown::NewSince(since));
+        }
+        self.set_packages(&inputs.packages, since);
+        if left {
+            self.leave_inputs();
+        }
+        self.watch_named_directories();
+    }
+
+    /// From now on every file of the packages counts, and what the last build depended on: another build has failed, and
+    /// nobody knows what it would have read. A file that was not followed until now counts as changed if it is newer than
+    /// `since`.
+    pub(super) fn doubt(&mut self, known: &BuildInputs, since: SystemTime) {
+        self.pass += 1;
+        for named in known.files.iter().chain(&known.named) {
+            let named = without_trailing_slash(named);
+            let place = place_of(&named);
+            if self.is_excluded(&place) || self.wanted.contains_key(&place) {
+                continue;
+            }
+            if !place.is_file() && self.inputs.add(place.clone(), named.clone(), Reason::Named) {
+                self.scan_inputs(&place, Unknown::NewSince(since));
+            }
+            self.wanted.insert(place.clone(), Wanted { named, own_class: None, role: Role::Named });
+            self.look_at_file(&place, Unknown::Old);
+        }
+        let roots: Vec<(PathBuf, PathBuf)> = self
+            .roots
+            .iter()
+            .filter(|root| root.is_package())
+            .map(|root| (root.place.clone(), root.named.clone()))
+            .collect();
+        for (place, named) in roots {
+            if self.inputs.add(place.clone(), named, Reason::Doubt) {
+                self.scan(place, Unknown::NewSince(since));
             }
         }
         self.watch_named_directories();
     }
 
+    fn set_packages(&mut self, packages: &[PathBuf], since: SystemTime) {
+        let packages: BTreeSet<PathBuf> = packages.iter().map(|package| canonical(package)).collect();
+        for index in 0..self.roots.len() {
+            let root = &mut self.roots[index];
+            let is_input = root.is_package() && packages.contains(&root.place);
+            if std::mem::replace(&mut root.is_input, is_input) != is_input {
+                let place = root.place.clone();
+                if is_input {
+                    self.scan(place, Unknown::NewSince(since));
+                } else {
+                    self.forget_meaningless_files();
+                }
+            }
+        }
+    }
+
+    fn scan_inputs(&mut self, place: &Path, unknown: Unknown) {
+        if let Ok(target) = fs::canonicalize(place) {
+            self.scan(target, unknown);
+        }
+    }
+
+    /// Leaves the directories that are watched for inputs only and have none any more.
+    fn leave_inputs(&mut self) {
+        self.forget_meaningless_files();
+        let left: Vec<PathBuf> = self
+            .directories
+            .iter()
+            .filter(|(place, extent)| **extent == Extent::Input && !self.inputs.holds(place))
+            .map(|(place, _)| place.clone())
+            .collect();
+        for place in left {
+            self.backend.unwatch(&place);
+            self.directories.remove(&place);
+            self.inputs_count = self.inputs_count.saturating_sub(1);
+        }
+    }
+
+    fn forget_meaningless_files(&mut self) {
+        for place in self.files.keys().cloned().collect::<Vec<_>>() {
+            if !self.meaning_of(&place).is_any() {
+                self.files.remove(&place);
+            }
+        }
+    }
+
     fn unwant_source(&mut self, place: &Path) {
         let Some(wanted) = self.wanted.get_mut(place) else { return };
-        wanted.is_source = false;
+        if wanted.role == Role::None {
+            return;
+        }
+        wanted.role = Role::None;
         if wanted.own_class.is_none() {
             self.wanted.remove(place);
         }
-        if self.class_of(place).is_none() {
+        if !self.meaning_of(place).is_any() {
             self.files.remove(place);
         }
     }
@@ -347,15 +520,24 @@ impl Tree {
         let mut changes = Changes::empty(std::time::Instant::now());
         changes.problems = std::mem::take(&mut self.problems);
         for place in std::mem::take(&mut self.changed) {
-            let Some(class) = self.class_of(&place) else { continue };
-            let list = match class {
-                Class::Code => &mut changes.code,
-                Class::Env => &mut changes.env,
-                Class::Style => &mut changes.styles,
-                Class::Static => &mut changes.statics,
-            };
-            list.push(self.named(&place));
+            let meaning = self.meaning_of(&place);
+            if !meaning.is_any() {
+                continue;
+            }
             changes.at = changes.at.min(at(&place));
+            let named = self.named(&place);
+            if meaning.is_read {
+                changes.code.push(named.clone());
+            } else if meaning.is_input && meaning.own_class != Some(Class::Code) {
+                changes.inputs.push(named.clone());
+            }
+            match meaning.own_class {
+                Some(Class::Code) => changes.code.push(named),
+                Some(Class::Env) => changes.env.push(named),
+                Some(Class::Style) => changes.styles.push(named),
+                Some(Class::Static) => changes.statics.push(named),
+                None => {}
+            }
         }
         changes.sort();
         (!changes.is_empty()).then_some(changes)
@@ -365,6 +547,7 @@ impl Tree {
         for link in self.links.get(place).cloned().unwrap_or_default() {
             self.look_at_file(&link, Unknown::New);
         }
+        self.look_at_inputs_below(place);
         match fs::symlink_metadata(place) {
             Ok(metadata) if metadata.is_dir() => {
                 if self.is_in_whole_directory(place) && !self.is_ignored(place, true) {
@@ -383,9 +566,30 @@ impl Tree {
         }
     }
 
+    /// Looks whether directories of inputs, at a place or below it, have come, gone, or become others.
+    fn look_at_inputs_below(&mut self, place: &Path) {
+        let places: Vec<PathBuf> =
+            self.inputs.places().filter(|input| input.starts_with(place)).map(Path::to_owned).collect();
+        for place in places {
+            let Some(target) = self.inputs.look_again(&place) else { continue };
+            // Whatever was in the one before is gone.
+            self.changed.insert(place);
+            self.leave_inputs();
+            if let Some(target) = target {
+                self.scan(target, Unknown::New);
+            }
+        }
+    }
+
     fn is_in_whole_directory(&self, place: &Path) -> bool {
         self.roots.iter().any(|root| root.place == place)
-            || place.parent().is_some_and(|parent| self.directories.get(parent) == Some(&Extent::Whole))
+            || place.parent().is_some_and(|parent| self.is_searched(parent))
+            || self.inputs.targets().any(|target| target == place)
+    }
+
+    /// Files of this directory count although nobody has named them.
+    fn is_searched(&self, directory: &Path) -> bool {
+        matches!(self.directories.get(directory), Some(Extent::Whole | Extent::Input))
     }
 
     /// Looks at the known and the wanted files at a place or below it that this pass has not looked at.
@@ -401,14 +605,22 @@ impl Tree {
 
     /// Watches a directory and all below it, and looks at every file there.
     fn scan(&mut self, directory: PathBuf, unknown: Unknown) {
-        let mut stack = vec![directory];
-        while let Some(directory) = stack.pop() {
-            let is_root = self.roots.iter().any(|root| root.place == directory);
+        // The nearest come first: their number is bounded.
+        let mut queue = VecDeque::from([directory]);
+        while let Some(directory) = queue.pop_front() {
+            let is_root = self.roots.iter().any(|root| root.place == directory)
+                || self.inputs.targets().any(|target| target == directory);
             if self.is_excluded(&directory) || (!is_root && is_cache(&directory)) {
                 continue;
             }
             // The watch comes before the list: what is made in between is then seen twice, not never.
-            if !self.watch(&directory, Extent::Whole) {
+            if !self.is_within_surroundings(&directory) {
+                continue;
+            }
+            let extent = if self.is_left_to_inputs(&directory) { Extent::Input } else { Extent::Whole };
+            if (extent == Extent::Input && !self.has_room_for_inputs(&directory))
+                || !self.watch(&directory, extent)
+            {
                 continue;
             }
             let Ok(entries) = fs::read_dir(&directory) else { continue };
@@ -417,7 +629,7 @@ impl Tree {
                 let Ok(kind) = entry.file_type() else { continue };
                 if kind.is_dir() {
                     if !self.is_ignored(&place, true) {
-                        stack.push(place);
+                        queue.push_back(place);
                     }
                 } else if kind.is_symlink() && place.is_dir() {
                     self.follow_link(&place, unknown);
@@ -432,6 +644,9 @@ impl Tree {
 
     /// Takes the directory at the end of a symbolic link as a root of its own, if it is not inside of one already.
     fn follow_link(&mut self, link: &Path, unknown: Unknown) {
+        if let Some(target) = self.inputs.add_link(link) {
+            self.scan(target, unknown);
+        }
         let Ok(target) = fs::canonicalize(link) else { return };
         let is_covered =
             self.roots.iter().any(|root| target.starts_with(&root.place) || root.place.starts_with(&target));
@@ -446,12 +661,14 @@ impl Tree {
             return;
         }
         let named = self.named(link);
+        let depth_max = self.roots[root].depth_max;
         self.add_root(target.clone(), named, inside);
+        self.roots.last_mut().expect("just added").depth_max = depth_max;
         self.scan(target, unknown);
     }
 
     fn look_at_file(&mut self, place: &Path, unknown: Unknown) {
-        if self.class_of(place).is_none() || !self.is_followed(place) {
+        if !self.meaning_of(place).is_any() || !self.is_followed(place) {
             self.files.remove(place);
             return;
         }
@@ -509,11 +726,7 @@ impl Tree {
         for root in &mut self.roots {
             root.ignores = Ignores::of(&root.place);
         }
-        for place in self.files.keys().cloned().collect::<Vec<_>>() {
-            if self.class_of(&place).is_none() {
-                self.files.remove(&place);
-            }
-        }
+        self.forget_meaningless_files();
         for directory in self.directories.keys().cloned().collect::<Vec<_>>() {
             if self.directories.get(&directory) == Some(&Extent::Whole) && self.is_ignored(&directory, true) {
                 self.forget_directory(&directory);
@@ -545,17 +758,30 @@ impl Tree {
         }
     }
 
+    /// The packages whose directories are away.
+    pub(super) fn packages_away(&self) -> impl Iterator<Item = &Path> {
+        self.roots.iter().filter(|root| !root.present && root.is_package()).map(|root| root.named.as_path())
+    }
+
     fn add_root(&mut self, place: PathBuf, named: PathBuf, inside: PathBuf) {
         for file in ignore_files_above(&place) {
             let content = Content::notice(&file);
             self.ignore_files.entry(file).or_insert(content);
         }
         let ignores = Ignores::of(&place);
-        self.roots.push(Root { place, named, inside, ignores, present: true });
+        self.roots.push(Root {
+            place,
+            named,
+            inside,
+            ignores,
+            present: true,
+            is_input: false,
+            depth_max: None,
+        });
     }
 
     fn want(&mut self, named: PathBuf, class: Class) {
-        let wanted = Wanted { named, own_class: Some(class), is_source: false };
+        let wanted = Wanted { named, own_class: Some(class), role: Role::None };
         self.wanted.entry(place_of(&wanted.named)).or_insert(wanted);
     }
 
@@ -567,7 +793,9 @@ impl Tree {
             .chain(self.links.keys())
             .chain(self.ignore_files.keys())
             .chain(self.roots.iter().filter(|root| !root.present).map(|root| &root.place))
-            .cloned()
+            .map(PathBuf::as_path)
+            .chain(self.inputs.places())
+            .map(Path::to_owned)
             .collect();
         for place in places {
             if self.watch_directory_of(&place) && self.wanted.contains_key(&place) {
@@ -603,7 +831,19 @@ impl Tree {
         // same one is none.
         match self.backend.watch(directory) {
             Ok(()) => {
-                let extent = if known == Some(Extent::Whole) { Extent::Whole } else { extent };
+                let extent = match (known, extent) {
+                    (Some(Extent::Whole), _) | (_, Extent::Whole) => Extent::Whole,
+                    (Some(Extent::Input), _) | (_, Extent::Input) => Extent::Input,
+                    (_, Extent::Named) => Extent::Named,
+                };
+                if known.is_none() && self.is_around(directory) {
+                    self.surroundings_count += 1;
+                }
+                match (known == Some(Extent::Input), extent == Extent::Input) {
+                    (false, true) => self.inputs_count += 1,
+                    (true, false) => self.inputs_count = self.inputs_count.saturating_sub(1),
+                    _ => {}
+                }
                 self.directories.insert(directory.to_owned(), extent);
                 true
             }
@@ -626,41 +866,114 @@ impl Tree {
         }
         for directory in directories {
             self.backend.unwatch(&directory);
-            self.directories.remove(&directory);
+            if self.directories.remove(&directory) == Some(Extent::Input) {
+                self.inputs_count = self.inputs_count.saturating_sub(1);
+            }
+            if self.is_around(&directory) {
+                self.surroundings_count = self.surroundings_count.saturating_sub(1);
+            }
         }
         for root in &mut self.roots {
             if root.present && root.place.starts_with(place) && !root.place.is_dir() {
                 root.present = false;
-                if root.inside.as_os_str().is_empty() {
-                    self.problems.push(WatchError::RootMissing { path: root.named.clone() });
-                }
             }
         }
         self.watch_named_directories();
     }
 
-    /// What a change of the file means, `None` if nothing.
-    fn class_of(&mut self, place: &Path) -> Option<Class> {
-        if let Some(class) = self.wanted.get(place).and_then(Wanted::class) {
-            return Some(class);
+    /// What a change of the file means.
+    fn meaning_of(&mut self, place: &Path) -> Meaning {
+        let (role, named_class) =
+            self.wanted.get(place).map_or((Role::None, None), |wanted| (wanted.role, wanted.own_class));
+        if role == Role::Source || named_class.is_some() {
+            let is_read = role != Role::None;
+            return Meaning { is_read, is_input: false, own_class: named_class };
         }
         if self.is_excluded(place) {
-            return None;
+            return Meaning { is_read: role != Role::None, ..Meaning::default() };
         }
+        let is_input = self.inputs.hold_file(place) || self.is_of_whole_package(place);
+        Meaning { is_read: role != Role::None, is_input, own_class: self.class_by_path(place) }
+    }
+
+    fn class_by_path(&mut self, place: &Path) -> Option<Class> {
         let root = &self.roots[self.root_of(place)?];
         let relative = root.inside.join(place.strip_prefix(&root.place).ok()?);
-        let is_package = root.inside.as_os_str().is_empty();
-        let class = classify(&relative, || is_package && is_in_inner_package(place, &root.place))?;
-        (!self.is_ignored(place, false)).then_some(class)
+        let is_package = root.is_package();
+        let is_foreign = || is_package && is_in_inner_package(place, &root.place);
+        let class = if root.depth_max.is_some() {
+            let is_foreign = || is_in_inner_package(place, &root.place);
+            classify_around(&relative, is_foreign)?
+        } else {
+            classify(&relative, is_foreign)?
+        };
+        (!self.is_ignored_by_rules(place, false)).then_some(class)
+    }
+
+    /// cargo runs a build script that names no inputs again for any file of its package.
+    fn is_of_whole_package(&mut self, place: &Path) -> bool {
+        let Some(root) = self.root_of(place).map(|index| &self.roots[index]) else { return false };
+        let is_of_package = root.is_input
+            && !place.file_name().is_none_or(is_left_alone)
+            && !is_in_inner_package(place, &root.place);
+        is_of_package && !self.is_ignored_by_rules(place, false)
     }
 
     fn is_ignored(&mut self, place: &Path, is_directory: bool) -> bool {
+        if self.inputs.holds(place) {
+            return false;
+        }
+        self.is_ignored_by_rules(place, is_directory)
+    }
+
+    fn is_ignored_by_rules(&mut self, place: &Path, is_directory: bool) -> bool {
         let Some(root) = self.root_of(place) else { return false };
         let root = &mut self.roots[root];
         match place.strip_prefix(&root.place) {
             Ok(relative) => root.ignores.ignores(relative, is_directory),
             Err(_) => false,
         }
+    }
+
+    /// The directory would not be watched if it were not for the build's inputs.
+    fn is_left_to_inputs(&mut self, directory: &Path) -> bool {
+        self.inputs.holds(directory)
+            && (self.root_of(directory).is_none() || self.is_ignored_by_rules(directory, true))
+    }
+
+    fn is_around(&self, directory: &Path) -> bool {
+        self.root_of(directory).is_some_and(|root| self.roots[root].depth_max.is_some())
+    }
+
+    /// Whether a directory is watched as far as it is around the packages: not too deep, and not too many.
+    fn is_within_surroundings(&mut self, directory: &Path) -> bool {
+        let Some(root) = self.root_of(directory).map(|index| &self.roots[index]) else { return true };
+        let Some(depth_max) = root.depth_max else { return true };
+        let depth = directory.strip_prefix(&root.place).map_or(0, |inside| inside.components().count());
+        if depth > depth_max {
+            return false;
+        }
+        if self.directories.contains_key(directory) || self.inputs.holds(directory) {
+            return true;
+        }
+        if self.surroundings_count < SURROUNDING_DIRECTORIES_COUNT_MAX {
+            return true;
+        }
+        if !std::mem::replace(&mut self.surroundings_left, true) {
+            tracing::info!("not every directory in {} is watched for served files", root.named.display());
+        }
+        false
+    }
+
+    fn has_room_for_inputs(&mut self, directory: &Path) -> bool {
+        if self.inputs_count < INPUT_DIRECTORIES_COUNT_MAX || self.directories.contains_key(directory) {
+            return true;
+        }
+        let problem = WatchError::TooManyInputs { path: directory.to_owned() };
+        if !self.problems.iter().any(|other| is_alike(other, &problem)) {
+            self.problems.push(problem);
+        }
+        false
     }
 
     fn is_excluded(&self, place: &Path) -> bool {
@@ -677,6 +990,11 @@ impl Tree {
     fn named(&self, place: &Path) -> PathBuf {
         if let Some(wanted) = self.wanted.get(place) {
             return wanted.named.clone();
+        }
+        if self.root_of(place).is_none()
+            && let Some(named) = self.inputs.named(place)
+        {
+            return named;
         }
         match self.root_of(place).map(|index| &self.roots[index]) {
             Some(root) => {

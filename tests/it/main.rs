@@ -7,6 +7,7 @@ mod bench_report;
 mod browser;
 mod build;
 mod cargo_options;
+mod changes;
 mod clean;
 mod environment;
 mod equivalence;

@@ -671,6 +671,27 @@ impl Recording {
         Ok(run)
     }
 
+    /// Whether the crates that read a file were compiled with what is in it now; `None` if that is not known.
+    pub fn has_read(&self, file: &Path) -> Option<bool> {
+        let mut known = None;
+        for content in self.units.iter().filter_map(|unit| unit.sources.get(file)) {
+            let mut now = (*content)?;
+            known = Some(known.unwrap_or(true) && !now.refresh(file));
+        }
+        // A build script may have read something else in it.
+        known.filter(|_| !self.guards.contains_key(file))
+    }
+
+    /// From when until when replays have run build scripts, by the directories that cargo keeps for them.
+    pub fn script_runs(&self) -> impl Iterator<Item = (&Path, (SystemTime, SystemTime))> {
+        self.scripts.iter().filter_map(|script| Some((script.out_dir().parent()?, script.last_run()?)))
+    }
+
+    /// What build scripts name that replays have run.
+    pub fn named(&self) -> impl Iterator<Item = &PathBuf> {
+        self.scripts.iter().flat_map(Script::named)
+    }
+
     /// Every file that the app is made of: those of recorded calls as they are now, and `others`, which no recorded
     /// call reads.
     pub fn sources(&self, others: &[PathBuf]) -> Vec<PathBuf> {

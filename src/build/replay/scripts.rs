@@ -46,6 +46,8 @@ pub(super) struct Script {
     pub aged: bool,
     /// A replay has run it.
     has_run: bool,
+    /// From when until when the last replay ran it that came to its end.
+    last_run: Option<(SystemTime, SystemTime)>,
 }
 
 /// Why a script is to be run.
@@ -108,6 +110,7 @@ impl Script {
             feeds_itself: false,
             aged: false,
             has_run: false,
+            last_run: None,
         })
     }
 
@@ -134,6 +137,11 @@ impl Script {
             Inputs::Package { .. } => &[],
         };
         paths.iter()
+    }
+
+    /// From when until when the last replay ran it that came to its end.
+    pub fn last_run(&self) -> Option<(SystemTime, SystemTime)> {
+        self.last_run
     }
 
     /// Whether a file is one that a replay may have made by running it.
@@ -181,6 +189,7 @@ impl Script {
         output: &[u8],
         started: SystemTime,
     ) -> Result<bool, String> {
+        self.last_run = Some((started, SystemTime::now()));
         let said = Directives::read(output);
         let mut is_other = false;
         if !context.is_weak(Weakness::ScriptOutput) {

@@ -1,0 +1,226 @@
+//! Echoes: what changes because of what devhost did about the change before. A handler that writes the picture that its own
+//! page shows would have that page loaded for ever; an app that writes its configuration at its start would start for ever.
+//!
+//! Nobody tells who has written a file. What is known: an echo comes soon after the answer to the change before, again and
+//! again, and mostly while the app is busy. So after a few in a row the answers come later and later, and never less than one
+//! after the last change: nothing stays old. A change that comes out of the quiet is an edit, and is answered at once. No
+//! clock, no files.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What comes this soon after the answer to the change before may be its echo.
+pub(super) const ECHO_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// The same, if the app is busy with requests: a slow handler writes late.
+pub(super) const BUSY_ECHO_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How many echoes in a row are answered at once, if the app is busy each time.
+pub(super) const BUSY_ECHOES_COUNT_MAX: u32 = 3;
+
+/// The same for an app that is not, for each of the above.
+const IDLE_ECHOES_FOR_EACH_COUNT: u32 = 3;
+
+/// How long after the answer before the first one comes that is put off; doubled for each further one.
+pub(super) const ECHO_BACKOFF_TIME: Duration = Duration::from_secs(1);
+
+/// The longest that an answer is put off.
+pub(super) const ECHO_BACKOFF_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How many files that change again and again are told apart.
+const SUSPECTS_COUNT_MAX: usize = 1_000;
+
+/// What is done about a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Open pages are loaded.
+    Pages,
+    /// Stylesheets are swapped.
+    Styles,
+    /// The app is started anew.
+    Start,
+    /// The app is built.
+    Build,
+}
+
+/// The changes of one kind, and when they were answered.
+#[derive(Debug, Default)]
+pub(super) struct Echoes {
+    /// Busy echoes in a row, each counted [`IDLE_ECHOES_FOR_EACH_COUNT`] times, and idle ones.
+    streak: u32,
+    /// How many answers in a row were put off.
+    level: u32,
+    answered: Option<Duration>,
+    /// When each of them changed last.
+    suspects: BTreeMap<PathBuf, Duration>,
+    /// What waits for an answer, and when that is due.
+    pending: Vec<PathBuf>,
+    due: Duration,
+}
+
+/// When a change is answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// At once, with what has waited.
+    Now(Vec<PathBuf>),
+    /// Later.
+    Later {
+        /// In what time, unless that is known already.
+        after: Option<Duration>,
+        /// It is the first in a row that is put off.
+        is_first: bool,
+    },
+}
+
+impl Echoes {
+    /// Decides about files that have changed.
+    pub(super) fn judge(&mut self, now: Duration, files: Vec<PathBuf>, busy: bool) -> Verdict {
+        let time_max = if busy { BUSY_ECHO_TIME_MAX } else { ECHO_TIME_MAX };
+        let follows = self.answered.is_some_and(|answered| now.saturating_sub(answered) < time_max);
+        let repeats =
+            |file| self.suspects.get(file).is_some_and(|last| now.saturating_sub(*last) < ECHO_TIME_MAX);
+        if !follows && !files.iter().all(repeats) {
+            self.streak = 0;
+            self.level = 0;
+            self.suspects.clear();
+            return Verdict::Now(self.answer(now, files));
+        }
+        if self.suspects.len() > SUSPECTS_COUNT_MAX {
+            self.suspects.clear();
+        }
+        self.suspects.extend(files.iter().map(|file| (file.clone(), now)));
+        if !self.pending.is_empty() {
+            self.keep(files);
+            return Verdict::Later { after: None, is_first: false };
+        }
+        self.streak += if busy { IDLE_ECHOES_FOR_EACH_COUNT } else { 1 };
+        if self.streak <= BUSY_ECHOES_COUNT_MAX * IDLE_ECHOES_FOR_EACH_COUNT {
+            return Verdict::Now(self.answer(now, files));
+        }
+        let backoff = ECHO_BACKOFF_TIME.saturating_mul(1 << self.level.min(16)).min(ECHO_BACKOFF_TIME_MAX);
+        self.level += 1;
+        self.due = self.answered.map_or(now, |answered| answered + backoff);
+        if self.due <= now {
+            return Verdict::Now(self.answer(now, files));
+        }
+        self.keep(files);
+        Verdict::Later { after: Some(self.due - now), is_first: self.level == 1 }
+    }
+
+    /// What is due now.
+    pub(super) fn take_due(&mut self, now: Duration) -> Vec<PathBuf> {
+        if self.pending.is_empty() || now < self.due { Vec::new() } else { self.answer(now, Vec::new()) }
+    }
+
+    fn keep(&mut self, files: Vec<PathBuf>) {
+        for file in files {
+            if self.pending.len() < SUSPECTS_COUNT_MAX && !self.pending.contains(&file) {
+                self.pending.push(file);
+            }
+        }
+    }
+
+    fn answer(&mut self, now: Duration, files: Vec<PathBuf>) -> Vec<PathBuf> {
+        self.answered = Some(now);
+        self.keep(files.clone());
+        let mut all = std::mem::take(&mut self.pending);
+        // What did not fit is answered as well.
+        all.extend(files.into_iter().filter(|file| !all.contains(file)).collect::<Vec<_>>());
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Changes a file `pause` after each answer, for a time, and gives when it was answered.
+    fn answers(echoes: &mut Echoes, pause: Duration, busy: bool, time: Duration) -> Vec<Duration> {
+        let (mut now, mut answers) = (Duration::ZERO, Vec::new());
+        while now < time {
+            match echoes.judge(now, vec!["u.png".into()], busy) {
+                Verdict::Now(_) => answers.push(now),
+                Verdict::Later { after, .. } => {
+                    now += after.unwrap();
+                    assert_eq!(echoes.take_due(now), [PathBuf::from("u.png")]);
+                    answers.push(now);
+                }
+            }
+            now += pause;
+        }
+        answers
+    }
+
+    #[test]
+    fn a_loop_comes_to_rest_but_never_to_an_end() {
+        let loads = answers(&mut Echoes::default(), 30 * MS, true, Duration::from_secs(12));
+        assert!((5..=10).contains(&loads.len()), "{loads:?}");
+        let loads = answers(&mut Echoes::default(), 30 * MS, true, Duration::from_secs(600));
+        assert!((20..=30).contains(&loads.len()), "{loads:?}");
+        let slow = answers(&mut Echoes::default(), 2_000 * MS, true, Duration::from_secs(600));
+        assert!(slow.len() < 40, "{slow:?}");
+        let by_itself = answers(&mut Echoes::default(), 30 * MS, false, Duration::from_secs(12));
+        assert!(by_itself.len() < 20, "{by_itself:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_always_being_written_is_answered_less_and_less() {
+        let (mut echoes, mut answers, mut first) = (Echoes::default(), 0, 0);
+        let mut now = Duration::ZERO;
+        while now < Duration::from_secs(120) {
+            match echoes.judge(now, vec!["clock.txt".into()], false) {
+                Verdict::Now(_) => answers += 1,
+                Verdict::Later { is_first, .. } => first += u32::from(is_first),
+            }
+            answers += usize::from(!echoes.take_due(now).is_empty());
+            now += 100 * MS;
+        }
+        assert!(answers < 25, "{answers}");
+        assert_eq!(first, 1, "it is told once");
+    }
+
+    #[test]
+    fn an_edit_out_of_the_quiet_is_answered_at_once() {
+        let mut echoes = Echoes::default();
+        answers(&mut echoes, 30 * MS, true, Duration::from_secs(20));
+        let now = Duration::from_secs(60);
+        let edit = |echoes: &mut Echoes, now| echoes.judge(now, vec!["page.html".into()], false);
+        assert_eq!(edit(&mut echoes, now), Verdict::Now(vec!["page.html".into()]));
+        for step in 1..50 {
+            let now = now + 1_200 * MS * step;
+            assert!(matches!(edit(&mut echoes, now), Verdict::Now(_)), "{step}");
+        }
+    }
+
+    #[test]
+    fn an_edit_while_an_answer_is_put_off_is_answered_at_once_with_it() {
+        let mut echoes = Echoes::default();
+        let mut now = Duration::ZERO;
+        for _ in 0..20 {
+            match echoes.judge(now, vec!["u.png".into()], true) {
+                Verdict::Later { after: Some(after), .. } if after > 10_000 * MS => break,
+                Verdict::Later { after, .. } => now += after.unwrap(),
+                Verdict::Now(_) => {}
+            }
+            echoes.take_due(now);
+            now += 30 * MS;
+        }
+        now += 6_000 * MS;
+        let verdict = echoes.judge(now, vec!["app.js".into()], false);
+        assert_eq!(verdict, Verdict::Now(vec!["u.png".into(), "app.js".into()]));
+        assert!(echoes.take_due(now + 60_000 * MS).is_empty(), "it was answered");
+    }
+
+    #[test]
+    fn files_of_other_names_are_echoes_too() {
+        let mut echoes = Echoes::default();
+        let later = (0..20).filter(|number| {
+            let files = vec![format!("thumbs/{number}.png").into()];
+            matches!(echoes.judge(MS * 30 * *number, files, true), Verdict::Later { .. })
+        });
+        assert!(later.count() > 10);
+    }
+}
