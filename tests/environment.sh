@@ -49,12 +49,21 @@ thread.name | fork | both | the standard library names the thread of a program t
 "
 
 scratch=$(mktemp -d)
-job=''
+job='' failed=''
 end_job() {
     [ -n "$job" ] || return 0
     kill -TERM -- "-$job" 2>/dev/null || true
     wait "$job" 2>/dev/null || true
     job=''
+    # Nothing outlives the terminal that it was started on.
+    for _ in $(seq 200); do
+        pgrep -f -- "$scratch" >/dev/null || return 0
+        sleep 0.1
+    done
+    echo "these outlive their terminal:" >&2
+    pgrep -af -- "$scratch" >&2
+    pkill -KILL -f -- "$scratch" || true
+    failed=yes
 }
 clean_up() {
     end_job
@@ -147,3 +156,4 @@ awk -v strategy="$strategy" -v mode="$mode" -v all="$all" -v expected="$EXPECTED
         exit wrong > 0
     }
 ' "$scratch/cargo" "$scratch/devhost"
+[ -z "$failed" ]

@@ -27,6 +27,7 @@ const LISTENER_NAME: &str = "devhost-terminal";
 const READY: u8 = b'r';
 const INTERRUPT: u8 = b'i';
 const SUSPEND: u8 = b'z';
+const HANG_UP: u8 = b'h';
 
 /// What somebody has typed for the processes in the foreground.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum Typed {
     Interrupt,
     /// Ctrl-Z.
     Suspend,
+    /// Nothing any more: the terminal has been closed.
+    HangUp,
 }
 
 /// devhost's terminal.
@@ -155,6 +158,7 @@ fn listen(group: Pid, inputs: &Inputs) -> Option<Child> {
                 let typed = match key {
                     READY => Typed::Heard(group),
                     SUSPEND => Typed::Suspend,
+                    HANG_UP => Typed::HangUp,
                     _ => Typed::Interrupt,
                 };
                 if inputs.send(Input::Typed(typed)).await.is_err() {
@@ -178,7 +182,7 @@ pub fn dispatch(argv0_file_name: &str) -> Option<u8> {
 fn hear() -> io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     let mut mask = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP] {
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGHUP] {
         mask.add(signal);
     }
     mask.thread_block()?;
@@ -189,7 +193,11 @@ fn hear() -> io::Result<()> {
     let mut out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     out.write_all(&[READY])?;
     while let Some(signal) = signals.read_signal()? {
-        let key = if signal.ssi_signo == Signal::SIGTSTP as u32 { SUSPEND } else { INTERRUPT };
+        let key = match signal.ssi_signo.cast_signed() {
+            number if number == Signal::SIGTSTP as i32 => SUSPEND,
+            number if number == Signal::SIGHUP as i32 => HANG_UP,
+            _ => INTERRUPT,
+        };
         out.write_all(&[key])?;
     }
     Ok(())

@@ -214,6 +214,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         stdin,
         foreground,
         echo: false,
+        has_hung_up: false,
         asks: Some(Ask::Terminate),
         notes: HashSet::new(),
         warnings: Diagnostics::default(),
@@ -330,6 +331,8 @@ struct Runner {
     foreground: Option<Foreground>,
     /// The next word of Ctrl-C from the app's group is no key: it is of a signal that devhost knows of.
     echo: bool,
+    /// The terminal has been closed.
+    has_hung_up: bool,
     /// How workers are asked to end; nothing where they know already.
     asks: Option<Ask>,
     /// What apps have said already.
@@ -424,6 +427,7 @@ impl Runner {
 
     fn wished(&mut self, wish: Wish) -> Vec<Event> {
         match wish {
+            Wish::End(Ask::HangUp) => self.hung_up(Some(Ask::HangUp)),
             Wish::End(how) => {
                 self.echo = how == Ask::Interrupt && self.foreground.is_some();
                 self.end_asked(Some(how))
@@ -445,6 +449,11 @@ impl Runner {
         vec![Event::Stop]
     }
 
+    /// The terminal has been closed, of which devhost hears by itself, through the app's group, or in both ways.
+    fn hung_up(&mut self, how: Option<Ask>) -> Vec<Event> {
+        if std::mem::replace(&mut self.has_hung_up, true) { Vec::new() } else { self.end_asked(how) }
+    }
+
     /// Somebody has typed what the terminal tells the app alone, since that is in its foreground.
     fn typed(&mut self, typed: Typed) -> Vec<Event> {
         match typed {
@@ -456,6 +465,8 @@ impl Runner {
             }
             Typed::Interrupt if std::mem::take(&mut self.echo) => Vec::new(),
             Typed::Interrupt => self.end_asked(None),
+            Typed::HangUp if hears_of_hang_up() => self.hung_up(None),
+            Typed::HangUp => Vec::new(),
             Typed::Suspend => {
                 self.suspend();
                 Vec::new()

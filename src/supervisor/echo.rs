@@ -22,8 +22,12 @@ pub(super) const BUSY_ECHOES_COUNT_MAX: u32 = 3;
 /// The same for an app that is not, for each of the above.
 const IDLE_ECHOES_FOR_EACH_COUNT: u32 = 3;
 
-/// How long after the answer before the first one comes that is put off; doubled for each further one.
+/// How long after the answer before the first one comes that is put off; doubled for each further one if the app is busy,
+/// else for every [`IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT`]: an editor that saves while somebody types makes many changes, too.
 pub(super) const ECHO_BACKOFF_TIME: Duration = Duration::from_secs(1);
+
+/// See [`ECHO_BACKOFF_TIME`].
+const IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT: u32 = 5;
 
 /// The longest that an answer is put off.
 pub(super) const ECHO_BACKOFF_TIME_MAX: Duration = Duration::from_secs(30);
@@ -49,7 +53,7 @@ pub enum Answer {
 pub(super) struct Echoes {
     /// Busy echoes in a row, each counted [`IDLE_ECHOES_FOR_EACH_COUNT`] times, and idle ones.
     streak: u32,
-    /// How many answers in a row were put off.
+    /// Answers in a row that were put off, busy ones counted [`IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT`] times.
     level: u32,
     answered: Option<Duration>,
     /// When each of them changed last.
@@ -98,14 +102,16 @@ impl Echoes {
         if self.streak <= BUSY_ECHOES_COUNT_MAX * IDLE_ECHOES_FOR_EACH_COUNT {
             return Verdict::Now(self.answer(now, files));
         }
-        let backoff = ECHO_BACKOFF_TIME.saturating_mul(1 << self.level.min(16)).min(ECHO_BACKOFF_TIME_MAX);
-        self.level += 1;
+        let is_first = self.level == 0;
+        let doublings = (self.level / IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT).min(16);
+        let backoff = ECHO_BACKOFF_TIME.saturating_mul(1 << doublings).min(ECHO_BACKOFF_TIME_MAX);
+        self.level += if busy { IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT } else { 1 };
         self.due = self.answered.map_or(now, |answered| answered + backoff);
         if self.due <= now {
             return Verdict::Now(self.answer(now, files));
         }
         self.keep(files);
-        Verdict::Later { after: Some(self.due - now), is_first: self.level == 1 }
+        Verdict::Later { after: Some(self.due - now), is_first }
     }
 
     /// What is due now.
@@ -178,8 +184,15 @@ mod tests {
             answers += usize::from(!echoes.take_due(now).is_empty());
             now += 100 * MS;
         }
-        assert!(answers < 25, "{answers}");
+        assert!(answers < 40, "{answers}");
         assert_eq!(first, 1, "it is told once");
+    }
+
+    #[test]
+    fn somebody_whose_editor_saves_all_the_time_does_not_wait_long() {
+        let edits = answers(&mut Echoes::default(), 300 * MS, false, Duration::from_secs(20));
+        let longest = edits.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(edits.len() > 15 && longest <= 4_000 * MS, "{edits:?}");
     }
 
     #[test]
