@@ -143,7 +143,7 @@ impl std::fmt::Display for End {
                 Err(_) => write!(f, "the app was ended by signal {signal}"),
             },
             Self::Fault { message } => write!(f, "the app corrupted its link and was killed: {message}"),
-            Self::Stalled { message } => write!(f, "the app stood still and was killed: {message}"),
+            Self::Stalled { message } => write!(f, "the app stopped responding and was killed: {message}"),
             Self::StackOverflow { thread, signal } => {
                 let name = if thread.is_empty() { String::new() } else { format!(" '{thread}'") };
                 write!(f, "thread{name} of the app has overflowed its stack")?;

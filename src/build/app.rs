@@ -385,7 +385,7 @@ fn place(argument: &str, cwd: &Path) -> Result<Place, Error> {
         }
         if !name_like {
             return Err(Error::mistake(
-                format!("{} is no package: it has no Cargo.toml", path.display()),
+                format!("{} is not a package: it has no Cargo.toml", path.display()),
                 "give the directory that holds the app's Cargo.toml, or a package's name",
             ));
         }
@@ -406,7 +406,7 @@ fn place(argument: &str, cwd: &Path) -> Result<Place, Error> {
     match manifest_above(cwd) {
         Some(manifest) => Ok(Place::Named(manifest, argument.to_owned())),
         None if path.is_dir() => Err(Error::mistake(
-            format!("{} is no package: it has no Cargo.toml", path.display()),
+            format!("{} is not a package: it has no Cargo.toml", path.display()),
             "give the directory that holds the app's Cargo.toml",
         )),
         None => Err(Error::mistake(
@@ -428,7 +428,7 @@ fn prebuilt(path: PathBuf, settings: &Settings) -> Result<Prebuilt, Error> {
                 .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
                 .ok_or_else(|| {
                     Error::mistake(
-                        "no place for copies of the library: neither HOME nor XDG_CACHE_HOME is set",
+                        "nowhere to put copies of the library: neither HOME nor XDG_CACHE_HOME is set",
                         "set one of them, or give --target-dir",
                     )
                 })?;
@@ -500,7 +500,7 @@ fn metadata(manifest: &Path, settings: &Settings) -> Result<Metadata, Error> {
         let text = cargo::essence(&String::from_utf8_lossy(&output.stderr));
         Error::mistake(
             format!("cargo cannot read {}:\n{text}", manifest.display()),
-            "mend what cargo complains about; `cargo metadata` in that directory says the same",
+            "fix what cargo complains about; `cargo metadata` in that directory shows the same error",
         )
     };
     if !output.status.success() {
@@ -740,7 +740,7 @@ fn choose(metadata: &Metadata, package: &Package, settings: &Settings) -> Result
             .map(|target| target.name.as_str())
             .collect();
         let hint = if known.is_empty() {
-            format!("it has none at all; leave {flag} out")
+            format!("it has none; leave {flag} out")
         } else {
             format!("it has {}", list(known.into_iter()))
         };

@@ -162,7 +162,7 @@ impl Inspector {
         let bytes =
             std::fs::read(library).map_err(|error| format!("cannot read {}: {error}", library.display()))?;
         let file = ElfFile64::<Endianness>::parse(&*bytes)
-            .map_err(|error| format!("the linker has written no library: {error}"))?;
+            .map_err(|error| format!("the linker wrote no library: {error}"))?;
         let (_, undefined) = symbols(&file);
         Ok(self.unresolved(undefined, dynamic(&file), std::slice::from_ref(std)))
     }
@@ -285,7 +285,7 @@ const ELF_TYPE_SHARED: u16 = 3;
 fn parse<'b>(path: &Path, bytes: &'b [u8]) -> Result<ElfFile64<'b, Endianness>, Problem> {
     let rebuild = "build it again; if it was just being written, the next change starts another try";
     if !bytes.starts_with(b"\x7fELF") || bytes.len() < ELF_START_LEN_BYTES {
-        let what = if bytes.is_empty() { "is empty" } else { "is no shared library (no ELF file)" };
+        let what = if bytes.is_empty() { "is empty" } else { "is not a shared library (not an ELF file)" };
         return Err(Problem::unfit(format!("{} {what}", path.display()), rebuild));
     }
     let word = |at: usize| match bytes[ELF_ORDER_AT] {
@@ -306,7 +306,7 @@ fn parse<'b>(path: &Path, bytes: &'b [u8]) -> Result<ElfFile64<'b, Endianness>, 
         ));
     }
     if word(ELF_TYPE_AT) != ELF_TYPE_SHARED {
-        return Err(Problem::unfit(format!("{} is no shared library", path.display()), rebuild));
+        return Err(Problem::unfit(format!("{} is not a shared library", path.display()), rebuild));
     }
     ElfFile64::parse(bytes).map_err(|error| {
         Problem::unfit(format!("{} is damaged or only half there: {error}", path.display()), rebuild)

@@ -33,7 +33,7 @@ impl Builder {
         let program = run
             .library
             .clone()
-            .ok_or_else(|| build_failure("cargo succeeded, but names no program of the app".into()))?;
+            .ok_or_else(|| build_failure("cargo succeeded, but reported no executable for the app".into()))?;
         let path =
             self.next_program_path(&app.crate_name).map_err(|error| cannot_write(&app.target_dir, error))?;
         // A copy: the linker may write into the file that a worker runs, and the kernel would refuse it that.

@@ -159,7 +159,7 @@ pub(super) fn provide(
             Linkage::Shared { std, dylib, static_marker, relink_marker, exclusion_path, exclusion }
         }
         Err(reason) if order.deps == Deps::Shared => {
-            return Err(format!("there can be no shared library of dependencies: {reason}"));
+            return Err(format!("the dependencies cannot be linked into a shared library: {reason}"));
         }
         Err(reason) => {
             // The next build need not find out again.
@@ -177,7 +177,7 @@ fn reason_to_be_static(call: &Call) -> Option<String> {
         return Some("the profile says panic = \"abort\", and the shared standard library unwinds".into());
     }
     if call.codegen("lto").is_some_and(|lto| !["off", "no", "n", "false"].contains(&lto)) {
-        return Some("link-time optimization does not go with shared libraries".into());
+        return Some("link-time optimization does not work with shared libraries".into());
     }
     let static_runtime = call
         .codegen

@@ -32,7 +32,7 @@ pub(super) fn reason_to_share_nothing(run: &cargo::Run) -> Option<String> {
     let messages = run.diagnostics.iter().map(|diagnostic| diagnostic.message.as_str());
     if let Some(message) = messages.into_iter().find(|message| message.contains(DUPLICATE_MESSAGE)) {
         let name = message.split('`').nth(1).unwrap_or("a dependency");
-        return Some(format!("a crate that is a dylib has `{name}` in it, too"));
+        return Some(format!("a crate that is a dylib contains `{name}`, too"));
     }
     link_error(&run.diagnostics).map(|reason| format!("the linker refuses it otherwise: {reason}"))
 }

@@ -818,7 +818,7 @@ fn finish(run: &cargo::Run, report: Option<Report>) -> Result<(PathBuf, Report),
     let library = run
         .library
         .clone()
-        .ok_or_else(|| build_failure("cargo succeeded, but names no library of the app".into()))?;
+        .ok_or_else(|| build_failure("cargo succeeded, but reported no library for the app".into()))?;
     let report = report.ok_or_else(|| {
         build_failure(
             "cargo succeeded without calling devhost for the app. Does a `rustc` or `rustc-wrapper` in \
@@ -892,7 +892,7 @@ fn explain(problem: Problem, library: &Path) -> Failure {
         ),
         Problem::Unresolved(symbols) => start_failure(
             format!(
-                "{} needs symbols that nothing offers: {}",
+                "{} needs symbols that nothing provides: {}",
                 library.display(),
                 artifact::list_symbols(&symbols)
             ),

@@ -82,7 +82,7 @@ impl PlainCall {
 
     /// What a user should know.
     pub fn notes(&self) -> Vec<String> {
-        let note = "the app's #[global_allocator] is not used: the shared standard library brings its own \
+        let note = "the app's #[global_allocator] is not used: the shared standard library has its own \
                     (--deps static uses the app's)";
         self.loses_allocator.then(|| note.to_owned()).into_iter().collect()
     }

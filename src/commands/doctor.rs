@@ -188,7 +188,7 @@ fn check_framework(framework: Option<&str>) -> Check {
         None => Check::warn(
             "framework",
             "no web framework that devhost knows is among its dependencies",
-            "nothing is to be done if it listens on a TCP port all the same",
+            "no action needed, as long as it listens on a TCP port",
         ),
     }
 }

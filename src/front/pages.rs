@@ -232,7 +232,7 @@ impl Page {
             End::Stopped { reason: StopReason::HungUp } => "The app was ended",
             End::Stopped { reason } => return Self::cut_off(*reason, request_line, generation),
             End::StackOverflow { .. } => "The app's stack overflowed",
-            End::Stalled { .. } => "The app stood still",
+            End::Stalled { .. } => "The app stopped responding",
             End::Exited { .. } => "The app exited",
             End::Orphaned | End::Lost => "The app is gone",
             End::Signalled { .. } | End::Fault { .. } => "The app crashed",

@@ -17,7 +17,7 @@ pub fn read(files: &[PathBuf]) -> Result<Vec<(String, String)>, Error> {
         let mistake = |error: dotenvy::Error| {
             let error = match error {
                 dotenvy::Error::LineParse(line, at) => {
-                    format!("it has a line that is no NAME=VALUE, at {at}: {line}")
+                    format!("a line is not NAME=VALUE, at {at}: {line}")
                 }
                 dotenvy::Error::Io(error) => error.to_string(),
                 other => other.to_string(),

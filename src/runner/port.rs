@@ -179,8 +179,7 @@ impl Door {
         match opened {
             Ok(address) => {
                 terminal.note(&format!(
-                    "the app asks for port {port} now: it is at http://{address}/; where it was before it can be \
-                     reached still"
+                    "the app asks for port {port} now: it is at http://{address}/; the old address still works"
                 ));
                 self.opened(address, terminal);
             }

@@ -1478,8 +1478,7 @@ impl Supervisor {
                     let (step, hint) = match (starting.loaded, starting.code.kind) {
                         (true, Kind::Plain) => (
                             "listen",
-                            "devhost expects it to bind a TCP port and to serve HTTP on it; if it needs more time, \
-                             give it with --start-timeout-ms",
+                            "devhost expects it to bind a TCP port and to serve HTTP on it; if it needs more time, set --start-timeout-ms",
                         ),
                         (true, Kind::Plugin) => ("start", START_TIME_HINT),
                         (false, _) => ("load", START_TIME_HINT),

@@ -53,7 +53,7 @@ fn take_one(raw: RawFd) -> io::Result<TcpListener> {
     let family = getsockname::<SockaddrStorage>(raw).ok().and_then(|name| name.family());
     let is_inet = matches!(family, Some(AddressFamily::Inet | AddressFamily::Inet6));
     if !(listens && is_stream && is_inet) {
-        return Err(refused("is no TCP socket that listens"));
+        return Err(refused("is not a listening TCP socket"));
     }
     // SAFETY: the protocol hands the descriptor over, it is open, as was just seen, and nobody else here owns it.
     Ok(TcpListener::from(unsafe { OwnedFd::from_raw_fd(raw) }))

@@ -187,7 +187,7 @@ fn a_worker_that_never_looks_at_its_link_is_replaced() {
     hostile.devhost.wait_line("deaf from now on");
     let page = hostile.get("/");
     assert!(page.starts_with("HTTP/1.1 502") && page.contains("had not looked at its requests"), "{page}");
-    assert!(rest(deaf).contains("stood still"));
+    assert!(rest(deaf).contains("stopped responding"));
     hostile.expect_new_worker("/deaf");
     hostile.stop("/deaf");
 }
@@ -224,7 +224,10 @@ fn a_worker_that_is_stopped_at_any_step_of_a_frame_is_replaced() {
             assert!(answer.starts_with("HTTP/1.1 200"), "{step}: {answer}");
             assert!(!answer.ends_with("0\r\n\r\n"), "{step}: {answer}");
         } else {
-            assert!(answer.starts_with("HTTP/1.1 502") && answer.contains("stood still"), "{step}: {answer}");
+            assert!(
+                answer.starts_with("HTTP/1.1 502") && answer.contains("stopped responding"),
+                "{step}: {answer}"
+            );
         }
         hostile.expect_new_worker(step);
         hostile.stop(step);

@@ -729,7 +729,7 @@ fn what_is_passed_and_is_no_listener_is_a_mistake() {
     );
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
-    assert!(message.contains("is no TCP socket that listens") && message.contains("LISTEN_FDS"), "{message}");
+    assert!(message.contains("is not a listening TCP socket") && message.contains("LISTEN_FDS"), "{message}");
 }
 
 fn start_with_descriptor_3(app: &App, passed: &TcpListener, more: &[&str]) -> Devhost {

@@ -431,7 +431,7 @@ impl Recording {
         }
         for unit in self.units.iter().filter(|unit| !unit.due) {
             if let Some((path, _)) = unit.outputs.iter().find(|(path, made)| Identity::of(path) != **made) {
-                return Err(format!("{} was changed by somebody else", shown(path, context)));
+                return Err(format!("{} was changed by another program", shown(path, context)));
             }
         }
         Ok(wanted.into_iter().collect())
@@ -494,10 +494,10 @@ impl Recording {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Run, String> {
         if !self.is_quiet().await {
-            return Err("a rustc that was cancelled does not end".into());
+            return Err("a cancelled rustc is still running".into());
         }
         let Some(lock) = lock(&self.profile_dirs) else {
-            return Err("somebody else builds in this target directory".into());
+            return Err("another process builds in this target directory".into());
         };
         let begun = Instant::now();
         let mut run = Run { success: true, ..Run::default() };
@@ -899,7 +899,7 @@ pub(super) fn manifest_hashes(app: &App) -> BTreeMap<PathBuf, String> {
 }
 
 fn no_pipe(error: std::io::Error) -> String {
-    format!("no pipe can be made: {error}")
+    format!("cannot create a pipe: {error}")
 }
 
 /// What a compiled crate was made of.

@@ -105,7 +105,7 @@ fn check_lto(manifest: Option<&Document<String>>, profile: &str) -> Option<Check
                 "the {profile} profile asks for link-time optimization, which devhost switches off: it does not go with \
                  shared libraries"
             ),
-            "nothing is to be done, unless what is measured is speed",
+            "no action needed, unless you measure speed",
         )
     })
 }
@@ -178,7 +178,7 @@ fn check_allocator(found: &Found, manifest: Option<&Document<String>>, profile: 
              instead",
             source.display()
         ),
-        "nothing is to be done for developing; for measurements use `cargo run` or `--strategy restart`",
+        "no action needed for development; for measurements use `cargo run` or `--strategy restart`",
     ))
 }
 

@@ -27,7 +27,7 @@ pub const REFUSAL_TIME_MAX: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
     /// The app cut this one response off, or wants no more of its request.
-    #[error("the app has cut the exchange off")]
+    #[error("the app broke off the exchange")]
     Reset,
     /// The app closed the connection where its response should have begun, and lives on.
     #[error("the app closed the connection without an answer")]
@@ -36,7 +36,7 @@ pub enum UpstreamError {
     #[error("{0}")]
     Malformed(String),
     /// The worker lives, but takes no connection at the address where it listened.
-    #[error("the app takes no connections any more: {0}")]
+    #[error("the app no longer accepts connections: {0}")]
     Unreachable(String),
     /// The worker died or was killed.
     #[error("the worker is gone")]
