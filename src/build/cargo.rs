@@ -261,7 +261,7 @@ impl<'a> Reader<'a> {
             // `serde v1.0.0 (/a/path)`
             self.show(what.split(" (").next().unwrap_or(what));
         } else if let Some(what) = plain.strip_prefix("Blocking waiting for ") {
-            self.show(&format!("{WAITING_FOR}another build to end ({what})"));
+            self.show(&format!("{WAITING_FOR}another cargo ({what})"));
         } else if PROGRESS_WORDS.iter().any(|word| plain.starts_with(word)) {
             self.show(plain);
         } else if let Some(message) = script_warning(plain) {
@@ -409,7 +409,7 @@ mod tests {
             [
                 "app v0.1.0",
                 "linking 12 dependencies into one shared library",
-                "waiting for another build to end (file lock on build directory)"
+                "waiting for another cargo (file lock on build directory)"
             ]
         );
     }

@@ -74,8 +74,8 @@ enum Progress {
     Idle,
     /// A bar on a terminal, which does not echo meanwhile.
     Bar(ProgressBar, Option<Silence>),
-    /// Lines or events, and when the last one was written.
-    Told(Instant),
+    /// Lines or events: when the last one was written, and of what.
+    Told(Instant, String),
 }
 
 /// Tells the person at the terminal what happens. Can be used from several threads.
@@ -142,13 +142,13 @@ impl Terminal {
             Format::Json => PROGRESS_EVENT_INTERVAL_MS,
         };
         let now = Instant::now();
-        if let Progress::Told(last) = *progress
-            && now.duration_since(last) < Duration::from_millis(interval)
-            && !current.starts_with(WAITING_FOR)
+        if let Progress::Told(last, of) = &*progress
+            && now.duration_since(*last) < Duration::from_millis(interval)
+            && (of == current || !current.starts_with(WAITING_FOR))
         {
             return;
         }
-        *progress = Progress::Told(now);
+        *progress = Progress::Told(now, current.to_owned());
         match self.format {
             Format::Human => self.err.write(&self.err_style.progress(done, total, current)),
             Format::Json => {
@@ -433,11 +433,13 @@ mod tests {
             written.terminal.progress(done, 100, "serde");
         }
         assert_eq!(written.take().1, "building 0/100 serde\n");
-        written.terminal.progress(0, 100, "waiting for another build to end (file lock on build directory)");
+        written.terminal.progress(0, 100, "waiting for another cargo (file lock on build directory)");
         assert!(
-            written.take().1.contains("waiting for another build"),
+            written.take().1.contains("waiting for another cargo"),
             "nobody should wonder why nothing happens"
         );
+        written.terminal.progress(1, 100, "waiting for another cargo (file lock on build directory)");
+        assert_eq!(written.take().1, "", "it is told once");
         written.terminal.progress_done();
         written.terminal.progress(0, 3, "app");
         assert_eq!(written.take().1, "building 0/3 app\n");
