@@ -107,6 +107,10 @@ fn surroundings(workspace_root: &Path, cwd: &Path, home: Option<&Path>) -> Vec<S
     let project = repository.filter(|directory| !is_home(directory)).unwrap_or(workspace_root);
     let depth_max = if is_home(project) { 1 } else { SURROUNDINGS_DEPTH_MAX };
     let mut all = vec![Surroundings { path: project.to_owned(), depth_max }];
+    if project != workspace_root {
+        // First, for the number of directories is bounded; and by itself, for the repository may ignore it.
+        all.insert(0, Surroundings { path: workspace_root.to_owned(), depth_max: SURROUNDINGS_DEPTH_MAX });
+    }
     if !cwd.starts_with(project) || depth_max == 1 {
         let depth_max = if is_home(cwd) { 1 } else { STRANGE_DEPTH_MAX };
         all.push(Surroundings { path: cwd.to_owned(), depth_max });
@@ -131,6 +135,7 @@ mod tests {
         assert_eq!(paths(&cwd, None), [own.clone(), (cwd.clone(), STRANGE_DEPTH_MAX)]);
         assert_eq!(paths(&cwd, Some(&cwd)), [own, (cwd.clone(), 1)]);
         std::fs::create_dir(cwd.join(".git")).unwrap();
-        assert_eq!(paths(&workspace, None), [(cwd.clone(), SURROUNDINGS_DEPTH_MAX)]);
+        let own = (workspace.clone(), SURROUNDINGS_DEPTH_MAX);
+        assert_eq!(paths(&workspace, None), [own, (cwd.clone(), SURROUNDINGS_DEPTH_MAX)]);
     }
 }
