@@ -105,15 +105,17 @@ fn surroundings(workspace_root: &Path, cwd: &Path, home: Option<&Path>) -> Vec<S
     // A home directory that is a repository has more in it than this app.
     let is_home = |directory: &Path| home.is_some_and(|home| home.starts_with(directory));
     let project = repository.filter(|directory| !is_home(directory)).unwrap_or(workspace_root);
-    let depth_max = if is_home(project) { 1 } else { SURROUNDINGS_DEPTH_MAX };
-    let mut all = vec![Surroundings { path: project.to_owned(), depth_max }];
-    if project != workspace_root {
-        // First, for the number of directories is bounded; and by itself, for the repository may ignore it.
-        all.insert(0, Surroundings { path: workspace_root.to_owned(), depth_max: SURROUNDINGS_DEPTH_MAX });
-    }
-    if !cwd.starts_with(project) || depth_max == 1 {
-        let depth_max = if is_home(cwd) { 1 } else { STRANGE_DEPTH_MAX };
-        all.push(Surroundings { path: cwd.to_owned(), depth_max });
+    let depth_max = |directory: &Path| match directory {
+        directory if is_home(directory) => 1,
+        directory if directory.starts_with(project) => SURROUNDINGS_DEPTH_MAX,
+        _ => STRANGE_DEPTH_MAX,
+    };
+    let mut all: Vec<Surroundings> = Vec::new();
+    // Each by itself: one may lie where another one ignores it. The nearest come first, for their number is bounded.
+    for path in [workspace_root, cwd, project] {
+        if all.iter().all(|known| known.path != path) {
+            all.push(Surroundings { path: path.to_owned(), depth_max: depth_max(path) });
+        }
     }
     all
 }
@@ -133,9 +135,10 @@ mod tests {
         };
         let own = (workspace.clone(), SURROUNDINGS_DEPTH_MAX);
         assert_eq!(paths(&cwd, None), [own.clone(), (cwd.clone(), STRANGE_DEPTH_MAX)]);
-        assert_eq!(paths(&cwd, Some(&cwd)), [own, (cwd.clone(), 1)]);
+        assert_eq!(paths(&cwd, Some(&cwd)), [own.clone(), (cwd.clone(), 1)]);
         std::fs::create_dir(cwd.join(".git")).unwrap();
-        let own = (workspace.clone(), SURROUNDINGS_DEPTH_MAX);
-        assert_eq!(paths(&workspace, None), [own, (cwd.clone(), SURROUNDINGS_DEPTH_MAX)]);
+        let repository = (cwd.clone(), SURROUNDINGS_DEPTH_MAX);
+        assert_eq!(paths(&workspace, None), [own.clone(), repository.clone()]);
+        assert_eq!(paths(&cwd, None), [own, repository]);
     }
 }

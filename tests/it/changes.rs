@@ -180,7 +180,7 @@ fn a_build_script_that_names_nothing_runs_again_for_any_file_of_its_package() {
 fn what_a_failed_build_missed_is_noticed_when_it_appears() {
     let _turn = cargo_turn();
     let page = "mod part;\nfn start() {}\nfn page(_: &str) -> String { part::text().into() }\n";
-    let part = "pub fn text() -> &'static str { include_str!(\"../notes/text\") }\n";
+    let part = "pub fn text() -> &'static str { include_str!(\"../../notes/text\") }\n";
     let app = App::new(page, &[(".gitignore", "/notes\n")]);
     let devhost = app.start();
     let failed = |status: &Value| status["state"] == "failed";
