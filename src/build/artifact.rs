@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn what_is_no_library_is_named_so() {
         assert!(message(b"").contains("is empty"));
-        assert!(message(b"<html>").contains("no ELF file"));
+        assert!(message(b"<html>").contains("not an ELF file"));
         let own = std::fs::read("/proc/self/exe").unwrap();
         let mut foreign = own[..64].to_vec();
         foreign[ELF_MACHINE_AT] = 40;
