@@ -266,7 +266,7 @@ pub struct RunArgs {
     #[arg(long = "allowed-host", value_name = "H", value_parser = parse_allowed_host, help_heading = "Server")]
     pub allowed_hosts: Vec<String>,
 
-    /// Let pages of this origin (https://app.example) open WebSockets, as local ones and those of allowed hosts may; may be
+    /// Let pages of this origin (SCHEME://HOST) open WebSockets, as local ones and those of allowed hosts may; may be
     /// repeated
     #[arg(long = "allowed-origin", value_name = "O", value_parser = parse_allowed_origin, help_heading = "Server")]
     pub allowed_origins: Vec<String>,

@@ -250,7 +250,7 @@ pub enum WorkerReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerCommand {
-    /// Stop the app and exit. A plugin app only; a plain one gets [`Command::Terminate`].
+    /// Stop the app and exit. A plugin app only; a plain one gets [`Command::Signal`].
     Stop,
 }
 

@@ -430,7 +430,7 @@ fn a_prebuilt_library_is_copied() {
     std::fs::write(&library, "half").unwrap();
     assert_eq!(std::fs::read(&artifact.path).unwrap(), std::fs::read(&app.path).unwrap());
     let (message, hint) = start_error(&mut builder, &[]);
-    assert!(message.contains("no ELF file"), "{message}");
+    assert!(message.contains("not an ELF file"), "{message}");
     assert!(hint.contains("build it again"), "{hint}");
 }
 

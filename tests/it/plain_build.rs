@@ -491,7 +491,7 @@ fn a_global_allocator_never_meets_the_shared_one() {
     let settings = Settings { deps: Deps::Shared, ..Settings::default() };
     let (_, output) = build_error(&mut plain.builder(settings), &[]);
     assert!(
-        output.contains("no shared library of dependencies") && output.contains("global_allocator"),
+        output.contains("cannot be linked into a shared library") && output.contains("global_allocator"),
         "{output}"
     );
 }
