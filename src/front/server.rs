@@ -43,7 +43,7 @@ pub struct FrontConfig {
     pub listeners: Vec<TcpListener>,
     /// Host names to answer to besides the local ones; a leading dot includes all subdomains.
     pub allowed_hosts: Vec<String>,
-    /// Origins whose pages may open WebSockets besides local ones, as [`normalize`](super::origin::normalize) writes them.
+    /// Origins whose pages may open WebSockets besides local ones, as `origin::normalize` writes them.
     pub allowed_origins: Vec<String>,
     /// Differs for each run of devhost.
     pub session: String,
