@@ -668,7 +668,7 @@ fn a_dependency_of_any_crate_type_is_linked_in() {
         assert_eq!(run_main(&artifact), 24, "{kinds}: {:?}", artifact.notes);
         assert_eq!(!artifact.preload.is_empty(), shared, "{kinds}: {:?}", artifact.notes);
         // Where it is a dylib that contains what others use, too, that is said.
-        let said = artifact.notes.iter().any(|note| note.contains("a crate that is a dylib has `"));
+        let said = artifact.notes.iter().any(|note| note.contains("a crate that is a dylib contains `"));
         assert_eq!(said, !shared, "{kinds}: {:?}", artifact.notes);
         workspace.write("app/src/main.rs", &text.replace("KIND", &name).replace(" as u8", " as u8 + 1"));
         assert_eq!(run_main(&built(&mut builder, &[main])), 25, "{kinds}");
