@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::cargo::Run;
+use super::directives::Directives;
 use crate::inputs::BuildInputs;
 
 /// What the build scripts of a build depend on.
@@ -25,7 +26,7 @@ impl ScriptInputs {
             let package = app.path_packages.iter().find(|package| package.id == *package_id);
             let output = std::fs::read(out_dir.with_file_name("output")).unwrap_or_default();
             let root = package.map(|package| package.root.as_path());
-            match named_by(&String::from_utf8_lossy(&output), root) {
+            match named_by(&output, root) {
                 Some(named) => inputs.named.extend(named),
                 None => inputs.packages.extend(root.map(Path::to_owned)),
             }
@@ -57,17 +58,12 @@ impl ScriptInputs {
 
 /// The inputs that a script's output names; `None` if it names neither a file nor a variable. Relative ones are the
 /// package's; those of a package that nobody edits do not count.
-fn named_by(output: &str, root: Option<&Path>) -> Option<Vec<PathBuf>> {
-    let directives: Vec<&str> = output
-        .lines()
-        .filter_map(|line| line.strip_prefix("cargo::").or_else(|| line.strip_prefix("cargo:")))
-        .filter_map(|line| line.strip_prefix("rerun-if-"))
-        .collect();
-    if directives.is_empty() {
+fn named_by(output: &[u8], root: Option<&Path>) -> Option<Vec<PathBuf>> {
+    let directives = Directives::read(output);
+    if !directives.names_inputs {
         return None;
     }
-    let paths = directives.iter().filter_map(|directive| directive.strip_prefix("changed="));
-    let absolute = paths.filter_map(|path| match root {
+    let absolute = directives.inputs.iter().filter_map(|path| match root {
         Some(root) => Some(super::normalize(&root.join(path))),
         None => Some(PathBuf::from(path)).filter(|path| path.is_absolute()),
     });
@@ -91,12 +87,12 @@ mod tests {
         let root = Some(Path::new("/w/app"));
         let output =
             "noise\ncargo:rerun-if-changed=data\ncargo::rerun-if-changed=../proto/\ncargo:rustc-cfg=x\n";
-        assert_eq!(named_by(output, root), Some(vec!["/w/app/data".into(), "/w/proto".into()]));
-        assert_eq!(named_by("cargo::rerun-if-env-changed=X\n", root), Some(vec![]));
-        assert_eq!(named_by("cargo::rerun-if-changed=\n", root), Some(vec!["/w/app".into()]));
-        assert_eq!(named_by("cargo::rustc-cfg=x\n", root), None);
+        assert_eq!(named_by(output.as_bytes(), root), Some(vec!["/w/app/data".into(), "/w/proto".into()]));
+        assert_eq!(named_by(b"cargo::rerun-if-env-changed=X\n", root), Some(vec![]));
+        assert_eq!(named_by(b"cargo::rerun-if-changed=\n", root), Some(vec!["/w/app".into()]));
+        assert_eq!(named_by(b"cargo::rustc-cfg=x\n", root), None);
         let foreign = "cargo::rerun-if-changed=src/x.c\ncargo::rerun-if-changed=/usr/include/x.h\n";
-        assert_eq!(named_by(foreign, None), Some(vec!["/usr/include/x.h".into()]));
+        assert_eq!(named_by(foreign.as_bytes(), None), Some(vec!["/usr/include/x.h".into()]));
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod cargo;
 mod dep_info;
 mod deps;
 pub(crate) mod diagnostics;
+mod directives;
 mod disk;
 mod environment;
 pub mod export;
@@ -67,6 +68,7 @@ pub use self::settings::{CargoOptions, Choice, DebugInfo, Deps, Settings, Strate
 pub use self::traces::Trace;
 
 use self::artifact::{Inspector, Problem};
+use self::directives::Directives;
 use self::disk::{ArtifactDirectory, Tool};
 use self::order::{ORDER_VARIABLE, Order, Report};
 use self::replay::record;
@@ -781,8 +783,8 @@ pub fn last_build(app: &App, settings: &Settings) -> Option<LastBuild> {
     Some(LastBuild { shared: !report.preload.is_empty(), notes: report.notes })
 }
 
-/// What the app's build script printed when it ran last, in devhost's target directory or in the user's.
-pub fn script_output(app: &App, settings: &Settings) -> Option<String> {
+/// Whether the app's build script named inputs when it ran last, in devhost's target directory or in the user's.
+pub fn script_names_inputs(app: &App, settings: &Settings) -> Option<bool> {
     let places = [&app.target_dir, &app.user_build_dir];
     let scripts =
         places.into_iter().flat_map(|place| entries(&place.join(settings.profile_directory()).join("build")));
@@ -795,7 +797,7 @@ pub fn script_output(app: &App, settings: &Settings) -> Option<String> {
     let newest = outputs
         .filter_map(|path| Some((std::fs::metadata(&path).ok()?.modified().ok()?, path)))
         .max_by_key(|(modified, _)| *modified)?;
-    std::fs::read_to_string(newest.1).ok()
+    Some(Directives::read(&std::fs::read(newest.1).ok()?).names_inputs)
 }
 
 /// Where cargo lists what the app's library was made of.

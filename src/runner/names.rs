@@ -1,8 +1,8 @@
-//! What open pages are told of files: their names, which is what addresses have in common with them. No I/O.
+//! The file names that open pages get with a reload: pages match them against the URLs that they have loaded. No I/O.
 
 use std::path::PathBuf;
 
-/// How many files pages are told of; a checkout of another branch may change thousands.
+/// The most file names in one reload; a checkout of another branch may change thousands.
 const NAMES_COUNT_MAX: usize = 64;
 
 /// The names of these files; a character that is not UTF-8 becomes `�`.

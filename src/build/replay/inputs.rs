@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::directives::Directives;
 use crate::build::app::{App, PathPackage};
+use crate::build::directives::Directives;
 use crate::build::{entries, normalize};
 use crate::content::Content;
 

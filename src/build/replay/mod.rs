@@ -35,7 +35,6 @@
 //!
 //! Errors in the code are said as rustc says them. Any other failure is not believed: cargo is asked.
 
-mod directives;
 mod inputs;
 pub(super) mod record;
 mod run;

@@ -17,12 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::directives::Directives;
 use super::inputs::{Inputs, Stamped};
 use super::record::{self, OUT_DIR, Recorded};
 use super::{Before, Context, Unit, Weakness, stale};
 use crate::build::app::{App, PathPackage};
 use crate::build::cargo::Run;
+use crate::build::directives::Directives;
 use crate::build::order::{self, Order};
 use crate::build::{CLOCK_LAG_MAX_MS, environment, script};
 use crate::content::Content;

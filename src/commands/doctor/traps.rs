@@ -264,19 +264,15 @@ fn check_native(found: &Found, closure: &Closure<'_>) -> Vec<Check> {
 
 fn check_build_script(found: &Found, settings: &Settings) -> Option<Check> {
     let script = found.package().targets.iter().find(|target| target.is_kind(TargetKind::CustomBuild))?;
-    let printed = found.app.as_ref().ok().and_then(|app| build::script_output(app, settings));
+    let said = found.app.as_ref().ok().and_then(|app| build::script_names_inputs(app, settings));
     // One that uses no crate prints all by itself.
     let uses_crates =
         found.package().dependencies.iter().any(|dependency| dependency.kind == DependencyKind::Build);
-    let is_known = printed.is_some() || !uses_crates;
-    let names_inputs = match printed {
-        Some(printed) => printed.lines().any(|line| {
-            line.strip_prefix("cargo:")
-                .is_some_and(|line| line.trim_start_matches(':').starts_with("rerun-if-"))
-        }),
+    let is_known = said.is_some() || !uses_crates;
+    let names_inputs = said.unwrap_or_else(|| {
         // Not run yet. A crate that it uses may print them for it.
-        None => std::fs::read_to_string(&script.src_path).is_ok_and(|text| text.contains("rerun-if")),
-    };
+        std::fs::read_to_string(&script.src_path).is_ok_and(|text| text.contains("rerun-if"))
+    });
     Some(match (names_inputs, is_known) {
         (true, _) => Check::ok(
             "build-script",

@@ -1,6 +1,6 @@
 //! What a build script says to cargo by its standard output
-//! (<https://doc.rust-lang.org/cargo/reference/build-scripts.html#outputs-of-the-build-script>), as far as a replay has to
-//! tell one run from another. Pure.
+//! (<https://doc.rust-lang.org/cargo/reference/build-scripts.html#outputs-of-the-build-script>), as far as devhost
+//! has to know it: the inputs, and whether two runs differ. Pure.
 
 use std::collections::BTreeMap;
 
