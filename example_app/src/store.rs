@@ -6,9 +6,9 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior};
 use tokio::sync::watch;
 
 use crate::entry::{Checked, Entry};
@@ -16,6 +16,9 @@ use crate::error::Error;
 
 /// How long a statement waits for another process's write.
 const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long to wait before asking for WAL again.
+const WAL_RETRY_TIME: Duration = Duration::from_millis(5);
 
 const FILE_NAME: &str = "guest_book.sqlite";
 
@@ -45,7 +48,7 @@ impl Store {
             .map_err(|source| Error::Folder { path: folder.to_owned(), source })?;
         let mut connection = Connection::open(folder.join(FILE_NAME))?;
         connection.busy_timeout(BUSY_TIME_MAX)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        enter_wal(&connection)?;
         // In WAL mode this loses at most the last entries in a power failure, never the file.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         migrate(&mut connection)?;
@@ -136,6 +139,23 @@ impl Store {
     }
 }
 
+/// Switches the file to WAL. SQLite needs the file for itself then, and does not apply `busy_timeout`: of several
+/// processes that open a new file at once, all but one fail immediately. So this waits on its own.
+fn enter_wal(connection: &Connection) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + BUSY_TIME_MAX;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(WAL_RETRY_TIME);
+            }
+            other => return other,
+        }
+    }
+}
+
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version < SCHEMA_VERSION {
@@ -162,6 +182,8 @@ fn read_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
     use crate::entry::Draft;
 
@@ -198,6 +220,35 @@ mod tests {
         }
         assert_eq!(old.count().await.expect("a count"), 40);
         assert_eq!(old.latest_id().await.expect("an id"), 40);
+    }
+
+    /// The folder in which the test below has a process open a store.
+    const FOLDER_VARIABLE: &str = "EXAMPLE_APP_TEST_FOLDER";
+
+    #[test]
+    #[ignore = "the part that the processes of the next test run"]
+    fn one_of_several_processes_opens_a_store() {
+        Store::open(std::env::var(FOLDER_VARIABLE).expect("a folder").as_ref()).expect("a store");
+    }
+
+    #[test]
+    fn several_processes_open_a_new_file_at_once() {
+        // SQLite locks files against other processes, so threads would not do. Without a wait, a third of the rounds fail.
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let processes = [(); 4].map(|()| {
+                Command::new(std::env::current_exe().expect("this test's program"))
+                    .args(["--ignored", "--exact", "store::tests::one_of_several_processes_opens_a_store"])
+                    .env(FOLDER_VARIABLE, folder.path())
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .expect("a process")
+            });
+            for process in processes {
+                let output = process.wait_with_output().expect("its end");
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+            }
+        }
     }
 
     #[tokio::test]
