@@ -98,6 +98,10 @@ impl Content {
 
     /// Looks at the file; tells whether its content is another one than `self`, and remembers it.
     pub(crate) fn refresh(&mut self, path: &Path) -> bool {
+        self.refresh_by(path, read_hash)
+    }
+
+    fn refresh_by(&mut self, path: &Path, read: impl FnOnce(&Path, &Stamp) -> Option<blake3::Hash>) -> bool {
         // The clock and the stamp come before the bytes: a write that falls between them makes the stamp older
         // than the bytes, and the next look reads once more. The other order would lose it.
         let taken = SystemTime::now();
@@ -112,13 +116,17 @@ impl Content {
         {
             return false;
         }
-        let now = match read_hash(path, &stamp) {
+        let now = match read(path, &stamp) {
             Some(hash) => Self::Read { hash, stamp, taken },
             None => Self::Opaque { stamp },
         };
         let changed = match (&*self, &now) {
             (Self::Read { hash: old, .. }, Self::Read { hash: new, .. }) => old != new,
-            (Self::Unread { stamp: old } | Self::Opaque { stamp: old }, _) => *old != stamp,
+            // There are no older bytes to compare with, so the stamp speaks for them, and it must be the same after the
+            // reading, too. Bytes that were written since the look above would count as those that were there all the time, and
+            // the next look, which finds them again, would see no change: the edit would be lost for good.
+            (Self::Unread { stamp: old }, _) => *old != stamp || file_stamp(path) != Some(*old),
+            (Self::Opaque { stamp: old }, _) => *old != stamp,
             _ => true,
         };
         *self = now;
@@ -192,6 +200,20 @@ mod tests {
         let mut content = Content::notice(&file);
         fs::write(&file, "longer").unwrap();
         assert!(content.refresh(&file));
+    }
+
+    #[test]
+    fn file_written_during_its_first_reading_is_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.rs");
+        fs::write(&file, "one").unwrap();
+        let mut content = Content::notice(&file);
+        let is_change = content.refresh_by(&file, |path, stamp| {
+            fs::write(path, "longer").unwrap();
+            read_hash(path, stamp)
+        });
+        assert!(is_change, "the next look sees what this one has read");
+        assert!(!content.refresh(&file));
     }
 
     #[test]

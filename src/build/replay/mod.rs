@@ -189,10 +189,11 @@ impl Before {
             }
             None => {
                 let mut now = Content::notice(path);
-                now.refresh(path);
+                // What is written while it is read has an older stamp than its bytes.
+                let is_written = now.refresh(path);
                 let lag = Duration::from_millis(CLOCK_LAG_MAX_MS);
-                let settled = path.starts_with(&self.target_dir)
-                    || self.started.checked_sub(lag).is_some_and(|time| !now.is_newer_than(time));
+                let is_old = self.started.checked_sub(lag).is_some_and(|time| !now.is_newer_than(time));
+                let settled = path.starts_with(&self.target_dir) || (is_old && !is_written);
                 settled.then_some(now)
             }
         }
