@@ -569,9 +569,10 @@
     building = false;
     const stale = event.session !== page.session || event.generation !== page.generation || revision !== page.revision;
     indicator.hide();
-    // A page that was hidden has missed events: builds that it did not see are changes, too.
+    // A page that was hidden has missed events: builds that it did not see are changes, too, and so are files that the
+    // app has read anew without one.
     if (buildsKnown === null) buildsKnown = event.builds;
-    changeSeen = changeSeen || event.session !== page.session || event.builds > buildsKnown;
+    changeSeen = changeSeen || event.session !== page.session || event.builds > buildsKnown || revision !== page.revision;
     // Without a generation there is nothing to load yet; a Reload follows when there is.
     if (event.generation > 0 && stale && reloadOnce(mark)) return;
     page.session = event.session;
@@ -600,6 +601,8 @@
         onProgress(event);
         break;
       case "reload":
+        // Never for a crash alone: something has changed, though perhaps nothing had to be built.
+        changeSeen = true;
         building = false;
         indicator.hide();
         overlay.clear();

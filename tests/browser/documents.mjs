@@ -6,6 +6,7 @@
 import { check, checkEqual, drive, edit, isMarked, mark, step, url, waitForLoad, waitForScript, waitInPage } from "./driver.mjs";
 
 const SOURCE = "src/bin/site.rs";
+const TEMPLATE = "templates/greeting.html";
 const PATHS = [
   "/",
   "/text",
@@ -86,6 +87,22 @@ await drive(async (browser) => {
       edit(SOURCE, before, `HEADING: &str = "Edit ${index + 1}"`);
       await waitForLoad(page, `a load of ${path}`);
     }
+  });
+
+  await step("an edited template shows at once, and again after one that ended the app", async () => {
+    const heading = (text) =>
+      waitInPage(page, text, (text) => document.querySelector("h1")?.textContent === text, text);
+    await open(page, "/template");
+    await heading("A template");
+    await waitForScript(page, "/template");
+    edit(TEMPLATE, "A template", "Another template");
+    await heading("Another template");
+    await waitForScript(page, "the new page");
+    edit(TEMPLATE, "Another template", "A {{ template");
+    await heading("The app exited");
+    await waitInPage(page, "the note", () => document.querySelector("[data-devhost-note]")?.hidden === false);
+    edit(TEMPLATE, "A {{ template", "A mended template");
+    await heading("A mended template");
   });
 
   await step("a page that a form was sent to is not sent again", async () => {
