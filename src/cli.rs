@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::bench;
-use crate::front::{host, origin};
-use crate::terminal::Format;
-use crate::zygote::client::Loading;
+use devhost_bench as bench;
+use devhost_front::{host, origin};
+use devhost_process::zygote::client::Loading;
+use devhost_terminal::Format;
 
 /// The port if neither the user nor the app asks for one.
 pub const PORT_DEFAULT: u16 = 3000;
@@ -57,8 +57,6 @@ pub struct Cli {
 pub enum Command {
     /// Build an app, serve it, and serve each change as soon as it is saved
     Run(Box<RunArgs>),
-    /// Turn an app with a `main` of its own into a plugin app, as far as that can be done safely
-    Init(InitArgs),
     /// Look for what stands in the way of an app, and say what to do about it
     Doctor(DoctorArgs),
     /// Measure what each way of reloading an app costs, and what it leaves behind
@@ -152,36 +150,6 @@ pub struct BenchArgs {
     /// Arguments for the app
     #[arg(last = true, value_name = "APP ARGS")]
     pub app_args: Vec<OsString>,
-}
-
-const INIT_NOTES: &str = "\
-A plugin app reloads a little faster than a plain one, and devhost sees its panics and its requests. It is not needed:
-`devhost run` serves any app as it is.
-
-Exit codes:
-  0  done, or nothing was to be done
-  1  something failed; nothing was changed
-  2  it has to be done by hand, or was not confirmed; nothing was changed";
-
-/// The arguments of `devhost init`.
-#[derive(Debug, Clone, Args)]
-#[command(after_help = INIT_NOTES)]
-pub struct InitArgs {
-    /// The app: a directory with a package [default: this directory]
-    #[arg(value_name = "PATH")]
-    pub app: Option<PathBuf>,
-
-    /// Change the files without asking
-    #[arg(short, long)]
-    pub yes: bool,
-
-    /// Change the files although git has changes that are not committed
-    #[arg(long)]
-    pub allow_dirty: bool,
-
-    /// Where the crate devhost-plugin is: a directory [default: plugin_abi of the repository that devhost is run from]
-    #[arg(long, value_name = "DIR")]
-    pub plugin_path: Option<PathBuf>,
 }
 
 const CLEAN_NOTES: &str = "\

@@ -1,17 +1,37 @@
-//! The devhost executable. It is also its own rustc wrapper, linker, build guard, zygote, keeper and artifact host: which
-//! of them it is to be, it is told by its name or environment, and that is found out here before anything else runs.
+//! devhost: a development server for Rust web apps.
+//!
+//! # Theory of operation
+//!
+//! `devhost run` starts the *front*: an actix-web server that owns the port, watches the app's files, builds the
+//! app with cargo, and supervises. The app's dependencies are linked once into a shared library, which a
+//! single-threaded *zygote* process loads. Each build of the app gives a small cdylib; the zygote forks a *worker*,
+//! which loads it and serves over shared memory. A reload is a new worker: requests are held from the save until it
+//! is ready, the old one finishes what it has and is thrown away whole.
+//!
+//! Start reading at [`devhost_supervisor`], which decides everything and does nothing; [`runner`] does it. ARCHITECTURE.md
+//! has the map and the invariants.
+//!
+//! The executable is also its own rustc wrapper, linker, build guard, zygote, keeper and artifact host. `main` finds out which
+//! of them it is to be, from its name or its environment, before anything else runs.
+
+#[cfg(target_os = "linux")]
+mod cli;
+#[cfg(target_os = "linux")]
+mod commands;
+#[cfg(target_os = "linux")]
+mod runner;
 
 use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
-    if devhost::zygote::process::is_requested() {
-        return ExitCode::from(devhost::zygote::process::run());
+    if devhost_process::zygote::process::is_requested() {
+        return ExitCode::from(devhost_process::zygote::process::run());
     }
     if let Some(code) = dispatch() {
         return code;
     }
-    devhost::commands::main()
+    commands::main()
 }
 
 /// devhost in one of its helping parts, if it was called by the name of one.
@@ -20,12 +40,12 @@ fn dispatch() -> Option<ExitCode> {
     let name = std::env::args_os().next()?;
     let name = std::path::Path::new(&name).file_name()?;
     let name = name.to_str()?;
-    devhost::restart::keeper::dispatch(name)
-        .or_else(|| devhost::runner::dispatch(name))
-        .or_else(|| devhost::worker::artifact_host::dispatch(name))
-        .or_else(|| devhost::zygote::cost::dispatch(name))
+    devhost_process::keeper::process::dispatch(name)
+        .or_else(|| runner::dispatch(name))
+        .or_else(|| devhost_bench::artifact_host::dispatch(name))
+        .or_else(|| devhost_bench::fork_cost_process::dispatch(name))
         .map(ExitCode::from)
-        .or_else(|| devhost::build::dispatch(name))
+        .or_else(|| devhost_build::dispatch(name))
 }
 
 #[cfg(not(target_os = "linux"))]

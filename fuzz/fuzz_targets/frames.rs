@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    devhost_link::shm::hostile::send_frames(data);
+    devhost_link::hostile::send_frames(data);
 });

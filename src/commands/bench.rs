@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use super::package;
-use crate::bench::model::{Report, Strategy};
-use crate::bench::{self, Cancel, Plan, Subject};
 use crate::cli::BenchArgs;
-use crate::error::Error;
-use crate::terminal::{Format, Terminal};
+use devhost_bench::model::{Report, Strategy};
+use devhost_bench::{self as bench, Cancel, Plan, Subject};
+use devhost_model::Error;
+use devhost_terminal::{Format, Terminal};
 
 /// The name of standard output in place of a file.
 const STANDARD_OUTPUT: &str = "-";

@@ -5,10 +5,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use super::package;
-use crate::build::{self, Leavings};
 use crate::cli::CleanArgs;
-use crate::error::{EXIT_FAULT, Error};
-use crate::terminal::{Format, Terminal};
+use devhost_build::{self as build, Leavings};
+use devhost_model::{EXIT_FAULT, Error};
+use devhost_terminal::{Format, Terminal};
 
 /// Removes, or tells what would be removed.
 pub fn run(args: &CleanArgs) -> ExitCode {

@@ -12,12 +12,13 @@ use cargo_metadata::{DependencyKind, Metadata, Package, PackageId, TargetKind};
 use serde::Serialize;
 
 use super::package::{self, Found};
-use crate::build::app::PLUGIN_PACKAGE;
-use crate::build::{self, App, Choice, Kind, LastBuild};
 use crate::cli::DoctorArgs;
-use crate::error::{EXIT_FAULT, EXIT_MISTAKE, Error};
-use crate::model::counted;
-use crate::terminal::{Format, Terminal};
+use devhost_build::app::PLUGIN_PACKAGE;
+use devhost_build::{self as build, App, Choice, LastBuild};
+use devhost_model::AppKind;
+use devhost_model::counted;
+use devhost_model::{EXIT_FAULT, EXIT_MISTAKE, Error};
+use devhost_terminal::{Format, Terminal};
 
 /// How many names a line lists.
 const NAMES_LISTED_COUNT_MAX: usize = 8;
@@ -140,8 +141,8 @@ fn examine(args: &DoctorArgs) -> Result<Examination, Error> {
 
 fn kind(found: &Found) -> Option<&'static str> {
     match &found.app {
-        Ok(App { kind: Kind::Plugin, .. }) => Some("plugin"),
-        Ok(App { kind: Kind::Plain, .. }) => Some("plain"),
+        Ok(App { kind: AppKind::Plugin, .. }) => Some("plugin"),
+        Ok(App { kind: AppKind::Plain, .. }) => Some("plain"),
         // Which of several binaries it is has to be said, but each of them is a plain app.
         Err(_) => (!found.binaries().is_empty()).then_some("plain"),
     }
@@ -155,21 +156,21 @@ fn check_kind(found: &Found) -> Check {
     };
     match (kind, choice) {
         // The dependency is the sign of a plugin app; whether it exports one, its build will tell.
-        (Kind::Plugin, _) if !found.exports_app() => Check::warn(
+        (AppKind::Plugin, _) if !found.exports_app() => Check::warn(
             "kind",
             format!("`{name}` depends on {PLUGIN_PACKAGE}, but its library exports no app"),
             "write `devhost_plugin::export!(app);` in the library, or choose the binary: `devhost run --bin NAME`",
         ),
-        (Kind::Plugin, _) => {
+        (AppKind::Plugin, _) => {
             Check::ok("kind", format!("`{name}` is a plugin app: its library says `export!`"))
         }
-        (Kind::Plain, Choice::Example(example)) => {
+        (AppKind::Plain, Choice::Example(example)) => {
             Check::ok("kind", format!("the example `{example}` of `{name}` is a plain app"))
         }
-        (Kind::Plain, Choice::Bin(binary)) => {
+        (AppKind::Plain, Choice::Bin(binary)) => {
             Check::ok("kind", format!("`{name}` is a plain app: its binary is `{binary}`"))
         }
-        (Kind::Plain, Choice::Lib) => Check::ok("kind", format!("`{name}` is a plain app")),
+        (AppKind::Plain, Choice::Lib) => Check::ok("kind", format!("`{name}` is a plain app")),
     }
 }
 

@@ -3,7 +3,6 @@
 mod bench;
 mod clean;
 mod doctor;
-mod init;
 mod package;
 mod run;
 
@@ -17,7 +16,6 @@ use crate::cli::{Cli, Command};
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(*args),
-        Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Clean(args) => clean::run(&args),

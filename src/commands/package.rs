@@ -5,11 +5,11 @@ use std::process::Command;
 
 use cargo_metadata::{DependencyKind, Metadata, Package, Target};
 
-use crate::build::app::{self, App, Located, Location, PLUGIN_PACKAGE};
-use crate::build::export;
-use crate::build::{CargoOptions, Choice, Settings};
 use crate::cli::{self, Selection};
-use crate::error::Error;
+use devhost_build::app::{self, App, Located, Location, PLUGIN_PACKAGE};
+use devhost_build::export;
+use devhost_build::{CargoOptions, Choice, Settings};
+use devhost_model::Error;
 
 /// A package, and what cargo says of its workspace.
 #[derive(Debug)]

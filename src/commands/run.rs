@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::package;
-use crate::build::{self, Builder, Kind, Settings, Target};
 use crate::cli::{DebugInfo, Deps, PORT_DEFAULT, RunArgs, Strategy};
-use crate::error::Error;
-use crate::front::FrontConfig;
 use crate::runner::{self, Parts, PortPlan, Watching};
-use crate::sys::{inherited, limits};
-use crate::terminal::{Format, Terminal};
-use crate::watch::Mode;
-use crate::zygote::client::{Argv, Loading};
-use crate::{listen, network, restart, supervisor};
+use devhost_build::{self as build, Builder, Settings, Target};
+use devhost_front::FrontConfig;
+use devhost_model::AppKind;
+use devhost_model::Error;
+use devhost_process::zygote::client::{Argv, Loading};
+use devhost_sys::{inherited, limits};
+use devhost_sys::{listen, network};
+use devhost_terminal::{Format, Terminal};
+use devhost_watch::Mode;
 
 /// Runs until the user ends it.
 pub fn run(args: RunArgs) -> ExitCode {
@@ -69,10 +70,10 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     let target = build::app::find(argument.as_deref(), &cwd, &settings)?;
     settings.strategy = choose_strategy(args.strategy, &target, terminal)?;
     settings.may_fall_back = args.strategy == Strategy::Auto;
-    if args.loading == Loading::OneProcess && target.kind() == Kind::Plain {
+    if args.loading == Loading::OneProcess && target.kind() == AppKind::Plain {
         return Err(Error::mistake(
             format!("`{}` is a plain app, which cannot be loaded twice into one process", target.name()),
-            "leave --loading out, or make it a plugin app: `devhost init`",
+            "leave --loading out, or make it a plugin app (README, *Plugin apps*)",
         ));
     }
     let env_files: Vec<PathBuf> = args.env_files.iter().map(|file| cwd.join(file)).collect();
@@ -80,7 +81,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     let mode = if args.poll { Mode::Poll } else { Mode::Native };
     let watching = Watching::start(&target, &cwd, &env_files, mode)?;
     let port_plan =
-        (listeners.is_empty() && args.port.is_none() && target.kind() == Kind::Plain).then(|| PortPlan {
+        (listeners.is_empty() && args.port.is_none() && target.kind() == AppKind::Plain).then(|| PortPlan {
             host: args.host,
             strict: args.strict_port,
             default: PORT_DEFAULT,
@@ -124,7 +125,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
             stdout_is_taken: args.message_format == Format::Json,
         },
         loading: args.loading,
-        settings: supervisor::Settings {
+        settings: devhost_supervisor::Settings {
             hold: !args.no_hold,
             overlap: !args.no_overlap,
             workers: args.workers,
@@ -214,13 +215,13 @@ fn choose_strategy(asked: Strategy, target: &Target, terminal: &Terminal) -> Res
             format!("{} is a library and cannot be started as a program", prebuilt.path.display()),
             "leave --strategy out, or give the package that it is built from",
         )),
-        (Strategy::Restart, Target::App(app)) if app.kind == Kind::Plugin => Err(Error::mistake(
+        (Strategy::Restart, Target::App(app)) if app.kind == AppKind::Plugin => Err(Error::mistake(
             format!("the library of `{}` cannot be started as a program", app.package),
             "leave out --lib or --strategy, or name a binary with --bin",
         )),
         (Strategy::Restart, Target::App(_)) => Ok(build::Strategy::Restart),
-        (Strategy::Auto, Target::App(app)) if app.kind == Kind::Plain => {
-            Ok(match restart::reason::reason(&app.source, app.root()) {
+        (Strategy::Auto, Target::App(app)) if app.kind == AppKind::Plain => {
+            Ok(match build::reason::reason(&app.source, app.root()) {
                 Some(reason) => {
                     terminal.note(&build::note_of_own_program(&reason));
                     build::Strategy::Restart

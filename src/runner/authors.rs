@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::build::Trace;
+use devhost_build::Trace;
 
 /// How many files are known as written by builds; more are taken for edits.
 const FILES_COUNT_MAX: usize = 1_000;

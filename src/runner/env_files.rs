@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use crate::error::Error;
+use devhost_model::Error;
 
 /// Reads the files.
 ///

@@ -1,6 +1,7 @@
 //! Where new generations come from: a zygote that forks them, or a keeper that starts them as programs of their own.
 //! Both speak the same reports.
 
+use devhost_sys::parent::Ask;
 use std::cell::Cell;
 use std::io;
 use std::path::Path;
@@ -12,12 +13,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::attendance::Attendance;
-use crate::error::Error;
-use crate::restart::Spawner;
-use crate::supervisor::Origin;
-use crate::sys::parent;
-use crate::zygote::client::{Argv, ForkOrder, Loading, Start, Zygote};
-use crate::zygote::control::{Ask, Report};
+use devhost_model::Error;
+use devhost_process::keeper::Spawner;
+use devhost_process::zygote::client::{Argv, ForkOrder, Loading, Start, Zygote};
+use devhost_process::zygote::control::Report;
+use devhost_supervisor::Origin;
+use devhost_sys::parent;
 
 /// The executable that this process runs, whatever has become of its file.
 pub(super) const DEVHOST: &str = "/proc/self/exe";

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use super::workers::WorkerId;
-use crate::sys::steering;
+use devhost_sys::steering;
 
 /// How many listeners at one address are known.
 const SAME_ADDRESS_COUNT_MAX: usize = 256;

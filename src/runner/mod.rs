@@ -13,12 +13,12 @@ mod further;
 mod names;
 mod port;
 mod relay;
-pub(crate) mod sight;
 mod stall;
 mod stdin;
 mod watching;
 mod workers;
 
+use devhost_sys::parent::Ask;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -35,20 +35,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::build::{self, Builder, Kind, Strategy, diagnostics};
-use crate::error::Error;
-use crate::front::Hub;
-use crate::front::gate::Gate;
-use crate::model::{
-    BrowserEvent, BuildReport, Diagnostics, End, Failure, Process, Reload, State, StatusBoard, StopReason,
-};
-use crate::supervisor::{Action, Answer, ChangedFiles, Code, Event, Origin, Settings, Supervisor, Timer};
-use crate::sys::liveness::{Liveness, Outlook};
-use crate::terminal::Terminal;
-use crate::watch::Changes;
-use crate::zygote::client::{Argv, Loading};
-use crate::zygote::control::{Ask, Listening, Report, WorkerReport};
 use authors::Authors;
+use devhost_build::{self as build, Builder, Strategy, diagnostics};
+use devhost_front::Hub;
+use devhost_front::gate::Gate;
+use devhost_model::Error;
+use devhost_model::{
+    AppKind, BrowserEvent, BuildReport, Diagnostics, End, Failure, Process, Reload, State, StatusBoard,
+    StopReason, ZYGOTE_DEATH,
+};
+use devhost_process::zygote::client::{Argv, Loading};
+use devhost_process::zygote::control::{Listening, Report, WorkerReport};
+use devhost_supervisor::{Action, Answer, ChangedFiles, Code, Event, Origin, Settings, Supervisor, Timer};
+use devhost_sys::liveness::{Liveness, Outlook};
+use devhost_terminal::Terminal;
+use devhost_watch::Changes;
 pub use foreground::dispatch;
 use foreground::{Foreground, Typed};
 use forker::Forker;
@@ -63,9 +64,6 @@ use workers::{Drivers, StartWith, Target, WorkerId, Workers};
 
 /// How many inputs may wait for the loop. Whoever sends one more waits.
 const INPUTS_COUNT_MAX: usize = 1024;
-
-/// How the warning begins that says that the zygote is gone.
-pub const ZYGOTE_DEATH: &str = "the zygote has died";
 
 /// How long clients have to read that devhost is ending, where that cuts their requests off.
 const LAST_PAGES_TIME: Duration = Duration::from_millis(100);
@@ -101,7 +99,7 @@ pub struct Parts {
     /// How long a worker may stand still while it has requests; without, for ever.
     pub stall_time_max: Option<Duration>,
     /// The front. It has no listener where the port is the one that the app will ask for.
-    pub front: crate::front::FrontConfig,
+    pub front: devhost_front::FrontConfig,
     /// Where the port is the app's to choose: how.
     pub port_plan: Option<PortPlan>,
     /// The front's listeners are sockets that devhost was started with.
@@ -171,8 +169,8 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     let gate = Gate::new();
     let hub = Hub::new();
     let kind = match builder.target().kind() {
-        Kind::Plugin => "plugin",
-        Kind::Plain => "plain",
+        AppKind::Plugin => "plugin",
+        AppKind::Plain => "plain",
     };
     let status = Arc::new(StatusBoard::new(front.app.clone(), kind));
     // Before the address is told: whoever has it may end devhost.
@@ -751,7 +749,7 @@ impl Runner {
         let may_be_it = |address: &SocketAddr| {
             (self.app_port == 0 || address.port() == self.app_port) && !known.contains(&address.to_string())
         };
-        let found = sight::listening(pid).into_iter().find(may_be_it);
+        let found = devhost_sys::sight::listening(pid).into_iter().find(may_be_it);
         let Some(address) = found else {
             self.look_later(worker, forked);
             return Vec::new();
@@ -763,7 +761,7 @@ impl Runner {
         let listening = Listening {
             asked: address.to_string(),
             port: address.port(),
-            private: sight::reached_at(address),
+            private: devhost_sys::sight::reached_at(address),
         };
         let micros = u64::try_from(forked.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.listens(worker, micros, &listening).0
@@ -1225,8 +1223,8 @@ impl Runner {
         }
     }
 
-    fn look_at_plain(&self, kind: Option<Kind>, workers: &[WorkerId]) {
-        if kind == Some(Kind::Plain) {
+    fn look_at_plain(&self, kind: Option<AppKind>, workers: &[WorkerId]) {
+        if kind == Some(AppKind::Plain) {
             workers.iter().for_each(|worker| self.look_later(*worker, Instant::now()));
         }
     }

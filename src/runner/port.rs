@@ -6,12 +6,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::front::gate::Gate;
-use crate::front::{self, FrontConfig, Hub};
-use crate::listen;
-use crate::model::StatusBoard;
-use crate::terminal::Terminal;
+use devhost_front::gate::Gate;
+use devhost_front::{self as front, FrontConfig, Hub};
+use devhost_model::Error;
+use devhost_model::StatusBoard;
+use devhost_sys::listen;
+use devhost_terminal::Terminal;
 
 /// The file in devhost's target directory with the port that an app asked for last; the app's name follows.
 const REMEMBERED_FILE: &str = "devhost-port-";

@@ -11,8 +11,8 @@ use actix_web::rt;
 
 use super::workers::WorkerId;
 use super::{Input, Inputs};
-use crate::front::gate::{Entries, Gate, Generation};
-use crate::model::End;
+use devhost_front::gate::{Entries, Gate, Generation};
+use devhost_model::End;
 
 /// The time between two looks. Waiting for the first request instead would cost each request a wake.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1000);
@@ -98,7 +98,7 @@ pub fn watch(
 }
 
 async fn until_it_stalls(
-    client: &crate::front::upstream::Upstream,
+    client: &devhost_front::upstream::Upstream,
     number: u64,
     pid: i32,
     gate: &Gate,

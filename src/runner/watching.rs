@@ -7,9 +7,9 @@ use std::time::SystemTime;
 
 use tokio::sync::mpsc;
 
-use crate::build::Target;
-use crate::inputs::BuildInputs;
-use crate::watch::{Changes, Mode, Scope, Surroundings, Suspicion, WatchError, Watcher};
+use devhost_build::Target;
+use devhost_model::BuildInputs;
+use devhost_watch::{Changes, Mode, Scope, Surroundings, Suspicion, WatchError, Watcher};
 
 /// How many levels below a repository or a workspace served files are looked for.
 const SURROUNDINGS_DEPTH_MAX: usize = 12;

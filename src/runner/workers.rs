@@ -20,18 +20,18 @@ use super::forker::Forker;
 use super::relay::Relay;
 use super::stdin::{self, Feed, Stdin};
 use super::{Input, Inputs, stall};
-use crate::build::Kind;
-use crate::error::Error;
-use crate::front::gate::{Gate, Generation};
-use crate::front::upstream::SocketClient;
-use crate::model::{End, StopReason, WorkerStatus};
-use crate::shm::{Client, LinkFds};
-use crate::supervisor::{Code, Event};
-use crate::sys::output::Output;
-use crate::sys::process;
-use crate::sys::seqpacket;
-use crate::zygote::client::{Channel, ForkOrder, Start};
-use crate::zygote::control::WorkerCommand;
+use devhost_front::gate::{Gate, Generation};
+use devhost_front::upstream::SocketClient;
+use devhost_link::{Client, LinkFds};
+use devhost_model::AppKind;
+use devhost_model::Error;
+use devhost_model::{End, StopReason, WorkerStatus};
+use devhost_process::zygote::client::{Channel, ForkOrder, Start};
+use devhost_process::zygote::control::WorkerCommand;
+use devhost_supervisor::{Code, Event};
+use devhost_sys::output::Output;
+use devhost_sys::process;
+use devhost_sys::seqpacket;
 
 /// Of how many generations the output is kept.
 const OUTPUTS_KEPT_COUNT_MAX: usize = 8;
@@ -260,13 +260,13 @@ impl Workers {
         };
         let id = WorkerId { generation, number: self.number + 1 };
         let entry = match team.code.kind {
-            Kind::Plugin => {
+            AppKind::Plugin => {
                 let (link, client) = self.make_link(generation)?;
                 fork(Start::Plugin(&link))?;
                 // Dropped here: the worker's end of the link must be the only one.
                 Some(Generation::new(generation, id.number, client, Some(Arc::clone(&output))))
             }
-            Kind::Plain => {
+            AppKind::Plain => {
                 fork(Start::Plain { wanted_port: team.wanted_port })?;
                 None
             }
@@ -747,14 +747,14 @@ impl Workers {
         self.entries_of(generation).for_each(|entry| entry.client.goaway());
         let Some(team) = self.teams.get(&generation) else { return Vec::new() };
         match team.code.kind {
-            Kind::Plugin => {
+            AppKind::Plugin => {
                 for (_, worker) in self.of(generation) {
                     // A worker that cannot be told is dead.
                     let _ = worker.control.send(&WorkerCommand::Stop, &[]);
                 }
                 Vec::new()
             }
-            Kind::Plain => {
+            AppKind::Plain => {
                 let target = |pid| Target { zygote: team.zygote, pid };
                 self.of(generation).filter_map(|(_, worker)| worker.pid.map(target)).collect()
             }
@@ -788,7 +788,7 @@ impl Workers {
     }
 
     /// How a generation's app is started.
-    pub fn kind_of(&self, generation: u64) -> Option<Kind> {
+    pub fn kind_of(&self, generation: u64) -> Option<AppKind> {
         self.teams.get(&generation).map(|team| team.code.kind)
     }
 

@@ -1,32 +1,18 @@
-//! `devhost init` and `devhost doctor` on small packages: what they say, what they change, and that they change nothing
-//! otherwise.
+//! `devhost doctor` on small packages: what it says, and that it changes nothing.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 
-use crate::support::{cargo_turn, repository, run_to_end, run_to_end_with, scratch};
-
-const MAIN: &str = r#"use axum::{Router, routing::get};
-
-#[tokio::main]
-async fn main() {
-    let app = Router::new().route("/", get(async || "hello"));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await.unwrap();
-    axum::serve(listener, app).await.unwrap();
-}
-"#;
+use crate::support::{repository, run_to_end, run_to_end_with, scratch};
 
 fn manifest(name: &str, dependencies: &str) -> String {
     format!(
         "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\n{dependencies}\n[workspace]\n"
     )
 }
-
-const AXUM: &str = "axum = { version = \"0.8\", features = [\"ws\", \"multipart\"] }\n\
-    tokio = { version = \"1\", features = [\"macros\", \"net\", \"rt-multi-thread\", \"signal\", \"sync\", \"time\"] }\n";
 
 fn package(dir: &Path, manifest: &str, file: &str, text: &str) {
     fs::create_dir_all(dir.join("src")).unwrap();
@@ -35,110 +21,8 @@ fn package(dir: &Path, manifest: &str, file: &str, text: &str) {
     fs::copy(repository().join("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
 }
 
-fn shop() -> tempfile::TempDir {
-    let dir = scratch();
-    package(dir.path(), &manifest("shop", AXUM), "src/main.rs", MAIN);
-    // cargo mends the lock file now, so that what a test sees changed afterwards was changed by devhost.
-    let output = Command::new("cargo")
-        .args(["metadata", "--format-version=1"])
-        .current_dir(dir.path())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    dir
-}
-
 fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-fn git(dir: &Path, args: &[&str]) {
-    let identity = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"];
-    let status = Command::new("git").args(identity).args(args).current_dir(dir).output().unwrap().status;
-    assert!(status.success(), "git {args:?}");
-}
-
-#[test]
-fn init_shows_a_diff_and_changes_nothing_where_nobody_can_be_asked() {
-    let dir = shop();
-    let output = run_to_end(dir.path(), &["init", "--allow-dirty"]);
-    let text = printed(&output);
-    assert_eq!(output.status.code(), Some(2), "{text}");
-    for part in ["+++ b/src/lib.rs", "+devhost_plugin::export!(app);", "+devhost-plugin = ", "--yes"] {
-        assert!(text.contains(part), "{part:?} is not in: {text}");
-    }
-    assert_eq!(fs::read_to_string(dir.path().join("src/main.rs")).unwrap(), MAIN);
-    assert!(!dir.path().join("src/lib.rs").exists());
-}
-
-#[test]
-fn init_makes_a_plugin_app_that_compiles_and_does_so_once() {
-    let _turn = cargo_turn();
-    let dir = shop();
-    let output = run_to_end(dir.path(), &["init", "--yes", "--allow-dirty"]);
-    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("adopted");
-    let check = Command::new("cargo")
-        .args(["check", "--quiet", "--target-dir"])
-        .arg(target)
-        .current_dir(dir.path())
-        .env("RUSTFLAGS", "-Dwarnings")
-        .env_remove("CARGO_TARGET_DIR")
-        .output()
-        .unwrap();
-    assert!(check.status.success(), "{}", printed(&check));
-    let library = fs::read_to_string(dir.path().join("src/lib.rs")).unwrap();
-    let again = run_to_end(dir.path(), &["init", "--yes", "--allow-dirty"]);
-    assert_eq!(again.status.code(), Some(0));
-    assert!(printed(&again).contains("already"), "{}", printed(&again));
-    assert_eq!(fs::read_to_string(dir.path().join("src/lib.rs")).unwrap(), library);
-}
-
-#[test]
-fn init_does_not_mix_with_changes_that_are_not_committed() {
-    let dir = shop();
-    git(dir.path(), &["init", "-q"]);
-    let output = run_to_end(dir.path(), &["init", "--yes"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(printed(&output).contains("not committed"), "{}", printed(&output));
-    git(dir.path(), &["add", "-A"]);
-    git(dir.path(), &["commit", "-qm", "one"]);
-    let output = run_to_end(dir.path(), &["init", "--yes"]);
-    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
-}
-
-#[test]
-fn init_explains_what_it_cannot_do() {
-    let dir = scratch();
-    package(dir.path(), &manifest("other", ""), "src/main.rs", "fn main() {}");
-    let output = run_to_end(dir.path(), &["init", "--yes", "--allow-dirty"]);
-    let text = printed(&output);
-    assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(text.contains("axum") && text.contains("`devhost run` serves it as it is"), "{text}");
-
-    let output = run_to_end(&repository(), &["init", "example_app", "--yes"]);
-    assert!(printed(&output).contains("already"), "{}", printed(&output));
-}
-
-#[test]
-fn init_leaves_an_app_plain_whose_framework_has_no_tower_service() {
-    let dir = scratch();
-    package(dir.path(), &manifest("other", "actix-web = \"4\"\n"), "src/main.rs", "fn main() {}");
-    let output = run_to_end(dir.path(), &["init", "--yes", "--allow-dirty"]);
-    let text = printed(&output);
-    assert_eq!(output.status.code(), Some(2), "{text}");
-    for part in ["stays a plain app", "actix-web", "no tower services", "`devhost run` serves it as it is"] {
-        assert!(text.contains(part), "{part:?} is not in {text}");
-    }
-    assert!(!dir.path().join("src/lib.rs").exists());
-}
-
-#[test]
-fn init_says_where_the_plugin_crate_is_missing() {
-    let dir = shop();
-    let output = run_to_end(dir.path(), &["init", "--yes", "--allow-dirty", "--plugin-path", "src"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(printed(&output).contains("plugin_abi"), "{}", printed(&output));
 }
 
 fn doctor(dir: &Path, args: &[&str], code: i32) -> Value {

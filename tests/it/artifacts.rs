@@ -4,9 +4,9 @@
 use std::cell::Cell;
 use std::path::Path;
 
-use devhost::bench::artifacts::kinds::{KINDS, Kind};
-use devhost::bench::artifacts::measure_kinds;
-use devhost::bench::model::{ArtifactCell, ArtifactRow, Strategy, Verdict};
+use devhost_bench::artifacts::kinds::{KINDS, Kind};
+use devhost_bench::artifacts::measure_kinds;
+use devhost_bench::model::{ArtifactCell, ArtifactRow, Strategy, Verdict};
 
 use crate::support::scratch;
 

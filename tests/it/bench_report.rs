@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use devhost::bench::model;
-use devhost::bench::report::html;
+use devhost_bench::model;
+use devhost_bench::report::html;
 
 use crate::browser::{find_chromium, install_driver, run_script};
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 
-use devhost::front::samples::{self, Sample};
+use devhost_front::samples::{self, Sample};
 use serde_json::json;
 
 use crate::plain::PlainApp;

@@ -6,9 +6,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use devhost::build::{self, Artifact, Builder, DebugInfo, Outcome, Settings, Target};
-use devhost::error::Error;
-use devhost::model::{Diagnostic, Failure};
+use devhost_build::{self as build, Artifact, Builder, DebugInfo, Outcome, Settings, Target};
+use devhost_model::Error;
+use devhost_model::{Diagnostic, Failure};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 
 /// How long a test waits for something that must happen.

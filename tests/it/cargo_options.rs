@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use devhost::build::{self, Builder, CargoOptions, Outcome, Settings, Target};
-use devhost::model::Failure;
+use devhost_build::{self as build, Builder, CargoOptions, Outcome, Settings, Target};
+use devhost_model::Failure;
 
 use crate::build::{built, load, manifest, run};
 use crate::clean::{TINY, Tiny};
@@ -75,7 +75,7 @@ impl Site {
     }
 
     /// Where cargo unpacks the crates: nowhere that other tests look.
-    fn find(&self, argument: Option<&str>, settings: &Settings) -> Result<Target, devhost::error::Error> {
+    fn find(&self, argument: Option<&str>, settings: &Settings) -> Result<Target, devhost_model::Error> {
         build::app::find(argument, &self.path(""), settings)
     }
 }
@@ -134,7 +134,7 @@ fn builder_of(site: &Site, settings: Settings) -> Builder {
 }
 
 fn exit_code(builder: &mut Builder, changed: &[PathBuf]) -> i32 {
-    load(&built(builder, changed)).call::<i32>(build::PLAIN_MAIN_SYMBOL)
+    load(&built(builder, changed)).call::<i32>(devhost_model::PLAIN_MAIN_SYMBOL)
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn an_app_is_served_although_crates_of_other_members_are_not_there() {
     assert_eq!(names, ["app", "part"]);
     let artifact = built(&mut builder, &[]);
     assert_eq!(artifact.preload.len(), 2, "the dependencies are shared: {:?}", artifact.notes);
-    assert_eq!(load(&artifact).call::<i32>(build::PLAIN_MAIN_SYMBOL), 123);
+    assert_eq!(load(&artifact).call::<i32>(devhost_model::PLAIN_MAIN_SYMBOL), 123);
     let edited = site.write("part/src/lib.rs", "pub fn number() -> i32 { shared::number() - 19 }");
     assert_eq!(exit_code(&mut builder, std::slice::from_ref(&edited)), 124);
     assert!(builder.last_report().replayed, "{:?}", builder.last_report());

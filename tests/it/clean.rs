@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use devhost::build::{Artifact, Builder, Settings};
+use devhost_build::{Artifact, Builder, Settings};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

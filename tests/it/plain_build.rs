@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use devhost::build::{
-    self, Artifact, Builder, Choice, Deps, Kind, PLAIN_MAIN_SYMBOL, Settings, Strategy, Target,
-};
-use devhost::error::Error;
+use devhost_build::{self as build, Artifact, Builder, Choice, Deps, Settings, Strategy, Target};
+use devhost_model::Error;
+use devhost_model::{AppKind, PLAIN_MAIN_SYMBOL};
 
 use crate::build::{Workspace, build_error, built, load, manifest, mentions, start_error};
 
@@ -99,7 +98,7 @@ fn a_binary_becomes_a_library_and_its_edits_are_seen() {
     let plain = Plain::new("mod code;\nfn main() -> std::process::ExitCode { code::CODE.into() }\n");
     let code = plain.write("src/code.rs", "pub const CODE: u8 = 7;\n");
     let mut builder = plain.builder(Settings::default());
-    assert_eq!(app(Ok(builder.target().clone())).kind, Kind::Plain);
+    assert_eq!(app(Ok(builder.target().clone())).kind, AppKind::Plain);
     let first = built(&mut builder, &[]);
     assert_eq!(first.preload.len(), 2, "the standard library is shared");
     assert_eq!(first.sources, [plain.path("src/code.rs"), plain.path("src/main.rs")]);
@@ -356,7 +355,7 @@ fn a_plugin_app_stays_one_beside_a_new_binary() {
     let main = workspace.write("app/src/main.rs", "fn main() {}\n");
     let text = std::fs::read_to_string(workspace.path("app/Cargo.toml")).unwrap();
     let saved = workspace.write("app/Cargo.toml", &format!("{text}# saved\n"));
-    assert_eq!(built(&mut builder, &[main, saved]).kind, Kind::Plugin);
+    assert_eq!(built(&mut builder, &[main, saved]).kind, AppKind::Plugin);
 }
 
 #[test]

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use devhost::build::{Builder, Outcome, Settings, Strategy};
-use devhost::restart::Spawner;
-use devhost::restart::identity::identity;
-use devhost::sys::output::Output;
-use devhost::sys::seqpacket;
-use devhost::zygote::client::{Argv, Channel, ForkOrder, Start};
-use devhost::zygote::control::{Listening, Report, WorkerReport};
+use devhost_build::{Builder, Outcome, Settings, Strategy};
+use devhost_process::keeper::Spawner;
+use devhost_process::zygote::client::{Argv, Channel, ForkOrder, Start};
+use devhost_process::zygote::control::{Listening, Report, WorkerReport};
+use devhost_sys::identity::identity;
+use devhost_sys::output::Output;
+use devhost_sys::seqpacket;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -379,7 +379,7 @@ fn the_binary_of_a_package_is_built_under_a_name_of_its_own() {
         target_dir: Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("binaries")),
         ..Settings::default()
     };
-    let target = devhost::build::app::find(None, dir.path(), &settings).unwrap();
+    let target = devhost_build::app::find(None, dir.path(), &settings).unwrap();
     let devhost = PathBuf::from(env!("CARGO_BIN_EXE_devhost"));
     let mut builder = Builder::new(target, settings, devhost).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -403,7 +403,7 @@ fn the_binary_of_a_package_is_built_under_a_name_of_its_own() {
     assert_ne!(first.build_id, second.build_id);
 
     std::fs::write(&main, "fn main() { let word: u32 = small_shop::WORD; }").unwrap();
-    let Outcome::Failed(devhost::model::Failure::Build { diagnostics, .. }) = build(&[main]) else {
+    let Outcome::Failed(devhost_model::Failure::Build { diagnostics, .. }) = build(&[main]) else {
         panic!("it built")
     };
     assert!(diagnostics.iter().any(|d| d.code.as_deref() == Some("E0308")), "{diagnostics:?}");

@@ -1,6 +1,6 @@
 //! What an app needs of its dependencies is found in the shared library of them, although rustc or a linker hides it.
 
-use devhost::build::{Artifact, Settings};
+use devhost_build::{Artifact, Settings};
 
 use crate::build::{Workspace, built, load, manifest};
 

@@ -5,9 +5,9 @@ use cargo_metadata::{DependencyKind, Target, TargetKind};
 use toml_edit::{Document, Item};
 
 use super::{Check, Closure, FRAMEWORKS, exists, list};
-use crate::build::{self, Settings, allocator};
 use crate::commands::package::Found;
-use crate::restart::reason::{Described, Flags, has_no_main};
+use devhost_build::reason::{Described, Flags, has_no_main};
+use devhost_build::{self as build, Settings, allocator};
 
 /// How many profiles may inherit one from the other; cargo refuses circles.
 const PROFILES_INHERITED_COUNT_MAX: usize = 16;

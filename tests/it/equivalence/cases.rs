@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use devhost::build::Kind;
-use devhost::build::replay::Weakness;
+use devhost_build::replay::Weakness;
+use devhost_model::AppKind;
 
 use super::scripts;
 use super::site::{Seen, Site, is_noticed};
@@ -23,7 +23,7 @@ pub(super) fn manifest(name: &str, more: &str) -> String {
 }
 
 pub(super) fn site(members: &str, dependencies: &str) -> Site {
-    let site = Site::new(Kind::Plain);
+    let site = Site::new(AppKind::Plain);
     site.write("ws/Cargo.toml", &format!("[workspace]\nresolver = '3'\nmembers = [{members}]\n"));
     site.write("ws/app/Cargo.toml", &manifest("app", &format!("[dependencies]\n{dependencies}")));
     site

@@ -13,7 +13,7 @@ mod walk;
 
 use std::collections::BTreeMap;
 
-use devhost::build::Kind;
+use devhost_model::AppKind;
 
 use self::walk::{Difference, Plan, Tally, walk};
 
@@ -33,19 +33,19 @@ fn demand(plan: Plan) -> Tally {
     walk(plan).unwrap_or_else(|Difference(text)| panic!("{text}"))
 }
 
-fn plan(kind: Kind, seed: u64, steps: u64) -> Plan {
+fn plan(kind: AppKind, seed: u64, steps: u64) -> Plan {
     Plan { kind, seed, steps }
 }
 
 #[test]
 fn random_edits_of_a_plain_app_show_as_with_cargo() {
-    let tally = demand(plan(Kind::Plain, 1, 18));
+    let tally = demand(plan(AppKind::Plain, 1, 18));
     assert!(tally.replayed_count > 0 && tally.compared_count > 0, "{tally:?}");
 }
 
 #[test]
 fn random_edits_of_a_plugin_app_show_as_with_cargo() {
-    let tally = demand(plan(Kind::Plugin, 2, 18));
+    let tally = demand(plan(AppKind::Plugin, 2, 18));
     assert!(tally.replayed_count > 0 && tally.compared_count > 0, "{tally:?}");
 }
 
@@ -61,7 +61,7 @@ fn thousands_of_random_edits_show_as_with_cargo() {
     let mut done = 0;
     let (mut replayed_count, mut reasons) = (0, BTreeMap::new());
     for seed in first.. {
-        let kind = if seed % 2 == 0 { Kind::Plugin } else { Kind::Plain };
+        let kind = if seed % 2 == 0 { AppKind::Plugin } else { AppKind::Plain };
         let length = WALK_STEPS.min(steps - done);
         println!("seed {seed}: {kind:?}, {length} steps after {done}");
         let tally = demand(plan(kind, seed, length));

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use devhost::build::Kind;
+use devhost_model::AppKind;
 
 /// The crate that is the app; the others follow, and each depends on later ones only.
 const APP: usize = 0;
@@ -133,7 +133,7 @@ pub struct Crate {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    pub kind: Kind,
+    pub kind: AppKind,
     /// The app has a library beside the binary. Plugin apps are libraries anyway.
     pub library: bool,
     pub crates: Vec<Crate>,
@@ -199,7 +199,7 @@ impl Model {
         if let Some(value) = self.variable {
             text("ws/.cargo/config.toml".into(), format!("[env]\n{VARIABLE} = '{value}'\n"));
         }
-        if self.kind == Kind::Plugin {
+        if self.kind == AppKind::Plugin {
             text("ws/plugin/Cargo.toml".into(), manifest("devhost-plugin", 1, ""));
             text("ws/plugin/src/lib.rs".into(), PLUGIN.into());
         }
@@ -262,7 +262,7 @@ impl Model {
     }
 
     fn has_own_binary(&self) -> bool {
-        self.kind == Kind::Plain && self.library
+        self.kind == AppKind::Plain && self.library
     }
 
     fn has_maker(&self) -> bool {
@@ -274,7 +274,7 @@ impl Model {
             .filter(|index| !self.is_outside(*index))
             .map(|index| format!("'{}'", self.name(index)))
             .collect();
-        if self.kind == Kind::Plugin {
+        if self.kind == AppKind::Plugin {
             members.push("'plugin'".into());
         }
         if self.has_maker() {
@@ -298,7 +298,7 @@ impl Model {
             format!("{name} = {{ path = '{path}'{features} }}\n")
         };
         part.uses.iter().for_each(|used| more.push_str(&dependency(*used)));
-        if index == APP && self.kind == Kind::Plugin {
+        if index == APP && self.kind == AppKind::Plugin {
             more.push_str("devhost-plugin = { path = '../plugin' }\n");
         }
         if part.maker {
@@ -321,7 +321,7 @@ impl Model {
             let own = part.text;
             text("src/main.rs", main_function(&format!("format!(\"bin {own} {{}}\", app::response())")));
             text("src/lib.rs", root);
-        } else if index == APP && self.kind == Kind::Plain {
+        } else if index == APP && self.kind == AppKind::Plain {
             text("src/main.rs", root);
         } else {
             text("src/lib.rs", root);
@@ -463,9 +463,9 @@ fn private() -> String {{ \"text {}\".to_string() }}",
         text.push_str("    out\n}\n");
         if index == APP {
             match self.kind {
-                Kind::Plain if self.library => {}
-                Kind::Plain => text.push_str(&main_function("response()")),
-                Kind::Plugin => text.push_str(PLUGIN_MAIN),
+                AppKind::Plain if self.library => {}
+                AppKind::Plain => text.push_str(&main_function("response()")),
+                AppKind::Plugin => text.push_str(PLUGIN_MAIN),
             }
         }
         for used in &part.uses {

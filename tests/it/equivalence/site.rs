@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-use devhost::build::replay::Weakness;
-use devhost::build::{self, Artifact, Builder, CargoOptions, Kind, Outcome, PLAIN_MAIN_SYMBOL, Settings};
-use devhost::model::{Diagnostic, Failure};
+use devhost_build::replay::Weakness;
+use devhost_build::{self as build, Artifact, Builder, CargoOptions, Outcome, Settings};
+use devhost_model::{AppKind, PLAIN_MAIN_SYMBOL};
+use devhost_model::{Diagnostic, Failure};
 
 use crate::support::repository;
 
@@ -57,7 +58,7 @@ impl Seen {
 pub struct Site {
     directory: tempfile::TempDir,
     root: PathBuf,
-    kind: Kind,
+    kind: AppKind,
     loader: PathBuf,
     builder: Option<Builder>,
     /// What every new builder does wrong.
@@ -77,7 +78,7 @@ pub struct Site {
 
 impl Site {
     /// An empty directory. The workspace is to be in `ws`, its app in the package `app`.
-    pub fn new(kind: Kind) -> Self {
+    pub fn new(kind: AppKind) -> Self {
         let directory = tempfile::Builder::new().prefix("equivalence-").tempdir().unwrap();
         let root = directory.path().canonicalize().unwrap();
         let loader = root.join("load_and_call");
@@ -227,8 +228,8 @@ impl Site {
 
     fn symbol(&self) -> &'static str {
         match self.kind {
-            Kind::Plain => PLAIN_MAIN_SYMBOL,
-            Kind::Plugin => PLUGIN_MAIN_SYMBOL,
+            AppKind::Plain => PLAIN_MAIN_SYMBOL,
+            AppKind::Plugin => PLUGIN_MAIN_SYMBOL,
         }
     }
 
@@ -248,8 +249,8 @@ impl Site {
             }
         }
         match self.kind {
-            Kind::Plain => command.args(["build", "--bin", "app"]),
-            Kind::Plugin => command.args(["rustc", "--lib", "--crate-type", "cdylib"]),
+            AppKind::Plain => command.args(["build", "--bin", "app"]),
+            AppKind::Plugin => command.args(["rustc", "--lib", "--crate-type", "cdylib"]),
         };
         let output = command
             .args(["--package", "app", "--offline", "--target-dir"])
@@ -261,8 +262,8 @@ impl Site {
         }
         let made = target.path().join("debug");
         Seen::Response(match self.kind {
-            Kind::Plain => text_of(Command::new(made.join("app")).output().unwrap()),
-            Kind::Plugin => self.load_and_call(&made.join("libapp.so"), PLUGIN_MAIN_SYMBOL, &[]),
+            AppKind::Plain => text_of(Command::new(made.join("app")).output().unwrap()),
+            AppKind::Plugin => self.load_and_call(&made.join("libapp.so"), PLUGIN_MAIN_SYMBOL, &[]),
         })
     }
 

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use devhost::build::Kind;
+use devhost_model::AppKind;
 
 use super::model::{Crate, Entry, FAULTS, FORMS, Model, Module, NAMINGS, PLACES, Script};
 use super::site::{Seen, Site, set_modified};
@@ -67,7 +67,7 @@ impl Random {
 /// What a walk is to do.
 #[derive(Clone, Copy)]
 pub struct Plan {
-    pub kind: Kind,
+    pub kind: AppKind,
     pub seed: u64,
     pub steps: u64,
 }
@@ -505,7 +505,7 @@ fn change_module(part: &mut Crate, name: &str, random: &mut Random) -> String {
     format!("mod {name}={:?}", part.modules.get(name).map(|module| module.form))
 }
 
-fn first_model(kind: Kind, random: &mut Random) -> Model {
+fn first_model(kind: AppKind, random: &mut Random) -> Model {
     let count = 2 + random.index(CRATE_COUNT_MAX - 1);
     let mut crates: Vec<Crate> = (0..count).map(|_| Crate::new()).collect();
     for (user, part) in crates.iter_mut().enumerate() {

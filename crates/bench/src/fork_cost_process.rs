@@ -1,0 +1,109 @@
+//! What a fork costs a process that has a library loaded, as a zygote has: a helper of `devhost bench`, which calls
+//! devhost by the name of it. It has one thread, measures, prints one JSON document, and ends.
+
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
+use nix::fcntl::OFlag;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, SysconfVar, fork, pipe2, sysconf};
+
+use crate::model::{ForkCost, ForkSample};
+use devhost_sys::process::{count_threads, exit_untouched};
+
+/// The name by which devhost is called for this. Its arguments: the library, how many crates are in it, how many forks.
+pub const FORK_COST_NAME: &str = "devhost-fork-cost";
+
+/// The function of the library that uses something of every crate.
+pub const TOUCH_SYMBOL: &str = "devhost_bench_touch";
+
+/// Forks that are not counted: the first ones find caches cold.
+const WARM_UP_COUNT: u32 = 3;
+
+/// The page size where the system does not say.
+const PAGE_SIZE_DEFAULT_BYTES: i64 = 4096;
+
+/// This process as the helper, if it was called by its name.
+pub fn dispatch(argv0_file_name: &str) -> Option<u8> {
+    (argv0_file_name == FORK_COST_NAME).then(|| match run() {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("{FORK_COST_NAME}: {error:#}");
+            1
+        }
+    })
+}
+
+fn run() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [library, crate_count, fork_count] = &args[..] else {
+        anyhow::bail!("only `devhost bench` calls this");
+    };
+    let cost = measure(Path::new(library), crate_count.parse()?, fork_count.parse()?)?;
+    println!("{}", serde_json::to_string(&cost)?);
+    Ok(())
+}
+
+fn measure(path: &Path, crate_count: u32, fork_count: u32) -> Result<ForkCost> {
+    // SAFETY: the bench has made the library; it has no constructors of its own.
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }?;
+    // SAFETY: the bench has given the function this type.
+    let touch: Symbol<unsafe extern "C" fn() -> u64> = unsafe { library.get(TOUCH_SYMBOL) }?;
+    let mut samples = Vec::new();
+    for number in 0..WARM_UP_COUNT + fork_count {
+        let sample = fork_once(*touch)?;
+        if number >= WARM_UP_COUNT {
+            samples.push(sample);
+        }
+    }
+    Ok(ForkCost {
+        crate_count,
+        image_bytes: std::fs::metadata(path)?.len(),
+        rss_bytes: resident_bytes()?,
+        samples,
+    })
+}
+
+fn fork_once(touch: unsafe extern "C" fn() -> u64) -> Result<ForkSample> {
+    ensure!(count_threads()? == 1, "there is more than one thread");
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    let begun = Instant::now();
+    // SAFETY: this process has one thread, as was just proven.
+    match unsafe { fork() }? {
+        ForkResult::Child => {
+            // SAFETY: as where the symbol was found.
+            let touched = unsafe { touch() };
+            let faults = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.minor_page_faults());
+            // What was read must not be optimized away.
+            let faults = faults + i64::from(touched == u64::MAX);
+            let written = std::fs::File::from(write).write_all(&faults.to_ne_bytes());
+            exit_untouched(i32::from(written.is_err()))
+        }
+        ForkResult::Parent { child } => {
+            let forked = begun.elapsed();
+            drop(write);
+            let mut faults = [0; size_of::<i64>()];
+            let answered = std::fs::File::from(read).read_exact(&mut faults);
+            let answer = begun.elapsed();
+            waitpid(child, None)?;
+            answered.context("the child has not answered")?;
+            Ok(ForkSample {
+                fork_ms: forked.as_secs_f64() * 1_000.0,
+                answer_ms: answer.as_secs_f64() * 1_000.0,
+                page_fault_count: u64::try_from(i64::from_ne_bytes(faults)).unwrap_or(0),
+            })
+        }
+    }
+}
+
+fn resident_bytes() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = text.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(PAGE_SIZE_DEFAULT_BYTES);
+    let pages = pages.ok_or_else(|| io::Error::other("/proc/self/statm is not as expected"))?;
+    Ok(pages * page.unsigned_abs())
+}

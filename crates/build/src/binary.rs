@@ -1,0 +1,66 @@
+//! Builds the app's own binary instead of a library, for the strategy `restart`: by the same cargo call, for which the
+//! wrapper leaves the app as it is. What comes out is a program that needs nothing preloaded.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Artifact, Builder, Progress, ScriptInputs, Strategy, build_failure, dep_info, dep_info_path, fallback,
+};
+use devhost_model::Failure;
+use devhost_sys::identity::identity;
+
+impl Builder {
+    /// Builds the app's binary as it is now. Dropping the future ends cargo.
+    pub(super) async fn build_binary(
+        &mut self,
+        changed: &[PathBuf],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Artifact, Failure> {
+        self.outdated |= changed.iter().any(|path| super::concerns_cargo(path));
+        let app = self.current_app().await?;
+        let cannot_write = |path: &Path, error: std::io::Error| {
+            build_failure(format!("cannot write {}: {error}", path.display()))
+        };
+        let order_path = self
+            .place_order(&app, &self.document(&app, "report"))
+            .map_err(|error| cannot_write(&app.target_dir, error))?;
+        self.show_hidden_changes(&app, changed);
+        self.seed(&app, progress).await;
+        let run = self.run_cargo(&app, &order_path, progress).await?;
+        if !run.success {
+            return Err(super::failed(&run));
+        }
+        let program = run
+            .library
+            .clone()
+            .ok_or_else(|| build_failure("cargo succeeded, but reported no executable for the app".into()))?;
+        let path =
+            self.next_program_path(&app.crate_name).map_err(|error| cannot_write(&app.target_dir, error))?;
+        // A copy: the linker may write into the file that a worker runs, and the kernel would refuse it that.
+        std::fs::copy(&program, &path).map_err(|error| cannot_write(&path, error))?;
+        let build_id = identity(&path)
+            .map_err(|error| build_failure(format!("cannot read {}: {error}", path.display())))?;
+        let scripts = ScriptInputs::read(&app, &run);
+        let sources = dep_info::read_sources(&dep_info_path(&app, &program), &app.workspace_root);
+        self.memory.sources.clone_from(&sources);
+        self.memory.scripts = scripts.clone();
+        self.memory.units = Some(run.units_done);
+        self.remember(&app);
+        Ok(Artifact {
+            path,
+            kind: app.kind,
+            strategy: Strategy::Restart,
+            build_id,
+            preload: Vec::new(),
+            sources,
+            scripts,
+            warnings: run.diagnostics.sorted(),
+            notes: self.fallback.iter().map(|reason| fallback::note(reason)).collect(),
+        })
+    }
+
+    fn next_program_path(&mut self, name: &str) -> std::io::Result<PathBuf> {
+        self.count += 1;
+        Ok(self.artifacts.ensure()?.join(format!("{name}-{}", self.count)))
+    }
+}

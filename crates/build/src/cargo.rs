@@ -1,0 +1,416 @@
+//! Runs cargo under its guard and reads what it says. Dropping [`run`]'s future ends cargo and everything that
+//! it started, at once.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use cargo_metadata::{Message, TargetKind};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+use super::app::App;
+use super::diagnostics::{self, Collected};
+use super::guard::DESCRIPTORS_OPTION;
+use super::replay::warning;
+use super::settings::Choice;
+use super::{PROGRESS_MARK, Progress, guard};
+use devhost_model::{BuildStep, Diagnostic, WAITING_FOR};
+use devhost_sys::limits;
+
+/// How much of cargo's own output is kept for a failure.
+pub(super) const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
+
+/// The same in bytes.
+const OUTPUT_KEPT_SIZE_MAX: usize = 128 * 1024;
+
+/// How long cargo's pipes may stay silent once it has ended: a daemon that it started (a compiler cache) may
+/// hold them open for ever.
+pub(super) const PIPE_SILENCE_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// A cargo command to be run.
+#[derive(Debug)]
+pub(super) struct Invocation<'a> {
+    /// The devhost executable, which is the guard too.
+    pub devhost: &'a Path,
+    /// cargo's arguments.
+    pub args: Vec<OsString>,
+    /// All of cargo's environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where cargo runs.
+    pub directory: &'a Path,
+    /// The app, whose artifact is wanted.
+    pub app: &'a App,
+    /// How many messages are expected.
+    pub units_expected: u32,
+}
+
+/// What a run of cargo came to.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    /// cargo's exit code was 0.
+    pub success: bool,
+    /// What rustc said.
+    pub diagnostics: Collected,
+    /// The same, each with the root source file of the crate that it is about.
+    pub diagnostics_by_source: Vec<(PathBuf, Diagnostic)>,
+    /// What cargo said, without its progress.
+    pub output: String,
+    /// The app's library.
+    pub library: Option<PathBuf>,
+    /// Every file that cargo reported as made, now or before.
+    pub made: Vec<PathBuf>,
+    /// The ids of the packages that they are of.
+    pub packages: BTreeSet<String>,
+    /// The rlibs among them, each with its package's id.
+    pub libraries: Vec<(String, PathBuf)>,
+    /// The directories into which build scripts have written, each with its package's id.
+    pub build_scripts: Vec<(String, PathBuf)>,
+    /// What build scripts of path packages have warned of, now or before.
+    pub script_warnings: Vec<Diagnostic>,
+    /// How many crates cargo reported, for a better estimate.
+    pub units_done: u32,
+    /// What was compiled, as far as it is known.
+    pub steps: Vec<BuildStep>,
+}
+
+/// A command under the guard: it ends, with all that it has started, when its standard input is closed.
+pub(super) fn guarded(devhost: &Path, program: &OsStr) -> Command {
+    let mut command = Command::new(devhost);
+    // The program gets the limit of open files that devhost was started with.
+    let descriptors = limits::original_descriptors().map(|soft| format!("{DESCRIPTORS_OPTION}{soft}"));
+    command
+        .arg0("devhost-guard")
+        .args(descriptors)
+        .arg(program)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Ctrl-C in the terminal is for the front, which then ends the build.
+        .process_group(0);
+    command
+}
+
+/// Runs cargo to its end.
+///
+/// # Errors
+/// The guard could not be started.
+pub(super) async fn run(
+    invocation: Invocation<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> std::io::Result<Run> {
+    let mut command = guarded(invocation.devhost, OsStr::new("cargo"));
+    command
+        .args(&invocation.args)
+        .current_dir(invocation.directory)
+        .env_clear()
+        .envs(invocation.environment)
+        .stdout(Stdio::piped());
+    let mut attended = Attended::new(command.spawn()?);
+    let mut reader = Reader::new(invocation.app, invocation.units_expected, progress);
+    let status = loop {
+        match attended.next().await? {
+            Said::Out(line) => reader.read_stdout(&line),
+            Said::Err(line) => reader.read_stderr(&line),
+            Said::Over(status) => break status,
+        }
+    };
+    let mut run = reader.finish();
+    run.success = status.success();
+    if let Some(signal) = guard::signal_of(status) {
+        run.output.push_str(&format!("cargo was ended by signal {signal}\n"));
+    }
+    if run.success {
+        // Of a failure, they are among what cargo has said.
+        for warning in &run.script_warnings {
+            run.diagnostics.add(warning);
+        }
+    }
+    Ok(run)
+}
+
+/// A guarded process and what it says. Dropped, it ends.
+pub(super) struct Attended {
+    child: Child,
+    /// Held until the end: the guard ends the process when it closes.
+    _pipe: Option<ChildStdin>,
+    stdout: Option<Lines<BufReader<ChildStdout>>>,
+    stderr: Option<Lines<BufReader<ChildStderr>>>,
+    status: Option<ExitStatus>,
+}
+
+/// What comes next of a process.
+pub(super) enum Said {
+    /// A line of its standard output.
+    Out(String),
+    /// A line of its standard error.
+    Err(String),
+    /// It has ended, and nothing more will come.
+    Over(ExitStatus),
+}
+
+impl Attended {
+    /// Attends to a process that was started as [`guarded`].
+    pub fn new(mut child: Child) -> Self {
+        let _pipe = child.stdin.take();
+        let stdout = child.stdout.take().map(|pipe| BufReader::new(pipe).lines());
+        let stderr = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
+        Self { child, _pipe, stdout, stderr, status: None }
+    }
+
+    /// What comes next. An empty line may be the end of a stream.
+    ///
+    /// # Errors
+    /// The process cannot be waited for.
+    pub async fn next(&mut self) -> std::io::Result<Said> {
+        let status = match self.status {
+            Some(status) => status,
+            None => tokio::select! {
+                line = next_line(&mut self.stdout) => return Ok(Said::Out(line)),
+                line = next_line(&mut self.stderr) => return Ok(Said::Err(line)),
+                status = self.child.wait() => *self.status.insert(status?),
+            },
+        };
+        if self.stdout.is_none() && self.stderr.is_none() {
+            return Ok(Said::Over(status));
+        }
+        tokio::select! {
+            biased;
+            line = next_line(&mut self.stdout) => Ok(Said::Out(line)),
+            line = next_line(&mut self.stderr) => Ok(Said::Err(line)),
+            () = tokio::time::sleep(PIPE_SILENCE_TIME_MAX) => Ok(Said::Over(status)),
+        }
+    }
+}
+
+/// The next line, and an empty one for the end of the pipe; after that, never. Bytes that are no UTF-8 end it too: cargo
+/// and rustc write none.
+async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<Lines<BufReader<R>>>) -> String {
+    if let Some(reader) = lines {
+        if let Ok(Some(line)) = reader.next_line().await {
+            return line;
+        }
+        *lines = None;
+        return String::new();
+    }
+    std::future::pending().await
+}
+
+struct Reader<'a> {
+    app: &'a App,
+    progress: &'a mut dyn FnMut(Progress),
+    state: Progress,
+    output_lines: usize,
+    lines_left_out: usize,
+    run: Run,
+}
+
+impl<'a> Reader<'a> {
+    fn new(app: &'a App, total: u32, progress: &'a mut dyn FnMut(Progress)) -> Self {
+        let state = Progress { done: 0, total, current: String::new() };
+        Self { app, progress, state, output_lines: 0, lines_left_out: 0, run: Run::default() }
+    }
+
+    fn read_stdout(&mut self, line: &str) {
+        if line.is_empty() {
+            return;
+        }
+        match serde_json::from_str::<Message>(line) {
+            Ok(Message::CompilerArtifact(artifact)) => {
+                self.run.packages.insert(artifact.package_id.repr.clone());
+                let made = artifact.filenames.iter().chain(&artifact.executable);
+                self.run.made.extend(made.map(|file| file.clone().into_std_path_buf()));
+                let rlibs = artifact.filenames.iter().filter(|file| file.extension() == Some("rlib"));
+                self.run.libraries.extend(
+                    rlibs.map(|file| (artifact.package_id.repr.clone(), file.clone().into_std_path_buf())),
+                );
+                if let Some(library) = library_of(self.app, &artifact) {
+                    self.run.library = Some(library);
+                }
+                self.run.units_done += 1;
+                self.state.done += 1;
+                // Some packages are compiled twice, for the build and for the app.
+                self.state.total = self.state.total.max(self.state.done);
+                (self.progress)(self.state.clone());
+            }
+            Ok(Message::CompilerMessage(message)) => {
+                let source = message.target.src_path.into_std_path_buf();
+                let Some(diagnostic) = diagnostics::convert(message.message) else { return };
+                if self.run.diagnostics.add(&diagnostic) {
+                    self.run.diagnostics_by_source.push((source, diagnostic));
+                }
+            }
+            Ok(Message::BuildScriptExecuted(script)) => {
+                self.run.build_scripts.push((script.package_id.repr, script.out_dir.into_std_path_buf()));
+            }
+            Ok(_) => {}
+            Err(_) => self.keep(line),
+        }
+    }
+
+    fn read_stderr(&mut self, line: &str) {
+        if line.is_empty() && self.run.output.is_empty() {
+            return;
+        }
+        let plain = strip_colours(line);
+        let plain = plain.trim_start();
+        if let Some(what) = plain.strip_prefix(PROGRESS_MARK) {
+            self.show(&format!("linking {what}"));
+        } else if let Some(what) = plain.strip_prefix("Compiling ") {
+            // `serde v1.0.0 (/a/path)`
+            self.show(what.split(" (").next().unwrap_or(what));
+        } else if let Some(what) = plain.strip_prefix("Blocking waiting for ") {
+            self.show(&format!("{WAITING_FOR}another cargo ({what})"));
+        } else if PROGRESS_WORDS.iter().any(|word| plain.starts_with(word)) {
+            self.show(plain);
+        } else if let Some(message) = script_warning(plain) {
+            self.run.script_warnings.push(warning(message));
+            self.keep(line);
+        } else if !SILENT_WORDS.iter().any(|word| plain.starts_with(word)) {
+            self.keep(line);
+        }
+    }
+
+    fn show(&mut self, what: &str) {
+        self.state.current = what.to_owned();
+        (self.progress)(self.state.clone());
+    }
+
+    fn keep(&mut self, line: &str) {
+        let has_room = self.run.output.len() + line.len() < OUTPUT_KEPT_SIZE_MAX;
+        if has_room && self.output_lines < OUTPUT_KEPT_LINES_MAX {
+            self.run.output.push_str(line);
+            self.run.output.push('\n');
+        } else {
+            self.lines_left_out += 1;
+        }
+        self.output_lines += 1;
+    }
+
+    /// What the run came to, as far as cargo has told it.
+    fn finish(mut self) -> Run {
+        if self.lines_left_out > 0 {
+            self.run.output.push_str(&format!("… ({} more lines are left out)\n", self.lines_left_out));
+        }
+        self.run
+    }
+}
+
+/// The app's library, if this is the app: for a plain app it is where cargo believes the binary to be.
+fn library_of(app: &App, artifact: &cargo_metadata::Artifact) -> Option<PathBuf> {
+    if artifact.package_id.repr != app.package_id {
+        return None;
+    }
+    let is = |kind, name: &String| artifact.target.is_kind(kind) && artifact.target.name == *name;
+    let file = match &app.choice {
+        Choice::Lib => artifact.filenames.iter().find(|file| file.extension() == Some("so")),
+        Choice::Bin(name) => artifact.executable.as_ref().filter(|_| is(TargetKind::Bin, name)),
+        Choice::Example(name) => artifact.executable.as_ref().filter(|_| is(TargetKind::Example, name)),
+    };
+    file.map(|file| file.clone().into_std_path_buf())
+}
+
+/// What a build script warns of, as cargo passes it on: `warning: NAME@VERSION: TEXT`.
+fn script_warning(line: &str) -> Option<&str> {
+    let message = line.strip_prefix("warning: ")?;
+    let (name, rest) = message.split_once('@')?;
+    let (version, _) = rest.split_once(": ")?;
+    let is_word = |text: &str| !text.is_empty() && !text.contains(char::is_whitespace);
+    (is_word(name) && is_word(version)).then_some(message)
+}
+
+/// What cargo says while something takes its time.
+const PROGRESS_WORDS: &[&str] = &["Updating ", "Downloading ", "Downloaded ", "Locking ", "Adding "];
+
+/// What cargo says that says nothing.
+const SILENT_WORDS: &[&str] = &["Finished ", "Fresh ", "Dirty "];
+
+/// How many lines of a complaint of cargo's are told from its beginning, and how many from its end, where the causes are.
+const COMPLAINT_FIRST_LINES_MAX: usize = 24;
+const COMPLAINT_LAST_LINES_MAX: usize = 12;
+
+/// What matters of what cargo says when it refuses: without colours, progress, and what comes before the error.
+pub(super) fn essence(said: &str) -> String {
+    let plain = strip_colours(said);
+    let is_progress = |line: &&str| {
+        let words = line.trim_start();
+        PROGRESS_WORDS.iter().chain(SILENT_WORDS).any(|word| words.starts_with(word))
+    };
+    let lines: Vec<&str> = plain.lines().map(str::trim_end).filter(|line| !is_progress(line)).collect();
+    let error = lines.iter().position(|line| line.starts_with("error"));
+    let lines = &lines[error.unwrap_or(0)..];
+    let kept = COMPLAINT_FIRST_LINES_MAX + COMPLAINT_LAST_LINES_MAX;
+    // A line about one line is no gain.
+    let text = if lines.len() <= kept + 1 {
+        lines.join("\n")
+    } else {
+        let (first, rest) = lines.split_at(COMPLAINT_FIRST_LINES_MAX);
+        let (left_out, last) = rest.split_at(rest.len() - COMPLAINT_LAST_LINES_MAX);
+        format!("{}\n… {} more lines …\n{}", first.join("\n"), left_out.len(), last.join("\n"))
+    };
+    text.trim().to_owned()
+}
+
+/// Leaves out ANSI escape sequences.
+pub(super) fn strip_colours(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character == '\u{1b}' {
+            if characters.next() == Some('[') {
+                characters.by_ref().find(|character| ('\u{40}'..='\u{7e}').contains(character));
+            }
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_told_in_its_essence() {
+        let said = "\u{1b}[33mwarning\u{1b}[0m: unused\n    Updating index\n\u{1b}[1m\u{1b}[31merror\u{1b}[0m: no\n\nCaused by:\n  it\n";
+        assert_eq!(essence(said), "error: no\n\nCaused by:\n  it");
+        assert_eq!(essence("no word of an error\n"), "no word of an error");
+        let long: String = (0..250).map(|number| format!("  line {number}\n")).collect();
+        let told = essence(&format!("error: many\n{long}"));
+        assert_eq!(told.lines().count(), COMPLAINT_FIRST_LINES_MAX + 1 + COMPLAINT_LAST_LINES_MAX);
+        assert!(told.starts_with("error: many\n  line 0\n") && told.ends_with("  line 249"), "{told}");
+        assert!(told.contains("… 215 more lines …"), "{told}");
+    }
+
+    #[test]
+    fn progress_is_read_from_both_streams() {
+        let mut shown = Vec::new();
+        let mut note = |progress: Progress| shown.push(progress);
+        let app = App::stub();
+        let mut reader = Reader::new(&app, 1, &mut note);
+        reader.read_stderr("\u{1b}[1m\u{1b}[32m   Compiling\u{1b}[0m app v0.1.0 (/tmp/app)");
+        reader.read_stderr(&format!("{PROGRESS_MARK}12 dependencies into one shared library"));
+        reader.read_stderr("\u{1b}[1m\u{1b}[32m    Finished\u{1b}[0m `dev` profile in 1.0s");
+        reader.read_stderr("    Blocking waiting for file lock on build directory");
+        reader.read_stderr("error: linking failed");
+        reader.read_stderr("\u{1b}[33mwarning\u{1b}[0m: app@0.1.0: an old header");
+        reader.read_stderr("warning: unused manifest key: a@b");
+        reader.read_stdout("a line that a procedural macro printed");
+        let run = reader.run;
+        assert!(run.output.starts_with("error: linking failed\n"), "{}", run.output);
+        assert!(run.output.ends_with("a@b\na line that a procedural macro printed\n"), "{}", run.output);
+        let warnings: Vec<_> = run.script_warnings.iter().map(|warning| warning.message.as_str()).collect();
+        assert_eq!(warnings, ["app@0.1.0: an old header"]);
+        let current: Vec<_> = shown.iter().map(|progress| progress.current.as_str()).collect();
+        assert_eq!(
+            current,
+            [
+                "app v0.1.0",
+                "linking 12 dependencies into one shared library",
+                "waiting for another cargo (file lock on build directory)"
+            ]
+        );
+    }
+}

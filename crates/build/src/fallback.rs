@@ -1,0 +1,229 @@
+//! What to do where an app cannot be made a library for a reason that is not in its code: first nothing is shared,
+//! then, for a plain app, its own program is built and started anew for each generation. It only looks at what a
+//! failed build has said; the app's own errors are never a reason, and where the program does not build either, what
+//! counts is the first failure.
+
+use std::path::{Path, PathBuf};
+
+use super::plain::NO_LIBRARY_MESSAGE;
+use devhost_model::AppKind;
+
+use super::{Artifact, Builder, Progress, Strategy, Target, cargo, concerns_cargo, deps};
+use devhost_model::{Diagnostic, Failure};
+
+/// A part of what rustc says where two shared libraries contain the same crate.
+const DUPLICATE_MESSAGE: &str = "only shows up once";
+
+/// What a linker's lines about what it cannot do have in them.
+const LINKER_WORDS: &[&str] = &["error:", "undefined ", "relocation ", "cannot ", "multiple definition"];
+
+/// What a linker's line has in it about a symbol that it does not find.
+const SYMBOL_WORDS: &[&str] =
+    &["undefined symbol", "undefined hidden", "undefined reference", "hidden symbol"];
+
+/// How much of a linker's line is told.
+const REASON_CHARACTERS_MAX: usize = 200;
+
+/// What a user should know where an app is its own program.
+pub fn note(reason: &str) -> String {
+    format!("each reload starts the app's own program (as with --strategy restart): {reason}")
+}
+
+/// Why the app should be linked statically, where that may be what a failed run of cargo needs.
+pub(super) fn reason_to_share_nothing(run: &cargo::Run) -> Option<String> {
+    let messages = run.diagnostics.iter().map(|diagnostic| diagnostic.message.as_str());
+    if let Some(message) = messages.into_iter().find(|message| message.contains(DUPLICATE_MESSAGE)) {
+        let name = message.split('`').nth(1).unwrap_or("a dependency");
+        return Some(format!("a crate that is a dylib contains `{name}`, too"));
+    }
+    link_error(&run.diagnostics).map(|reason| format!("the linker refuses it otherwise: {reason}"))
+}
+
+/// Whether a linker does not find symbols, and nothing else is wrong.
+pub(super) fn misses_symbols(run: &cargo::Run) -> bool {
+    let said = |diagnostic: &Diagnostic| cargo::strip_colours(&diagnostic.rendered);
+    link_error(&run.diagnostics).is_some()
+        && run
+            .diagnostics
+            .iter()
+            .filter(|diagnostic| is_link_error(diagnostic))
+            .map(said)
+            .any(|said| said.lines().any(|line| SYMBOL_WORDS.iter().any(|words| line.contains(words))))
+}
+
+/// Why a plain app should become its own program, where that may be what a failed build needs.
+fn reason_to_restart(failure: &Failure) -> Option<String> {
+    match failure {
+        Failure::Build { diagnostics, output } => {
+            let output = cargo::strip_colours(output);
+            let said = output.lines().find_map(|line| line.split_once(NO_LIBRARY_MESSAGE));
+            said.map(|(_, reason)| format!("it cannot be made a library: {reason}")).or_else(|| {
+                let reason = link_error(diagnostics)?;
+                Some(format!("it cannot be linked as a library: {reason}"))
+            })
+        }
+        // Of a library that was built: it lacks something.
+        Failure::Start { message, .. } => Some(format!("it cannot be a library: {message}")),
+        _ => None,
+    }
+}
+
+/// What a linker says, in one line, where nothing but the linking has failed, and not for want of a library.
+fn link_error(diagnostics: &[Diagnostic]) -> Option<String> {
+    let mut errors = diagnostics.iter().filter(|diagnostic| diagnostic.level.starts_with("error"));
+    let error = errors.next().filter(|error| is_link_error(error))?;
+    if errors.any(|error| !is_link_error(error)) {
+        return None;
+    }
+    let rendered = cargo::strip_colours(&error.rendered);
+    let mut lines = rendered.lines().map(str::trim);
+    if lines.clone().any(|line| deps::missing_library(line).is_some()) {
+        return None;
+    }
+    let line = lines
+        .find(|line| {
+            !line.starts_with("error: linking with") && LINKER_WORDS.iter().any(|word| line.contains(word))
+        })
+        .unwrap_or(error.message.as_str());
+    // Without the path of a linker inside of the toolchain.
+    let line = line.trim_start_matches("= note: ");
+    let line = line.split_once("error: ").map_or(line, |(_, rest)| rest);
+    Some(line.chars().take(REASON_CHARACTERS_MAX).collect())
+}
+
+/// As rustc says it: ``linking with `cc` failed: exit status: 1``.
+fn is_link_error(diagnostic: &Diagnostic) -> bool {
+    diagnostic.message.starts_with("linking with ") && diagnostic.message.contains(" failed")
+}
+
+/// A decision that is taken back unless the build that follows shows that it was right. A build that is cancelled
+/// shows nothing.
+#[derive(Debug)]
+pub(super) struct Doubt(Option<PathBuf>);
+
+impl Doubt {
+    /// About the decision that this file stands for.
+    pub fn of(marker: &Path) -> Self {
+        Self(Some(marker.to_owned()))
+    }
+
+    /// Ends the doubt.
+    pub fn decide(mut self, right: bool) {
+        if right {
+            self.0 = None;
+        }
+    }
+}
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        if let Some(marker) = self.0.take() {
+            let _ = std::fs::remove_file(marker);
+        }
+    }
+}
+
+impl Builder {
+    /// What is being built.
+    pub(super) fn strategy(&self) -> Strategy {
+        if self.fallback.is_some() { Strategy::Restart } else { self.settings.strategy }
+    }
+
+    /// Builds the library, or what takes its place.
+    pub(super) async fn build_as_it_can_be(
+        &mut self,
+        changed: &[PathBuf],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Artifact, Failure> {
+        if changed.iter().any(|path| concerns_cargo(path) || path.ends_with("build.rs")) {
+            // What was in the way may be gone.
+            self.fallback = None;
+        }
+        if self.strategy() == Strategy::Restart {
+            return self.build_binary(changed, progress).await;
+        }
+        let failure = match self.build_app(changed, progress).await {
+            Err(failure) if self.may_become_a_program() => failure,
+            outcome => return outcome,
+        };
+        let Some(reason) = reason_to_restart(&failure) else { return Err(failure) };
+        self.fallback = Some(reason);
+        self.recording = Err("the app was built as a program".into());
+        let program = self.build_binary(&[], progress).await;
+        if program.is_err() {
+            self.fallback = None;
+            return Err(failure);
+        }
+        program
+    }
+
+    fn may_become_a_program(&self) -> bool {
+        self.settings.may_fall_back && matches!(&self.target, Target::App(app) if app.kind == AppKind::Plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devhost_model::Diagnostics;
+
+    fn error(message: &str, rendered: &str) -> Diagnostic {
+        Diagnostic {
+            level: "error".into(),
+            code: None,
+            file: None,
+            line: None,
+            column: None,
+            message: message.into(),
+            rendered: rendered.into(),
+        }
+    }
+
+    fn link(said: &str) -> Diagnostic {
+        let message = "linking with `cc` failed: exit status: 1";
+        error(
+            message,
+            &format!("error: {message}\n  |\n  = note:  \"cc\" \"-m64\" \"a.o\"\n  = note: {said}\n"),
+        )
+    }
+
+    fn reason(diagnostics: Vec<Diagnostic>) -> Option<String> {
+        reason_to_restart(&Failure::Build { diagnostics: diagnostics.into(), output: String::new() })
+    }
+
+    #[test]
+    fn a_refusal_of_the_linker_is_a_reason() {
+        let said = "rust-lld: error: relocation R_X86_64_TPOFF32 against counter cannot be used with -shared";
+        assert!(
+            reason(vec![link(said)])
+                .unwrap()
+                .ends_with(": relocation R_X86_64_TPOFF32 against counter cannot be used with -shared")
+        );
+        let said = "/usr/bin/ld: a.o: relocation R_X86_64_TPOFF32 against symbol `counter' can not be used";
+        assert!(reason(vec![link(said)]).unwrap().contains("relocation R_X86_64_TPOFF32"));
+    }
+
+    #[test]
+    fn an_error_of_the_user_is_none() {
+        assert_eq!(reason(vec![error("mismatched types", "error[E0308]: mismatched types")]), None);
+        assert_eq!(reason(vec![link("ld: error: x"), error("mismatched types", "")]), None);
+        assert_eq!(reason(vec![link("/usr/bin/ld: cannot find -lnosuch: No such file")]), None);
+        assert_eq!(reason(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_word_of_the_wrapper_is_a_reason() {
+        let output = format!("error: {NO_LIBRARY_MESSAGE}cannot find macro\nerror: could not compile\n");
+        let failure = Failure::Build { diagnostics: Diagnostics::default(), output };
+        assert_eq!(reason_to_restart(&failure).unwrap(), "it cannot be made a library: cannot find macro");
+    }
+
+    #[test]
+    fn a_doubt_is_kept_only_if_it_was_right() {
+        let file = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        Doubt::of(&file).decide(true);
+        assert!(file.exists());
+        drop(Doubt::of(&file));
+        assert!(!file.exists());
+    }
+}

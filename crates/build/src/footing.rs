@@ -1,0 +1,132 @@
+//! Whether the ground is still there that a build stands on. Anything below the target directory may be removed at any
+//! moment, also while cargo runs (`cargo clean`, `rm -rf target`); what cargo and rustc then complain about is no fault of
+//! the code. A build that has failed while something was removed below it is made once more.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::entries;
+use super::{Artifact, Builder, Progress, Target};
+use devhost_model::Failure;
+
+/// How often a build is made again because somebody removes what it needs while it runs.
+const ATTEMPTS_AGAIN_COUNT_MAX: u32 = 3;
+
+/// Where the wrapper writes down what path crates are compiled against, and by which calls: cargo does not know of either.
+const RECORDS: [&str; 2] = ["externs", "calls"];
+
+/// How deep directories are looked at: cargo's and devhost's own lie that deep, what comes and goes in a build lies deeper.
+const DEPTH_MAX: u32 = 2;
+
+/// Directories that are not removed by a build, as they were at some moment.
+#[derive(Debug, Default)]
+pub(super) struct Footing(Vec<(PathBuf, Identity)>);
+
+/// Device, inode, and, as the inode of a directory that is gone is soon used again, when it was made.
+type Identity = (u64, u64, Option<SystemTime>);
+
+impl Footing {
+    /// Looks at devhost's target directory.
+    pub fn look(target_dir: &Path) -> Self {
+        let mut footing = Self::default();
+        footing.add(target_dir.to_owned(), DEPTH_MAX);
+        footing
+    }
+
+    fn add(&mut self, directory: PathBuf, depth: u32) {
+        let Some(identity) = identity(&directory) else { return };
+        if depth > 0 {
+            for path in entries(&directory).filter(|path| is_lasting(path)) {
+                self.add(path, depth - 1);
+            }
+        }
+        self.0.push((directory, identity));
+    }
+
+    /// True if one of them is gone, or another one has taken its place.
+    pub fn is_lost(&self) -> bool {
+        self.0.iter().any(|(path, known)| identity(path).as_ref() != Some(known))
+    }
+}
+
+/// False for what builds themselves, of this run or another, make and remove.
+fn is_lasting(path: &Path) -> bool {
+    let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
+    let is_temporary = ["artifacts", "preload", "bench"].iter().any(|name| parent == *name);
+    path.is_dir() && !path.is_symlink() && !is_temporary
+}
+
+fn identity(directory: &Path) -> Option<Identity> {
+    let metadata = std::fs::metadata(directory).ok()?;
+    Some((metadata.dev(), metadata.ino(), metadata.created().ok()))
+}
+
+/// Whether records of the wrapper are gone that cargo will not have made again.
+pub(super) fn lacks_records(target_dir: &Path) -> bool {
+    RECORDS.iter().any(|name| !target_dir.join(name).is_dir())
+}
+
+impl Builder {
+    /// Builds, and builds again if what the build needs is removed while it runs.
+    pub(super) async fn build_on_firm_ground(
+        &mut self,
+        changed: &[PathBuf],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Artifact, Failure> {
+        for _ in 0..ATTEMPTS_AGAIN_COUNT_MAX {
+            let mut footing = Footing::look(self.target.target_dir());
+            self.ordered = false;
+            let mut is_first = true;
+            let target_dir = self.target.target_dir().to_owned();
+            let mut look_again = |current: Progress| {
+                // By now cargo has made its directories.
+                if std::mem::take(&mut is_first) && !footing.is_lost() {
+                    footing = Footing::look(&target_dir);
+                }
+                progress(current);
+            };
+            let outcome = self.build_as_it_can_be(changed, &mut look_again).await;
+            let is_lost = footing.is_lost() || self.ordered && self.lacks_own_files();
+            if outcome.is_ok() || !is_lost {
+                return outcome;
+            }
+            tracing::debug!("something was removed in {} during a build", target_dir.display());
+            self.recording = Err("the target directory was removed while it was built".into());
+            self.rebuild_wanted = true;
+        }
+        self.build_as_it_can_be(changed, progress).await
+    }
+
+    /// Whether something is gone that each run of cargo begins with.
+    fn lacks_own_files(&self) -> bool {
+        let Target::App(app) = &self.target else { return false };
+        let own = [self.document(app, "order"), self.wrapper(app)];
+        own.iter().any(|path| std::fs::symlink_metadata(path).is_err())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removed_directory_is_noticed_and_a_file_is_none() {
+        let target = tempfile::tempdir().unwrap();
+        let make = |path: &str| std::fs::create_dir_all(target.path().join(path)).unwrap();
+        let remove = |path: &str| std::fs::remove_dir_all(target.path().join(path)).unwrap();
+        for path in ["debug/deps", "debug/incremental/app-1", "artifacts/run-1", "tmp/rustc/rustcABC"] {
+            make(path);
+        }
+        let footing = Footing::look(target.path());
+        for path in ["debug/incremental/app-1", "artifacts/run-1", "tmp/rustc/rustcABC"] {
+            remove(path);
+        }
+        make("debug/examples");
+        assert!(!footing.is_lost(), "a build does that itself");
+        remove("debug/deps");
+        assert!(footing.is_lost());
+        std::fs::rename(target.path().join("debug/examples"), target.path().join("debug/deps")).unwrap();
+        assert!(footing.is_lost(), "another one has taken its place");
+    }
+}

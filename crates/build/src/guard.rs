@@ -1,0 +1,104 @@
+//! The guard: a small process between the front and cargo that makes sure of cargo's end. It runs cargo in a
+//! process group of its own and kills that whole group (cargo, every rustc, every linker) as soon as the pipe
+//! on its standard input closes, which happens when the front cancels a build and also when the front is
+//! killed. A signal on the death of the parent would not do: it follows the parent's thread, not its process,
+//! and reaches cargo alone.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+
+use devhost_sys::limits;
+use devhost_sys::parent::end_with_parent;
+
+/// What stands before the limit of open files for the command.
+pub(super) const DESCRIPTORS_OPTION: &str = "--descriptors=";
+
+/// The exit code for a command that could not be run, as shells use it.
+pub(super) const EXIT_NOT_RUN: u8 = 127;
+
+/// Runs the command in `args` and guards it; ends with its exit code. Before the command stands the limit of open files
+/// that it gets, if it is to have another.
+pub fn main(args: &[OsString]) -> ExitCode {
+    let limit = args.first().and_then(|first| first.to_str()?.strip_prefix(DESCRIPTORS_OPTION)?.parse().ok());
+    if let Some(soft) = limit {
+        limits::set_descriptors(soft);
+    }
+    let Some((program, args)) = args[usize::from(limit.is_some())..].split_first() else {
+        eprintln!("devhost-guard: there is nothing to run");
+        return ExitCode::from(EXIT_NOT_RUN);
+    };
+    // Orphans of the group are reaped here, so that nothing of a killed build is left, not even a zombie.
+    let _ = nix::sys::prctl::set_child_subreaper(true);
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).process_group(0);
+    // The signal follows the thread that forks: the main thread, which lives as long as this process.
+    end_with_parent(&mut command, Signal::SIGKILL);
+    let child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("error: cannot run {}: {error}", program.to_string_lossy());
+            return ExitCode::from(EXIT_NOT_RUN);
+        }
+    };
+    let group = Pid::from_raw(child.id().cast_signed());
+    // Until cargo is reaped its id, and so the group's, cannot be another's.
+    let alive = Arc::new(Mutex::new(true));
+    let watched = Arc::clone(&alive);
+    std::thread::spawn(move || {
+        wait_for_end_of_pipe();
+        if *watched.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    });
+    wait_without_reaping(group);
+    let mut alive = alive.lock().unwrap_or_else(PoisonError::into_inner);
+    // A wrapper or a build script may have left something running: it must not outlive the build.
+    let _ = killpg(group, Signal::SIGKILL);
+    *alive = false;
+    drop(alive);
+    reap(group)
+}
+
+/// Nobody ever writes into the pipe, so a read ends when its other end is closed.
+fn wait_for_end_of_pipe() {
+    let mut buffer = [0; 64];
+    let mut stdin = std::io::stdin().lock();
+    loop {
+        match stdin.read(&mut buffer) {
+            Ok(0) => return,
+            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return,
+            _ => {}
+        }
+    }
+}
+
+fn wait_without_reaping(pid: Pid) {
+    while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
+}
+
+/// Reaps the whole group and gives the exit code of its leader.
+fn reap(group: Pid) -> ExitCode {
+    let mut code = 1;
+    loop {
+        match waitpid(Pid::from_raw(-group.as_raw()), None) {
+            Ok(WaitStatus::Exited(pid, status)) if pid == group => code = status,
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == group => code = 128 + signal as i32,
+            Err(Errno::EINTR) | Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// Says how a guarded command ended, where it was by a signal.
+pub(super) fn signal_of(status: std::process::ExitStatus) -> Option<i32> {
+    status.signal().or_else(|| status.code().filter(|code| (129..=192).contains(code)).map(|code| code - 128))
+}

@@ -1,0 +1,144 @@
+//! The documents by which the builder in the front and the rustc wrapper talk: an order on the way down, a
+//! report on the way up, and what a path crate was compiled against. JSON files in devhost's target directory,
+//! replaced by rename, so that a reader never sees half of one.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::settings::{DebugInfo, Deps};
+use devhost_model::AppKind;
+
+/// The environment variable that holds the path of the [`Order`].
+pub(super) const ORDER_VARIABLE: &str = "DEVHOST_ORDER";
+
+/// What an `--extern` of a path package is, as cargo says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExternKind {
+    /// A package that a developer may edit: linked statically into the app.
+    Path,
+    /// A dependency: goes into the shared library.
+    Library,
+    /// Runs in rustc, not in the app.
+    Macro,
+}
+
+/// What the front wants of the wrapper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// Settings, devhost and cargo's arguments as one hash: a report with another key is of another build.
+    pub key: String,
+    /// Stands for the devhost executable: a new one may make the library of dependencies in another way.
+    pub tool: String,
+    /// devhost's own target directory.
+    pub target_dir: PathBuf,
+    /// Where rustc keeps temporary files: it cannot remove them when a build is cancelled.
+    pub temporary: PathBuf,
+    /// The directory of the app's workspace.
+    pub workspace_root: PathBuf,
+    /// The app's package directory.
+    pub app_root: PathBuf,
+    /// The app's crate name.
+    pub app_crate: String,
+    /// What the app is.
+    pub kind: AppKind,
+    /// How the app is linked to its dependencies.
+    pub deps: Deps,
+    /// How much debug information workspace crates get.
+    pub debug_info: DebugInfo,
+    /// What each extern of each path package is, by the package's directory.
+    pub externs: BTreeMap<PathBuf, BTreeMap<String, ExternKind>>,
+    /// Where the report goes.
+    pub report: PathBuf,
+    /// `devhost-linker`.
+    pub linker: PathBuf,
+    /// `devhost-script`.
+    pub script: PathBuf,
+    /// The variables that cargo is given, with hashes of their values.
+    pub environment: BTreeMap<String, String>,
+    /// For each path package, by its directory, a hash of the files from which cargo takes the variables that it sets.
+    pub manifests: BTreeMap<PathBuf, String>,
+}
+
+impl Order {
+    /// An order for nothing.
+    #[cfg(test)]
+    pub fn stub() -> Self {
+        Self {
+            key: String::new(),
+            tool: String::new(),
+            target_dir: PathBuf::new(),
+            temporary: PathBuf::new(),
+            workspace_root: PathBuf::new(),
+            app_root: PathBuf::new(),
+            app_crate: String::new(),
+            kind: AppKind::Plain,
+            deps: Deps::Auto,
+            debug_info: DebugInfo::LineTables,
+            externs: BTreeMap::new(),
+            report: PathBuf::new(),
+            linker: PathBuf::new(),
+            script: PathBuf::new(),
+            environment: BTreeMap::new(),
+            manifests: BTreeMap::new(),
+        }
+    }
+}
+
+/// What the wrapper has made of the app's rustc call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Report {
+    /// The order's key.
+    pub key: String,
+    /// The libraries to preload, in order; empty where everything is static.
+    pub preload: Vec<PathBuf>,
+    /// The file that makes later builds link everything statically, once it exists.
+    pub static_marker: PathBuf,
+    /// The file that makes later builds link the app by devhost's linker, once it exists; not there if it does already, or
+    /// nothing is shared.
+    #[serde(default)]
+    pub relink_marker: Option<PathBuf>,
+    /// The file that lists what later builds keep out of the shared library; not there, where something already is.
+    pub exclusion: Option<PathBuf>,
+    /// What a user should know: what is static, and why.
+    pub notes: Vec<String>,
+    /// Where the app's rustc call is recorded.
+    pub call: Option<PathBuf>,
+}
+
+/// What is kept out of the shared library of dependencies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Exclusion {
+    /// The rlib files.
+    pub libraries: Vec<PathBuf>,
+    /// Why, for the user.
+    pub reason: String,
+}
+
+/// What a path crate was compiled against.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Externs {
+    /// Path crates, as the files that rustc was given.
+    pub path: Vec<PathBuf>,
+    /// Dependencies, as rlib files.
+    pub libraries: Vec<PathBuf>,
+}
+
+/// Reads a document; `None` where there is none or it is of another version of devhost.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+/// Writes a document, whole or not at all.
+pub(super) fn write<T: Serialize>(path: &Path, document: &T) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    serde_json::to_writer(&mut file, document)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}

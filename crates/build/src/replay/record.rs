@@ -1,0 +1,183 @@
+//! What the wrapper writes down of each rustc call for a crate of the workspace: enough to make the same call again
+//! without cargo. The call is as cargo made it, before devhost's own additions, which the wrapper adds anew.
+//!
+//! Of the environment only what cargo has changed is kept: the rest is whatever devhost itself runs with, it may hold
+//! secrets, and it does not belong in a file.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::call::{Call, expand};
+use crate::order::{self, Order};
+
+/// Says to the wrapper that the call is a replayed one, which is recorded already.
+pub(crate) const REPLAY_VARIABLE: &str = "DEVHOST_REPLAY";
+
+/// Variables of the jobserver: its pipes are gone when the call is made again.
+const JOBSERVER: &[&str] = &["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
+
+/// The variable that names the directory into which a build script writes.
+pub(crate) const OUT_DIR: &str = "OUT_DIR";
+
+/// How long the values of variables may be altogether that are kept of a build script's run.
+const VARIABLES_LEN_MAX_BYTES: usize = 256 * 1024;
+
+/// Who may call the wrapper without adding anything to the call.
+const CALLERS: &[&str] = &["cargo", "sccache", "cachepot", "ccache"];
+
+/// One rustc call for a crate of the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recorded {
+    /// The order's key: settings, devhost and cargo's arguments.
+    pub key: String,
+    /// rustc, as cargo calls it.
+    pub rustc: PathBuf,
+    /// Its arguments, files of arguments expanded.
+    pub args: Vec<String>,
+    /// Where it runs.
+    pub directory: PathBuf,
+    /// The directory of the crate's `Cargo.toml`.
+    pub package_root: PathBuf,
+    /// Variables that cargo has set.
+    pub set: BTreeMap<String, String>,
+    /// Variables that cargo has removed.
+    pub removed: Vec<String>,
+    /// What devhost gave to cargo for each of these, as hashes.
+    pub before: BTreeMap<String, Option<String>>,
+    /// Stands for what the files said from which cargo has taken the variables.
+    pub manifests: String,
+}
+
+impl Recorded {
+    /// Whether it was made under the same settings and variables as the order's; why not.
+    pub fn is_of(&self, order: &Order, name: &str) -> Result<(), String> {
+        if self.key != order.key {
+            return Err(format!("the recorded call of `{name}` is of other settings"));
+        }
+        let mut before = self.before.iter();
+        if let Some((variable, _)) =
+            before.find(|(variable, hash)| order.environment.get(*variable) != hash.as_ref())
+        {
+            return Err(format!("{variable} has another value than when `{name}` was compiled"));
+        }
+        Ok(())
+    }
+
+    /// Whether cargo would still take the same values for the variables that it sets. It does not compile a crate again
+    /// for those that the crate has not asked for.
+    pub fn is_current(&self, order: &Order) -> bool {
+        order.manifests.get(&self.package_root).is_some_and(|hash| *hash == self.manifests)
+    }
+
+    /// The call, read.
+    pub fn call(&self) -> Call {
+        let args: Vec<OsString> = self.args.iter().map(OsString::from).collect();
+        Call::read(&args)
+    }
+}
+
+/// The variables that devhost gives to cargo, each with a hash of its value.
+pub(crate) fn fingerprint(variables: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
+    variables.filter_map(|(name, value)| Some((name.into_string().ok()?, hash(&value)))).collect()
+}
+
+fn hash(value: &OsString) -> String {
+    blake3::hash(value.as_encoded_bytes()).to_hex()[..32].to_owned()
+}
+
+/// Where the record of a call is kept, by the file that it makes.
+pub(crate) fn path(target_dir: &Path, out_dir: &Path, stem: &str) -> PathBuf {
+    let place = blake3::hash(out_dir.as_os_str().as_encoded_bytes()).to_hex();
+    target_dir.join("calls").join(format!("{}-{stem}.json", &place[..8]))
+}
+
+/// Keeps the call that this process was started for. A call that cannot be written down is one that cannot be
+/// replayed, and no error.
+pub(crate) fn keep(rustc: &OsStr, args: &[OsString], call: &Call, order: &Order) {
+    let path = path(&order.target_dir, &call.out_dir, &call.stem());
+    // What is there is of an earlier call.
+    let _ = std::fs::remove_file(&path);
+    if let Some(recorded) = is_cargos_own().then(|| record(rustc, args, order)).flatten() {
+        let _ = order::write(&path, &recorded);
+    }
+}
+
+/// Where the record of a build script's run is kept, by the directory that it writes into.
+pub(crate) fn script_path(target_dir: &Path, out_dir: &Path) -> PathBuf {
+    let place = blake3::hash(out_dir.as_os_str().as_encoded_bytes()).to_hex();
+    target_dir.join("scripts").join(format!("{}.json", &place[..16]))
+}
+
+/// Keeps how cargo runs a build script whose program is said to be `place`.
+pub(crate) fn keep_script(place: &OsStr, args: &[OsString], order: &Order) {
+    let Some(out_dir) = std::env::var_os(OUT_DIR).map(PathBuf::from) else { return };
+    let path = script_path(&order.target_dir, &out_dir);
+    // What is there is of an earlier run.
+    let _ = std::fs::remove_file(&path);
+    let recorded = is_cargos_own().then(|| record(place, args, order)).flatten();
+    let len = |recorded: &Recorded| recorded.set.values().map(String::len).sum::<usize>();
+    if let Some(recorded) = recorded.filter(|recorded| len(recorded) <= VARIABLES_LEN_MAX_BYTES) {
+        let _ = order::write(&path, &recorded);
+    }
+}
+
+/// Whether cargo itself, or a compiler cache, has started this process. Any other wrapper of the user's may do things
+/// around the call that a replay would leave out; one that becomes this process by `exec` has done its part already.
+fn is_cargos_own() -> bool {
+    let parent = std::fs::read_link(format!("/proc/{}/exe", std::os::unix::process::parent_id()));
+    let name = parent.ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    name.is_some_and(|name| CALLERS.contains(&name.as_str()))
+}
+
+fn record(rustc: &OsStr, args: &[OsString], order: &Order) -> Option<Recorded> {
+    let utf8 = args.iter().all(|arg| arg.to_str().is_some());
+    let mut set = BTreeMap::new();
+    let mut seen = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let name = name.into_string().ok()?;
+        let same = order.environment.get(&name).is_some_and(|known| *known == hash(&value));
+        if !same && !JOBSERVER.contains(&name.as_str()) {
+            set.insert(name.clone(), value.into_string().ok()?);
+        }
+        seen.push(name);
+    }
+    let removed: Vec<String> =
+        order.environment.keys().filter(|name| !seen.contains(name)).cloned().collect();
+    let before = set.keys().chain(&removed);
+    let before = before.map(|name| (name.clone(), order.environment.get(name).cloned())).collect();
+    utf8.then_some(())?;
+    let package_root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?);
+    Some(Recorded {
+        key: order.key.clone(),
+        rustc: rustc.into(),
+        args: expand(args),
+        directory: std::env::current_dir().ok()?,
+        manifests: order.manifests.get(&package_root).cloned().unwrap_or_default(),
+        package_root,
+        set,
+        removed,
+        before,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_kept_as_hashes() {
+        let variables = [(OsString::from("TOKEN"), OsString::from("secret"))];
+        let kept = fingerprint(variables.into_iter());
+        assert_ne!(kept["TOKEN"], "secret");
+        assert_eq!(kept["TOKEN"], hash(&"secret".into()));
+    }
+
+    #[test]
+    fn calls_into_different_directories_have_different_records() {
+        let of = |out_dir: &str| path(Path::new("/t"), Path::new(out_dir), "app-1f");
+        assert_ne!(of("/t/debug/deps"), of("/t/x/debug/deps"));
+    }
+}

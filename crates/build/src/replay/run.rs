@@ -1,0 +1,349 @@
+//! Makes recorded calls. Those of rustc: each in order, several at once, a crate as soon as the metadata of what it uses is there.
+//! And those of build scripts. Every process runs under the guard, like cargo, and ends at once when the future is dropped.
+//! It decides nothing about
+//! what is to be compiled.
+
+use std::ffi::OsString;
+use std::io::{PipeWriter, Write as _};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::Receiver;
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::Context;
+use super::record::{REPLAY_VARIABLE, Recorded};
+use crate::cargo::{self, Attended, OUTPUT_KEPT_LINES_MAX, PIPE_SILENCE_TIME_MAX, Run};
+use crate::order::ORDER_VARIABLE;
+use crate::{Progress, diagnostics};
+use devhost_model::{BuildStep, Diagnostic, Diagnostics};
+
+/// Longer command lines are passed by a file, as cargo does.
+const COMMAND_LINE_LEN_MAX: usize = 100_000;
+
+/// How many lines of output may wait to be read.
+const LINES_WAITING_COUNT_MAX: usize = 1_024;
+
+/// How much a build script may say on one of its standard streams.
+const SCRIPT_OUTPUT_LEN_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// One call, and what it waits for.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// The package's name.
+    pub name: String,
+    pub recorded: Recorded,
+    /// Indices of the calls that come before it.
+    pub needs: Vec<usize>,
+    /// Metadata is enough for it to start, and others may start with its own.
+    pub pipelined: bool,
+}
+
+/// What happens to a call, by its index.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// rustc is about to be started.
+    Starts(usize),
+    /// It is over.
+    Ended(usize, Ended),
+}
+
+/// How a call ended.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub success: bool,
+    pub diagnostics: Diagnostics,
+    /// What was said beside the diagnostics.
+    output: Vec<String>,
+}
+
+/// How far a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waits,
+    Runs,
+    HasMetadata,
+    Done,
+    Failed,
+}
+
+enum Said {
+    Line(usize, String),
+    Over(usize, std::io::Result<bool>),
+}
+
+/// Makes the calls until all are done or one has failed; `begun` is when the replay was. Each process has `held` for its standard output, so that the
+/// pipe's other end tells when the last one is gone, whatever becomes of the future.
+///
+/// # Errors
+/// A process could not be started.
+pub(super) async fn run(
+    context: &Context,
+    begun: Instant,
+    calls: Vec<Call>,
+    held: PipeWriter,
+    progress: &mut dyn FnMut(Progress),
+    mut tell: impl FnMut(Event),
+) -> Result<Run, String> {
+    let (sender, mut receiver) = mpsc::channel(LINES_WAITING_COUNT_MAX);
+    let mut tasks = JoinSet::new();
+    let mut states = vec![State::Waits; calls.len()];
+    let mut ends: Vec<Ended> = calls.iter().map(|_| Ended::default()).collect();
+    let mut starts = vec![Duration::ZERO; calls.len()];
+    let mut run = Run { success: true, ..Run::default() };
+    loop {
+        for index in 0..calls.len() {
+            let running =
+                states.iter().filter(|state| matches!(state, State::Runs | State::HasMetadata)).count();
+            if run.success && running < context.jobs && can_start(&calls, &states, index) {
+                tell(Event::Starts(index));
+                states[index] = State::Runs;
+                starts[index] = begun.elapsed();
+                let count = |wanted| states.iter().filter(|state| **state == wanted).count();
+                let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+                progress(Progress {
+                    done: number(count(State::Done)),
+                    total: number(calls.len()),
+                    current: calls[index].name.clone(),
+                });
+                start(context, index, &calls[index].recorded, &held, &mut tasks, sender.clone())?;
+            }
+        }
+        if !states.iter().any(|state| matches!(state, State::Runs | State::HasMetadata)) {
+            break;
+        }
+        match receiver.recv().await {
+            Some(Said::Line(index, line)) => match read(&line) {
+                Line::Metadata if states[index] == State::Runs => states[index] = State::HasMetadata,
+                Line::Metadata | Line::Nothing => {}
+                Line::Diagnostic(diagnostic) => {
+                    ends[index].diagnostics.add(diagnostic);
+                }
+                Line::Other => {
+                    if ends[index].output.len() < OUTPUT_KEPT_LINES_MAX {
+                        ends[index].output.push(line);
+                    }
+                }
+            },
+            Some(Said::Over(index, status)) => {
+                let success = status.map_err(|error| format!("cannot run rustc: {error}"))?;
+                states[index] = if success { State::Done } else { State::Failed };
+                let mut end = std::mem::take(&mut ends[index]);
+                end.success = success;
+                run.steps.push(BuildStep {
+                    name: calls[index].name.clone(),
+                    begun_ms: starts[index].as_secs_f64() * 1_000.0,
+                    took_ms: (begun.elapsed().saturating_sub(starts[index])).as_secs_f64() * 1_000.0,
+                });
+                for line in &end.output {
+                    run.output.push_str(line);
+                    run.output.push('\n');
+                }
+                if !success {
+                    run.success = false;
+                    run.output.push_str(&summary(&calls[index], &end.diagnostics));
+                }
+                tell(Event::Ended(index, end));
+            }
+            None => return Err("rustc's output was lost".into()),
+        }
+    }
+    Ok(run)
+}
+
+fn can_start(calls: &[Call], states: &[State], index: usize) -> bool {
+    let call = &calls[index];
+    states[index] == State::Waits
+        && call.needs.iter().all(|need| match states[*need] {
+            State::Done => true,
+            State::HasMetadata => call.pipelined && calls[*need].pipelined,
+            State::Waits | State::Runs | State::Failed => false,
+        })
+}
+
+fn start(
+    context: &Context,
+    index: usize,
+    recorded: &Recorded,
+    held: &PipeWriter,
+    tasks: &mut JoinSet<()>,
+    sender: mpsc::Sender<Said>,
+) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("cannot run rustc: {error}");
+    let mut command = cargo::guarded(&context.devhost, context.wrapper.as_os_str());
+    command.arg(&recorded.rustc);
+    let mut file = None;
+    if recorded.args.iter().map(String::len).sum::<usize>() > COMMAND_LINE_LEN_MAX {
+        let mut arguments = tempfile::NamedTempFile::new_in(&context.temporary).map_err(failed)?;
+        for arg in &recorded.args {
+            writeln!(arguments, "{arg}").map_err(failed)?;
+        }
+        let mut arg = OsString::from("@");
+        arg.push(arguments.path());
+        command.arg(arg);
+        file = Some(arguments);
+    } else {
+        command.args(&recorded.args);
+    }
+    set_place(context, recorded, &mut command);
+    command.env(REPLAY_VARIABLE, "1");
+    let child = command.stdout(held.try_clone().map_err(failed)?).spawn().map_err(failed)?;
+    tasks.spawn(async move {
+        let mut attended = Attended::new(child);
+        let status = loop {
+            match attended.next().await {
+                Ok(cargo::Said::Out(line) | cargo::Said::Err(line)) => {
+                    let _ = sender.send(Said::Line(index, line)).await;
+                }
+                Ok(cargo::Said::Over(status)) => break Ok(status.success()),
+                Err(error) => break Err(error),
+            }
+        };
+        drop(file);
+        let _ = sender.send(Said::Over(index, status)).await;
+    });
+    Ok(())
+}
+
+/// The directory and the environment in which cargo has made a call.
+fn set_place(context: &Context, recorded: &Recorded, command: &mut Command) {
+    command.current_dir(&recorded.directory);
+    command.env_clear().envs(context.environment.iter().map(|(name, value)| (name, value)));
+    for name in &recorded.removed {
+        command.env_remove(name);
+    }
+    command.envs(&recorded.set).env(ORDER_VARIABLE, &context.order_path);
+}
+
+/// Runs a build script and gives what it has said on its standard output, which is a pipe from `writer` to `reader`: its
+/// other readers know by the pipe's end when the last process is gone.
+///
+/// # Errors
+/// It cannot be run, fails or says too much.
+pub(super) async fn run_script(
+    context: &Context,
+    name: &str,
+    recorded: &Recorded,
+    mut reader: Receiver,
+    writer: PipeWriter,
+) -> Result<Vec<u8>, String> {
+    let failed = |error: std::io::Error| format!("cannot run the build script of `{name}`: {error}");
+    let mut command = cargo::guarded(&context.devhost, recorded.rustc.as_os_str());
+    command.args(&recorded.args);
+    set_place(context, recorded, &mut command);
+    command.env(REPLAY_VARIABLE, context.jobs.to_string());
+    let child = command.stdout(writer).spawn().map_err(failed)?;
+    // It holds the pipe's end.
+    drop(command);
+    let mut attended = Attended::new(child);
+    let mut output = Vec::new();
+    let (mut is_open, mut status) = (true, None);
+    while is_open || status.is_none() {
+        tokio::select! {
+            count = reader.read_buf(&mut output), if is_open => {
+                is_open = count.map_err(failed)? > 0;
+                if output.len() > SCRIPT_OUTPUT_LEN_MAX_BYTES {
+                    return Err(format!("the build script of `{name}` says too much"));
+                }
+            }
+            // What it says on its standard error, cargo shows only if it fails.
+            said = attended.next(), if status.is_none() => {
+                if let cargo::Said::Over(ended) = said.map_err(failed)? {
+                    status = Some(ended);
+                }
+            }
+            // Something that it has started may hold the pipe open.
+            () = tokio::time::sleep(PIPE_SILENCE_TIME_MAX), if status.is_some() => is_open = false,
+        }
+    }
+    match status {
+        Some(status) if status.success() => Ok(output),
+        _ => Err(format!("the build script of `{name}` failed")),
+    }
+}
+
+enum Line {
+    Diagnostic(Diagnostic),
+    Metadata,
+    Nothing,
+    Other,
+}
+
+/// Reads a line of rustc's `--error-format=json`.
+fn read(line: &str) -> Line {
+    if line.is_empty() {
+        return Line::Nothing;
+    }
+    let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { return Line::Other };
+    match message["$message_type"].as_str() {
+        Some("artifact") if message["emit"] == "metadata" => Line::Metadata,
+        Some("diagnostic") => match serde_json::from_value(message) {
+            Ok(message) => diagnostics::convert(message).map_or(Line::Nothing, Line::Diagnostic),
+            Err(_) => Line::Other,
+        },
+        Some(_) => Line::Nothing,
+        None => Line::Other,
+    }
+}
+
+/// What cargo says of a crate that does not compile.
+fn summary(call: &Call, diagnostics: &Diagnostics) -> String {
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    let mut text = format!("error: could not compile `{}`", call.name);
+    let (errors, warnings) = (diagnostics.errors_count(), diagnostics.warnings_count());
+    if errors > 0 {
+        text.push_str(&format!(" due to {errors} previous error{}", plural(errors)));
+    }
+    if warnings > 0 {
+        text.push_str(&format!("; {warnings} warning{} emitted", plural(warnings)));
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_rustc_are_told_apart() {
+        let artifact = |emit: &str| {
+            format!("{{\"$message_type\":\"artifact\",\"artifact\":\"/t/liba.rmeta\",\"emit\":\"{emit}\"}}")
+        };
+        assert!(matches!(read(&artifact("metadata")), Line::Metadata));
+        assert!(matches!(read(&artifact("link")), Line::Nothing));
+        assert!(matches!(read("thread 'rustc' panicked"), Line::Other));
+        let diagnostic = "{\"$message_type\":\"diagnostic\",\"message\":\"m\",\"code\":null,\"level\":\"error\",\
+                          \"spans\":[],\"children\":[],\"rendered\":\"error: m\\n\"}";
+        assert!(matches!(read(diagnostic), Line::Diagnostic(diagnostic) if diagnostic.message == "m"));
+    }
+
+    #[test]
+    fn a_library_starts_on_metadata_and_the_app_on_libraries() {
+        let call = |needs: &[usize], pipelined| Call {
+            name: String::new(),
+            recorded: Recorded {
+                key: String::new(),
+                rustc: "rustc".into(),
+                args: Vec::new(),
+                directory: "/".into(),
+                package_root: "/".into(),
+                set: Default::default(),
+                removed: Vec::new(),
+                before: Default::default(),
+                manifests: String::new(),
+            },
+            needs: needs.to_vec(),
+            pipelined,
+        };
+        let calls = [call(&[], true), call(&[0], true), call(&[0, 1], false)];
+        assert!(can_start(&calls, &[State::Waits; 3], 0));
+        assert!(!can_start(&calls, &[State::Runs, State::Waits, State::Waits], 1));
+        assert!(can_start(&calls, &[State::HasMetadata, State::Waits, State::Waits], 1));
+        assert!(!can_start(&calls, &[State::HasMetadata, State::Done, State::Waits], 2));
+        assert!(can_start(&calls, &[State::Done, State::Done, State::Waits], 2));
+        assert!(!can_start(&calls, &[State::Failed, State::Done, State::Waits], 2));
+    }
+}

@@ -1,0 +1,242 @@
+//! devhost as `RUSTC_WORKSPACE_WRAPPER`: cargo calls it instead of rustc for the crates of the workspace. The
+//! app's call gets the library of dependencies and what else makes it loadable; the other crates get cheaper
+//! debug information. Everything else passes through untouched. It replaces itself by rustc, so that signals,
+//! exit codes and output need no care; only the call of a plain app needs care (see the module `plain`).
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use super::call::{Call, library_stem};
+use super::deps::{self, Linkage};
+use super::linker::{APP_VARIABLE, REAL_LINKER_VARIABLE};
+use super::order::{self, ExternKind, Externs, ORDER_VARIABLE, Order, Report};
+use super::plain::PlainCall;
+use super::replay::record::{self, REPLAY_VARIABLE};
+use super::script::Place;
+use super::settings::DebugInfo;
+use devhost_model::AppKind;
+
+/// Runs `rustc` as cargo asked for it, with devhost's additions.
+pub fn main(args: &[OsString]) -> ExitCode {
+    let Some((rustc, args)) = args.split_first() else {
+        eprintln!("devhost-rustc: cargo runs this in place of rustc; there is nothing to run it for by hand");
+        return ExitCode::FAILURE;
+    };
+    let call = Call::read(args);
+    let order = std::env::var_os(ORDER_VARIABLE).and_then(|path| order::read::<Order>(Path::new(&path)));
+    let mut command = Command::new(rustc);
+    // Without a crate name it is one of cargo's questions about rustc itself.
+    let order = order.filter(|_| !call.crate_name.is_empty());
+    let result = match &order {
+        Some(order) => {
+            if std::env::var_os(REPLAY_VARIABLE).is_none() {
+                record::keep(rustc, args, &call, order);
+            }
+            add(&mut command, rustc, args, &call, order)
+        }
+        None => {
+            command.args(args);
+            Ok(None)
+        }
+    };
+    command.env_remove(ORDER_VARIABLE).env_remove(REPLAY_VARIABLE);
+    let message = match result {
+        Ok(None) => match order.and_then(|order| Place::of(&call, &order)) {
+            Some(place) => match place.run(command) {
+                Ok(code) => return code,
+                Err(message) => message,
+            },
+            None => format!("cannot run {}: {}", rustc.to_string_lossy(), command.exec()),
+        },
+        Ok(Some(plain)) => match plain.run(command) {
+            Ok(code) => return code,
+            Err(message) => message,
+        },
+        Err(message) => message,
+    };
+    eprintln!("error: {message}");
+    ExitCode::FAILURE
+}
+
+/// Gives a command the arguments of a call, with what devhost wants differently; the arguments of a plain app's call
+/// are left to what is returned.
+fn add(
+    command: &mut Command,
+    rustc: &OsStr,
+    args: &[OsString],
+    call: &Call,
+    order: &Order,
+) -> Result<Option<PlainCall>, String> {
+    let root = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let app_type = match order.kind {
+        AppKind::Plugin => "cdylib",
+        AppKind::Plain => "bin",
+    };
+    let is_app = root.as_ref() == Some(&order.app_root)
+        && call.crate_name == order.app_crate
+        && call.crate_types == [app_type]
+        && !call.test;
+    let is_plain = is_app && order.kind == AppKind::Plain;
+    if !is_plain {
+        command.args(args);
+    }
+    add_debug_info(command, call, order.debug_info);
+    // rustc's allocator is a jemalloc that reads this: huge pages save an eighth of its time, most of it in
+    // page faults. A user's own setting wins.
+    if std::env::var_os("MALLOC_CONF").is_none() {
+        command.env("MALLOC_CONF", "thp:always");
+    }
+    command.env("TMPDIR", &order.temporary);
+    let Some(root) = root else { return Ok(None) };
+    let externs = sort_externs(call, order, &root);
+    if !is_app {
+        if call.crate_types.iter().any(|kind| kind.ends_with("dylib")) {
+            remove_old(call);
+        }
+        let path = record_path(order, &call.stem());
+        order::write(&path, &externs).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        return Ok(None);
+    }
+    let linkage = add_app(command, rustc, call, order, externs)?;
+    let mut report = Report {
+        key: order.key.clone(),
+        preload: linkage.preload(),
+        static_marker: linkage.static_marker().to_owned(),
+        relink_marker: linkage.relink_marker(),
+        exclusion: linkage.exclusion(),
+        notes: linkage.notes(),
+        call: Some(record::path(&order.target_dir, &call.out_dir, &call.stem())),
+    };
+    let mut plain = None;
+    if is_plain {
+        let prepared =
+            PlainCall::prepare(rustc, args, call, order, matches!(linkage, Linkage::Shared { .. }))?;
+        report.notes.extend(prepared.notes());
+        plain = Some(prepared);
+    }
+    order::write(&order.report, &report)
+        .map_err(|error| format!("cannot write {}: {error}", order.report.display()))?;
+    Ok(plain)
+}
+
+/// Lowers what the profile says, never raises it.
+fn add_debug_info(command: &mut Command, call: &Call, wanted: DebugInfo) {
+    let full = matches!(call.codegen("debuginfo"), Some("1" | "2" | "limited" | "full"))
+        || call.codegen.iter().any(|option| option == "debuginfo");
+    if wanted == DebugInfo::LineTables && full {
+        command.args(["-C", "debuginfo=line-tables-only"]);
+    }
+}
+
+/// What a crate is compiled against, told apart by what cargo says of each package, never by a file's name.
+fn sort_externs(call: &Call, order: &Order, root: &Path) -> Externs {
+    let mut sorted = Externs::default();
+    let Some(kinds) = order.externs.get(root) else { return sorted };
+    for library in &call.externs {
+        match kinds.get(&library.name) {
+            Some(ExternKind::Path) => sorted.path.push(library.path.clone()),
+            Some(ExternKind::Library)
+                if library.rlib().is_file() || library.path.extension() != Some(OsStr::new("so")) =>
+            {
+                sorted.libraries.push(library.rlib());
+            }
+            _ => {}
+        }
+    }
+    sorted
+}
+
+/// Where the externs of a path crate are kept for the app's call.
+fn record_path(order: &Order, stem: &str) -> PathBuf {
+    order.target_dir.join("externs").join(format!("{stem}.json"))
+}
+
+/// The dependencies of the app and of the path crates that it reaches.
+fn collect_libraries(order: &Order, app: Externs) -> Vec<PathBuf> {
+    let mut libraries = app.libraries;
+    let mut queue = app.path;
+    let mut seen = std::collections::HashSet::new();
+    while let Some(path) = queue.pop() {
+        let Some(stem) = library_stem(&path) else { continue };
+        if !seen.insert(stem.to_owned()) {
+            continue;
+        }
+        // A path crate outside the workspace is compiled without the wrapper: what only it uses stays static.
+        if let Some(externs) = order::read::<Externs>(&record_path(order, stem)) {
+            libraries.extend(externs.libraries.into_iter().filter(|library| library.is_file()));
+            queue.extend(externs.path);
+        }
+    }
+    libraries.sort();
+    libraries.dedup();
+    libraries
+}
+
+fn add_app(
+    command: &mut Command,
+    rustc: &OsStr,
+    call: &Call,
+    order: &Order,
+    externs: Externs,
+) -> Result<Linkage, String> {
+    let libraries = collect_libraries(order, externs);
+    let linkage = deps::provide(rustc, call, order, &libraries)?;
+    if order.kind == AppKind::Plugin {
+        remove_old(call);
+        command.args(["--cfg", "devhost", "--check-cfg=cfg(devhost)"]);
+    }
+    let mut devhost_deps = OsString::from("devhost_deps=");
+    devhost_deps.push(linkage.library());
+    command.arg("--extern").arg(devhost_deps);
+    command.arg("-C").arg(link_argument(call, "--build-id=sha1"));
+    if call.externs.iter().any(|library| library.path.extension() == Some(OsStr::new("so"))) {
+        // A path crate that is a dylib stays one; `cargo run` tells the loader by the environment where it is.
+        command.arg("-C").arg(link_argument(call, &format!("-rpath={}", call.out_dir.display())));
+    }
+    if let Linkage::Shared { .. } = linkage {
+        command.args(["-C", "prefer-dynamic"]);
+    }
+    if linkage.is_relinked() {
+        let mut linker = OsString::from("linker=");
+        linker.push(&order.linker);
+        command.arg("-C").arg(linker);
+        command.env(REAL_LINKER_VARIABLE, call.codegen("linker").unwrap_or("cc")).env(APP_VARIABLE, "1");
+    }
+    Ok(linkage)
+}
+
+/// Unlinked first, an old library keeps its content for whoever has mapped or hard-linked it, whichever linker writes
+/// the new one.
+fn remove_old(call: &Call) {
+    let _ = std::fs::remove_file(call.out_dir.join(format!("lib{}.so", call.stem())));
+}
+
+/// An argument for the linker itself, through the C compiler that usually calls it.
+fn link_argument(call: &Call, argument: &str) -> String {
+    let bare = call.codegen("linker-flavor").is_some_and(|flavor| {
+        flavor == "ld" || flavor.starts_with("ld.") || (flavor.contains("ld") && !flavor.contains("cc"))
+    });
+    if bare { format!("link-arg={argument}") } else { format!("link-arg=-Wl,{argument}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn debug_args(line: &str, wanted: DebugInfo) -> usize {
+        let call = Call::read(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        let mut command = Command::new("rustc");
+        add_debug_info(&mut command, &call, wanted);
+        command.get_args().count()
+    }
+
+    #[test]
+    fn debug_information_is_lowered_but_never_raised() {
+        assert_eq!(debug_args("-C debuginfo=2", DebugInfo::LineTables), 2);
+        assert_eq!(debug_args("-C debuginfo=2", DebugInfo::Full), 0);
+        assert_eq!(debug_args("-C debuginfo=0", DebugInfo::LineTables), 0);
+        assert_eq!(debug_args("-C opt-level=3", DebugInfo::LineTables), 0);
+    }
+}

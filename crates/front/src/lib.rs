@@ -1,0 +1,39 @@
+//! The front: an actix-web server that owns the port for the life of devhost. A request passes the host check,
+//! then goes to one of the front's own endpoints (`/__devhost/…`) or through the gate to the current
+//! generation. Only this module imports actix; it builds nothing, starts no process and decides nothing about
+//! generations: the runner turns the [`Gate`](gate::Gate) and tells the pages through the [`Hub`].
+#![cfg(target_os = "linux")]
+#![forbid(unsafe_code)]
+
+mod body;
+mod caching;
+mod client_gone;
+mod csp;
+mod dev_ui;
+pub mod gate;
+mod headers;
+pub mod host;
+mod inbound;
+mod inject;
+mod live_reload;
+pub mod origin;
+mod pages;
+pub mod places;
+mod prolog;
+mod proxy;
+#[doc(hidden)]
+pub mod samples;
+mod server;
+mod sniff;
+mod tunnel;
+mod unpack;
+pub mod upstream;
+mod websocket;
+
+#[cfg(test)]
+mod tests;
+
+pub use inbound::HEAD_TIME_MAX as CLIENT_HEAD_TIME_MAX;
+pub use live_reload::{EVENTS_BEHIND_COUNT_MAX, Hub, KEEP_ALIVE_INTERVAL};
+pub use pages::escape;
+pub use server::{FrontConfig, Server, WORKER_COUNT, serve};

@@ -1,0 +1,245 @@
+//! The event stream at `/__devhost/events`: what open pages are told, and how a page that comes late or falls
+//! behind catches up. It holds no state of the app beyond what was said last.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::gate::Gate;
+use devhost_model::BrowserEvent;
+
+/// How many events a slow page may be behind before it is told to start over.
+pub const EVENTS_BEHIND_COUNT_MAX: usize = 64;
+
+/// How often an idle event stream says that it is alive.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// The sender of events to all open pages. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Hub(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    /// `None` once closed, which ends all streams.
+    sender: Option<broadcast::Sender<(u64, BrowserEvent)>>,
+    /// Counts what changes the look of a page, so that a page which was away knows that it missed something.
+    revision: u64,
+    /// Counts builds.
+    builds: u64,
+    /// The last word about a build that goes on.
+    building: Option<BrowserEvent>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Hub {
+    /// A hub with no listeners.
+    pub fn new() -> Self {
+        let sender = Some(broadcast::Sender::new(EVENTS_BEHIND_COUNT_MAX));
+        Self(Arc::new(Mutex::new(State { sender, revision: 0, builds: 0, building: None })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells all open pages.
+    pub fn send(&self, event: BrowserEvent) {
+        let mut state = self.lock();
+        if matches!(event, BrowserEvent::Building { .. }) {
+            state.builds += 1;
+        }
+        match &event {
+            BrowserEvent::Building { .. } | BrowserEvent::Progress { .. } => {
+                state.building = Some(event.clone());
+            }
+            BrowserEvent::Css { .. } => state.revision += 1,
+            BrowserEvent::Reload { .. } | BrowserEvent::Failed { .. } | BrowserEvent::Recovered => {
+                state.building = None;
+            }
+            BrowserEvent::Hello { .. } => {}
+        }
+        if let Some(sender) = &state.sender {
+            // An error means that no page is open.
+            let _ = sender.send((state.revision, event));
+        }
+    }
+
+    /// Counts a change for which a Reload will be sent. To be called before the changed thing can be served: a
+    /// page that has it is then up to date, and one that was served before is not.
+    pub fn advance(&self) {
+        self.lock().revision += 1;
+    }
+
+    /// Ends all event streams: devhost is ending.
+    pub fn close(&self) {
+        self.lock().sender = None;
+    }
+
+    /// Counts reloads and stylesheet swaps.
+    pub fn revision(&self) -> u64 {
+        self.lock().revision
+    }
+
+    /// How many event streams are open.
+    pub fn listener_count(&self) -> usize {
+        self.lock().sender.as_ref().map_or(0, broadcast::Sender::receiver_count)
+    }
+
+    fn subscribe(&self) -> Option<Subscription> {
+        let state = self.lock();
+        let receiver = state.sender.as_ref()?.subscribe();
+        Some(Subscription {
+            receiver,
+            revision: state.revision,
+            builds: state.builds,
+            building: state.building.clone(),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Subscription {
+    receiver: broadcast::Receiver<(u64, BrowserEvent)>,
+    revision: u64,
+    builds: u64,
+    building: Option<BrowserEvent>,
+}
+
+enum Step {
+    Greet,
+    Listen(Subscription),
+}
+
+/// The bytes of one event stream. It begins with a Hello, and with another one whenever the page fell behind.
+pub fn stream_events(
+    hub: Hub,
+    gate: Gate,
+    session: String,
+) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    stream_events_kept_alive(hub, gate, session, KEEP_ALIVE_INTERVAL)
+}
+
+fn stream_events_kept_alive(
+    hub: Hub,
+    gate: Gate,
+    session: String,
+    interval: Duration,
+) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    futures_util::stream::unfold(Step::Greet, move |step| {
+        let (hub, gate, session) = (hub.clone(), gate.clone(), session.clone());
+        async move {
+            let mut subscription = match step {
+                Step::Greet => {
+                    // Subscribed first, so that nothing falls between the greeting and the events.
+                    let mut subscription = hub.subscribe()?;
+                    let hello = BrowserEvent::Hello {
+                        session,
+                        generation: gate.current().map_or(0, |generation| generation.number),
+                        builds: subscription.builds,
+                        failure: gate.failure(),
+                    };
+                    let mut text = encode(subscription.revision, &hello);
+                    if let Some(building) = subscription.building.take() {
+                        text.push_str(&encode(subscription.revision, &building));
+                    }
+                    return Some((Ok(text.into()), Step::Listen(subscription)));
+                }
+                Step::Listen(subscription) => subscription,
+            };
+            match tokio::time::timeout(interval, subscription.receiver.recv()).await {
+                Err(_) => Some((Ok(Bytes::from_static(b":\n\n")), Step::Listen(subscription))),
+                Ok(Ok((revision, event))) => {
+                    Some((Ok(encode(revision, &event).into()), Step::Listen(subscription)))
+                }
+                Ok(Err(RecvError::Lagged(_))) => Some((Ok(Bytes::from_static(b":\n\n")), Step::Greet)),
+                Ok(Err(RecvError::Closed)) => None,
+            }
+        }
+    })
+}
+
+/// One event as text/event-stream; its id is the revision.
+fn encode(revision: u64, event: &BrowserEvent) -> String {
+    // JSON in one line: serde_json escapes line ends.
+    let json = serde_json::to_string(event).unwrap_or_else(|_| "{}".into());
+    format!("id: {revision}\ndata: {json}\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devhost_model::Failure;
+    use futures_util::{FutureExt, StreamExt};
+
+    fn text(item: Option<Result<Bytes, std::convert::Infallible>>) -> String {
+        String::from_utf8(item.unwrap().unwrap().to_vec()).unwrap()
+    }
+
+    fn open(hub: &Hub, gate: &Gate) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Unpin {
+        Box::pin(stream_events(hub.clone(), gate.clone(), "s1".into()))
+    }
+
+    #[tokio::test]
+    async fn the_first_event_is_hello_and_then_events_follow() {
+        let (hub, gate) = (Hub::new(), Gate::new());
+        let failure = Failure::start("no\nport", "");
+        gate.set_failure(Some(failure));
+        let mut events = open(&hub, &gate);
+        let hello = text(events.next().await);
+        assert!(hello.starts_with("id: 0\ndata: {\"type\":\"hello\",\"session\":\"s1\",\"generation\":0,"));
+        assert!(hello.contains("no\\nport") && hello.ends_with("\n\n"));
+        hub.advance();
+        hub.send(BrowserEvent::Reload { generation: 2, files: Vec::new() });
+        assert_eq!(text(events.next().await), "id: 1\ndata: {\"type\":\"reload\",\"generation\":2}\n\n");
+    }
+
+    #[tokio::test]
+    async fn a_page_opened_during_a_build_learns_of_it() {
+        let (hub, gate) = (Hub::new(), Gate::new());
+        hub.send(BrowserEvent::Progress { done: 3, total: 9, current: "serde".into() });
+        assert!(text(open(&hub, &gate).next().await).contains("\"type\":\"progress\",\"done\":3"));
+        hub.send(BrowserEvent::Reload { generation: 1, files: Vec::new() });
+        assert!(!text(open(&hub, &gate).next().await).contains("progress"));
+    }
+
+    #[tokio::test]
+    async fn a_page_that_fell_behind_is_greeted_again() {
+        let (hub, gate) = (Hub::new(), Gate::new());
+        let mut events = open(&hub, &gate);
+        events.next().await;
+        for _ in 0..=EVENTS_BEHIND_COUNT_MAX {
+            hub.send(BrowserEvent::Css { files: Vec::new() });
+        }
+        assert_eq!(text(events.next().await), ":\n\n");
+        assert!(text(events.next().await).starts_with("id: 65\ndata: {\"type\":\"hello\""));
+        assert!(events.next().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_idle_stream_says_that_it_is_alive() {
+        let interval = Duration::from_millis(1);
+        let mut events = Box::pin(stream_events_kept_alive(Hub::new(), Gate::new(), "s".into(), interval));
+        events.next().await;
+        assert_eq!(text(events.next().await), ":\n\n");
+        assert_eq!(text(events.next().await), ":\n\n");
+    }
+
+    #[tokio::test]
+    async fn streams_end_with_devhost() {
+        let (hub, gate) = (Hub::new(), Gate::new());
+        let mut events = open(&hub, &gate);
+        events.next().await;
+        assert_eq!(hub.listener_count(), 1);
+        hub.close();
+        assert!(events.next().await.is_none());
+        assert!(open(&hub, &gate).next().await.is_none());
+    }
+}

@@ -1,0 +1,230 @@
+//! The places of one worker: how many requests may be in it at once.
+//!
+//! What ends by itself soon and what stays open have places of their own, so that neither keeps the other out. A WebSocket
+//! or an event stream is known for one when it comes. Anything else that stays (an upload that the client never finishes,
+//! a response that nobody reads) is only found out by its age, and then moves to the long-lived ones when its place is
+//! wanted. Whoever waits for a place waits in turn.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use devhost_link::STREAMS_COUNT_MAX;
+use devhost_sys::limits;
+
+/// How many ordinary requests may be in one worker at once.
+pub const ORDINARY_COUNT_MAX: usize = 256;
+
+/// How many long-lived requests may be in one worker at once, if devhost may have the descriptors for them.
+pub const LONG_LIVED_COUNT_MAX: usize = 2000;
+
+/// How many of them there may be even if that leaves few descriptors.
+const LONG_LIVED_COUNT_MIN: usize = 64;
+
+/// The descriptors that a long-lived request takes in the front: the client's connection, its watch, the app's connection.
+const DESCRIPTORS_PER_REQUEST_COUNT: usize = 3;
+
+/// The descriptors that are left for everything else.
+const DESCRIPTORS_KEPT_COUNT: usize = ORDINARY_COUNT_MAX * DESCRIPTORS_PER_REQUEST_COUNT + 256;
+
+/// A request that has been open for so long counts as long-lived.
+pub const LONG_LIVED_TIME_MIN: Duration = Duration::from_secs(2);
+
+// A link has a stream for each.
+const _: () = assert!(ORDINARY_COUNT_MAX + LONG_LIVED_COUNT_MAX <= STREAMS_COUNT_MAX);
+
+/// What kind of place a request wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stay {
+    /// It ends by itself, as far as is known.
+    Ordinary,
+    /// A WebSocket, or an event stream.
+    LongLived,
+}
+
+/// The places of one worker. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Places(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    ordinary: Semaphore,
+    long_lived: Semaphore,
+    long_lived_count_max: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    last: u64,
+    /// The ordinary places that are taken, and since when: the oldest first.
+    ordinary: BTreeMap<u64, Instant>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn semaphore(&self, stay: Stay) -> &Semaphore {
+        match stay {
+            Stay::Ordinary => &self.ordinary,
+            Stay::LongLived => &self.long_lived,
+        }
+    }
+}
+
+impl Default for Places {
+    /// As many as the limits allow.
+    fn default() -> Self {
+        let for_long_lived = limits::descriptors_count_max().saturating_sub(DESCRIPTORS_KEPT_COUNT);
+        let long_lived = for_long_lived / DESCRIPTORS_PER_REQUEST_COUNT;
+        Self::new(ORDINARY_COUNT_MAX, long_lived.clamp(LONG_LIVED_COUNT_MIN, LONG_LIVED_COUNT_MAX))
+    }
+}
+
+impl Places {
+    /// So many places of each kind.
+    pub fn new(ordinary: usize, long_lived: usize) -> Self {
+        Self(Arc::new(Shared {
+            ordinary: Semaphore::new(ordinary),
+            long_lived: Semaphore::new(long_lived),
+            long_lived_count_max: long_lived,
+            taken: Mutex::default(),
+        }))
+    }
+
+    /// How many long-lived requests there may be at once.
+    pub fn long_lived_count_max(&self) -> usize {
+        self.0.long_lived_count_max
+    }
+
+    /// A place, if one is free and nobody waits for it.
+    pub fn try_take(&self, stay: Stay) -> Option<Place> {
+        self.0.semaphore(stay).try_acquire().ok()?.forget();
+        Some(self.place(stay))
+    }
+
+    /// The next free place, in turn. Cancel-safe.
+    pub async fn take(&self, stay: Stay) -> Place {
+        match self.0.semaphore(stay).acquire().await {
+            Ok(permit) => permit.forget(),
+            // It is never closed.
+            Err(_) => std::future::pending().await,
+        }
+        self.place(stay)
+    }
+
+    fn place(&self, stay: Stay) -> Place {
+        let mut taken = self.0.lock();
+        taken.last += 1;
+        let number = taken.last;
+        if stay == Stay::Ordinary {
+            taken.ordinary.insert(number, Instant::now());
+        }
+        drop(taken);
+        Place { places: self.clone(), number }
+    }
+
+    /// Counts what has been open for [`LONG_LIVED_TIME_MIN`] among the long-lived ones, as far as there is room.
+    pub fn move_old_ones(&self) {
+        self.move_old_ones_as_of(Instant::now());
+    }
+
+    fn move_old_ones_as_of(&self, now: Instant) {
+        let mut taken = self.0.lock();
+        while let Some(oldest) = taken.ordinary.first_entry()
+            && now.duration_since(*oldest.get()) >= LONG_LIVED_TIME_MIN
+            && let Ok(permit) = self.0.long_lived.try_acquire()
+        {
+            permit.forget();
+            oldest.remove();
+            self.0.ordinary.add_permits(1);
+        }
+    }
+}
+
+/// A place that is taken. Dropped, it is free for another request.
+#[derive(Debug)]
+pub struct Place {
+    places: Places,
+    number: u64,
+}
+
+impl Place {
+    /// The request turns out to be long-lived. False if there is no place for it among those.
+    pub fn stay(&mut self) -> bool {
+        let shared = &self.places.0;
+        let mut taken = shared.lock();
+        if !taken.ordinary.contains_key(&self.number) {
+            return true;
+        }
+        let Ok(permit) = shared.long_lived.try_acquire() else { return false };
+        permit.forget();
+        taken.ordinary.remove(&self.number);
+        shared.ordinary.add_permits(1);
+        true
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let shared = &self.places.0;
+        let was_ordinary = shared.lock().ordinary.remove(&self.number).is_some();
+        shared.semaphore(if was_ordinary { Stay::Ordinary } else { Stay::LongLived }).add_permits(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn free(places: &Places) -> (usize, usize) {
+        (places.0.ordinary.available_permits(), places.0.long_lived.available_permits())
+    }
+
+    #[tokio::test]
+    async fn each_kind_has_places_of_its_own() {
+        let places = Places::new(2, 1);
+        let first = places.try_take(Stay::LongLived).unwrap();
+        assert!(places.try_take(Stay::LongLived).is_none());
+        let mut ordinary = places.try_take(Stay::Ordinary).unwrap();
+        assert_eq!(free(&places), (1, 0));
+        assert!(!ordinary.stay(), "no place is left for it");
+        drop(first);
+        assert!(ordinary.stay() && ordinary.stay());
+        assert_eq!(free(&places), (2, 0));
+        drop(ordinary);
+        assert_eq!(free(&places), (2, 1));
+    }
+
+    #[test]
+    fn what_has_been_open_for_long_moves_when_its_place_is_wanted() {
+        let places = Places::new(2, 1);
+        let taken = [(); 2].map(|()| places.try_take(Stay::Ordinary).unwrap());
+        places.move_old_ones();
+        assert!(places.try_take(Stay::Ordinary).is_none(), "nothing is old");
+        places.move_old_ones_as_of(Instant::now() + LONG_LIVED_TIME_MIN);
+        assert_eq!(free(&places), (1, 0), "there is room for one");
+        drop(taken);
+        assert_eq!(free(&places), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn places_are_given_in_turn_and_not_lost_with_those_who_wait() {
+        let places = Places::new(1, 0);
+        let taken = places.try_take(Stay::Ordinary).unwrap();
+        let mut first = Box::pin(places.take(Stay::Ordinary));
+        let mut second = Box::pin(places.take(Stay::Ordinary));
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        drop(taken);
+        assert!(places.try_take(Stay::Ordinary).is_none(), "the first of those who wait has it");
+        drop(first);
+        assert!(second.now_or_never().is_some());
+        assert_eq!(free(&places), (1, 0));
+    }
+}

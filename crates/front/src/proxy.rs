@@ -1,0 +1,443 @@
+//! One request of the app's: through the gate, to its generation, and the response back. Both bodies stream at
+//! the same time. Whatever goes wrong before the response's head becomes a page; after it, the connection is
+//! cut, so that no client takes half a response for a whole one.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_http::ConnectionType;
+use actix_web::body::{BodySize, BoxBody};
+use actix_web::dev::Payload;
+use actix_web::http::{Method, StatusCode, Version, header};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::body::{self, AppBody, ByteStream, Pump, RequestBody, SizedBody};
+use super::caching;
+use super::client_gone::ClientWatch;
+use super::csp;
+use super::gate::{Admission, Entry, Generation, HELD_COUNT_MAX, HOLD_TIME_MAX};
+use super::headers::{self, CheckedHead, Framing, GENERATION_HEADER};
+use super::inbound::Turn;
+use super::inject::{self, Verdict};
+use super::pages::{Form, Page, PageContext, wanted_form};
+use super::places::Stay;
+use super::server::Front;
+use super::upstream::{RecvHalf, UpstreamError};
+use devhost_link::wire::{PanicReport, REQUEST_EXPECT, RESPONSE_PANIC, ResponseHead};
+use devhost_model::End;
+use devhost_sys::output::Position;
+
+/// The longest report of a panic that is read.
+pub const PANIC_REPORT_SIZE_MAX: usize = 1024 * 1024;
+
+/// How many workers in a row may be gone before they read anything of a request.
+const ENTER_TRIES_COUNT_MAX: u32 = 8;
+
+/// What kills a process from outside, without a word.
+const SIGKILL: i32 = 9;
+
+/// Why there is no response of the app's to send.
+enum Refused {
+    /// The client gets this page.
+    Page(Page),
+    /// There is no client any more.
+    ClientGone,
+}
+
+impl From<Page> for Refused {
+    fn from(page: Page) -> Self {
+        Self::Page(page)
+    }
+}
+
+/// Forwards a request and returns the response, or a page in its place.
+pub async fn forward(request: &HttpRequest, payload: Payload, front: &Front) -> HttpResponse {
+    // As of now: a page in the response's place is out of date as soon as anything changes after this.
+    let context = front.page_context();
+    let mut generation = context.generation;
+    let framing = match headers::framing(request) {
+        Ok(framing) => framing,
+        Err(bad) => {
+            return close(Page::bad_request(&bad.to_string()).respond(request, &context));
+        }
+    };
+    let mut response = match exchange(request, payload, framing, front, &mut generation).await {
+        Ok(response) => response,
+        Err(Refused::Page(page)) => page.respond(request, &PageContext { generation, ..context }),
+        // Nobody gets this.
+        Err(Refused::ClientGone) => HttpResponse::new(StatusCode::BAD_REQUEST),
+    };
+    if framing != Framing::Finite && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // What follows on the connection cannot be told from a WebSocket's bytes.
+        response = close(response);
+    }
+    response
+}
+
+async fn exchange(
+    request: &HttpRequest,
+    payload: Payload,
+    framing: Framing,
+    front: &Front,
+    generation: &mut u64,
+) -> Result<HttpResponse, Refused> {
+    let watch = request.conn_data::<ClientWatch>().cloned();
+    let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
+    if front.gate.is_starting() && is_navigation(request) {
+        return Err(Page::starting(&front.app).into());
+    }
+    let mut head = headers::request_head(request, framing, turn.target());
+    if front.inject && inject::is_for_document(request) {
+        // A copy of before devhost ran, or of an earlier generation, has no script in it that knows what is being served.
+        headers::make_unconditional(&mut head);
+    }
+    if turn.expects_continue() {
+        head.flags |= REQUEST_EXPECT;
+    }
+    let bodiless = framing == Framing::FalseUpgrade || matches!(payload, Payload::None);
+    let head = head.encode();
+    let mut body = (!bodiless).then(|| RequestBody::new(payload, turn.clone()));
+    let mut tries = 0;
+    let (Entered { mut entry, revision, mut recv, pump, .. }, entered, (bytes, over)) = loop {
+        let entering = enter(front, &head, &mut body, framing, request, generation, &mut tries);
+        let mut exchange = unless_gone(watch.as_ref(), entering).await.ok_or(Refused::ClientGone)??;
+        let entered = Instant::now();
+        let received = {
+            let go_ahead = exchange.recv.go_ahead();
+            let head = exchange.recv.head();
+            tokio::pin!(go_ahead, head);
+            loop {
+                tokio::select! {
+                    biased;
+                    // Before the head: what the app says of a body that broke off is not what the client got wrong.
+                    () = exchange.pump.broken() => return Err(broken_page(&turn).into()),
+                    head = &mut head => break head,
+                    () = &mut go_ahead, if turn.is_waiting() => turn.let_continue(),
+                    () = gone(watch.as_ref()) => return Err(Refused::ClientGone),
+                }
+            }
+        };
+        let error = match received {
+            Ok(received) => break (exchange, entered, received),
+            Err(error) => error,
+        };
+        let (generation, since) = (Arc::clone(exchange.entry.generation()), exchange.since);
+        if error == UpstreamError::Lost && tries < ENTER_TRIES_COUNT_MAX {
+            let leaving = leave_unread(exchange, request.method(), bodiless, tries == 1);
+            if let Some(back) = unless_gone(watch.as_ref(), leaving).await.ok_or(Refused::ClientGone)? {
+                front.gate.lose(&generation);
+                body = back;
+                continue;
+            }
+        }
+        return Err(explain(error, request, &generation, since).await.into());
+    };
+    pump.keep_no_more();
+    if entry.generation().is_first_response() {
+        front.status.first_response(entry.generation().number, entered.elapsed());
+    }
+    let line = headers::request_line(request);
+    let head = ResponseHead::decode(bytes)
+        .map_err(|malformed| Page::bad_response(&capitalize(&malformed.to_string()), &line))?;
+    if head.flags & RESPONSE_PANIC != 0 {
+        let report = if over { PanicReport::default() } else { read_panic(&mut recv).await };
+        return Err(Page::panic(&report, &line, entry.generation().number).into());
+    }
+    let checked = headers::check_response(&head, framing)
+        .map_err(|bad| Page::bad_response(&format!("{}.", capitalize(&bad.to_string())), &line))?;
+    if is_event_stream(&checked) && !entry.stay() {
+        let long_lived = entry.long_lived_count_max();
+        front.notice_busy(Stay::LongLived, long_lived);
+        return Err(Page::busy(Stay::LongLived, long_lived).into());
+    }
+    let body = AppBody::finite(recv, pump, entry, watch);
+    Ok(respond(request, framing, front, checked, body, revision, over))
+}
+
+fn broken_page(turn: &Turn) -> Page {
+    match turn.broken() {
+        Some(reason) => Page::bad_request(&format!("The request body cannot be read: {reason}.")),
+        None => Page::bad_request("The request body broke off."),
+    }
+}
+
+/// A request that has reached a generation.
+struct Entered {
+    entry: Entry,
+    /// The revision of the pages when it was let in.
+    revision: u64,
+    /// Where the worker's output was then.
+    since: Position,
+    recv: RecvHalf,
+    pump: Pump,
+}
+
+/// A worker is lost that a request was sent to. If it never read any of it, or may have and the request may be read twice,
+/// says so, with the request's body for another worker.
+async fn leave_unread(
+    exchange: Entered,
+    method: &Method,
+    bodiless: bool,
+    is_first: bool,
+) -> Option<Option<RequestBody>> {
+    let Entered { entry, recv, pump, .. } = exchange;
+    // Before its process has ended, a worker may still read. Of one whose end was not reported that is not known.
+    let end = entry.generation().end().await;
+    // Nothing that a request does ends a worker in these ways.
+    let was_killed = matches!(end, End::Signalled { signal: SIGKILL } | End::Lost | End::Orphaned);
+    let may_go_on = match end {
+        End::Exited { .. } | End::Signalled { .. } | End::StackOverflow { .. } => true,
+        End::Stopped { .. } => entry.generation().reported_end().is_some() || method.is_idempotent(),
+        End::Orphaned | End::Lost => method.is_idempotent(),
+        End::Fault { .. } | End::Stalled { .. } => false,
+    };
+    let may_be_repeated = is_first && was_killed && recv.may_be_repeated();
+    if !may_go_on || !(recv.was_never_read() || may_be_repeated) {
+        return None;
+    }
+    if bodiless { Some(None) } else { pump.recall().await.map(Some) }
+}
+
+/// Lets a request into a generation, opens its stream there and takes its body along, if it has one. A generation that is
+/// gone by then has seen nothing of the request, so the next one gets it.
+async fn enter(
+    front: &Front,
+    head: &Bytes,
+    body: &mut Option<RequestBody>,
+    framing: Framing,
+    request: &HttpRequest,
+    generation: &mut u64,
+    tries: &mut u32,
+) -> Result<Entered, Refused> {
+    front.suspicion.settled().await;
+    let stay =
+        if framing == Framing::Upgrade || wants_events(request) { Stay::LongLived } else { Stay::Ordinary };
+    loop {
+        *tries += 1;
+        let entry = match front.gate.admit(stay).await {
+            Admission::Enter(entry) => entry,
+            Admission::Failed(failure) => return Err(Page::failure(&failure).into()),
+            Admission::TimedOut => return Err(Page::timed_out(HOLD_TIME_MAX).into()),
+            Admission::Full => return Err(Page::full(HELD_COUNT_MAX).into()),
+            Admission::Busy(long_lived) => {
+                front.notice_busy(stay, long_lived);
+                return Err(Page::busy(stay, long_lived).into());
+            }
+            Admission::Closed => return Err(Page::closed().into()),
+        };
+        let revision = front.hub.revision();
+        let since = entry.generation().output_position();
+        *generation = entry.generation().number;
+        match entry.generation().client.open(head.clone(), body.is_none()).await {
+            Ok((send, recv)) => {
+                let pump = match body.take() {
+                    Some(body) => Pump::start(body, send, framing == Framing::Upgrade),
+                    None => Pump::idle(send),
+                };
+                return Ok(Entered { entry, revision, since, recv, pump });
+            }
+            Err(UpstreamError::Lost | UpstreamError::Fault(_)) if *tries < ENTER_TRIES_COUNT_MAX => {
+                front.gate.lose(entry.generation());
+            }
+            Err(error) => return Err(explain(error, request, entry.generation(), since).await.into()),
+        }
+    }
+}
+
+/// The response with the app's body in it. `over` says that the body is empty.
+fn respond(
+    request: &HttpRequest,
+    framing: Framing,
+    front: &Front,
+    mut head: CheckedHead,
+    body: AppBody,
+    revision: u64,
+    over: bool,
+) -> HttpResponse {
+    let number = body.generation_number();
+    let events = is_event_stream(&head);
+    let mut size = body_size(request.method(), &head, over);
+    if head.status == StatusCode::NOT_MODIFIED
+        && let Some(length) = head.body_length
+    {
+        // The length of the body that is not sent; actix writes no other one here.
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let head_only = request.method() == Method::HEAD || has_no_body(head.status);
+    let upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    let injection = if front.inject && !head_only && !upgraded {
+        let context = PageContext { generation: number, revision, ..front.page_context() };
+        // What was announced and is missing makes it a broken page, not an empty one.
+        let is_empty = over && head.body_length.is_none_or(|length| length == 0);
+        inject::judge(request, &head, is_empty, &context)
+    } else {
+        Verdict::Leave
+    };
+    let injection = match injection {
+        Verdict::Leave => None,
+        Verdict::Forbidden(reason) => {
+            front.notice_page_without_script(request.path(), csp::identity(&head.headers), &reason);
+            None
+        }
+        Verdict::Inject(injection) => {
+            injection.prepare(&mut head.headers);
+            size = BodySize::Stream;
+            Some(injection)
+        }
+    };
+
+    let mut response = HttpResponse::new(head.status);
+    *response.headers_mut() = head.headers;
+    response.headers_mut().insert(GENERATION_HEADER, number.into());
+    if upgraded {
+        response.head_mut().set_connection_type(ConnectionType::Upgrade);
+        let stream = body.ending_with_close_frame().boxed_local();
+        return response.set_body(BoxBody::new(SizedBody::new(stream, BodySize::Stream)));
+    }
+    caching::require_question(response.headers_mut());
+    if size == BodySize::Stream && (request.version() < Version::HTTP_11 || framing != Framing::Finite) {
+        // HTTP/1.0 knows no chunks, and actix writes none where it took the request for an upgrade.
+        response.head_mut().no_chunking(true);
+        response = close(response);
+    }
+    if head_only {
+        return response.set_body(BoxBody::new(SizedBody::head_only(size)));
+    }
+    let stream: ByteStream = match injection {
+        Some(injection) => injection.apply(match head.body_length {
+            Some(length) => body::announced(body.boxed_local(), length),
+            None => body.boxed_local(),
+        }),
+        None if over => futures_util::stream::empty().boxed_local(),
+        None if events => body.ending_with_generation().boxed_local(),
+        None => body.boxed_local(),
+    };
+    response.set_body(BoxBody::new(SizedBody::new(stream, size)))
+}
+
+/// How the body is framed. An announced length is kept even where the body turns out to be shorter, so that
+/// the client sees a broken response and not a whole one.
+fn body_size(method: &Method, head: &CheckedHead, over: bool) -> BodySize {
+    match head.body_length {
+        _ if has_no_body(head.status) => BodySize::None,
+        Some(length) => BodySize::Sized(length),
+        None if method == Method::HEAD => BodySize::None,
+        None if over => BodySize::Sized(0),
+        None => BodySize::Stream,
+    }
+}
+
+fn has_no_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// True for what a browser's `EventSource` sends.
+fn wants_events(request: &HttpRequest) -> bool {
+    request
+        .headers()
+        .get(header::ACCEPT)
+        .is_some_and(|accept| accept.as_bytes().trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
+}
+
+fn is_event_stream(head: &CheckedHead) -> bool {
+    head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
+    })
+}
+
+/// True for a page load in a browser, which is better shown what goes on than left waiting.
+fn is_navigation(request: &HttpRequest) -> bool {
+    let mode = request.headers().get("sec-fetch-mode");
+    request.method() == Method::GET
+        && mode.is_none_or(|mode| mode.as_bytes() == b"navigate")
+        && wanted_form(request.headers()) == Form::Html
+}
+
+/// The page for an exchange that failed before its response's head. `since` is where the worker's output was when the
+/// request came in.
+async fn explain(
+    error: UpstreamError,
+    request: &HttpRequest,
+    generation: &Arc<Generation>,
+    since: Position,
+) -> Page {
+    let line = headers::request_line(request);
+    let output = || generation.last_output_since(since);
+    match error {
+        // However an app goes about it that is told to end: the end is devhost's doing.
+        UpstreamError::Reset
+        | UpstreamError::Unanswered
+        | UpstreamError::Malformed(_)
+        | UpstreamError::Unreachable(_)
+            if let Some(reason) = generation.stopping() =>
+        {
+            Page::cut_off(reason, &line, generation.number)
+        }
+        UpstreamError::TooLarge => Page::head_too_large(),
+        UpstreamError::Reset => Page::bad_response("The app cut the response off.", &line),
+        UpstreamError::Malformed(reason) => Page::bad_response(&format!("{}.", capitalize(&reason)), &line),
+        UpstreamError::Unanswered => Page::unanswered(&line, generation.number)
+            .output_since_request(&output(), || generation.last_output()),
+        UpstreamError::Unreachable(reason) => Page::unreachable(&reason, &line, generation.number)
+            .output_since_request(&output(), || generation.last_output()),
+        UpstreamError::BadRequest(reason) => Page::bad_request(reason),
+        UpstreamError::Lost => {
+            // First its end, so that the output is whole.
+            let end = generation.end().await;
+            Page::crash(&end, &line, generation.number)
+                .output_since_request(&output(), || generation.last_output())
+        }
+        UpstreamError::Fault(fault) => {
+            let end = End::Fault { message: fault.to_string() };
+            generation.set_end(end.clone());
+            Page::crash(&end, &line, generation.number)
+                .output_since_request(&output(), || generation.last_output())
+        }
+    }
+}
+
+async fn read_panic(recv: &mut RecvHalf) -> PanicReport {
+    let mut json = Vec::new();
+    let broken = loop {
+        match recv.data().await {
+            Ok(Some(chunk)) if json.len() + chunk.len() <= PANIC_REPORT_SIZE_MAX => {
+                json.extend_from_slice(&chunk)
+            }
+            Ok(None) => break false,
+            Ok(Some(_)) | Err(_) => break true,
+        }
+    };
+    let report = if broken { None } else { serde_json::from_slice(&json).ok() };
+    report.unwrap_or_else(|| PanicReport {
+        message: "(the report of the panic did not arrive)".into(),
+        ..PanicReport::default()
+    })
+}
+
+async fn gone(watch: Option<&ClientWatch>) {
+    match watch {
+        Some(watch) => watch.gone().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn unless_gone<T>(watch: Option<&ClientWatch>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = gone(watch) => None,
+    }
+}
+
+/// Ends the connection with this response.
+pub(super) fn close(mut response: HttpResponse) -> HttpResponse {
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    response
+}
+
+fn capitalize(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}

@@ -1,0 +1,291 @@
+//! The server: its limits, its configuration, and which part of the front a request goes to.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix_http::{HttpService, KeepAlive};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
+use actix_web::dev::{AppConfig, ServerHandle, Service, fn_service};
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, HttpRequest, HttpResponse, web};
+use tokio::runtime::Handle;
+
+use super::client_gone::ClientWatch;
+use super::gate::Gate;
+use super::host::{self, HostRules};
+use super::inbound::{ClientStream, HEAD_TIME_MAX, LINGER_TIME_MAX, RefusalReason, Turn};
+use super::live_reload::Hub;
+use super::pages::{self, Page, PageContext};
+use super::places::Stay;
+use super::{dev_ui, headers, origin, proxy};
+use devhost_model::StatusBoard;
+use devhost_watch::Suspicion;
+
+/// Threads that serve the requests of one call of `listen`. With one, everything that a request needs of the front runs
+/// on it, the driver of its upstream included, and nothing is handed from thread to thread.
+pub const WORKER_COUNT: usize = 1;
+
+/// How long responses may take to finish when the server is stopped.
+const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How often a person is told that requests find no place.
+const BUSY_NOTICE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How many policies, and how many origins, are told apart in notices.
+const NOTICES_COUNT_MAX: usize = 64;
+
+/// What the front is told at its start.
+pub struct FrontConfig {
+    /// The listening sockets; more may follow by [`Server::listen`].
+    pub listeners: Vec<TcpListener>,
+    /// Host names to answer to besides the local ones; a leading dot includes all subdomains.
+    pub allowed_hosts: Vec<String>,
+    /// Origins whose pages may open WebSockets besides local ones, as `origin::normalize` writes them.
+    pub allowed_origins: Vec<String>,
+    /// Differs for each run of devhost.
+    pub session: String,
+    /// The app's name.
+    pub app: String,
+    /// Put the live-reload script into pages.
+    pub inject: bool,
+    /// Requests wait until it is settled.
+    pub suspicion: Arc<Suspicion>,
+    /// Will be the runtime of the first thread that serves requests: the one to drive upstreams on.
+    pub runtime: Arc<OnceLock<Handle>>,
+    /// Gets what a person should know, once: a page whose policy keeps the live-reload script out.
+    pub on_notice: Box<dyn Fn(String) + Send + Sync>,
+}
+
+/// What all requests share.
+pub(super) struct Front {
+    pub gate: Gate,
+    pub hub: Hub,
+    pub status: Arc<StatusBoard>,
+    pub session: String,
+    pub app: String,
+    pub inject: bool,
+    pub suspicion: Arc<Suspicion>,
+    allowed_origins: Vec<String>,
+    refused_origins: Mutex<HashSet<String>>,
+    on_notice: Box<dyn Fn(String) + Send + Sync>,
+    noticed: Mutex<HashSet<String>>,
+    /// When a person was last told that requests find no place.
+    busy_noticed: Mutex<Option<Instant>>,
+}
+
+impl Front {
+    /// The context of a page as of now.
+    pub fn page_context(&self) -> PageContext<'_> {
+        PageContext {
+            app: &self.app,
+            session: &self.session,
+            generation: self.current_generation(),
+            revision: self.hub.revision(),
+        }
+    }
+
+    /// The number of the current generation, 0 without one.
+    pub fn current_generation(&self) -> u64 {
+        self.gate.current().map_or(0, |generation| generation.number)
+    }
+
+    /// Tells the person that a request found no place, now and then.
+    pub fn notice_busy(&self, stay: Stay, long_lived_count_max: usize) {
+        let mut noticed = self.busy_noticed.lock().unwrap_or_else(PoisonError::into_inner);
+        if noticed.is_none_or(|noticed| noticed.elapsed() >= BUSY_NOTICE_INTERVAL) {
+            *noticed = Some(Instant::now());
+            drop(noticed);
+            let open = pages::describe_busy(stay, long_lived_count_max);
+            (self.on_notice)(format!("{open}: further ones get a page that says so (503)"));
+        }
+    }
+
+    /// Tells the person that a page goes without live reload, once for each policy that keeps the script out.
+    pub fn notice_page_without_script(&self, path: &str, policy: String, reason: &str) {
+        if is_new(&self.noticed, policy) {
+            (self.on_notice)(format!("no live reload in {path}: {reason}"));
+        }
+    }
+
+    /// Tells the person that a page was kept from the app, once for each origin.
+    fn notice_foreign_websocket(&self, origin: &str, path: &str) {
+        if is_new(&self.refused_origins, origin.to_owned()) {
+            (self.on_notice)(format!(
+                "a page of {origin} was kept from opening a WebSocket at {path}; --allowed-origin {origin} would allow it"
+            ));
+        }
+    }
+}
+
+/// True if this was not told yet, and may be.
+fn is_new(told: &Mutex<HashSet<String>>, what: String) -> bool {
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    told.len() < NOTICES_COUNT_MAX && told.insert(what)
+}
+
+/// The running front. It may listen at any number of addresses, and take more of them at any time.
+pub struct Server {
+    front: web::Data<Front>,
+    allowed_hosts: Vec<String>,
+    runtime: Arc<OnceLock<Handle>>,
+    handles: Mutex<Vec<ServerHandle>>,
+}
+
+/// Starts the front on the listeners that it is given, which may be none. To be called on an actix runtime.
+///
+/// # Errors
+///
+/// Where the system refuses threads or descriptors.
+pub fn serve(config: FrontConfig, gate: Gate, hub: Hub, status: Arc<StatusBoard>) -> io::Result<Server> {
+    let server = Server {
+        front: web::Data::new(Front {
+            gate,
+            hub,
+            status,
+            session: config.session,
+            app: config.app,
+            inject: config.inject,
+            suspicion: config.suspicion,
+            allowed_origins: config.allowed_origins,
+            refused_origins: Mutex::default(),
+            on_notice: config.on_notice,
+            noticed: Mutex::default(),
+            busy_noticed: Mutex::default(),
+        }),
+        allowed_hosts: config.allowed_hosts,
+        runtime: config.runtime,
+        handles: Mutex::default(),
+    };
+    server.start(config.listeners)?;
+    Ok(server)
+}
+
+impl Server {
+    /// Serves on one more listener, in the same way as on the others. To be called on an actix runtime.
+    ///
+    /// # Errors
+    ///
+    /// Where the system refuses threads or descriptors.
+    pub fn listen(&self, listener: TcpListener) -> io::Result<()> {
+        self.start(vec![listener])
+    }
+
+    /// Stops all listeners. With `graceful`, responses may take a moment to finish.
+    pub async fn stop(&self, graceful: bool) {
+        let handles = std::mem::take(&mut *self.lock());
+        futures_util::future::join_all(handles.iter().map(|handle| handle.stop(graceful))).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<ServerHandle>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// actix takes no further listener once it runs, so those of each call have a server of their own.
+    fn start(&self, listeners: Vec<TcpListener>) -> io::Result<()> {
+        if listeners.is_empty() {
+            return Ok(());
+        }
+        let bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<SocketAddr>, _>>()?;
+        let hosts = web::Data::new(HostRules::new(&bound, &self.allowed_hosts));
+        let front = self.front.clone();
+        let runtime = Arc::clone(&self.runtime);
+        let app = move || {
+            // Called on each thread that serves; the first one's runtime stays.
+            let _ = runtime.set(Handle::current());
+            App::new()
+                .app_data(front.clone())
+                .app_data(hosts.clone())
+                .default_service(web::to(dispatch))
+                .wrap_fn(|request, service| {
+                    let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
+                    let response = service.call(request);
+                    async move { Ok(turn.answer(response.await?)) }
+                })
+        };
+        let mut server = actix_web::dev::Server::build()
+            .workers(WORKER_COUNT)
+            .disable_signals()
+            .shutdown_timeout(SHUTDOWN_TIME_MAX.as_secs());
+        let shutdown = server.graceful_shutdown_signal();
+        for listener in listeners {
+            let (app, shutdown) = (app.clone(), shutdown.clone());
+            // What `actix_web::HttpServer` does for plain HTTP, with a stream of our own below it.
+            server = server.listen("front", listener, move || {
+                let shutdown = shutdown.clone();
+                let app = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
+                let http = HttpService::build()
+                    .graceful_shutdown_signal(move || {
+                        let shutdown = shutdown.clone();
+                        async move { shutdown.notified().await }
+                    })
+                    // The stream minds the clock.
+                    .keep_alive(KeepAlive::Os)
+                    .client_request_timeout(Duration::ZERO)
+                    .client_disconnect_timeout(LINGER_TIME_MAX)
+                    // A client that has shut down its sending side counts as gone; see `client_gone`.
+                    .h1_allow_half_closed(false)
+                    .on_connect_ext(|stream: &ClientStream, data| {
+                        data.insert(stream.turn());
+                        // Without the watch (no descriptor left) actix still sees most clients go.
+                        if let Ok(watch) = ClientWatch::attach(stream.socket()) {
+                            data.insert(watch);
+                        }
+                    })
+                    .h1(map_config(app, |()| AppConfig::default()));
+                fn_service(async |stream: TcpStream| {
+                    let stream = ClientStream::new(stream);
+                    let peer = stream.peer();
+                    Ok((stream, peer))
+                })
+                .and_then(http)
+            })?;
+        }
+        let server = server.run();
+        self.lock().push(server.handle());
+        actix_web::rt::spawn(server);
+        Ok(())
+    }
+}
+
+async fn dispatch(
+    request: HttpRequest,
+    payload: web::Payload,
+    front: web::Data<Front>,
+    hosts: web::Data<HostRules>,
+) -> HttpResponse {
+    if let Some(refusal) = request.conn_data::<Turn>().and_then(Turn::take_refusal) {
+        let page = match &refusal.reason {
+            RefusalReason::Malformed(reason) => Page::bad_request(reason),
+            RefusalReason::TooLarge => Page::head_too_large(),
+            RefusalReason::TimedOut => Page::head_timed_out(HEAD_TIME_MAX),
+        };
+        return page.respond(&request, &front.page_context());
+    }
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    if let Err(refusal) = hosts.check(request.headers(), authority.as_deref()) {
+        return refuse(&refusal).respond(&request, &front.page_context());
+    }
+    if headers::asks_for_websocket(request.headers())
+        && let Some(origin) = origin::foreign(request.headers(), &hosts, &front.allowed_origins)
+    {
+        front.notice_foreign_websocket(&origin, request.path());
+        let page = Page::websocket_forbidden(&origin).respond(&request, &front.page_context());
+        return proxy::close(page);
+    }
+    if dev_ui::is_own(request.path()) {
+        return dev_ui::respond(&request, &front);
+    }
+    proxy::forward(&request, payload.into_inner(), &front).await
+}
+
+/// The page for a request that is turned away.
+pub(super) fn refuse(refusal: &host::Refusal) -> Page {
+    match refusal {
+        host::Refusal::Malformed => Page::bad_request("The Host header is not valid."),
+        host::Refusal::Host(name) => Page::host_forbidden(name),
+        host::Refusal::Origin => Page::origin_forbidden(),
+    }
+}

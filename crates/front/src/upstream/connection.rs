@@ -1,0 +1,258 @@
+//! One connection to a plain app: the socket, kept apart from hyper, which only frames what goes over it, so that
+//! the kernel can be asked how a connection ended. No policy: whoever opens one decides what becomes of it.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::body::{Body, Frame};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use nix::sys::socket::{Shutdown, shutdown};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use devhost_link::wire::HEADERS_COUNT_MAX;
+
+/// How long an app may take to accept a connection.
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long after a connection's end the kernel's word on what the app left unread is waited for. On loopback it
+/// comes with the end itself.
+const RESET_NOTICE_TIME_MAX: Duration = Duration::from_millis(20);
+
+/// How much is read from a tunnel at once.
+const TUNNEL_READ_SIZE: usize = 64 * 1024;
+
+/// What hyper buffers of a connection, in each direction. Also the largest head of a response.
+pub const RESPONSE_HEAD_SIZE_MAX: usize = 256 * 1024;
+
+/// The socket of a connection, shared by hyper's task and the exchange that is on it.
+#[derive(Debug)]
+pub struct Wire {
+    stream: TcpStream,
+    /// The app's side is gone, with bytes of ours that it never read.
+    reset: AtomicBool,
+    received: AtomicU64,
+}
+
+impl Wire {
+    /// How many bytes have come from the app.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// After the end of a connection on which no answer came: true where the app did not read the whole request. An
+    /// end after all was read is a FIN alone; where something was left, or came too late, the kernel resets.
+    pub async fn was_left_unread(&self) -> bool {
+        if self.reset.load(Ordering::Relaxed) {
+            return true;
+        }
+        let error = self.stream.ready(Interest::ERROR);
+        tokio::time::timeout(RESET_NOTICE_TIME_MAX, error).await.is_ok()
+    }
+
+    /// Reads some bytes; none at the end.
+    pub fn poll_read_some(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let mut buffer = BytesMut::with_capacity(TUNNEL_READ_SIZE);
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.note(self.stream.try_read_buf(&mut buffer)) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result.map(|_| buffer.freeze())),
+            }
+        }
+    }
+
+    /// Writes all of it, waiting for room.
+    pub async fn write_all(&self, mut data: Bytes) -> io::Result<()> {
+        while !data.is_empty() {
+            self.stream.writable().await?;
+            match self.note(self.stream.try_write(&data)) {
+                Ok(count) => data.advance(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a FIN.
+    pub fn finish_sending(&self) {
+        // An error means that the connection is gone, which the reading side sees too.
+        let _ = shutdown(self.stream.as_raw_fd(), Shutdown::Write);
+    }
+
+    fn note(&self, result: io::Result<usize>) -> io::Result<usize> {
+        if let Err(error) = &result
+            && matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+        {
+            self.reset.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn poll_write_with(
+        &self,
+        cx: &mut Context<'_>,
+        size: usize,
+        write: impl Fn() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.note(write()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // The app may have answered before it hung up, and hyper would throw the answer away on a failed
+                // write. The end of the connection shows where it is read, after the answer.
+                Err(_) if self.reset.load(Ordering::Relaxed) => return Poll::Ready(Ok(size)),
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+/// hyper's handle on a [`Wire`].
+#[derive(Debug)]
+pub struct WireIo(pub Arc<Wire>);
+
+impl AsyncRead for WireIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let wire = &self.0;
+        loop {
+            ready!(wire.stream.poll_read_ready(cx))?;
+            match wire.note(wire.stream.try_read_buf(buffer)) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // A reset that a write has found reads like an end in order, which would make half a response
+                // without a length whole.
+                Ok(0) if wire.reset.load(Ordering::Relaxed) => {
+                    return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
+                }
+                result => {
+                    let count = result?;
+                    wire.received.fetch_add(count as u64, Ordering::Relaxed);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl AsyncWrite for WireIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write_with(cx, data.len(), || self.0.stream.try_write(data))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let size = data.iter().map(|slice| slice.len()).sum();
+        self.0.poll_write_with(cx, size, || self.0.stream.try_write_vectored(data))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.finish_sending();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A request's body on its way into hyper.
+#[derive(Debug)]
+pub struct RequestBody(Option<mpsc::Receiver<Option<Bytes>>>);
+
+impl RequestBody {
+    /// No body.
+    pub fn empty() -> Self {
+        Self(None)
+    }
+
+    /// A body in pieces; `None` ends it. Where the sender goes without that, the request is broken off.
+    pub fn pieces(receiver: mpsc::Receiver<Option<Bytes>>) -> Self {
+        Self(Some(receiver))
+    }
+}
+
+/// The client broke its request off.
+#[derive(Debug, thiserror::Error)]
+#[error("the request body broke off")]
+pub struct BrokenOff;
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let Some(receiver) = &mut self.0 else { return Poll::Ready(None) };
+        Poll::Ready(match ready!(receiver.poll_recv(cx)) {
+            Some(Some(bytes)) => Some(Ok(Frame::data(bytes))),
+            Some(None) => {
+                self.0 = None;
+                None
+            }
+            None => Some(Err(BrokenOff)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// An open connection, with nothing or one exchange on it.
+#[derive(Debug)]
+pub struct Connection {
+    /// Where requests go in.
+    pub sender: SendRequest<RequestBody>,
+    /// What they go over.
+    pub wire: Arc<Wire>,
+}
+
+impl Connection {
+    /// Connects. The connection is driven by `runtime`, so that it outlives the thread that asked for it.
+    pub async fn open(address: SocketAddr, runtime: &Handle) -> io::Result<Self> {
+        let driver = runtime.clone();
+        let connecting = async move {
+            // Here, and not by the caller: a socket belongs to the runtime that it was made on.
+            let stream = tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await??;
+            stream.set_nodelay(true)?;
+            let wire = Arc::new(Wire { stream, reset: AtomicBool::new(false), received: AtomicU64::new(0) });
+            let io = TokioIo::new(WireIo(Arc::clone(&wire)));
+            let (sender, connection) = http1::Builder::new()
+                // As browsers write them: the app may be one that reads heads by hand.
+                .title_case_headers(true)
+                .max_headers(HEADERS_COUNT_MAX)
+                .max_buf_size(RESPONSE_HEAD_SIZE_MAX)
+                .handshake(io)
+                .await
+                .map_err(io::Error::other)?;
+            // Its error reaches the exchange that is on it.
+            driver.spawn(async move { drop(connection.with_upgrades().await) });
+            Ok(Self { sender, wire })
+        };
+        runtime.spawn(connecting).await.map_err(io::Error::other)?
+    }
+}

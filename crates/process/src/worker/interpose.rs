@@ -1,0 +1,156 @@
+//! The Rust side of `interpose.c`: arms it, and reads the lines that it says.
+//!
+//! The functions themselves (`bind`, `listen`, `getsockname` …) are C, because the same file is also the LD_PRELOAD
+//! library for apps that run as executables of their own. Nothing here knows of control sockets.
+
+use std::ffi::{CString, c_char};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crate::zygote::control::{Listening, WorkerReport};
+
+/// The interposer as a library for LD_PRELOAD. It says its lines on the descriptor whose number stands in
+/// [`FD_VARIABLE`].
+pub static INTERPOSER_SO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/interpose.so"));
+
+/// The number of the descriptor for the lines. The library removes the variable and makes the descriptor
+/// close-on-exec.
+pub const FD_VARIABLE: &str = "DEVHOST_INTERPOSE_FD";
+/// The port that the app's listener asks for, where several do; see [`arm`]. Removed by the library.
+pub const PORT_VARIABLE: &str = "DEVHOST_INTERPOSE_PORT";
+/// The number of the descriptor of the app's [`Output`](devhost_sys::output::Output). Removed by the library.
+pub const OUTPUT_VARIABLE: &str = "DEVHOST_INTERPOSE_OUTPUT";
+/// The files of Unix sockets that earlier generations have made; see [`arm`]. Unset where there was none. Removed by the
+/// library.
+pub const EARLIER_VARIABLE: &str = "DEVHOST_INTERPOSE_EARLIER";
+/// What LD_PRELOAD is to be for the app and what it starts; unset where this is.
+pub const LD_PRELOAD_VARIABLE: &str = "DEVHOST_INTERPOSE_LD_PRELOAD";
+
+/// What the interposer has seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// The app's listener listens.
+    Listening(Listening),
+    /// The app asks for its port at this address, too.
+    Also(String),
+    /// A Unix listener listens at this path; an abstract one starts with `@`. Comes with a descriptor of its file.
+    Unix(PathBuf),
+    /// The file of a Unix socket was made. The text tells it from others.
+    Socket(String),
+    /// Another listener listens at this address, untouched. Comes with the listener, if others may have the same address.
+    Further(String),
+    /// A copy of the process, with this pid, has become a daemon.
+    Detached(i32),
+    /// The app asked for a terminal, and has none.
+    NoTerminal,
+}
+
+impl Seen {
+    /// Reads a line.
+    pub fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = line.trim_end_matches('\n').split_once(' ')?;
+        Some(match word {
+            "listening" => {
+                let mut parts = rest.split(' ');
+                let asked = parts.next()?.to_owned();
+                let port = parts.next()?.parse().ok()?;
+                let private: SocketAddr = parts.next()?.parse().ok()?;
+                Self::Listening(Listening { asked, port, private })
+            }
+            "also" => Self::Also(rest.into()),
+            "unix" => Self::Unix(rest.into()),
+            "socket" => Self::Socket(rest.into()),
+            "further" => Self::Further(rest.into()),
+            "terminal" => Self::NoTerminal,
+            "detached" => Self::Detached(rest.parse().ok()?),
+            _ => return None,
+        })
+    }
+}
+
+impl Seen {
+    /// What it is to the front. The app's start has taken these microseconds so far.
+    pub fn into_report(self, micros: u64) -> WorkerReport {
+        match self {
+            Self::Listening(listening) => WorkerReport::Ready { micros, listening: Some(listening) },
+            Self::Also(asked) => WorkerReport::Also { asked },
+            Self::Unix(path) => WorkerReport::Unix { micros, path },
+            Self::Socket(file) => WorkerReport::Socket { file },
+            Self::Further(address) => WorkerReport::Further { address },
+            Self::Detached(pid) => WorkerReport::Detached { pid },
+            Self::NoTerminal => WorkerReport::NoTerminal,
+        }
+    }
+}
+
+type Sink = extern "C" fn(*const u8, usize, i32);
+
+unsafe extern "C" {
+    fn devhost_interpose_arm(sink: Sink, wanted: u16, earlier: *const c_char);
+    fn devhost_interpose_keep_output(fd: i32);
+}
+
+type Listener = Box<dyn Fn(Seen, Option<BorrowedFd<'_>>) + Send + Sync>;
+static LISTENER: OnceLock<Listener> = OnceLock::new();
+
+/// From now on the first TCP port that is bound is the app's. With `wanted` not 0 it is that port, whatever is bound
+/// before. `earlier` has what [`Seen::Socket`] has said of earlier generations, with commas, and is nothing if there was
+/// none: their sockets' files give way to those of this process. The listener is called from whichever thread of the app does
+/// something that is to be known.
+pub fn arm(
+    wanted: u16,
+    earlier: Option<&str>,
+    listener: impl Fn(Seen, Option<BorrowedFd<'_>>) + Send + Sync + 'static,
+) {
+    // It has no zero byte, since it is made of numbers.
+    let earlier = earlier.and_then(|earlier| CString::new(earlier).ok());
+    if LISTENER.set(Box::new(listener)).is_ok() {
+        let earlier = earlier.as_ref().map_or(std::ptr::null(), |earlier| earlier.as_ptr());
+        // SAFETY: `hear` is what the C side expects, and lives as long as the process; the text is read during the call.
+        unsafe { devhost_interpose_arm(hear, wanted, earlier) };
+    }
+}
+
+/// From now on the last of what this process writes to its standard output and error is kept there as well.
+pub fn keep_output(output: &OwnedFd) {
+    // SAFETY: the C side maps the descriptor's memory, for good, and keeps nothing else of it.
+    unsafe { devhost_interpose_keep_output(output.as_raw_fd()) };
+}
+
+extern "C" fn hear(line: *const u8, len: usize, fd: i32) {
+    // SAFETY: the C side passes a line of its own that is valid during the call.
+    let line = unsafe { std::slice::from_raw_parts(line, len) };
+    if let (Some(listener), Some(seen)) = (LISTENER.get(), Seen::parse(&String::from_utf8_lossy(line))) {
+        // SAFETY: the C side passes a descriptor that is open during the call, or a negative number.
+        let fd = (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) });
+        listener(seen, fd);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read() {
+        assert_eq!(
+            Seen::parse("listening [::]:3000 3000 [::1]:40123"),
+            Some(Seen::Listening(Listening {
+                asked: "[::]:3000".into(),
+                port: 3000,
+                private: "[::1]:40123".parse().unwrap(),
+            }))
+        );
+        assert_eq!(Seen::parse("unix /run/a b.sock\n"), Some(Seen::Unix("/run/a b.sock".into())));
+        assert_eq!(Seen::parse("further 0.0.0.0:9090"), Some(Seen::Further("0.0.0.0:9090".into())));
+        assert_eq!(Seen::parse("also [::1]:3000"), Some(Seen::Also("[::1]:3000".into())));
+        assert_eq!(Seen::parse("socket 1:2:3:4"), Some(Seen::Socket("1:2:3:4".into())));
+        assert_eq!(Seen::parse("terminal "), Some(Seen::NoTerminal));
+        assert_eq!(Seen::parse("detached 12"), Some(Seen::Detached(12)));
+        for line in ["", "listening", "listening 0.0.0.0:1 x 127.0.0.1:2", "detached x", "what else"] {
+            assert_eq!(Seen::parse(line), None, "{line}");
+        }
+    }
+}

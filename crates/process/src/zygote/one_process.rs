@@ -1,0 +1,129 @@
+//! What `devhost bench` compares the zygote with: one process that loads each generation into itself, serves it on a
+//! thread of its own, and unloads it in the end, as libraries for hot reloading do.
+//!
+//! It speaks the zygote's protocol, so that the front sees no difference; a thread's id stands for a worker's pid. It
+//! cannot kill a generation that does not end: then it ends itself, and all that it has loaded.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Instant;
+
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, getpgrp, gettid, setpgid};
+
+use super::control::{self, Command, Report};
+use super::preload::preload;
+use super::process::{Given, Part, set_process_name, set_variables};
+use crate::worker;
+use devhost_sys::process::{exit_now, micros_since, take_standard_input};
+
+/// The exit code where a generation does not end.
+const EXIT_STUCK: i32 = 1;
+
+/// Runs until the front is gone.
+pub fn run() -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    let control = Arc::new(take_standard_input()?);
+    set_process_name();
+    let host = OneProcess { control, threads: Threads::default(), has_environment: false };
+    host.serve()?;
+    // What the app has started goes, too; and this process with it.
+    let _ = killpg(getpgrp(), Signal::SIGKILL);
+    Ok(())
+}
+
+/// The threads that serve a generation, by their ids.
+#[derive(Debug, Clone, Default)]
+struct Threads(Arc<Mutex<HashSet<i32>>>);
+
+impl Threads {
+    fn lock(&self) -> MutexGuard<'_, HashSet<i32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct OneProcess {
+    control: Arc<OwnedFd>,
+    threads: Threads,
+    /// The app's environment is set once, before its first thread.
+    has_environment: bool,
+}
+
+impl OneProcess {
+    fn serve(mut self) -> io::Result<()> {
+        while let Some((command, fds)) = control::receive::<Command>(self.control.as_fd())? {
+            match command {
+                Command::Preload { libraries } => {
+                    let begun = Instant::now();
+                    let report = match preload(&libraries) {
+                        Ok(()) => Report::Preloaded { micros: micros_since(begun) },
+                        Err(error) => {
+                            Report::PreloadFailed { library: error.library, message: error.message }
+                        }
+                    };
+                    prctl::set_pdeathsig(None)?;
+                    control::report(self.control.as_fd(), &report)?;
+                }
+                Command::Fork { generation, artifact, entry, variables, has_stdin, .. } => {
+                    if !std::mem::replace(&mut self.has_environment, true) {
+                        set_variables(&variables);
+                    }
+                    let started = Given::new(entry, has_stdin, fds)
+                        .and_then(|given| self.start(generation, artifact, given));
+                    let report = match started {
+                        Ok((thread, micros)) => Report::Forked { generation, pid: thread, micros },
+                        Err(message) => Report::ForkFailed { generation, message },
+                    };
+                    control::report(self.control.as_fd(), &report)?;
+                }
+                // Only a plain app is asked to end in this way.
+                Command::Signal { .. } => {}
+                Command::Kill { pid } => {
+                    if self.threads.lock().contains(&pid) {
+                        eprintln!("devhost: a generation does not end, and a thread cannot be killed");
+                        exit_now(EXIT_STUCK);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a generation on a thread; gives the thread's id and how long its start took, in microseconds.
+    fn start(
+        &self,
+        generation: u64,
+        artifact: std::path::PathBuf,
+        given: Given,
+    ) -> Result<(i32, u64), String> {
+        let Given { part: Part::Plugin(link), control, output, .. } = given else {
+            return Err("a plain app cannot be loaded twice into one process".into());
+        };
+        worker::interpose::keep_output(&output);
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let (front, threads) = (Arc::clone(&self.control), self.threads.clone());
+        let begun = Instant::now();
+        let serve = move || {
+            let thread = gettid().as_raw();
+            threads.lock().insert(thread);
+            // The receiver waits for this.
+            let _ = sender.send(thread);
+            worker::run_unloading(generation, &artifact, link, control, || {
+                threads.lock().remove(&thread);
+                let ended = Report::Exited { pid: thread, code: Some(0), signal: None };
+                // Where the front is gone, the loop sees that.
+                let _ = control::report(front.as_fd(), &ended);
+            });
+        };
+        std::thread::Builder::new()
+            .name(format!("generation-{generation}"))
+            .spawn(serve)
+            .map_err(|error| format!("a thread was refused: {error}"))?;
+        let thread = receiver.recv().map_err(|_| "the thread has ended at once".to_owned())?;
+        Ok((thread, micros_since(begun)))
+    }
+}

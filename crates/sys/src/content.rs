@@ -1,0 +1,240 @@
+//! What a file's content was when it was last looked at, and whether it is another one now. May read files; knows
+//! nothing of events, directories or classes. It never keeps a history: content is compared with what was *last
+//! seen*, so going back to older content is a change.
+
+use std::fs::{self, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Files above this size are compared by their stamp alone: reading them would cost more than a needless reload.
+const HASHED_SIZE_MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// A stamp this close to the clock does not prove that the content is the same: the file may be written again
+/// within the same tick of its filesystem's clock (2 s on FAT). The same trick as git's "racily clean" entries.
+const RACY_MS: u64 = 2_000;
+
+/// Tells a file that was written anew from the one that was there. Not by the time when its inode changed: a hard link
+/// changes that, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    size: u64,
+    inode: u64,
+    modified_ns: i128,
+}
+
+impl Identity {
+    /// The identity of whatever is at the path, `None` where nothing is.
+    pub fn of(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().map(|metadata| Self::from(&metadata))
+    }
+}
+
+impl From<&Metadata> for Identity {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            size: metadata.size(),
+            inode: metadata.ino(),
+            modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+/// What `stat` tells of a file that has the same content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    identity: Identity,
+    changed_ns: i128,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        let changed_ns = nanoseconds(metadata.ctime(), metadata.ctime_nsec());
+        Self { identity: metadata.into(), changed_ns }
+    }
+
+    /// The same stamp later means the same content, if it was taken long enough after the last write.
+    fn settled_at(&self, taken: SystemTime) -> bool {
+        let taken = since_epoch(taken);
+        let racy = i128::from(RACY_MS) * 1_000_000;
+        (taken - self.identity.modified_ns).abs() > racy && (taken - self.changed_ns).abs() > racy
+    }
+}
+
+fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {
+    i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
+}
+
+fn since_epoch(time: SystemTime) -> i128 {
+    let ns = |duration: Duration| i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => ns(after),
+        Err(before) => -ns(before.duration()),
+    }
+}
+
+/// The content of a file as last seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// There is no such file.
+    Absent,
+    /// Noticed, not read yet: its bytes are those that belong to this stamp.
+    Unread { stamp: Stamp },
+    /// Read.
+    Read { hash: blake3::Hash, stamp: Stamp, taken: SystemTime },
+    /// Too large to read, or not readable: the stamp stands for the content.
+    Opaque { stamp: Stamp },
+}
+
+impl Content {
+    /// Looks at the file without reading it.
+    pub fn notice(path: &Path) -> Self {
+        match file_stamp(path) {
+            None => Self::Absent,
+            Some(stamp) => Self::Unread { stamp },
+        }
+    }
+
+    /// Looks at the file; tells whether its content is another one than `self`, and remembers it.
+    pub fn refresh(&mut self, path: &Path) -> bool {
+        self.refresh_by(path, read_hash)
+    }
+
+    fn refresh_by(&mut self, path: &Path, read: impl FnOnce(&Path, &Stamp) -> Option<blake3::Hash>) -> bool {
+        // The clock and the stamp come before the bytes: a write that falls between them makes the stamp older
+        // than the bytes, and the next look reads once more. The other order would lose it.
+        let taken = SystemTime::now();
+        let Some(stamp) = file_stamp(path) else {
+            let changed = *self != Self::Absent;
+            *self = Self::Absent;
+            return changed;
+        };
+        if let Self::Read { stamp: seen, taken, .. } = *self
+            && seen == stamp
+            && stamp.settled_at(taken)
+        {
+            return false;
+        }
+        let now = match read(path, &stamp) {
+            Some(hash) => Self::Read { hash, stamp, taken },
+            None => Self::Opaque { stamp },
+        };
+        let changed = match (&*self, &now) {
+            (Self::Read { hash: old, .. }, Self::Read { hash: new, .. }) => old != new,
+            // There are no older bytes to compare with, so the stamp speaks for them, and it must be the same after the
+            // reading, too. Bytes that were written since the look above would count as those that were there all the time, and
+            // the next look, which finds them again, would see no change: the edit would be lost for good.
+            (Self::Unread { stamp: old }, _) => *old != stamp || file_stamp(path) != Some(*old),
+            (Self::Opaque { stamp: old }, _) => *old != stamp,
+            _ => true,
+        };
+        *self = now;
+        changed
+    }
+
+    /// Noticed, but not read.
+    pub fn is_unread(&self) -> bool {
+        matches!(self, Self::Unread { .. })
+    }
+
+    /// Whether the file was written, moved here or deleted since then, as far as its stamp tells.
+    pub fn is_newer_than(&self, time: SystemTime) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Unread { stamp } | Self::Read { stamp, .. } | Self::Opaque { stamp } => {
+                stamp.changed_ns.max(stamp.identity.modified_ns) >= since_epoch(time)
+            }
+        }
+    }
+}
+
+/// The stamp of a regular file (through symbolic links); anything else counts as absent.
+fn file_stamp(path: &Path) -> Option<Stamp> {
+    // `fs::metadata` does not open the file, so a FIFO of that name cannot block.
+    let metadata = fs::metadata(path).ok()?;
+    metadata.is_file().then(|| Stamp::of(&metadata))
+}
+
+fn read_hash(path: &Path, stamp: &Stamp) -> Option<blake3::Hash> {
+    if stamp.identity.size > HASHED_SIZE_MAX_BYTES {
+        return None;
+    }
+    let mut hasher = blake3::Hasher::new();
+    // The file may grow while it is read: the limit holds for what is read too.
+    let mut bytes = fs::File::open(path).ok()?.take(HASHED_SIZE_MAX_BYTES + 1);
+    std::io::copy(&mut bytes, &mut hasher).ok()?;
+    (bytes.limit() > 0).then(|| hasher.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_other_content_is_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.rs");
+        fs::write(&file, "one").unwrap();
+        let mut content = Content::notice(&file);
+        assert!(content.is_unread());
+        assert!(!content.refresh(&file), "untouched since it was noticed");
+        fs::write(&file, "one").unwrap();
+        assert!(!content.refresh(&file), "the same bytes");
+        fs::write(&file, "two").unwrap();
+        assert!(content.refresh(&file));
+        fs::write(&file, "one").unwrap();
+        assert!(content.refresh(&file), "older content is a change");
+        fs::remove_file(&file).unwrap();
+        assert!(content.refresh(&file));
+        assert!(!content.refresh(&file));
+        fs::write(&file, "one").unwrap();
+        assert!(content.refresh(&file));
+    }
+
+    #[test]
+    fn file_written_before_its_first_reading_is_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.rs");
+        fs::write(&file, "one").unwrap();
+        let mut content = Content::notice(&file);
+        fs::write(&file, "longer").unwrap();
+        assert!(content.refresh(&file));
+    }
+
+    #[test]
+    fn file_written_during_its_first_reading_is_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.rs");
+        fs::write(&file, "one").unwrap();
+        let mut content = Content::notice(&file);
+        let is_change = content.refresh_by(&file, |path, stamp| {
+            fs::write(path, "longer").unwrap();
+            read_hash(path, stamp)
+        });
+        assert!(is_change, "the next look sees what this one has read");
+        assert!(!content.refresh(&file));
+    }
+
+    #[test]
+    fn large_file_is_compared_by_its_stamp() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("movie");
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(HASHED_SIZE_MAX_BYTES + 1).unwrap();
+        let mut content = Content::notice(&path);
+        assert!(!content.refresh(&path));
+        file.set_len(HASHED_SIZE_MAX_BYTES + 2).unwrap();
+        assert!(content.refresh(&path));
+        assert!(!content.refresh(&path));
+    }
+
+    #[test]
+    fn directory_and_fifo_are_absent_files() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Content::notice(dir.path()), Content::Absent);
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(Content::notice(&fifo), Content::Absent);
+    }
+}

@@ -1,0 +1,285 @@
+//! Takes the port that people open in their browsers, or says who has it. May bind sockets and read `/proc`; never
+//! accepts a connection, and never ends somebody else's process.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::Path;
+
+use devhost_model::Error;
+
+/// How many ports after a busy one are tried.
+const NEXT_PORTS_COUNT_MAX: u16 = 20;
+/// How many processes are searched for the owner of a busy port.
+const PROCESSES_COUNT_MAX: usize = 65_536;
+/// The state `TCP_LISTEN` in `/proc/net/tcp`.
+const LISTENING: &str = "0A";
+
+/// Refuses addresses that others can reach, unless the user has said that this is meant: devhost runs code from the
+/// working directory, shows sources, and has no login.
+pub fn permit(host: IpAddr, allow_remote: bool) -> Result<(), Error> {
+    if allow_remote || host.to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(Error::mistake(
+        format!(
+            "{host} can be reached by other machines, and a development server has no protection against them"
+        ),
+        "leave --host out (127.0.0.1), or add --allow-remote if everybody on that network may use this app and see its \
+         errors",
+    ))
+}
+
+/// Binds the port, 0 for a free one. If it is busy: an error if `strict`, else the next free one. The texts tell a
+/// person what was decided for them.
+pub fn bind(host: IpAddr, port: u16, strict: bool) -> Result<(TcpListener, Vec<String>), Error> {
+    let error = match listen_on(host, port) {
+        Ok(listener) => return Ok((listener, Vec::new())),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => error,
+        Err(error) => return Err(explain(&error, host, port, strict)),
+    };
+    // Port 0 is never busy unless all are: no next one then.
+    if strict || port == 0 {
+        return Err(explain(&error, host, port, strict));
+    }
+    let last = port.saturating_add(NEXT_PORTS_COUNT_MAX);
+    for next in port.saturating_add(1)..=last {
+        match listen_on(host, next) {
+            Ok(listener) => {
+                return Ok((listener, vec![format!("port {port} is in use{}; using {next}", by_whom(port))]));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(explain(&error, host, next, strict)),
+        }
+    }
+    Err(Error::mistake(
+        format!("port {port} is in use{}, and so are all up to {last}", by_whom(port)),
+        "end what uses them, or choose another with --port (0 takes any free one)",
+    ))
+}
+
+/// Binds this very port, or says who has it.
+pub fn bind_exactly(host: IpAddr, port: u16) -> Result<TcpListener, Error> {
+    listen_on(host, port).map_err(|error| explain(&error, host, port, false))
+}
+
+/// True where somebody has the port.
+pub fn is_busy(host: IpAddr, port: u16) -> bool {
+    listen_on(host, port).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+fn listen_on(host: IpAddr, port: u16) -> io::Result<TcpListener> {
+    // The standard library sets SO_REUSEADDR and close-on-exec.
+    TcpListener::bind(SocketAddr::new(host, port))
+}
+
+fn explain(error: &io::Error, host: IpAddr, port: u16, strict: bool) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => Error::mistake(
+            format!("port {port} is in use{}", by_whom(port)),
+            if strict {
+                "end it, choose another with --port (0 takes any free one), or leave --strict-port out"
+            } else {
+                "end it, or choose another with --port (0 takes any free one)"
+            },
+        ),
+        Some(libc::EACCES | libc::EPERM) => Error::mistake(
+            format!("no permission to listen on port {port}"),
+            format!(
+                "take a port from 1024 on (`--port 3000`), or allow low ports with `sudo sysctl \
+                 net.ipv4.ip_unprivileged_port_start={port}`"
+            ),
+        ),
+        Some(libc::EADDRNOTAVAIL) => Error::mistake(
+            format!("the address {host} belongs to no network interface of this machine"),
+            "`ip address` lists those that do; leave --host out for 127.0.0.1",
+        ),
+        Some(libc::EAFNOSUPPORT) => Error::mistake(
+            format!("this machine does not support addresses such as {host}"),
+            "leave --host out for 127.0.0.1",
+        ),
+        Some(libc::EMFILE | libc::ENFILE) => {
+            Error::fault(format!("no file descriptor is left to listen on {host} port {port}"))
+                .with_hint("raise the limit with `ulimit -n 4096`, or end programs that hold many files open")
+        }
+        _ => Error::fault(format!("failed to listen on {host} port {port}: {error}")),
+    }
+}
+
+/// ` by nginx (pid 12)`, as far as it can be known; else nothing.
+fn by_whom(port: u16) -> String {
+    let Some(socket) = listening_socket(port) else { return String::new() };
+    match owner_of(&socket.inode) {
+        Some((pid, name)) => format!(" by {name} (pid {pid})"),
+        None if socket.user != nix::unistd::geteuid().to_string() => format!(" by user {}", socket.user),
+        None => String::new(),
+    }
+}
+
+struct Socket {
+    user: String,
+    inode: String,
+}
+
+fn listening_socket(port: u16) -> Option<Socket> {
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .into_iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .find_map(|table| table.lines().skip(1).find_map(|line| parse_socket(line, port)))
+}
+
+/// A line of `/proc/net/tcp` (proc(5)): slot, local address, remote address, state, queues, timer, retransmits, user,
+/// timeout, inode.
+fn parse_socket(line: &str, port: u16) -> Option<Socket> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
+    let is_it = u16::from_str_radix(local_port, 16) == Ok(port) && *fields.get(3)? == LISTENING;
+    is_it.then_some(Socket { user: (*fields.get(7)?).to_owned(), inode: (*fields.get(9)?).to_owned() })
+}
+
+/// The process with the lowest pid that holds the socket, among those we may look into.
+fn owner_of(inode: &str) -> Option<(u32, String)> {
+    let target = format!("socket:[{inode}]");
+    let mut pids: Vec<u32> = fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .take(PROCESSES_COUNT_MAX)
+        .collect();
+    pids.sort_unstable();
+    pids.into_iter().find_map(|pid| {
+        let process = Path::new("/proc").join(pid.to_string());
+        fs::read_dir(process.join("fd"))
+            .ok()?
+            .flatten()
+            .any(|descriptor| {
+                fs::read_link(descriptor.path()).is_ok_and(|link| link.as_os_str() == target.as_str())
+            })
+            .then(|| {
+                let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+                let name: String = name.trim().chars().filter(|character| !character.is_control()).collect();
+                (pid, if name.is_empty() { "a process".to_owned() } else { name })
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn busy_port() -> (TcpListener, u16) {
+        // A port with free ones after it.
+        loop {
+            let listener = TcpListener::bind((LOCAL, 0)).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            if port < u16::MAX - NEXT_PORTS_COUNT_MAX {
+                return (listener, port);
+            }
+        }
+    }
+
+    #[test]
+    fn port_0_takes_a_free_one() {
+        let (listener, notes) = bind(LOCAL, 0, true).unwrap();
+        assert_ne!(listener.local_addr().unwrap().port(), 0);
+        assert!(notes.is_empty());
+    }
+
+    #[test]
+    fn busy_port_gives_the_next_free_one_and_says_who_has_it() {
+        let (_busy, port) = busy_port();
+        let (listener, notes) = bind(LOCAL, port, false).unwrap();
+        let next = listener.local_addr().unwrap().port();
+        assert!(next > port && next <= port + NEXT_PORTS_COUNT_MAX);
+        let [note] = &notes[..] else { panic!("{notes:?}") };
+        assert!(note.starts_with(&format!("port {port} is in use by ")), "{note}");
+        assert!(note.contains(&format!("(pid {})", std::process::id())), "{note}");
+        assert!(note.ends_with(&format!("; using {next}")), "{note}");
+    }
+
+    #[test]
+    fn busy_port_on_ipv6_is_found_too() {
+        let Ok(busy) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else { return };
+        let port = busy.local_addr().unwrap().port();
+        let error = bind(IpAddr::V6(Ipv6Addr::LOCALHOST), port, true).unwrap_err();
+        assert!(error.message.contains(&format!("(pid {})", std::process::id())), "{}", error.message);
+    }
+
+    #[test]
+    fn busy_port_is_a_mistake_if_strict() {
+        let (_busy, port) = busy_port();
+        let error = bind(LOCAL, port, true).unwrap_err();
+        assert!(error.mistake);
+        assert!(error.message.starts_with(&format!("port {port} is in use by ")), "{}", error.message);
+        assert!(error.hint.contains("--port") && error.hint.contains("--strict-port"));
+    }
+
+    #[test]
+    fn strictness_that_nobody_asked_for_is_not_spoken_of() {
+        let (_busy, port) = busy_port();
+        let error = bind_exactly(LOCAL, port).unwrap_err();
+        assert!(error.mistake && error.message.starts_with(&format!("port {port} is in use")), "{error:?}");
+        assert!(error.hint.contains("--port") && !error.hint.contains("--strict-port"), "{}", error.hint);
+        assert!(is_busy(LOCAL, port));
+    }
+
+    #[test]
+    fn address_of_another_machine_is_a_mistake() {
+        // TEST-NET-1 belongs to nobody (RFC 5737).
+        let error = bind("192.0.2.1".parse().unwrap(), 0, false).unwrap_err();
+        assert!(error.mistake && error.message.contains("192.0.2.1 belongs to no network interface"));
+    }
+
+    #[test]
+    fn low_port_without_permission_is_a_mistake_that_says_what_to_do() {
+        let lowest: u16 = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+            .map_or(1024, |text| text.trim().parse().unwrap());
+        if lowest <= 1 {
+            return;
+        }
+        let error = std::thread::spawn(|| {
+            let unchanged: libc::uid_t = libc::uid_t::MAX;
+            let nobody: libc::uid_t = 65_534;
+            // SAFETY: the raw call takes plain numbers, and changes the user of this thread alone, which ends here.
+            unsafe { libc::syscall(libc::SYS_setresuid, unchanged, nobody, unchanged) };
+            bind(LOCAL, 1, false).unwrap_err()
+        })
+        .join()
+        .unwrap();
+        assert!(error.mistake);
+        assert_eq!(error.message, "no permission to listen on port 1");
+        assert!(error.hint.contains("--port 3000"), "{}", error.hint);
+    }
+
+    #[test]
+    fn exhausted_descriptors_are_a_fault() {
+        let error = explain(&io::Error::from_raw_os_error(libc::EMFILE), LOCAL, 3000, false);
+        assert!(!error.mistake && error.hint.contains("ulimit -n"));
+    }
+
+    #[test]
+    fn only_loopback_is_permitted_without_being_asked_for() {
+        for host in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(permit(host.parse().unwrap(), false), Ok(()), "{host}");
+        }
+        for host in ["0.0.0.0", "::", "192.168.1.2", "10.0.0.1"] {
+            let host = host.parse().unwrap();
+            let error = permit(host, false).unwrap_err();
+            assert!(error.mistake && error.hint.contains("--allow-remote"));
+            assert_eq!(permit(host, true), Ok(()));
+        }
+    }
+
+    #[test]
+    fn line_of_the_socket_table_is_read() {
+        let line = "   1: 0100007F:0BB8 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 4242 1 0000";
+        let socket = parse_socket(line, 3000).unwrap();
+        assert_eq!((socket.user.as_str(), socket.inode.as_str()), ("1000", "4242"));
+        assert!(parse_socket(line, 3001).is_none());
+        assert!(parse_socket(&line.replace(" 0A ", " 01 "), 3000).is_none());
+        assert!(parse_socket("nonsense", 3000).is_none());
+    }
+}
