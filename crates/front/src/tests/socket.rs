@@ -191,6 +191,9 @@ async fn answers_that_are_no_http_become_pages() {
         ("HTTP/1.1 200 OK\r\nbad header\r\n\r\n", "it cannot be read as HTTP/1.1"),
         ("HTTP/1.1 200 OK\r\ncontent-le", "ended within the response's head"),
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx", "HTTP/1.1"),
+        // The alerts of rustls (a corrupt message) and of TLS before 1.2 (an unexpected one).
+        ("\x15\x03\x03\0\x02\x02\x32", "it answers in TLS"),
+        ("\x15\x03\x01\0\x02\x02\x0a", "it answers in TLS"),
         ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "the status 101"),
         ("", "closed the connection without an answer"),
     ] {

@@ -35,6 +35,9 @@ const TUNNEL_READ_SIZE: usize = 64 * 1024;
 /// What hyper buffers of a connection, in each direction. Also the largest head of a response.
 pub const RESPONSE_HEAD_SIZE_MAX: usize = 256 * 1024;
 
+/// How a record begins with which a TLS server turns down what is no TLS: an alert (RFC 8446 §5.1, §6).
+const TLS_ALERT: [u8; 2] = [21, 3];
+
 /// The socket of a connection, shared by hyper's task and the exchange that is on it.
 #[derive(Debug)]
 pub struct Wire {
@@ -42,12 +45,19 @@ pub struct Wire {
     /// The app's side is gone, with bytes of ours that it never read.
     reset: AtomicBool,
     received: AtomicU64,
+    /// What came first is an alert of TLS.
+    answers_in_tls: AtomicBool,
 }
 
 impl Wire {
     /// How many bytes have come from the app.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+
+    /// True where the app takes what it is sent for a broken attempt to speak TLS.
+    pub fn answers_in_tls(&self) -> bool {
+        self.answers_in_tls.load(Ordering::Relaxed)
     }
 
     /// After the end of a connection on which no answer came: true where the app did not read the whole request. An
@@ -130,6 +140,7 @@ impl AsyncRead for WireIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = &self.0;
+        let filled = buffer.filled().len();
         loop {
             ready!(wire.stream.poll_read_ready(cx))?;
             match wire.note(wire.stream.try_read_buf(buffer)) {
@@ -141,7 +152,10 @@ impl AsyncRead for WireIo {
                 }
                 result => {
                     let count = result?;
-                    wire.received.fetch_add(count as u64, Ordering::Relaxed);
+                    let before = wire.received.fetch_add(count as u64, Ordering::Relaxed);
+                    if before == 0 && buffer.filled()[filled..].starts_with(&TLS_ALERT) {
+                        wire.answers_in_tls.store(true, Ordering::Relaxed);
+                    }
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -239,7 +253,12 @@ impl Connection {
             // Here, and not by the caller: a socket belongs to the runtime that it was made on.
             let stream = tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await??;
             stream.set_nodelay(true)?;
-            let wire = Arc::new(Wire { stream, reset: AtomicBool::new(false), received: AtomicU64::new(0) });
+            let wire = Arc::new(Wire {
+                stream,
+                reset: AtomicBool::new(false),
+                received: AtomicU64::new(0),
+                answers_in_tls: AtomicBool::new(false),
+            });
             let io = TokioIo::new(WireIo(Arc::clone(&wire)));
             let (sender, connection) = http1::Builder::new()
                 // As browsers write them: the app may be one that reads heads by hand.

@@ -452,7 +452,7 @@ impl RecvHalf {
                 self.send(connection?, request);
                 continue;
             }
-            let error = explain(failed.error(), has_answered, &self.shared).await;
+            let error = explain(failed.error(), has_answered, &connection.wire, &self.shared).await;
             self.was_never_read = may_repeat && error == UpstreamError::Lost;
             self.may_be_repeated = self.is_repeatable && !has_answered && error == UpstreamError::Lost;
             return Err(error);
@@ -562,7 +562,14 @@ fn poll_piece(body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Result<Option<B
 }
 
 /// Why there was no response.
-async fn explain(error: &hyper::Error, has_answered: bool, shared: &Shared) -> UpstreamError {
+async fn explain(error: &hyper::Error, has_answered: bool, wire: &Wire, shared: &Shared) -> UpstreamError {
+    if wire.answers_in_tls() {
+        return UpstreamError::Malformed(
+            "it answers in TLS, and devhost asks in plain HTTP: under devhost, let it listen without TLS, or name the port \
+             where it does with --app-port"
+                .into(),
+        );
+    }
     if error.is_parse() {
         let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
         return UpstreamError::Malformed(format!("it cannot be read as HTTP/1.1: {error}{cause}"));
