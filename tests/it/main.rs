@@ -9,6 +9,7 @@ mod build;
 mod cargo_options;
 mod changes;
 mod clean;
+mod disk;
 mod environment;
 mod equivalence;
 mod example;

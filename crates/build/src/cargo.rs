@@ -60,8 +60,8 @@ pub(super) struct Run {
     pub output: String,
     /// The app's library.
     pub library: Option<PathBuf>,
-    /// Every file that cargo reported as made, now or before.
-    pub made: Vec<PathBuf>,
+    /// Every file that cargo reported as made, now or before, each with its package's id.
+    pub made: Vec<(String, PathBuf)>,
     /// The ids of the packages that they are of.
     pub packages: BTreeSet<String>,
     /// The rlibs among them, each with its package's id.
@@ -220,7 +220,9 @@ impl<'a> Reader<'a> {
             Ok(Message::CompilerArtifact(artifact)) => {
                 self.run.packages.insert(artifact.package_id.repr.clone());
                 let made = artifact.filenames.iter().chain(&artifact.executable);
-                self.run.made.extend(made.map(|file| file.clone().into_std_path_buf()));
+                self.run.made.extend(
+                    made.map(|file| (artifact.package_id.repr.clone(), file.clone().into_std_path_buf())),
+                );
                 let rlibs = artifact.filenames.iter().filter(|file| file.extension() == Some("rlib"));
                 self.run.libraries.extend(
                     rlibs.map(|file| (artifact.package_id.repr.clone(), file.clone().into_std_path_buf())),

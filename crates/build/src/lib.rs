@@ -12,8 +12,8 @@
 //! - `stale` makes cargo see changes that it would miss; `traces` tells what a build has read and written itself.
 //! - `inputs` collects what build scripts depend on.
 //! - [`replay`] makes cargo's rustc calls again without cargo, where that is provably the same.
-//! - `disk` has this run's own directory, and removes what nobody uses any more; `footing` notices what somebody else has
-//!   removed below a build that runs.
+//! - `disk` has this run's own directory, and removes what nobody uses any more, `units` what cargo has built and does not need;
+//!   `footing` notices what somebody else has removed below a build that runs.
 //!
 //! Nothing here knows of processes that serve, of HTTP or of the watcher. Nothing writes outside devhost's own
 //! target directory, and a file that a worker may have mapped is never written again.
@@ -51,6 +51,7 @@ mod settings;
 mod shadow;
 mod stale;
 mod traces;
+mod units;
 pub mod wrapper;
 
 use std::ffi::OsString;
@@ -200,6 +201,8 @@ pub struct Builder {
     ordered: bool,
     /// When the last good build ended.
     last_built: Option<SystemTime>,
+    /// What of cargo's is in use.
+    units: units::Keeper,
 }
 
 impl Builder {
@@ -236,6 +239,7 @@ impl Builder {
             rebuild_wanted: false,
             ordered: false,
             last_built: None,
+            units: units::Keeper::default(),
         };
         if let Target::App(app) = &builder.target {
             builder.memory = order::read(&builder.document(app, "memory")).unwrap_or_default();
@@ -298,9 +302,20 @@ impl Builder {
     }
 
     /// Removes artifacts that no process uses any more: all of this run but `in_use`, those of runs that are
-    /// over, and libraries of dependencies but the most recent ones.
+    /// over, libraries of dependencies but the most recent ones, and what cargo has built for none of the last sets of
+    /// dependencies.
     pub fn collect(&self, in_use: &[PathBuf]) {
         disk::collect(self.target.target_dir(), &self.artifacts, in_use);
+        if let Target::App(app) = &self.target
+            && self.owns_target_dir()
+        {
+            self.units.collect(&app.target_dir, self.profile_dirs(app));
+        }
+    }
+
+    /// In a directory that the user has named, others may build, and need what devhost does not.
+    fn owns_target_dir(&self) -> bool {
+        self.settings.target_dir.is_none()
     }
 
     fn take_prebuilt(&mut self, prebuilt: &Prebuilt) -> Result<Artifact, Failure> {
@@ -672,6 +687,7 @@ impl Builder {
         self.memory.last_end = None;
         self.remember(app);
         let devhost = self.tool.path();
+        let started = SystemTime::now() - Duration::from_millis(CLOCK_LAG_MAX_MS);
         let invocation = cargo::Invocation {
             devhost: &devhost,
             args: self.cargo_args(app),
@@ -685,6 +701,10 @@ impl Builder {
             .map_err(|error| build_failure(format!("cannot run {}: {error}", devhost.display())))?;
         self.memory.last_end = Some(SystemTime::now());
         self.remember(app);
+        if self.owns_target_dir() {
+            let document = self.document(app, units::DIRECTORY);
+            self.units.note(&document, app, &self.profile_dirs(app), &run, started);
+        }
         Ok(run)
     }
 

@@ -367,7 +367,7 @@ impl Recording {
         };
         // A build script has a directory of its own, in which cargo gives it another name.
         let is_alone = !out_dir.ends_with("deps");
-        run.made.iter().any(|file| match file.parent() {
+        run.made.iter().any(|(_, file)| match file.parent() {
             Some(parent) if parent == out_dir => is_alone || is_of(file, &stem),
             // A program or a shared library is put above that, without the hash in its name.
             Some(parent) => {
@@ -935,7 +935,7 @@ fn listing(directory: &Path) -> BTreeSet<OsString> {
 }
 
 /// cargo's own lock, so that cargo waits for a replay and a replay does not run beside cargo.
-fn lock(profile_dirs: &[PathBuf]) -> Option<Vec<File>> {
+pub(super) fn lock(profile_dirs: &[PathBuf]) -> Option<Vec<File>> {
     let mut files = Vec::new();
     for directory in profile_dirs {
         let path = directory.join(".cargo-lock");

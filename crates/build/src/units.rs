@@ -1,0 +1,383 @@
+//! What cargo has built for devhost, crate by crate, and what of it nobody needs any more. cargo never removes anything: other
+//! versions of dependencies, other features and other toolchains lie beside the old ones for ever.
+//!
+//! A *unit* is one crate compiled in one way, or one run of a build script. Its files are known by the hash in their names:
+//! `.fingerprint/NAME-HASH`, `build/NAME-HASH`, `deps/libNAME-HASH.rlib` and the like. Whether it is in use, no file tells: cargo
+//! touches nothing that is fresh. But each run of cargo lists all that the app is made of, fresh or not. Such a list is a *set*,
+//! and the sets that were used last are kept, for each app and profile. What no kept set names is removed, under cargo's lock, the
+//! fingerprint first: if it is wanted again, cargo misses it and builds it anew. So a mistake here could cost time, and never give
+//! old code.
+//!
+//! What rustc keeps for incremental compilation has names of its own. It belongs to the set that it was compiled for.
+
+use std::collections::{BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::app::App;
+use super::cargo::Run;
+use super::{entries, order, replay};
+
+/// How many sets of an app and a profile are kept: a switch of branches or toolchains and back again finds its own.
+const SETS_KEPT_COUNT: usize = 4;
+
+/// How long the sets of an app are kept after its last build, and whatever rustc has left that belongs to no set.
+const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// How many digits the hash in a unit's name has.
+const HASH_LEN: usize = 16;
+
+/// Where the sets are, in devhost's target directory.
+pub(super) const DIRECTORY: &str = "uses";
+
+/// The sets of an app and a profile.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Uses {
+    /// The one that was used last comes first.
+    sets: Vec<Set>,
+    /// Directories for incremental compilation of sets that are no longer kept.
+    left: BTreeSet<String>,
+}
+
+/// What an app is made of under some manifests, settings and toolchain.
+#[derive(Debug, Serialize, Deserialize)]
+struct Set {
+    used: SystemTime,
+    /// The hashes of units of packages that nobody edits.
+    dependencies: BTreeSet<String>,
+    /// The hashes of the other units.
+    own: BTreeSet<String>,
+    /// The names of packages and targets of which there is a file without a hash, so that theirs are not known.
+    nameless: BTreeSet<String>,
+    /// The names of the directories for incremental compilation.
+    incremental: BTreeSet<String>,
+}
+
+impl Set {
+    fn hashes(&self) -> impl Iterator<Item = &String> {
+        self.dependencies.iter().chain(&self.own)
+    }
+
+    /// It is the same one, or an earlier stage of it: a dependency was added since, or it was not built to its end.
+    fn is_stage_of(&self, later: &Self) -> bool {
+        self.dependencies.is_subset(&later.dependencies)
+            && (self.dependencies != later.dependencies || self.own.is_subset(&later.own))
+    }
+
+    fn has_units_of(&self, other: &Self) -> bool {
+        self.dependencies == other.dependencies && self.own == other.own
+    }
+
+    /// Takes over what rustc has kept for another set, but of the crates that were compiled for this one, too. Gives that back.
+    fn inherit(&mut self, incremental: BTreeSet<String>) -> Vec<String> {
+        let crate_of = |name: &str| name.rsplit_once('-').map(|(name, _)| name.to_owned());
+        let compiled: BTreeSet<_> = self.incremental.iter().map(|name| crate_of(name)).collect();
+        let (superseded, inherited): (Vec<_>, Vec<_>) =
+            incremental.into_iter().partition(|name| compiled.contains(&crate_of(name)));
+        self.incremental.extend(inherited);
+        superseded.into_iter().filter(|name| !self.incremental.contains(name)).collect()
+    }
+}
+
+impl Uses {
+    /// Takes the list of a run of cargo. True if it has another one's place, or is new.
+    fn add(&mut self, mut set: Set, is_whole: bool) -> bool {
+        let mut is_new = true;
+        if let Some(index) = self.sets.iter().position(|known| !is_whole && set.is_stage_of(known)) {
+            // What has failed would have gone on like that one.
+            let known = self.sets.remove(index);
+            set = Set { used: set.used, incremental: set.incremental, ..known };
+            self.left.extend(set.inherit(known.incremental));
+            is_new = false;
+        }
+        let (stages, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.sets).into_iter().partition(|known| known.is_stage_of(&set));
+        for stage in stages {
+            is_new &= !stage.has_units_of(&set);
+            self.left.extend(set.inherit(stage.incremental));
+        }
+        self.sets.push(set);
+        self.sets.extend(others);
+        for dropped in self.sets.drain(SETS_KEPT_COUNT.min(self.sets.len())..) {
+            self.left.extend(dropped.incremental);
+        }
+        is_new
+    }
+}
+
+/// What a run of cargo has used, and its app's earlier ones.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    /// Something may be there that no kept set names. Shared with the thread that removes it.
+    due: Arc<AtomicBool>,
+    last_run: SystemTime,
+}
+
+impl Default for Keeper {
+    fn default() -> Self {
+        // Whatever earlier runs have left.
+        Self { due: Arc::new(AtomicBool::new(true)), last_run: SystemTime::UNIX_EPOCH }
+    }
+}
+
+impl Keeper {
+    /// Takes down in the document what a run of cargo that began at `started` has used. A run that failed has not told all.
+    pub fn note(
+        &mut self,
+        document: &Path,
+        app: &App,
+        profile_dirs: &[PathBuf],
+        run: &Run,
+        started: SystemTime,
+    ) {
+        let Some(mut set) = list(app, profile_dirs, run) else { return };
+        let mut uses: Uses = order::read(document).unwrap_or_default();
+        let compiled = incremental(profile_dirs);
+        if let Some(last) = uses.sets.first_mut() {
+            // Between the two runs, replays have compiled for the last set.
+            let since = last.used;
+            let of_replays = compiled.iter().filter(|(_, at)| (since..started).contains(at));
+            last.incremental.extend(of_replays.map(|(name, _)| name.clone()));
+        }
+        let compiled = compiled.into_iter().filter(|(_, at)| *at >= started);
+        set.incremental = compiled.map(|(name, _)| name).collect();
+        let is_new = uses.add(set, run.success);
+        if order::write(document, &uses).is_ok() && is_new {
+            self.due.store(true, Ordering::Relaxed);
+        }
+        if run.success {
+            self.last_run = started;
+        }
+    }
+
+    /// Removes, on a thread of its own, what no kept set names; not what was made since the last good run of cargo began: that
+    /// may be of somebody whose set is not written yet. It waits for another time where somebody builds.
+    pub fn collect(&self, target_dir: &Path, profile_dirs: Vec<PathBuf>) {
+        if self.last_run == SystemTime::UNIX_EPOCH || !self.due.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let (due, target_dir, before) = (Arc::clone(&self.due), target_dir.to_owned(), self.last_run);
+        let remove = move || {
+            if let Some(_lock) = replay::lock(&profile_dirs) {
+                remove_unused(&target_dir, &profile_dirs, before);
+            } else {
+                due.store(true, Ordering::Relaxed);
+            }
+        };
+        if std::thread::Builder::new().name("devhost-disk".into()).spawn(remove).is_err() {
+            self.due.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a run of cargo has reported; `None` if it cannot be told whose it is.
+fn list(app: &App, profile_dirs: &[PathBuf], run: &Run) -> Option<Set> {
+    let mut set = Set {
+        used: SystemTime::now(),
+        dependencies: BTreeSet::new(),
+        own: BTreeSet::new(),
+        nameless: BTreeSet::new(),
+        incremental: BTreeSet::new(),
+    };
+    let mut links = None;
+    let scripts = run.build_scripts.iter();
+    for (id, path) in run.made.iter().chain(scripts) {
+        let package = app.path_packages.iter().find(|package| package.id == *id);
+        let hash = profile_dirs
+            .iter()
+            .find_map(|directory| path.strip_prefix(directory).ok())
+            .and_then(|inside| inside.iter().find_map(|name| hash_in(name.to_str()?)))
+            .map(str::to_owned)
+            // A file that people look for has a second name, without the hash.
+            .or_else(|| links.get_or_insert_with(|| linked(profile_dirs)).get(&inode(path)?).cloned());
+        match (hash, package) {
+            (Some(hash), Some(_)) => drop(set.own.insert(hash)),
+            (Some(hash), None) => drop(set.dependencies.insert(hash)),
+            (None, Some(package)) => {
+                let file = path.file_stem().and_then(|stem| stem.to_str());
+                set.nameless.extend(file.into_iter().chain([package.name.as_str()]).map(plain_name));
+            }
+            (None, None) => return None,
+        }
+    }
+    Some(set)
+}
+
+/// The hash in the name of a unit's file or directory: `libserde-0123456789abcdef.rlib`.
+fn hash_in(name: &str) -> Option<&str> {
+    let (_, hash) = name.split('.').next()?.rsplit_once('-')?;
+    let is_hash =
+        hash.len() == HASH_LEN && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_hash.then_some(hash)
+}
+
+/// A name as packages, targets and files have it in common.
+fn plain_name(name: &str) -> String {
+    name.strip_prefix("lib").unwrap_or(name).replace('-', "_")
+}
+
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// The hashes of compiled files, by device and inode.
+fn linked(profile_dirs: &[PathBuf]) -> HashMap<(u64, u64), String> {
+    let directories =
+        profile_dirs.iter().flat_map(|directory| ["deps", "examples"].map(|part| directory.join(part)));
+    let files = directories.flat_map(|directory| entries(&directory));
+    files.filter_map(|path| Some((inode(&path)?, hash_in(path.file_name()?.to_str()?)?.to_owned()))).collect()
+}
+
+/// The directories for incremental compilation, and when they were last used.
+fn incremental(profile_dirs: &[PathBuf]) -> Vec<(String, SystemTime)> {
+    let paths = profile_dirs.iter().flat_map(|directory| entries(&directory.join("incremental")));
+    paths.filter_map(|path| Some((name_of(&path)?.to_owned(), modified(&path)?))).collect()
+}
+
+fn name_of(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::symlink_metadata(path).ok()?.modified().ok()
+}
+
+/// Removes what no kept set of any app names and was made before. Nobody else may build there meanwhile.
+fn remove_unused(target_dir: &Path, profile_dirs: &[PathBuf], before: SystemTime) {
+    let mut kept = Vec::new();
+    let mut left = BTreeSet::new();
+    let mut documents = Vec::new();
+    for path in entries(&target_dir.join(DIRECTORY)) {
+        let Some(uses) = order::read::<Uses>(&path) else { continue };
+        let is_old = |set: &Set| set.used.elapsed().is_ok_and(|age| age > AGE_MAX);
+        left.extend(uses.left);
+        if uses.sets.iter().all(is_old) {
+            left.extend(uses.sets.into_iter().flat_map(|set| set.incremental));
+            let _ = std::fs::remove_file(path);
+            continue;
+        }
+        documents.push(path);
+        kept.extend(uses.sets);
+    }
+    let hashes: BTreeSet<&str> = kept.iter().flat_map(Set::hashes).map(String::as_str).collect();
+    let nameless: BTreeSet<&String> = kept.iter().flat_map(|set| &set.nameless).collect();
+    let is_old = |path: &Path| modified(path).is_some_and(|at| at < before);
+    let mut removed = BTreeSet::new();
+    for directory in profile_dirs {
+        // Whatever is left where this ends halfway: without its fingerprint a unit is not built.
+        for part in [".fingerprint", "build", "deps", "examples"] {
+            for path in entries(&directory.join(part)) {
+                let Some(name) = name_of(&path) else { continue };
+                let Some(hash) = hash_in(name) else { continue };
+                let unit = name.split_once(hash).map_or(name, |(unit, _)| unit.trim_end_matches('-'));
+                let is_known = hashes.contains(hash) || nameless.contains(&plain_name(unit));
+                if !is_known && is_old(&path) {
+                    remove(&path);
+                    removed.insert(hash.to_owned());
+                }
+            }
+        }
+        for path in entries(&directory.join("incremental")) {
+            let is_kept = |name: &str| kept.iter().any(|set| set.incremental.contains(name));
+            let Some(name) = name_of(&path).filter(|name| !is_kept(name)) else { continue };
+            let is_forgotten =
+                modified(&path).and_then(|at| at.elapsed().ok()).is_some_and(|age| age > AGE_MAX);
+            if (left.contains(name) && is_old(&path)) || is_forgotten {
+                remove(&path);
+            }
+        }
+    }
+    // How they were compiled, and against what.
+    for path in ["calls", "externs"].into_iter().flat_map(|part| entries(&target_dir.join(part))) {
+        if name_of(&path).and_then(hash_in).is_some_and(|hash| removed.contains(hash)) {
+            remove(&path);
+        }
+    }
+    for path in documents {
+        if let Some(mut uses) = order::read::<Uses>(&path)
+            && !std::mem::take(&mut uses.left).is_empty()
+        {
+            let _ = order::write(&path, &uses);
+        }
+    }
+    tracing::debug!("{} units that no build uses any more are removed", removed.len());
+}
+
+fn remove(path: &Path) {
+    let is_dir = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    let _ = if is_dir { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(dependencies: &[&str], own: &[&str], incremental: &[&str]) -> Set {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Set {
+            used: SystemTime::now(),
+            dependencies: names(dependencies),
+            own: names(own),
+            nameless: BTreeSet::new(),
+            incremental: names(incremental),
+        }
+    }
+
+    fn shown(uses: &Uses) -> Vec<(Vec<&str>, Vec<&str>)> {
+        uses.sets
+            .iter()
+            .map(|set| {
+                (
+                    set.hashes().map(String::as_str).collect(),
+                    set.incremental.iter().map(String::as_str).collect(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_sets_that_were_used_last_are_kept_and_a_stage_of_another_is_none() {
+        let mut uses = Uses::default();
+        assert!(uses.add(set(&["serde"], &["app", "util"], &["app-1", "util-1"]), true));
+        assert!(!uses.add(set(&["serde"], &["app", "util"], &[]), true), "it is the same");
+        assert!(!uses.add(set(&["serde"], &["util"], &["util-1"]), false), "it has failed early");
+        assert_eq!(shown(&uses), [(vec!["serde", "app", "util"], vec!["app-1", "util-1"])]);
+        // A dependency is added: what does not use it stays as it is.
+        assert!(uses.add(set(&["serde", "time"], &["app2", "util"], &["app-2"]), true));
+        assert_eq!(shown(&uses), [(vec!["serde", "time", "app2", "util"], vec!["app-2", "util-1"])]);
+        assert_eq!(uses.left.iter().collect::<Vec<_>>(), ["app-1"]);
+        // Other branches: none is a stage of another.
+        for (number, name) in ["a", "b", "c"].iter().enumerate() {
+            assert!(uses.add(set(&["serde", name], &[&format!("app{name}")], &[name]), true));
+            assert_eq!(uses.sets.len(), 2 + number);
+        }
+        assert!(!uses.add(set(&["serde", "time"], &["app2", "util"], &[]), true), "it was kept");
+        assert!(uses.add(set(&["serde", "d"], &["appd"], &["d"]), true));
+        let first: Vec<&str> = uses.sets.iter().map(|set| set.own.first().unwrap().as_str()).collect();
+        assert_eq!(first, ["appd", "app2", "appc", "appb"]);
+        assert_eq!(uses.left.iter().collect::<Vec<_>>(), ["a", "app-1"]);
+        // The same dependencies, but the own crates compiled in another way: both are kept.
+        assert!(uses.add(set(&["serde", "d"], &["appe"], &["e"]), true));
+        assert_eq!(uses.sets.len(), SETS_KEPT_COUNT);
+        assert!(uses.sets[1].own.contains("appd"));
+    }
+
+    #[test]
+    fn a_units_files_are_known_by_the_hash_in_their_names() {
+        let hash = "0123456789abcdef";
+        for name in ["libserde-H.rlib", "serde-H.d", "my-app-H", "app-H.0a1b.rcgu.o", "app-H"] {
+            assert_eq!(hash_in(&name.replace('H', hash)), Some(hash), "{name}");
+        }
+        for name in
+            ["libapp.so", "app-1", "app-0123456789ABCDEF", "app-37mt3xg9uyfi8", hash, "x86_64-unknown"]
+        {
+            assert_eq!(hash_in(name), None, "{name}");
+        }
+    }
+}
