@@ -13,18 +13,18 @@ use devhost_process::zygote::client::Loading;
 use devhost_terminal::Format;
 
 /// The port if neither the user nor the app asks for one.
-pub const PORT_DEFAULT: u16 = 3000;
+pub(crate) const PORT_DEFAULT: u16 = 3000;
 /// How long an old generation may finish what it has.
-pub const DRAIN_TIME_DEFAULT_MS: u64 = 10_000;
+pub(crate) const DRAIN_TIME_DEFAULT_MS: u64 = 10_000;
 /// How long the app may stand still while it has requests.
-pub const STALL_TIME_DEFAULT_MS: u64 = 60_000;
+pub(crate) const STALL_TIME_DEFAULT_MS: u64 = 60_000;
 /// How long the app may take to start.
-pub const START_TIME_DEFAULT_MS: u64 = 10_000;
+pub(crate) const START_TIME_DEFAULT_MS: u64 = 10_000;
 /// How long the app may take to end when devhost ends.
-pub const STOP_TIME_DEFAULT_MS: u64 = 5_000;
+pub(crate) const STOP_TIME_DEFAULT_MS: u64 = 5_000;
 
 /// How many workers a generation may have: each has a process, a link and threads of its own.
-pub const WORKERS_COUNT_MAX: u32 = 16;
+pub(crate) const WORKERS_COUNT_MAX: u32 = 16;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +46,7 @@ Exit codes:
 /// A development server for Rust web apps: saves become live in about the time of one rustc call.
 #[derive(Debug, Parser)]
 #[command(name = "devhost", version, propagate_version = true, arg_required_else_help = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -54,7 +54,7 @@ pub struct Cli {
 
 /// What devhost can do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Build an app, serve it, and serve each change as soon as it is saved
     Run(Box<RunArgs>),
     /// Look for what stands in the way of an app, and say what to do about it
@@ -95,7 +95,7 @@ Exit codes:
 /// The arguments of `devhost bench`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = BENCH_NOTES)]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     /// The app: a directory with a package, or a package's name [default: this directory]
     #[arg(value_name = "PATH or PACKAGE")]
     pub app: Option<PathBuf>,
@@ -164,7 +164,7 @@ Exit codes:
 /// The arguments of `devhost clean`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = CLEAN_NOTES)]
-pub struct CleanArgs {
+pub(crate) struct CleanArgs {
     /// The app: a directory with a package, or a package's name [default: this directory]
     #[arg(value_name = "PATH or PACKAGE")]
     pub app: Option<PathBuf>,
@@ -191,7 +191,7 @@ Exit codes:
 /// The arguments of `devhost doctor`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = DOCTOR_NOTES)]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// The app: a directory with a package, or a package's name [default: this directory]
     #[arg(value_name = "PATH or PACKAGE")]
     pub app: Option<PathBuf>,
@@ -208,7 +208,7 @@ pub struct DoctorArgs {
 /// The arguments of `devhost run`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The app: a directory with a package, or a package's name [default: this directory]
     #[arg(value_name = "PATH or PACKAGE")]
     pub app: Option<PathBuf>,
@@ -331,7 +331,7 @@ pub struct RunArgs {
 
 /// What of a package is meant, and how it is built.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// Serve the package's library, which must have an `export!`
     #[arg(long, conflicts_with_all = ["bin", "example"], help_heading = "Build")]
     pub lib: bool,
@@ -376,7 +376,7 @@ pub struct Selection {
 /// Options of cargo's own, which mean what they mean to cargo.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Cargo")]
-pub struct CargoOptions {
+pub(crate) struct CargoOptions {
     /// Do without the network
     #[arg(long)]
     pub offline: bool,
@@ -417,7 +417,7 @@ fn parse_jobs(text: &str) -> Result<String, String> {
 
 /// What a new generation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Strategy {
+pub(crate) enum Strategy {
     /// Fork, unless the app cannot be loaded as a library
     #[default]
     Auto,
@@ -429,7 +429,7 @@ pub enum Strategy {
 
 /// How much debug information the app is built with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum DebugInfo {
+pub(crate) enum DebugInfo {
     /// Files and lines: enough for backtraces
     #[default]
     LineTables,
@@ -439,7 +439,7 @@ pub enum DebugInfo {
 
 /// How the app is linked to its dependencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Deps {
+pub(crate) enum Deps {
     /// Shared, but for what cannot be
     #[default]
     Auto,

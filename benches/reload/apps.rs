@@ -9,14 +9,14 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 /// What the string is before the first edit.
-pub const ORIGINAL: &str = "as it was written";
+pub(crate) const ORIGINAL: &str = "as it was written";
 
 /// How many modules the generated app has beside its root.
 const MODULES_COUNT: usize = 40;
 
 /// Where in an app an edit is made.
 #[derive(Debug, Clone)]
-pub struct Edit {
+pub(crate) struct Edit {
     /// Its name in the table.
     pub name: &'static str,
     /// The file, relative to the app's directory.
@@ -41,7 +41,7 @@ impl Edit {
     }
 
     /// Saves the file as most editors do, by a rename, and says when. Nothing that is timed comes before that moment.
-    pub fn save(&self, directory: &Path, string: &str) -> Result<Instant> {
+    pub(crate) fn save(&self, directory: &Path, string: &str) -> Result<Instant> {
         let path = directory.join(&self.file);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.tmp~"));
@@ -52,7 +52,7 @@ impl Edit {
     }
 
     /// The string that is in a file now, where it is this edit's file or one that begins with the same text.
-    pub fn current<'a>(&self, text: &'a str) -> Option<&'a str> {
+    pub(crate) fn current<'a>(&self, text: &'a str) -> Option<&'a str> {
         let begin = text.find(&self.before)? + self.before.len();
         let first_line = self.after.lines().next()?;
         let len = text[begin..].find(first_line)?;
@@ -62,7 +62,7 @@ impl Edit {
 
 /// An app.
 #[derive(Debug, Clone)]
-pub struct App {
+pub(crate) struct App {
     /// Its name in the table.
     pub name: &'static str,
     /// The package that is built and served.
@@ -76,7 +76,7 @@ pub struct App {
 
 impl App {
     /// The app of this name on the command line.
-    pub fn named(name: &str) -> Result<Self> {
+    pub(crate) fn named(name: &str) -> Result<Self> {
         match name {
             "generated" => generated(),
             "example" => example(),
@@ -86,7 +86,7 @@ impl App {
     }
 
     /// The app changed so that dx can patch it; `None` where it has no such `main`.
-    pub fn for_dx(&self) -> Option<Self> {
+    pub(crate) fn for_dx(&self) -> Option<Self> {
         let mut app = self.clone();
         let (main, _) = app.files.iter().find(|(_, text)| text.contains(MAIN))?.clone();
         let manifest = main.parent()?.parent()?.join("Cargo.toml");
@@ -106,7 +106,7 @@ impl App {
 
     /// Writes the app into a directory. A file that is right is left alone, whatever its edited string says: cargo
     /// believes times.
-    pub fn write(&self, directory: &Path) -> Result<()> {
+    pub(crate) fn write(&self, directory: &Path) -> Result<()> {
         for (file, text) in &self.files {
             let path = directory.join(file);
             let edits: Vec<&Edit> = self.edits.iter().filter(|edit| edit.file == *file).collect();

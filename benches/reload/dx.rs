@@ -14,7 +14,7 @@ use crate::ways::{Place, Way, ms};
 
 /// `dx serve --hotpatch`.
 #[derive(Debug)]
-pub struct Dx {
+pub(crate) struct Dx {
     app: App,
     directory: PathBuf,
     url: String,
@@ -24,7 +24,7 @@ pub struct Dx {
 
 impl Dx {
     /// Starts dx and waits for the first page; why not, where that cannot be.
-    pub fn prepare(place: Place<'_>) -> Result<Result<Self, String>> {
+    pub(crate) fn prepare(place: Place<'_>) -> Result<Result<Self, String>> {
         let version = process::command("dx").arg("--version").output();
         let Some(version) = version.ok().filter(|output| output.status.success()) else {
             return Ok(Err("there is no `dx` (cargo install dioxus-cli --version 0.7.10)".into()));

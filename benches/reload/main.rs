@@ -167,7 +167,7 @@ fn measure_app(
     {
         idle.push(watch_idle(app, way.as_mut(), notes)?);
     }
-    ways.into_iter().try_for_each(|way| way.end())
+    ways.into_iter().try_for_each(ways::Way::end)
 }
 
 /// Builds the app for each way, one after the other. The first is always cargo's own, whose dependencies the others take.

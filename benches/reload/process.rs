@@ -16,10 +16,10 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// How long a build from nothing may take.
-pub const COLD_BUILD_TIME_MAX: Duration = Duration::from_secs(3_600);
+pub(crate) const COLD_BUILD_TIME_MAX: Duration = Duration::from_secs(3_600);
 
 /// How long anything may take that follows an edit.
-pub const EDIT_TIME_MAX: Duration = Duration::from_secs(300);
+pub(crate) const EDIT_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// How long a server may take to end by itself once it is asked to.
 const END_TIME_MAX: Duration = Duration::from_secs(20);
@@ -39,7 +39,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 ///
 /// # Errors
 /// There is no thread or no signal handler to be had.
-pub fn watch_for_interrupts() -> Result<()> {
+pub(crate) fn watch_for_interrupts() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         runtime.block_on(async {
@@ -56,18 +56,18 @@ pub fn watch_for_interrupts() -> Result<()> {
 }
 
 /// Whether the user has interrupted.
-pub fn is_interrupted() -> bool {
+pub(crate) fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
 /// Fails once the user has interrupted.
-pub fn check_interrupt() -> Result<()> {
+pub(crate) fn check_interrupt() -> Result<()> {
     ensure!(!is_interrupted(), "interrupted");
     Ok(())
 }
 
 /// Lets time pass.
-pub fn pause(time: Duration) -> Result<()> {
+pub(crate) fn pause(time: Duration) -> Result<()> {
     let end = Instant::now() + time;
     while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
         check_interrupt()?;
@@ -77,7 +77,7 @@ pub fn pause(time: Duration) -> Result<()> {
 }
 
 /// A command in the environment that a user's shell would give it: without what cargo has set for this program.
-pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -93,12 +93,12 @@ pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
 }
 
 /// A port on loopback that is free now.
-pub fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// Runs a command to its end, which must be a good one, and says when that was.
-pub fn run(mut command: Command, log: &Path, limit: Duration) -> Result<Instant> {
+pub(crate) fn run(mut command: Command, log: &Path, limit: Duration) -> Result<Instant> {
     let program = command.get_program().to_string_lossy().into_owned();
     let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
@@ -132,14 +132,14 @@ pub fn run(mut command: Command, log: &Path, limit: Duration) -> Result<Instant>
 
 /// A server that runs until it is ended or dropped.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     log: PathBuf,
 }
 
 impl Running {
     /// Starts a command; what it prints goes to a file.
-    pub fn start(mut command: Command, log: &Path) -> Result<Self> {
+    pub(crate) fn start(mut command: Command, log: &Path) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
@@ -148,7 +148,7 @@ impl Running {
     }
 
     /// Fails if it has ended.
-    pub fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("the server has ended ({status}):\n{}", tail(&self.log));
         }
@@ -156,17 +156,17 @@ impl Running {
     }
 
     /// What it has printed last.
-    pub fn printed(&self) -> String {
+    pub(crate) fn printed(&self) -> String {
         tail(&self.log)
     }
 
     /// Ends it at once.
-    pub fn kill(self) {
+    pub(crate) fn kill(self) {
         drop(self);
     }
 
     /// Ends it as Ctrl-C does.
-    pub fn end(mut self) -> Result<()> {
+    pub(crate) fn end(mut self) -> Result<()> {
         let _ = kill(group_of(&self.child), Signal::SIGINT);
         let deadline = Instant::now() + END_TIME_MAX;
         while self.child.try_wait()?.is_none() {
@@ -205,7 +205,7 @@ fn tail(log: &Path) -> String {
 
 /// What a server answered.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// When the head had arrived.
     pub first_byte: Instant,
     /// The status code.
@@ -218,11 +218,11 @@ pub struct Answer {
 
 /// Makes requests, each on a connection of its own.
 #[derive(Debug, Clone)]
-pub struct Client(ureq::Agent);
+pub(crate) struct Client(ureq::Agent);
 
 impl Client {
     /// A client whose requests take no longer than an edit may.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(EDIT_TIME_MAX))
@@ -232,7 +232,7 @@ impl Client {
     }
 
     /// One request.
-    pub fn get(&self, url: &str) -> Result<Answer> {
+    pub(crate) fn get(&self, url: &str) -> Result<Answer> {
         let mut response = self.0.get(url).call()?;
         let first_byte = Instant::now();
         let generation = response.headers().get("x-devhost-generation");
@@ -242,7 +242,7 @@ impl Client {
     }
 
     /// Asks until the answer is as wanted.
-    pub fn poll(
+    pub(crate) fn poll(
         &self,
         url: &str,
         server: &mut Running,

@@ -14,7 +14,7 @@ const GOAL_OF_CARGO_LINES_MAX: f64 = 0.65;
 
 /// One edit, measured.
 #[derive(Debug, Clone, Serialize)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// From the save to the first byte of the new code; for bare rustc to its end.
     pub ms: f64,
     /// What it consists of, as the way knows it.
@@ -23,7 +23,7 @@ pub struct Sample {
 
 /// All samples of one way with one edit of one app.
 #[derive(Debug, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// The app's name.
     pub app: String,
     /// Where the edit is.
@@ -36,7 +36,7 @@ pub struct Row {
 
 /// Median, least and greatest.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// The median.
     pub median: f64,
     /// The least.
@@ -47,7 +47,7 @@ pub struct Summary {
 
 impl Summary {
     /// `None` of nothing.
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
@@ -80,7 +80,7 @@ fn median(rows: &[Row], like: &Row, way: &str) -> Option<f64> {
 }
 
 /// The table, with a line for each row.
-pub fn table(rows: &[Row]) -> String {
+pub(crate) fn table(rows: &[Row]) -> String {
     let mut lines = vec![["app", "edit", "way", "median", "min", "max", "of a", "of c"].map(str::to_owned)];
     for row in rows {
         let Some(summary) = row.summary() else { continue };
@@ -118,7 +118,7 @@ fn align<const N: usize>(lines: &[[String; N]]) -> String {
 }
 
 /// Where devhost's time went by its own account, and what it holds of the goals.
-pub fn devhost_lines(rows: &[Row]) -> String {
+pub(crate) fn devhost_lines(rows: &[Row]) -> String {
     let mut text = String::new();
     for row in rows.iter().filter(|row| row.way == "d") {
         let Some(summary) = row.summary() else { continue };

@@ -17,7 +17,7 @@ use crate::process::{self, COLD_BUILD_TIME_MAX, Client, EDIT_TIME_MAX, Running};
 use crate::stats::Sample;
 
 /// The name by which this program is called in place of rustc.
-pub const SHIM_NAME: &str = "rustc-that-tells";
+pub(crate) const SHIM_NAME: &str = "rustc-that-tells";
 
 /// Where the shim notes its calls.
 const SHIM_LOG_VARIABLE: &str = "RELOAD_SHIM_LOG";
@@ -33,7 +33,7 @@ const GIVEN_UP_STATUS: u16 = 503;
 
 /// What all ways are given.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// The app.
     pub app: &'a App,
     /// The directory for all ways with this app.
@@ -42,19 +42,19 @@ pub struct Place<'a> {
 
 impl Place<'_> {
     /// The directory of a way, with the app in it.
-    pub fn of(&self, way: &str) -> Result<PathBuf> {
+    pub(crate) fn of(&self, way: &str) -> Result<PathBuf> {
         let directory = self.directory.join(way);
         self.app.write(&directory)?;
         Ok(directory)
     }
 
     /// Where the output of a way's processes goes.
-    pub fn log(&self, name: &str) -> PathBuf {
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}.log"))
     }
 
     /// The environment of the app.
-    pub fn give_environment(&self, command: &mut Command, directory: &Path, port: u16) {
+    pub(crate) fn give_environment(&self, command: &mut Command, directory: &Path, port: u16) {
         command.env("PORT", port.to_string());
         if let Some(variable) = self.app.data_variable {
             command.env(variable, directory.join("data"));
@@ -72,7 +72,7 @@ impl Place<'_> {
 }
 
 /// A way from a save to the new code.
-pub trait Way {
+pub(crate) trait Way {
     /// Its name on the command line.
     fn name(&self) -> &'static str;
 
@@ -89,13 +89,13 @@ pub trait Way {
 }
 
 /// A time as the samples have it.
-pub fn ms(time: Duration) -> f64 {
+pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
 /// `cargo build`, then the program anew.
 #[derive(Debug)]
-pub struct Cargo<'a> {
+pub(crate) struct Cargo<'a> {
     place: Place<'a>,
     name: &'static str,
     debug: Option<&'static str>,
@@ -107,7 +107,7 @@ pub struct Cargo<'a> {
 
 impl<'a> Cargo<'a> {
     /// Builds the app for the first time.
-    pub fn prepare(place: Place<'a>, name: &'static str, debug: Option<&'static str>) -> Result<Self> {
+    pub(crate) fn prepare(place: Place<'a>, name: &'static str, debug: Option<&'static str>) -> Result<Self> {
         let directory = place.of(name)?;
         process::run(place.cargo_build(&directory, debug), &place.log(name), COLD_BUILD_TIME_MAX)?;
         let port = process::free_port()?;
@@ -115,7 +115,7 @@ impl<'a> Cargo<'a> {
     }
 
     /// Where devhost may take dependencies from that are built already.
-    pub fn built(&self) -> PathBuf {
+    pub(crate) fn built(&self) -> PathBuf {
         self.directory.join("target/debug")
     }
 }
@@ -154,7 +154,7 @@ impl Way for Cargo<'_> {
 
 /// devhost, with a request that is made right after the save.
 #[derive(Debug)]
-pub struct Devhost {
+pub(crate) struct Devhost {
     directory: PathBuf,
     url: String,
     client: Client,
@@ -163,7 +163,7 @@ pub struct Devhost {
 
 impl Devhost {
     /// Starts devhost and waits for the first page.
-    pub fn prepare(
+    pub(crate) fn prepare(
         place: Place<'_>,
         name: &str,
         built: &Path,
@@ -348,7 +348,7 @@ impl Call {
 
 /// The bare rustc calls that an edit makes necessary, one after another: no cargo, no wrapper, no server.
 #[derive(Debug)]
-pub struct Rustc<'a> {
+pub(crate) struct Rustc<'a> {
     place: Place<'a>,
     directory: PathBuf,
     /// What uses others comes after them.
@@ -359,7 +359,7 @@ pub struct Rustc<'a> {
 
 impl<'a> Rustc<'a> {
     /// Lets a devhost of its own build the app with a rustc that tells of its calls.
-    pub fn prepare(place: Place<'a>, built: &Path) -> Result<Self> {
+    pub(crate) fn prepare(place: Place<'a>, built: &Path) -> Result<Self> {
         let shim = place.directory.join(SHIM_NAME);
         let log = place.directory.join("calls.jsonl");
         let _ = std::fs::remove_file(&shim);
@@ -468,7 +468,7 @@ fn rustc_path() -> PathBuf {
 }
 
 /// This program in place of rustc: notes the call and becomes rustc.
-pub fn shim() -> ExitCode {
+pub(crate) fn shim() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let (Some(program), Some(log)) =
         (std::env::var_os(SHIM_RUSTC_VARIABLE), std::env::var_os(SHIM_LOG_VARIABLE))

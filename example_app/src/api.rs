@@ -17,7 +17,7 @@ const LIST_MAX_ENTRIES: u32 = 200;
 
 /// Why a request was turned away.
 #[derive(Debug)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     status: StatusCode,
     body: RefusalBody,
 }
@@ -31,7 +31,7 @@ struct RefusalBody {
 
 impl Refusal {
     /// A refusal that no single field is to blame for.
-    pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self { status, body: RefusalBody { error: error.into(), fields: None } }
     }
 }
@@ -77,21 +77,21 @@ impl From<PathRejection> for Refusal {
 
 /// Which entries to list.
 #[derive(Debug, Deserialize)]
-pub struct Range {
+pub(crate) struct Range {
     before: Option<i64>,
     limit: Option<u32>,
 }
 
 /// A list of entries, newest first.
 #[derive(Debug, Serialize)]
-pub struct List {
+pub(crate) struct List {
     entries: Vec<Entry>,
     /// How many there are in all.
     total: i64,
 }
 
 /// `GET /api/entries?limit=N&before=ID`.
-pub async fn list_entries(
+pub(crate) async fn list_entries(
     State(board): State<Board>,
     range: Result<Query<Range>, QueryRejection>,
 ) -> Result<Json<List>, Refusal> {
@@ -106,7 +106,7 @@ pub async fn list_entries(
 }
 
 /// `GET /api/entries/{id}`.
-pub async fn get_entry(
+pub(crate) async fn get_entry(
     State(board): State<Board>,
     id: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<Entry>, Refusal> {
@@ -116,7 +116,7 @@ pub async fn get_entry(
 }
 
 /// `POST /api/entries` with `{"name", "message"}`.
-pub async fn add_entry(
+pub(crate) async fn add_entry(
     State(board): State<Board>,
     draft: Result<Json<Draft>, JsonRejection>,
 ) -> Result<Response, Refusal> {
@@ -128,7 +128,7 @@ pub async fn add_entry(
 
 /// Which code answers.
 #[derive(Debug, Serialize)]
-pub struct Version {
+pub(crate) struct Version {
     name: &'static str,
     version: &'static str,
     /// The process that answers: another one after each reload.
@@ -136,7 +136,7 @@ pub struct Version {
 }
 
 /// `GET /api/version`.
-pub async fn show_version() -> Json<Version> {
+pub(crate) async fn show_version() -> Json<Version> {
     Json(Version {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
@@ -145,6 +145,6 @@ pub async fn show_version() -> Json<Version> {
 }
 
 /// Every other address under `/api/`.
-pub async fn refuse_unknown_path(address: Uri) -> Refusal {
+pub(crate) async fn refuse_unknown_path(address: Uri) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, format!("There is no {}.", address.path()))
 }

@@ -26,14 +26,14 @@ const BACKLOG_MAX_LINES: usize = 256;
 
 /// Everybody who is chatting. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Room {
+pub(crate) struct Room {
     lines: broadcast::Sender<Utf8Bytes>,
     guests: Arc<AtomicU64>,
 }
 
 impl Room {
     /// An empty room.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { lines: broadcast::Sender::new(BACKLOG_MAX_LINES), guests: Arc::default() }
     }
 
@@ -64,7 +64,7 @@ impl Notice<'_> {
 }
 
 /// Lets a guest into the room.
-pub async fn join(State(board): State<Board>, upgrade: WebSocketUpgrade) -> Response {
+pub(crate) async fn join(State(board): State<Board>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.max_message_size(MESSAGE_MAX_BYTES).on_upgrade(async move |mut socket| {
         let room = board.room;
         let guest = format!("Guest {}", room.guests.fetch_add(1, Ordering::Relaxed) + 1);

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 /// The longest name, in characters.
-pub const NAME_MAX_CHARS: usize = 60;
+pub(crate) const NAME_MAX_CHARS: usize = 60;
 
 /// The longest message, in characters.
-pub const MESSAGE_MAX_CHARS: usize = 1_000;
+pub(crate) const MESSAGE_MAX_CHARS: usize = 1_000;
 
 /// An entry in the book.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Counts up from 1 in the order of writing.
     pub id: i64,
     /// Who wrote it.
@@ -24,7 +24,7 @@ pub struct Entry {
 /// What a visitor sent, not yet looked at. A field that was not sent is empty.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Draft {
+pub(crate) struct Draft {
     /// The name as typed.
     pub name: String,
     /// The message as typed.
@@ -33,26 +33,26 @@ pub struct Draft {
 
 /// A draft that was found good.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checked {
+pub(crate) struct Checked {
     name: String,
     message: String,
 }
 
 impl Checked {
     /// The name: trimmed, not empty, one line.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The message: trimmed, not empty.
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         &self.message
     }
 }
 
 /// What is wrong with a draft, by field.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Complaints {
+pub(crate) struct Complaints {
     /// About the name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -63,7 +63,7 @@ pub struct Complaints {
 
 impl Draft {
     /// Accepts the draft or says what is wrong with it.
-    pub fn check(&self) -> Result<Checked, Complaints> {
+    pub(crate) fn check(&self) -> Result<Checked, Complaints> {
         let name = self.name.trim();
         // Browsers send line ends of forms as CR LF, scripts as LF: one of them is enough.
         let message = self.message.trim().replace("\r\n", "\n");

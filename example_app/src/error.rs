@@ -17,7 +17,7 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// SQLite failed.
+    /// `SQLite` failed.
     Store(rusqlite::Error),
     /// A template could not be read.
     TemplateFile {

@@ -31,13 +31,13 @@ const BATCH_MAX_ENTRIES: u32 = 50;
 
 /// Where to start.
 #[derive(Debug, Deserialize)]
-pub struct Start {
+pub(crate) struct Start {
     /// The last id that the reader has, where it has no `Last-Event-ID` to send yet.
     after: Option<i64>,
 }
 
 /// Follows the book from `Last-Event-ID`, else from `?after=ID`, else from now.
-pub async fn follow(
+pub(crate) async fn follow(
     State(board): State<Board>,
     Query(start): Query<Start>,
     headers: HeaderMap,

@@ -2,7 +2,7 @@
 //!
 //! The library is the whole app; `main.rs` only gives it a port. Under devhost the line with `export!` is the
 //! way in instead, and that line is all that this app knows of devhost. Templates and static files are read
-//! from the source folder at run time, the entries are kept in one SQLite file.
+//! from the source folder at run time, the entries are kept in one `SQLite` file.
 
 mod api;
 mod chat;

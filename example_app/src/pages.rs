@@ -21,13 +21,13 @@ const PAGE_MAX_ENTRIES: u32 = 20;
 
 /// Which part of the book to show.
 #[derive(Debug, Deserialize)]
-pub struct Place {
+pub(crate) struct Place {
     /// Only entries older than this one.
     before: Option<i64>,
 }
 
 /// `GET /`: the newest entries and the form, or older entries with `?before=ID`.
-pub async fn show_book(
+pub(crate) async fn show_book(
     State(board): State<Board>,
     Query(place): Query<Place>,
 ) -> Result<Html<String>, Error> {
@@ -35,7 +35,7 @@ pub async fn show_book(
 }
 
 /// `POST /entries`: signs the book and goes back to it, or shows the form again with what is wrong.
-pub async fn sign_book(
+pub(crate) async fn sign_book(
     State(board): State<Board>,
     form: Result<Form<Draft>, FormRejection>,
 ) -> Result<Response, Error> {
@@ -59,7 +59,7 @@ pub async fn sign_book(
 }
 
 /// Every address that nothing else answers.
-pub async fn show_missing(State(board): State<Board>, address: Uri) -> Result<Response, Error> {
+pub(crate) async fn show_missing(State(board): State<Board>, address: Uri) -> Result<Response, Error> {
     let page = render_notice(&board, "Nothing on this page", &format!("There is no {}.", address.path()))?;
     Ok((StatusCode::NOT_FOUND, page).into_response())
 }

@@ -1,4 +1,4 @@
-//! The entries, in one SQLite file. Everything that touches SQLite is here, and runs on tokio's blocking
+//! The entries, in one `SQLite` file. Everything that touches `SQLite` is here, and runs on tokio's blocking
 //! threads; nothing here knows HTTP.
 //!
 //! Two processes may have the file open for a moment, when a new version of the app takes over from an old
@@ -36,14 +36,14 @@ const SCHEMA: &str = "
 
 /// The book's entries. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub(crate) struct Store {
     connection: Arc<Mutex<Connection>>,
     latest: watch::Sender<i64>,
 }
 
 impl Store {
     /// Opens the database in a folder, making either if it is missing.
-    pub fn open(folder: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(folder)
             .map_err(|source| Error::Folder { path: folder.to_owned(), source })?;
         let mut connection = Connection::open(folder.join(FILE_NAME))?;
@@ -57,7 +57,7 @@ impl Store {
     }
 
     /// Writes an entry.
-    pub async fn add(&self, checked: Checked) -> Result<Entry, Error> {
+    pub(crate) async fn add(&self, checked: Checked) -> Result<Entry, Error> {
         let latest = self.latest.clone();
         self.run(move |connection| {
             let entry = connection
@@ -70,7 +70,7 @@ impl Store {
     }
 
     /// One entry, if it exists.
-    pub async fn get(&self, id: i64) -> Result<Option<Entry>, Error> {
+    pub(crate) async fn get(&self, id: i64) -> Result<Option<Entry>, Error> {
         self.run(move |connection| {
             connection
                 .prepare_cached("SELECT * FROM entry WHERE id = ?1")?
@@ -81,7 +81,7 @@ impl Store {
     }
 
     /// The newest entries that are older than `before`, newest first.
-    pub async fn list_before(&self, before: i64, count_max: u32) -> Result<Vec<Entry>, Error> {
+    pub(crate) async fn list_before(&self, before: i64, count_max: u32) -> Result<Vec<Entry>, Error> {
         self.run(move |connection| {
             connection
                 .prepare_cached("SELECT * FROM entry WHERE id < ?1 ORDER BY id DESC LIMIT ?2")?
@@ -92,7 +92,7 @@ impl Store {
     }
 
     /// The oldest entries that are newer than `after`, oldest first.
-    pub async fn list_after(&self, after: i64, count_max: u32) -> Result<Vec<Entry>, Error> {
+    pub(crate) async fn list_after(&self, after: i64, count_max: u32) -> Result<Vec<Entry>, Error> {
         self.run(move |connection| {
             connection
                 .prepare_cached("SELECT * FROM entry WHERE id > ?1 ORDER BY id LIMIT ?2")?
@@ -103,7 +103,7 @@ impl Store {
     }
 
     /// How many entries there are.
-    pub async fn count(&self) -> Result<i64, Error> {
+    pub(crate) async fn count(&self) -> Result<i64, Error> {
         self.run(|connection| {
             connection.prepare_cached("SELECT count(*) FROM entry")?.query_row([], |row| row.get(0))
         })
@@ -111,12 +111,12 @@ impl Store {
     }
 
     /// The id of the newest entry, 0 in an empty book.
-    pub async fn latest_id(&self) -> Result<i64, Error> {
+    pub(crate) async fn latest_id(&self) -> Result<i64, Error> {
         self.run(|connection| find_latest_id(connection)).await
     }
 
     /// Changes with each entry that this process writes.
-    pub fn changes(&self) -> watch::Receiver<i64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<i64> {
         self.latest.subscribe()
     }
 
@@ -139,7 +139,7 @@ impl Store {
     }
 }
 
-/// Switches the file to WAL. SQLite needs the file for itself then, and does not apply `busy_timeout`: of several
+/// Switches the file to WAL. `SQLite` needs the file for itself then, and does not apply `busy_timeout`: of several
 /// processes that open a new file at once, all but one fail immediately. So this waits on its own.
 fn enter_wal(connection: &Connection) -> rusqlite::Result<()> {
     let deadline = Instant::now() + BUSY_TIME_MAX;

@@ -11,19 +11,19 @@ use crate::error::Error;
 
 /// The templates of a folder. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Templates {
+pub(crate) struct Templates {
     folder: Arc<PathBuf>,
     kept: Arc<OnceLock<Environment<'static>>>,
 }
 
 impl Templates {
     /// The templates of this folder, which is first read when one is rendered.
-    pub fn new(folder: PathBuf) -> Self {
+    pub(crate) fn new(folder: PathBuf) -> Self {
         Self { folder: Arc::new(folder), kept: Arc::default() }
     }
 
     /// Renders the template of this file name.
-    pub fn render(&self, name: &str, values: Value) -> Result<Html<String>, Error> {
+    pub(crate) fn render(&self, name: &str, values: Value) -> Result<Html<String>, Error> {
         if cfg!(debug_assertions) {
             return render(&read_folder(&self.folder)?, name, values);
         }

@@ -18,12 +18,12 @@ const SLOW_STEPS: u64 = 10;
 
 /// How slow.
 #[derive(Debug, Deserialize)]
-pub struct Pace {
+pub(crate) struct Pace {
     ms: Option<u64>,
 }
 
 /// `GET /slow?ms=N`: ten lines of text, spread evenly over N milliseconds.
-pub async fn respond_slowly(Query(pace): Query<Pace>) -> Response {
+pub(crate) async fn respond_slowly(Query(pace): Query<Pace>) -> Response {
     let whole_ms = pace.ms.unwrap_or(SLOW_DEFAULT_MS);
     if whole_ms > SLOW_MAX_MS {
         return (StatusCode::BAD_REQUEST, format!("ms must be at most {SLOW_MAX_MS}\n")).into_response();
@@ -40,12 +40,12 @@ pub async fn respond_slowly(Query(pace): Query<Pace>) -> Response {
 }
 
 /// `GET /panic`: panics.
-pub async fn panic_on_purpose() -> StatusCode {
+pub(crate) async fn panic_on_purpose() -> StatusCode {
     panic!("the guest book fell off the table, on purpose")
 }
 
 /// `GET /crash`: aborts the whole process, as a bug in C code would. Not in a release build.
-pub async fn crash_on_purpose() -> Response {
+pub(crate) async fn crash_on_purpose() -> Response {
     if cfg!(debug_assertions) {
         eprintln!("the guest book caught fire, on purpose");
         std::process::abort();

@@ -23,7 +23,7 @@ const FORM_MAX_FILES: usize = 1_000;
 
 /// What came.
 #[derive(Debug, Serialize)]
-pub struct Receipt {
+pub(crate) struct Receipt {
     /// All files together.
     bytes: u64,
     /// In the order of sending; a bare body is one file without a name.
@@ -39,12 +39,12 @@ struct ReceivedFile {
 }
 
 /// `GET /upload`: the page.
-pub async fn show(State(board): State<Board>) -> Result<Html<String>, Error> {
+pub(crate) async fn show(State(board): State<Board>) -> Result<Html<String>, Error> {
     board.templates.render("upload.html", context!())
 }
 
 /// `POST /upload` and `PUT /upload`.
-pub async fn receive(request: Request) -> Result<Json<Receipt>, Refusal> {
+pub(crate) async fn receive(request: Request) -> Result<Json<Receipt>, Refusal> {
     let files = if is_form(&request) {
         let form = Multipart::from_request(request, &())
             .await

@@ -24,7 +24,7 @@ const LOCK_NAME: &str = "lock";
 const EXIT_CANCELLED: u8 = 130;
 
 /// Runs a bench.
-pub fn run(args: &BenchArgs) -> ExitCode {
+pub(super) fn run(args: &BenchArgs) -> ExitCode {
     match measure(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_CANCELLED),

@@ -11,7 +11,7 @@ use devhost_model::{EXIT_FAULT, Error};
 use devhost_terminal::{Format, Terminal};
 
 /// Removes, or tells what would be removed.
-pub fn run(args: &CleanArgs) -> ExitCode {
+pub(super) fn run(args: &CleanArgs) -> ExitCode {
     let terminal = Terminal::new(Format::Human, false);
     match clean(args) {
         Ok(text) => match writeln!(anstream::stdout().lock(), "{text}") {

@@ -95,7 +95,7 @@ struct Examination {
 }
 
 /// Runs the examination and prints it.
-pub fn run(args: &DoctorArgs) -> ExitCode {
+pub(super) fn run(args: &DoctorArgs) -> ExitCode {
     let terminal = Terminal::new(Format::Human, false);
     match examine(args) {
         Ok(examination) => {

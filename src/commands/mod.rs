@@ -13,7 +13,7 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 
 /// Runs the command that the arguments ask for.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(*args),
         Command::Doctor(args) => doctor::run(&args),

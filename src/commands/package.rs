@@ -22,43 +22,43 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub fn metadata(&self) -> &Metadata {
+    pub(super) fn metadata(&self) -> &Metadata {
         &self.located.metadata
     }
 
-    pub fn package(&self) -> &Package {
+    pub(super) fn package(&self) -> &Package {
         self.located.package()
     }
 
     /// The directory of the package's Cargo.toml.
-    pub fn root(&self) -> &Path {
+    pub(super) fn root(&self) -> &Path {
         self.package().manifest_path.as_std_path().parent().unwrap_or(Path::new("/"))
     }
 
-    pub fn library(&self) -> Option<&Target> {
+    pub(super) fn library(&self) -> Option<&Target> {
         app::library(self.package())
     }
 
-    pub fn binaries(&self) -> Vec<&Target> {
+    pub(super) fn binaries(&self) -> Vec<&Target> {
         self.package().targets.iter().filter(|target| target.is_bin()).collect()
     }
 
     /// Whether its library says `export!`.
-    pub fn exports_app(&self) -> bool {
+    pub(super) fn exports_app(&self) -> bool {
         let library = self.library();
         self.depends_on(PLUGIN_PACKAGE)
             && library.is_some_and(|library| export::is_said_by(library.src_path.as_std_path()))
     }
 
     /// The package's features that are switched on.
-    pub fn features(&self) -> Vec<String> {
+    pub(super) fn features(&self) -> Vec<String> {
         let nodes = self.metadata().resolve.iter().flat_map(|resolve| &resolve.nodes);
         let node = nodes.into_iter().find(|node| node.id == self.package().id);
         node.map(|node| node.features.iter().map(ToString::to_string).collect()).unwrap_or_default()
     }
 
     /// Whether the package depends on another one with a feature whose name starts like this.
-    pub fn depends_on_feature(&self, name: &str, start: &str) -> bool {
+    pub(super) fn depends_on_feature(&self, name: &str, start: &str) -> bool {
         let mut dependencies = self.package().dependencies.iter();
         dependencies.any(|dependency| {
             dependency.kind == DependencyKind::Normal
@@ -68,7 +68,7 @@ impl Found {
     }
 
     /// Whether the package itself depends on another one, by name.
-    pub fn depends_on(&self, name: &str) -> bool {
+    pub(super) fn depends_on(&self, name: &str) -> bool {
         self.package().dependencies.iter().any(|dependency| dependency.name == name)
     }
 }

@@ -20,7 +20,7 @@ use devhost_terminal::{Format, Terminal};
 use devhost_watch::Mode;
 
 /// Runs until the user ends it.
-pub fn run(args: RunArgs) -> ExitCode {
+pub(super) fn run(args: RunArgs) -> ExitCode {
     let begun = Instant::now();
     start_log(args.verbose);
     let terminal = Arc::new(Terminal::new(args.message_format, args.verbose > 0));

@@ -23,19 +23,19 @@ const SILENT_LOOKS_COUNT_MAX: u32 = 8;
 
 /// What is due from one zygote.
 #[derive(Debug, Default)]
-pub struct Attendance {
+pub(super) struct Attendance {
     /// It was told to fork, which is always answered, and has said nothing since.
     is_asked: Cell<bool>,
 }
 
 impl Attendance {
     /// It was told to fork.
-    pub fn ask(&self) {
+    pub(super) fn ask(&self) {
         self.is_asked.set(true);
     }
 
     /// It has said something.
-    pub fn hear(&self) {
+    pub(super) fn hear(&self) {
         self.is_asked.set(false);
     }
 }
@@ -65,7 +65,7 @@ impl Looks {
 }
 
 /// Watches a zygote as long as its attendance is kept.
-pub fn watch(number: u64, pid: i32, attendance: &Rc<Attendance>, inputs: Inputs) {
+pub(super) fn watch(number: u64, pid: i32, attendance: &Rc<Attendance>, inputs: Inputs) {
     let attendance = Rc::downgrade(attendance);
     rt::spawn(async move {
         let mut looks = Looks::default();

@@ -27,12 +27,12 @@ pub(super) struct Authors {
 
 impl Authors {
     /// With what an earlier run has learned.
-    pub fn new(own: &[PathBuf]) -> Self {
+    pub(super) fn new(own: &[PathBuf]) -> Self {
         Self { own: own.iter().cloned().collect(), ..Self::default() }
     }
 
     /// Files that changed while a build runs: keeps those that scripts are known to write, until it has ended.
-    pub fn withhold(&mut self, files: Vec<PathBuf>, at: Instant) -> Vec<PathBuf> {
+    pub(super) fn withhold(&mut self, files: Vec<PathBuf>, at: Instant) -> Vec<PathBuf> {
         let (own, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| self.own.contains(file));
         for file in own {
             self.withheld.entry(file).or_insert(at);
@@ -41,18 +41,18 @@ impl Authors {
     }
 
     /// What was kept.
-    pub fn take_withheld(&mut self) -> BTreeMap<PathBuf, Instant> {
+    pub(super) fn take_withheld(&mut self) -> BTreeMap<PathBuf, Instant> {
         std::mem::take(&mut self.withheld)
     }
 
     /// A build has ended, and these have changed while it ran. Gives those that are no edits.
-    pub fn learn_from_build(&mut self, traces: &BTreeMap<PathBuf, Trace>) -> Vec<PathBuf> {
+    pub(super) fn learn_from_build(&mut self, traces: &BTreeMap<PathBuf, Trace>) -> Vec<PathBuf> {
         let before = std::mem::take(&mut self.suspects);
         self.learn(traces, &before)
     }
 
     /// The change of these is told after a build that they may have changed in. Gives those that are no edits.
-    pub fn learn_after_build(&mut self, traces: &BTreeMap<PathBuf, Trace>) -> Vec<PathBuf> {
+    pub(super) fn learn_after_build(&mut self, traces: &BTreeMap<PathBuf, Trace>) -> Vec<PathBuf> {
         let before = self.suspects.clone();
         self.learn(traces, &before)
     }
@@ -78,14 +78,14 @@ impl Authors {
     }
 
     /// These were edited while no build ran.
-    pub fn forget<'a>(&mut self, files: impl Iterator<Item = &'a PathBuf>) {
+    pub(super) fn forget<'a>(&mut self, files: impl Iterator<Item = &'a PathBuf>) {
         for file in files {
             self.own.remove(file);
         }
     }
 
     /// The files that scripts are known to write.
-    pub fn own(&self) -> Vec<PathBuf> {
+    pub(super) fn own(&self) -> Vec<PathBuf> {
         self.own.iter().cloned().collect()
     }
 }

@@ -11,7 +11,7 @@ use devhost_model::Error;
 ///
 /// # Errors
 /// A mistake that names the file, and the line where it has one.
-pub fn read(files: &[PathBuf]) -> Result<Vec<(String, String)>, Error> {
+pub(crate) fn read(files: &[PathBuf]) -> Result<Vec<(String, String)>, Error> {
     let mut variables: Vec<(String, String)> = Vec::new();
     for file in files {
         let mistake = |error: dotenvy::Error| {

@@ -31,7 +31,7 @@ const HANG_UP: u8 = b'h';
 
 /// What somebody has typed for the processes in the foreground.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Typed {
+pub(super) enum Typed {
     /// Nothing, but from now on it would be heard in this group.
     Heard(Pid),
     /// Ctrl-C, or Ctrl-\.
@@ -44,7 +44,7 @@ pub enum Typed {
 
 /// devhost's terminal.
 #[derive(Debug)]
-pub struct Foreground {
+pub(super) struct Foreground {
     /// The last group that had it.
     last: Option<Pid>,
     terminal: File,
@@ -56,14 +56,14 @@ pub struct Foreground {
 
 impl Foreground {
     /// The terminal, where there is one.
-    pub fn find() -> Option<Self> {
+    pub(super) fn find() -> Option<Self> {
         let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
         let settings = tcgetattr(&terminal).ok();
         Some(Self { last: None, terminal, own: getpgrp(), settings, lent: None })
     }
 
     /// The group of the newest worker has the terminal, or nobody's but devhost's. To be called on an actix runtime.
-    pub fn settle(&mut self, newest: Option<Pid>, inputs: &Inputs) {
+    pub(super) fn settle(&mut self, newest: Option<Pid>, inputs: &Inputs) {
         if self.lent.as_ref().map(|(group, _)| *group) == newest {
             return;
         }
@@ -78,7 +78,7 @@ impl Foreground {
     }
 
     /// What is typed in this group is heard, so that it can have the terminal.
-    pub fn lend(&mut self, group: Pid) {
+    pub(super) fn lend(&mut self, group: Pid) {
         let is_wanted = self.lent.as_ref().is_some_and(|(lent, _)| *lent == group);
         if is_wanted && tcgetpgrp(&self.terminal) == Ok(self.own) {
             self.last = Some(group);
@@ -89,19 +89,19 @@ impl Foreground {
     }
 
     /// A worker has ended, or is about to.
-    pub fn ended(&mut self, group: Pid) {
+    pub(super) fn ended(&mut self, group: Pid) {
         if self.lent.as_ref().is_some_and(|(lent, _)| *lent == group) {
             self.take_back();
         }
     }
 
     /// True for the group that had the terminal last.
-    pub fn had(&self, group: Pid) -> bool {
+    pub(super) fn had(&self, group: Pid) -> bool {
         self.last == Some(group)
     }
 
     /// devhost has the terminal again, as it was.
-    pub fn take_back(&mut self) {
+    pub(super) fn take_back(&mut self) {
         let Some((group, _listener)) = self.lent.take() else { return };
         let holder = tcgetpgrp(&self.terminal).ok();
         if holder != Some(group) {
@@ -171,7 +171,7 @@ fn listen(group: Pid, inputs: &Inputs) -> Option<Child> {
 }
 
 /// Hears of keys until it is killed, if the process was called for that. To be called first in `main`.
-pub fn dispatch(argv0_file_name: &str) -> Option<u8> {
+pub(crate) fn dispatch(argv0_file_name: &str) -> Option<u8> {
     (argv0_file_name == LISTENER_NAME).then(|| match hear() {
         Ok(()) => 0,
         // The group is gone: there is nothing to hear of.

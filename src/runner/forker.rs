@@ -25,7 +25,7 @@ pub(super) const DEVHOST: &str = "/proc/self/exe";
 
 /// A zygote or a keeper.
 #[derive(Debug)]
-pub struct Forker {
+pub(super) struct Forker {
     parent: Parent,
     attendance: Rc<Attendance>,
     /// It stands still, and others do its work.
@@ -42,7 +42,7 @@ enum Parent {
 
 impl Forker {
     /// Starts the process that is asked for; see [`Zygote::start`].
-    pub fn start(origin: &Origin, argv: &Argv, loading: Loading) -> Result<Self, Error> {
+    pub(super) fn start(origin: &Origin, argv: &Argv, loading: Loading) -> Result<Self, Error> {
         let devhost = Path::new(DEVHOST);
         let parent = match origin {
             Origin::Zygote { preload } => {
@@ -58,7 +58,7 @@ impl Forker {
     }
 
     /// What it is called.
-    pub fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> &'static str {
         match self.parent {
             Parent::Zygote(_) => "zygote",
             Parent::Spawner(_) => "keeper",
@@ -66,22 +66,22 @@ impl Forker {
     }
 
     /// What is due from it.
-    pub fn attendance(&self) -> &Rc<Attendance> {
+    pub(super) fn attendance(&self) -> &Rc<Attendance> {
         &self.attendance
     }
 
     /// It stands still: from now on its workers are ended without it. It has not reaped them, so their pids are theirs.
-    pub fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         self.is_stuck.set(true);
     }
 
     /// True if it was given up.
-    pub fn is_stuck(&self) -> bool {
+    pub(super) fn is_stuck(&self) -> bool {
         self.is_stuck.get()
     }
 
     /// Its pid.
-    pub fn pid(&self) -> i32 {
+    pub(super) fn pid(&self) -> i32 {
         match &self.parent {
             Parent::Zygote(zygote) => zygote.pid(),
             Parent::Spawner(spawner) => spawner.pid(),
@@ -89,7 +89,7 @@ impl Forker {
     }
 
     /// Makes a new generation; see [`Zygote::fork`].
-    pub fn fork(&self, order: ForkOrder<'_>) -> io::Result<()> {
+    pub(super) fn fork(&self, order: ForkOrder<'_>) -> io::Result<()> {
         self.attendance.ask();
         match (&self.parent, order.start) {
             (Parent::Zygote(zygote), _) => zygote.fork(order),
@@ -101,7 +101,7 @@ impl Forker {
     }
 
     /// Asks a worker to end; see [`Zygote::ask`].
-    pub fn ask(&self, pid: i32, how: Ask) -> io::Result<()> {
+    pub(super) fn ask(&self, pid: i32, how: Ask) -> io::Result<()> {
         if self.is_stuck() {
             parent::ask(Pid::from_raw(pid), how);
             return Ok(());
@@ -113,7 +113,7 @@ impl Forker {
     }
 
     /// Kills a worker; see [`Zygote::kill`].
-    pub fn kill(&self, pid: i32) -> io::Result<()> {
+    pub(super) fn kill(&self, pid: i32) -> io::Result<()> {
         if self.is_stuck() {
             return Ok(killpg(Pid::from_raw(pid), Signal::SIGKILL)?);
         }
@@ -124,7 +124,7 @@ impl Forker {
     }
 
     /// The next report; `None` once it is gone. Cancel-safe.
-    pub async fn report(&self) -> Option<Report> {
+    pub(super) async fn report(&self) -> Option<Report> {
         let report = match &self.parent {
             Parent::Zygote(zygote) => zygote.report().await,
             Parent::Spawner(spawner) => spawner.report().await,
@@ -134,7 +134,7 @@ impl Forker {
     }
 
     /// Ends it and its workers; see [`Zygote::end`].
-    pub async fn end(&self, limit: Duration) -> Option<ExitStatus> {
+    pub(super) async fn end(&self, limit: Duration) -> Option<ExitStatus> {
         match &self.parent {
             Parent::Zygote(zygote) => zygote.end(limit).await,
             Parent::Spawner(spawner) => spawner.end(limit).await,

@@ -22,7 +22,7 @@ struct Member<S> {
 
 /// All that is known, by address.
 #[derive(Debug)]
-pub struct Further<S = OwnedFd> {
+pub(super) struct Further<S = OwnedFd> {
     groups: BTreeMap<String, Vec<Member<S>>>,
     current: u64,
 }
@@ -35,21 +35,21 @@ impl<S> Default for Further<S> {
 
 impl Further {
     /// A worker listens at an address where others may as well.
-    pub fn add(&mut self, worker: WorkerId, address: String, socket: OwnedFd) {
+    pub(super) fn add(&mut self, worker: WorkerId, address: String, socket: OwnedFd) {
         if self.insert(worker, address.clone(), socket) {
             self.steer(&address);
         }
     }
 
     /// From now on this generation gets what comes.
-    pub fn set_current(&mut self, generation: u64) {
+    pub(super) fn set_current(&mut self, generation: u64) {
         self.current = generation;
         let addresses: Vec<String> = self.groups.keys().cloned().collect();
         addresses.iter().for_each(|address| self.steer(address));
     }
 
     /// Forgets the listeners of workers that are gone.
-    pub fn retain(&mut self, lives: impl Fn(WorkerId) -> bool) {
+    pub(super) fn retain(&mut self, lives: impl Fn(WorkerId) -> bool) {
         self.remove(lives).iter().for_each(|address| self.steer(address));
     }
 

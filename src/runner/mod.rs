@@ -6,7 +6,7 @@
 
 mod attendance;
 mod authors;
-pub mod env_files;
+pub(crate) mod env_files;
 mod foreground;
 mod forker;
 mod further;
@@ -50,16 +50,16 @@ use devhost_supervisor::{Action, Answer, ChangedFiles, Code, Event, Origin, Sett
 use devhost_sys::liveness::{Liveness, Outlook};
 use devhost_terminal::Terminal;
 use devhost_watch::Changes;
-pub use foreground::dispatch;
+pub(crate) use foreground::dispatch;
 use foreground::{Foreground, Typed};
 use forker::Forker;
 use further::Further;
 use names::{file_names, names_for_reload};
 use port::Door;
-pub use port::{OnServing, PortPlan};
+pub(crate) use port::{OnServing, PortPlan};
 use relay::Relay;
 use stdin::Stdin;
-pub use watching::Watching;
+pub(crate) use watching::Watching;
 use workers::{Drivers, StartWith, Target, WorkerId, Workers};
 
 /// How many inputs may wait for the loop. Whoever sends one more waits.
@@ -87,7 +87,7 @@ const DAEMON_REPORT_TIME: Duration = Duration::from_millis(500);
 const NOTES_COUNT_MAX: usize = 64;
 
 /// What the runner is given.
-pub struct Parts {
+pub(crate) struct Parts {
     /// Builds it.
     pub builder: Builder,
     /// The app's argv.
@@ -137,7 +137,7 @@ enum Input {
 type Inputs = mpsc::Sender<Input>;
 
 /// Runs devhost until the user ends it.
-pub fn run(parts: Parts) -> Result<(), Error> {
+pub(crate) fn run(parts: Parts) -> Result<(), Error> {
     let links = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("devhost-link")

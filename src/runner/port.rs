@@ -18,7 +18,7 @@ const REMEMBERED_FILE: &str = "devhost-port-";
 
 /// How the front takes the port that a plain app asks for.
 #[derive(Debug, Clone)]
-pub struct PortPlan {
+pub(crate) struct PortPlan {
     /// The address to listen on.
     pub host: IpAddr,
     /// Give up where the port is in use.
@@ -40,7 +40,7 @@ impl PortPlan {
 
     /// The port that the app will ask for, as far as that is known: the one that the user names, or what it asked for when it
     /// ran last.
-    pub fn expected(&self) -> Option<u16> {
+    pub(crate) fn expected(&self) -> Option<u16> {
         self.named.or_else(|| self.remembered())
     }
 
@@ -75,10 +75,10 @@ impl PortPlan {
 }
 
 /// Told once the front serves, with its address.
-pub type OnServing = Box<dyn FnOnce(&Terminal, SocketAddr)>;
+pub(crate) type OnServing = Box<dyn FnOnce(&Terminal, SocketAddr)>;
 
 /// The front's server, before and after it has a port.
-pub struct Door {
+pub(super) struct Door {
     waiting: Option<(FrontConfig, OnServing)>,
     plan: Option<PortPlan>,
     server: Option<front::Server>,
@@ -97,7 +97,12 @@ const PORTS_COUNT_MAX: usize = 8;
 
 impl Door {
     /// A door that is closed still. `is_given`: devhost was started with the sockets that it serves on.
-    pub fn new(config: FrontConfig, plan: Option<PortPlan>, is_given: bool, on_serving: OnServing) -> Self {
+    pub(super) fn new(
+        config: FrontConfig,
+        plan: Option<PortPlan>,
+        is_given: bool,
+        on_serving: OnServing,
+    ) -> Self {
         Self {
             waiting: Some((config, on_serving)),
             plan,
@@ -110,7 +115,7 @@ impl Door {
     }
 
     /// Opens it where the port was taken before.
-    pub fn open_if_known(
+    pub(super) fn open_if_known(
         &mut self,
         gate: &Gate,
         hub: &Hub,
@@ -126,7 +131,7 @@ impl Door {
 
     /// Opens it on the port that the app asks for (0 for any), or, where nobody knows that, on the default one. A port
     /// that is open stays so.
-    pub fn open(
+    pub(super) fn open(
         &mut self,
         asked: Option<u16>,
         gate: &Gate,
@@ -191,7 +196,7 @@ impl Door {
     }
 
     /// The app asks for an address of IPv6: each port is open at `[::1]`, too.
-    pub fn open_ipv6(&mut self, terminal: &Terminal) {
+    pub(super) fn open_ipv6(&mut self, terminal: &Terminal) {
         if !self.ipv6 {
             self.ipv6 = true;
             let open = std::mem::take(&mut self.open);
@@ -247,7 +252,7 @@ impl Door {
     }
 
     /// Closes it.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         if let Some(server) = &self.server {
             server.stop(false).await;
         }

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 
 /// A relay that runs until it is dropped. Connections that it has made live as long as their ends.
 #[derive(Debug)]
-pub struct Relay {
+pub(super) struct Relay {
     /// Where it listens.
     pub address: SocketAddr,
     to: watch::Sender<Target>,
@@ -33,7 +33,7 @@ enum Target {
 impl Relay {
     /// Starts a relay to a Unix socket; the path of an abstract one starts with `@`. With the socket's file it leads there,
     /// also where a later generation has put its own in its place.
-    pub async fn start(path: PathBuf, file: Option<OwnedFd>) -> io::Result<Self> {
+    pub(super) async fn start(path: PathBuf, file: Option<OwnedFd>) -> io::Result<Self> {
         let listener = bind_privately().await?;
         let address = listener.local_addr()?;
         let to = watch::Sender::new(Target::Unix { path, file: file.map(Arc::new) });
@@ -52,12 +52,12 @@ impl Relay {
     }
 
     /// Leads to a TCP port from now on. Connections to what was not the app are cut.
-    pub fn lead_to(&self, address: SocketAddr) {
+    pub(super) fn lead_to(&self, address: SocketAddr) {
         self.to.send_replace(Target::Tcp(address));
     }
 
     /// True while it leads to the Unix socket.
-    pub fn leads_to_unix_socket(&self) -> bool {
+    pub(super) fn leads_to_unix_socket(&self) -> bool {
         matches!(*self.to.borrow(), Target::Unix { .. })
     }
 }

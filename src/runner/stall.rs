@@ -79,7 +79,7 @@ fn seconds(time: Duration) -> String {
 }
 
 /// Watches a worker until its link is over.
-pub fn watch(
+pub(super) fn watch(
     worker: WorkerId,
     entry: &Arc<Generation>,
     pid: i32,

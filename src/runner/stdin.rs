@@ -26,7 +26,7 @@ const CHUNK_SIZE: usize = 16 * 1024;
 
 /// devhost's standard input.
 #[derive(Debug)]
-pub enum Stdin {
+pub(super) enum Stdin {
     /// A file that is read from here on.
     File(u64),
     /// A pipe, a terminal that is not devhost's own, or something like it.
@@ -37,14 +37,14 @@ pub enum Stdin {
 
 /// What one generation is given.
 #[derive(Debug)]
-pub struct Input {
+pub(super) struct Input {
     fd: OwnedFd,
     feed: Option<Feed>,
 }
 
 /// Keeps a generation's input open and fills it, until it is dropped.
 #[derive(Debug)]
-pub struct Feed {
+pub(super) struct Feed {
     generation: u64,
     shared: Arc<Shared>,
     task: rt::task::JoinHandle<()>,
@@ -52,7 +52,7 @@ pub struct Feed {
 
 /// What has been read, and who has got what of it.
 #[derive(Debug)]
-pub struct Shared {
+pub(super) struct Shared {
     state: Mutex<State>,
     /// There may be room again.
     room: Condvar,
@@ -79,7 +79,7 @@ impl Stdin {
     ///
     /// # Errors
     /// It is closed, or no thread can be started.
-    pub fn start(app_has_terminal: bool) -> io::Result<Self> {
+    pub(super) fn start(app_has_terminal: bool) -> io::Result<Self> {
         if app_has_terminal && tcgetpgrp(io::stdin()).is_ok() {
             return Ok(Self::Terminal);
         }
@@ -97,7 +97,7 @@ impl Stdin {
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn open(&self, generation: u64) -> io::Result<Input> {
+    pub(super) fn open(&self, generation: u64) -> io::Result<Input> {
         match self {
             Self::File(position) => {
                 let mut file = File::open("/proc/self/fd/0")?;
@@ -119,7 +119,7 @@ impl Stdin {
 
 impl Input {
     /// What has to live as long as the generation. Its own end is closed here.
-    pub fn into_feed(self) -> Option<Feed> {
+    pub(super) fn into_feed(self) -> Option<Feed> {
         self.feed
     }
 }

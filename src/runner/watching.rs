@@ -19,7 +19,7 @@ const STRANGE_DEPTH_MAX: usize = 3;
 
 /// The watcher, and what it was told to watch.
 #[derive(Debug)]
-pub struct Watching {
+pub(crate) struct Watching {
     watcher: Watcher,
     scope: Scope,
     mode: Mode,
@@ -31,7 +31,7 @@ impl Watching {
     ///
     /// # Errors
     /// The system refuses to watch.
-    pub fn start(
+    pub(crate) fn start(
         target: &Target,
         cwd: &Path,
         extra_files: &[PathBuf],
@@ -46,17 +46,17 @@ impl Watching {
     }
 
     /// Whether something may have changed that nobody has acted on yet.
-    pub fn suspicion(&self) -> &Arc<Suspicion> {
+    pub(crate) fn suspicion(&self) -> &Arc<Suspicion> {
         &self.suspicion
     }
 
     /// Takes what a build depends on; see [`Watcher::set_inputs_built_since`].
-    pub fn set_inputs_built_since(&self, inputs: BuildInputs, started: SystemTime) {
+    pub(crate) fn set_inputs_built_since(&self, inputs: BuildInputs, started: SystemTime) {
         self.watcher.set_inputs_built_since(inputs, started);
     }
 
     /// A build has failed; see [`Watcher::doubt`].
-    pub fn doubt(&self, known: BuildInputs, started: SystemTime) {
+    pub(crate) fn doubt(&self, known: BuildInputs, started: SystemTime) {
         self.watcher.doubt(known, started);
     }
 
@@ -66,7 +66,7 @@ impl Watching {
     ///
     /// # Errors
     /// The system refuses to watch. What was watched still is.
-    pub fn follow(&mut self, target: &Target) -> Result<Option<mpsc::Receiver<Changes>>, WatchError> {
+    pub(crate) fn follow(&mut self, target: &Target) -> Result<Option<mpsc::Receiver<Changes>>, WatchError> {
         let roots = scope(target).roots;
         if roots.iter().all(|root| self.scope.roots.contains(root)) {
             return Ok(None);

@@ -44,7 +44,7 @@ const FURTHER_COUNT_MAX: usize = 64;
 
 /// One worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WorkerId {
+pub(super) struct WorkerId {
     /// Its generation.
     pub generation: u64,
     /// Which worker it is in this run.
@@ -53,7 +53,7 @@ pub struct WorkerId {
 
 /// A process as its zygote knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
+pub(super) struct Target {
     /// The zygote's number.
     pub zygote: u64,
     /// The process.
@@ -115,7 +115,7 @@ enum Phase {
 
 /// What a generation is started with, beside its code.
 #[derive(Debug)]
-pub struct StartWith<'r> {
+pub(super) struct StartWith<'r> {
     /// What its workers load before its code, because their zygote has not.
     pub libraries: Vec<PathBuf>,
     /// How many workers it has.
@@ -130,7 +130,7 @@ pub struct StartWith<'r> {
 
 /// Which runtimes may drive an upstream.
 #[derive(Debug)]
-pub struct Drivers {
+pub(super) struct Drivers {
     /// That of the thread that serves requests, once there is one: an answer is then there without a change of threads.
     pub front: Arc<OnceLock<Handle>>,
     /// One for where nothing serves yet.
@@ -144,7 +144,7 @@ impl Drivers {
 }
 
 /// All workers.
-pub struct Workers {
+pub(super) struct Workers {
     workers: BTreeMap<WorkerId, Worker>,
     teams: BTreeMap<u64, Team>,
     /// The number of the newest worker.
@@ -162,7 +162,7 @@ impl Workers {
     /// No workers yet.
     ///
     /// A worker that stands still for `stall_time_max` while it has requests is ended; without, it never is.
-    pub fn new(gate: Gate, drivers: Drivers, stall_time_max: Option<Duration>) -> Self {
+    pub(super) fn new(gate: Gate, drivers: Drivers, stall_time_max: Option<Duration>) -> Self {
         Self {
             workers: BTreeMap::new(),
             teams: BTreeMap::new(),
@@ -177,7 +177,7 @@ impl Workers {
 
     /// Has the zygote fork the workers of a new generation. Where one cannot be, none is: those before it have to be
     /// killed.
-    pub fn fork(
+    pub(super) fn fork(
         &mut self,
         zygote: &Forker,
         zygote_number: u64,
@@ -208,7 +208,7 @@ impl Workers {
     }
 
     /// Has its zygote fork one more worker for a generation.
-    pub fn replace(
+    pub(super) fn replace(
         &mut self,
         zygote: &Forker,
         generation: u64,
@@ -308,7 +308,7 @@ impl Workers {
     }
 
     /// A worker has made the file of a Unix socket.
-    pub fn add_socket(&mut self, file: String) {
+    pub(super) fn add_socket(&mut self, file: String) {
         self.sockets.push_back(file);
         if self.sockets.len() > SOCKETS_COUNT_MAX {
             self.sockets.pop_front();
@@ -316,13 +316,13 @@ impl Workers {
     }
 
     /// True for a worker that has not ended.
-    pub fn lives(&self, id: WorkerId) -> bool {
+    pub(super) fn lives(&self, id: WorkerId) -> bool {
         self.workers.contains_key(&id)
     }
 
     /// What a generation's worker has written last, where there are several the one that failed; nothing where that is
     /// long ago.
-    pub fn last_output(&self, generation: u64) -> String {
+    pub(super) fn last_output(&self, generation: u64) -> String {
         let output = self.outputs.iter().rev().find(|(id, _)| id.generation == generation);
         output.map(|(_, output)| output.last()).unwrap_or_default()
     }
@@ -360,7 +360,7 @@ impl Workers {
     }
 
     /// A plain app listens: from now on there is a way to it. False where that is nothing new.
-    pub fn connect(&mut self, id: WorkerId, private: SocketAddr, inputs: &Inputs) -> bool {
+    pub(super) fn connect(&mut self, id: WorkerId, private: SocketAddr, inputs: &Inputs) -> bool {
         let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.entry.is_none()) else {
             return false;
         };
@@ -378,7 +378,7 @@ impl Workers {
     }
 
     /// An app that is reached through its Unix socket listens on a TCP port after all. False where it is not.
-    pub fn redirect(&self, id: WorkerId, private: SocketAddr) -> bool {
+    pub(super) fn redirect(&self, id: WorkerId, private: SocketAddr) -> bool {
         let relay = self.workers.get(&id).and_then(|worker| worker.relay.as_ref());
         let relay = relay.filter(|relay| relay.leads_to_unix_socket());
         if let Some(relay) = relay {
@@ -388,7 +388,7 @@ impl Workers {
     }
 
     /// The pid of a plain app that has not listened yet.
-    pub fn unheard(&self, id: WorkerId) -> Option<i32> {
+    pub(super) fn unheard(&self, id: WorkerId) -> Option<i32> {
         self.workers
             .get(&id)
             .filter(|worker| worker.entry.is_none() && !worker.kill_wanted)
@@ -396,13 +396,13 @@ impl Workers {
     }
 
     /// True for a plain app that has not listened yet.
-    pub fn is_unheard(&self, target: Target) -> bool {
+    pub(super) fn is_unheard(&self, target: Target) -> bool {
         let found = self.find(target).and_then(|id| self.workers.get(&id));
         found.is_some_and(|worker| worker.entry.is_none())
     }
 
     /// A plain app has another listener.
-    pub fn add_further(&mut self, id: WorkerId, address: String) {
+    pub(super) fn add_further(&mut self, id: WorkerId, address: String) {
         if let Some(worker) = self.workers.get_mut(&id)
             && worker.further.len() < FURTHER_COUNT_MAX
         {
@@ -411,30 +411,30 @@ impl Workers {
     }
 
     /// The other listeners of a plain app.
-    pub fn further(&self, id: WorkerId) -> &[String] {
+    pub(super) fn further(&self, id: WorkerId) -> &[String] {
         self.workers.get(&id).map_or(&[], |worker| &worker.further)
     }
 
     /// Keeps a relay as long as its worker lives.
-    pub fn keep(&mut self, id: WorkerId, relay: Relay) {
+    pub(super) fn keep(&mut self, id: WorkerId, relay: Relay) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.relay = Some(relay);
         }
     }
 
     /// True while a generation has a worker.
-    pub fn has(&self, generation: u64) -> bool {
+    pub(super) fn has(&self, generation: u64) -> bool {
         self.of(generation).next().is_some()
     }
 
     /// Which replacement a worker is, if it is one.
-    pub fn replacement(&self, id: WorkerId) -> Option<u64> {
+    pub(super) fn replacement(&self, id: WorkerId) -> Option<u64> {
         self.workers.get(&id).and_then(|worker| worker.replacement)
     }
 
     /// The zygote has forked a worker of this generation: the first one that was ordered of those that have no pid, as
     /// it obeys in order. Says whom to kill, where that was wanted meanwhile.
-    pub fn forked(&mut self, generation: u64, pid: i32, inputs: &Inputs) -> Option<Target> {
+    pub(super) fn forked(&mut self, generation: u64, pid: i32, inputs: &Inputs) -> Option<Target> {
         let id = self.ordered(generation)?;
         let zygote = self.teams.get(&generation)?.zygote;
         let worker = self.workers.get_mut(&id)?;
@@ -469,7 +469,7 @@ impl Workers {
     }
 
     /// A worker can serve. Says what that is to the supervisor: its whole generation can, or a replacement.
-    pub fn ready(&mut self, id: WorkerId, took: Duration) -> Option<Event> {
+    pub(super) fn ready(&mut self, id: WorkerId, took: Duration) -> Option<Event> {
         let worker = self.workers.get_mut(&id)?;
         worker.ready = true;
         if let Some(replacement) = worker.replacement {
@@ -483,13 +483,13 @@ impl Workers {
     }
 
     /// The start of a worker has failed, and with it that of its generation. Says whom to kill: the others.
-    pub fn fail(&mut self, id: WorkerId) -> Vec<Target> {
+    pub(super) fn fail(&mut self, id: WorkerId) -> Vec<Target> {
         self.put_output_last(id);
         self.kill_those(id.generation, |other, _| other != id)
     }
 
     /// Forgets a worker that the zygote did not fork. Says what that is to the supervisor, and whom to kill.
-    pub fn not_forked(&mut self, generation: u64, message: String) -> (Option<Event>, Vec<Target>) {
+    pub(super) fn not_forked(&mut self, generation: u64, message: String) -> (Option<Event>, Vec<Target>) {
         let Some(id) = self.ordered(generation) else { return (None, Vec::new()) };
         let Some(worker) = self.workers.remove(&id) else { return (None, Vec::new()) };
         worker.close(Some(End::Lost));
@@ -503,7 +503,7 @@ impl Workers {
     }
 
     /// A worker was reaped. Says what that is to the supervisor, and whom to kill because of it.
-    pub fn exited(
+    pub(super) fn exited(
         &mut self,
         target: Target,
         code: Option<i32>,
@@ -571,7 +571,7 @@ impl Workers {
     }
 
     /// A zygote is gone, and its workers with it. What they had started goes too. Says which generations have ended.
-    pub fn lost(&mut self, zygote: u64) -> Vec<u64> {
+    pub(super) fn lost(&mut self, zygote: u64) -> Vec<u64> {
         let lost: Vec<u64> =
             self.teams.iter().filter(|(_, team)| team.zygote == zygote).map(|(number, _)| *number).collect();
         for generation in &lost {
@@ -589,7 +589,7 @@ impl Workers {
 
     /// A zygote stands still. Forgets the workers that it was to fork, and with them the generations that need them; what
     /// runs, runs on. Says which generations are lost, and which processes run.
-    pub fn abandoned(&mut self, zygote: u64) -> (Vec<u64>, Vec<i32>) {
+    pub(super) fn abandoned(&mut self, zygote: u64) -> (Vec<u64>, Vec<i32>) {
         let of_zygote = |(_, team): &(&u64, &Team)| team.zygote == zygote;
         let generations: Vec<u64> = self.teams.iter().filter(of_zygote).map(|(number, _)| *number).collect();
         let (mut lost, mut running) = (Vec::new(), Vec::new());
@@ -619,7 +619,7 @@ impl Workers {
 
     /// A worker's control socket hung up: it is dead or dying, and whoever waits for it need not wait any longer.
     /// Says whom to kill, should it be neither.
-    pub fn hung_up(&mut self, id: WorkerId) -> Option<Target> {
+    pub(super) fn hung_up(&mut self, id: WorkerId) -> Option<Target> {
         let worker = self.workers.get_mut(&id)?;
         if worker.pid.is_some_and(|pid| !process::is_ending(pid)) {
             worker.stop_for(StopReason::HungUp);
@@ -630,7 +630,7 @@ impl Workers {
     }
 
     /// A worker has to end, for this reason. Whoever waits for it need not wait any longer. Says whom to kill.
-    pub fn condemned(&mut self, id: WorkerId, end: End) -> Option<Target> {
+    pub(super) fn condemned(&mut self, id: WorkerId, end: End) -> Option<Target> {
         let worker = self.workers.get_mut(&id)?;
         worker.close(Some(end.clone()));
         worker.condemned.get_or_insert(end);
@@ -639,7 +639,7 @@ impl Workers {
     }
 
     /// The same, for a replacement.
-    pub fn condemned_replacement(&mut self, replacement: u64, end: End) -> Option<Target> {
+    pub(super) fn condemned_replacement(&mut self, replacement: u64, end: End) -> Option<Target> {
         let id = self.find_replacement(replacement)?;
         self.condemned(id, end)
     }
@@ -658,7 +658,7 @@ impl Workers {
     }
 
     /// Says whom to kill for a generation.
-    pub fn kill(&mut self, generation: u64) -> Vec<Target> {
+    pub(super) fn kill(&mut self, generation: u64) -> Vec<Target> {
         self.kill_those(generation, |_, _| true)
     }
 
@@ -669,7 +669,7 @@ impl Workers {
     }
 
     /// Makes a generation the current one; the one before it drains.
-    pub fn make_current(&mut self, generation: u64, inputs: &Inputs) -> Vec<Arc<Generation>> {
+    pub(super) fn make_current(&mut self, generation: u64, inputs: &Inputs) -> Vec<Arc<Generation>> {
         if let Some(team) = self.teams.get_mut(&generation) {
             team.phase = Phase::Current;
         }
@@ -680,7 +680,7 @@ impl Workers {
     }
 
     /// Lets a replacement serve.
-    pub fn join(&self, replacement: u64, inputs: &Inputs) -> Option<Arc<Generation>> {
+    pub(super) fn join(&self, replacement: u64, inputs: &Inputs) -> Option<Arc<Generation>> {
         let id = self.find_replacement(replacement)?;
         let worker = self.workers.get(&id).filter(|worker| !worker.kill_wanted)?;
         self.watch_for_stall(id, inputs);
@@ -688,7 +688,7 @@ impl Workers {
     }
 
     /// Tells a generation that nothing new will come. Says whom to kill: replacements that nobody was let into.
-    pub fn drain(&mut self, generation: u64) -> Vec<Target> {
+    pub(super) fn drain(&mut self, generation: u64) -> Vec<Target> {
         if let Some(team) = self.teams.get_mut(&generation) {
             team.phase = Phase::Draining { told_idle: false, told_empty: false };
         }
@@ -699,12 +699,12 @@ impl Workers {
     }
 
     /// True while some generation drains.
-    pub fn any_draining(&self) -> bool {
+    pub(super) fn any_draining(&self) -> bool {
         self.teams.values().any(|team| matches!(team.phase, Phase::Draining { told_empty: false, .. }))
     }
 
     /// What is new of the draining generations. Each thing is told once.
-    pub fn drained(&mut self) -> Vec<Event> {
+    pub(super) fn drained(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         for (&generation, team) in &mut self.teams {
             let Phase::Draining { told_idle, told_empty } = &mut team.phase else { continue };
@@ -727,18 +727,18 @@ impl Workers {
     }
 
     /// Closes the long-lived streams of a generation.
-    pub fn close_streams(&self, generation: u64) {
+    pub(super) fn close_streams(&self, generation: u64) {
         self.entries_of(generation).for_each(|entry| entry.close_streams());
     }
 
     /// How many requests a generation has that end by themselves.
-    pub fn requests_in(&self, generation: u64) -> usize {
+    pub(super) fn requests_in(&self, generation: u64) -> usize {
         self.of(generation).map(|(id, _)| self.gate.entries(id.number).finite).sum()
     }
 
     /// Tells a generation's workers to stop and exit. Says whom to send a signal for it; one that is not forked yet is killed
     /// when it is.
-    pub fn stop(&mut self, generation: u64, reason: StopReason) -> Vec<Target> {
+    pub(super) fn stop(&mut self, generation: u64, reason: StopReason) -> Vec<Target> {
         for worker in self.workers.range_mut(all_of(generation)).map(|(_, worker)| worker) {
             worker.stop_for(reason);
             worker.kill_wanted |= worker.pid.is_none();
@@ -762,54 +762,54 @@ impl Workers {
     }
 
     /// The process groups of all workers.
-    pub fn groups(&self) -> Vec<Pid> {
+    pub(super) fn groups(&self) -> Vec<Pid> {
         self.workers.values().filter_map(|worker| worker.pid.map(Pid::from_raw)).collect()
     }
 
     /// The newest worker that runs, as far as its zygote has said.
-    pub fn newest(&self) -> Option<Pid> {
+    pub(super) fn newest(&self) -> Option<Pid> {
         let alive = |worker: &&Worker| !worker.kill_wanted;
         self.workers.values().rev().filter(alive).find_map(|worker| worker.pid).map(Pid::from_raw)
     }
 
     /// The current generation, 0 without one.
-    pub fn current(&self) -> u64 {
+    pub(super) fn current(&self) -> u64 {
         self.gate.current().map_or(0, |generation| generation.number)
     }
 
     /// The zygote that a generation comes from.
-    pub fn zygote_of(&self, generation: u64) -> Option<u64> {
+    pub(super) fn zygote_of(&self, generation: u64) -> Option<u64> {
         self.teams.get(&generation).map(|team| team.zygote)
     }
 
     /// The code that a generation has.
-    pub fn code_of(&self, generation: u64) -> Option<&Arc<Code>> {
+    pub(super) fn code_of(&self, generation: u64) -> Option<&Arc<Code>> {
         self.teams.get(&generation).map(|team| &team.code)
     }
 
     /// How a generation's app is started.
-    pub fn kind_of(&self, generation: u64) -> Option<AppKind> {
+    pub(super) fn kind_of(&self, generation: u64) -> Option<AppKind> {
         self.teams.get(&generation).map(|team| team.code.kind)
     }
 
     /// The artifacts that workers have mapped.
-    pub fn artifacts(&self) -> Vec<PathBuf> {
+    pub(super) fn artifacts(&self) -> Vec<PathBuf> {
         self.teams.values().map(|team| team.code.artifact.clone()).collect()
     }
 
     /// The artifact of the current generation.
-    pub fn current_artifact(&self) -> Option<PathBuf> {
+    pub(super) fn current_artifact(&self) -> Option<PathBuf> {
         let current = self.teams.values().find(|team| team.phase == Phase::Current);
         current.map(|team| team.code.artifact.clone())
     }
 
     /// True where a zygote has a worker.
-    pub fn any_of_zygote(&self, zygote: u64) -> bool {
+    pub(super) fn any_of_zygote(&self, zygote: u64) -> bool {
         self.teams.values().any(|team| team.zygote == zygote)
     }
 
     /// The workers for the status document.
-    pub fn status(&self) -> Vec<WorkerStatus> {
+    pub(super) fn status(&self) -> Vec<WorkerStatus> {
         let status = |(id, worker): (&WorkerId, &Worker)| {
             let draining = self.is_draining(id.generation);
             worker.pid.map(|pid| WorkerStatus { pid, generation: id.generation, draining })

@@ -9,7 +9,7 @@ use super::model::{
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// A run in which most went well: each field has a value somewhere.
-pub fn full() -> Report {
+pub(super) fn full() -> Report {
     let strategies = [
         sampled(
             Strategy::Inprocess,
@@ -68,7 +68,7 @@ pub fn full() -> Report {
 }
 
 /// Cancelled before anything was measured.
-pub fn empty() -> Report {
+pub(super) fn empty() -> Report {
     Report {
         schema_version: SCHEMA_VERSION,
         is_complete: false,
@@ -102,7 +102,7 @@ pub fn empty() -> Report {
 }
 
 /// One reload of one strategy, and nothing else.
-pub fn single() -> Report {
+pub(super) fn single() -> Report {
     let mut report = full();
     report.strategies.retain(|it| it.strategy == Strategy::Fork);
     report.strategies[0].reloads.truncate(1);
@@ -113,7 +113,7 @@ pub fn single() -> Report {
 }
 
 /// Whatever an app, a tool or a machine may call itself, it means to break out of the page and the terminal.
-pub fn hostile() -> Report {
+pub(super) fn hostile() -> Report {
     let mut report = full();
     let hostile =
         "</style></title><script>alert(1)</script>\"'&\x1b[2J]]>--><img src=x onerror=alert(2)>".to_owned();
@@ -171,7 +171,7 @@ fn sampled(strategy: Strategy, steps: &[(&str, f64)], growth_mib: f64, count: u3
         let resident_mib = 31.0 + f64::from(round) * growth_mib + 0.3 * random.next();
         ReloadSample {
             round,
-            began_ms: f64::from(round) * 9_000.0 + strategy as u32 as f64 * 1_000.0,
+            began_ms: f64::from(round) * 9_000.0 + f64::from(strategy as u32) * 1_000.0,
             total_ms,
             steps,
             // A tool's child that is gone before it could be looked at.
@@ -282,7 +282,7 @@ fn artifacts() -> Vec<ArtifactRow> {
     rows.collect()
 }
 
-/// SplitMix64: the same samples each time.
+/// `SplitMix64`: the same samples each time.
 struct Random(u64);
 
 impl Random {

@@ -70,7 +70,7 @@ fn drive_site(name: &str) {
 
 /// Runs a script that drives the browser to its end, which must be a good one. Its screenshots are kept.
 #[track_caller]
-pub fn run_script(mut script: Command, chromium: &Path) {
+pub(crate) fn run_script(mut script: Command, chromium: &Path) {
     let temporary = scratch();
     let shots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
     std::fs::create_dir_all(&shots).unwrap();
@@ -86,7 +86,7 @@ pub fn run_script(mut script: Command, chromium: &Path) {
 }
 
 /// The browser that is installed. Where there is none, the test is skipped, but not in CI.
-pub fn find_chromium() -> Option<PathBuf> {
+pub(crate) fn find_chromium() -> Option<PathBuf> {
     let chromium = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find);
     if chromium.is_none() {
         // The README says what the browser test needs; `.ci/run` installs it.
@@ -97,7 +97,7 @@ pub fn find_chromium() -> Option<PathBuf> {
 }
 
 /// The directory of the scripts that drive the browser, with what they need.
-pub fn install_driver() -> PathBuf {
+pub(crate) fn install_driver() -> PathBuf {
     // Two tests at once would install into one directory.
     static INSTALLED: Once = Once::new();
     let driver = repository().join("tests/browser");

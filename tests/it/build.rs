@@ -15,14 +15,14 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A workspace in a directory of its own.
-pub struct Workspace {
+pub(crate) struct Workspace {
     directory: tempfile::TempDir,
 }
 
 impl Workspace {
     /// The app `app`, the path crate `util` (a `lib` and a `cdylib`, so that its file has no hash in its name),
     /// a stand-in for `devhost-plugin`, and the vendored crate `native`, which has C code.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let workspace = Self { directory: tempfile::tempdir().unwrap() };
         workspace.write(
             "Cargo.toml",
@@ -70,7 +70,7 @@ impl Workspace {
     }
 
     /// A crate with C functions, one of them compiled hidden, that only its generic code calls.
-    pub fn vendor_native(&self) {
+    pub(crate) fn vendor_native(&self) {
         self.write("vendor/native/.cargo-checksum.json", "{\"files\":{}}");
         self.write("vendor/native/Cargo.toml", &manifest("native", "").replace("0.1.0", "1.0.0"));
         self.write(
@@ -106,11 +106,11 @@ impl Workspace {
         self.write(&format!("{name}/src/lib.rs"), "");
     }
 
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.directory.path().canonicalize().unwrap().join(path)
     }
 
-    pub fn write(&self, path: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, path: &str, text: &str) -> PathBuf {
         let path = self.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
@@ -132,28 +132,28 @@ impl Workspace {
         self.builder_with(Settings::default())
     }
 
-    pub fn builder_with(&self, settings: Settings) -> Builder {
+    pub(crate) fn builder_with(&self, settings: Settings) -> Builder {
         let target = build::app::find(Some("app"), &self.path(""), &settings).unwrap();
         Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").into()).unwrap()
     }
 }
 
-pub fn manifest(name: &str, dependencies: &str) -> String {
+pub(crate) fn manifest(name: &str, dependencies: &str) -> String {
     format!(
         "[package]\nname = '{name}'\nversion = '0.1.0'\nedition = '2024'\n[dependencies]\n{dependencies}\n"
     )
 }
 
-pub fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-pub fn run(builder: &mut Builder, changed: &[PathBuf]) -> Outcome {
+pub(crate) fn run(builder: &mut Builder, changed: &[PathBuf]) -> Outcome {
     let build = async { tokio::time::timeout(DEADLINE, builder.build(changed, &mut |_| {})).await };
     runtime().block_on(build).expect("the build takes for ever")
 }
 
-pub fn built(builder: &mut Builder, changed: &[PathBuf]) -> Artifact {
+pub(crate) fn built(builder: &mut Builder, changed: &[PathBuf]) -> Artifact {
     match run(builder, changed) {
         Outcome::Built(artifact) => artifact,
         Outcome::Failed(Failure::Build { diagnostics, output }) => {
@@ -165,14 +165,14 @@ pub fn built(builder: &mut Builder, changed: &[PathBuf]) -> Artifact {
     }
 }
 
-pub fn build_error(builder: &mut Builder, changed: &[PathBuf]) -> (Vec<Diagnostic>, String) {
+pub(crate) fn build_error(builder: &mut Builder, changed: &[PathBuf]) -> (Vec<Diagnostic>, String) {
     match run(builder, changed) {
         Outcome::Failed(Failure::Build { diagnostics, output }) => (diagnostics.to_vec(), output),
         other => panic!("{other:?}"),
     }
 }
 
-pub fn start_error(builder: &mut Builder, changed: &[PathBuf]) -> (String, String) {
+pub(crate) fn start_error(builder: &mut Builder, changed: &[PathBuf]) -> (String, String) {
     match run(builder, changed) {
         Outcome::Failed(Failure::Start { message, hint, .. }) => (message, hint),
         other => panic!("{other:?}"),
@@ -180,9 +180,9 @@ pub fn start_error(builder: &mut Builder, changed: &[PathBuf]) -> (String, Strin
 }
 
 /// A library that was loaded as a worker loads it, and stays.
-pub struct Loaded(Library);
+pub(crate) struct Loaded(Library);
 
-pub fn load(artifact: &Artifact) -> Loaded {
+pub(crate) fn load(artifact: &Artifact) -> Loaded {
     for library in &artifact.preload {
         // SAFETY: the standard library and the fixture's dependencies run no code of their own when loaded.
         std::mem::forget(unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL) }.unwrap());
@@ -192,7 +192,7 @@ pub fn load(artifact: &Artifact) -> Loaded {
 }
 
 impl Loaded {
-    pub fn call<T>(&self, name: &str) -> T {
+    pub(crate) fn call<T>(&self, name: &str) -> T {
         // SAFETY: the fixtures define functions of this type under the names that the tests use.
         unsafe { self.0.get::<extern "C" fn() -> T>(name.as_bytes()).unwrap()() }
     }
@@ -211,7 +211,7 @@ fn letter(artifact: &Artifact) -> char {
 }
 
 /// The text of a file's string tables is enough to look for a symbol.
-pub fn mentions(library: &Path, symbol: &str) -> bool {
+pub(crate) fn mentions(library: &Path, symbol: &str) -> bool {
     let bytes = std::fs::read(library).unwrap();
     bytes.windows(symbol.len()).any(|window| window == symbol.as_bytes())
 }
@@ -441,7 +441,7 @@ struct Hanging {
 }
 
 impl Hanging {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let workspace = Workspace::new();
         let socket = workspace.path("socket");
         workspace.write(

@@ -11,7 +11,7 @@ use crate::build::{Workspace, build_error, built, load, manifest};
 use crate::support::{COLD_BUILD, Devhost, run_to_end, scratch};
 
 /// A server of the standard library alone, which says what `TEXT` is.
-pub const TINY: &str = "use std::io::{Read, Write};
+pub(crate) const TINY: &str = "use std::io::{Read, Write};
 const TEXT: &str = \"one\";
 fn main() {
     let listener = std::net::TcpListener::bind(\"127.0.0.1:0\").unwrap();
@@ -27,23 +27,23 @@ fn main() {
 ";
 
 /// A package of its own that has no dependencies, with devhost's target directory where it usually is.
-pub struct Tiny {
+pub(crate) struct Tiny {
     pub dir: tempfile::TempDir,
 }
 
 impl Tiny {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let tiny = Self { dir: scratch() };
         tiny.write("Cargo.toml", &manifest("tiny", ""));
         tiny.write("src/main.rs", TINY);
         tiny
     }
 
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
 
-    pub fn write(&self, path: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, path: &str, text: &str) -> PathBuf {
         let path = self.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
@@ -51,11 +51,11 @@ impl Tiny {
     }
 
     /// Lets it say something else.
-    pub fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         self.write("src/main.rs", &TINY.replace("\"one\"", &format!("\"{text}\"")));
     }
 
-    pub fn start(&self, more: &[&str]) -> Devhost {
+    pub(crate) fn start(&self, more: &[&str]) -> Devhost {
         let mut args = vec!["run", "--port", "0"];
         args.extend(more);
         Devhost::start(self.dir.path(), &args)
@@ -63,7 +63,7 @@ impl Tiny {
 }
 
 /// Waits until the text is served by this generation or a later one.
-pub fn wait_served(devhost: &Devhost, generation: u64, text: &str) {
+pub(crate) fn wait_served(devhost: &Devhost, generation: u64, text: &str) {
     devhost.wait_ready(generation);
     let answer = devhost.get("/");
     assert_eq!((answer.status, answer.body.as_str()), (200, text), "{}", devhost.printed());

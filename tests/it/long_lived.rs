@@ -1,4 +1,4 @@
-//! Requests that stay open: WebSockets, event streams, uploads that never end. They leave the others their places, in a
+//! Requests that stay open: `WebSockets`, event streams, uploads that never end. They leave the others their places, in a
 //! plugin app as in a plain one.
 
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ const LONG_LIVED_COUNT_MAX: usize = 2000;
 /// How many ordinary ones.
 const ORDINARY_COUNT_MAX: usize = 256;
 
-pub const WEBSOCKET: &str = " HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+pub(crate) const WEBSOCKET: &str = " HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// Lets this process, and what it starts from now on, open so many files.
@@ -28,7 +28,7 @@ fn allow_descriptors(count: u64) {
 }
 
 /// An app that is reached in each way, and how it is reloaded; the first is a plugin.
-pub fn on_each_way(check: impl Fn(&Devhost, &dyn Fn())) {
+pub(crate) fn on_each_way(check: impl Fn(&Devhost, &dyn Fn())) {
     let plugin = Plugin::new("sockets.c");
     let devhost = plugin.start(&[]);
     devhost.wait_ready(1);
@@ -43,14 +43,14 @@ pub fn on_each_way(check: impl Fn(&Devhost, &dyn Fn())) {
 }
 
 /// Opens a request and waits until its response has begun.
-pub fn open(devhost: &Devhost, request: &str) -> TcpStream {
+pub(crate) fn open(devhost: &Devhost, request: &str) -> TcpStream {
     let mut connection = devhost.connect(request.as_bytes());
     let head = read_head(&mut connection);
     assert!(head.starts_with("HTTP/1.1 101") || head.starts_with("HTTP/1.1 200"), "{head}");
     connection
 }
 
-pub fn open_websocket(devhost: &Devhost, path: &str) -> TcpStream {
+pub(crate) fn open_websocket(devhost: &Devhost, path: &str) -> TcpStream {
     open(devhost, &format!("GET {path}{WEBSOCKET}"))
 }
 

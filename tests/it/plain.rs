@@ -19,42 +19,42 @@ use crate::support::{
 };
 
 /// What each fixture shows until a test edits it.
-pub const BEFORE: &str = "Before the edit";
-pub const AFTER: &str = "After the edit";
+pub(crate) const BEFORE: &str = "Before the edit";
+pub(crate) const AFTER: &str = "After the edit";
 
 /// Large enough to fill every buffer on the way.
 const ECHO_LEN: usize = 400_000;
 
 /// A copy of the fixtures' workspace, and the command line for one app in it.
-pub struct PlainApp {
+pub(crate) struct PlainApp {
     dir: tempfile::TempDir,
     args: Vec<String>,
 }
 
 impl PlainApp {
     /// The app of the package in this directory of the workspace.
-    pub fn new(package: &str) -> Self {
+    pub(crate) fn new(package: &str) -> Self {
         let dir = scratch();
         copy_tree(&repository().join("tests/fixtures/plain"), dir.path());
         Self { dir, args: vec![package.to_owned()] }
     }
 
     /// One of the binaries in `traps`.
-    pub fn trap(name: &str) -> Self {
+    pub(crate) fn trap(name: &str) -> Self {
         Self::new("traps").with(&["--bin", name])
     }
 
-    pub fn with(mut self, args: &[&str]) -> Self {
+    pub(crate) fn with(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
         self
     }
 
-    pub fn path(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.dir.path().join(relative)
     }
 
     /// Replaces text in a file the way most editors do: a temporary file that is renamed over it.
-    pub fn edit(&self, relative: &str, from: &str, to: &str) {
+    pub(crate) fn edit(&self, relative: &str, from: &str, to: &str) {
         let path = self.path(relative);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{relative} has no {from:?}");
@@ -63,14 +63,14 @@ impl PlainApp {
         std::fs::rename(temporary, path).unwrap();
     }
 
-    pub fn command_line(&self) -> Vec<&str> {
+    pub(crate) fn command_line(&self) -> Vec<&str> {
         let mut line = vec!["run", "--target-dir", concat!(env!("CARGO_TARGET_TMPDIR"), "/apps")];
         line.extend(self.args.iter().map(String::as_str));
         line
     }
 
     /// Starts it on a port of devhost's choice, with these arguments for the app.
-    pub fn start(&self, app_args: &[&str]) -> Devhost {
+    pub(crate) fn start(&self, app_args: &[&str]) -> Devhost {
         let mut line = self.command_line();
         line.extend(["--port", "0", "--"]);
         line.extend(app_args);
@@ -121,7 +121,7 @@ fn is_served_and_served_anew_after_an_edit(app: &PlainApp, file: &str) {
     is_served_and_served_anew_with(app, &[], file, |_| {});
 }
 
-pub fn is_served_and_served_anew_with(
+pub(crate) fn is_served_and_served_anew_with(
     app: &PlainApp,
     args: &[&str],
     file: &str,

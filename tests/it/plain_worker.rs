@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Answer, Devhost, SOON, client, repository, scratch};
 
-pub struct App {
+pub(crate) struct App {
     pub dir: tempfile::TempDir,
 }
 
 impl App {
-    pub fn new(macros: &[&str]) -> Self {
+    pub(crate) fn new(macros: &[&str]) -> Self {
         let app = Self { dir: scratch() };
         app.compile(macros);
         app
     }
 
-    pub fn compile(&self, macros: &[&str]) {
+    pub(crate) fn compile(&self, macros: &[&str]) {
         let staged = self.dir.path().join("app.staged");
         let status = Command::new("cc")
             .args(["-Wall", "-Wextra", "-O1", "-g", "-shared", "-fPIC", "-Wl,--build-id=sha1"])
@@ -36,7 +36,7 @@ impl App {
         std::fs::rename(staged, self.path()).unwrap();
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("app.so")
     }
 
@@ -53,12 +53,12 @@ fn start(library: &Path, dir: &Path, more: &[&str]) -> Devhost {
 }
 
 /// A port that was free a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A line of the app's answer.
-pub fn line<'a>(answer: &'a Answer, name: &str) -> &'a str {
+pub(crate) fn line<'a>(answer: &'a Answer, name: &str) -> &'a str {
     let line = answer.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name} in {answer:?}"))
 }
@@ -739,7 +739,7 @@ fn start_with_descriptor_3(app: &App, passed: &TcpListener, more: &[&str]) -> De
     Devhost::start_with(app.dir.path(), &args, |command| pass_as_descriptor_3(command, passed))
 }
 
-pub fn open_terminal() -> (OwnedFd, OwnedFd) {
+pub(crate) fn open_terminal() -> (OwnedFd, OwnedFd) {
     let (mut master, mut slave) = (-1, -1);
     use std::ptr::{null, null_mut};
     // SAFETY: the two numbers outlive the call, and the rest may be left out.

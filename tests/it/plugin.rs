@@ -9,12 +9,12 @@ use nix::unistd::Pid;
 
 use crate::support::{Devhost, SOON, compile_c, scratch};
 
-pub struct Plugin {
+pub(crate) struct Plugin {
     dir: tempfile::TempDir,
 }
 
 impl Plugin {
-    pub fn new(source: &str) -> Self {
+    pub(crate) fn new(source: &str) -> Self {
         let plugin = Self { dir: scratch() };
         plugin.compile(source);
         plugin
@@ -24,11 +24,11 @@ impl Plugin {
         compile_c(source, &self.path());
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("plugin.so")
     }
 
-    pub fn start(&self, more: &[&str]) -> Devhost {
+    pub(crate) fn start(&self, more: &[&str]) -> Devhost {
         let path = self.path();
         let mut args = vec!["run", path.to_str().unwrap(), "--port", "0"];
         args.extend(more);
@@ -36,7 +36,7 @@ impl Plugin {
     }
 }
 
-pub fn kill_9(pid: i32) {
+pub(crate) fn kill_9(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
 }
 
@@ -227,7 +227,7 @@ fn a_foreign_host_header_is_refused() {
 }
 
 /// Makes a library other code that does the same: it gets another build id.
-pub fn touch(path: &Path, with: u32) {
+pub(crate) fn touch(path: &Path, with: u32) {
     /// The name, and nothing else of 4 bytes, comes before the build id.
     const NOTE: &[u8] = b"\x14\0\0\0\x03\0\0\0GNU\0";
     let mut bytes = std::fs::read(path).unwrap();

@@ -14,31 +14,31 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The deadline for anything that should happen soon. Generous: a busy machine is no failure.
-pub const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// The deadline for a first build, which may compile all dependencies.
-pub const COLD_BUILD: Duration = Duration::from_secs(900);
+pub(crate) const COLD_BUILD: Duration = Duration::from_secs(900);
 
 /// Marks the processes of one test in their environment.
 const MARK: &str = "DEVHOST_TEST_MARK";
 
 /// Tests that run cargo share one target directory, so only one of them runs at a time.
-pub fn cargo_turn() -> MutexGuard<'static, ()> {
+pub(crate) fn cargo_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A directory of its own for one test.
-pub fn scratch() -> tempfile::TempDir {
+pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("it-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
 /// Compiles a C plugin of the fixtures.
-pub fn compile_c(source: &str, to: &Path) {
+pub(crate) fn compile_c(source: &str, to: &Path) {
     let fixture = repository().join("tests/fixtures/c_plugin").join(source);
     let staged = to.with_extension("staged");
     let status = Command::new("cc")
@@ -54,12 +54,12 @@ pub fn compile_c(source: &str, to: &Path) {
 }
 
 /// A copy of the example app in a workspace of its own, with its sources in `example_app/`.
-pub struct ExampleApp {
+pub(crate) struct ExampleApp {
     pub dir: tempfile::TempDir,
 }
 
 impl ExampleApp {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = scratch();
         copy_tree(&repository().join("example_app"), &dir.path().join("example_app"));
         std::fs::copy(repository().join("Cargo.lock"), dir.path().join("Cargo.lock")).unwrap();
@@ -78,29 +78,29 @@ impl ExampleApp {
         Self { dir }
     }
 
-    pub fn path(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.dir.path().join("example_app").join(relative)
     }
 
-    pub fn read(&self, relative: &str) -> String {
+    pub(crate) fn read(&self, relative: &str) -> String {
         std::fs::read_to_string(self.path(relative)).unwrap()
     }
 
     /// Replaces text in a file the way most editors do: a temporary file that is renamed over it.
-    pub fn edit(&self, relative: &str, from: &str, to: &str) {
+    pub(crate) fn edit(&self, relative: &str, from: &str, to: &str) {
         let text = self.read(relative);
         assert!(text.contains(from), "{relative} has no {from:?}");
         self.write(relative, &text.replacen(from, to, 1));
     }
 
-    pub fn write(&self, relative: &str, text: &str) {
+    pub(crate) fn write(&self, relative: &str, text: &str) {
         let path = self.path(relative);
         let temporary = path.with_file_name(format!(".{}.tmp~", path.file_name().unwrap().to_string_lossy()));
         std::fs::write(&temporary, text).unwrap();
         std::fs::rename(temporary, path).unwrap();
     }
 
-    pub fn start(&self, more: &[&str]) -> Devhost {
+    pub(crate) fn start(&self, more: &[&str]) -> Devhost {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("apps");
         let mut args = vec!["run", "example_app", "--port", "0", "--target-dir", target.to_str().unwrap()];
         args.extend(more);
@@ -109,7 +109,7 @@ impl ExampleApp {
 }
 
 /// Copies a directory without what builds and runs have left in it.
-pub fn copy_tree(from: &Path, to: &Path) {
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -127,24 +127,24 @@ pub fn copy_tree(from: &Path, to: &Path) {
 
 /// What a server answered.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.header("x-devhost-generation").expect("the answer has a generation").parse().unwrap()
     }
 }
 
 /// An HTTP client with a time limit on everything.
-pub fn client() -> ureq::Agent {
+pub(crate) fn client() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(SOON))
@@ -153,7 +153,7 @@ pub fn client() -> ureq::Agent {
         .into()
 }
 
-pub fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+pub(crate) fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
     let mut response = response.expect("the request reached a server");
     let headers = response
         .headers()
@@ -198,7 +198,7 @@ impl Lines {
 }
 
 /// A devhost that runs.
-pub struct Devhost {
+pub(crate) struct Devhost {
     child: Child,
     output: Arc<Lines>,
     mark: String,
@@ -231,16 +231,16 @@ fn new_mark() -> String {
 }
 
 /// Runs devhost to its end, which must come soon, and checks that nothing is left.
-pub fn run_to_end(cwd: &Path, args: &[&str]) -> Output {
+pub(crate) fn run_to_end(cwd: &Path, args: &[&str]) -> Output {
     run_to_end_with(cwd, args, |_| {})
 }
 
-pub fn run_to_end_with(cwd: &Path, args: &[&str], adjust: impl FnOnce(&mut Command)) -> Output {
+pub(crate) fn run_to_end_with(cwd: &Path, args: &[&str], adjust: impl FnOnce(&mut Command)) -> Output {
     run_to_end_within(SOON, cwd, args, adjust)
 }
 
 /// What it prints must fit into a pipe, unless it goes elsewhere.
-pub fn run_to_end_within(
+pub(crate) fn run_to_end_within(
     limit: Duration,
     cwd: &Path,
     args: &[&str],
@@ -264,14 +264,14 @@ pub fn run_to_end_within(
 }
 
 /// A devhost whose standard streams a test has given it.
-pub struct Session {
+pub(crate) struct Session {
     child: Child,
     mark: String,
     temporary: tempfile::TempDir,
 }
 
 impl Session {
-    pub fn start(cwd: &Path, args: &[&str], adjust: impl FnOnce(&mut Command)) -> Self {
+    pub(crate) fn start(cwd: &Path, args: &[&str], adjust: impl FnOnce(&mut Command)) -> Self {
         let (mark, temporary) = (new_mark(), scratch());
         let mut command = command(cwd, args, &mark, temporary.path());
         adjust(&mut command);
@@ -279,7 +279,7 @@ impl Session {
     }
 
     /// Waits for the end, and checks that nothing is left.
-    pub fn end(mut self) -> ExitStatus {
+    pub(crate) fn end(mut self) -> ExitStatus {
         let deadline = Instant::now() + SOON;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -297,7 +297,7 @@ impl Session {
 }
 
 /// A devhost command that serves nothing itself, as it runs.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     output: Arc<Lines>,
     mark: String,
@@ -305,7 +305,7 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(cwd: &Path, args: &[&str]) -> Self {
+    pub(crate) fn start(cwd: &Path, args: &[&str]) -> Self {
         let (mark, temporary) = (new_mark(), scratch());
         let mut child = command(cwd, args, &mark, temporary.path()).spawn().unwrap();
         let output = Arc::new(Lines::default());
@@ -314,7 +314,7 @@ impl Running {
         Self { child, output, mark, temporary }
     }
 
-    pub fn wait_line(&self, part: &str) {
+    pub(crate) fn wait_line(&self, part: &str) {
         let line = self.output.wait(COLD_BUILD, |line| line.contains(part));
         assert!(
             line.is_some(),
@@ -324,7 +324,7 @@ impl Running {
     }
 
     /// Sends a signal, waits for the end, and checks that nothing is left.
-    pub fn end_by(mut self, signal: Signal) -> ExitStatus {
+    pub(crate) fn end_by(mut self, signal: Signal) -> ExitStatus {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
         let deadline = Instant::now() + SOON;
         let status = loop {
@@ -347,11 +347,11 @@ impl Drop for Running {
 }
 
 impl Devhost {
-    pub fn start(cwd: &Path, args: &[&str]) -> Self {
+    pub(crate) fn start(cwd: &Path, args: &[&str]) -> Self {
         Self::start_with(cwd, args, |_| {})
     }
 
-    pub fn start_with(cwd: &Path, args: &[&str], adjust: impl FnOnce(&mut Command)) -> Self {
+    pub(crate) fn start_with(cwd: &Path, args: &[&str], adjust: impl FnOnce(&mut Command)) -> Self {
         let (mark, temporary) = (new_mark(), scratch());
         let mut command = command(cwd, args, &mark, temporary.path());
         adjust(&mut command);
@@ -361,7 +361,7 @@ impl Devhost {
     }
 
     /// On a terminal of its own.
-    pub fn start_on(cwd: &Path, args: &[&str], terminal: OwnedFd, other_end: OwnedFd) -> Self {
+    pub(crate) fn start_on(cwd: &Path, args: &[&str], terminal: OwnedFd, other_end: OwnedFd) -> Self {
         let (mark, temporary) = (new_mark(), scratch());
         let mut command = command(cwd, args, &mark, temporary.path());
         command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
@@ -372,7 +372,12 @@ impl Devhost {
     }
 
     /// In a session of its own, whose terminal has this other end; what is written to that is typed.
-    pub fn start_in_terminal(cwd: &Path, args: &[&str], terminal: OwnedFd, other_end: OwnedFd) -> Self {
+    pub(crate) fn start_in_terminal(
+        cwd: &Path,
+        args: &[&str],
+        terminal: OwnedFd,
+        other_end: OwnedFd,
+    ) -> Self {
         let (mark, temporary) = (new_mark(), scratch());
         let mut command = command(cwd, args, &mark, temporary.path());
         command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
@@ -408,31 +413,31 @@ impl Devhost {
         devhost
     }
 
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         answer(self.client.get(format!("{}{path}", self.url)).call())
     }
 
     /// As a browser's navigation does.
-    pub fn get_page(&self, path: &str) -> Answer {
+    pub(crate) fn get_page(&self, path: &str) -> Answer {
         let request = self.client.get(format!("{}{path}", self.url));
         answer(request.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8").call())
     }
 
-    pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
+    pub(crate) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
         let request = self.client.post(format!("{}{path}", self.url));
         answer(request.header("content-type", content_type).send(body))
     }
 
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         serde_json::from_str(&self.get("/__devhost/status").body).expect("the status is JSON")
     }
 
     /// Waits until the status document is as wanted.
-    pub fn wait_status(&self, limit: Duration, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait_status(&self, limit: Duration, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + limit;
         loop {
             let status = self.status();
@@ -444,7 +449,7 @@ impl Devhost {
         }
     }
 
-    pub fn wait_ready(&self, generation: u64) -> Value {
+    pub(crate) fn wait_ready(&self, generation: u64) -> Value {
         self.wait_status(COLD_BUILD, &format!("ready with generation {generation}"), |status| {
             let ready = status["state"] == "ready" && status["generation"].as_u64() >= Some(generation);
             assert!(status["state"] != "failed" || ready, "failed: {status:#}");
@@ -452,28 +457,28 @@ impl Devhost {
         })
     }
 
-    pub fn worker_pid(&self) -> i32 {
+    pub(crate) fn worker_pid(&self) -> i32 {
         let status = self.status();
         let workers = status["workers"].as_array().unwrap();
         let current = workers.iter().find(|worker| worker["draining"] == false).expect("a worker serves");
         i32::try_from(current["pid"].as_i64().unwrap()).unwrap()
     }
 
-    pub fn zygote_pid(&self) -> i32 {
+    pub(crate) fn zygote_pid(&self) -> i32 {
         i32::try_from(self.status()["zygote"]["pid"].as_i64().expect("a zygote runs")).unwrap()
     }
 
-    pub fn wait_line(&self, part: &str) -> String {
+    pub(crate) fn wait_line(&self, part: &str) -> String {
         let line = self.output.wait(COLD_BUILD, |line| line.contains(part));
         line.unwrap_or_else(|| panic!("{part:?} was never printed:\n{}", self.printed()))
     }
 
-    pub fn printed(&self) -> String {
+    pub(crate) fn printed(&self) -> String {
         self.output.lines.lock().unwrap().join("\n")
     }
 
     /// Sends raw bytes and returns the connection.
-    pub fn connect(&self, bytes: &[u8]) -> TcpStream {
+    pub(crate) fn connect(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         stream.write_all(bytes).unwrap();
@@ -481,7 +486,7 @@ impl Devhost {
     }
 
     /// Ends it as Ctrl-C does, and checks that nothing is left.
-    pub fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(mut self) -> ExitStatus {
         let begun = Instant::now();
         kill(Pid::from_raw(self.pid()), Signal::SIGINT).unwrap();
         let status = self.wait_exit();
@@ -492,7 +497,7 @@ impl Devhost {
     }
 
     /// Waits for its end, which somebody else has asked for, and checks that nothing is left.
-    pub fn ended(mut self) -> ExitStatus {
+    pub(crate) fn ended(mut self) -> ExitStatus {
         let status = self.wait_exit();
         assert_nothing_left(&self.mark, self.temporary.path());
         TcpListener::bind(("127.0.0.1", self.port)).expect("the port is free");
@@ -500,7 +505,7 @@ impl Devhost {
     }
 
     /// Kills it without a chance to clean up, and checks that nothing is left all the same.
-    pub fn kill_9(mut self) {
+    pub(crate) fn kill_9(mut self) {
         kill(Pid::from_raw(self.pid()), Signal::SIGKILL).unwrap();
         self.wait_exit();
         assert_nothing_left(&self.mark, self.temporary.path());

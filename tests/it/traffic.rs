@@ -57,7 +57,7 @@ impl Run {
     }
 }
 
-pub fn resident_kib(pid: i32) -> u64 {
+pub(crate) fn resident_kib(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("a line for it");
     line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()

@@ -30,7 +30,7 @@ pub(super) struct Answer {
 pub(super) struct Client(ureq::Agent);
 
 impl Client {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(REQUEST_TIME_MAX))
@@ -42,7 +42,7 @@ impl Client {
     }
 
     /// One request.
-    pub fn get(&self, url: &str) -> Result<Answer> {
+    pub(crate) fn get(&self, url: &str) -> Result<Answer> {
         let asked = Instant::now();
         let mut response = self.0.get(url).call()?;
         let first_byte = Instant::now();
@@ -55,7 +55,7 @@ impl Client {
     }
 
     /// One request that is given up when the user cancels: a server may hold it for long. Nothing where it fails.
-    pub fn get_unless_cancelled(&self, url: &str, cancel: &Cancel) -> Result<Option<Answer>> {
+    pub(crate) fn get_unless_cancelled(&self, url: &str, cancel: &Cancel) -> Result<Option<Answer>> {
         cancel.check()?;
         let (sender, receiver) = mpsc::sync_channel(1);
         let (client, url) = (self.clone(), url.to_owned());

@@ -45,7 +45,7 @@ impl Edit {
     ///
     /// # Errors
     /// A mistake where the file is not the workspace's or does not have the text.
-    pub fn named(root: &Path, file: &Path, text: &str) -> Result<Self, Error> {
+    pub(crate) fn named(root: &Path, file: &Path, text: &str) -> Result<Self, Error> {
         let hint = "name a file of the workspace and a text in it: --edit src/pages.rs:Welcome";
         let relative = file
             .strip_prefix(root)
@@ -60,12 +60,12 @@ impl Edit {
 
     /// Saves the file in a copy of the workspace as most editors do, by a rename, and says when. Nothing that is timed comes
     /// before that moment.
-    pub fn save(&self, root: &Path, token: &str) -> Result<Instant> {
+    pub(crate) fn save(&self, root: &Path, token: &str) -> Result<Instant> {
         self.write(root, &format!("{}{token}{}", self.before, self.after))
     }
 
     /// Puts the file back as it was.
-    pub fn restore(&self, root: &Path) -> Result<Instant> {
+    pub(crate) fn restore(&self, root: &Path) -> Result<Instant> {
         self.write(root, &format!("{}{}", self.before, self.after))
     }
 

@@ -47,7 +47,7 @@ pub(super) struct CpuTimes {
 
 impl CpuTimes {
     /// Those of now.
-    pub fn of(roots: &[i32]) -> Self {
+    pub(crate) fn of(roots: &[i32]) -> Self {
         let mut processes = processes();
         let tree: HashSet<i32> = tree(&processes, roots).into_iter().collect();
         processes.retain(|pid, _| tree.contains(pid));
@@ -59,7 +59,7 @@ impl CpuTimes {
     }
 
     /// What was used since then, in milliseconds.
-    pub fn ms_since(&self, before: &Self) -> f64 {
+    pub(crate) fn ms_since(&self, before: &Self) -> f64 {
         let ticks_per_second =
             sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(TICKS_PER_SECOND_DEFAULT);
         let lives = |pid: &i32, stat: &Stat| {
@@ -108,7 +108,7 @@ pub(super) struct Known {
 
 impl Known {
     /// Kills it, if it is there still.
-    pub fn kill(self) {
+    pub(crate) fn kill(self) {
         let stat = read_stat(&Path::new("/proc").join(self.pid.to_string()));
         if stat.is_some_and(|stat| stat.begun_ticks == self.begun_ticks) {
             let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);

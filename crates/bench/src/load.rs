@@ -43,7 +43,7 @@ pub(super) struct Load {
 
 impl Load {
     /// Starts to send. The new code is known by a text in its responses.
-    pub fn start(url: &str, requests_per_second: f64, new_text: &str) -> Self {
+    pub(crate) fn start(url: &str, requests_per_second: f64, new_text: &str) -> Self {
         let mut load =
             Self { over: Arc::default(), outstanding: Arc::default(), sent: Arc::default(), sender: None };
         if requests_per_second <= 0.0 {
@@ -80,7 +80,7 @@ impl Load {
 
     /// Ends it, and says what became of the requests that were sent between a save and the first response of the new
     /// code.
-    pub fn finish(mut self, saved: Instant, first_byte: Instant) -> Requests {
+    pub(crate) fn finish(mut self, saved: Instant, first_byte: Instant) -> Requests {
         self.stop();
         let deadline = Instant::now() + FINISH_TIME_MAX;
         while self.outstanding.load(Ordering::Relaxed) > 0 && Instant::now() < deadline {

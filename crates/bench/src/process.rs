@@ -87,7 +87,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts a command; what it prints goes to a file. It gets the signal when the bench is gone.
-    pub fn start(mut command: Command, log: &Path, at_end: Signal) -> Result<Self> {
+    pub(crate) fn start(mut command: Command, log: &Path, at_end: Signal) -> Result<Self> {
         let name = name_of(&command);
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
@@ -97,12 +97,12 @@ impl Running {
     }
 
     /// Its pid.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
 
     /// Fails if it has ended.
-    pub fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("it has ended ({status}):\n{}", tail(&self.log));
         }
@@ -110,17 +110,17 @@ impl Running {
     }
 
     /// What it has printed last.
-    pub fn printed(&self) -> String {
+    pub(crate) fn printed(&self) -> String {
         tail(&self.log)
     }
 
     /// Kills it, its group too, and reaps it.
-    pub fn kill(self) {
+    pub(crate) fn kill(self) {
         drop(self);
     }
 
     /// Ends it as Ctrl-C does; after a while it is killed. So is what it leaves behind.
-    pub fn end(mut self) {
+    pub(crate) fn end(mut self) {
         let begun_by_it = gauge::offspring(self.pid());
         let _ = kill(group_of(&self.child), Signal::SIGINT);
         let deadline = Instant::now() + END_TIME_MAX;

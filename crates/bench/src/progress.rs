@@ -17,7 +17,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// For so many steps.
-    pub fn new(step_count: u64) -> Self {
+    pub(crate) fn new(step_count: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(step_count);
             let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg} {elapsed} {prefix}");
@@ -29,7 +29,7 @@ impl Progress {
     }
 
     /// Something is begun.
-    pub fn begin(&self, what: &str) {
+    pub(crate) fn begin(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(what.to_owned()),
             None => eprintln!("{what}"),
@@ -37,28 +37,28 @@ impl Progress {
     }
 
     /// A detail of what has been begun: for the bar alone.
-    pub fn detail(&self, what: &str) {
+    pub(crate) fn detail(&self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(what.to_owned());
         }
     }
 
     /// A step is done.
-    pub fn done(&self) {
+    pub(crate) fn done(&self) {
         if let Some(bar) = &self.bar {
             bar.inc(1);
         }
     }
 
     /// How long it will go on.
-    pub fn left(&self, left: Duration) {
+    pub(crate) fn left(&self, left: Duration) {
         if let Some(bar) = &self.bar {
             bar.set_prefix(format!("about {} left", text(left)));
         }
     }
 
     /// Something that stays to be read.
-    pub fn note(&self, note: &str) {
+    pub(crate) fn note(&self, note: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{note}")),
             None => eprintln!("{note}"),

@@ -105,7 +105,7 @@ struct Offer {
 impl Inspector {
     /// Checks a library that is to be loaded after the libraries of `preload`, and is of the expected kind, or, where
     /// none is expected, of any.
-    pub fn check(
+    pub(crate) fn check(
         &mut self,
         expected: Option<AppKind>,
         library: &Path,
@@ -157,7 +157,7 @@ impl Inspector {
     }
 
     /// The symbols of a library of dependencies that neither `std` nor the system's libraries offer.
-    pub fn unresolved_of(&mut self, library: &Path, std: &PathBuf) -> Result<Vec<String>, String> {
+    pub(crate) fn unresolved_of(&mut self, library: &Path, std: &PathBuf) -> Result<Vec<String>, String> {
         let bytes =
             std::fs::read(library).map_err(|error| format!("cannot read {}: {error}", library.display()))?;
         let file = ElfFile64::<Endianness>::parse(&*bytes)
@@ -260,7 +260,7 @@ fn symbols<'b>(file: &ElfFile64<'b, Endianness>) -> (Vec<&'b [u8]>, Vec<&'b [u8]
 fn dynamic(file: &ElfFile64<'_, Endianness>) -> Offer {
     let mut offer = Offer::default();
     let Ok(table) = file.elf_dynamic_table() else { return offer };
-    for entry in table.iter() {
+    for entry in &table {
         let text = || table.string(entry).ok().map(|name| String::from_utf8_lossy(name).into_owned());
         match entry.tag {
             elf::DT_NEEDED => offer.needed.extend(text()),

@@ -15,7 +15,7 @@ pub(super) struct Extern {
 
 impl Extern {
     /// The file to link: cargo gives libraries only the metadata of what they use.
-    pub fn rlib(&self) -> PathBuf {
+    pub(crate) fn rlib(&self) -> PathBuf {
         self.path.with_extension("rlib")
     }
 }
@@ -51,7 +51,7 @@ pub(super) struct Call {
 
 impl Call {
     /// Reads the arguments that follow rustc's own path.
-    pub fn read(args: &[OsString]) -> Self {
+    pub(crate) fn read(args: &[OsString]) -> Self {
         let mut call = Self::default();
         for token in tokens(&expand(args)) {
             let (flag, value) = match token {
@@ -83,7 +83,7 @@ impl Call {
     }
 
     /// The last `-C name=…`.
-    pub fn codegen(&self, name: &str) -> Option<&str> {
+    pub(crate) fn codegen(&self, name: &str) -> Option<&str> {
         self.codegen.iter().rev().find_map(|option| match option.split_once('=') {
             Some((key, value)) if key == name => Some(value),
             None if option == name => Some(""),
@@ -92,7 +92,7 @@ impl Call {
     }
 
     /// The name that rustc gives its files: the crate's, with what cargo adds to it.
-    pub fn stem(&self) -> String {
+    pub(crate) fn stem(&self) -> String {
         format!("{}{}", self.crate_name, self.codegen("extra-filename").unwrap_or_default())
     }
 }

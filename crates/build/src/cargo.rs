@@ -152,7 +152,7 @@ pub(super) enum Said {
 
 impl Attended {
     /// Attends to a process that was started as [`guarded`].
-    pub fn new(mut child: Child) -> Self {
+    pub(crate) fn new(mut child: Child) -> Self {
         let _pipe = child.stdin.take();
         let stdout = child.stdout.take().map(|pipe| BufReader::new(pipe).lines());
         let stderr = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
@@ -163,7 +163,7 @@ impl Attended {
     ///
     /// # Errors
     /// The process cannot be waited for.
-    pub async fn next(&mut self) -> std::io::Result<Said> {
+    pub(crate) async fn next(&mut self) -> std::io::Result<Said> {
         let status = match self.status {
             Some(status) => status,
             None => tokio::select! {

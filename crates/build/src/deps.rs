@@ -53,7 +53,7 @@ pub(super) enum Linkage {
 
 impl Linkage {
     /// The file for `--extern devhost_deps=`.
-    pub fn library(&self) -> &Path {
+    pub(crate) fn library(&self) -> &Path {
         match self {
             Self::Shared { dylib, .. } => dylib,
             Self::Static { rlib, .. } => rlib,
@@ -61,7 +61,7 @@ impl Linkage {
     }
 
     /// What the zygote loads, in order.
-    pub fn preload(&self) -> Vec<PathBuf> {
+    pub(crate) fn preload(&self) -> Vec<PathBuf> {
         match self {
             Self::Shared { std, dylib, .. } => vec![std.clone(), dylib.clone()],
             Self::Static { .. } => Vec::new(),
@@ -69,14 +69,14 @@ impl Linkage {
     }
 
     /// The file that switches to static.
-    pub fn static_marker(&self) -> &Path {
+    pub(crate) fn static_marker(&self) -> &Path {
         match self {
             Self::Shared { static_marker, .. } | Self::Static { static_marker, .. } => static_marker,
         }
     }
 
     /// The file that makes devhost's linker link the app, unless that is done already.
-    pub fn relink_marker(&self) -> Option<PathBuf> {
+    pub(crate) fn relink_marker(&self) -> Option<PathBuf> {
         match self {
             Self::Shared { relink_marker, .. } if !relink_marker.is_file() => Some(relink_marker.clone()),
             _ => None,
@@ -84,12 +84,12 @@ impl Linkage {
     }
 
     /// Whether devhost's linker is to link the app.
-    pub fn is_relinked(&self) -> bool {
+    pub(crate) fn is_relinked(&self) -> bool {
         matches!(self, Self::Shared { relink_marker, .. } if relink_marker.is_file())
     }
 
     /// The file that lists what to keep out of the library, unless that has been done already.
-    pub fn exclusion(&self) -> Option<PathBuf> {
+    pub(crate) fn exclusion(&self) -> Option<PathBuf> {
         match self {
             Self::Shared { exclusion_path, exclusion: None, .. } => Some(exclusion_path.clone()),
             _ => None,
@@ -97,7 +97,7 @@ impl Linkage {
     }
 
     /// What a user should know.
-    pub fn notes(&self) -> Vec<String> {
+    pub(crate) fn notes(&self) -> Vec<String> {
         match self {
             Self::Shared { exclusion, .. } => {
                 exclusion.iter().map(|exclusion| exclusion.reason.clone()).collect()

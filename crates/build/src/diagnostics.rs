@@ -51,13 +51,13 @@ pub(super) struct Collected {
 
 impl Collected {
     /// Adds a message. Says whether it is new and was kept.
-    pub fn add(&mut self, new: &Diagnostic) -> bool {
+    pub(crate) fn add(&mut self, new: &Diagnostic) -> bool {
         let is_new = self.seen.len() >= SEEN_COUNT_MAX || self.seen.insert(hash(new));
         is_new && self.found.add(new.clone())
     }
 
     /// Adds what was collected elsewhere.
-    pub fn merge(&mut self, others: &Diagnostics) {
+    pub(crate) fn merge(&mut self, others: &Diagnostics) {
         for other in others {
             self.add(other);
         }
@@ -65,7 +65,7 @@ impl Collected {
     }
 
     /// The messages, errors first.
-    pub fn sorted(&self) -> Diagnostics {
+    pub(crate) fn sorted(&self) -> Diagnostics {
         let mut found = self.found.clone();
         found.sort();
         found

@@ -23,7 +23,7 @@ pub(super) struct Directives {
 
 impl Directives {
     /// Reads the output as cargo does.
-    pub fn read(output: &[u8]) -> Self {
+    pub(crate) fn read(output: &[u8]) -> Self {
         let mut read = Self::default();
         for line in output.split(|byte| *byte == b'\n') {
             let Ok(line) = std::str::from_utf8(line) else { continue };
@@ -51,7 +51,7 @@ impl Directives {
 
     /// The variables that have another value than before, each with both values; why not, if something else than the
     /// value of a variable is different that rustc or another package may see.
-    pub fn changed_variables<'a>(
+    pub(crate) fn changed_variables<'a>(
         &'a self,
         before: &'a Self,
     ) -> Result<Vec<(&'a str, &'a str, &'a str)>, &'static str> {

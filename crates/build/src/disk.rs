@@ -34,7 +34,7 @@ pub(super) struct Tool {
 
 impl Tool {
     /// Holds the executable.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         let time = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -44,7 +44,7 @@ impl Tool {
 
     /// By which path it can be run as long as this process lives: its own, or, if that has another file now or none, that of
     /// the file that is held.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         if is_same_file(&self.path, &self.file) {
             return self.path.clone();
         }
@@ -52,7 +52,7 @@ impl Tool {
     }
 
     /// Stands for its content.
-    pub fn stamp(&self) -> &str {
+    pub(crate) fn stamp(&self) -> &str {
         &self.stamp
     }
 }
@@ -69,7 +69,7 @@ pub(super) struct ArtifactDirectory {
 
 impl ArtifactDirectory {
     /// Makes one in devhost's target directory.
-    pub fn make(target_dir: &Path) -> io::Result<Self> {
+    pub(crate) fn make(target_dir: &Path) -> io::Result<Self> {
         let parent = target_dir.join("artifacts");
         std::fs::create_dir_all(&parent)?;
         let path = tempfile::Builder::new().prefix("run-").tempdir_in(&parent)?.keep();
@@ -81,7 +81,7 @@ impl ArtifactDirectory {
     }
 
     /// Its path. If somebody has removed it, another one is made.
-    pub fn ensure(&mut self) -> io::Result<&Path> {
+    pub(crate) fn ensure(&mut self) -> io::Result<&Path> {
         if !self.is_there() {
             let target_dir = self.parent.parent().unwrap_or(Path::new("/"));
             *self = Self::make(target_dir)?;
@@ -90,12 +90,12 @@ impl ArtifactDirectory {
     }
 
     /// False if somebody has removed it.
-    pub fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         is_same_file(&self.path.join(LOCK_NAME), &self.lock)
     }
 
     /// Removes it with all that is in it.
-    pub fn remove(&self) {
+    pub(crate) fn remove(&self) {
         let _ = std::fs::remove_dir_all(&self.path);
     }
 }

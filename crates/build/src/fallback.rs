@@ -103,12 +103,12 @@ pub(super) struct Doubt(Option<PathBuf>);
 
 impl Doubt {
     /// About the decision that this file stands for.
-    pub fn of(marker: &Path) -> Self {
+    pub(crate) fn of(marker: &Path) -> Self {
         Self(Some(marker.to_owned()))
     }
 
     /// Ends the doubt.
-    pub fn decide(mut self, right: bool) {
+    pub(crate) fn decide(mut self, right: bool) {
         if right {
             self.0 = None;
         }

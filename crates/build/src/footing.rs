@@ -28,7 +28,7 @@ type Identity = (u64, u64, Option<SystemTime>);
 
 impl Footing {
     /// Looks at devhost's target directory.
-    pub fn look(target_dir: &Path) -> Self {
+    pub(crate) fn look(target_dir: &Path) -> Self {
         let mut footing = Self::default();
         footing.add(target_dir.to_owned(), DEPTH_MAX);
         footing
@@ -45,7 +45,7 @@ impl Footing {
     }
 
     /// True if one of them is gone, or another one has taken its place.
-    pub fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.0.iter().any(|(path, known)| identity(path).as_ref() != Some(known))
     }
 }

@@ -18,7 +18,7 @@ pub(super) const ORDER_VARIABLE: &str = "DEVHOST_ORDER";
 /// What an `--extern` of a path package is, as cargo says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ExternKind {
+pub(crate) enum ExternKind {
     /// A package that a developer may edit: linked statically into the app.
     Path,
     /// A dependency: goes into the shared library.
@@ -67,7 +67,7 @@ pub(super) struct Order {
 impl Order {
     /// An order for nothing.
     #[cfg(test)]
-    pub fn stub() -> Self {
+    pub(crate) fn stub() -> Self {
         Self {
             key: String::new(),
             tool: String::new(),

@@ -38,7 +38,7 @@ pub(super) struct PlainCall {
 
 impl PlainCall {
     /// Makes the shadow for a call of the app.
-    pub fn prepare(
+    pub(crate) fn prepare(
         rustc: &OsStr,
         args: &[OsString],
         call: &Call,
@@ -81,7 +81,7 @@ impl PlainCall {
     }
 
     /// What a user should know.
-    pub fn notes(&self) -> Vec<String> {
+    pub(crate) fn notes(&self) -> Vec<String> {
         let note = "the app's #[global_allocator] is not used: the shared standard library has its own \
                     (--deps static uses the app's)";
         self.loses_allocator.then(|| note.to_owned()).into_iter().collect()
@@ -121,7 +121,7 @@ impl PlainCall {
     }
 
     /// Runs `command`, which is rustc with what devhost adds to the arguments, and gives its exit code.
-    pub fn run(&self, mut command: Command) -> Result<ExitCode, String> {
+    pub(crate) fn run(&self, mut command: Command) -> Result<ExitCode, String> {
         // Unlinked first, the old library keeps its content for whoever has mapped or hard-linked it, whichever
         // linker writes the new one.
         let _ = std::fs::remove_file(&self.output);

@@ -34,7 +34,7 @@ const REAL_SUFFIX: &str = ".real";
 const JOBS_COUNT_MAX: usize = 4_096;
 
 /// Becomes the build script that `args` begins with, as the kernel passes it on.
-pub fn main(args: &[OsString]) -> ExitCode {
+pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let Some((place, args)) = args.split_first() else {
         eprintln!(
             "{NAME}: cargo runs this in place of a build script; there is nothing to run it for by hand"
@@ -101,7 +101,7 @@ pub(super) struct Place {
 impl Place {
     /// For the rustc call of a build script. `None` for any other, and where the kernel could not find devhost by the
     /// first line of a file: then the script is its own program, and cargo's business alone.
-    pub fn of(call: &Call, order: &Order) -> Option<Self> {
+    pub(crate) fn of(call: &Call, order: &Order) -> Option<Self> {
         let is_script = call.crate_name.starts_with("build_script_")
             && call.crate_types == ["bin"]
             && !call.test
@@ -118,7 +118,7 @@ impl Place {
     }
 
     /// Runs `rustc` and, if it succeeds, puts devhost in the place of what it has made; gives its exit code.
-    pub fn run(&self, mut rustc: Command) -> Result<ExitCode, String> {
+    pub(crate) fn run(&self, mut rustc: Command) -> Result<ExitCode, String> {
         // Whichever linker writes the program, it must not write into what is there.
         let _ = std::fs::remove_file(&self.program);
         let status = rustc

@@ -31,7 +31,7 @@ pub(super) struct Shadow {
 
 impl Shadow {
     /// The shadow of `input`, as cargo names it to a rustc that runs in `cwd`, in the directory `mirror`.
-    pub fn new(mirror: &Path, cwd: &Path, input: &Path) -> io::Result<Self> {
+    pub(crate) fn new(mirror: &Path, cwd: &Path, input: &Path) -> io::Result<Self> {
         let cwd = cwd.canonicalize()?;
         let given_dir = input.parent().unwrap_or(Path::new("")).to_owned();
         std::fs::create_dir_all(mirror)?;
@@ -45,13 +45,13 @@ impl Shadow {
     }
 
     /// The generated root file.
-    pub fn input(&self) -> PathBuf {
+    pub(crate) fn input(&self) -> PathBuf {
         self.within(&self.source_dir).join(&self.file_name)
     }
 
     /// Brings the links up to date and writes the root file. Of what is outside of `workspace`, less is mirrored;
     /// of `excluded`, devhost's own directory, nothing.
-    pub fn write(&self, root: &Root, workspace: &Path, excluded: &Path) -> io::Result<()> {
+    pub(crate) fn write(&self, root: &Root, workspace: &Path, excluded: &Path) -> io::Result<()> {
         let excluded = excluded.canonicalize()?;
         self.mirror_directory(Path::new("/"), workspace, &excluded)?;
         let input = self.input();
@@ -127,7 +127,7 @@ impl Shadow {
     }
 
     /// rustc's arguments that make it name the real files.
-    pub fn remap_arguments(&self) -> Vec<std::ffi::OsString> {
+    pub(crate) fn remap_arguments(&self) -> Vec<std::ffi::OsString> {
         // The last that fits wins.
         let prefixes = self.prefixes().into_iter().rev();
         prefixes
@@ -142,7 +142,7 @@ impl Shadow {
     }
 
     /// Names the real files in a text, where `escape` says how paths are written in it.
-    pub fn translate(&self, text: &[u8], escape: fn(&str) -> String) -> Vec<u8> {
+    pub(crate) fn translate(&self, text: &[u8], escape: fn(&str) -> String) -> Vec<u8> {
         let mut text = text.to_vec();
         for (shadow, real) in self.prefixes() {
             let bytes = |path: &Path| escape(&path.to_string_lossy()).into_bytes();

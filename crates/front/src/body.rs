@@ -31,11 +31,11 @@ use devhost_link::CREDIT_MAX_BYTES;
 use devhost_model::End;
 
 /// How long the end of a WebSocket waits for the frame it is in, and then for the client's close frame.
-pub const WEBSOCKET_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
+pub(crate) const WEBSOCKET_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Why a response broke off after its head.
 #[derive(Debug, thiserror::Error)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// The app or its worker failed.
     #[error("the app's response broke off: {0}")]
     Upstream(#[from] UpstreamError),
@@ -57,7 +57,7 @@ pub enum BodyError {
 }
 
 /// A stream of body bytes.
-pub type ByteStream = LocalBoxStream<'static, Result<Bytes, BodyError>>;
+pub(crate) type ByteStream = LocalBoxStream<'static, Result<Bytes, BodyError>>;
 
 /// How long the client's half of an ending WebSocket may go first, before the app is told whatever the client does.
 const CLIENT_TURN_TIME_MAX: Duration = Duration::from_millis(100);
@@ -67,7 +67,7 @@ const CLIENT_TURN_TIME_MAX: Duration = Duration::from_millis(100);
 const KEPT_SIZE_MAX: usize = 2 * CREDIT_MAX_BYTES;
 
 /// A request body on its way to the app, from its beginning.
-pub struct RequestBody {
+pub(crate) struct RequestBody {
     payload: Payload,
     /// What was taken from the payload already.
     kept: VecDeque<Bytes>,
@@ -76,13 +76,13 @@ pub struct RequestBody {
 
 impl RequestBody {
     /// A body of which nothing has been read.
-    pub fn new(payload: Payload, turn: Turn) -> Self {
+    pub(crate) fn new(payload: Payload, turn: Turn) -> Self {
         Self { payload, kept: VecDeque::new(), turn }
     }
 }
 
 /// The task that sends a request body to the app. Dropped, it stops and lets go of both ends.
-pub struct Pump {
+pub(crate) struct Pump {
     task: Option<JoinHandle<PumpEnd>>,
     /// A payload that has been sent whole.
     finished: Option<Payload>,
@@ -131,7 +131,7 @@ impl Signals {
     }
 
     /// True while the body can be sent to another worker.
-    pub fn has_kept(&self) -> bool {
+    pub(crate) fn has_kept(&self) -> bool {
         self.kept.borrow().is_some()
     }
 
@@ -143,7 +143,7 @@ impl Signals {
     }
 
     /// Waits until the connection to the app is to be ended. Cancel-safe.
-    pub async fn farewell(&self) -> Farewell {
+    pub(crate) async fn farewell(&self) -> Farewell {
         loop {
             if let Some(farewell) = self.farewell.take() {
                 return farewell;
@@ -153,7 +153,7 @@ impl Signals {
     }
 
     /// Looks for the close frame in what the client sends.
-    pub fn follow(&self, tracker: &mut FrameTracker, chunk: &[u8]) {
+    pub(crate) fn follow(&self, tracker: &mut FrameTracker, chunk: &[u8]) {
         tracker.advance(chunk);
         if tracker.has_seen_close() && !self.client_closing.replace(true) {
             self.client_closed.notify_one();
@@ -161,7 +161,7 @@ impl Signals {
     }
 
     /// Keeps a piece of the body that is about to be sent.
-    pub fn keep(&self, chunk: &Bytes) {
+    pub(crate) fn keep(&self, chunk: &Bytes) {
         let mut kept = self.kept.borrow_mut();
         if let Some(pieces) = kept.as_mut() {
             pieces.push_back(chunk.clone());
@@ -174,7 +174,7 @@ impl Signals {
 
 impl Pump {
     /// No body to send.
-    pub fn idle(send: SendHalf) -> Self {
+    pub(crate) fn idle(send: SendHalf) -> Self {
         Self {
             task: None,
             finished: None,
@@ -184,7 +184,7 @@ impl Pump {
     }
 
     /// Starts to send. With `websocket`, it takes leave of the app when the generation ends.
-    pub fn start(body: RequestBody, send: SendHalf, websocket: bool) -> Self {
+    pub(crate) fn start(body: RequestBody, send: SendHalf, websocket: bool) -> Self {
         let RequestBody { payload, kept, turn } = body;
         let signals = Rc::new(Signals::new(Some(kept.clone()), turn));
         let shared = Rc::clone(&signals);
@@ -197,13 +197,13 @@ impl Pump {
     }
 
     /// The response has begun: the body will not be sent again.
-    pub fn keep_no_more(&self) {
+    pub(crate) fn keep_no_more(&self) {
         self.signals.kept.take();
     }
 
     /// Stops, and gives the body back from its beginning; `None` if too much of it has been sent, or the client broke it
     /// off.
-    pub async fn recall(mut self) -> Option<RequestBody> {
+    pub(crate) async fn recall(mut self) -> Option<RequestBody> {
         self.signals.recall.notify_one();
         let payload = match (self.finished.take(), self.task.as_mut()) {
             (Some(payload), _) => payload,
@@ -218,7 +218,7 @@ impl Pump {
     }
 
     /// Resolves if the client breaks its body off. Stays pending once the body is sent.
-    pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(task) = &mut self.task else { return Poll::Pending };
         let end = ready!(Pin::new(task).poll(cx));
         self.task = None;
@@ -232,7 +232,7 @@ impl Pump {
     }
 
     /// Resolves if the client breaks its body off.
-    pub async fn broken(&mut self) {
+    pub(crate) async fn broken(&mut self) {
         std::future::poll_fn(|cx| self.poll_broken(cx)).await;
     }
 }
@@ -374,7 +374,7 @@ enum Stage {
 }
 
 /// The response body as the app sends it.
-pub struct AppBody {
+pub(crate) struct AppBody {
     /// `None` for a WebSocket, whose ending has it.
     recv: Option<RecvHalf>,
     pump: Pump,
@@ -389,7 +389,7 @@ pub struct AppBody {
 
 impl AppBody {
     /// A body that ends by itself.
-    pub fn finite(recv: RecvHalf, pump: Pump, entry: Entry, watch: Option<ClientWatch>) -> Self {
+    pub(crate) fn finite(recv: RecvHalf, pump: Pump, entry: Entry, watch: Option<ClientWatch>) -> Self {
         let gone = match watch.clone() {
             Some(watch) => async move { watch.gone().await }.boxed_local(),
             None => std::future::pending().boxed_local(),
@@ -401,7 +401,7 @@ impl AppBody {
 
     /// Lets the body end cleanly with its generation.
     #[must_use]
-    pub fn ending_with_generation(mut self) -> Self {
+    pub(crate) fn ending_with_generation(mut self) -> Self {
         self.mark_endless();
         self.ending = Ending::WithGeneration(self.closing());
         self
@@ -409,7 +409,7 @@ impl AppBody {
 
     /// Lets the body, a WebSocket, end with its generation by a close frame.
     #[must_use]
-    pub fn ending_with_close_frame(mut self) -> Self {
+    pub(crate) fn ending_with_close_frame(mut self) -> Self {
         self.mark_endless();
         let half = Rc::new(AppHalf {
             recv: RefCell::new(self.recv.take().zip(self.entry.take())),
@@ -438,7 +438,7 @@ impl AppBody {
     }
 
     /// The number of the generation that sends it.
-    pub fn generation_number(&self) -> u64 {
+    pub(crate) fn generation_number(&self) -> u64 {
         self.generation.number
     }
 
@@ -574,7 +574,7 @@ impl Stream for AppBody {
 }
 
 /// A body that was announced with a length and is sent with another: breaks off if the app ends it too early.
-pub fn announced(stream: ByteStream, length: u64) -> ByteStream {
+pub(crate) fn announced(stream: ByteStream, length: u64) -> ByteStream {
     futures_util::stream::unfold(Some((stream, length)), async |state| {
         let (mut stream, left) = state?;
         match stream.next().await {
@@ -590,7 +590,7 @@ pub fn announced(stream: ByteStream, length: u64) -> ByteStream {
 }
 
 /// A body as actix wants it: bytes and a size. actix cuts what exceeds the size.
-pub struct SizedBody {
+pub(crate) struct SizedBody {
     stream: ByteStream,
     size: BodySize,
     /// What is still to come of a known size.
@@ -601,13 +601,13 @@ pub struct SizedBody {
 
 impl SizedBody {
     /// The bytes of `stream`, announced as `size`.
-    pub fn new(stream: ByteStream, size: BodySize) -> Self {
+    pub(crate) fn new(stream: ByteStream, size: BodySize) -> Self {
         let left = if let BodySize::Sized(length) = size { length } else { 0 };
         Self { stream, size, left, broken: None }
     }
 
     /// No bytes, announced as `size`: the answer to a HEAD.
-    pub fn head_only(size: BodySize) -> Self {
+    pub(crate) fn head_only(size: BodySize) -> Self {
         Self { stream: futures_util::stream::empty().boxed_local(), size, left: 0, broken: None }
     }
 }

@@ -6,7 +6,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
 /// Lets browsers ask before they use a response again, unless it says itself how long it stays fresh. Its validators stay,
 /// so that the answer can be a short one (304).
-pub fn require_question(headers: &mut HeaderMap) {
+pub(crate) fn require_question(headers: &mut HeaderMap) {
     let expires = headers.contains_key(header::CACHE_CONTROL) && headers.contains_key(header::EXPIRES);
     let has_lifetime = headers
         .get_all(header::CACHE_CONTROL)

@@ -17,17 +17,17 @@ use tokio::net::TcpStream;
 
 /// The watch over one connection. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ClientWatch(Arc<TcpStream>);
+pub(crate) struct ClientWatch(Arc<TcpStream>);
 
 impl ClientWatch {
     /// Watches a connection. To be called on the runtime that serves it.
-    pub fn attach(connection: &TcpStream) -> io::Result<Self> {
+    pub(crate) fn attach(connection: &TcpStream) -> io::Result<Self> {
         let second = std::net::TcpStream::from(connection.as_fd().try_clone_to_owned()?);
         Ok(Self(Arc::new(TcpStream::from_std(second)?)))
     }
 
     /// Resolves once the client has closed the connection or its sending side.
-    pub async fn gone(&self) {
+    pub(crate) async fn gone(&self) {
         loop {
             // An error means that the runtime is ending, and the connection with it.
             let Ok(ready) = self.0.ready(Interest::READABLE).await else { return };
@@ -42,7 +42,7 @@ impl ClientWatch {
     }
 
     /// Sends a FIN, so that a client that waits for the server to close first need not wait.
-    pub fn finish_sending(&self) {
+    pub(crate) fn finish_sending(&self) {
         // An error means that the connection is gone, which is what is wanted.
         let _ = shutdown(self.0.as_raw_fd(), Shutdown::Write);
     }

@@ -4,11 +4,11 @@
 use actix_web::http::header::{self, HeaderMap};
 
 /// What a tag must carry so that the policies let it run.
-pub type Nonce = Option<String>;
+pub(crate) type Nonce = Option<String>;
 
 /// Judges all policies of a response. `host` is the request's `Host`, `path` that of the script. An error says
 /// which directive is in the way.
-pub fn judge(headers: &HeaderMap, host: &str, path: &str) -> Result<Nonce, String> {
+pub(crate) fn judge(headers: &HeaderMap, host: &str, path: &str) -> Result<Nonce, String> {
     let policies: Vec<Policy> = headers
         .get_all(header::CONTENT_SECURITY_POLICY)
         .filter_map(|value| value.to_str().ok())
@@ -39,7 +39,7 @@ pub fn judge(headers: &HeaderMap, host: &str, path: &str) -> Result<Nonce, Strin
 }
 
 /// Tells the policies of responses apart; that a nonce is another each time makes no difference.
-pub fn identity(headers: &HeaderMap) -> String {
+pub(crate) fn identity(headers: &HeaderMap) -> String {
     let values = headers.get_all(header::CONTENT_SECURITY_POLICY).filter_map(|value| value.to_str().ok());
     let words = values.flat_map(str::split_ascii_whitespace);
     words

@@ -25,12 +25,12 @@ const STEP_SHOWN_FROM_MS: f64 = 0.05;
 const FILES_SHOWN_COUNT_MAX: usize = 5;
 
 /// True for the path of one of the front's own endpoints.
-pub fn is_own(path: &str) -> bool {
+pub(crate) fn is_own(path: &str) -> bool {
     path == "/__devhost" || path.starts_with("/__devhost/")
 }
 
 /// Answers a request for one of them.
-pub fn respond(request: &HttpRequest, front: &Front) -> HttpResponse {
+pub(crate) fn respond(request: &HttpRequest, front: &Front) -> HttpResponse {
     let context = front.page_context();
     if let Err(refusal) = check_same_origin(request.headers()) {
         return refuse(&refusal).respond(request, &context);

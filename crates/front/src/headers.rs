@@ -11,7 +11,7 @@ use bytes::Bytes;
 use devhost_link::wire::{Header, REQUEST_UPGRADE, RequestHead, ResponseHead};
 
 /// Tells on each response which generation gave it.
-pub const GENERATION_HEADER: HeaderName = HeaderName::from_static("x-devhost-generation");
+pub(crate) const GENERATION_HEADER: HeaderName = HeaderName::from_static("x-devhost-generation");
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -19,7 +19,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 
 /// What a request asks of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
+pub(crate) enum Framing {
     /// A request with an end.
     Finite,
     /// A WebSocket upgrade: the rest of the connection belongs to the app once it says 101.
@@ -30,7 +30,7 @@ pub enum Framing {
 
 /// Why a request cannot be forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadRequest {
+pub(crate) enum BadRequest {
     /// CONNECT asks for a proxy, which devhost is not.
     #[error("CONNECT is not supported")]
     Connect,
@@ -42,7 +42,7 @@ pub enum BadRequest {
 /// Tells how a request is framed. actix hands the rest of the connection to any request whose `Upgrade` header
 /// is exactly `websocket`, whatever else it says, and to none with another protocol, whose upgrade is
 /// therefore not passed on: a server may ignore it.
-pub fn framing(request: &HttpRequest) -> Result<Framing, BadRequest> {
+pub(crate) fn framing(request: &HttpRequest) -> Result<Framing, BadRequest> {
     if request.method() == Method::CONNECT {
         return Err(BadRequest::Connect);
     }
@@ -63,7 +63,7 @@ pub fn framing(request: &HttpRequest) -> Result<Framing, BadRequest> {
 }
 
 /// True for a request that names WebSocket as what it wants to go on with, in a proper way or not.
-pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
+pub(crate) fn asks_for_websocket(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::UPGRADE)
         .any(|value| value.to_str().is_ok_and(|value| value.trim().eq_ignore_ascii_case("websocket")))
@@ -72,7 +72,11 @@ pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
 /// The request as the app gets it. As a proxy does, the front adds the client to `x-forwarded-for`, and sets
 /// `x-forwarded-host` and `x-forwarded-proto` unless a proxy in front of it already has. `own_target` is path and query
 /// where actix has them in another form than the client.
-pub fn request_head(request: &HttpRequest, framing: Framing, own_target: Option<Bytes>) -> RequestHead {
+pub(crate) fn request_head(
+    request: &HttpRequest,
+    framing: Framing,
+    own_target: Option<Bytes>,
+) -> RequestHead {
     let upgrade = framing == Framing::Upgrade;
     let incoming = request.headers();
     let dropped: Vec<String> = connection_tokens(incoming).collect();
@@ -116,7 +120,7 @@ pub fn request_head(request: &HttpRequest, framing: Framing, own_target: Option<
 }
 
 /// Takes off what lets the app answer that the client's copy is still good.
-pub fn make_unconditional(head: &mut RequestHead) {
+pub(crate) fn make_unconditional(head: &mut RequestHead) {
     let conditional = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
     head.headers.retain(|(name, _)| !conditional.iter().any(|known| name == known.as_str()));
 }
@@ -128,7 +132,7 @@ fn target(request: &HttpRequest) -> Bytes {
 }
 
 /// The first line of a request, for people.
-pub fn request_line(request: &HttpRequest) -> String {
+pub(crate) fn request_line(request: &HttpRequest) -> String {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     format!("{} {target}", request.method())
 }
@@ -181,7 +185,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 /// A response head that is fit to be sent on.
 #[derive(Debug)]
-pub struct CheckedHead {
+pub(crate) struct CheckedHead {
     /// The status.
     pub status: StatusCode,
     /// The headers without the hop-by-hop ones and without `content-length`.
@@ -192,7 +196,7 @@ pub struct CheckedHead {
 
 /// Why a response head is not fit to be sent on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadResponse {
+pub(crate) enum BadResponse {
     /// HTTP has no such status, or it must not end an exchange.
     #[error("the status {0} cannot answer this request")]
     Status(u16),
@@ -205,7 +209,7 @@ pub enum BadResponse {
 }
 
 /// Checks what an app answered to a request that was framed like this.
-pub fn check_response(head: &ResponseHead, framing: Framing) -> Result<CheckedHead, BadResponse> {
+pub(crate) fn check_response(head: &ResponseHead, framing: Framing) -> Result<CheckedHead, BadResponse> {
     let status = StatusCode::from_u16(head.status).map_err(|_| BadResponse::Status(head.status))?;
     let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;
     if status.is_informational() && !(upgraded && framing == Framing::Upgrade) {

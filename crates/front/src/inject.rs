@@ -21,7 +21,7 @@ use super::sniff;
 use super::unpack::{Coding, codings, unpack};
 
 /// The address of the script.
-pub const CLIENT_SCRIPT_PATH: &str = "/__devhost/client.js";
+pub(crate) const CLIENT_SCRIPT_PATH: &str = "/__devhost/client.js";
 
 /// Headers by which libraries tell that a request is theirs: its response goes into a page that is open already.
 const LIBRARY_HEADERS: [&str; 8] = [
@@ -37,7 +37,7 @@ const LIBRARY_HEADERS: [&str; 8] = [
 
 /// What is to be done with a response.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It passes as it is.
     Leave,
     /// It is a page, but its policy forbids the script: why.
@@ -48,7 +48,7 @@ pub enum Verdict {
 
 /// How to put the script into a page.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Injection {
+pub(crate) struct Injection {
     tag: String,
     /// What there is instead of an empty page.
     if_empty: String,
@@ -61,7 +61,7 @@ pub struct Injection {
 
 /// True for a request by which a browser loads a document. It says so in `sec-fetch-dest`, but only where it trusts the
 /// connection: not over plain HTTP from another machine.
-pub fn is_for_document(request: &HttpRequest) -> bool {
+pub(crate) fn is_for_document(request: &HttpRequest) -> bool {
     let headers = request.headers();
     // The two methods of links and forms.
     matches!(*request.method(), Method::GET | Method::POST)
@@ -81,7 +81,12 @@ fn accepts_html(headers: &HeaderMap) -> bool {
 }
 
 /// Tells what is to be done with the response to a request. `is_empty` says that it has no body.
-pub fn judge(request: &HttpRequest, head: &CheckedHead, is_empty: bool, page: &PageContext<'_>) -> Verdict {
+pub(crate) fn judge(
+    request: &HttpRequest,
+    head: &CheckedHead,
+    is_empty: bool,
+    page: &PageContext<'_>,
+) -> Verdict {
     if !is_for_document(request) || !is_shown(head) {
         return Verdict::Leave;
     }
@@ -112,7 +117,7 @@ pub fn judge(request: &HttpRequest, head: &CheckedHead, is_empty: bool, page: &P
 }
 
 /// The tag that loads the script. `kind` tells the script what sort of page it is in.
-pub fn script_tag(page: &PageContext<'_>, kind: &str) -> String {
+pub(crate) fn script_tag(page: &PageContext<'_>, kind: &str) -> String {
     tag(page, kind, "")
 }
 
@@ -139,7 +144,7 @@ fn describe_empty(status: StatusCode, tag: &str) -> String {
 
 impl Injection {
     /// Takes the headers off that will not be true any more.
-    pub fn prepare(&self, headers: &mut HeaderMap) {
+    pub(crate) fn prepare(&self, headers: &mut HeaderMap) {
         headers.remove(header::CONTENT_ENCODING);
         if self.is_empty && !headers.contains_key(header::CONTENT_TYPE) {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -147,7 +152,7 @@ impl Injection {
     }
 
     /// The body with the script in it, in no content-encoding.
-    pub fn apply(self, body: ByteStream) -> ByteStream {
+    pub(crate) fn apply(self, body: ByteStream) -> ByteStream {
         let plain = if self.is_empty {
             futures_util::stream::empty().boxed_local()
         } else {

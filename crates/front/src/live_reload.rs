@@ -119,7 +119,7 @@ enum Step {
 }
 
 /// The bytes of one event stream. It begins with a Hello, and with another one whenever the page fell behind.
-pub fn stream_events(
+pub(crate) fn stream_events(
     hub: Hub,
     gate: Gate,
     session: String,

@@ -19,7 +19,7 @@ use devhost_link::wire::PanicReport;
 use devhost_model::{Diagnostic, Diagnostics, End, Failure, StopReason};
 
 /// How much of a compiler's output a page shows.
-pub const OUTPUT_SHOWN_SIZE_MAX: usize = 256 * 1024;
+pub(crate) const OUTPUT_SHOWN_SIZE_MAX: usize = 256 * 1024;
 
 /// How many lines of the app's output a page shows: a panic with its backtrace has about a hundred.
 const OUTPUT_LINES_SHOWN_COUNT_MAX: usize = 200;
@@ -38,7 +38,7 @@ pub(super) const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
 
 /// What a page is shown in.
 #[derive(Debug, Clone, Copy)]
-pub struct PageContext<'a> {
+pub(crate) struct PageContext<'a> {
     /// The app's name.
     pub app: &'a str,
     /// This run of devhost.
@@ -60,7 +60,7 @@ pub(super) fn describe_busy(stay: Stay, long_lived_count_max: usize) -> String {
 
 /// Which representation a client wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// A page.
     Html,
     /// For a program.
@@ -71,7 +71,7 @@ pub enum Form {
 
 /// A page in place of a response.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     status: StatusCode,
     /// One word for programs, and for the live-reload script.
     kind: &'static str,
@@ -127,14 +127,14 @@ impl Page {
 
     /// The last lines of what the app wrote.
     #[must_use]
-    pub fn output(self, output: &str) -> Self {
+    pub(crate) fn output(self, output: &str) -> Self {
         self.labelled_output("The app's last output", output)
     }
 
     /// The last lines of what the app has written since the request came in. If that is nothing, what it had written
     /// before is there for who wants to see it.
     #[must_use]
-    pub fn output_since_request(self, output: &str, before: impl FnOnce() -> String) -> Self {
+    pub(crate) fn output_since_request(self, output: &str, before: impl FnOnce() -> String) -> Self {
         if !output.trim().is_empty() {
             return self.labelled_output("The app's output since the request", output);
         }
@@ -159,7 +159,7 @@ impl Page {
     }
 
     /// No generation serves, and why.
-    pub fn failure(failure: &Failure) -> Self {
+    pub(crate) fn failure(failure: &Failure) -> Self {
         let title = failure.title();
         match failure {
             Failure::Build { diagnostics, output } => {
@@ -193,7 +193,7 @@ impl Page {
     }
 
     /// The first build is running.
-    pub fn starting(app: &str) -> Self {
+    pub(crate) fn starting(app: &str) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "starting",
@@ -205,7 +205,7 @@ impl Page {
     }
 
     /// A handler panicked.
-    pub fn panic(report: &PanicReport, request_line: &str, generation: u64) -> Self {
+    pub(crate) fn panic(report: &PanicReport, request_line: &str, generation: u64) -> Self {
         let mut facts = vec![("Request", request_line.to_owned())];
         if !report.location.is_empty() {
             facts.push(("Location", report.location.clone()));
@@ -227,7 +227,7 @@ impl Page {
     }
 
     /// The worker died, or was ended, with the request inside.
-    pub fn crash(end: &End, request_line: &str, generation: u64) -> Self {
+    pub(crate) fn crash(end: &End, request_line: &str, generation: u64) -> Self {
         let title = match end {
             End::Stopped { reason: StopReason::HungUp } => "The app was ended",
             End::Stopped { reason } => return Self::cut_off(*reason, request_line, generation),
@@ -254,7 +254,7 @@ impl Page {
     }
 
     /// devhost ended the worker with the request inside.
-    pub fn cut_off(reason: StopReason, request_line: &str, generation: u64) -> Self {
+    pub(crate) fn cut_off(reason: StopReason, request_line: &str, generation: u64) -> Self {
         let title = "The request was cut off";
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let page = match reason {
@@ -293,13 +293,13 @@ impl Page {
     }
 
     /// The app answered with something that is no response.
-    pub fn bad_response(reason: &str, request_line: &str) -> Self {
+    pub(crate) fn bad_response(reason: &str, request_line: &str) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "bad_response", "The app sent no valid response", reason)
             .section(Section::Facts(vec![("Request", request_line.to_owned())]))
     }
 
     /// The app closed its connection where its response should have begun.
-    pub fn unanswered(request_line: &str, generation: u64) -> Self {
+    pub(crate) fn unanswered(request_line: &str, generation: u64) -> Self {
         Self::new(
             StatusCode::BAD_GATEWAY,
             "unanswered",
@@ -310,7 +310,7 @@ impl Page {
     }
 
     /// The app runs but takes no connections.
-    pub fn unreachable(reason: &str, request_line: &str, generation: u64) -> Self {
+    pub(crate) fn unreachable(reason: &str, request_line: &str, generation: u64) -> Self {
         Self::new(
             StatusCode::BAD_GATEWAY,
             "unreachable",
@@ -322,7 +322,7 @@ impl Page {
     }
 
     /// The build takes too long for this request.
-    pub fn timed_out(limit: Duration) -> Self {
+    pub(crate) fn timed_out(limit: Duration) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "timed_out",
@@ -333,7 +333,7 @@ impl Page {
     }
 
     /// Too many requests wait.
-    pub fn full(limit: usize) -> Self {
+    pub(crate) fn full(limit: usize) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "full",
@@ -344,7 +344,7 @@ impl Page {
     }
 
     /// The app has as many requests as it may.
-    pub fn busy(stay: Stay, long_lived_count_max: usize) -> Self {
+    pub(crate) fn busy(stay: Stay, long_lived_count_max: usize) -> Self {
         let hint = if long_lived_count_max < LONG_LIVED_COUNT_MAX {
             "the system lets devhost open few files: raise the limit (ulimit -n) to at least 8192"
         } else {
@@ -361,12 +361,12 @@ impl Page {
     }
 
     /// devhost is ending.
-    pub fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "closed", "devhost is shutting down", "")
     }
 
     /// The request's head exceeds a limit.
-    pub fn head_too_large() -> Self {
+    pub(crate) fn head_too_large() -> Self {
         Self::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "head_too_large",
@@ -380,7 +380,7 @@ impl Page {
     }
 
     /// The request's head did not arrive in time.
-    pub fn head_timed_out(limit: Duration) -> Self {
+    pub(crate) fn head_timed_out(limit: Duration) -> Self {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
             "head_timed_out",
@@ -390,12 +390,12 @@ impl Page {
     }
 
     /// The request makes no sense.
-    pub fn bad_request(reason: &str) -> Self {
+    pub(crate) fn bad_request(reason: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", "Bad request", reason)
     }
 
     /// The name that the client used is not one to answer to.
-    pub fn host_forbidden(host: &str) -> Self {
+    pub(crate) fn host_forbidden(host: &str) -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
             "host_forbidden",
@@ -406,7 +406,7 @@ impl Page {
     }
 
     /// Another origin asked for one of the front's own endpoints.
-    pub fn origin_forbidden() -> Self {
+    pub(crate) fn origin_forbidden() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
             "origin_forbidden",
@@ -416,7 +416,7 @@ impl Page {
     }
 
     /// A page of another origin wants to open a WebSocket to the app.
-    pub fn websocket_forbidden(origin: &str) -> Self {
+    pub(crate) fn websocket_forbidden(origin: &str) -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
             "origin_forbidden",
@@ -427,7 +427,7 @@ impl Page {
     }
 
     /// There is no such endpoint.
-    pub fn not_found() -> Self {
+    pub(crate) fn not_found() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
             "not_found",
@@ -437,12 +437,12 @@ impl Page {
     }
 
     /// The endpoint is only read.
-    pub fn method_not_allowed() -> Self {
+    pub(crate) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Only GET is allowed here", "")
     }
 
     /// Renders the page as its client wants it.
-    pub fn respond(&self, request: &HttpRequest, context: &PageContext<'_>) -> HttpResponse {
+    pub(crate) fn respond(&self, request: &HttpRequest, context: &PageContext<'_>) -> HttpResponse {
         let form = wanted_form(request.headers());
         let (content_type, body) = match form {
             Form::Html => ("text/html; charset=utf-8", self.to_html(request.method(), context)),
@@ -567,7 +567,7 @@ pub(super) struct Frame<'a> {
 
 impl Frame<'_> {
     /// A whole page around `content`, which is HTML.
-    pub fn render(&self, content: &str, context: &PageContext<'_>) -> String {
+    pub(crate) fn render(&self, content: &str, context: &PageContext<'_>) -> String {
         let paragraph = |class: &str, text: &str| match text {
             "" => String::new(),
             text => format!("<p class=\"{class}\">{}</p>", escape(text)),
@@ -748,7 +748,7 @@ fn write_frame(out: &mut String, frame: &BacktraceFrame<'_>) {
 
 /// Which form a client prefers: the one of the highest quality, HTML before JSON before text among equals, and
 /// text for whoever takes anything (curl, fetch).
-pub fn wanted_form(headers: &HeaderMap) -> Form {
+pub(crate) fn wanted_form(headers: &HeaderMap) -> Form {
     let accept = headers.get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
     accept
         .flat_map(|value| value.split(','))
@@ -793,7 +793,7 @@ fn ansi_to_html(text: &str) -> String {
 }
 
 /// Terminal output without its colours.
-pub fn strip_ansi(text: &str) -> String {
+pub(crate) fn strip_ansi(text: &str) -> String {
     strip_escapes(text, false)
 }
 

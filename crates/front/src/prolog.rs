@@ -7,15 +7,15 @@
 //! them at most, and never decodes any, so that a page in any encoding that has ASCII markup passes as it is. No I/O.
 
 /// How many bytes may wait for the ones after them: `<html`, without what ends the name.
-pub const HELD_SIZE_MAX: usize = 5;
+pub(crate) const HELD_SIZE_MAX: usize = 5;
 
 /// Follows a document from its first byte.
 #[derive(Debug, Default)]
-pub struct Prolog(State);
+pub(crate) struct Prolog(State);
 
 /// What a look at some bytes has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// The place is after this many of the bytes.
     Place(usize),
     /// It is not among this many of the bytes. The others, [`HELD_SIZE_MAX`] at most, are to be shown again with what
@@ -74,7 +74,7 @@ enum Markup {
 
 impl Prolog {
     /// Looks at the bytes that follow those it has taken so far. Not to be called again once there is a place, or none.
-    pub fn advance(&mut self, bytes: &[u8]) -> Found {
+    pub(crate) fn advance(&mut self, bytes: &[u8]) -> Found {
         let mut used = 0;
         if self.0 == State::Start {
             match bytes {
@@ -121,7 +121,7 @@ impl Prolog {
     }
 
     /// True if the document may end here with a script: not within a comment or a tag.
-    pub fn is_between(&self) -> bool {
+    pub(crate) fn is_between(&self) -> bool {
         matches!(self.0, State::Start | State::Between)
     }
 }

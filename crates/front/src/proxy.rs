@@ -30,7 +30,7 @@ use devhost_model::End;
 use devhost_sys::output::Position;
 
 /// The longest report of a panic that is read.
-pub const PANIC_REPORT_SIZE_MAX: usize = 1024 * 1024;
+pub(crate) const PANIC_REPORT_SIZE_MAX: usize = 1024 * 1024;
 
 /// How many workers in a row may be gone before they read anything of a request.
 const ENTER_TRIES_COUNT_MAX: u32 = 8;
@@ -53,7 +53,7 @@ impl From<Page> for Refused {
 }
 
 /// Forwards a request and returns the response, or a page in its place.
-pub async fn forward(request: &HttpRequest, payload: Payload, front: &Front) -> HttpResponse {
+pub(crate) async fn forward(request: &HttpRequest, payload: Payload, front: &Front) -> HttpResponse {
     // As of now: a page in the response's place is out of date as soon as anything changes after this.
     let context = front.page_context();
     let mut generation = context.generation;

@@ -78,7 +78,7 @@ pub(super) struct Front {
 
 impl Front {
     /// The context of a page as of now.
-    pub fn page_context(&self) -> PageContext<'_> {
+    pub(crate) fn page_context(&self) -> PageContext<'_> {
         PageContext {
             app: &self.app,
             session: &self.session,
@@ -88,12 +88,12 @@ impl Front {
     }
 
     /// The number of the current generation, 0 without one.
-    pub fn current_generation(&self) -> u64 {
+    pub(crate) fn current_generation(&self) -> u64 {
         self.gate.current().map_or(0, |generation| generation.number)
     }
 
     /// Tells the person that a request found no place, now and then.
-    pub fn notice_busy(&self, stay: Stay, long_lived_count_max: usize) {
+    pub(crate) fn notice_busy(&self, stay: Stay, long_lived_count_max: usize) {
         let mut noticed = self.busy_noticed.lock().unwrap_or_else(PoisonError::into_inner);
         if noticed.is_none_or(|noticed| noticed.elapsed() >= BUSY_NOTICE_INTERVAL) {
             *noticed = Some(Instant::now());
@@ -104,7 +104,7 @@ impl Front {
     }
 
     /// Tells the person that a page goes without live reload, once for each policy that keeps the script out.
-    pub fn notice_page_without_script(&self, path: &str, policy: String, reason: &str) {
+    pub(crate) fn notice_page_without_script(&self, path: &str, policy: String, reason: &str) {
         if is_new(&self.noticed, policy) {
             (self.on_notice)(format!("no live reload in {path}: {reason}"));
         }

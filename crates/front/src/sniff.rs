@@ -24,7 +24,7 @@ const TAGS: [&str; 16] = [
 ];
 
 /// Judges the first bytes of a response; `None` as long as it takes more of them.
-pub fn is_html(bytes: &[u8]) -> Option<bool> {
+pub(crate) fn is_html(bytes: &[u8]) -> Option<bool> {
     let space = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     if space > SPACE_SIZE_MAX {
         return Some(false);

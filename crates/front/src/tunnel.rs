@@ -50,7 +50,7 @@ impl Output {
 
 impl Farewell {
     /// Begins it, with the place in the app's frames.
-    pub fn new(recv: RecvHalf, tracker: FrameTracker, entry: Entry) -> Self {
+    pub(crate) fn new(recv: RecvHalf, tracker: FrameTracker, entry: Entry) -> Self {
         Self {
             output: Output { recv, tracker, has_ended: false },
             deadline: Box::pin(tokio::time::sleep(WEBSOCKET_CLOSE_TIME_MAX)),

@@ -20,17 +20,17 @@ use tokio::io::{AsyncBufRead, AsyncRead, BufReader, ReadBuf};
 use super::body::{BodyError, ByteStream};
 
 /// How much is unpacked at once.
-pub const STEP_SIZE_MAX: usize = 32 * 1024;
+pub(crate) const STEP_SIZE_MAX: usize = 32 * 1024;
 
 /// How many codings may lie on top of each other.
-pub const CODINGS_COUNT_MAX: usize = 4;
+pub(crate) const CODINGS_COUNT_MAX: usize = 4;
 
 /// The largest window of a zstd frame, as a power of two: 8 MiB, as in browsers (RFC 9659).
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// One content-coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
+pub(crate) enum Coding {
     /// `gzip` or `x-gzip`.
     Gzip,
     /// `deflate`: zlib by the book, raw by some servers.
@@ -56,7 +56,7 @@ impl Coding {
 }
 
 /// The codings of a body in the order in which they were put on; `None` if they cannot be taken off here.
-pub fn codings(headers: &HeaderMap) -> Option<Vec<Coding>> {
+pub(crate) fn codings(headers: &HeaderMap) -> Option<Vec<Coding>> {
     let mut codings = Vec::new();
     for value in headers.get_all(header::CONTENT_ENCODING) {
         for name in value.to_str().ok()?.split(',').map(str::trim) {
@@ -70,7 +70,7 @@ pub fn codings(headers: &HeaderMap) -> Option<Vec<Coding>> {
 }
 
 /// The body without its codings.
-pub fn unpack(body: ByteStream, codings: &[Coding]) -> ByteStream {
+pub(crate) fn unpack(body: ByteStream, codings: &[Coding]) -> ByteStream {
     if codings.is_empty() {
         return body;
     }
@@ -342,7 +342,7 @@ pub(super) mod tests {
     const ALL: [Coding; 4] = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
 
     /// Puts a coding on.
-    pub async fn pack(data: &[u8], coding: Coding) -> Vec<u8> {
+    pub(crate) async fn pack(data: &[u8], coding: Coding) -> Vec<u8> {
         let mut packed = Vec::new();
         match coding {
             Coding::Gzip => GzipEncoder::new(data).read_to_end(&mut packed).await,

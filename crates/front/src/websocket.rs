@@ -4,11 +4,11 @@
 use bytes::Bytes;
 
 /// A close frame from a server with code 1012 (Service Restart, IANA registry of RFC 6455 §11.7).
-pub const CLOSE_SERVICE_RESTART: Bytes = Bytes::from_static(b"\x88\x02\x03\xf4");
+pub(crate) const CLOSE_SERVICE_RESTART: Bytes = Bytes::from_static(b"\x88\x02\x03\xf4");
 
 /// A close frame from a client, hence masked, with code 1001 (Going Away, RFC 6455 §7.4.1): what browsers send when a page is
 /// left.
-pub const CLOSE_GOING_AWAY: Bytes = Bytes::from_static(b"\x88\x82\x37\xfa\x21\x3d\x34\x13");
+pub(crate) const CLOSE_GOING_AWAY: Bytes = Bytes::from_static(b"\x88\x82\x37\xfa\x21\x3d\x34\x13");
 
 /// The longest frame header: 2 bytes, 8 of length, 4 of mask.
 const HEADER_SIZE_MAX: usize = 14;
@@ -17,7 +17,7 @@ const OPCODE_CLOSE: u8 = 8;
 
 /// Follows one direction of a WebSocket from frame to frame.
 #[derive(Debug, Clone)]
-pub struct FrameTracker {
+pub(crate) struct FrameTracker {
     place: Place,
     close_seen: bool,
 }
@@ -38,17 +38,17 @@ impl Default for FrameTracker {
 
 impl FrameTracker {
     /// True between two frames.
-    pub fn is_at_boundary(&self) -> bool {
+    pub(crate) fn is_at_boundary(&self) -> bool {
         matches!(self.place, Place::Header { len: 0, .. })
     }
 
     /// True once a close frame has begun.
-    pub fn has_seen_close(&self) -> bool {
+    pub(crate) fn has_seen_close(&self) -> bool {
         self.close_seen
     }
 
     /// Follows all of `bytes`.
-    pub fn advance(&mut self, bytes: &[u8]) {
+    pub(crate) fn advance(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = &rest[self.advance_to_boundary(rest)..];
@@ -57,7 +57,7 @@ impl FrameTracker {
 
     /// Follows `bytes` up to the end of the frame they are in, or to their end, and returns how many that was:
     /// at least one, unless there are none.
-    pub fn advance_to_boundary(&mut self, bytes: &[u8]) -> usize {
+    pub(crate) fn advance_to_boundary(&mut self, bytes: &[u8]) -> usize {
         let mut used = 0;
         while used < bytes.len() {
             match &mut self.place {

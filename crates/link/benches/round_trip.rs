@@ -41,7 +41,7 @@ fn main() {
             bench.iter_custom(|count| time_link(*length, count, true));
         });
         group.bench_with_input(BenchmarkId::new("unix socket, tokio", length), &length, |bench, length| {
-            bench.iter_custom(|count| time_tokio_socket(*length, count))
+            bench.iter_custom(|count| time_tokio_socket(*length, count));
         });
         group.finish();
     }

@@ -88,7 +88,7 @@ mod tests {
 
     /// Spins through a request that was sent long ago; true where it would have looked.
     fn spins(spin: &mut Spin, has_frame: bool) -> bool {
-        spin.begin(Instant::now() - SPIN_TIME_MAX);
+        spin.begin(Instant::now().checked_sub(SPIN_TIME_MAX).unwrap());
         let begun = spin.until.is_some();
         if has_frame {
             spin.note_frame();

@@ -615,7 +615,7 @@ async fn two_processes_exchange_a_great_deal_and_nothing_is_torn_or_lost() {
     const AT_ONCE_COUNT: usize = 12;
     let fds = LinkFds::create_with(1, RING_LENGTH_MIN_BYTES).unwrap();
     let client = Client::attach(&fds).unwrap();
-    let numbers = [&fds.down, &fds.up, &fds.front_event, &fds.worker_event].map(|fd| fd.as_raw_fd());
+    let numbers = [&fds.down, &fds.up, &fds.front_event, &fds.worker_event].map(AsRawFd::as_raw_fd);
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     let list = numbers.map(|fd| fd.to_string()).join(",");
     let name = concat!(module_path!(), "::worker_of_the_stress_test").split_once("::").unwrap().1;

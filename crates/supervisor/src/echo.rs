@@ -111,7 +111,7 @@ impl Echoes {
             return Verdict::Now(self.answer(now, files));
         }
         self.keep(files);
-        Verdict::Later { after: Some(self.due - now), is_first }
+        Verdict::Later { after: Some(self.due.checked_sub(now).unwrap()), is_first }
     }
 
     /// What is due now.
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn somebody_whose_editor_saves_all_the_time_does_not_wait_long() {
         let edits = answers(&mut Echoes::default(), 300 * MS, false, Duration::from_secs(20));
-        let longest = edits.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        let longest = edits.windows(2).map(|pair| pair[1].checked_sub(pair[0]).unwrap()).max().unwrap();
         assert!(edits.len() > 15 && longest <= 4_000 * MS, "{edits:?}");
     }
 

@@ -176,7 +176,7 @@ pub enum Event {
     Forked {
         /// The generation.
         generation: u64,
-        /// How long fork() took.
+        /// How long `fork()` took.
         took: Duration,
     },
     /// A worker has loaded its artifact.

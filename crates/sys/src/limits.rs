@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// How many descriptors the front may have, if the system lets it: some for each of 2,000 WebSockets.
+/// How many descriptors the front may have, if the system lets it: some for each of 2,000 `WebSockets`.
 const DESCRIPTORS_WANTED_COUNT: u64 = 16 * 1024;
 
 /// What this process was started with.

@@ -1,4 +1,4 @@
-//! Messages over a SOCK_SEQPACKET socket pair, each with at most [`MESSAGE_FDS_MAX`] descriptors.
+//! Messages over a `SOCK_SEQPACKET` socket pair, each with at most [`MESSAGE_FDS_MAX`] descriptors.
 //!
 //! A message is one packet: it arrives whole or not at all, so there is no framing to get wrong. Descriptors
 //! arrive close-on-exec.

@@ -1,5 +1,5 @@
 //! Finds by looking at a process from outside where it listens: for an app that does so by a way that the interposer
-//! cannot see (system calls of its own, io_uring). Reads `/proc`, nothing else.
+//! cannot see (system calls of its own, `io_uring`). Reads `/proc`, nothing else.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -16,7 +16,7 @@ pub(super) struct Silence {
 
 impl Silence {
     /// `None` if there is no terminal, or if devhost is in the background, from where it must not be changed.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let stdin = io::stdin();
         if !stdin.is_terminal() || !is_foreground() {
             return None;

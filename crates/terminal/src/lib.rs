@@ -174,11 +174,11 @@ impl Terminal {
         };
         match reload.outcome {
             Outcome::Ok | Outcome::Unchanged => {
-                self.say(|| self.out_style.reload(reload, self.verbose), event)
+                self.say(|| self.out_style.reload(reload, self.verbose), event);
             }
             // Beside the failure that it belongs to.
             Outcome::BuildFailed | Outcome::StartFailed => {
-                self.complain(|| self.err_style.reload(reload, self.verbose), event)
+                self.complain(|| self.err_style.reload(reload, self.verbose), event);
             }
         }
     }

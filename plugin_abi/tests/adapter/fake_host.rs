@@ -17,7 +17,7 @@ use devhost_plugin::negotiation::{DescriptorView, check_descriptor};
 /// Nothing here takes longer unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// The credit of a request body, in bytes.
-pub const CREDIT_BYTES: usize = 64 * 1024;
+pub(crate) const CREDIT_BYTES: usize = 64 * 1024;
 /// The largest piece of a request body, in bytes.
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 /// The largest number of events that one poll handles.
@@ -25,7 +25,7 @@ const EVENTS_COUNT_MAX: usize = 64;
 
 /// How much of a response the host takes at a time.
 #[derive(Debug, Clone, Copy)]
-pub enum Acceptance {
+pub(crate) enum Acceptance {
     /// Everything.
     All,
     /// 1 to 13 bytes, then nothing until it has said `writable`.
@@ -34,7 +34,7 @@ pub enum Acceptance {
     Room(usize),
 }
 
-pub struct FakeHost {
+pub(crate) struct FakeHost {
     state: Mutex<State>,
     changed: Condvar,
     acceptance: Acceptance,
@@ -70,7 +70,7 @@ enum Event {
 
 /// A request to be sent.
 #[derive(Debug, Clone, Default)]
-pub struct Request {
+pub(crate) struct Request {
     pub method: &'static str,
     pub target: String,
     pub headers: Vec<(&'static str, String)>,
@@ -79,15 +79,15 @@ pub struct Request {
 }
 
 impl Request {
-    pub fn get(target: &str) -> Self {
+    pub(crate) fn get(target: &str) -> Self {
         Self { method: "GET", target: target.into(), flags: abi::REQUEST_END, ..Self::default() }
     }
 
-    pub fn post(target: &str, body_length: i64) -> Self {
+    pub(crate) fn post(target: &str, body_length: i64) -> Self {
         Self { method: "POST", target: target.into(), body_length, ..Self::default() }
     }
 
-    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -95,7 +95,7 @@ impl Request {
 
 /// How far a response is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Response {
+pub(crate) enum Response {
     Open,
     Ended,
     Reset,
@@ -105,7 +105,7 @@ pub enum Response {
 
 /// What has been seen of one stream.
 #[derive(Debug, Clone)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     pub status: Option<u32>,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
@@ -123,22 +123,22 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.response != Response::Open
     }
 }
 
 impl FakeHost {
     /// Starts a plugin, or tells what it logged.
-    pub fn start(
+    pub(crate) fn start(
         descriptor: *const Descriptor,
         acceptance: Acceptance,
     ) -> Result<&'static Self, Vec<String>> {
@@ -146,12 +146,12 @@ impl FakeHost {
     }
 
     /// Starts a plugin as a host of version 1.0 does.
-    pub fn start_older(descriptor: *const Descriptor) -> Result<&'static Self, Vec<String>> {
+    pub(crate) fn start_older(descriptor: *const Descriptor) -> Result<&'static Self, Vec<String>> {
         Self::start_with(descriptor, Acceptance::All, &OLDER_VTABLE)
     }
 
     /// How often the plugin has sent a response in one call.
-    pub fn whole_responses_count(&self) -> usize {
+    pub(crate) fn whole_responses_count(&self) -> usize {
         self.lock().whole_responses_count
     }
 
@@ -211,7 +211,7 @@ impl FakeHost {
         let _ = (&self.make_ready).write(&[1]);
     }
 
-    pub fn request(&self, request: Request) -> StreamId {
+    pub(crate) fn request(&self, request: Request) -> StreamId {
         let mut state = self.lock();
         state.last_stream += 1;
         let stream = state.last_stream;
@@ -236,7 +236,7 @@ impl FakeHost {
     }
 
     /// Sends bytes of a request body as the credit allows.
-    pub fn send(&self, stream: StreamId, data: &[u8], end: bool) {
+    pub(crate) fn send(&self, stream: StreamId, data: &[u8], end: bool) {
         let mut state = self.lock();
         let exchange = state.streams.get_mut(&stream).expect("a stream");
         exchange.to_deliver.extend(data);
@@ -263,14 +263,14 @@ impl FakeHost {
         }
     }
 
-    pub fn cancel(&self, stream: StreamId) {
+    pub(crate) fn cancel(&self, stream: StreamId) {
         let mut state = self.lock();
         state.streams.get_mut(&stream).expect("a stream").response = Response::Cancelled;
         self.push(&mut state, Event::Cancel(stream));
     }
 
     /// For [`Acceptance::Room`]: the client has read so many bytes.
-    pub fn give_room(&self, stream: StreamId, bytes: usize) {
+    pub(crate) fn give_room(&self, stream: StreamId, bytes: usize) {
         let mut state = self.lock();
         let exchange = state.streams.get_mut(&stream).expect("a stream");
         exchange.room += bytes;
@@ -280,7 +280,7 @@ impl FakeHost {
     }
 
     /// Waits until a stream is as described, and returns what was seen of it.
-    pub fn wait(&self, stream: StreamId, is_as_wanted: impl Fn(&Exchange) -> bool) -> Exchange {
+    pub(crate) fn wait(&self, stream: StreamId, is_as_wanted: impl Fn(&Exchange) -> bool) -> Exchange {
         let deadline = Instant::now() + DEADLINE;
         let mut state = self.lock();
         let has_own_loop = state.plugin.as_ref().is_some_and(|(view, _)| view.has_own_loop());
@@ -300,22 +300,22 @@ impl FakeHost {
         }
     }
 
-    pub fn wait_done(&self, stream: StreamId) -> Exchange {
+    pub(crate) fn wait_done(&self, stream: StreamId) -> Exchange {
         self.wait(stream, Exchange::is_done)
     }
 
     /// Sends a request without a body and waits for the whole response.
-    pub fn get(&self, target: &str) -> Exchange {
+    pub(crate) fn get(&self, target: &str) -> Exchange {
         let stream = self.request(Request::get(target));
         self.wait_done(stream)
     }
 
-    pub fn logs(&self) -> Vec<(i32, String)> {
+    pub(crate) fn logs(&self) -> Vec<(i32, String)> {
         self.lock().logs.clone()
     }
 
     /// Ends the plugin. Nothing against the header's rules may have happened.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let (view, state) = {
             let mut guard = self.lock();
             let (view, state) = guard.plugin.take().expect("stopped once");

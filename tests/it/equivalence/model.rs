@@ -17,7 +17,7 @@ const VARIABLE: &str = "EQUIVALENCE_VALUE";
 
 /// A file of the workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
+pub(super) enum Entry {
     Text(String),
     /// A symbolic link.
     Link(String),
@@ -25,7 +25,7 @@ pub enum Entry {
 
 /// Where the text of a module stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(super) enum Form {
     /// `NAME.rs`
     File,
     /// `NAME/mod.rs`
@@ -36,11 +36,11 @@ pub enum Form {
     Link(bool),
 }
 
-pub const FORMS: [Form; 5] =
+pub(super) const FORMS: [Form; 5] =
     [Form::File, Form::Directory, Form::Attribute, Form::Link(false), Form::Link(true)];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Module {
+pub(super) struct Module {
     pub form: Form,
     pub text: u32,
     /// A module within it, which has a file too.
@@ -49,18 +49,18 @@ pub struct Module {
 
 /// Where an included file lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(super) enum Place {
     Beside,
     AboveSource,
     /// One file for all crates.
     AboveWorkspace,
 }
 
-pub const PLACES: [Place; 3] = [Place::Beside, Place::AboveSource, Place::AboveWorkspace];
+pub(super) const PLACES: [Place; 3] = [Place::Beside, Place::AboveSource, Place::AboveWorkspace];
 
 /// What a build script tells cargo of its inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Naming {
+pub(super) enum Naming {
     /// All of them.
     All,
     /// Nothing: then every file of the package is one.
@@ -69,10 +69,10 @@ pub enum Naming {
     Missing,
 }
 
-pub const NAMINGS: [Naming; 3] = [Naming::All, Naming::Nothing, Naming::Missing];
+pub(super) const NAMINGS: [Naming; 3] = [Naming::All, Naming::Nothing, Naming::Missing];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Script {
+pub(super) struct Script {
     /// What is in the file that it reads.
     pub input: u32,
     /// What it adds by itself.
@@ -86,7 +86,7 @@ pub struct Script {
 
 /// What is wrong with a crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(super) enum Fault {
     Syntax,
     Type,
     /// A module that has no file.
@@ -99,11 +99,11 @@ pub enum Fault {
     Include,
 }
 
-pub const FAULTS: [Fault; 6] =
+pub(super) const FAULTS: [Fault; 6] =
     [Fault::Syntax, Fault::Type, Fault::Missing, Fault::Twice, Fault::Beside, Fault::Include];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Crate {
+pub(super) struct Crate {
     pub uses: BTreeSet<usize>,
     /// The package's version, which the code can ask for.
     pub version: u32,
@@ -132,7 +132,7 @@ pub struct Crate {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Model {
+pub(super) struct Model {
     pub kind: AppKind,
     /// The app has a library beside the binary. Plugin apps are libraries anyway.
     pub library: bool,
@@ -148,7 +148,7 @@ pub struct Model {
 }
 
 impl Crate {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             uses: BTreeSet::new(),
             version: 1,
@@ -191,7 +191,7 @@ struct Root {
 
 impl Model {
     /// A file for each entry, below a directory in which `ws` is the workspace.
-    pub fn files(&self) -> BTreeMap<String, Entry> {
+    pub(super) fn files(&self) -> BTreeMap<String, Entry> {
         let mut files = BTreeMap::new();
         let mut text = |path: String, text: String| files.insert(path, Entry::Text(text));
         text("ws/Cargo.toml".into(), self.workspace_manifest());
@@ -214,7 +214,7 @@ impl Model {
     }
 
     /// What the app prints; `None` where it does not build.
-    pub fn response(&self) -> Option<String> {
+    pub(super) fn response(&self) -> Option<String> {
         let broken =
             |part: &Crate| part.fault.is_some() || (part.variable == Some(true) && self.variable.is_none());
         let reached = self.reached();
@@ -230,7 +230,7 @@ impl Model {
     }
 
     /// Makes it build again.
-    pub fn mend(&mut self) {
+    pub(super) fn mend(&mut self) {
         for part in &mut self.crates {
             part.fault = None;
             part.variable = part.variable.map(|demanded| demanded && self.variable.is_some());
@@ -238,7 +238,7 @@ impl Model {
     }
 
     /// The crates that are part of the app.
-    pub fn reached(&self) -> BTreeSet<usize> {
+    pub(super) fn reached(&self) -> BTreeSet<usize> {
         let mut reached = BTreeSet::from([APP]);
         for index in 0..self.crates.len() {
             if reached.contains(&index) {
@@ -257,7 +257,7 @@ impl Model {
     }
 
     /// The crate's directory, seen from above the workspace.
-    pub fn directory(&self, index: usize) -> String {
+    pub(super) fn directory(&self, index: usize) -> String {
         if self.is_outside(index) { "outside".into() } else { format!("ws/{}", self.name(index)) }
     }
 
@@ -355,7 +355,7 @@ impl Model {
     }
 
     /// Two modules may not have an inner module at the same path, and what is to be doubled must be there.
-    pub fn is_sound(&self) -> bool {
+    pub(super) fn is_sound(&self) -> bool {
         self.crates.iter().all(|part| {
             if part.fault == Some(Fault::Beside) && part.usual_module().is_none() {
                 return false;

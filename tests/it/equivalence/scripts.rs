@@ -44,7 +44,7 @@ fn part_with(own: u32) -> String {
 
 /// As shadow-rs, vergen and built do it.
 #[test]
-pub fn values_that_a_script_sets_at_every_build_reach_the_code() {
+pub(super) fn values_that_a_script_sets_at_every_build_reach_the_code() {
     let mut site = site(
         &part_with(1),
         "println!(\"cargo:rustc-env=SET={value}\");
@@ -83,7 +83,7 @@ pub fn values_that_a_script_sets_at_every_build_reach_the_code() {
 }
 
 #[test]
-pub fn what_a_script_reads_is_read_again_without_cargo() {
+pub(super) fn what_a_script_reads_is_read_again_without_cargo() {
     let mut site = site(
         "pub fn shown() -> &'static str { env!(\"SET\") }",
         "println!(\"cargo::rerun-if-changed=build.rs\");
@@ -118,7 +118,7 @@ pub fn what_a_script_reads_is_read_again_without_cargo() {
 
 /// As those do whose script only says which directory of migrations or templates a macro reads.
 #[test]
-pub fn what_only_a_macro_reads_is_read_again_with_the_inputs_of_a_script() {
+pub(super) fn what_only_a_macro_reads_is_read_again_with_the_inputs_of_a_script() {
     let mut site =
         site("maker::names!();", "println!(\"cargo:rerun-if-changed=names\"); drop((value, out));");
     site.write("ws/Cargo.toml", "[workspace]\nresolver = '3'\nmembers = ['app', 'part', 'maker']\n");
@@ -148,7 +148,7 @@ const READER: &str = "#[proc_macro] pub fn made(_: proc_macro::TokenStream) -> p
 
 /// An input that it names is missing, so cargo runs it every time.
 #[test]
-pub fn what_a_script_makes_every_time_reaches_a_macro() {
+pub(super) fn what_a_script_makes_every_time_reaches_a_macro() {
     let mut site = site(
         "maker::made!();",
         "println!(\"cargo:rerun-if-changed=never-there\"); std::fs::write(out.join(\"made\"), value).unwrap();",
@@ -192,7 +192,7 @@ fn cargo_runs_a_script_again_that_was_run_without_it() {
 
 /// It may have made the half of something, and cargo would not know.
 #[test]
-pub fn cargo_runs_a_script_again_that_was_given_up_without_it() {
+pub(super) fn cargo_runs_a_script_again_that_was_given_up_without_it() {
     let mut site = site(
         "pub fn shown() -> String { format!(\"{}\", env!(\"SET\")) }",
         "let own = std::fs::read_to_string(\"own.txt\").unwrap();

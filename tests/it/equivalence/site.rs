@@ -18,7 +18,7 @@ use crate::support::repository;
 const BUILD_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// What a plugin app exports for the tests, beside its descriptor.
-pub const PLUGIN_MAIN_SYMBOL: &str = "equivalence_main";
+pub(super) const PLUGIN_MAIN_SYMBOL: &str = "equivalence_main";
 
 /// The reason of a build that was made without cargo.
 const REPLAYED: &str = "replayed";
@@ -28,7 +28,7 @@ thread_local! {
 }
 
 /// Does something with builders whose rule lacks a part, and says whether that was noticed.
-pub fn is_noticed(weakness: Weakness, deed: impl FnOnce() + std::panic::UnwindSafe) -> bool {
+pub(super) fn is_noticed(weakness: Weakness, deed: impl FnOnce() + std::panic::UnwindSafe) -> bool {
     WEAKNESS.set(Some(weakness));
     let outcome = std::panic::catch_unwind(deed);
     WEAKNESS.set(None);
@@ -37,7 +37,7 @@ pub fn is_noticed(weakness: Weakness, deed: impl FnOnce() + std::panic::UnwindSa
 
 /// What a build came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub(super) enum Seen {
     /// What the app printed.
     Response(String),
     /// The code does not build; why.
@@ -46,7 +46,7 @@ pub enum Seen {
 
 impl Seen {
     /// The response; `None` where there is none.
-    pub fn response(&self) -> Option<&str> {
+    pub(super) fn response(&self) -> Option<&str> {
         match self {
             Self::Response(text) => Some(text),
             Self::Broken(_) => None,
@@ -55,7 +55,7 @@ impl Seen {
 }
 
 /// A workspace in a directory of its own, and what builds it.
-pub struct Site {
+pub(super) struct Site {
     directory: tempfile::TempDir,
     root: PathBuf,
     kind: AppKind,
@@ -78,7 +78,7 @@ pub struct Site {
 
 impl Site {
     /// An empty directory. The workspace is to be in `ws`, its app in the package `app`.
-    pub fn new(kind: AppKind) -> Self {
+    pub(super) fn new(kind: AppKind) -> Self {
         let directory = tempfile::Builder::new().prefix("equivalence-").tempdir().unwrap();
         let root = directory.path().canonicalize().unwrap();
         let loader = root.join("load_and_call");
@@ -100,25 +100,25 @@ impl Site {
         }
     }
 
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(super) fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
     /// Writes a file in place, and returns its path.
-    pub fn write(&self, path: &str, text: &str) -> PathBuf {
+    pub(super) fn write(&self, path: &str, text: &str) -> PathBuf {
         let path = self.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         path
     }
 
-    pub fn remove(&self, path: &str) -> PathBuf {
+    pub(super) fn remove(&self, path: &str) -> PathBuf {
         let path = self.path(path);
         std::fs::remove_file(&path).unwrap();
         path
     }
 
-    pub fn rename(&self, from: &str, to: &str) -> [PathBuf; 2] {
+    pub(super) fn rename(&self, from: &str, to: &str) -> [PathBuf; 2] {
         let paths = [self.path(from), self.path(to)];
         std::fs::create_dir_all(paths[1].parent().unwrap()).unwrap();
         std::fs::rename(&paths[0], &paths[1]).unwrap();
@@ -126,7 +126,7 @@ impl Site {
     }
 
     /// Makes `path` a symbolic link, or lets it point elsewhere.
-    pub fn link(&self, path: &str, target: &str) -> PathBuf {
+    pub(super) fn link(&self, path: &str, target: &str) -> PathBuf {
         let path = self.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let _ = std::fs::remove_file(&path);
@@ -134,7 +134,7 @@ impl Site {
         path
     }
 
-    pub fn set_modified(&self, path: &str, time: SystemTime) {
+    pub(super) fn set_modified(&self, path: &str, time: SystemTime) {
         set_modified(&self.path(path), time);
     }
 
@@ -157,7 +157,7 @@ impl Site {
     }
 
     /// devhost ends and is started anew. Needs manifests that cargo accepts.
-    pub fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         if let Some(builder) = self.builder.take() {
             builder.remove_artifacts();
         }
@@ -165,12 +165,12 @@ impl Site {
     }
 
     /// Builds as after these changes and runs what was built.
-    pub fn build(&mut self, changed: &[PathBuf]) -> Seen {
+    pub(super) fn build(&mut self, changed: &[PathBuf]) -> Seen {
         self.build_while(changed, std::future::pending())
     }
 
     /// As [`Site::build`], while something else happens.
-    pub fn build_while(&mut self, changed: &[PathBuf], other: impl Future<Output = ()>) -> Seen {
+    pub(super) fn build_while(&mut self, changed: &[PathBuf], other: impl Future<Output = ()>) -> Seen {
         self.builder();
         let Self { builder: Some(builder), runtime, .. } = self else { unreachable!("just made") };
         let mut ignore = |_| {};
@@ -187,7 +187,7 @@ impl Site {
     }
 
     /// Starts a build and gives it up once `until` is over; true where it was done before.
-    pub fn begin_build(&mut self, changed: &[PathBuf], until: impl Future<Output = ()>) -> bool {
+    pub(super) fn begin_build(&mut self, changed: &[PathBuf], until: impl Future<Output = ()>) -> bool {
         self.builder();
         let Self { builder: Some(builder), runtime, .. } = self else { unreachable!("just made") };
         let mut ignore = |_| {};
@@ -238,7 +238,7 @@ impl Site {
     }
 
     /// What cargo alone makes of the sources, in a target directory where nothing is.
-    pub fn clean_build(&self) -> Seen {
+    pub(super) fn clean_build(&self) -> Seen {
         let target = tempfile::Builder::new().prefix("clean-").tempdir_in(&self.root).unwrap();
         let mut command = Command::new("cargo");
         command.current_dir(self.path("ws")).stdin(Stdio::null());
@@ -268,13 +268,13 @@ impl Site {
     }
 
     /// The last build was made without cargo.
-    pub fn is_replayed(&self) -> bool {
+    pub(super) fn is_replayed(&self) -> bool {
         self.reason == REPLAYED
     }
 
     /// Builds, and demands this response.
     #[track_caller]
-    pub fn shows(&mut self, response: &str, changed: &[PathBuf]) {
+    pub(super) fn shows(&mut self, response: &str, changed: &[PathBuf]) {
         match self.build(changed) {
             Seen::Response(text) => assert_eq!(text, response),
             Seen::Broken(why) => panic!("the build failed:\n{why}"),
@@ -283,7 +283,7 @@ impl Site {
 
     /// Builds, and demands a failure that says this.
     #[track_caller]
-    pub fn fails(&mut self, part: &str, changed: &[PathBuf]) {
+    pub(super) fn fails(&mut self, part: &str, changed: &[PathBuf]) {
         match self.build(changed) {
             Seen::Response(text) => panic!("built, and shows {text:?}"),
             Seen::Broken(why) => assert!(why.contains(part), "{why}"),
@@ -299,7 +299,7 @@ impl Drop for Site {
     }
 }
 
-pub fn set_modified(path: &Path, time: SystemTime) {
+pub(super) fn set_modified(path: &Path, time: SystemTime) {
     std::fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
 }
 

@@ -27,11 +27,11 @@ const VALUE_COUNT: u64 = 6;
 /// How far the clocks of files are put forward or back.
 const SKEW: Duration = Duration::from_secs(3_600);
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): the same numbers for a seed for ever, whatever libraries do.
-pub struct Random(u64);
+/// `SplitMix64` (Steele, Lea and Flood, 2014): the same numbers for a seed for ever, whatever libraries do.
+pub(super) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -66,7 +66,7 @@ impl Random {
 
 /// What a walk is to do.
 #[derive(Clone, Copy)]
-pub struct Plan {
+pub(super) struct Plan {
     pub kind: AppKind,
     pub seed: u64,
     pub steps: u64,
@@ -74,7 +74,7 @@ pub struct Plan {
 
 /// What a walk came to where all was well.
 #[derive(Debug, Clone)]
-pub struct Tally {
+pub(super) struct Tally {
     /// How many builds were made without cargo.
     pub replayed_count: u64,
     /// How many steps were compared with what cargo makes from nothing.
@@ -85,7 +85,7 @@ pub struct Tally {
 
 /// Where devhost and the model parted, and how it came to that.
 #[derive(Debug)]
-pub struct Difference(pub String);
+pub(super) struct Difference(pub String);
 
 /// How a file comes to its new content.
 #[derive(Debug, Clone, Copy)]
@@ -134,7 +134,7 @@ struct Walk {
 }
 
 /// Walks until the steps are done or something is not as expected.
-pub fn walk(plan: Plan) -> Result<Tally, Difference> {
+pub(super) fn walk(plan: Plan) -> Result<Tally, Difference> {
     let mut random = Random::new(plan.seed);
     let model = first_model(plan.kind, &mut random);
     let mut walk = Walk {

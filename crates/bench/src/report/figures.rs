@@ -7,7 +7,7 @@ const SECONDS_FROM_MS: f64 = 10_000.0;
 
 /// What a number counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
+pub(super) enum Unit {
     /// Milliseconds.
     Time,
     /// Bytes.
@@ -51,14 +51,14 @@ impl Unit {
 }
 
 /// A number in its unit.
-pub fn show(value: f64, unit: Unit) -> String {
+pub(super) fn show(value: f64, unit: Unit) -> String {
     let (divisor, suffix) = unit.scale(value.abs());
     let scaled = value / divisor;
     format!("{}{suffix}", number(scaled, unit.digits(scaled, suffix), unit))
 }
 
 /// An estimate: the figure, and its interval in the same unit. The second is empty where there is none.
-pub fn show_estimate(estimate: &Estimate, unit: Unit) -> (String, String) {
+pub(super) fn show_estimate(estimate: &Estimate, unit: Unit) -> (String, String) {
     let (low, high) = estimate.interval.unwrap_or((estimate.value, estimate.value));
     let largest = [estimate.value, low, high].into_iter().map(f64::abs).fold(0.0, f64::max);
     // The figure decides, so that one far bound does not take its digits away; but next to nothing, with an interval that is

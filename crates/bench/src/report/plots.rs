@@ -12,9 +12,9 @@ use crate::model::{ForkCost, Strategy};
 use devhost_front::escape;
 
 /// How wide a plot is that has the width of a screen to itself.
-pub const WIDTH_WIDE: f64 = 720.0;
+pub(super) const WIDTH_WIDE: f64 = 720.0;
 /// How wide one is on a phone.
-pub const WIDTH_NARROW: f64 = 340.0;
+pub(super) const WIDTH_NARROW: f64 = 340.0;
 /// How wide one is that stands beside others.
 const WIDTH_PANEL: f64 = 290.0;
 /// Room beside the marks, for halves of labels.
@@ -148,13 +148,13 @@ fn marker(index: usize, x: f64, y: f64, radius: f64) -> String {
 }
 
 /// A strategy's marker and line, for a legend.
-pub fn strategy_swatch(strategy: Strategy) -> String {
+pub(super) fn strategy_swatch(strategy: Strategy) -> String {
     let (index, dash) = look(strategy);
     line_swatch(index, dash)
 }
 
 /// What is drawn of a fork, with its marker and line, for a legend.
-pub fn fork_swatches() -> [(String, &'static str); 3] {
+pub(super) fn fork_swatches() -> [(String, &'static str); 3] {
     [FIRST_ANSWER, FORK_CALL, PAGE_FAULTS].map(|(index, name)| (line_swatch(index, ""), name))
 }
 
@@ -167,7 +167,7 @@ fn line_swatch(index: usize, dash: &str) -> String {
 }
 
 /// A step's pattern, for a legend.
-pub fn step_swatch(index: usize) -> String {
+pub(super) fn step_swatch(index: usize) -> String {
     format!(
         "<svg class=\"swatch\" viewBox=\"0 0 36 16\" aria-hidden=\"true\"><rect class=\"step\" fill=\"url(#{})\" x=\"1\" \
          y=\"1\" width=\"34\" height=\"14\"/></svg>",
@@ -176,7 +176,7 @@ pub fn step_swatch(index: usize) -> String {
 }
 
 /// The patterns that steps are filled with. Stands once in a page, before the plots.
-pub fn patterns(count: usize) -> String {
+pub(super) fn patterns(count: usize) -> String {
     let mut out = "<svg class=\"patterns\" width=\"0\" height=\"0\" aria-hidden=\"true\"><defs>\n".to_owned();
     for index in 0..count {
         // What is drawn on an eight by eight tile.
@@ -208,7 +208,7 @@ fn pattern_id(index: usize) -> String {
 }
 
 /// All totals of each strategy as points, with a box for the middle half, the median, and its interval.
-pub fn distribution(summary: &Summary, id: &str, class: &str, width: f64) -> Option<String> {
+pub(super) fn distribution(summary: &Summary, id: &str, class: &str, width: f64) -> Option<String> {
     const ROW_HEIGHT: f64 = 62.0;
     const STRIP_Y: f64 = 38.0;
     /// Points beside each other are moved up or down, so that each is seen.
@@ -256,7 +256,13 @@ type Row<'a> = (&'a StrategySummary<'a>, u32, f64, Vec<(&'a str, f64)>);
 
 /// The steps of the reload of each strategy that is nearest its median, one after another. `skipped` are steps that are left
 /// out, so that small ones can be seen.
-pub fn timeline(summary: &Summary, skipped: &[&str], id: &str, class: &str, width: f64) -> Option<String> {
+pub(super) fn timeline(
+    summary: &Summary,
+    skipped: &[&str],
+    id: &str,
+    class: &str,
+    width: f64,
+) -> Option<String> {
     const ROW_HEIGHT: f64 = 56.0;
     const BAR_HEIGHT: f64 = 24.0;
     const BAR_Y: f64 = 24.0;
@@ -320,7 +326,7 @@ pub fn timeline(summary: &Summary, skipped: &[&str], id: &str, class: &str, widt
                 .into_iter()
                 .find(|text| text.chars().count() as f64 * CHARACTER_WIDTH + 8.0 < right - left);
             if let Some(text) = text {
-                svg.label("inside", "middle", (left + right) / 2.0, top + BAR_Y + 16.5, &text);
+                svg.label("inside", "middle", f64::midpoint(left, right), top + BAR_Y + 16.5, &text);
             }
         }
     }
@@ -328,7 +334,7 @@ pub fn timeline(summary: &Summary, skipped: &[&str], id: &str, class: &str, widt
 }
 
 /// One kind of memory of each strategy's process, reload after reload.
-pub fn memory(summary: &Summary, kind: MemoryKind, id: &str) -> Option<String> {
+pub(super) fn memory(summary: &Summary, kind: MemoryKind, id: &str) -> Option<String> {
     const MIB: f64 = 1024.0 * 1024.0;
     let series: Vec<(&StrategySummary, Vec<(f64, f64)>)> = summary
         .strategies
@@ -369,7 +375,7 @@ pub fn memory(summary: &Summary, kind: MemoryKind, id: &str) -> Option<String> {
 }
 
 /// How long a fork takes, by the number of crates that are loaded.
-pub fn fork_time(costs: &[ForkCost], id: &str) -> Option<String> {
+pub(super) fn fork_time(costs: &[ForkCost], id: &str) -> Option<String> {
     let series: [Series; 2] = [
         (FIRST_ANSWER.0, FIRST_ANSWER.1, &|cost| cost.samples.iter().map(|it| it.answer_ms).collect()),
         (FORK_CALL.0, FORK_CALL.1, &|cost| cost.samples.iter().map(|it| it.fork_ms).collect()),
@@ -378,7 +384,7 @@ pub fn fork_time(costs: &[ForkCost], id: &str) -> Option<String> {
 }
 
 /// How many page faults a child has until its first answer, by the number of crates that are loaded.
-pub fn fork_faults(costs: &[ForkCost], id: &str) -> Option<String> {
+pub(super) fn fork_faults(costs: &[ForkCost], id: &str) -> Option<String> {
     let series: [Series; 1] = [(PAGE_FAULTS.0, PAGE_FAULTS.1, &|cost| {
         cost.samples.iter().map(|it| it.page_fault_count as f64).collect()
     })];
@@ -518,7 +524,7 @@ impl Axis {
             svg.label("axis", "middle", self.at(tick), bottom + 15.0, &self.write(tick));
         }
         svg.line("base", (self.from, bottom), (self.to, bottom));
-        svg.label("axis", "middle", (self.from + self.to) / 2.0, bottom + 33.0, name);
+        svg.label("axis", "middle", f64::midpoint(self.from, self.to), bottom + 33.0, name);
     }
 }
 

@@ -7,12 +7,12 @@
 use fastrand::Rng;
 
 /// How often samples are drawn anew for an interval.
-pub const BOOTSTRAP_RESAMPLE_COUNT: usize = 2_000;
+pub(super) const BOOTSTRAP_RESAMPLE_COUNT: usize = 2_000;
 /// How sure an interval is.
-pub const CONFIDENCE: f64 = 0.95;
+pub(super) const CONFIDENCE: f64 = 0.95;
 /// With fewer samples not even the range from the least to the most holds the median with [`CONFIDENCE`]: each of n
 /// samples is below it with probability 1/2, so that all are on one side with 2 · 0.5ⁿ.
-pub const INTERVAL_SAMPLE_COUNT_MIN: usize = 6;
+pub(super) const INTERVAL_SAMPLE_COUNT_MIN: usize = 6;
 /// A line through fewer points says nothing of where they would go on.
 const SLOPE_SAMPLE_COUNT_MIN: usize = 3;
 
@@ -20,7 +20,7 @@ const SEED: u64 = 0x6465_7668_6f73_7421;
 
 /// One figure, never without the number of samples that it is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Estimate {
+pub(super) struct Estimate {
     /// The figure.
     pub value: f64,
     /// Its interval; none where one sample is all there is.
@@ -31,7 +31,7 @@ pub struct Estimate {
 
 /// What a box in a plot shows.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Quartiles {
+pub(super) struct Quartiles {
     /// A quarter of the samples is below.
     pub lower: f64,
     /// Half of them.
@@ -41,7 +41,7 @@ pub struct Quartiles {
 }
 
 /// The median of the samples that are numbers.
-pub fn median(samples: &[f64]) -> Option<Estimate> {
+pub(super) fn median(samples: &[f64]) -> Option<Estimate> {
     let samples = finite(samples);
     let value = middle(&mut samples.clone())?;
     let mut drawn = vec![0.0; samples.len()];
@@ -54,7 +54,7 @@ pub fn median(samples: &[f64]) -> Option<Estimate> {
 
 /// How many times the median of the firsts is that of the seconds. Each pair was measured under the same conditions, so pairs
 /// are drawn whole, and what hurt both alike cancels out.
-pub fn ratio(pairs: &[(f64, f64)]) -> Option<Estimate> {
+pub(super) fn ratio(pairs: &[(f64, f64)]) -> Option<Estimate> {
     let pairs: Vec<(f64, f64)> =
         pairs.iter().copied().filter(|(a, b)| a.is_finite() && b.is_finite()).collect();
     let (mut firsts, mut seconds): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
@@ -73,7 +73,7 @@ pub fn ratio(pairs: &[(f64, f64)]) -> Option<Estimate> {
 }
 
 /// How much y grows with each x: the slope of the least-squares line.
-pub fn slope(points: &[(f64, f64)]) -> Option<Estimate> {
+pub(super) fn slope(points: &[(f64, f64)]) -> Option<Estimate> {
     let points: Vec<(f64, f64)> =
         points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
     if points.len() < SLOPE_SAMPLE_COUNT_MIN {
@@ -89,7 +89,7 @@ pub fn slope(points: &[(f64, f64)]) -> Option<Estimate> {
 }
 
 /// The quartiles, interpolated between samples.
-pub fn quartiles(samples: &[f64]) -> Option<Quartiles> {
+pub(super) fn quartiles(samples: &[f64]) -> Option<Quartiles> {
     let mut samples = finite(samples);
     Some(Quartiles {
         lower: quantile(&mut samples, 0.25)?,
@@ -102,7 +102,7 @@ fn finite(samples: &[f64]) -> Vec<f64> {
     samples.iter().copied().filter(|sample| sample.is_finite()).collect()
 }
 
-/// Sorts, and interpolates linearly between neighbours (type 7 of Hyndman and Fan, what R and NumPy do).
+/// Sorts, and interpolates linearly between neighbours (type 7 of Hyndman and Fan, what R and `NumPy` do).
 fn quantile(samples: &mut [f64], part: f64) -> Option<f64> {
     samples.sort_unstable_by(f64::total_cmp);
     let place = part * samples.len().checked_sub(1)? as f64;

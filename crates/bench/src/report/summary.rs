@@ -9,12 +9,12 @@ use super::statistics::{self, Estimate};
 use crate::model::{Memory, ReloadSample, Report, Strategy, StrategyResult, Verdict};
 
 /// The steps that a reload can have, in their order. Others come after these.
-pub const STEP_ORDER: [&str; 9] =
+pub(super) const STEP_ORDER: [&str; 9] =
     ["notice", "build", "stop", "fork", "exec", "load", "start", "first-response", "other"];
 
 /// What of a process's memory is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MemoryKind {
+pub(super) enum MemoryKind {
     /// Written to by this process alone.
     PrivateDirty,
     /// Its share.
@@ -25,10 +25,10 @@ pub enum MemoryKind {
 
 impl MemoryKind {
     /// All of them, that which says most of a leak first.
-    pub const ALL: [Self; 3] = [Self::PrivateDirty, Self::Pss, Self::Rss];
+    pub(super) const ALL: [Self; 3] = [Self::PrivateDirty, Self::Pss, Self::Rss];
 
     /// For a heading.
-    pub fn title(self) -> &'static str {
+    pub(super) fn title(self) -> &'static str {
         match self {
             Self::PrivateDirty => "private dirty",
             Self::Pss => "PSS",
@@ -37,7 +37,7 @@ impl MemoryKind {
     }
 
     /// That part, in bytes.
-    pub fn of(self, memory: &Memory) -> f64 {
+    pub(super) fn of(self, memory: &Memory) -> f64 {
         (match self {
             Self::PrivateDirty => memory.private_dirty_bytes,
             Self::Pss => memory.pss_bytes,
@@ -48,7 +48,7 @@ impl MemoryKind {
 
 /// A report, boiled down.
 #[derive(Debug)]
-pub struct Summary<'a> {
+pub(super) struct Summary<'a> {
     /// What it is made of.
     pub report: &'a Report,
     /// What the others are compared with: `fork`, or the fastest where `fork` was not measured.
@@ -61,7 +61,7 @@ pub struct Summary<'a> {
 
 /// One strategy, boiled down.
 #[derive(Debug)]
-pub struct StrategySummary<'a> {
+pub(super) struct StrategySummary<'a> {
     /// What it is made of.
     pub result: &'a StrategyResult,
     /// From the save to the first response, in milliseconds.
@@ -88,7 +88,7 @@ pub struct StrategySummary<'a> {
 
 impl<'a> Summary<'a> {
     /// Boils a report down.
-    pub fn new(report: &'a Report) -> Self {
+    pub(super) fn new(report: &'a Report) -> Self {
         let reference = reference(report);
         let base =
             reference.and_then(|reference| report.strategies.iter().find(|it| it.strategy == reference));
@@ -97,7 +97,7 @@ impl<'a> Summary<'a> {
     }
 
     /// Whether some interval is made of too few samples to be as sure as it says.
-    pub fn has_thin_intervals(&self) -> bool {
+    pub(super) fn has_thin_intervals(&self) -> bool {
         self.strategies
             .iter()
             .any(|it| (1..statistics::INTERVAL_SAMPLE_COUNT_MIN).contains(&it.result.reloads.len()))
@@ -140,12 +140,12 @@ impl<'a> StrategySummary<'a> {
     }
 
     /// Its name, as on the command line.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.result.strategy.name()
     }
 
     /// The reload whose total is nearest the median: a real one, so that its steps belong together.
-    pub fn typical_reload(&self) -> Option<&'a ReloadSample> {
+    pub(super) fn typical_reload(&self) -> Option<&'a ReloadSample> {
         let median = self.total?.value;
         self.result
             .reloads
@@ -156,13 +156,13 @@ impl<'a> StrategySummary<'a> {
 }
 
 /// What a strategy is, in a few words.
-pub fn description(strategy: Strategy) -> String {
+pub(super) fn description(strategy: Strategy) -> String {
     let value = strategy.to_possible_value();
     value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
 }
 
 /// A sign and a word: what a verdict looks like without colours.
-pub fn verdict_words(verdict: Verdict) -> (&'static str, &'static str) {
+pub(super) fn verdict_words(verdict: Verdict) -> (&'static str, &'static str) {
     match verdict {
         Verdict::Clean => ("✓", "clean"),
         Verdict::Left => ("●", "left"),
@@ -172,7 +172,7 @@ pub fn verdict_words(verdict: Verdict) -> (&'static str, &'static str) {
 }
 
 /// Memory after each reload, by round.
-pub fn memory_points(result: &StrategyResult, kind: MemoryKind) -> Vec<(f64, f64)> {
+pub(super) fn memory_points(result: &StrategyResult, kind: MemoryKind) -> Vec<(f64, f64)> {
     result
         .reloads
         .iter()
@@ -181,7 +181,7 @@ pub fn memory_points(result: &StrategyResult, kind: MemoryKind) -> Vec<(f64, f64
 }
 
 /// A reload's steps, those of one name added up.
-pub fn steps_of(reload: &ReloadSample) -> Vec<(&str, f64)> {
+pub(super) fn steps_of(reload: &ReloadSample) -> Vec<(&str, f64)> {
     let mut steps: Vec<(&str, f64)> = Vec::new();
     for step in reload.steps.iter().filter(|step| step.duration_ms.is_finite()) {
         match steps.iter_mut().find(|(name, _)| *name == step.name) {
@@ -193,7 +193,7 @@ pub fn steps_of(reload: &ReloadSample) -> Vec<(&str, f64)> {
 }
 
 /// Which step names there are: the known ones in their order, then others as they come.
-pub fn step_names(report: &Report) -> Vec<String> {
+pub(super) fn step_names(report: &Report) -> Vec<String> {
     let mut seen: Vec<&str> = Vec::new();
     for reload in report.strategies.iter().flat_map(|it| &it.reloads) {
         for step in &reload.steps {

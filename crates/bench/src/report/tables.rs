@@ -11,7 +11,7 @@ const NOTHING: &str = "–";
 
 /// How a cell is meant; never the only thing that tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
+pub(super) enum Tone {
     /// Nothing special.
     Plain,
     /// Of little weight.
@@ -26,7 +26,7 @@ pub enum Tone {
 
 /// One cell.
 #[derive(Debug, Clone)]
-pub struct Cell {
+pub(super) struct Cell {
     /// What it says.
     pub text: String,
     /// More of it, such as an interval; where there is little room it is left out.
@@ -39,7 +39,7 @@ pub struct Cell {
 
 /// A table. The first column names the row; the last one, if it is called `n`, tells its number of samples.
 #[derive(Debug, Clone)]
-pub struct Table {
+pub(super) struct Table {
     /// What it shows.
     pub title: String,
     /// What must be known to read it.
@@ -79,7 +79,7 @@ impl Cell {
 }
 
 /// What the intervals are, and where they stand: `In brackets`.
-pub fn interval_note(summary: &Summary, place: &str) -> String {
+pub(super) fn interval_note(summary: &Summary, place: &str) -> String {
     let mut note = format!(
         "Medians. {place}: {:.0} % interval by bootstrap ({BOOTSTRAP_RESAMPLE_COUNT} resamples). n: number of samples.",
         CONFIDENCE * 100.0
@@ -93,7 +93,7 @@ pub fn interval_note(summary: &Summary, place: &str) -> String {
 }
 
 /// What makes the figures worth less than they look.
-pub fn warnings(report: &Report) -> Vec<String> {
+pub(super) fn warnings(report: &Report) -> Vec<String> {
     let mut warnings = Vec::new();
     if !report.is_complete {
         warnings.push("The run was cancelled: this is what was measured until then.".to_owned());
@@ -115,7 +115,7 @@ pub fn warnings(report: &Report) -> Vec<String> {
 }
 
 /// Why strategies were given up.
-pub fn failures(summary: &Summary) -> Vec<(String, String)> {
+pub(super) fn failures(summary: &Summary) -> Vec<(String, String)> {
     let failed = summary.strategies.iter().filter_map(|it| {
         let why = it.result.failure.as_ref()?;
         let made = it.result.reloads.len();
@@ -126,7 +126,7 @@ pub fn failures(summary: &Summary) -> Vec<(String, String)> {
 }
 
 /// What devhost noted about the app, each with the strategies that it was noted for.
-pub fn notes(summary: &Summary) -> Vec<(String, String)> {
+pub(super) fn notes(summary: &Summary) -> Vec<(String, String)> {
     let mut notes: Vec<(String, String)> = Vec::new();
     for strategy in &summary.strategies {
         for note in &strategy.result.notes {
@@ -140,7 +140,7 @@ pub fn notes(summary: &Summary) -> Vec<(String, String)> {
 }
 
 /// How long a reload takes, and what it costs beside time.
-pub fn reloads(summary: &Summary) -> Option<Table> {
+pub(super) fn reloads(summary: &Summary) -> Option<Table> {
     if summary.strategies.is_empty() {
         return None;
     }
@@ -190,7 +190,7 @@ pub fn reloads(summary: &Summary) -> Option<Table> {
 }
 
 /// What a reload is made of.
-pub fn steps(summary: &Summary) -> Option<Table> {
+pub(super) fn steps(summary: &Summary) -> Option<Table> {
     if summary.step_names.is_empty() {
         return None;
     }
@@ -213,7 +213,7 @@ pub fn steps(summary: &Summary) -> Option<Table> {
 }
 
 /// Memory of the serving process, and how it grows.
-pub fn memory(summary: &Summary) -> Option<Table> {
+pub(super) fn memory(summary: &Summary) -> Option<Table> {
     let measured = summary.strategies.iter().filter(|it| it.memory.iter().any(Option::is_some));
     let rows: Vec<Vec<Cell>> = measured
         .map(|it| {
@@ -242,7 +242,7 @@ pub fn memory(summary: &Summary) -> Option<Table> {
 }
 
 /// What a fork costs.
-pub fn fork_costs(report: &Report) -> Option<Table> {
+pub(super) fn fork_costs(report: &Report) -> Option<Table> {
     let rows: Vec<Vec<Cell>> = report.fork_costs.iter().map(fork_cost).collect();
     let head = ["crates", "image", "resident", "fork", "first answer", "page faults", "n"];
     (!rows.is_empty()).then(|| Table {
@@ -256,7 +256,7 @@ pub fn fork_costs(report: &Report) -> Option<Table> {
 }
 
 /// What reloads leave behind.
-pub fn artifacts(report: &Report) -> Option<Table> {
+pub(super) fn artifacts(report: &Report) -> Option<Table> {
     let mut strategies = Vec::new();
     for cell in report.artifacts.iter().flat_map(|row| &row.cells) {
         if !strategies.contains(&cell.strategy) {
@@ -298,7 +298,7 @@ pub fn artifacts(report: &Report) -> Option<Table> {
 }
 
 /// What was observed where a reload was not clean: kind, strategy, observation.
-pub fn observations(report: &Report) -> Vec<(String, String, String)> {
+pub(super) fn observations(report: &Report) -> Vec<(String, String, String)> {
     let cells = report.artifacts.iter().flat_map(|row| row.cells.iter().map(move |cell| (row, cell)));
     cells
         .filter(|(_, cell)| cell.verdict != Verdict::Clean)

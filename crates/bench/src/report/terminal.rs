@@ -14,7 +14,7 @@ const GAP: &str = "  ";
 const INDENT: &str = "  ";
 
 /// The whole report.
-pub fn render(report: &Report, width_chars: usize, style: Style) -> String {
+pub(super) fn render(report: &Report, width_chars: usize, style: Style) -> String {
     let width = width_chars.max(WIDTH_CHARS_MIN);
     let summary = Summary::new(report);
     let mut out = String::new();

@@ -29,7 +29,7 @@ pub(crate) struct Cargo {
 
 impl Cargo {
     /// Builds the app in a copy of the workspace, starts it, and waits for its first answer.
-    pub fn start(context: &Context, copy: &Path) -> Result<Self> {
+    pub(crate) fn start(context: &Context, copy: &Path) -> Result<Self> {
         let log = context.log("restart");
         let build = build(context, copy)?;
         process::run(build, &log, COLD_BUILD_TIME_MAX, &context.cancel)?;
@@ -55,7 +55,7 @@ impl Cargo {
     }
 
     /// Where devhost may take dependencies from that are built already.
-    pub fn built(&self) -> PathBuf {
+    pub(crate) fn built(&self) -> PathBuf {
         let directory = self.program.parent().unwrap_or(Path::new("/"));
         let is_example = directory.file_name().is_some_and(|name| name == "examples");
         let directory = if is_example { directory.parent() } else { Some(directory) };

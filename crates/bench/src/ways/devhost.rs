@@ -52,7 +52,7 @@ pub(crate) struct Devhost {
 
 impl Devhost {
     /// Starts devhost in a copy of the workspace and waits until the app serves. `told` hears how far the build is.
-    pub fn start(
+    pub(crate) fn start(
         context: &Context,
         strategy: Strategy,
         copy: &Path,
@@ -265,7 +265,7 @@ pub(crate) struct Seed(Option<PathBuf>);
 
 impl Seed {
     /// Shows what is in a directory as that of a profile in a copy. Does nothing where there is something already.
-    pub fn offer(copy: &Path, built: &Path) -> Self {
+    pub(crate) fn offer(copy: &Path, built: &Path) -> Self {
         let Some(profile) = built.file_name() else { return Self(None) };
         let place = copy.join("target").join(profile);
         if std::fs::symlink_metadata(&place).is_ok_and(|metadata| metadata.is_symlink()) {

@@ -67,7 +67,7 @@ pub(crate) fn find(context: &Context, strategy: Strategy) -> Result<String, Stri
 
 impl Tool {
     /// Starts a tool in a copy of the workspace and waits for the app's first answer.
-    pub fn start(context: &Context, strategy: Strategy, copy: &Path) -> Result<Self> {
+    pub(crate) fn start(context: &Context, strategy: Strategy, copy: &Path) -> Result<Self> {
         let mut command = command(context, strategy, copy);
         context.give_environment(&mut command, copy, super::free_port()?);
         let log = context.log(&strategy.name());

@@ -24,7 +24,7 @@ pub(super) enum Inputs {
 
 impl Inputs {
     /// What a script that said this reads.
-    pub fn of(app: &App, package: &PathPackage, said: &Directives) -> Self {
+    pub(super) fn of(app: &App, package: &PathPackage, said: &Directives) -> Self {
         if said.names_inputs {
             return Self::Named(said.inputs.iter().map(|path| package.root.join(path)).collect());
         }
@@ -38,7 +38,7 @@ impl Inputs {
     }
 
     /// One that is named is missing, or is made by the build itself: then cargo runs the script every time.
-    pub fn lack_one(&self, app: &App) -> bool {
+    pub(super) fn lack_one(&self, app: &App) -> bool {
         match self {
             Self::Package { .. } => false,
             Self::Named(paths) => {
@@ -48,7 +48,7 @@ impl Inputs {
     }
 
     /// Whether a file is one of them, or would be if it were there.
-    pub fn cover(&self, path: &Path) -> bool {
+    pub(super) fn cover(&self, path: &Path) -> bool {
         match self {
             // Whoever tells of a change has no `..` in its name.
             Self::Named(paths) => {
@@ -67,7 +67,7 @@ impl Inputs {
     }
 
     /// All that is there now; `None` if it is too much.
-    pub fn stamps(&self) -> Option<Vec<Stamped>> {
+    pub(super) fn stamps(&self) -> Option<Vec<Stamped>> {
         let mut stamps = Vec::new();
         match self {
             Self::Package { root, without } => {

@@ -159,7 +159,7 @@ pub(super) struct Before {
 
 impl Before {
     /// Looks at the files that the next build will probably read.
-    pub fn look(app: &App, order: &Path, files: &[PathBuf], recording: Option<&Recording>) -> Self {
+    pub(crate) fn look(app: &App, order: &Path, files: &[PathBuf], recording: Option<&Recording>) -> Self {
         let started = SystemTime::now();
         let mut contents = HashMap::new();
         if let Some(recording) = recording {
@@ -226,7 +226,7 @@ impl Context {
 
 impl Recording {
     /// Puts together what a good run of cargo has left; why not, where a replay could never be right.
-    pub fn make(
+    pub(crate) fn make(
         context: &Context,
         run: &Run,
         report: &Report,
@@ -487,7 +487,7 @@ impl Recording {
     /// Builds what changed, well or not; why not, where that is not allowed, or where it failed in a way that only cargo
     /// can explain. Dropping the future ends every rustc at once; what was not compiled to its end is compiled the next
     /// time.
-    pub async fn replay(
+    pub(crate) async fn replay(
         &mut self,
         context: &Context,
         changed: &[PathBuf],
@@ -535,7 +535,7 @@ impl Recording {
     }
 
     /// Waits until nothing of a cancelled replay runs any more: it writes to the same files.
-    pub async fn is_quiet(&mut self) -> bool {
+    pub(crate) async fn is_quiet(&mut self) -> bool {
         let deadline = tokio::time::Instant::now() + CANCELLED_END_TIME_MAX;
         while let Some(alive) = self.alive.last_mut() {
             // Whatever is written to the pipe is of no interest.
@@ -672,7 +672,7 @@ impl Recording {
     }
 
     /// Whether the crates that read a file were compiled with what is in it now; `None` if that is not known.
-    pub fn has_read(&self, file: &Path) -> Option<bool> {
+    pub(crate) fn has_read(&self, file: &Path) -> Option<bool> {
         let mut known = None;
         for content in self.units.iter().filter_map(|unit| unit.sources.get(file)) {
             let mut now = (*content)?;
@@ -683,18 +683,18 @@ impl Recording {
     }
 
     /// From when until when replays have run build scripts, by the directories that cargo keeps for them.
-    pub fn script_runs(&self) -> impl Iterator<Item = (&Path, (SystemTime, SystemTime))> {
+    pub(crate) fn script_runs(&self) -> impl Iterator<Item = (&Path, (SystemTime, SystemTime))> {
         self.scripts.iter().filter_map(|script| Some((script.out_dir().parent()?, script.last_run()?)))
     }
 
     /// What build scripts name that replays have run.
-    pub fn named(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(crate) fn named(&self) -> impl Iterator<Item = &PathBuf> {
         self.scripts.iter().flat_map(Script::named)
     }
 
     /// Every file that the app is made of: those of recorded calls as they are now, and `others`, which no recorded
     /// call reads.
-    pub fn sources(&self, others: &[PathBuf]) -> Vec<PathBuf> {
+    pub(crate) fn sources(&self, others: &[PathBuf]) -> Vec<PathBuf> {
         let is_known = |path: &PathBuf| {
             self.guards.contains_key(path) || self.scripts.iter().any(|script| script.names(path))
         };

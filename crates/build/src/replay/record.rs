@@ -53,7 +53,7 @@ pub(crate) struct Recorded {
 
 impl Recorded {
     /// Whether it was made under the same settings and variables as the order's; why not.
-    pub fn is_of(&self, order: &Order, name: &str) -> Result<(), String> {
+    pub(crate) fn is_of(&self, order: &Order, name: &str) -> Result<(), String> {
         if self.key != order.key {
             return Err(format!("the recorded call of `{name}` is of other settings"));
         }
@@ -68,12 +68,12 @@ impl Recorded {
 
     /// Whether cargo would still take the same values for the variables that it sets. It does not compile a crate again
     /// for those that the crate has not asked for.
-    pub fn is_current(&self, order: &Order) -> bool {
+    pub(crate) fn is_current(&self, order: &Order) -> bool {
         order.manifests.get(&self.package_root).is_some_and(|hash| *hash == self.manifests)
     }
 
     /// The call, read.
-    pub fn call(&self) -> Call {
+    pub(crate) fn call(&self) -> Call {
         let args: Vec<OsString> = self.args.iter().map(OsString::from).collect();
         Call::read(&args)
     }

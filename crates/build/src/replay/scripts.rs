@@ -69,7 +69,7 @@ pub(super) struct Look {
 
 impl Script {
     /// The script that has written into `out_dir` in the last run of cargo; `None` if only cargo can run it.
-    pub fn make(
+    pub(super) fn make(
         context: &Context,
         order: &Order,
         package: &PathPackage,
@@ -115,23 +115,23 @@ impl Script {
     }
 
     /// The files that cargo and this process run for it.
-    pub fn programs(&self) -> impl Iterator<Item = PathBuf> + use<> {
+    pub(super) fn programs(&self) -> impl Iterator<Item = PathBuf> + use<> {
         let place = self.recorded.rustc.clone();
         script::real_program(&place).into_iter().chain([place])
     }
 
     /// Whether a file is one of its inputs.
-    pub fn reads(&self, path: &Path) -> bool {
+    pub(super) fn reads(&self, path: &Path) -> bool {
         self.inputs.cover(path)
     }
 
     /// Whether it has named a file as its input.
-    pub fn names(&self, path: &Path) -> bool {
+    pub(super) fn names(&self, path: &Path) -> bool {
         matches!(self.inputs, Inputs::Named(_)) && self.inputs.cover(path)
     }
 
     /// The inputs that it names.
-    pub fn named(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(super) fn named(&self) -> impl Iterator<Item = &PathBuf> {
         let paths = match &self.inputs {
             Inputs::Named(paths) => paths.as_slice(),
             Inputs::Package { .. } => &[],
@@ -140,21 +140,25 @@ impl Script {
     }
 
     /// From when until when the last replay ran it that came to its end.
-    pub fn last_run(&self) -> Option<(SystemTime, SystemTime)> {
+    pub(super) fn last_run(&self) -> Option<(SystemTime, SystemTime)> {
         self.last_run
     }
 
     /// Whether a file is one that a replay may have made by running it.
-    pub fn has_made(&self, path: &Path) -> bool {
+    pub(super) fn has_made(&self, path: &Path) -> bool {
         self.has_run && path.starts_with(&self.out_dir)
     }
 
-    pub fn out_dir(&self) -> &Path {
+    pub(super) fn out_dir(&self) -> &Path {
         &self.out_dir
     }
 
     /// Whether cargo would run it, and why; with what there is to know before it is run.
-    pub fn look(&self, context: &Context, changed: &[PathBuf]) -> Result<Option<(Cause, Look)>, String> {
+    pub(super) fn look(
+        &self,
+        context: &Context,
+        changed: &[PathBuf],
+    ) -> Result<Option<(Cause, Look)>, String> {
         let inputs = self.inputs.stamps().ok_or_else(|| {
             format!("the build script of `{}` has too many inputs to look at", self.package.name)
         })?;
@@ -170,7 +174,7 @@ impl Script {
     }
 
     /// Makes sure that whatever becomes of the run, cargo and the next replay run it again.
-    pub fn begin(&mut self, context: &Context, profile_dirs: &[PathBuf]) {
+    pub(super) fn begin(&mut self, context: &Context, profile_dirs: &[PathBuf]) {
         if !self.aged && !context.is_weak(Weakness::ScriptAge) {
             stale::age_script(profile_dirs, &self.package);
         }
@@ -181,7 +185,7 @@ impl Script {
 
     /// Takes in what it has said and made; why not, if only cargo knows what follows. True if its package is to be
     /// compiled.
-    pub fn take(
+    pub(super) fn take(
         &mut self,
         context: &Context,
         units: &mut [Unit],
@@ -229,13 +233,13 @@ impl Script {
     }
 
     /// Its warnings, as cargo says them.
-    pub fn warnings(&self) -> Vec<Diagnostic> {
+    pub(super) fn warnings(&self) -> Vec<Diagnostic> {
         let of = self.name_and_version();
         self.said.warnings.iter().map(|text| warning(&format!("{of}: {text}"))).collect()
     }
 
     /// Whether a warning that cargo has passed on is one of it.
-    pub fn has_said(&self, warning: &Diagnostic) -> bool {
+    pub(super) fn has_said(&self, warning: &Diagnostic) -> bool {
         warning.message.strip_prefix(&self.name_and_version()).is_some_and(|rest| rest.starts_with(": "))
     }
 
@@ -278,7 +282,7 @@ pub(super) struct Scripts {
 
 impl Scripts {
     /// Sorts the scripts that the last run of cargo has run or found.
-    pub fn read(context: &Context, order: &Order, run: &Run, units: &[Unit], before: &Before) -> Self {
+    pub(super) fn read(context: &Context, order: &Order, run: &Run, units: &[Unit], before: &Before) -> Self {
         let mut scripts = Self::default();
         for (package_id, out_dir) in &run.build_scripts {
             let package = context.app.path_packages.iter().find(|package| package.id == *package_id);

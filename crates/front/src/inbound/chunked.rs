@@ -10,11 +10,11 @@ const EXTENSION_SIZE_MAX: usize = 4 * 1024;
 const TRAILERS_SIZE_MAX: usize = 16 * 1024;
 
 /// The end of a body in chunks.
-pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// Takes a chunked body apart.
 #[derive(Debug)]
-pub struct Dechunker {
+pub(super) struct Dechunker {
     place: Place,
     /// How many bytes of extensions or trailers there were.
     skipped: usize,
@@ -39,7 +39,7 @@ enum Place {
 /// The body is not in chunks that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct MalformedChunk(pub &'static str);
+pub(super) struct MalformedChunk(pub &'static str);
 
 impl Default for Dechunker {
     fn default() -> Self {
@@ -53,7 +53,11 @@ impl Dechunker {
     /// # Errors
     ///
     /// Where the input is no chunked body. What was moved before is part of one.
-    pub fn advance(&mut self, input: &mut BytesMut, output: &mut BytesMut) -> Result<bool, MalformedChunk> {
+    pub(super) fn advance(
+        &mut self,
+        input: &mut BytesMut,
+        output: &mut BytesMut,
+    ) -> Result<bool, MalformedChunk> {
         while !input.is_empty() {
             if let Place::Data(left) = self.place {
                 let here = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());

@@ -8,17 +8,17 @@ use httparse::Status;
 use devhost_link::HEAD_LENGTH_MAX_BYTES;
 
 /// The largest head in bytes, from the request line to the empty line: what the link carries.
-pub const HEAD_SIZE_MAX: usize = HEAD_LENGTH_MAX_BYTES;
+pub(crate) const HEAD_SIZE_MAX: usize = HEAD_LENGTH_MAX_BYTES;
 
 /// The largest number of headers: actix-http's own limit.
-pub const HEADERS_COUNT_MAX: usize = 96;
+pub(crate) const HEADERS_COUNT_MAX: usize = 96;
 
 /// The longest target that actix-http parses, in bytes.
 const TARGET_SIZE_MAX: usize = u16::MAX as usize - 1;
 
 /// What the bytes at the start of a connection's input are.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Examined {
+pub(super) enum Examined {
     /// The start of a head.
     Partial,
     /// A head that can be served.
@@ -29,7 +29,7 @@ pub enum Examined {
 
 /// What there is to know of a head.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Head {
+pub(super) struct Head {
     /// How many bytes of the input it is.
     pub size: usize,
     /// How the body is framed.
@@ -46,7 +46,7 @@ pub struct Head {
 
 /// How a request's body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyFraming {
+pub(super) enum BodyFraming {
     /// There is none.
     None,
     /// So many bytes, at least one.
@@ -59,7 +59,7 @@ pub enum BodyFraming {
 
 /// A request that is turned away before actix sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// Why.
     pub reason: RefusalReason,
     /// The request's `Accept` header, as far as it is known.
@@ -70,7 +70,7 @@ pub struct Refusal {
 
 /// Why a request is turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RefusalReason {
+pub(crate) enum RefusalReason {
     /// It is not valid HTTP/1.1: a sentence that says why.
     Malformed(String),
     /// Its head exceeds a limit.
@@ -81,7 +81,7 @@ pub enum RefusalReason {
 
 impl Refusal {
     /// A refusal of a request that could not be read, with what can be made out of it.
-    pub fn guess(reason: RefusalReason, input: &[u8]) -> Self {
+    pub(crate) fn guess(reason: RefusalReason, input: &[u8]) -> Self {
         let mut lines = input.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let is_head = lines.next().is_some_and(|line| line.starts_with(b"HEAD "));
         let accept = lines
@@ -95,7 +95,7 @@ impl Refusal {
 }
 
 /// Examines the start of a connection's input, without empty lines in front.
-pub fn examine(input: &[u8]) -> Examined {
+pub(super) fn examine(input: &[u8]) -> Examined {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_COUNT_MAX];
     let mut request = httparse::Request::new(&mut headers);
     let parsed = request.parse(input);

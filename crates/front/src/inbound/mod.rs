@@ -12,6 +12,7 @@ mod head;
 mod stream;
 mod turn;
 
-pub use head::{HEAD_SIZE_MAX, HEADERS_COUNT_MAX, Refusal, RefusalReason};
-pub use stream::{ClientStream, HEAD_TIME_MAX, LINGER_TIME_MAX};
-pub use turn::Turn;
+pub(crate) use head::{HEAD_SIZE_MAX, HEADERS_COUNT_MAX, Refusal, RefusalReason};
+pub use stream::HEAD_TIME_MAX;
+pub(crate) use stream::{ClientStream, LINGER_TIME_MAX};
+pub(crate) use turn::Turn;

@@ -28,7 +28,7 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
 
 /// How long a connection is read on after its last response, so that the client gets to read the response: the
 /// kernel throws it away with a connection that is closed while unread bytes are there.
-pub const LINGER_TIME_MAX: Duration = Duration::from_millis(500);
+pub(crate) const LINGER_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// How much of what has come is kept while it may not be handed on. A head must fit.
 const INPUT_SIZE_MAX: usize = HEAD_SIZE_MAX;
@@ -40,7 +40,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The connection.
 #[derive(Debug)]
-pub struct ClientStream {
+pub(crate) struct ClientStream {
     io: TcpStream,
     /// What has come and is not handed on yet.
     input: BytesMut,
@@ -80,7 +80,7 @@ enum Stage {
 
 impl ClientStream {
     /// Takes over a connection. To be called on the runtime that serves it.
-    pub fn new(io: TcpStream) -> Self {
+    pub(crate) fn new(io: TcpStream) -> Self {
         // An error means that the connection is gone, which is seen where it is read.
         let _ = io.set_nodelay(true);
         let deadline = Instant::now() + IDLE_TIME_MAX;
@@ -101,17 +101,17 @@ impl ClientStream {
     }
 
     /// The socket, which is not to be read.
-    pub fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &TcpStream {
         &self.io
     }
 
     /// Who is at the other end.
-    pub fn peer(&self) -> Option<SocketAddr> {
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.io.peer_addr().ok()
     }
 
     /// What is told of the request that is being answered.
-    pub fn turn(&self) -> Turn {
+    pub(crate) fn turn(&self) -> Turn {
         self.turn.clone()
     }
 

@@ -18,7 +18,7 @@ use super::head::Head;
 
 /// One connection's request. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Turn(Rc<Shared>);
+pub(crate) struct Turn(Rc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -38,46 +38,49 @@ struct Shared {
 /// For the front.
 impl Turn {
     /// Why the request is to be turned away, where it is. To be asked once.
-    pub fn take_refusal(&self) -> Option<Refusal> {
+    pub(crate) fn take_refusal(&self) -> Option<Refusal> {
         self.0.refusal.borrow_mut().take()
     }
 
     /// Path and query as the client sent them, where actix got them in another form.
-    pub fn target(&self) -> Option<Bytes> {
+    pub(crate) fn target(&self) -> Option<Bytes> {
         self.0.target.borrow().clone()
     }
 
     /// True where the client has said that it waits for `100 Continue` before it sends the body.
-    pub fn expects_continue(&self) -> bool {
+    pub(crate) fn expects_continue(&self) -> bool {
         self.0.expects_continue.get()
     }
 
     /// True while it waits for that, and nobody has let it go on.
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         let shared = &self.0;
         shared.expects_continue.get() && !shared.is_going_on.get() && !shared.may_continue.get()
     }
 
     /// Lets the client send the body that it waits with. To be called by the service that actix polls, which then
     /// flushes the stream.
-    pub fn let_continue(&self) {
+    pub(crate) fn let_continue(&self) {
         self.0.may_continue.set(true);
     }
 
     /// Why the request's body breaks off, where it does.
-    pub fn broken(&self) -> Option<&'static str> {
+    pub(crate) fn broken(&self) -> Option<&'static str> {
         self.0.broken.get()
     }
 
     /// Resolves where the request's body breaks off: it cannot be read on, though the client is there.
-    pub async fn breaks(&self) {
+    pub(crate) async fn breaks(&self) {
         while self.broken().is_none() {
             self.0.breaks.notified().await;
         }
     }
 
     /// A response on its way to actix. Its end is the end of the turn.
-    pub fn answer<B: MessageBody>(&self, mut response: ServiceResponse<B>) -> ServiceResponse<Answer<B>> {
+    pub(crate) fn answer<B: MessageBody>(
+        &self,
+        mut response: ServiceResponse<B>,
+    ) -> ServiceResponse<Answer<B>> {
         let shared = &self.0;
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let head = response.response_mut().head_mut();
@@ -163,7 +166,7 @@ impl Turn {
 
 /// A response's body. actix lets go of it once its encoder has had the end of it.
 #[derive(Debug)]
-pub struct Answer<B> {
+pub(crate) struct Answer<B> {
     body: B,
     /// Dropped after the body, which holds on to the request's.
     end: AnswerEnd,

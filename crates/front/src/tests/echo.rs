@@ -20,7 +20,7 @@ use devhost_link::{Client, LinkFds, SendError, WorkerEvent, WorkerLink};
 
 /// In which way the app is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(super) enum Way {
     Link,
     Socket,
     /// Without a front: what a client sees of the app's own server.
@@ -31,7 +31,7 @@ pub enum Way {
 const STOPPED_AFTER: Duration = Duration::from_millis(300);
 
 /// The app, and what it says of itself.
-pub struct EchoApp {
+pub(super) struct EchoApp {
     pub upstream: Upstream,
     /// Where it listens, if it does.
     pub address: Option<SocketAddr>,
@@ -56,7 +56,7 @@ enum Piece {
 
 impl EchoApp {
     /// Starts the app. To be called on a tokio runtime.
-    pub fn start(way: Way) -> Self {
+    pub(super) fn start(way: Way) -> Self {
         let (say, said) = mpsc::unbounded_channel();
         let mut own_address = None;
         let upstream = match way {
@@ -79,7 +79,7 @@ impl EchoApp {
     }
 
     /// Waits until the app says this.
-    pub async fn says(&mut self, what: &str) {
+    pub(super) async fn says(&mut self, what: &str) {
         let heard = async { while self.said.recv().await.expect("the app is gone") != what {} };
         super::soon(heard).await;
     }

@@ -16,10 +16,10 @@ const PIECES_COUNT_MAX: usize = 2;
 pub struct FakeClient(mpsc::UnboundedSender<FakeExchange>);
 
 /// The test's end: takes the requests.
-pub struct FakeWorker(mpsc::UnboundedReceiver<FakeExchange>);
+pub(crate) struct FakeWorker(mpsc::UnboundedReceiver<FakeExchange>);
 
 /// One request, with the test in the place of the app.
-pub struct FakeExchange {
+pub(crate) struct FakeExchange {
     /// The request's head.
     pub head: RequestHead,
     /// No body follows.
@@ -37,7 +37,7 @@ enum Piece {
 }
 
 /// A worker and the way to it.
-pub fn fake_worker() -> (FakeClient, FakeWorker) {
+pub(crate) fn fake_worker() -> (FakeClient, FakeWorker) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (FakeClient(sender), FakeWorker(receiver))
 }
@@ -101,30 +101,30 @@ impl FakeRecv {
 
 impl FakeWorker {
     /// The next request.
-    pub async fn next(&mut self) -> FakeExchange {
+    pub(crate) async fn next(&mut self) -> FakeExchange {
         super::soon(self.0.recv()).await.expect("the front is gone")
     }
 }
 
 impl FakeExchange {
     /// The value of a request header.
-    pub fn header(&self, name: &str) -> Option<String> {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
         let (_, value) = self.head.headers.iter().find(|(have, _)| have == name.as_bytes())?;
         Some(String::from_utf8(value.to_vec()).unwrap())
     }
 
     /// The next piece of the request body; `None` at its end.
-    pub async fn body_piece(&mut self) -> Option<Bytes> {
+    pub(crate) async fn body_piece(&mut self) -> Option<Bytes> {
         super::soon(self.body.recv()).await.expect("the body broke off")
     }
 
     /// True while a piece of the request body waits.
-    pub fn has_body_piece(&self) -> bool {
+    pub(crate) fn has_body_piece(&self) -> bool {
         !self.body.is_empty()
     }
 
     /// The whole request body.
-    pub async fn whole_body(&mut self) -> Vec<u8> {
+    pub(crate) async fn whole_body(&mut self) -> Vec<u8> {
         let mut whole = Vec::new();
         while let Some(piece) = self.body_piece().await {
             whole.extend_from_slice(&piece);
@@ -133,58 +133,58 @@ impl FakeExchange {
     }
 
     /// Sends the response's head.
-    pub async fn respond(&self, status: u16, headers: &[(&str, &str)], end: bool) {
+    pub(crate) async fn respond(&self, status: u16, headers: &[(&str, &str)], end: bool) {
         self.respond_flagged(0, status, headers, end).await;
     }
 
     /// Sends the response's head with flags.
-    pub async fn respond_flagged(&self, flags: u8, status: u16, headers: &[(&str, &str)], end: bool) {
+    pub(crate) async fn respond_flagged(&self, flags: u8, status: u16, headers: &[(&str, &str)], end: bool) {
         let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
         let headers = headers.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();
         self.respond_raw(ResponseHead { flags, status, headers }.encode(), end).await;
     }
 
     /// Sends these bytes for a head.
-    pub async fn respond_raw(&self, head: Bytes, end: bool) {
+    pub(crate) async fn respond_raw(&self, head: Bytes, end: bool) {
         self.piece(Piece::Head(head, end)).await;
     }
 
     /// Sends a piece of the body.
-    pub async fn data(&self, data: impl Into<Bytes>) {
+    pub(crate) async fn data(&self, data: impl Into<Bytes>) {
         self.piece(Piece::Data(data.into())).await;
     }
 
     /// Ends the body.
-    pub async fn end(&self) {
+    pub(crate) async fn end(&self) {
         self.piece(Piece::End).await;
     }
 
     /// Answers with a whole response.
-    pub async fn answer(&self, status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) {
+    pub(crate) async fn answer(&self, status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) {
         self.respond(status, headers, false).await;
         self.data(body).await;
         self.end().await;
     }
 
     /// Fails the exchange.
-    pub async fn fail(&self, error: StreamError) {
+    pub(crate) async fn fail(&self, error: StreamError) {
         self.piece(Piece::Error(error)).await;
     }
 
     /// Breaks the protocol.
-    pub async fn fault(&self, ring: &'static str) {
+    pub(crate) async fn fault(&self, ring: &'static str) {
         let fault = PeerFault::Position { ring, found: 9, low: 0, high: 1 };
         self.fail(StreamError::Fault(fault)).await;
     }
 
     /// Waits until the front has let go of both halves.
-    pub async fn cancelled(&mut self) {
+    pub(crate) async fn cancelled(&mut self) {
         super::soon(self.response.closed()).await;
         super::soon(async { while self.body.recv().await.is_some() {} }).await;
     }
 
     /// How many more pieces of the body would be taken now.
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.response.capacity()
     }
 

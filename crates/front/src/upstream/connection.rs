@@ -40,7 +40,7 @@ const TLS_ALERT: [u8; 2] = [21, 3];
 
 /// The socket of a connection, shared by hyper's task and the exchange that is on it.
 #[derive(Debug)]
-pub struct Wire {
+pub(super) struct Wire {
     stream: TcpStream,
     /// The app's side is gone, with bytes of ours that it never read.
     reset: AtomicBool,
@@ -51,7 +51,7 @@ pub struct Wire {
 
 impl Wire {
     /// How many bytes have come from the app.
-    pub fn received(&self) -> u64 {
+    pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
@@ -62,7 +62,7 @@ impl Wire {
 
     /// After the end of a connection on which no answer came: true where the app did not read the whole request. An
     /// end after all was read is a FIN alone; where something was left, or came too late, the kernel resets.
-    pub async fn was_left_unread(&self) -> bool {
+    pub(super) async fn was_left_unread(&self) -> bool {
         if self.reset.load(Ordering::Relaxed) {
             return true;
         }
@@ -71,7 +71,7 @@ impl Wire {
     }
 
     /// Reads some bytes; none at the end.
-    pub fn poll_read_some(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    pub(super) fn poll_read_some(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let mut buffer = BytesMut::with_capacity(TUNNEL_READ_SIZE);
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
@@ -83,7 +83,7 @@ impl Wire {
     }
 
     /// Writes all of it, waiting for room.
-    pub async fn write_all(&self, mut data: Bytes) -> io::Result<()> {
+    pub(super) async fn write_all(&self, mut data: Bytes) -> io::Result<()> {
         while !data.is_empty() {
             self.stream.writable().await?;
             match self.note(self.stream.try_write(&data)) {
@@ -96,7 +96,7 @@ impl Wire {
     }
 
     /// Sends a FIN.
-    pub fn finish_sending(&self) {
+    pub(super) fn finish_sending(&self) {
         // An error means that the connection is gone, which the reading side sees too.
         let _ = shutdown(self.stream.as_raw_fd(), Shutdown::Write);
     }
@@ -131,7 +131,7 @@ impl Wire {
 
 /// hyper's handle on a [`Wire`].
 #[derive(Debug)]
-pub struct WireIo(pub Arc<Wire>);
+pub(super) struct WireIo(pub Arc<Wire>);
 
 impl AsyncRead for WireIo {
     fn poll_read(
@@ -193,16 +193,16 @@ impl AsyncWrite for WireIo {
 
 /// A request's body on its way into hyper.
 #[derive(Debug)]
-pub struct RequestBody(Option<mpsc::Receiver<Option<Bytes>>>);
+pub(super) struct RequestBody(Option<mpsc::Receiver<Option<Bytes>>>);
 
 impl RequestBody {
     /// No body.
-    pub fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self(None)
     }
 
     /// A body in pieces; `None` ends it. Where the sender goes without that, the request is broken off.
-    pub fn pieces(receiver: mpsc::Receiver<Option<Bytes>>) -> Self {
+    pub(super) fn pieces(receiver: mpsc::Receiver<Option<Bytes>>) -> Self {
         Self(Some(receiver))
     }
 }
@@ -210,7 +210,7 @@ impl RequestBody {
 /// The client broke its request off.
 #[derive(Debug, thiserror::Error)]
 #[error("the request body broke off")]
-pub struct BrokenOff;
+pub(super) struct BrokenOff;
 
 impl Body for RequestBody {
     type Data = Bytes;
@@ -238,7 +238,7 @@ impl Body for RequestBody {
 
 /// An open connection, with nothing or one exchange on it.
 #[derive(Debug)]
-pub struct Connection {
+pub(super) struct Connection {
     /// Where requests go in.
     pub sender: SendRequest<RequestBody>,
     /// What they go over.
@@ -247,7 +247,7 @@ pub struct Connection {
 
 impl Connection {
     /// Connects. The connection is driven by `runtime`, so that it outlives the thread that asked for it.
-    pub async fn open(address: SocketAddr, runtime: &Handle) -> io::Result<Self> {
+    pub(super) async fn open(address: SocketAddr, runtime: &Handle) -> io::Result<Self> {
         let driver = runtime.clone();
         let connecting = async move {
             // Here, and not by the caller: a socket belongs to the runtime that it was made on.

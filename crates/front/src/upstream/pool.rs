@@ -37,7 +37,7 @@ struct State {
 
 /// The idle connections. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Pool(Arc<Mutex<State>>);
+pub(super) struct Pool(Arc<Mutex<State>>);
 
 impl Pool {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -45,7 +45,7 @@ impl Pool {
     }
 
     /// A connection that is open as far as is known.
-    pub fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self) -> Option<Connection> {
         let mut state = self.lock();
         let fresh_since = Instant::now().checked_sub(IDLE_TIME_MAX);
         while let Some(idle) = state.idle.pop_back() {
@@ -59,7 +59,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose exchange is over. What is left of it, or of the request, is waited for.
-    pub fn give(&self, mut connection: Connection, runtime: &Handle) {
+    pub(super) fn give(&self, mut connection: Connection, runtime: &Handle) {
         if connection.sender.is_closed() {
             return;
         }
@@ -76,7 +76,7 @@ impl Pool {
     }
 
     /// Closes the idle ones, and keeps no more.
-    pub fn close(&self) {
+    pub(super) fn close(&self) {
         let idle = {
             let mut state = self.lock();
             state.closed = true;
@@ -87,7 +87,7 @@ impl Pool {
 
     /// How many connections are idle.
     #[cfg(test)]
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.lock().idle.len()
     }
 

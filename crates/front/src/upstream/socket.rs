@@ -43,7 +43,7 @@ pub const DEATH_NOTICE_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// How long a worker that lives may refuse connections before the client is told. It may be on its way to its end, and
 /// nothing of a request has been sent to it.
-pub const REFUSED_TIME_MAX: Duration = Duration::from_secs(1);
+pub(super) const REFUSED_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// How often a worker that a signal has stopped is looked at while a request waits for it.
 const STOPPED_LOOK_INTERVAL: Duration = Duration::from_millis(20);

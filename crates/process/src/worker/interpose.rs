@@ -1,6 +1,6 @@
 //! The Rust side of `interpose.c`: arms it, and reads the lines that it says.
 //!
-//! The functions themselves (`bind`, `listen`, `getsockname` …) are C, because the same file is also the LD_PRELOAD
+//! The functions themselves (`bind`, `listen`, `getsockname` …) are C, because the same file is also the `LD_PRELOAD`
 //! library for apps that run as executables of their own. Nothing here knows of control sockets.
 
 use std::ffi::{CString, c_char};
@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 
 use crate::zygote::control::{Listening, WorkerReport};
 
-/// The interposer as a library for LD_PRELOAD. It says its lines on the descriptor whose number stands in
+/// The interposer as a library for `LD_PRELOAD`. It says its lines on the descriptor whose number stands in
 /// [`FD_VARIABLE`].
 pub static INTERPOSER_SO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/interpose.so"));
 
@@ -25,7 +25,7 @@ pub const OUTPUT_VARIABLE: &str = "DEVHOST_INTERPOSE_OUTPUT";
 /// The files of Unix sockets that earlier generations have made; see [`arm`]. Unset where there was none. Removed by the
 /// library.
 pub const EARLIER_VARIABLE: &str = "DEVHOST_INTERPOSE_EARLIER";
-/// What LD_PRELOAD is to be for the app and what it starts; unset where this is.
+/// What `LD_PRELOAD` is to be for the app and what it starts; unset where this is.
 pub const LD_PRELOAD_VARIABLE: &str = "DEVHOST_INTERPOSE_LD_PRELOAD";
 
 /// What the interposer has seen.

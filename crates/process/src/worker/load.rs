@@ -163,7 +163,7 @@ fn build_id_at(address: *const c_void) -> String {
     search.build_id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Finds the NT_GNU_BUILD_ID in a note segment: name length, description length, type, name, description, each
+/// Finds the `NT_GNU_BUILD_ID` in a note segment: name length, description length, type, name, description, each
 /// padded to 4 bytes.
 fn gnu_build_id(mut notes: &[u8]) -> Option<&[u8]> {
     const NT_GNU_BUILD_ID: u32 = 3;

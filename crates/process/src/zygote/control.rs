@@ -144,7 +144,7 @@ pub enum Report {
         generation: u64,
         /// Its pid.
         pid: i32,
-        /// How long fork() took, in microseconds.
+        /// How long `fork()` took, in microseconds.
         micros: u64,
     },
     /// No worker could be forked.

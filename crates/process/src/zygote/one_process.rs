@@ -24,7 +24,7 @@ use devhost_sys::process::{exit_now, micros_since, take_standard_input};
 const EXIT_STUCK: i32 = 1;
 
 /// Runs until the front is gone.
-pub fn run() -> io::Result<()> {
+pub(super) fn run() -> io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     let control = Arc::new(take_standard_input()?);

@@ -250,7 +250,7 @@ pub(super) enum Part {
 }
 
 impl Given {
-    pub fn new(entry: Entry, has_stdin: bool, mut fds: Vec<OwnedFd>) -> Result<Self, String> {
+    pub(super) fn new(entry: Entry, has_stdin: bool, mut fds: Vec<OwnedFd>) -> Result<Self, String> {
         fn exactly<const COUNT: usize>(fds: Vec<OwnedFd>) -> Result<[OwnedFd; COUNT], String> {
             fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors came, not {COUNT}", fds.len()))
         }
