@@ -749,7 +749,7 @@ impl Runner {
         let may_be_it = |address: &SocketAddr| {
             (self.app_port == 0 || address.port() == self.app_port) && !known.contains(&address.to_string())
         };
-        let found = devhost_sys::sight::listening(pid).into_iter().find(may_be_it);
+        let found = devhost_sys::listeners::listening(pid).into_iter().find(may_be_it);
         let Some(address) = found else {
             self.look_later(worker, forked);
             return Vec::new();
@@ -761,7 +761,7 @@ impl Runner {
         let listening = Listening {
             asked: address.to_string(),
             port: address.port(),
-            private: devhost_sys::sight::reached_at(address),
+            private: devhost_sys::listeners::reached_at(address),
         };
         let micros = u64::try_from(forked.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.listens(worker, micros, &listening).0

@@ -12,8 +12,8 @@ use devhost_build::{Builder, Outcome, Settings, Strategy};
 use devhost_process::keeper::Spawner;
 use devhost_process::zygote::client::{Argv, Channel, ForkOrder, Start};
 use devhost_process::zygote::control::{Listening, Report, WorkerReport};
-use devhost_sys::identity::identity;
 use devhost_sys::output::Output;
+use devhost_sys::program;
 use devhost_sys::seqpacket;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -173,7 +173,7 @@ fn a_listener_gets_a_private_port_and_the_app_sees_the_one_it_asked_for() {
     let Some(WorkerReport::Loaded { build_id, plugin, .. }) = front.hear(&worker) else {
         panic!("not loaded")
     };
-    assert_eq!((build_id, plugin.as_str()), (identity(&program).unwrap(), "shop"));
+    assert_eq!((build_id, plugin.as_str()), (program::build_id(&program).unwrap(), "shop"));
     let (listening, notes) = front.ready(&worker);
     assert_eq!((listening.asked.as_str(), notes.len()), (asked.as_str(), 0));
     assert!(!listening.keeps_its_port());
@@ -392,7 +392,7 @@ fn the_binary_of_a_package_is_built_under_a_name_of_its_own() {
 
     let Outcome::Built(first) = build(&[]) else { panic!("it did not build") };
     assert_eq!((run(&first.path).as_str(), first.preload.len()), ("one", 0));
-    assert_eq!(first.build_id, identity(&first.path).unwrap());
+    assert_eq!(first.build_id, program::build_id(&first.path).unwrap());
     assert!(first.sources.contains(&main), "{:?}", first.sources);
 
     // An edit of the library alone makes a new program; the old one stays what it was.

@@ -7,7 +7,7 @@ use super::{
     Artifact, Builder, Progress, ScriptInputs, Strategy, build_failure, dep_info, dep_info_path, fallback,
 };
 use devhost_model::Failure;
-use devhost_sys::identity::identity;
+use devhost_sys::program;
 
 impl Builder {
     /// Builds the app's binary as it is now. Dropping the future ends cargo.
@@ -38,7 +38,7 @@ impl Builder {
             self.next_program_path(&app.crate_name).map_err(|error| cannot_write(&app.target_dir, error))?;
         // A copy: the linker may write into the file that a worker runs, and the kernel would refuse it that.
         std::fs::copy(&program, &path).map_err(|error| cannot_write(&path, error))?;
-        let build_id = identity(&path)
+        let build_id = program::build_id(&path)
             .map_err(|error| build_failure(format!("cannot read {}: {error}", path.display())))?;
         let scripts = ScriptInputs::read(&app, &run);
         let sources = dep_info::read_sources(&dep_info_path(&app, &program), &app.workspace_root);

@@ -8,12 +8,12 @@ use std::path::Path;
 
 use devhost_model::Error;
 
+use crate::sockets::{listening_sockets, socket_inodes};
+
 /// How many ports after a busy one are tried.
 const NEXT_PORTS_COUNT_MAX: u16 = 20;
 /// How many processes are searched for the owner of a busy port.
 const PROCESSES_COUNT_MAX: usize = 65_536;
-/// The state `TCP_LISTEN` in `/proc/net/tcp`.
-const LISTENING: &str = "0A";
 
 /// Refuses addresses that others can reach, unless the user has said that this is meant: devhost runs code from the
 /// working directory, shows sources, and has no login.
@@ -108,38 +108,19 @@ fn explain(error: &io::Error, host: IpAddr, port: u16, strict: bool) -> Error {
 
 /// ` by nginx (pid 12)`, as far as it can be known; else nothing.
 fn by_whom(port: u16) -> String {
-    let Some(socket) = listening_socket(port) else { return String::new() };
-    match owner_of(&socket.inode) {
+    let Some(socket) = listening_sockets(Path::new("/proc")).find(|socket| socket.address.port() == port)
+    else {
+        return String::new();
+    };
+    match owner_of(socket.inode) {
         Some((pid, name)) => format!(" by {name} (pid {pid})"),
-        None if socket.user != nix::unistd::geteuid().to_string() => format!(" by user {}", socket.user),
+        None if socket.user != nix::unistd::geteuid().as_raw() => format!(" by user {}", socket.user),
         None => String::new(),
     }
 }
 
-struct Socket {
-    user: String,
-    inode: String,
-}
-
-fn listening_socket(port: u16) -> Option<Socket> {
-    ["/proc/net/tcp", "/proc/net/tcp6"]
-        .into_iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
-        .find_map(|table| table.lines().skip(1).find_map(|line| parse_socket(line, port)))
-}
-
-/// A line of `/proc/net/tcp` (proc(5)): slot, local address, remote address, state, queues, timer, retransmits, user,
-/// timeout, inode.
-fn parse_socket(line: &str, port: u16) -> Option<Socket> {
-    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let (_, local_port) = fields.get(1)?.rsplit_once(':')?;
-    let is_it = u16::from_str_radix(local_port, 16) == Ok(port) && *fields.get(3)? == LISTENING;
-    is_it.then_some(Socket { user: (*fields.get(7)?).to_owned(), inode: (*fields.get(9)?).to_owned() })
-}
-
 /// The process with the lowest pid that holds the socket, among those we may look into.
-fn owner_of(inode: &str) -> Option<(u32, String)> {
-    let target = format!("socket:[{inode}]");
+fn owner_of(inode: u64) -> Option<(u32, String)> {
     let mut pids: Vec<u32> = fs::read_dir("/proc")
         .ok()?
         .flatten()
@@ -149,17 +130,11 @@ fn owner_of(inode: &str) -> Option<(u32, String)> {
     pids.sort_unstable();
     pids.into_iter().find_map(|pid| {
         let process = Path::new("/proc").join(pid.to_string());
-        fs::read_dir(process.join("fd"))
-            .ok()?
-            .flatten()
-            .any(|descriptor| {
-                fs::read_link(descriptor.path()).is_ok_and(|link| link.as_os_str() == target.as_str())
-            })
-            .then(|| {
-                let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-                let name: String = name.trim().chars().filter(|character| !character.is_control()).collect();
-                (pid, if name.is_empty() { "a process".to_owned() } else { name })
-            })
+        socket_inodes(&process).any(|held| held == inode).then(|| {
+            let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+            let name: String = name.trim().chars().filter(|character| !character.is_control()).collect();
+            (pid, if name.is_empty() { "a process".to_owned() } else { name })
+        })
     })
 }
 
@@ -271,15 +246,5 @@ mod tests {
             assert!(error.mistake && error.hint.contains("--allow-remote"));
             assert_eq!(permit(host, true), Ok(()));
         }
-    }
-
-    #[test]
-    fn line_of_the_socket_table_is_read() {
-        let line = "   1: 0100007F:0BB8 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 4242 1 0000";
-        let socket = parse_socket(line, 3000).unwrap();
-        assert_eq!((socket.user.as_str(), socket.inode.as_str()), ("1000", "4242"));
-        assert!(parse_socket(line, 3001).is_none());
-        assert!(parse_socket(&line.replace(" 0A ", " 01 "), 3000).is_none());
-        assert!(parse_socket("nonsense", 3000).is_none());
     }
 }

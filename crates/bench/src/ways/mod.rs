@@ -172,8 +172,8 @@ impl Found {
     /// Finds where one of the processes listens and answers.
     fn look(&mut self, pids: &[i32], context: &Context, client: &Client) -> Result<()> {
         for &pid in pids {
-            for address in devhost_sys::sight::listening(pid) {
-                let address = devhost_sys::sight::reached_at(address).to_string();
+            for address in devhost_sys::listeners::listening(pid) {
+                let address = devhost_sys::listeners::reached_at(address).to_string();
                 if client.get_unless_cancelled(&context.at(&address), &context.cancel)?.is_some() {
                     self.address = Some(address);
                     return Ok(());
@@ -230,9 +230,9 @@ impl Found {
     fn listener(&self, root: i32) -> Option<i32> {
         let address = self.address.as_ref()?;
         super::gauge::descendants(&[root]).into_iter().find(|pid| {
-            devhost_sys::sight::listening(*pid)
+            devhost_sys::listeners::listening(*pid)
                 .into_iter()
-                .any(|listening| devhost_sys::sight::reached_at(listening).to_string() == *address)
+                .any(|listening| devhost_sys::listeners::reached_at(listening).to_string() == *address)
         })
     }
 }

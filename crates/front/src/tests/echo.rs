@@ -245,9 +245,11 @@ struct Stream {
 
 async fn serve_link(link: WorkerLink, say: mpsc::UnboundedSender<String>) {
     let link = Arc::new(link);
-    let event =
-        devhost_sys::register(link.event_fd().try_clone_to_owned().unwrap(), tokio::io::Interest::READABLE)
-            .unwrap();
+    let event = devhost_sys::runtime::register(
+        link.event_fd().try_clone_to_owned().unwrap(),
+        tokio::io::Interest::READABLE,
+    )
+    .unwrap();
     let mut streams: HashMap<u32, Stream> = HashMap::new();
     let mut events = Vec::new();
     loop {

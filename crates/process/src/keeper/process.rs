@@ -22,17 +22,17 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid, getppid};
 use serde::{Deserialize, Serialize};
 
-use devhost_sys::identity;
+use devhost_sys::program;
 
 use super::{AT_TERMINAL, KEEPER_NAME};
 use crate::worker::interpose::{
     EARLIER_VARIABLE, FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, OUTPUT_VARIABLE, PORT_VARIABLE, Seen,
 };
 use crate::zygote::control::{self, Listening, Report, WorkerReport};
+use devhost_sys::listeners;
 use devhost_sys::parent::{self, Parent};
 use devhost_sys::process::{self, micros_since};
 use devhost_sys::seqpacket;
-use devhost_sys::sight;
 
 /// How often the listener of a program that is linked statically is looked for.
 const LOOK_TIME_MS: u8 = 25;
@@ -257,7 +257,7 @@ impl Keeper {
             }
         };
         let pid = Pid::from_raw(child.id().cast_signed());
-        let is_static = identity::is_static(program);
+        let is_static = program::is_static(program);
         let Given { front, wanted_port, .. } = given;
         let program =
             Program { front, reports: Some(reports), begun, is_static, wanted_port, listens: false };
@@ -316,7 +316,7 @@ impl Keeper {
         let Some(program) = self.programs.get(&pid) else { return };
         // What really runs, not what was asked for. A program that has ended already is reaped soon.
         let running = PathBuf::from(format!("/proc/{pid}/exe"));
-        if let Ok(build_id) = identity::identity(&running) {
+        if let Ok(build_id) = program::build_id(&running) {
             let plugin = self.name.to_string_lossy().into_owned();
             program.say(&WorkerReport::Loaded { build_id, plugin, micros: program.micros() });
         }
@@ -348,7 +348,7 @@ impl Keeper {
         for (pid, program) in self.programs.iter_mut().filter(|(_, program)| program.is_looked_for()) {
             let wanted =
                 |address: &SocketAddr| program.wanted_port == 0 || address.port() == program.wanted_port;
-            let Some(address) = sight::listening(pid.as_raw()).into_iter().find(wanted) else { continue };
+            let Some(address) = listeners::listening(pid.as_raw()).into_iter().find(wanted) else { continue };
             program.listens = true;
             program.say(&WorkerReport::Note {
                 message: format!(
@@ -359,7 +359,7 @@ impl Keeper {
             let listening = Listening {
                 asked: address.to_string(),
                 port: address.port(),
-                private: sight::reached_at(address),
+                private: listeners::reached_at(address),
             };
             program.say(&WorkerReport::Ready { micros: program.micros(), listening: Some(listening) });
         }

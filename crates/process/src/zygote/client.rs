@@ -23,7 +23,7 @@ use super::control::{
 use devhost_link::LinkFds;
 use devhost_model::Error;
 use devhost_sys::output::Output;
-use devhost_sys::{self as sys, limits, parent, seqpacket};
+use devhost_sys::{limits, parent, runtime, seqpacket};
 
 /// How the app's process looks from inside.
 #[derive(Debug, Clone)]
@@ -196,7 +196,7 @@ impl Channel {
     /// Takes over a socket and makes it non-blocking.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(Self(sys::register(socket, Interest::READABLE)?))
+        Ok(Self(runtime::register(socket, Interest::READABLE)?))
     }
 
     /// Ends the conversation, whoever else holds the channel.
