@@ -41,7 +41,7 @@ use devhost_front::Hub;
 use devhost_front::gate::Gate;
 use devhost_model::Error;
 use devhost_model::{
-    AppKind, BrowserEvent, BuildReport, Diagnostics, End, Failure, Process, Reload, State, StatusBoard,
+    AppKind, BrowserEvent, BuildReport, Diagnostics, End, Failure, Process, Reload, ServerState, StatusBoard,
     StopReason, ZYGOTE_DEATH,
 };
 use devhost_process::zygote::client::{Argv, Loading};
@@ -1281,7 +1281,7 @@ impl Runner {
         }
     }
 
-    fn set_state(&self, state: State) {
+    fn set_state(&self, state: ServerState) {
         self.status.update(|status| status.state = state);
     }
 

@@ -14,7 +14,7 @@ use super::host::check_same_origin;
 use super::live_reload::stream_events;
 use super::pages::{CROSS_ORIGIN_RESOURCE_POLICY, Frame, POLICY, Page, PageContext, escape};
 use super::server::{Front, refuse};
-use devhost_model::{BuildReport, Outcome, Reload, State, Status};
+use devhost_model::{BuildReport, Outcome, Reload, ServerState, Status};
 
 pub(super) const CLIENT_SCRIPT: &str = include_str!("client.js");
 
@@ -78,10 +78,10 @@ fn respond_events(request: &HttpRequest, front: &Front) -> HttpResponse {
 /// The status page, in the context of now.
 pub(super) fn render_status(status: &Status, context: &PageContext<'_>) -> String {
     let state = match status.state {
-        State::Starting => "building for the first time",
-        State::Building => "building",
-        State::Ready => "ready: the newest code is being served",
-        State::Failed => "the newest code is not being served",
+        ServerState::Starting => "building for the first time",
+        ServerState::Building => "building",
+        ServerState::Ready => "ready: the newest code is being served",
+        ServerState::Failed => "the newest code is not being served",
     };
     let lead = match status.generation {
         0 => format!("{state}."),
@@ -90,7 +90,7 @@ pub(super) fn render_status(status: &Status, context: &PageContext<'_>) -> Strin
     let frame = Frame {
         kind: "status",
         method: "GET",
-        calm: status.state != State::Failed,
+        calm: status.state != ServerState::Failed,
         title: &status.app,
         lead: &lead,
         hint: &status.failure.as_ref().map(devhost_model::Failure::title).unwrap_or_default(),

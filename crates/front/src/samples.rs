@@ -12,7 +12,7 @@ use super::pages::{POLICY, Page, PageContext};
 use devhost_link::wire::PanicReport;
 use devhost_model::{
     BrowserEvent, BuildReport, BuildStep, Cause, Diagnostic, Diagnostics, End, Failure, LeftOut, Outcome,
-    Process, Reload, State, Status, StatusBoard, Steps, StopReason, WorkerStatus,
+    Process, Reload, ServerState, Status, StatusBoard, Steps, StopReason, WorkerStatus,
 };
 
 const CRATE: &str =
@@ -283,7 +283,7 @@ fn busy_status() -> Status {
         reload
     });
     Status {
-        state: State::Failed,
+        state: ServerState::Failed,
         generation: GENERATION,
         build_id: "0123456789abcdef0123456789abcdef01234567".into(),
         zygote: Some(Process { pid: 4_194_303 }),

@@ -306,10 +306,10 @@ pub enum BrowserEvent {
     Recovered,
 }
 
-/// The `state` of the status document.
+/// What devhost is doing: the `state` of the status document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum ServerState {
     /// The first build is running.
     Starting,
     /// A later build is running, or its generation is starting.
@@ -463,7 +463,7 @@ pub struct Status {
     /// `plugin` or `plain`.
     pub kind: &'static str,
     /// What is going on.
-    pub state: State,
+    pub state: ServerState,
     /// The generation being served, 0 before the first.
     pub generation: u64,
     /// The build id of the code being served, empty before the first.
@@ -498,7 +498,7 @@ impl StatusBoard {
             version: env!("CARGO_PKG_VERSION"),
             app,
             kind,
-            state: State::Starting,
+            state: ServerState::Starting,
             generation: 0,
             build_id: String::new(),
             front: Process { pid: std::process::id().cast_signed() },

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use devhost_model::AppKind;
 use devhost_model::{
-    BrowserEvent, BuildReport, Cause, End, FILES_NAMED_COUNT_MAX, Failure, Outcome, Reload, State, Steps,
-    StopReason,
+    BrowserEvent, BuildReport, Cause, End, FILES_NAMED_COUNT_MAX, Failure, Outcome, Reload, ServerState,
+    Steps, StopReason,
 };
 
 mod echo;
@@ -377,7 +377,7 @@ pub enum Action {
     /// Set or clear why the newest code is not being served.
     SetFailure(Option<Failure>),
     /// Set the state in the status document.
-    SetState(State),
+    SetState(ServerState),
     /// Tell open pages.
     Tell(BrowserEvent),
     /// A static file changed: open pages load themselves again.
@@ -629,7 +629,7 @@ impl Supervisor {
 
     /// The first actions.
     pub fn begin(&mut self, now: Duration) -> Actions {
-        let mut actions = vec![Action::SetState(State::Starting)];
+        let mut actions = vec![Action::SetState(ServerState::Starting)];
         self.start_build(now, now, &mut actions);
         actions
     }
@@ -934,7 +934,7 @@ impl Supervisor {
         if unchanged && !self.restart_wanted {
             self.clear_failure(actions);
             actions.push(Action::Release);
-            actions.push(Action::SetState(State::Ready));
+            actions.push(Action::SetState(ServerState::Ready));
             actions.push(Action::Tell(BrowserEvent::Recovered));
             let generation = self.current_generation();
             actions.push(Action::Report(journey.report(now, generation, Outcome::Unchanged)));
@@ -1146,11 +1146,11 @@ impl Supervisor {
             self.clear_failure(actions);
         }
         let state = if building {
-            State::Building
+            ServerState::Building
         } else if self.failed {
-            State::Failed
+            ServerState::Failed
         } else {
-            State::Ready
+            ServerState::Ready
         };
         actions.push(Action::SetState(state));
         if let Some(old) = old {
@@ -1410,7 +1410,7 @@ impl Supervisor {
     ) {
         self.failed = true;
         actions.push(Action::SetFailure(Some(failure.clone())));
-        actions.push(Action::SetState(State::Failed));
+        actions.push(Action::SetState(ServerState::Failed));
         actions.push(Action::Tell(BrowserEvent::Failed { failure }));
         let generation = self.current_generation();
         actions.push(Action::Report(journey.report(now, generation, outcome)));
@@ -1598,12 +1598,12 @@ impl Supervisor {
         self.current.as_ref().map_or(0, |current| current.generation)
     }
 
-    fn waiting_state(&self) -> State {
-        if self.last_good.is_some() { State::Building } else { State::Starting }
+    fn waiting_state(&self) -> ServerState {
+        if self.last_good.is_some() { ServerState::Building } else { ServerState::Starting }
     }
 
-    fn settled_state(&self) -> State {
-        if matches!(self.build, Build::Running { .. }) { self.waiting_state() } else { State::Failed }
+    fn settled_state(&self) -> ServerState {
+        if matches!(self.build, Build::Running { .. }) { self.waiting_state() } else { ServerState::Failed }
     }
 }
 
