@@ -11,8 +11,8 @@ pub const ABI_MINOR: u32 = 1;
 /// Major part in the upper, minor part in the lower 16 bits.
 pub const ABI_VERSION: u32 = (ABI_MAJOR << 16) | ABI_MINOR;
 
-/// The name of the one exported symbol, with the NUL that `dlsym` wants.
-pub const DESCRIPTOR_SYMBOL: &[u8] = b"devhost_plugin_descriptor\0";
+/// The name of the one symbol that a plugin exports: a function that returns its [`Descriptor`].
+pub const DESCRIPTOR_SYMBOL: &str = "devhost_plugin_descriptor";
 
 /// Done.
 pub const OK: i32 = 0;

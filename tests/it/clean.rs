@@ -167,7 +167,7 @@ fn what_is_removed_while_cargo_runs_is_made_again() {
         "target/devhost/debug",
         "target/devhost/debug/deps",
         "target/devhost/bin",
-        "target/devhost/order",
+        "target/devhost/job-sheet",
     ] {
         let (workspace, mut builder) = workspace_that_removes(what);
         assert_eq!(answer(&built(&mut builder, &[])), (b'a', 123));

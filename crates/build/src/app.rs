@@ -11,12 +11,13 @@ use cargo_metadata::{
     DependencyKind, Metadata, MetadataCommand, Node, NodeDep, Package, PackageId, TargetKind,
 };
 use devhost_model::AppKind;
+use devhost_plugin::abi::DESCRIPTOR_SYMBOL;
 
 use super::artifact;
 use super::cargo;
 use super::environment;
 use super::export;
-use super::order::ExternKind;
+use super::job_sheet::ExternKind;
 use super::partial;
 use super::settings::{Choice, Settings, Strategy};
 use devhost_model::Error;
@@ -362,7 +363,7 @@ fn place(argument: &str, cwd: &Path) -> Result<Place, Error> {
         let path = path.canonicalize().map_err(|error| {
             Error::mistake(
                 format!("cannot read {}: {error}", path.display()),
-                "give the path of a shared library that exports devhost_plugin_descriptor",
+                format!("give the path of a shared library that exports {DESCRIPTOR_SYMBOL}"),
             )
         })?;
         return Ok(Place::Library(path));

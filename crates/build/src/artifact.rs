@@ -7,12 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use devhost_model::{AppKind, PLAIN_MAIN_SYMBOL};
+use devhost_plugin::abi::DESCRIPTOR_SYMBOL;
 use object::elf;
 use object::read::elf::{ElfFile64, Sym};
 use object::{Endianness, Object};
-
-/// The symbol that makes a library a plugin.
-pub const DESCRIPTOR_SYMBOL: &str = "devhost_plugin_descriptor";
 
 /// How many unresolved symbols a message lists.
 const SYMBOLS_LISTED_COUNT_MAX: usize = 5;

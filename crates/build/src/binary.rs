@@ -21,12 +21,12 @@ impl Builder {
         let cannot_write = |path: &Path, error: std::io::Error| {
             build_failure(format!("cannot write {}: {error}", path.display()))
         };
-        let order_path = self
-            .place_order(&app, &self.document(&app, "report"))
+        let sheet_path = self
+            .place_job_sheet(&app, &self.document(&app, "report"))
             .map_err(|error| cannot_write(&app.target_dir, error))?;
         self.show_hidden_changes(&app, changed);
         self.seed(&app, progress).await;
-        let run = self.run_cargo(&app, &order_path, progress).await?;
+        let run = self.run_cargo(&app, &sheet_path, progress).await?;
         if !run.success {
             return Err(super::failed(&run));
         }

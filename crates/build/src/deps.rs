@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::PROGRESS_MARK;
 use super::artifact::{self, Inspector, list_symbols};
 use super::call::Call;
+use super::documents;
+use super::job_sheet::{Exclusion, JobSheet};
 use super::linker::{REAL_LINKER_VARIABLE, TAKE_ALL_VARIABLE};
-use super::order::{self, Exclusion, Order};
 use super::settings::Deps;
 
 /// The crate's name; `devhost_plugin::export!` says `extern crate devhost_deps`.
@@ -128,25 +129,25 @@ pub(super) fn directory(target_dir: &Path) -> PathBuf {
 pub(super) fn provide(
     rustc: &OsStr,
     call: &Call,
-    order: &Order,
+    sheet: &JobSheet,
     libraries: &[PathBuf],
 ) -> Result<Linkage, String> {
-    let directory = directory(&order.target_dir);
+    let directory = directory(&sheet.target_dir);
     std::fs::create_dir_all(&directory)
         .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
-    let mut hash = hash_of(rustc, call, order, libraries)?;
+    let mut hash = hash_of(rustc, call, sheet, libraries)?;
     let exclusion_path = directory.join(format!("{hash}.without"));
-    let exclusion: Option<Exclusion> = order::read(&exclusion_path);
+    let exclusion: Option<Exclusion> = documents::read(&exclusion_path);
     let mut libraries = libraries.to_vec();
     if let Some(exclusion) = &exclusion {
         libraries.retain(|library| !exclusion.libraries.contains(library));
-        hash = hash_of(rustc, call, order, &libraries)?;
+        hash = hash_of(rustc, call, sheet, &libraries)?;
     }
-    let recipe = Recipe { rustc, call, order, directory: &directory, hash };
+    let recipe = Recipe { rustc, call, sheet, directory: &directory, hash };
     let static_marker = directory.join(format!("{}.static", recipe.hash));
     let relink_marker = directory.join(format!("{}.relink", recipe.hash));
     let lock = lock(&directory)?;
-    if order.deps == Deps::Static {
+    if sheet.deps == Deps::Static {
         return Ok(Linkage::Static { rlib: recipe.rlib()?, reason: None, static_marker });
     }
     let reason = std::fs::read_to_string(&static_marker).ok().or_else(|| reason_to_be_static(call));
@@ -158,7 +159,7 @@ pub(super) fn provide(
         Ok((std, dylib)) => {
             Linkage::Shared { std, dylib, static_marker, relink_marker, exclusion_path, exclusion }
         }
-        Err(reason) if order.deps == Deps::Shared => {
+        Err(reason) if sheet.deps == Deps::Shared => {
             return Err(format!("the dependencies cannot be linked into a shared library: {reason}"));
         }
         Err(reason) => {
@@ -197,13 +198,13 @@ fn lock(directory: &Path) -> Result<File, String> {
 
 /// Covers everything that decides what the library contains. cargo names a dependency's file after its version,
 /// features, flags and rustc, and writes it anew when anything below it has changed.
-fn hash_of(rustc: &OsStr, call: &Call, order: &Order, libraries: &[PathBuf]) -> Result<String, String> {
+fn hash_of(rustc: &OsStr, call: &Call, sheet: &JobSheet, libraries: &[PathBuf]) -> Result<String, String> {
     let mut hasher = blake3::Hasher::new();
     let mut put = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     };
-    put(order.tool.as_bytes());
+    put(sheet.tool.as_bytes());
     put(rustc.as_encoded_bytes());
     put(std::env::var_os("RUSTUP_TOOLCHAIN").unwrap_or_default().as_encoded_bytes());
     for flag in flags(call) {
@@ -252,7 +253,7 @@ fn flags(call: &Call) -> Vec<String> {
 struct Recipe<'a> {
     rustc: &'a OsStr,
     call: &'a Call,
-    order: &'a Order,
+    sheet: &'a JobSheet,
     directory: &'a Path,
     hash: String,
 }
@@ -263,7 +264,7 @@ impl Recipe<'_> {
         let name = format!("lib{CRATE_NAME}-{}.so", self.hash);
         let dylib = self.directory.join(&name);
         let completed = self.directory.join(format!("lib{CRATE_NAME}-{}.json", self.hash));
-        if let Some(Completed { std }) = order::read(&completed)
+        if let Some(Completed { std }) = documents::read(&completed)
             && std.is_file()
             && dylib.is_file()
         {
@@ -296,7 +297,7 @@ impl Recipe<'_> {
             unresolved = Inspector::default().unresolved_of(&made, &std)?;
             if unresolved.is_empty() {
                 self.keep(&scratch, &name)?;
-                order::write(&completed, &Completed { std: std.clone() })
+                documents::write(&completed, &Completed { std: std.clone() })
                     .map_err(|error| format!("cannot write {}: {error}", completed.display()))?;
                 return Ok(Ok((std, dylib)));
             }
@@ -321,7 +322,7 @@ impl Recipe<'_> {
         ]);
         command.args(["-C", &format!("link-arg=-Wl,-soname={name}")]);
         let mut linker = OsString::from("linker=");
-        linker.push(&self.order.linker);
+        linker.push(&self.sheet.linker);
         command.arg("-C").arg(linker);
         command.env(REAL_LINKER_VARIABLE, self.call.codegen("linker").unwrap_or("cc"));
         if take_all {
@@ -359,7 +360,7 @@ impl Recipe<'_> {
             .arg("--out-dir")
             .arg(out_dir)
             .args(flags(self.call))
-            .env("TMPDIR", &self.order.temporary);
+            .env("TMPDIR", &self.sheet.temporary);
         command
     }
 

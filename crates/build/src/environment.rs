@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn variables_of_another_build_are_foreign() {
-        for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR", "MAKEFLAGS", "DEVHOST_ORDER"] {
+        for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR", "MAKEFLAGS", "DEVHOST_JOB_SHEET"] {
             assert!(is_foreign(name.as_ref()), "{name} would reach cargo");
         }
         for name in ["CARGO_HOME", "RUSTFLAGS", "RUSTC_WRAPPER", "PATH", "CARGO_TARGET_DIR"] {

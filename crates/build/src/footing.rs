@@ -76,7 +76,7 @@ impl Builder {
     ) -> Result<Artifact, Failure> {
         for _ in 0..ATTEMPTS_AGAIN_COUNT_MAX {
             let mut footing = Footing::look(self.target.target_dir());
-            self.ordered = false;
+            self.cargo_started = false;
             let mut is_first = true;
             let target_dir = self.target.target_dir().to_owned();
             let mut look_again = |current: Progress| {
@@ -87,7 +87,7 @@ impl Builder {
                 progress(current);
             };
             let outcome = self.build_as_it_can_be(changed, &mut look_again).await;
-            let is_lost = footing.is_lost() || self.ordered && self.lacks_own_files();
+            let is_lost = footing.is_lost() || self.cargo_started && self.lacks_own_files();
             if outcome.is_ok() || !is_lost {
                 return outcome;
             }
@@ -101,7 +101,7 @@ impl Builder {
     /// Whether something is gone that each run of cargo begins with.
     fn lacks_own_files(&self) -> bool {
         let Target::App(app) = &self.target else { return false };
-        let own = [self.document(app, "order"), self.wrapper(app)];
+        let own = [self.document(app, "job-sheet"), self.wrapper(app)];
         own.iter().any(|path| std::fs::symlink_metadata(path).is_err())
     }
 }

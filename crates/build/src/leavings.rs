@@ -17,7 +17,9 @@ const DIRECTORIES: &[&str] = &[
     "bin",
     "calls",
     "externs",
+    "job-sheet",
     "memory",
+    // What earlier versions called the directory of job sheets.
     "order",
     "preload",
     "report",
@@ -61,7 +63,9 @@ impl Leavings {
             Err(error) => return Err(error),
         }
         // Where devhost has never built anything, nothing is its own.
-        if !place.join("artifacts").is_dir() && !place.join("order").is_dir() && !place.join("bench").is_dir()
+        if !place.join("artifacts").is_dir()
+            && !place.join("job-sheet").is_dir()
+            && !place.join("bench").is_dir()
         {
             return Ok(leavings);
         }

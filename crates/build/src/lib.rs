@@ -31,15 +31,16 @@ mod deps;
 pub mod diagnostics;
 mod directives;
 mod disk;
+mod documents;
 mod environment;
 pub mod export;
 mod fallback;
 mod footing;
 pub mod guard;
 mod inputs;
+mod job_sheet;
 mod leavings;
 pub mod linker;
-mod order;
 mod partial;
 mod plain;
 pub mod reason;
@@ -63,7 +64,6 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 pub use self::app::{App, PathPackage, Prebuilt, Target};
-pub use self::artifact::DESCRIPTOR_SYMBOL;
 pub use self::fallback::note as note_of_own_program;
 pub use self::inputs::ScriptInputs;
 pub use self::leavings::Leavings;
@@ -73,7 +73,7 @@ pub use self::traces::Trace;
 use self::artifact::{Inspector, Problem};
 use self::directives::Directives;
 use self::disk::{ArtifactDirectory, Tool};
-use self::order::{ORDER_VARIABLE, Order, Report};
+use self::job_sheet::{JOB_SHEET_VARIABLE, JobSheet, Report};
 use self::replay::record;
 use self::replay::{Before, Recording, Weakness};
 use devhost_model::BuildInputs;
@@ -198,7 +198,7 @@ pub struct Builder {
     /// Something was removed while cargo ran, so that what cargo believes to be done may be of no use.
     rebuild_wanted: bool,
     /// cargo was started for the build that runs.
-    ordered: bool,
+    cargo_started: bool,
     /// When the last good build ended.
     last_built: Option<SystemTime>,
     /// What of cargo's is in use.
@@ -237,12 +237,12 @@ impl Builder {
             fallback: None,
             configuration: Vec::new(),
             rebuild_wanted: false,
-            ordered: false,
+            cargo_started: false,
             last_built: None,
             units: units::Keeper::default(),
         };
         if let Target::App(app) = &builder.target {
-            builder.memory = order::read(&builder.document(app, "memory")).unwrap_or_default();
+            builder.memory = documents::read(&builder.document(app, "memory")).unwrap_or_default();
         }
         Ok(builder)
     }
@@ -364,10 +364,10 @@ impl Builder {
         self.configuration = app.config_files.clone();
         self.configuration.extend(settings::config_files(app.root()));
         let report_path = self.document(&app, "report");
-        let order_path = self
-            .place_order(&app, &report_path)
+        let sheet_path = self
+            .place_job_sheet(&app, &report_path)
             .map_err(|error| build_failure(format!("cannot write {}: {error}", app.target_dir.display())))?;
-        let before = Before::look(&app, &order_path, &self.memory.sources, self.recording.as_ref().ok());
+        let before = Before::look(&app, &sheet_path, &self.memory.sources, self.recording.as_ref().ok());
         if let Ok(recording) = &mut self.recording {
             recording.is_quiet().await;
         }
@@ -375,8 +375,8 @@ impl Builder {
         self.recording = Err(GIVEN_UP.into());
         self.show_hidden_changes(&app, changed);
         self.seed(&app, progress).await;
-        let mut run = self.run_cargo(&app, &order_path, progress).await?;
-        let mut report = self.valid_report(&report_path, &order_path);
+        let mut run = self.run_cargo(&app, &sheet_path, progress).await?;
+        let mut report = self.valid_report(&report_path, &sheet_path);
         // First the app is linked in another way, then nothing is shared.
         for _ in 0..2 {
             let Some(ready) = report.as_ref().filter(|ready| !run.success && !ready.preload.is_empty())
@@ -387,15 +387,15 @@ impl Builder {
             std::fs::write(&marker, reason)
                 .map_err(|error| build_failure(format!("cannot write {}: {error}", marker.display())))?;
             let doubt = fallback::Doubt::of(&marker);
-            run = self.run_cargo(&app, &order_path, progress).await?;
-            report = self.valid_report(&report_path, &order_path);
+            run = self.run_cargo(&app, &sheet_path, progress).await?;
+            report = self.valid_report(&report_path, &sheet_path);
             doubt.decide(fallback::reason_to_share_nothing(&run).is_none());
         }
         if run.success && report.is_none() {
             // cargo found nothing to do, but what there is was made under other settings, or parts of it are gone.
             stale::age_app(&app, &self.profile_dirs(&app));
-            run = self.run_cargo(&app, &order_path, progress).await?;
-            report = self.valid_report(&report_path, &order_path);
+            run = self.run_cargo(&app, &sheet_path, progress).await?;
+            report = self.valid_report(&report_path, &sheet_path);
         }
         let (mut library, mut ready) = finish(&run, report)?;
         let mut checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
@@ -409,8 +409,8 @@ impl Builder {
             let Some(doubt) = self.share_less(&app, problem, &ready, &run.libraries)? else { break };
             doubts.push(doubt);
             stale::age_app(&app, &self.profile_dirs(&app));
-            run = self.run_cargo(&app, &order_path, progress).await?;
-            (library, ready) = finish(&run, self.valid_report(&report_path, &order_path))?;
+            run = self.run_cargo(&app, &sheet_path, progress).await?;
+            (library, ready) = finish(&run, self.valid_report(&report_path, &sheet_path))?;
             checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
         }
         let checked = checked.map_err(|problem| explain(problem, &library))?;
@@ -424,7 +424,7 @@ impl Builder {
         self.memory.units = Some(run.units_done);
         self.remember(&app);
         let profile_dirs = self.profile_dirs(&app);
-        let context = self.replay_context(app, order_path);
+        let context = self.replay_context(app, sheet_path);
         self.recording = Recording::make(&context, &run, &ready, &sources, profile_dirs, &before);
         self.take_artifact(&context.app, &library, checked, ready, sources, run.diagnostics.sorted())
     }
@@ -442,8 +442,8 @@ impl Builder {
         if self.outdated {
             return Err("a manifest changed".into());
         }
-        let (order_path, report_path) = (self.document(app, "order"), self.document(app, "report"));
-        let context = self.replay_context(app.clone(), order_path);
+        let (sheet_path, report_path) = (self.document(app, "job-sheet"), self.document(app, "report"));
+        let context = self.replay_context(app.clone(), sheet_path);
         let recording = self.recording.as_mut().map_err(|reason| reason.clone())?;
         let run = recording.replay(&context, changed, progress).await?;
         self.report.crates.clone_from(&run.steps);
@@ -455,7 +455,7 @@ impl Builder {
             }
             return Ok(finish(&run, None).map(|_| unreachable!("it has failed")));
         }
-        let Some(report) = self.valid_report(&report_path, &context.order_path) else {
+        let Some(report) = self.valid_report(&report_path, &context.sheet_path) else {
             return Err("the wrapper's report is gone".into());
         };
         let (library, ready) = finish(&run, Some(report)).map_err(|_| "nothing was made")?;
@@ -471,16 +471,16 @@ impl Builder {
         Ok(self.take_artifact(&context.app, &library, checked, ready, sources, run.diagnostics.sorted()))
     }
 
-    fn replay_context(&self, app: App, order_path: PathBuf) -> replay::Context {
+    fn replay_context(&self, app: App, sheet_path: PathBuf) -> replay::Context {
         replay::Context {
             devhost: self.tool.path(),
             wrapper: self.wrapper(&app),
-            environment: self.environment(&app, &order_path),
+            environment: self.environment(&app, &sheet_path),
             temporary: temporary_directory(&app.target_dir),
             jobs: self.settings.jobs(&self.configuration),
             weakness: self.weakness,
             app,
-            order_path,
+            sheet_path,
         }
     }
 
@@ -548,7 +548,7 @@ impl Builder {
         };
         let written = match (&ready.exclusion, problem) {
             (Some(path), Problem::Unresolved(symbols)) => exclusion(app, symbols, libraries, &reason)
-                .map(|exclusion| (path, order::write(path, &exclusion))),
+                .map(|exclusion| (path, documents::write(path, &exclusion))),
             _ => None,
         };
         let (path, result) =
@@ -591,18 +591,18 @@ impl Builder {
         }
     }
 
-    /// Writes the wrapper's order and makes the links by whose names devhost is called.
-    fn place_order(&self, app: &App, report: &Path) -> io::Result<PathBuf> {
+    /// Writes the wrapper's job sheet and makes the links by whose names devhost is called.
+    fn place_job_sheet(&self, app: &App, report: &Path) -> io::Result<PathBuf> {
         let key = self.key(app);
-        let order_path = self.document(app, "order");
-        let environment = record::fingerprint(self.environment(app, &order_path).into_iter());
+        let sheet_path = self.document(app, "job-sheet");
+        let environment = record::fingerprint(self.environment(app, &sheet_path).into_iter());
         let bin = app.target_dir.join("bin").join(&key);
         std::fs::create_dir_all(&bin)?;
         std::fs::create_dir_all(temporary_directory(&app.target_dir))?;
         for name in ["devhost-rustc", "devhost-linker", script::NAME] {
             link(&self.tool.path(), &bin.join(name))?;
         }
-        let order = Order {
+        let sheet = JobSheet {
             tool: self.tool.stamp().to_owned(),
             target_dir: app.target_dir.clone(),
             temporary: temporary_directory(&app.target_dir),
@@ -624,8 +624,8 @@ impl Builder {
             manifests: replay::manifest_hashes(app),
             key,
         };
-        order::write(&order_path, &order)?;
-        Ok(order_path)
+        documents::write(&sheet_path, &sheet)?;
+        Ok(sheet_path)
     }
 
     /// Covers what decides how workspace crates are compiled and cargo does not know. cargo hashes the wrapper's
@@ -664,7 +664,7 @@ impl Builder {
 
     fn remember(&self, app: &App) {
         // Forgetting costs a build that might not have been needed, or the rare hidden change across runs.
-        let _ = order::write(&self.document(app, "memory"), &self.memory);
+        let _ = documents::write(&self.document(app, "memory"), &self.memory);
     }
 
     /// Where cargo keeps what it built for the profile: for the host, and for a target that was named.
@@ -680,10 +680,10 @@ impl Builder {
     async fn run_cargo(
         &mut self,
         app: &App,
-        order: &Path,
+        sheet: &Path,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<cargo::Run, Failure> {
-        self.ordered = true;
+        self.cargo_started = true;
         self.memory.last_end = None;
         self.remember(app);
         let devhost = self.tool.path();
@@ -691,7 +691,7 @@ impl Builder {
         let invocation = cargo::Invocation {
             devhost: &devhost,
             args: self.cargo_args(app),
-            environment: self.environment(app, order),
+            environment: self.environment(app, sheet),
             directory: app.root(),
             app,
             units_expected: self.memory.units.unwrap_or(app.units_expected),
@@ -714,9 +714,9 @@ impl Builder {
     }
 
     /// The environment that cargo is given.
-    fn environment(&self, app: &App, order: &Path) -> Vec<(OsString, OsString)> {
+    fn environment(&self, app: &App, sheet: &Path) -> Vec<(OsString, OsString)> {
         let own: [(&str, OsString); 7] = [
-            (ORDER_VARIABLE, order.into()),
+            (JOB_SHEET_VARIABLE, sheet.into()),
             ("RUSTC_WORKSPACE_WRAPPER", self.wrapper(app).into()),
             // Where a user keeps intermediate files for all builds together, ours would wait for theirs.
             ("CARGO_BUILD_BUILD_DIR", app.target_dir.clone().into()),
@@ -760,11 +760,11 @@ impl Builder {
         args
     }
 
-    /// The wrapper's report, if it is about this order and all it names still exists.
-    fn valid_report(&self, report: &Path, order: &Path) -> Option<Report> {
-        let order: Order = order::read(order)?;
-        order::read(report).filter(|report: &Report| {
-            report.key == order.key && report.preload.iter().all(|library| library.is_file())
+    /// The wrapper's report, if it is about this job sheet and everything it names still exists.
+    fn valid_report(&self, report: &Path, sheet: &Path) -> Option<Report> {
+        let sheet: JobSheet = documents::read(sheet)?;
+        documents::read(report).filter(|report: &Report| {
+            report.key == sheet.key && report.preload.iter().all(|library| library.is_file())
         })
     }
 
@@ -801,7 +801,7 @@ pub fn take_over_dependencies(app: &App, from: &Path, to: &Path) {
 
 /// How an app was linked when it was built last with these settings, if it ever was.
 pub fn last_build(app: &App, settings: &Settings) -> Option<LastBuild> {
-    let report: Report = order::read(&document(app, settings, "report"))?;
+    let report: Report = documents::read(&document(app, settings, "report"))?;
     Some(LastBuild { shared: !report.preload.is_empty(), notes: report.notes })
 }
 
@@ -890,7 +890,7 @@ fn exclusion(
     symbols: &[String],
     libraries: &[(String, PathBuf)],
     reason: &str,
-) -> Option<order::Exclusion> {
+) -> Option<job_sheet::Exclusion> {
     let defines = |path: &Path| std::fs::read(path).is_ok_and(|bytes| linker::defines_one(&bytes, symbols));
     let origins: Vec<&(String, PathBuf)> = libraries.iter().filter(|(_, path)| defines(path)).collect();
     let (_, first) = origins.first()?;
@@ -899,7 +899,7 @@ fn exclusion(
     let stem = first.file_stem().unwrap_or_default().to_string_lossy();
     let stem = stem.strip_prefix("lib").unwrap_or(&stem);
     let name = stem.rsplit_once('-').map_or(stem, |(name, _)| name);
-    Some(order::Exclusion {
+    Some(job_sheet::Exclusion {
         libraries: excluded.collect(),
         reason: format!(
             "`{name}`, and what uses it, is linked into the app, which makes a reload slower: {reason}"

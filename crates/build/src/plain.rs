@@ -12,7 +12,7 @@ use cargo_metadata::cargo_platform::Cfg;
 
 use super::allocator;
 use super::call::{Call, Token, expand, tokens};
-use super::order::Order;
+use super::job_sheet::JobSheet;
 use super::root::{self, Root};
 use super::shadow::{self, About, Shadow};
 
@@ -42,7 +42,7 @@ impl PlainCall {
         rustc: &OsStr,
         args: &[OsString],
         call: &Call,
-        order: &Order,
+        sheet: &JobSheet,
         shared: bool,
     ) -> Result<Self, String> {
         let failed =
@@ -58,7 +58,7 @@ impl PlainCall {
                 call.input.display()
             ));
         }
-        let mirror = order.target_dir.join("shadow").join(call.stem());
+        let mirror = sheet.target_dir.join("shadow").join(call.stem());
         let shadow = Shadow::new(&mirror, &cwd, &call.input);
         let root = root::generate(&source, &call.edition, shared);
         let loses_allocator = root.without_allocator && {
@@ -66,7 +66,7 @@ impl PlainCall {
             cfg.is_empty() || allocator::is_declared_in(&source, &cfg)
         };
         let shadow = shadow
-            .and_then(|shadow| shadow.write(&root, &order.workspace_root, &order.target_dir).map(|()| shadow))
+            .and_then(|shadow| shadow.write(&root, &sheet.workspace_root, &sheet.target_dir).map(|()| shadow))
             .map_err(|error| format!("cannot mirror the app's sources in {}: {error}", mirror.display()))?;
         Ok(Self {
             given: expand(args),
@@ -76,7 +76,7 @@ impl PlainCall {
             root,
             loses_allocator,
             output: call.out_dir.join(call.stem()),
-            temporary: order.temporary.clone(),
+            temporary: sheet.temporary.clone(),
         })
     }
 
@@ -172,7 +172,7 @@ impl PlainCall {
             }
         }
         let mut command = Command::new(rustc);
-        command.env_remove(super::ORDER_VARIABLE);
+        command.env_remove(super::JOB_SHEET_VARIABLE);
         let kept = self.give(&mut command, &args)?;
         let status =
             command.stdin(Stdio::null()).status().map_err(|error| format!("cannot run rustc: {error}"))?;

@@ -17,7 +17,8 @@ use std::process::{Command, ExitCode};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::call::Call;
-use super::order::{self, ORDER_VARIABLE, Order};
+use super::documents;
+use super::job_sheet::{JOB_SHEET_VARIABLE, JobSheet};
 use super::plain;
 use super::replay::record::{self, REPLAY_VARIABLE};
 
@@ -56,10 +57,10 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
             };
         }
         Err(_) => {
-            let order =
-                std::env::var_os(ORDER_VARIABLE).and_then(|path| order::read::<Order>(Path::new(&path)));
-            if let Some(order) = order {
-                record::keep_script(place, args, &order);
+            let sheet = std::env::var_os(JOB_SHEET_VARIABLE)
+                .and_then(|path| documents::read::<JobSheet>(Path::new(&path)));
+            if let Some(sheet) = sheet {
+                record::keep_script(place, args, &sheet);
             }
         }
     }
@@ -101,7 +102,7 @@ pub(super) struct Place {
 impl Place {
     /// For the rustc call of a build script. `None` for any other, and where the kernel could not find devhost by the
     /// first line of a file: then the script is its own program, and cargo's business alone.
-    pub(crate) fn of(call: &Call, order: &Order) -> Option<Self> {
+    pub(crate) fn of(call: &Call, sheet: &JobSheet) -> Option<Self> {
         let is_script = call.crate_name.starts_with("build_script_")
             && call.crate_types == ["bin"]
             && !call.test
@@ -109,7 +110,7 @@ impl Place {
         if !is_script {
             return None;
         }
-        let devhost = order.script.as_os_str().as_bytes();
+        let devhost = sheet.script.as_os_str().as_bytes();
         let first_line = [b"#!", devhost, b"\n"].concat();
         let fits = first_line.len() <= FIRST_LINE_LEN_MAX_BYTES
             && devhost.starts_with(b"/")
@@ -171,19 +172,19 @@ mod tests {
 
     #[test]
     fn only_a_build_script_has_a_place() {
-        let mut order = Order { script: "/t/bin/1/devhost-script".into(), ..Order::stub() };
+        let mut sheet = JobSheet { script: "/t/bin/1/devhost-script".into(), ..JobSheet::stub() };
         let read = |line: &str| Call::read(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
         let script = read(
             "--crate-name build_script_build build.rs --crate-type bin --out-dir /t/debug/build/app-1f \
              -C extra-filename=-1f",
         );
-        assert!(Place::of(&script, &order).is_some());
+        assert!(Place::of(&script, &sheet).is_some());
         let app =
             read("--crate-name build_script_build src/main.rs --crate-type bin --out-dir /t/debug/deps");
-        assert!(Place::of(&app, &order).is_none());
-        order.script = "/a directory/devhost-script".into();
-        assert!(Place::of(&script, &order).is_none(), "the kernel takes a space for the end of the name");
-        order.script = PathBuf::from("/").join("d".repeat(300)).join(NAME);
-        assert!(Place::of(&script, &order).is_none(), "the kernel would cut the name off");
+        assert!(Place::of(&app, &sheet).is_none());
+        sheet.script = "/a directory/devhost-script".into();
+        assert!(Place::of(&script, &sheet).is_none(), "the kernel takes a space for the end of the name");
+        sheet.script = PathBuf::from("/").join("d".repeat(300)).join(NAME);
+        assert!(Place::of(&script, &sheet).is_none(), "the kernel would cut the name off");
     }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::app::App;
 use super::cargo::Run;
-use super::{entries, order, replay};
+use super::{documents, entries, replay};
 
 /// How many sets of an app and a profile are kept: a switch of branches or toolchains and back again finds its own.
 const SETS_KEPT_COUNT: usize = 4;
@@ -127,7 +127,7 @@ impl Default for Keeper {
 
 impl Keeper {
     /// Takes down in the document what a run of cargo that began at `started` has used. A run that failed has not told all.
-    pub fn note(
+    pub(super) fn note(
         &mut self,
         document: &Path,
         app: &App,
@@ -136,7 +136,7 @@ impl Keeper {
         started: SystemTime,
     ) {
         let Some(mut set) = list(app, profile_dirs, run) else { return };
-        let mut uses: Uses = order::read(document).unwrap_or_default();
+        let mut uses: Uses = documents::read(document).unwrap_or_default();
         let compiled = incremental(profile_dirs);
         if let Some(last) = uses.sets.first_mut() {
             // Between the two runs, replays have compiled for the last set.
@@ -147,7 +147,7 @@ impl Keeper {
         let compiled = compiled.into_iter().filter(|(_, at)| *at >= started);
         set.incremental = compiled.map(|(name, _)| name).collect();
         let is_new = uses.add(set, run.success);
-        if order::write(document, &uses).is_ok() && is_new {
+        if documents::write(document, &uses).is_ok() && is_new {
             self.due.store(true, Ordering::Relaxed);
         }
         if run.success {
@@ -157,7 +157,7 @@ impl Keeper {
 
     /// Removes, on a thread of its own, what no kept set names; not what was made since the last good run of cargo began: that
     /// may be of somebody whose set is not written yet. It waits for another time where somebody builds.
-    pub fn collect(&self, target_dir: &Path, profile_dirs: Vec<PathBuf>) {
+    pub(super) fn collect(&self, target_dir: &Path, profile_dirs: Vec<PathBuf>) {
         if self.last_run == SystemTime::UNIX_EPOCH || !self.due.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -254,7 +254,7 @@ fn remove_unused(target_dir: &Path, profile_dirs: &[PathBuf], before: SystemTime
     let mut left = BTreeSet::new();
     let mut documents = Vec::new();
     for path in entries(&target_dir.join(DIRECTORY)) {
-        let Some(uses) = order::read::<Uses>(&path) else { continue };
+        let Some(uses) = documents::read::<Uses>(&path) else { continue };
         let is_old = |set: &Set| set.used.elapsed().is_ok_and(|age| age > AGE_MAX);
         left.extend(uses.left);
         if uses.sets.iter().all(is_old) {
@@ -300,10 +300,10 @@ fn remove_unused(target_dir: &Path, profile_dirs: &[PathBuf], before: SystemTime
         }
     }
     for path in documents {
-        if let Some(mut uses) = order::read::<Uses>(&path)
+        if let Some(mut uses) = documents::read::<Uses>(&path)
             && !std::mem::take(&mut uses.left).is_empty()
         {
-            let _ = order::write(&path, &uses);
+            let _ = documents::write(&path, &uses);
         }
     }
     tracing::debug!("{} units that no build uses any more are removed", removed.len());

@@ -10,8 +10,9 @@ use std::process::{Command, ExitCode};
 
 use super::call::{Call, library_stem};
 use super::deps::{self, Linkage};
+use super::documents;
+use super::job_sheet::{ExternKind, Externs, JOB_SHEET_VARIABLE, JobSheet, Report};
 use super::linker::{APP_VARIABLE, REAL_LINKER_VARIABLE};
-use super::order::{self, ExternKind, Externs, ORDER_VARIABLE, Order, Report};
 use super::plain::PlainCall;
 use super::replay::record::{self, REPLAY_VARIABLE};
 use super::script::Place;
@@ -25,25 +26,26 @@ pub fn main(args: &[OsString]) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let call = Call::read(args);
-    let order = std::env::var_os(ORDER_VARIABLE).and_then(|path| order::read::<Order>(Path::new(&path)));
+    let sheet =
+        std::env::var_os(JOB_SHEET_VARIABLE).and_then(|path| documents::read::<JobSheet>(Path::new(&path)));
     let mut command = Command::new(rustc);
     // Without a crate name it is one of cargo's questions about rustc itself.
-    let order = order.filter(|_| !call.crate_name.is_empty());
-    let result = match &order {
-        Some(order) => {
+    let sheet = sheet.filter(|_| !call.crate_name.is_empty());
+    let result = match &sheet {
+        Some(sheet) => {
             if std::env::var_os(REPLAY_VARIABLE).is_none() {
-                record::keep(rustc, args, &call, order);
+                record::keep(rustc, args, &call, sheet);
             }
-            add(&mut command, rustc, args, &call, order)
+            add(&mut command, rustc, args, &call, sheet)
         }
         None => {
             command.args(args);
             Ok(None)
         }
     };
-    command.env_remove(ORDER_VARIABLE).env_remove(REPLAY_VARIABLE);
+    command.env_remove(JOB_SHEET_VARIABLE).env_remove(REPLAY_VARIABLE);
     let message = match result {
-        Ok(None) => match order.and_then(|order| Place::of(&call, &order)) {
+        Ok(None) => match sheet.and_then(|sheet| Place::of(&call, &sheet)) {
             Some(place) => match place.run(command) {
                 Ok(code) => return code,
                 Err(message) => message,
@@ -67,57 +69,58 @@ fn add(
     rustc: &OsStr,
     args: &[OsString],
     call: &Call,
-    order: &Order,
+    sheet: &JobSheet,
 ) -> Result<Option<PlainCall>, String> {
     let root = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let app_type = match order.kind {
+    let app_type = match sheet.kind {
         AppKind::Plugin => "cdylib",
         AppKind::Plain => "bin",
     };
-    let is_app = root.as_ref() == Some(&order.app_root)
-        && call.crate_name == order.app_crate
+    let is_app = root.as_ref() == Some(&sheet.app_root)
+        && call.crate_name == sheet.app_crate
         && call.crate_types == [app_type]
         && !call.test;
-    let is_plain = is_app && order.kind == AppKind::Plain;
+    let is_plain = is_app && sheet.kind == AppKind::Plain;
     if !is_plain {
         command.args(args);
     }
-    add_debug_info(command, call, order.debug_info);
+    add_debug_info(command, call, sheet.debug_info);
     // rustc's allocator is a jemalloc that reads this: huge pages save an eighth of its time, most of it in
     // page faults. A user's own setting wins.
     if std::env::var_os("MALLOC_CONF").is_none() {
         command.env("MALLOC_CONF", "thp:always");
     }
-    command.env("TMPDIR", &order.temporary);
+    command.env("TMPDIR", &sheet.temporary);
     let Some(root) = root else { return Ok(None) };
-    let externs = sort_externs(call, order, &root);
+    let externs = sort_externs(call, sheet, &root);
     if !is_app {
         if call.crate_types.iter().any(|kind| kind.ends_with("dylib")) {
             remove_old(call);
         }
-        let path = record_path(order, &call.stem());
-        order::write(&path, &externs).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        let path = record_path(sheet, &call.stem());
+        documents::write(&path, &externs)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         return Ok(None);
     }
-    let linkage = add_app(command, rustc, call, order, externs)?;
+    let linkage = add_app(command, rustc, call, sheet, externs)?;
     let mut report = Report {
-        key: order.key.clone(),
+        key: sheet.key.clone(),
         preload: linkage.preload(),
         static_marker: linkage.static_marker().to_owned(),
         relink_marker: linkage.relink_marker(),
         exclusion: linkage.exclusion(),
         notes: linkage.notes(),
-        call: Some(record::path(&order.target_dir, &call.out_dir, &call.stem())),
+        call: Some(record::path(&sheet.target_dir, &call.out_dir, &call.stem())),
     };
     let mut plain = None;
     if is_plain {
         let prepared =
-            PlainCall::prepare(rustc, args, call, order, matches!(linkage, Linkage::Shared { .. }))?;
+            PlainCall::prepare(rustc, args, call, sheet, matches!(linkage, Linkage::Shared { .. }))?;
         report.notes.extend(prepared.notes());
         plain = Some(prepared);
     }
-    order::write(&order.report, &report)
-        .map_err(|error| format!("cannot write {}: {error}", order.report.display()))?;
+    documents::write(&sheet.report, &report)
+        .map_err(|error| format!("cannot write {}: {error}", sheet.report.display()))?;
     Ok(plain)
 }
 
@@ -131,9 +134,9 @@ fn add_debug_info(command: &mut Command, call: &Call, wanted: DebugInfo) {
 }
 
 /// What a crate is compiled against, told apart by what cargo says of each package, never by a file's name.
-fn sort_externs(call: &Call, order: &Order, root: &Path) -> Externs {
+fn sort_externs(call: &Call, sheet: &JobSheet, root: &Path) -> Externs {
     let mut sorted = Externs::default();
-    let Some(kinds) = order.externs.get(root) else { return sorted };
+    let Some(kinds) = sheet.externs.get(root) else { return sorted };
     for library in &call.externs {
         match kinds.get(&library.name) {
             Some(ExternKind::Path) => sorted.path.push(library.path.clone()),
@@ -149,12 +152,12 @@ fn sort_externs(call: &Call, order: &Order, root: &Path) -> Externs {
 }
 
 /// Where the externs of a path crate are kept for the app's call.
-fn record_path(order: &Order, stem: &str) -> PathBuf {
-    order.target_dir.join("externs").join(format!("{stem}.json"))
+fn record_path(sheet: &JobSheet, stem: &str) -> PathBuf {
+    sheet.target_dir.join("externs").join(format!("{stem}.json"))
 }
 
 /// The dependencies of the app and of the path crates that it reaches.
-fn collect_libraries(order: &Order, app: Externs) -> Vec<PathBuf> {
+fn collect_libraries(sheet: &JobSheet, app: Externs) -> Vec<PathBuf> {
     let mut libraries = app.libraries;
     let mut queue = app.path;
     let mut seen = std::collections::HashSet::new();
@@ -164,7 +167,7 @@ fn collect_libraries(order: &Order, app: Externs) -> Vec<PathBuf> {
             continue;
         }
         // A path crate outside the workspace is compiled without the wrapper: what only it uses stays static.
-        if let Some(externs) = order::read::<Externs>(&record_path(order, stem)) {
+        if let Some(externs) = documents::read::<Externs>(&record_path(sheet, stem)) {
             libraries.extend(externs.libraries.into_iter().filter(|library| library.is_file()));
             queue.extend(externs.path);
         }
@@ -178,12 +181,12 @@ fn add_app(
     command: &mut Command,
     rustc: &OsStr,
     call: &Call,
-    order: &Order,
+    sheet: &JobSheet,
     externs: Externs,
 ) -> Result<Linkage, String> {
-    let libraries = collect_libraries(order, externs);
-    let linkage = deps::provide(rustc, call, order, &libraries)?;
-    if order.kind == AppKind::Plugin {
+    let libraries = collect_libraries(sheet, externs);
+    let linkage = deps::provide(rustc, call, sheet, &libraries)?;
+    if sheet.kind == AppKind::Plugin {
         remove_old(call);
         command.args(["--cfg", "devhost", "--check-cfg=cfg(devhost)"]);
     }
@@ -200,7 +203,7 @@ fn add_app(
     }
     if linkage.is_relinked() {
         let mut linker = OsString::from("linker=");
-        linker.push(&order.linker);
+        linker.push(&sheet.linker);
         command.arg("-C").arg(linker);
         command.env(REAL_LINKER_VARIABLE, call.codegen("linker").unwrap_or("cc")).env(APP_VARIABLE, "1");
     }

@@ -11,7 +11,7 @@
 //!    linked from. Where a wrapper of the user's own (`RUSTC_WRAPPER`), other than a compiler cache, stands between cargo
 //!    and devhost, there is none.
 //! 2. Every *guard* is as it was: the manifests, the lock file, cargo's and rustup's configuration, the toolchain file
-//!    (those that are missing must still be missing), rustc and devhost themselves, the order for the wrapper, every
+//!    (those that are missing must still be missing), rustc and devhost themselves, the wrapper's job sheet, every
 //!    library that a call is given and that is no crate of the workspace, the libraries to preload, what build scripts
 //!    have named as their inputs, every file that cargo lists for the app and no recorded call does, and the sources of
 //!    recorded crates that the last run of cargo reported and that the app is not linked from (build scripts).
@@ -57,7 +57,8 @@ use self::scripts::{Cause, Look, Script, Scripts};
 use super::app::{App, PathPackage};
 use super::call::Call;
 use super::cargo::Run;
-use super::order::{self, Order, Report};
+use super::documents;
+use super::job_sheet::{JobSheet, Report};
 use super::settings::config_files;
 use super::{CLOCK_LAG_MAX_MS, Progress, dep_info, stale};
 use devhost_model::{BuildStep, Diagnostic};
@@ -159,7 +160,7 @@ pub(super) struct Before {
 
 impl Before {
     /// Looks at the files that the next build will probably read.
-    pub(crate) fn look(app: &App, order: &Path, files: &[PathBuf], recording: Option<&Recording>) -> Self {
+    pub(crate) fn look(app: &App, sheet: &Path, files: &[PathBuf], recording: Option<&Recording>) -> Self {
         let started = SystemTime::now();
         let mut contents = HashMap::new();
         if let Some(recording) = recording {
@@ -173,7 +174,7 @@ impl Before {
         }
         // What a script writes while cargo runs is there before anybody reads it.
         contents.retain(|path, _| !path.starts_with(&app.target_dir));
-        contents.entry(order.to_owned()).or_insert(Content::Absent);
+        contents.entry(sheet.to_owned()).or_insert(Content::Absent);
         for (path, content) in &mut contents {
             content.refresh(path);
         }
@@ -208,7 +209,7 @@ pub(super) struct Context {
     pub devhost: PathBuf,
     /// The rustc wrapper.
     pub wrapper: PathBuf,
-    pub order_path: PathBuf,
+    pub sheet_path: PathBuf,
     /// The environment that cargo is given.
     pub environment: Vec<(OsString, OsString)>,
     pub temporary: PathBuf,
@@ -234,13 +235,14 @@ impl Recording {
         profile_dirs: Vec<PathBuf>,
         before: &Before,
     ) -> Result<Self, String> {
-        let order: Order = order::read(&context.order_path).ok_or("the order for rustc is gone")?;
-        let mut maker = Maker { context, order: &order, before, units: Vec::new(), known: HashMap::new() };
+        let sheet: JobSheet =
+            documents::read(&context.sheet_path).ok_or("the job sheet for rustc is gone")?;
+        let mut maker = Maker { context, sheet: &sheet, before, units: Vec::new(), known: HashMap::new() };
         let root = report.call.as_ref().ok_or("the app's rustc call was not recorded")?;
         maker.add(root)?;
         maker.look_for_other_users(run);
         let mut units = maker.units;
-        let scripts = Scripts::read(context, &order, run, &units, before);
+        let scripts = Scripts::read(context, &sheet, run, &units, before);
         for unit in units.iter_mut().filter(|unit| scripts.without_inputs.contains(&unit.package.id)) {
             unit.only_cargo.get_or_insert_with(|| {
                 format!(
@@ -251,7 +253,7 @@ impl Recording {
             });
         }
         let mut recording = Self {
-            key: order.key.clone(),
+            key: sheet.key.clone(),
             guards: BTreeMap::new(),
             trees: BTreeMap::new(),
             fixed: BTreeMap::new(),
@@ -292,7 +294,7 @@ impl Recording {
     ) {
         let mut guards = manifests(&context.app);
         guards.extend(scripts.files.iter().cloned());
-        guards.insert(context.order_path.clone());
+        guards.insert(context.sheet_path.clone());
         // A file of a recorded call may be a build script's, too, and then it is cargo's business.
         guards.extend(self.sources_of_others(context, run));
         let own: BTreeSet<&PathBuf> = self.units.iter().flat_map(|unit| unit.sources.keys()).collect();
@@ -339,7 +341,7 @@ impl Recording {
     fn sources_of_others(&self, context: &Context, run: &Run) -> Vec<PathBuf> {
         let calls = super::entries(&context.app.target_dir.join("calls"));
         calls
-            .filter_map(|path| order::read::<Recorded>(&path))
+            .filter_map(|path| documents::read::<Recorded>(&path))
             .filter(|recorded| recorded.key == self.key)
             .filter(|recorded| {
                 context.app.path_packages.iter().any(|package| package.root == recorded.package_root)
@@ -779,7 +781,7 @@ impl Unit {
 /// Finds units from the app downwards.
 struct Maker<'a> {
     context: &'a Context,
-    order: &'a Order,
+    sheet: &'a JobSheet,
     before: &'a Before,
     units: Vec<Unit>,
     known: HashMap<PathBuf, Option<usize>>,
@@ -787,10 +789,10 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn add(&mut self, path: &Path) -> Result<usize, String> {
-        let recorded: Recorded = order::read(path).ok_or("the app's rustc call was not recorded")?;
+        let recorded: Recorded = documents::read(path).ok_or("the app's rustc call was not recorded")?;
         let call = recorded.call();
         let name = call.crate_name.clone();
-        recorded.is_of(self.order, &name)?;
+        recorded.is_of(self.sheet, &name)?;
         let mut packages = self.context.app.path_packages.iter();
         let package = packages.find(|package| package.root == recorded.package_root);
         let package = package.ok_or_else(|| format!("`{name}` is no package of the app any more"))?.clone();
@@ -798,7 +800,7 @@ impl Maker<'_> {
         for library in &call.externs {
             let out_dir = library.path.parent().unwrap_or(Path::new(""));
             let Some(stem) = super::call::library_stem(&library.path) else { continue };
-            let path = record::path(&self.order.target_dir, out_dir, stem);
+            let path = record::path(&self.sheet.target_dir, out_dir, stem);
             let index = match self.known.get(&path) {
                 Some(index) => *index,
                 // What has no record is no crate of the workspace, and guarded.
@@ -835,7 +837,7 @@ impl Maker<'_> {
     /// Why every change in a package is cargo's business.
     fn reason_for_cargo(&self, package: &PathPackage, recorded: &Recorded) -> Option<String> {
         let name = &package.name;
-        if !recorded.is_current(self.order) && !self.context.is_weak(Weakness::Manifests) {
+        if !recorded.is_current(self.sheet) && !self.context.is_weak(Weakness::Manifests) {
             return Some(format!("a manifest or the configuration changed since `{name}` was compiled"));
         }
         let used = self.context.app.used_by_scripts.contains(&package.id);

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Call, expand};
-use crate::order::{self, Order};
+use crate::documents;
+use crate::job_sheet::JobSheet;
 
 /// Says to the wrapper that the call is a replayed one, which is recorded already.
 pub(crate) const REPLAY_VARIABLE: &str = "DEVHOST_REPLAY";
@@ -31,7 +32,7 @@ const CALLERS: &[&str] = &["cargo", "sccache", "cachepot", "ccache"];
 /// One rustc call for a crate of the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Recorded {
-    /// The order's key: settings, devhost and cargo's arguments.
+    /// The job sheet's key: settings, devhost and cargo's arguments.
     pub key: String,
     /// rustc, as cargo calls it.
     pub rustc: PathBuf,
@@ -52,14 +53,14 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    /// Whether it was made under the same settings and variables as the order's; why not.
-    pub(crate) fn is_of(&self, order: &Order, name: &str) -> Result<(), String> {
-        if self.key != order.key {
+    /// Whether it was made under the same settings and variables as the job sheet's; why not.
+    pub(crate) fn is_of(&self, sheet: &JobSheet, name: &str) -> Result<(), String> {
+        if self.key != sheet.key {
             return Err(format!("the recorded call of `{name}` is of other settings"));
         }
         let mut before = self.before.iter();
         if let Some((variable, _)) =
-            before.find(|(variable, hash)| order.environment.get(*variable) != hash.as_ref())
+            before.find(|(variable, hash)| sheet.environment.get(*variable) != hash.as_ref())
         {
             return Err(format!("{variable} has another value than when `{name}` was compiled"));
         }
@@ -68,8 +69,8 @@ impl Recorded {
 
     /// Whether cargo would still take the same values for the variables that it sets. It does not compile a crate again
     /// for those that the crate has not asked for.
-    pub(crate) fn is_current(&self, order: &Order) -> bool {
-        order.manifests.get(&self.package_root).is_some_and(|hash| *hash == self.manifests)
+    pub(crate) fn is_current(&self, sheet: &JobSheet) -> bool {
+        sheet.manifests.get(&self.package_root).is_some_and(|hash| *hash == self.manifests)
     }
 
     /// The call, read.
@@ -96,12 +97,12 @@ pub(crate) fn path(target_dir: &Path, out_dir: &Path, stem: &str) -> PathBuf {
 
 /// Keeps the call that this process was started for. A call that cannot be written down is one that cannot be
 /// replayed, and no error.
-pub(crate) fn keep(rustc: &OsStr, args: &[OsString], call: &Call, order: &Order) {
-    let path = path(&order.target_dir, &call.out_dir, &call.stem());
+pub(crate) fn keep(rustc: &OsStr, args: &[OsString], call: &Call, sheet: &JobSheet) {
+    let path = path(&sheet.target_dir, &call.out_dir, &call.stem());
     // What is there is of an earlier call.
     let _ = std::fs::remove_file(&path);
-    if let Some(recorded) = is_cargos_own().then(|| record(rustc, args, order)).flatten() {
-        let _ = order::write(&path, &recorded);
+    if let Some(recorded) = is_cargos_own().then(|| record(rustc, args, sheet)).flatten() {
+        let _ = documents::write(&path, &recorded);
     }
 }
 
@@ -112,15 +113,15 @@ pub(crate) fn script_path(target_dir: &Path, out_dir: &Path) -> PathBuf {
 }
 
 /// Keeps how cargo runs a build script whose program is said to be `place`.
-pub(crate) fn keep_script(place: &OsStr, args: &[OsString], order: &Order) {
+pub(crate) fn keep_script(place: &OsStr, args: &[OsString], sheet: &JobSheet) {
     let Some(out_dir) = std::env::var_os(OUT_DIR).map(PathBuf::from) else { return };
-    let path = script_path(&order.target_dir, &out_dir);
+    let path = script_path(&sheet.target_dir, &out_dir);
     // What is there is of an earlier run.
     let _ = std::fs::remove_file(&path);
-    let recorded = is_cargos_own().then(|| record(place, args, order)).flatten();
+    let recorded = is_cargos_own().then(|| record(place, args, sheet)).flatten();
     let len = |recorded: &Recorded| recorded.set.values().map(String::len).sum::<usize>();
     if let Some(recorded) = recorded.filter(|recorded| len(recorded) <= VARIABLES_LEN_MAX_BYTES) {
-        let _ = order::write(&path, &recorded);
+        let _ = documents::write(&path, &recorded);
     }
 }
 
@@ -132,30 +133,30 @@ fn is_cargos_own() -> bool {
     name.is_some_and(|name| CALLERS.contains(&name.as_str()))
 }
 
-fn record(rustc: &OsStr, args: &[OsString], order: &Order) -> Option<Recorded> {
+fn record(rustc: &OsStr, args: &[OsString], sheet: &JobSheet) -> Option<Recorded> {
     let utf8 = args.iter().all(|arg| arg.to_str().is_some());
     let mut set = BTreeMap::new();
     let mut seen = Vec::new();
     for (name, value) in std::env::vars_os() {
         let name = name.into_string().ok()?;
-        let same = order.environment.get(&name).is_some_and(|known| *known == hash(&value));
+        let same = sheet.environment.get(&name).is_some_and(|known| *known == hash(&value));
         if !same && !JOBSERVER.contains(&name.as_str()) {
             set.insert(name.clone(), value.into_string().ok()?);
         }
         seen.push(name);
     }
     let removed: Vec<String> =
-        order.environment.keys().filter(|name| !seen.contains(name)).cloned().collect();
+        sheet.environment.keys().filter(|name| !seen.contains(name)).cloned().collect();
     let before = set.keys().chain(&removed);
-    let before = before.map(|name| (name.clone(), order.environment.get(name).cloned())).collect();
+    let before = before.map(|name| (name.clone(), sheet.environment.get(name).cloned())).collect();
     utf8.then_some(())?;
     let package_root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?);
     Some(Recorded {
-        key: order.key.clone(),
+        key: sheet.key.clone(),
         rustc: rustc.into(),
         args: expand(args),
         directory: std::env::current_dir().ok()?,
-        manifests: order.manifests.get(&package_root).cloned().unwrap_or_default(),
+        manifests: sheet.manifests.get(&package_root).cloned().unwrap_or_default(),
         package_root,
         set,
         removed,

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::Context;
 use super::record::{REPLAY_VARIABLE, Recorded};
 use crate::cargo::{self, Attended, OUTPUT_KEPT_LINES_MAX, PIPE_SILENCE_TIME_MAX, Run};
-use crate::order::ORDER_VARIABLE;
+use crate::job_sheet::JOB_SHEET_VARIABLE;
 use crate::{Progress, diagnostics};
 use devhost_model::{BuildStep, Diagnostic, Diagnostics};
 
@@ -214,7 +214,7 @@ fn set_place(context: &Context, recorded: &Recorded, command: &mut Command) {
     for name in &recorded.removed {
         command.env_remove(name);
     }
-    command.envs(&recorded.set).env(ORDER_VARIABLE, &context.order_path);
+    command.envs(&recorded.set).env(JOB_SHEET_VARIABLE, &context.sheet_path);
 }
 
 /// Runs a build script and gives what it has said on its standard output, which is a pipe from `writer` to `reader`: its

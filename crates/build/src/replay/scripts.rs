@@ -23,7 +23,8 @@ use super::{Before, Context, Unit, Weakness, stale};
 use crate::app::{App, PathPackage};
 use crate::cargo::Run;
 use crate::directives::Directives;
-use crate::order::{self, Order};
+use crate::documents;
+use crate::job_sheet::JobSheet;
 use crate::{CLOCK_LAG_MAX_MS, environment, script};
 use devhost_model::Diagnostic;
 use devhost_sys::content::Content;
@@ -71,18 +72,18 @@ impl Script {
     /// The script that has written into `out_dir` in the last run of cargo; `None` if only cargo can run it.
     pub(super) fn make(
         context: &Context,
-        order: &Order,
+        sheet: &JobSheet,
         package: &PathPackage,
         out_dir: &Path,
         units: &[Unit],
         before: &Before,
     ) -> Option<Self> {
-        let recorded: Recorded = order::read(&record::script_path(&context.app.target_dir, out_dir))?;
+        let recorded: Recorded = documents::read(&record::script_path(&context.app.target_dir, out_dir))?;
         let writes_there = |recorded: &Recorded| {
             recorded.set.get(OUT_DIR).is_some_and(|directory| Path::new(directory) == out_dir)
         };
-        let is_usable = recorded.is_of(order, &package.name).is_ok()
-            && (recorded.is_current(order) || context.is_weak(Weakness::Manifests))
+        let is_usable = recorded.is_of(sheet, &package.name).is_ok()
+            && (recorded.is_current(sheet) || context.is_weak(Weakness::Manifests))
             && recorded.package_root == package.root
             && writes_there(&recorded)
             && !recorded.set.contains_key("CARGO_MANIFEST_LINKS");
@@ -282,12 +283,18 @@ pub(super) struct Scripts {
 
 impl Scripts {
     /// Sorts the scripts that the last run of cargo has run or found.
-    pub(super) fn read(context: &Context, order: &Order, run: &Run, units: &[Unit], before: &Before) -> Self {
+    pub(super) fn read(
+        context: &Context,
+        sheet: &JobSheet,
+        run: &Run,
+        units: &[Unit],
+        before: &Before,
+    ) -> Self {
         let mut scripts = Self::default();
         for (package_id, out_dir) in &run.build_scripts {
             let package = context.app.path_packages.iter().find(|package| package.id == *package_id);
             let own =
-                package.and_then(|package| Script::make(context, order, package, out_dir, units, before));
+                package.and_then(|package| Script::make(context, sheet, package, out_dir, units, before));
             match own {
                 Some(script) => scripts.own.push(script),
                 None => scripts.add_other(&context.app, package, out_dir),

@@ -41,7 +41,7 @@ pub enum LoadError {
         message: String,
     },
     /// It is a library, but no plugin.
-    #[error("{} exports no devhost_plugin_descriptor", path.display())]
+    #[error("{} exports no {}", path.display(), abi::DESCRIPTOR_SYMBOL)]
     NoDescriptor {
         /// The artifact.
         path: PathBuf,

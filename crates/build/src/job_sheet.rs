@@ -1,19 +1,16 @@
-//! The documents by which the builder in the front and the rustc wrapper talk: an order on the way down, a
-//! report on the way up, and what a path crate was compiled against. JSON files in devhost's target directory,
-//! replaced by rename, so that a reader never sees half of one.
+//! What the builder in the front and the rustc wrapper tell each other: the job sheet on the way down, a report on
+//! the way up, and what each path crate was compiled against. All are [`documents`](super::documents).
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::settings::{DebugInfo, Deps};
 use devhost_model::AppKind;
 
-/// The environment variable that holds the path of the [`Order`].
-pub(super) const ORDER_VARIABLE: &str = "DEVHOST_ORDER";
+/// The environment variable that holds the path of the [`JobSheet`].
+pub(super) const JOB_SHEET_VARIABLE: &str = "DEVHOST_JOB_SHEET";
 
 /// What an `--extern` of a path package is, as cargo says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +26,7 @@ pub(crate) enum ExternKind {
 
 /// What the front wants of the wrapper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Order {
+pub(super) struct JobSheet {
     /// Settings, devhost and cargo's arguments as one hash: a report with another key is of another build.
     pub key: String,
     /// Stands for the devhost executable: a new one may make the library of dependencies in another way.
@@ -64,8 +61,8 @@ pub(super) struct Order {
     pub manifests: BTreeMap<PathBuf, String>,
 }
 
-impl Order {
-    /// An order for nothing.
+impl JobSheet {
+    /// A job sheet with nothing on it.
     #[cfg(test)]
     pub(crate) fn stub() -> Self {
         Self {
@@ -92,7 +89,7 @@ impl Order {
 /// What the wrapper has made of the app's rustc call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Report {
-    /// The order's key.
+    /// The job sheet's key.
     pub key: String,
     /// The libraries to preload, in order; empty where everything is static.
     pub preload: Vec<PathBuf>,
@@ -126,19 +123,4 @@ pub(super) struct Externs {
     pub path: Vec<PathBuf>,
     /// Dependencies, as rlib files.
     pub libraries: Vec<PathBuf>,
-}
-
-/// Reads a document; `None` where there is none or it is of another version of devhost.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
-}
-
-/// Writes a document, whole or not at all.
-pub(super) fn write<T: Serialize>(path: &Path, document: &T) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    serde_json::to_writer(&mut file, document)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
