@@ -996,8 +996,8 @@ impl Runner {
                 Action::LoseCurrent => self.gate.lose_current(),
                 Action::Replace { generation, replacement } => self.replace(generation, replacement),
                 Action::Join { replacement, release } => {
-                    if let Some(entry) = self.workers.join(replacement, &self.inputs) {
-                        self.gate.join(entry, release);
+                    if let Some(backend) = self.workers.join(replacement, &self.inputs) {
+                        self.gate.join(backend, release);
                     }
                 }
                 Action::KillReplacement { replacement, message } => {

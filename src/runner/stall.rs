@@ -11,7 +11,7 @@ use actix_web::rt;
 
 use super::workers::WorkerId;
 use super::{Input, Inputs};
-use devhost_front::gate::{Entries, Gate, Generation};
+use devhost_front::gate::{Backend, Gate, Visits};
 use devhost_model::End;
 
 /// The time between two looks. Waiting for the first request instead would cost each request a wake.
@@ -81,24 +81,24 @@ fn seconds(time: Duration) -> String {
 /// Watches a worker until its link is over.
 pub(super) fn watch(
     worker: WorkerId,
-    entry: &Arc<Generation>,
+    backend: &Arc<Backend>,
     pid: i32,
     gate: Gate,
     limit: Duration,
     inputs: Inputs,
 ) {
-    let client = entry.client.clone();
+    let upstream = backend.upstream.clone();
     rt::spawn(async move {
         let end = tokio::select! {
-            _ = client.closed() => return,
-            message = until_it_stalls(&client, worker.number, pid, &gate, limit) => End::Stalled { message },
+            _ = upstream.closed() => return,
+            message = until_it_stalls(&upstream, worker.number, pid, &gate, limit) => End::Stalled { message },
         };
         let _ = inputs.send(Input::WorkerCondemned { worker, end }).await;
     });
 }
 
 async fn until_it_stalls(
-    client: &devhost_front::upstream::Upstream,
+    upstream: &devhost_front::upstream::Upstream,
     number: u64,
     pid: i32,
     gate: &Gate,
@@ -107,11 +107,11 @@ async fn until_it_stalls(
     let mut watch = Watch::default();
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
-        if gate.entries(number) == Entries::default() {
+        if gate.visits(number) == Visits::default() {
             watch = Watch::default();
             continue;
         }
-        let sight = Sight { process: look_at(pid), unread_from: client.look() };
+        let sight = Sight { process: look_at(pid), unread_from: upstream.look() };
         if let Some(message) = watch.see(sight, limit) {
             return message;
         }

@@ -20,7 +20,7 @@ use super::forker::Forker;
 use super::relay::Relay;
 use super::stdin::{self, Feed, Stdin};
 use super::{Input, Inputs, stall};
-use devhost_front::gate::{Gate, Generation};
+use devhost_front::gate::{Backend, Gate};
 use devhost_front::upstream::SocketClient;
 use devhost_link::{Client, LinkFds};
 use devhost_model::AppKind;
@@ -62,7 +62,7 @@ pub(super) struct Target {
 
 struct Worker {
     /// A plain app's has none before it listens.
-    entry: Option<Arc<Generation>>,
+    backend: Option<Arc<Backend>>,
     /// It can serve.
     ready: bool,
     /// Which replacement it is, if it is one.
@@ -259,12 +259,12 @@ impl Workers {
                 .map_err(|error| Error::fault(format!("failed to tell the zygote to fork: {error}")))
         };
         let id = WorkerId { generation, number: self.number + 1 };
-        let entry = match team.code.kind {
+        let backend = match team.code.kind {
             AppKind::Plugin => {
                 let (link, client) = self.make_link(generation)?;
                 fork(Start::Plugin(&link))?;
                 // Dropped here: the worker's end of the link must be the only one.
-                Some(Generation::new(generation, id.number, client, Some(Arc::clone(&output))))
+                Some(Backend::new(generation, id.number, client, Some(Arc::clone(&output))))
             }
             AppKind::Plain => {
                 fork(Start::Plain { wanted_port: team.wanted_port })?;
@@ -275,11 +275,11 @@ impl Workers {
         drop(theirs);
         let outputs_kept = OUTPUTS_KEPT_COUNT_MAX * team.size as usize;
         listen(id, Rc::clone(&control), inputs.clone());
-        if let Some(entry) = &entry {
-            watch(id, entry, inputs.clone());
+        if let Some(backend) = &backend {
+            watch(id, backend, inputs.clone());
         }
         let worker = Worker {
-            entry,
+            backend,
             ready: false,
             replacement,
             pid: None,
@@ -355,13 +355,13 @@ impl Workers {
     }
 
     /// The ways to a generation.
-    fn entries_of(&self, generation: u64) -> impl Iterator<Item = &Arc<Generation>> {
-        self.of(generation).filter_map(|(_, worker)| worker.entry.as_ref())
+    fn backends_of(&self, generation: u64) -> impl Iterator<Item = &Arc<Backend>> {
+        self.of(generation).filter_map(|(_, worker)| worker.backend.as_ref())
     }
 
     /// A plain app listens: from now on there is a way to it. False where that is nothing new.
     pub(super) fn connect(&mut self, id: WorkerId, private: SocketAddr, inputs: &Inputs) -> bool {
-        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.entry.is_none()) else {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.backend.is_none()) else {
             return false;
         };
         let client = {
@@ -371,9 +371,9 @@ impl Workers {
         if let Some(pid) = worker.pid {
             client.set_process(pid);
         }
-        let entry = Generation::new(id.generation, id.number, client, Some(Arc::clone(&worker.output)));
-        watch(id, &entry, inputs.clone());
-        worker.entry = Some(entry);
+        let backend = Backend::new(id.generation, id.number, client, Some(Arc::clone(&worker.output)));
+        watch(id, &backend, inputs.clone());
+        worker.backend = Some(backend);
         true
     }
 
@@ -391,14 +391,14 @@ impl Workers {
     pub(super) fn unheard(&self, id: WorkerId) -> Option<i32> {
         self.workers
             .get(&id)
-            .filter(|worker| worker.entry.is_none() && !worker.kill_wanted)
+            .filter(|worker| worker.backend.is_none() && !worker.kill_wanted)
             .and_then(|worker| worker.pid)
     }
 
     /// True for a plain app that has not listened yet.
     pub(super) fn is_unheard(&self, target: Target) -> bool {
         let found = self.find(target).and_then(|id| self.workers.get(&id));
-        found.is_some_and(|worker| worker.entry.is_none())
+        found.is_some_and(|worker| worker.backend.is_none())
     }
 
     /// A plain app has another listener.
@@ -439,8 +439,8 @@ impl Workers {
         let zygote = self.teams.get(&generation)?.zygote;
         let worker = self.workers.get_mut(&id)?;
         worker.pid = Some(pid);
-        if let Some(entry) = &worker.entry {
-            entry.client.set_process(pid);
+        if let Some(backend) = &worker.backend {
+            backend.upstream.set_process(pid);
         }
         let wanted = worker.kill_wanted.then_some(Target { zygote, pid });
         // It may have been faster than the zygote's word of it.
@@ -463,8 +463,8 @@ impl Workers {
 
     fn watch_for_stall(&self, id: WorkerId, inputs: &Inputs) {
         let Some(worker) = self.workers.get(&id) else { return };
-        if let (Some(entry), Some(pid), Some(limit)) = (&worker.entry, worker.pid, self.stall_time_max) {
-            stall::watch(id, entry, pid, self.gate.clone(), limit, inputs.clone());
+        if let (Some(backend), Some(pid), Some(limit)) = (&worker.backend, worker.pid, self.stall_time_max) {
+            stall::watch(id, backend, pid, self.gate.clone(), limit, inputs.clone());
         }
     }
 
@@ -517,7 +517,7 @@ impl Workers {
             (None, None) => End::Lost,
         };
         worker.close(Some(end.clone()));
-        let reported = worker.entry.as_ref().and_then(|entry| entry.reported_end());
+        let reported = worker.backend.as_ref().and_then(|backend| backend.reported_end());
         let end = worker.condemned.clone().or(reported).unwrap_or(end);
         let end = end.explained(worker.stopping, || worker.output.last());
         let is_needed = !self.others_serve(id.generation) && !self.is_draining(id.generation);
@@ -669,22 +669,22 @@ impl Workers {
     }
 
     /// Makes a generation the current one; the one before it drains.
-    pub(super) fn make_current(&mut self, generation: u64, inputs: &Inputs) -> Vec<Arc<Generation>> {
+    pub(super) fn make_current(&mut self, generation: u64, inputs: &Inputs) -> Vec<Arc<Backend>> {
         if let Some(team) = self.teams.get_mut(&generation) {
             team.phase = Phase::Current;
         }
         for (id, _) in self.of(generation) {
             self.watch_for_stall(id, inputs);
         }
-        self.entries_of(generation).map(Arc::clone).collect()
+        self.backends_of(generation).map(Arc::clone).collect()
     }
 
     /// Lets a replacement serve.
-    pub(super) fn join(&self, replacement: u64, inputs: &Inputs) -> Option<Arc<Generation>> {
+    pub(super) fn join(&self, replacement: u64, inputs: &Inputs) -> Option<Arc<Backend>> {
         let id = self.find_replacement(replacement)?;
         let worker = self.workers.get(&id).filter(|worker| !worker.kill_wanted)?;
         self.watch_for_stall(id, inputs);
-        worker.entry.clone()
+        worker.backend.clone()
     }
 
     /// Tells a generation that nothing new will come. Says whom to kill: replacements that nobody was let into.
@@ -692,8 +692,8 @@ impl Workers {
         if let Some(team) = self.teams.get_mut(&generation) {
             team.phase = Phase::Draining { told_idle: false, told_empty: false };
         }
-        for entry in self.entries_of(generation) {
-            entry.client.goaway();
+        for backend in self.backends_of(generation) {
+            backend.upstream.goaway();
         }
         self.kill_those(generation, |_, worker| !worker.ready)
     }
@@ -710,9 +710,9 @@ impl Workers {
             let Phase::Draining { told_idle, told_empty } = &mut team.phase else { continue };
             let (mut finite, mut endless) = (0, 0);
             for (id, _) in self.workers.range(all_of(generation)) {
-                let entries = self.gate.entries(id.number);
-                finite += entries.finite;
-                endless += entries.endless;
+                let visits = self.gate.visits(id.number);
+                finite += visits.finite;
+                endless += visits.endless;
             }
             if finite == 0 && !*told_idle {
                 *told_idle = true;
@@ -728,12 +728,12 @@ impl Workers {
 
     /// Closes the long-lived streams of a generation.
     pub(super) fn close_streams(&self, generation: u64) {
-        self.entries_of(generation).for_each(|entry| entry.close_streams());
+        self.backends_of(generation).for_each(|backend| backend.close_streams());
     }
 
     /// How many requests a generation has that end by themselves.
     pub(super) fn requests_in(&self, generation: u64) -> usize {
-        self.of(generation).map(|(id, _)| self.gate.entries(id.number).finite).sum()
+        self.of(generation).map(|(id, _)| self.gate.visits(id.number).finite).sum()
     }
 
     /// Tells a generation's workers to stop and exit. Says whom to send a signal for it; one that is not forked yet is killed
@@ -744,7 +744,7 @@ impl Workers {
             worker.kill_wanted |= worker.pid.is_none();
         }
         // An app that waits for its connections to end is not to wait for those that nobody uses.
-        self.entries_of(generation).for_each(|entry| entry.client.goaway());
+        self.backends_of(generation).for_each(|backend| backend.upstream.goaway());
         let Some(team) = self.teams.get(&generation) else { return Vec::new() };
         match team.code.kind {
             AppKind::Plugin => {
@@ -774,7 +774,7 @@ impl Workers {
 
     /// The current generation, 0 without one.
     pub(super) fn current(&self) -> u64 {
-        self.gate.current().map_or(0, |generation| generation.number)
+        self.gate.current().map_or(0, |backend| backend.generation)
     }
 
     /// The zygote that a generation comes from.
@@ -826,18 +826,18 @@ impl Worker {
     /// From now on its end is devhost's doing.
     fn stop_for(&mut self, reason: StopReason) {
         let reason = *self.stopping.get_or_insert(reason);
-        if let Some(entry) = &self.entry {
-            entry.set_stopping(reason);
+        if let Some(backend) = &self.backend {
+            backend.set_stopping(reason);
         }
     }
 
     /// Whoever waits for it need not wait any longer.
     fn close(&self, end: Option<End>) {
-        if let Some(entry) = &self.entry {
+        if let Some(backend) = &self.backend {
             if let Some(end) = end {
-                entry.set_end(end);
+                backend.set_end(end);
             }
-            entry.client.close();
+            backend.upstream.close();
         }
     }
 }
@@ -856,8 +856,8 @@ fn listen(worker: WorkerId, control: Rc<Channel>, inputs: Inputs) {
 }
 
 /// Passes on that a worker has broken the way to it.
-fn watch(worker: WorkerId, entry: &Arc<Generation>, inputs: Inputs) {
-    let client = entry.client.clone();
+fn watch(worker: WorkerId, backend: &Arc<Backend>, inputs: Inputs) {
+    let client = backend.upstream.clone();
     rt::spawn(async move {
         if let Some(fault) = client.closed().await {
             let end = End::Fault { message: fault.to_string() };

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use super::client_gone::ClientWatch;
-use super::gate::{Entry, Generation};
+use super::gate::{Backend, Visit};
 use super::inbound::Turn;
 use super::tunnel::{self, Farewell};
 use super::upstream::{RecvHalf, SendHalf, UpstreamError};
@@ -340,7 +340,7 @@ struct WebSocketEnding {
 /// The app's half of a WebSocket.
 struct AppHalf {
     /// `None` once the client gets no more of it.
-    recv: RefCell<Option<(RecvHalf, Entry)>>,
+    recv: RefCell<Option<(RecvHalf, Visit)>>,
     tracker: RefCell<FrameTracker>,
     signals: Rc<Signals>,
 }
@@ -348,8 +348,8 @@ struct AppHalf {
 impl AppHalf {
     /// Begins to take leave of the app, unless that has begun.
     fn leave(&self) {
-        if let Some((recv, entry)) = self.recv.take() {
-            self.signals.leave(Farewell::new(recv, self.tracker.borrow().clone(), entry));
+        if let Some((recv, visit)) = self.recv.take() {
+            self.signals.leave(Farewell::new(recv, self.tracker.borrow().clone(), visit));
         }
     }
 }
@@ -379,8 +379,8 @@ pub(crate) struct AppBody {
     recv: Option<RecvHalf>,
     pump: Pump,
     /// `None` for a WebSocket, too.
-    entry: Option<Entry>,
-    generation: Arc<Generation>,
+    visit: Option<Visit>,
+    backend: Arc<Backend>,
     watch: Option<ClientWatch>,
     gone: LocalBoxFuture<'static, ()>,
     ending: Ending,
@@ -389,14 +389,14 @@ pub(crate) struct AppBody {
 
 impl AppBody {
     /// A body that ends by itself.
-    pub(crate) fn finite(recv: RecvHalf, pump: Pump, entry: Entry, watch: Option<ClientWatch>) -> Self {
+    pub(crate) fn finite(recv: RecvHalf, pump: Pump, visit: Visit, watch: Option<ClientWatch>) -> Self {
         let gone = match watch.clone() {
             Some(watch) => async move { watch.gone().await }.boxed_local(),
             None => std::future::pending().boxed_local(),
         };
-        let generation = Arc::clone(entry.generation());
-        let entry = Some(entry);
-        Self { recv: Some(recv), pump, entry, generation, watch, gone, ending: Ending::Own, over: false }
+        let backend = Arc::clone(visit.backend());
+        let visit = Some(visit);
+        Self { recv: Some(recv), pump, visit, backend, watch, gone, ending: Ending::Own, over: false }
     }
 
     /// Lets the body end cleanly with its generation.
@@ -412,7 +412,7 @@ impl AppBody {
     pub(crate) fn ending_with_close_frame(mut self) -> Self {
         self.mark_endless();
         let half = Rc::new(AppHalf {
-            recv: RefCell::new(self.recv.take().zip(self.entry.take())),
+            recv: RefCell::new(self.recv.take().zip(self.visit.take())),
             tracker: RefCell::default(),
             signals: Rc::clone(&self.pump.signals),
         });
@@ -432,19 +432,19 @@ impl AppBody {
     }
 
     fn mark_endless(&mut self) {
-        if let Some(entry) = &mut self.entry {
-            entry.mark_endless();
+        if let Some(visit) = &mut self.visit {
+            visit.mark_endless();
         }
     }
 
     /// The number of the generation that sends it.
     pub(crate) fn generation_number(&self) -> u64 {
-        self.generation.number
+        self.backend.generation
     }
 
     fn closing(&self) -> LocalBoxFuture<'static, ()> {
-        let generation = Arc::clone(&self.generation);
-        async move { generation.closing().await }.boxed_local()
+        let backend = Arc::clone(&self.backend);
+        async move { backend.closing().await }.boxed_local()
     }
 
     fn poll_app(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
@@ -462,7 +462,7 @@ impl AppBody {
             Ok(data) => data.map(Ok),
             Err(error) => {
                 if let UpstreamError::Fault(fault) = &error {
-                    self.generation.set_end(End::Fault { message: fault.to_string() });
+                    self.backend.set_end(End::Fault { message: fault.to_string() });
                 }
                 Some(Err(error.into()))
             }

@@ -18,12 +18,12 @@ mod inject;
 mod live_reload;
 pub mod origin;
 mod pages;
-pub mod places;
 mod prolog;
 mod proxy;
 #[doc(hidden)]
 pub mod samples;
 mod server;
+pub mod slots;
 mod sniff;
 mod tunnel;
 mod unpack;

@@ -142,7 +142,7 @@ fn stream_events_kept_alive(
                     let mut subscription = hub.subscribe()?;
                     let hello = BrowserEvent::Hello {
                         session,
-                        generation: gate.current().map_or(0, |generation| generation.number),
+                        generation: gate.current().map_or(0, |backend| backend.generation),
                         builds: subscription.builds,
                         failure: gate.failure(),
                     };

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::headers::GENERATION_HEADER;
 use super::inbound::{HEAD_SIZE_MAX, HEADERS_COUNT_MAX};
 use super::inject::script_tag;
-use super::places::{LONG_LIVED_COUNT_MAX, ORDINARY_COUNT_MAX, Stay};
+use super::slots::{LONG_LIVED_COUNT_MAX, ORDINARY_COUNT_MAX, SlotKind};
 use devhost_link::wire::PanicReport;
 use devhost_model::{Diagnostic, Diagnostics, End, Failure, StopReason};
 
@@ -50,11 +50,13 @@ pub(crate) struct PageContext<'a> {
 }
 
 /// What keeps a request out.
-pub(super) fn describe_busy(stay: Stay, long_lived_count_max: usize) -> String {
+pub(super) fn describe_busy(kind: SlotKind, long_lived_count_max: usize) -> String {
     let long_lived = format!("{long_lived_count_max} WebSockets, event streams and other long requests");
-    match stay {
-        Stay::Ordinary => format!("the app has {ORDINARY_COUNT_MAX} requests open at once, and {long_lived}"),
-        Stay::LongLived => format!("the app has {long_lived} open at once"),
+    match kind {
+        SlotKind::Ordinary => {
+            format!("the app has {ORDINARY_COUNT_MAX} requests open at once, and {long_lived}")
+        }
+        SlotKind::LongLived => format!("the app has {long_lived} open at once"),
     }
 }
 
@@ -344,7 +346,7 @@ impl Page {
     }
 
     /// The app has as many requests as it may.
-    pub(crate) fn busy(stay: Stay, long_lived_count_max: usize) -> Self {
+    pub(crate) fn busy(kind: SlotKind, long_lived_count_max: usize) -> Self {
         let hint = if long_lived_count_max < LONG_LIVED_COUNT_MAX {
             "the system lets devhost open few files: raise the limit (ulimit -n) to at least 8192"
         } else {
@@ -354,7 +356,7 @@ impl Page {
             StatusCode::SERVICE_UNAVAILABLE,
             "busy",
             "Too many requests are open at once",
-            format!("{}, and none has made room for this one.", describe_busy(stay, long_lived_count_max)),
+            format!("{}, and none has made room for this one.", describe_busy(kind, long_lived_count_max)),
         )
         .hint(hint)
         .retry_after(Duration::from_secs(2))
@@ -902,8 +904,8 @@ mod tests {
             Page::unreachable(EVIL, EVIL, 3),
             Page::timed_out(Duration::from_secs(60)),
             Page::full(9),
-            Page::busy(Stay::Ordinary, 2000),
-            Page::busy(Stay::LongLived, 64),
+            Page::busy(SlotKind::Ordinary, 2000),
+            Page::busy(SlotKind::LongLived, 64),
             Page::closed(),
             Page::head_too_large(),
             Page::bad_request(EVIL),

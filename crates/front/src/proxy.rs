@@ -17,13 +17,13 @@ use super::body::{self, AppBody, ByteStream, Pump, RequestBody, SizedBody};
 use super::caching;
 use super::client_gone::ClientWatch;
 use super::csp;
-use super::gate::{Admission, Entry, Generation, HELD_COUNT_MAX, HOLD_TIME_MAX};
+use super::gate::{Admission, Backend, HELD_COUNT_MAX, HOLD_TIME_MAX, Visit};
 use super::headers::{self, CheckedHead, Framing, GENERATION_HEADER};
 use super::inbound::Turn;
 use super::inject::{self, Verdict};
 use super::pages::{Form, Page, PageContext, wanted_form};
-use super::places::Stay;
 use super::server::Front;
+use super::slots::SlotKind;
 use super::upstream::{RecvHalf, UpstreamError};
 use devhost_link::wire::{PanicReport, REQUEST_EXPECT, RESPONSE_PANIC, ResponseHead};
 use devhost_model::End;
@@ -100,7 +100,7 @@ async fn exchange(
     let head = head.encode();
     let mut body = (!bodiless).then(|| RequestBody::new(payload, turn.clone()));
     let mut tries = 0;
-    let (Entered { mut entry, revision, mut recv, pump, .. }, entered, (bytes, over)) = loop {
+    let (Entered { mut visit, revision, mut recv, pump, .. }, entered, (bytes, over)) = loop {
         let entering = enter(front, &head, &mut body, framing, request, generation, &mut tries);
         let mut exchange = unless_gone(watch.as_ref(), entering).await.ok_or(Refused::ClientGone)??;
         let entered = Instant::now();
@@ -123,36 +123,36 @@ async fn exchange(
             Ok(received) => break (exchange, entered, received),
             Err(error) => error,
         };
-        let (generation, since) = (Arc::clone(exchange.entry.generation()), exchange.since);
+        let (backend, since) = (Arc::clone(exchange.visit.backend()), exchange.since);
         if error == UpstreamError::Lost && tries < ENTER_TRIES_COUNT_MAX {
             let leaving = leave_unread(exchange, request.method(), bodiless, tries == 1);
             if let Some(back) = unless_gone(watch.as_ref(), leaving).await.ok_or(Refused::ClientGone)? {
-                front.gate.lose(&generation);
+                front.gate.leave(backend.worker);
                 body = back;
                 continue;
             }
         }
-        return Err(explain(error, request, &generation, since).await.into());
+        return Err(explain(error, request, &backend, since).await.into());
     };
     pump.keep_no_more();
-    if entry.generation().is_first_response() {
-        front.status.first_response(entry.generation().number, entered.elapsed());
+    if visit.backend().is_first_response() {
+        front.status.first_response(visit.backend().generation, entered.elapsed());
     }
     let line = headers::request_line(request);
     let head = ResponseHead::decode(bytes)
         .map_err(|malformed| Page::bad_response(&capitalize(&malformed.to_string()), &line))?;
     if head.flags & RESPONSE_PANIC != 0 {
         let report = if over { PanicReport::default() } else { read_panic(&mut recv).await };
-        return Err(Page::panic(&report, &line, entry.generation().number).into());
+        return Err(Page::panic(&report, &line, visit.backend().generation).into());
     }
     let checked = headers::check_response(&head, framing)
         .map_err(|bad| Page::bad_response(&format!("{}.", capitalize(&bad.to_string())), &line))?;
-    if is_event_stream(&checked) && !entry.stay() {
-        let long_lived = entry.long_lived_count_max();
-        front.notice_busy(Stay::LongLived, long_lived);
-        return Err(Page::busy(Stay::LongLived, long_lived).into());
+    if is_event_stream(&checked) && !visit.make_long_lived() {
+        let long_lived = visit.long_lived_count_max();
+        front.notice_busy(SlotKind::LongLived, long_lived);
+        return Err(Page::busy(SlotKind::LongLived, long_lived).into());
     }
-    let body = AppBody::finite(recv, pump, entry, watch);
+    let body = AppBody::finite(recv, pump, visit, watch);
     Ok(respond(request, framing, front, checked, body, revision, over))
 }
 
@@ -165,7 +165,7 @@ fn broken_page(turn: &Turn) -> Page {
 
 /// A request that has reached a generation.
 struct Entered {
-    entry: Entry,
+    visit: Visit,
     /// The revision of the pages when it was let in.
     revision: u64,
     /// Where the worker's output was then.
@@ -182,14 +182,14 @@ async fn leave_unread(
     bodiless: bool,
     is_first: bool,
 ) -> Option<Option<RequestBody>> {
-    let Entered { entry, recv, pump, .. } = exchange;
+    let Entered { visit, recv, pump, .. } = exchange;
     // Before its process has ended, a worker may still read. Of one whose end was not reported that is not known.
-    let end = entry.generation().end().await;
+    let end = visit.backend().end().await;
     // Nothing that a request does ends a worker in these ways.
     let was_killed = matches!(end, End::Signalled { signal: SIGKILL } | End::Lost | End::Orphaned);
     let may_go_on = match end {
         End::Exited { .. } | End::Signalled { .. } | End::StackOverflow { .. } => true,
-        End::Stopped { .. } => entry.generation().reported_end().is_some() || method.is_idempotent(),
+        End::Stopped { .. } => visit.backend().reported_end().is_some() || method.is_idempotent(),
         End::Orphaned | End::Lost => method.is_idempotent(),
         End::Fault { .. } | End::Stalled { .. } => false,
     };
@@ -212,12 +212,15 @@ async fn enter(
     tries: &mut u32,
 ) -> Result<Entered, Refused> {
     front.suspicion.settled().await;
-    let stay =
-        if framing == Framing::Upgrade || wants_events(request) { Stay::LongLived } else { Stay::Ordinary };
+    let stay = if framing == Framing::Upgrade || wants_events(request) {
+        SlotKind::LongLived
+    } else {
+        SlotKind::Ordinary
+    };
     loop {
         *tries += 1;
-        let entry = match front.gate.admit(stay).await {
-            Admission::Enter(entry) => entry,
+        let visit = match front.gate.admit(stay).await {
+            Admission::Enter(visit) => visit,
             Admission::Failed(failure) => return Err(Page::failure(&failure).into()),
             Admission::TimedOut => return Err(Page::timed_out(HOLD_TIME_MAX).into()),
             Admission::Full => return Err(Page::full(HELD_COUNT_MAX).into()),
@@ -228,20 +231,20 @@ async fn enter(
             Admission::Closed => return Err(Page::closed().into()),
         };
         let revision = front.hub.revision();
-        let since = entry.generation().output_position();
-        *generation = entry.generation().number;
-        match entry.generation().client.open(head.clone(), body.is_none()).await {
+        let since = visit.backend().output_position();
+        *generation = visit.backend().generation;
+        match visit.backend().upstream.open(head.clone(), body.is_none()).await {
             Ok((send, recv)) => {
                 let pump = match body.take() {
                     Some(body) => Pump::start(body, send, framing == Framing::Upgrade),
                     None => Pump::idle(send),
                 };
-                return Ok(Entered { entry, revision, since, recv, pump });
+                return Ok(Entered { visit, revision, since, recv, pump });
             }
             Err(UpstreamError::Lost | UpstreamError::Fault(_)) if *tries < ENTER_TRIES_COUNT_MAX => {
-                front.gate.lose(entry.generation());
+                front.gate.leave(visit.backend().worker);
             }
-            Err(error) => return Err(explain(error, request, entry.generation(), since).await.into()),
+            Err(error) => return Err(explain(error, request, visit.backend(), since).await.into()),
         }
     }
 }
@@ -360,40 +363,40 @@ fn is_navigation(request: &HttpRequest) -> bool {
 async fn explain(
     error: UpstreamError,
     request: &HttpRequest,
-    generation: &Arc<Generation>,
+    backend: &Arc<Backend>,
     since: Position,
 ) -> Page {
     let line = headers::request_line(request);
-    let output = || generation.last_output_since(since);
+    let output = || backend.last_output_since(since);
     match error {
         // However an app goes about it that is told to end: the end is devhost's doing.
         UpstreamError::Reset
         | UpstreamError::Unanswered
         | UpstreamError::Malformed(_)
         | UpstreamError::Unreachable(_)
-            if let Some(reason) = generation.stopping() =>
+            if let Some(reason) = backend.stopping() =>
         {
-            Page::cut_off(reason, &line, generation.number)
+            Page::cut_off(reason, &line, backend.generation)
         }
         UpstreamError::TooLarge => Page::head_too_large(),
         UpstreamError::Reset => Page::bad_response("The app cut the response off.", &line),
         UpstreamError::Malformed(reason) => Page::bad_response(&format!("{}.", capitalize(&reason)), &line),
-        UpstreamError::Unanswered => Page::unanswered(&line, generation.number)
-            .output_since_request(&output(), || generation.last_output()),
-        UpstreamError::Unreachable(reason) => Page::unreachable(&reason, &line, generation.number)
-            .output_since_request(&output(), || generation.last_output()),
+        UpstreamError::Unanswered => Page::unanswered(&line, backend.generation)
+            .output_since_request(&output(), || backend.last_output()),
+        UpstreamError::Unreachable(reason) => Page::unreachable(&reason, &line, backend.generation)
+            .output_since_request(&output(), || backend.last_output()),
         UpstreamError::BadRequest(reason) => Page::bad_request(reason),
         UpstreamError::Lost => {
             // First its end, so that the output is whole.
-            let end = generation.end().await;
-            Page::crash(&end, &line, generation.number)
-                .output_since_request(&output(), || generation.last_output())
+            let end = backend.end().await;
+            Page::crash(&end, &line, backend.generation)
+                .output_since_request(&output(), || backend.last_output())
         }
         UpstreamError::Fault(fault) => {
             let end = End::Fault { message: fault.to_string() };
-            generation.set_end(end.clone());
-            Page::crash(&end, &line, generation.number)
-                .output_since_request(&output(), || generation.last_output())
+            backend.set_end(end.clone());
+            Page::crash(&end, &line, backend.generation)
+                .output_since_request(&output(), || backend.last_output())
         }
     }
 }

@@ -19,7 +19,7 @@ use super::host::{self, HostRules};
 use super::inbound::{ClientStream, HEAD_TIME_MAX, LINGER_TIME_MAX, RefusalReason, Turn};
 use super::live_reload::Hub;
 use super::pages::{self, Page, PageContext};
-use super::places::Stay;
+use super::slots::SlotKind;
 use super::{dev_ui, headers, origin, proxy};
 use devhost_model::StatusBoard;
 use devhost_watch::Suspicion;
@@ -89,16 +89,16 @@ impl Front {
 
     /// The number of the current generation, 0 without one.
     pub(crate) fn current_generation(&self) -> u64 {
-        self.gate.current().map_or(0, |generation| generation.number)
+        self.gate.current().map_or(0, |backend| backend.generation)
     }
 
     /// Tells the person that a request found no place, now and then.
-    pub(crate) fn notice_busy(&self, stay: Stay, long_lived_count_max: usize) {
+    pub(crate) fn notice_busy(&self, kind: SlotKind, long_lived_count_max: usize) {
         let mut noticed = self.busy_noticed.lock().unwrap_or_else(PoisonError::into_inner);
         if noticed.is_none_or(|noticed| noticed.elapsed() >= BUSY_NOTICE_INTERVAL) {
             *noticed = Some(Instant::now());
             drop(noticed);
-            let open = pages::describe_busy(stay, long_lived_count_max);
+            let open = pages::describe_busy(kind, long_lived_count_max);
             (self.on_notice)(format!("{open}: further ones get a page that says so (503)"));
         }
     }

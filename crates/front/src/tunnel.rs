@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use tokio::time::Sleep;
 
 use super::body::{PumpEnd, Signals, WEBSOCKET_CLOSE_TIME_MAX};
-use super::gate::Entry;
+use super::gate::Visit;
 use super::upstream::{RecvHalf, SendHalf, UpstreamError};
 use super::websocket::{CLOSE_GOING_AWAY, FrameTracker};
 
@@ -23,7 +23,7 @@ pub(super) struct Farewell {
     output: Output,
     deadline: Pin<Box<Sleep>>,
     /// Until it is over, the generation has a request.
-    _entry: Entry,
+    _visit: Visit,
 }
 
 /// What the app sends, which nobody gets.
@@ -50,11 +50,11 @@ impl Output {
 
 impl Farewell {
     /// Begins it, with the place in the app's frames.
-    pub(crate) fn new(recv: RecvHalf, tracker: FrameTracker, entry: Entry) -> Self {
+    pub(crate) fn new(recv: RecvHalf, tracker: FrameTracker, visit: Visit) -> Self {
         Self {
             output: Output { recv, tracker, has_ended: false },
             deadline: Box::pin(tokio::time::sleep(WEBSOCKET_CLOSE_TIME_MAX)),
-            _entry: entry,
+            _visit: visit,
         }
     }
 

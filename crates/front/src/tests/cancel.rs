@@ -10,7 +10,7 @@ async fn a_client_that_leaves_while_it_waits_cancels_the_request() {
     drop(browser);
     exchange.cancelled().await;
     let mut changes = site.gate.changes();
-    soon(changes.wait_for(|_| site.gate.entries(1).finite == 0)).await.unwrap();
+    soon(changes.wait_for(|_| site.gate.visits(1).finite == 0)).await.unwrap();
 }
 
 #[actix_web::test]
@@ -21,11 +21,11 @@ async fn a_client_that_leaves_an_idle_stream_cancels_it() {
     exchange.respond(200, &[("content-type", "text/event-stream")], false).await;
     exchange.data("data: 1\n\n").await;
     browser.read_until(b"data: 1\n\n").await;
-    assert_eq!(site.gate.entries(1).endless, 1);
+    assert_eq!(site.gate.visits(1).endless, 1);
     drop(browser);
     exchange.cancelled().await;
     let mut changes = site.gate.changes();
-    soon(changes.wait_for(|_| site.gate.entries(1).endless == 0)).await.unwrap();
+    soon(changes.wait_for(|_| site.gate.visits(1).endless == 0)).await.unwrap();
 }
 
 #[actix_web::test]

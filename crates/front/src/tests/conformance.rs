@@ -11,7 +11,7 @@
 
 use super::echo::{EchoApp, Way};
 use super::*;
-use crate::places::{ORDINARY_COUNT_MAX, Places};
+use crate::slots::{ORDINARY_COUNT_MAX, Slots};
 use devhost_model::End;
 
 /// Through the front.
@@ -37,7 +37,7 @@ fn serving(way: Way) -> (Site, EchoApp) {
 
 async fn until_idle(site: &Site) {
     let mut changes = site.gate.changes();
-    soon(changes.wait_for(|_| site.gate.entries(1) == crate::gate::Entries::default())).await.unwrap();
+    soon(changes.wait_for(|_| site.gate.visits(1) == crate::gate::Visits::default())).await.unwrap();
 }
 
 #[actix_web::test]
@@ -365,7 +365,7 @@ async fn requests_in_a_worker_that_dies_get_the_crash_page() {
         app.says("waiting").await;
         let generation = site.gate.current().unwrap();
         generation.set_end(End::Signalled { signal: 11 });
-        generation.client.close();
+        generation.upstream.close();
         let (head, body) = browser.response().await;
         assert_eq!(head.status, 502, "{way:?}");
         assert!(body.contains("SIGSEGV") && body.contains("data-page=\"crash\""), "{way:?} {body}");
@@ -503,7 +503,7 @@ async fn a_request_beyond_the_most_at_once_waits_its_turn() {
         let (site, mut app) = serving(way);
         let most = ORDINARY_COUNT_MAX;
         // Without places for long-lived requests none of these becomes one.
-        let generation = Generation::with_places(1, 1, app.upstream.clone(), None, Places::new(most, 0));
+        let generation = Backend::with_slots(1, 1, app.upstream.clone(), None, Slots::new(most, 0));
         site.gate.swap(vec![generation], true);
         let mut waiting = Vec::new();
         for _ in 0..most {

@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use self::fake::{FakeExchange, FakeWorker, fake_worker};
-use super::gate::{Gate, Generation};
+use super::gate::{Backend, Gate};
 use super::upstream::Upstream;
 use super::{FrontConfig, Hub, Server, serve};
 use devhost_model::StatusBoard;
@@ -80,13 +80,13 @@ impl Site {
     /// Puts a new generation in place.
     fn swap(&self, number: u64) -> FakeWorker {
         let (client, worker) = fake_worker();
-        self.gate.swap(vec![Generation::new(number, number, client, None)], true);
+        self.gate.swap(vec![Backend::new(number, number, client, None)], true);
         worker
     }
 
     /// Puts a generation in place that is reached in this way.
-    fn swap_to(&self, number: u64, client: impl Into<Upstream>) -> Arc<Generation> {
-        let generation = Generation::new(number, number, client, None);
+    fn swap_to(&self, number: u64, client: impl Into<Upstream>) -> Arc<Backend> {
+        let generation = Backend::new(number, number, client, None);
         self.gate.swap(vec![Arc::clone(&generation)], true);
         generation
     }

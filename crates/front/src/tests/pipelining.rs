@@ -249,7 +249,7 @@ async fn a_request_is_not_looked_at_before_the_one_before_is_answered() {
     assert_eq!((head.get("transfer-encoding"), head.get("connection")), (Some("chunked"), None));
     first.data("one").await;
     assert_eq!(browser.chunk().await.unwrap(), b"one");
-    assert_eq!((site.gate.entries(1).finite, site.gate.entries(1).endless), (1, 0));
+    assert_eq!((site.gate.visits(1).finite, site.gate.visits(1).endless), (1, 0));
     first.end().await;
     assert_eq!(browser.chunk().await, None);
     let second = worker.next().await;

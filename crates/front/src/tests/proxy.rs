@@ -186,7 +186,7 @@ async fn requests_are_held_until_the_swap_and_old_ones_finish_in_the_old_generat
     site.gate.hold();
     let mut second = site.get("/second", "").await;
     let mut changes = site.gate.changes();
-    assert_eq!(site.gate.entries(1).finite, 1);
+    assert_eq!(site.gate.visits(1).finite, 1);
     let mut new = site.swap(2);
     let held = new.next().await;
     assert_eq!(held.head.target, "/second");
@@ -196,7 +196,7 @@ async fn requests_are_held_until_the_swap_and_old_ones_finish_in_the_old_generat
     let (head, body) = first.response().await;
     assert_eq!((head.get("x-devhost-generation"), body.as_str()), (Some("1"), "old"));
     // The old generation is seen to be idle.
-    soon(changes.wait_for(|_| site.gate.entries(1).finite == 0)).await.unwrap();
+    soon(changes.wait_for(|_| site.gate.visits(1).finite == 0)).await.unwrap();
 }
 
 #[actix_web::test]

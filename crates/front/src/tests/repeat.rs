@@ -121,7 +121,7 @@ fn die(site: &Site, client: &Client) {
 /// Waits until a request is in a worker; nothing tells of that.
 async fn until_entered(site: &Site, worker: u64) {
     let entered = async {
-        while site.gate.entries(worker).finite == 0 {
+        while site.gate.visits(worker).finite == 0 {
             tokio::task::yield_now().await;
         }
     };

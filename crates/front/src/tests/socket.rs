@@ -238,7 +238,7 @@ async fn a_request_on_a_connection_that_died_with_its_worker_gets_the_crash_page
     drop(connection);
     // The news of the death comes after the end of the connection.
     let generation = site.gate.current().unwrap();
-    generation.client.close();
+    generation.upstream.close();
     generation.set_end(End::Exited { code: 3 });
     let (head, body) = browser.response().await;
     assert_eq!(head.status, 502);
@@ -260,7 +260,7 @@ async fn a_connection_that_is_refused_by_a_dead_worker_waits_for_the_next_genera
     drop(app.listener);
     let mut browser = site.get("/", "").await;
     // A moment later the front hears of it.
-    site.gate.current().unwrap().client.close();
+    site.gate.current().unwrap().upstream.close();
     let mut changes = site.gate.changes();
     soon(changes.wait_for(|_| site.gate.current().is_none())).await.unwrap();
     let mut next = site.swap(2);

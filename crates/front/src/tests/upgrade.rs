@@ -33,7 +33,7 @@ async fn open(site: &Site, worker: &mut FakeWorker) -> (Browser, FakeExchange) {
 async fn raw_bytes_flow_both_ways() {
     let (site, mut worker) = Site::start_serving();
     let (mut browser, mut exchange) = open(&site, &mut worker).await;
-    assert_eq!((site.gate.entries(1).finite, site.gate.entries(1).endless), (0, 1));
+    assert_eq!((site.gate.visits(1).finite, site.gate.visits(1).endless), (0, 1));
     for piece in [&b"\x81\x85\0\0\0\0hello"[..], b"\x82\x80\0\0\0\0"] {
         browser.send(piece).await;
         assert_eq!(exchange.body_piece().await.unwrap(), piece);
@@ -43,7 +43,7 @@ async fn raw_bytes_flow_both_ways() {
     drop(browser);
     exchange.cancelled().await;
     let mut changes = site.gate.changes();
-    soon(changes.wait_for(|_| site.gate.entries(1).endless == 0)).await.unwrap();
+    soon(changes.wait_for(|_| site.gate.visits(1).endless == 0)).await.unwrap();
 }
 
 #[actix_web::test]
@@ -183,7 +183,7 @@ async fn server_sent_events_end_cleanly_with_the_generation() {
     exchange.data("data: 1\n\n").await;
     browser.head().await;
     assert_eq!(browser.chunk().await.unwrap(), b"data: 1\n\n");
-    assert_eq!((site.gate.entries(1).finite, site.gate.entries(1).endless), (0, 1));
+    assert_eq!((site.gate.visits(1).finite, site.gate.visits(1).endless), (0, 1));
     site.gate.current().unwrap().close_streams();
     assert_eq!(browser.chunk().await, None);
     exchange.cancelled().await;
@@ -196,12 +196,12 @@ const ANSWER_OF_APP: &[u8] = b"\x88\x02\x03\xe9";
 
 /// The app answers the close frame, sees the end of the client's half, and ends its own.
 async fn closes(site: &Site, exchange: &mut FakeExchange) {
-    assert_eq!(site.gate.entries(1).endless, 1, "the generation has to wait for it");
+    assert_eq!(site.gate.visits(1).endless, 1, "the generation has to wait for it");
     exchange.data(ANSWER_OF_APP).await;
     assert_eq!(exchange.body_piece().await, None, "the client's half has ended in order");
     exchange.end().await;
     let mut changes = site.gate.changes();
-    soon(changes.wait_for(|_| site.gate.entries(1).endless == 0)).await.unwrap();
+    soon(changes.wait_for(|_| site.gate.visits(1).endless == 0)).await.unwrap();
 }
 
 #[actix_web::test]
@@ -282,6 +282,6 @@ async fn an_app_that_never_answers_the_close_frame_is_not_waited_for() {
     assert_eq!(exchange.body_piece().await.unwrap(), CLOSE_FOR_APP);
     exchange.cancelled().await;
     let mut changes = site.gate.changes();
-    soon(changes.wait_for(|_| site.gate.entries(1).endless == 0)).await.unwrap();
+    soon(changes.wait_for(|_| site.gate.visits(1).endless == 0)).await.unwrap();
     assert_eq!(browser.rest().await, b"\x88\x02\x03\xf4");
 }

@@ -1,9 +1,9 @@
-//! The places of one worker: how many requests may be in it at once.
+//! The slots of one worker: how many requests may be in it at once.
 //!
-//! What ends by itself soon and what stays open have places of their own, so that neither keeps the other out. A WebSocket
+//! What ends by itself soon and what stays open have slots of their own, so that neither keeps the other out. A WebSocket
 //! or an event stream is known for one when it comes. Anything else that stays (an upload that the client never finishes,
-//! a response that nobody reads) is only found out by its age, and then moves to the long-lived ones when its place is
-//! wanted. Whoever waits for a place waits in turn.
+//! a response that nobody reads) is only found out by its age, and then moves to the long-lived ones when its slot is
+//! wanted. Whoever waits for a slot waits in turn.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,18 +35,18 @@ pub const LONG_LIVED_TIME_MIN: Duration = Duration::from_secs(2);
 // A link has a stream for each.
 const _: () = assert!(ORDINARY_COUNT_MAX + LONG_LIVED_COUNT_MAX <= STREAMS_COUNT_MAX);
 
-/// What kind of place a request wants.
+/// What kind of slot a request wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stay {
+pub enum SlotKind {
     /// It ends by itself, as far as is known.
     Ordinary,
     /// A WebSocket, or an event stream.
     LongLived,
 }
 
-/// The places of one worker. Cheap to clone.
+/// The slots of one worker. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Places(Arc<Shared>);
+pub struct Slots(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -59,7 +59,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Taken {
     last: u64,
-    /// The ordinary places that are taken, and since when: the oldest first.
+    /// The ordinary slots that are taken, and since when: the oldest first.
     ordinary: BTreeMap<u64, Instant>,
 }
 
@@ -68,15 +68,15 @@ impl Shared {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn semaphore(&self, stay: Stay) -> &Semaphore {
-        match stay {
-            Stay::Ordinary => &self.ordinary,
-            Stay::LongLived => &self.long_lived,
+    fn semaphore(&self, kind: SlotKind) -> &Semaphore {
+        match kind {
+            SlotKind::Ordinary => &self.ordinary,
+            SlotKind::LongLived => &self.long_lived,
         }
     }
 }
 
-impl Default for Places {
+impl Default for Slots {
     /// As many as the limits allow.
     fn default() -> Self {
         let for_long_lived = limits::descriptors_count_max().saturating_sub(DESCRIPTORS_KEPT_COUNT);
@@ -85,8 +85,8 @@ impl Default for Places {
     }
 }
 
-impl Places {
-    /// So many places of each kind.
+impl Slots {
+    /// So many slots of each kind.
     pub fn new(ordinary: usize, long_lived: usize) -> Self {
         Self(Arc::new(Shared {
             ordinary: Semaphore::new(ordinary),
@@ -101,31 +101,31 @@ impl Places {
         self.0.long_lived_count_max
     }
 
-    /// A place, if one is free and nobody waits for it.
-    pub fn try_take(&self, stay: Stay) -> Option<Place> {
-        self.0.semaphore(stay).try_acquire().ok()?.forget();
-        Some(self.place(stay))
+    /// A slot, if one is free and nobody waits for it.
+    pub fn try_take(&self, kind: SlotKind) -> Option<Slot> {
+        self.0.semaphore(kind).try_acquire().ok()?.forget();
+        Some(self.slot(kind))
     }
 
-    /// The next free place, in turn. Cancel-safe.
-    pub async fn take(&self, stay: Stay) -> Place {
-        match self.0.semaphore(stay).acquire().await {
+    /// The next free slot, in turn. Cancel-safe.
+    pub async fn take(&self, kind: SlotKind) -> Slot {
+        match self.0.semaphore(kind).acquire().await {
             Ok(permit) => permit.forget(),
             // It is never closed.
             Err(_) => std::future::pending().await,
         }
-        self.place(stay)
+        self.slot(kind)
     }
 
-    fn place(&self, stay: Stay) -> Place {
+    fn slot(&self, kind: SlotKind) -> Slot {
         let mut taken = self.0.lock();
         taken.last += 1;
         let number = taken.last;
-        if stay == Stay::Ordinary {
+        if kind == SlotKind::Ordinary {
             taken.ordinary.insert(number, Instant::now());
         }
         drop(taken);
-        Place { places: self.clone(), number }
+        Slot { slots: self.clone(), number }
     }
 
     /// Counts what has been open for [`LONG_LIVED_TIME_MIN`] among the long-lived ones, as far as there is room.
@@ -146,17 +146,17 @@ impl Places {
     }
 }
 
-/// A place that is taken. Dropped, it is free for another request.
+/// A slot that is taken. Dropped, it is free for another request.
 #[derive(Debug)]
-pub struct Place {
-    places: Places,
+pub struct Slot {
+    slots: Slots,
     number: u64,
 }
 
-impl Place {
-    /// The request turns out to be long-lived. False if there is no place for it among those.
-    pub fn stay(&mut self) -> bool {
-        let shared = &self.places.0;
+impl Slot {
+    /// The request turns out to be long-lived. False if there is no slot for it among those.
+    pub fn make_long_lived(&mut self) -> bool {
+        let shared = &self.slots.0;
         let mut taken = shared.lock();
         if !taken.ordinary.contains_key(&self.number) {
             return true;
@@ -169,11 +169,11 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let shared = &self.places.0;
+        let shared = &self.slots.0;
         let was_ordinary = shared.lock().ordinary.remove(&self.number).is_some();
-        shared.semaphore(if was_ordinary { Stay::Ordinary } else { Stay::LongLived }).add_permits(1);
+        shared.semaphore(if was_ordinary { SlotKind::Ordinary } else { SlotKind::LongLived }).add_permits(1);
     }
 }
 
@@ -183,48 +183,48 @@ mod tests {
 
     use super::*;
 
-    fn free(places: &Places) -> (usize, usize) {
-        (places.0.ordinary.available_permits(), places.0.long_lived.available_permits())
+    fn free(slots: &Slots) -> (usize, usize) {
+        (slots.0.ordinary.available_permits(), slots.0.long_lived.available_permits())
     }
 
     #[tokio::test]
     async fn each_kind_has_places_of_its_own() {
-        let places = Places::new(2, 1);
-        let first = places.try_take(Stay::LongLived).unwrap();
-        assert!(places.try_take(Stay::LongLived).is_none());
-        let mut ordinary = places.try_take(Stay::Ordinary).unwrap();
-        assert_eq!(free(&places), (1, 0));
-        assert!(!ordinary.stay(), "no place is left for it");
+        let slots = Slots::new(2, 1);
+        let first = slots.try_take(SlotKind::LongLived).unwrap();
+        assert!(slots.try_take(SlotKind::LongLived).is_none());
+        let mut ordinary = slots.try_take(SlotKind::Ordinary).unwrap();
+        assert_eq!(free(&slots), (1, 0));
+        assert!(!ordinary.make_long_lived(), "no slot is left for it");
         drop(first);
-        assert!(ordinary.stay() && ordinary.stay());
-        assert_eq!(free(&places), (2, 0));
+        assert!(ordinary.make_long_lived() && ordinary.make_long_lived());
+        assert_eq!(free(&slots), (2, 0));
         drop(ordinary);
-        assert_eq!(free(&places), (2, 1));
+        assert_eq!(free(&slots), (2, 1));
     }
 
     #[test]
     fn what_has_been_open_for_long_moves_when_its_place_is_wanted() {
-        let places = Places::new(2, 1);
-        let taken = [(); 2].map(|()| places.try_take(Stay::Ordinary).unwrap());
-        places.move_old_ones();
-        assert!(places.try_take(Stay::Ordinary).is_none(), "nothing is old");
-        places.move_old_ones_as_of(Instant::now() + LONG_LIVED_TIME_MIN);
-        assert_eq!(free(&places), (1, 0), "there is room for one");
+        let slots = Slots::new(2, 1);
+        let taken = [(); 2].map(|()| slots.try_take(SlotKind::Ordinary).unwrap());
+        slots.move_old_ones();
+        assert!(slots.try_take(SlotKind::Ordinary).is_none(), "nothing is old");
+        slots.move_old_ones_as_of(Instant::now() + LONG_LIVED_TIME_MIN);
+        assert_eq!(free(&slots), (1, 0), "there is room for one");
         drop(taken);
-        assert_eq!(free(&places), (2, 1));
+        assert_eq!(free(&slots), (2, 1));
     }
 
     #[tokio::test]
     async fn places_are_given_in_turn_and_not_lost_with_those_who_wait() {
-        let places = Places::new(1, 0);
-        let taken = places.try_take(Stay::Ordinary).unwrap();
-        let mut first = Box::pin(places.take(Stay::Ordinary));
-        let mut second = Box::pin(places.take(Stay::Ordinary));
+        let slots = Slots::new(1, 0);
+        let taken = slots.try_take(SlotKind::Ordinary).unwrap();
+        let mut first = Box::pin(slots.take(SlotKind::Ordinary));
+        let mut second = Box::pin(slots.take(SlotKind::Ordinary));
         assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
         drop(taken);
-        assert!(places.try_take(Stay::Ordinary).is_none(), "the first of those who wait has it");
+        assert!(slots.try_take(SlotKind::Ordinary).is_none(), "the first of those who wait has it");
         drop(first);
         assert!(second.now_or_never().is_some());
-        assert_eq!(free(&places), (1, 0));
+        assert_eq!(free(&slots), (1, 0));
     }
 }
