@@ -7,15 +7,13 @@
 
 use std::ptr::NonNull;
 
-use super::sync::Ordering;
-
-/// The size of a word, the unit of each access.
-pub(super) const WORD_BYTES: usize = 8;
+use crate::sync::Ordering;
+use crate::word::WORD_BYTES;
 
 /// Memory that another process may write at the same time.
 ///
 /// Offsets are in bytes, from the start, and multiples of [`WORD_BYTES`].
-pub(super) trait Words {
+pub(crate) trait Words {
     /// Loads one word.
     fn load(&self, offset: usize, order: Ordering) -> u64;
 
@@ -42,7 +40,7 @@ pub(super) trait Words {
 
 /// Whether this end writes a mapping or only reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(crate) enum Access {
     /// Only reads it.
     Read,
     /// Reads and writes it.
@@ -51,7 +49,7 @@ pub(super) enum Access {
 
 /// A mapping that is shared with another process.
 #[derive(Debug)]
-pub(super) struct SharedMemory {
+pub(crate) struct SharedMemory {
     base: NonNull<u8>,
     length: usize,
     access: Access,
@@ -70,17 +68,17 @@ impl SharedMemory {
     /// `base` is the page-aligned start of a mapping of `length` bytes that allows `access`. It stays mapped for
     /// as long as the value lives, its file cannot shrink, and it is reached through this value alone (in this
     /// process).
-    pub(super) unsafe fn new(base: NonNull<u8>, length: usize, access: Access) -> Self {
+    pub(crate) unsafe fn new(base: NonNull<u8>, length: usize, access: Access) -> Self {
         Self { base, length, access }
     }
 
     /// The start of the mapping, to unmap it.
-    pub(super) fn base(&self) -> NonNull<u8> {
+    pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
     }
 
     /// The length of the mapping in bytes.
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.length
     }
 
@@ -149,13 +147,13 @@ impl Words for SharedMemory {
 /// Memory of this process alone, for tests and for loom.
 #[cfg(test)]
 #[derive(Debug)]
-pub(super) struct LocalMemory(Vec<super::sync::AtomicU64>);
+pub(crate) struct LocalMemory(Vec<crate::sync::AtomicU64>);
 
 #[cfg(test)]
 impl LocalMemory {
     /// Zeroed memory.
-    pub(super) fn new(length: usize) -> Self {
-        Self((0..length / WORD_BYTES).map(|_| super::sync::AtomicU64::new(0)).collect())
+    pub(crate) fn new(length: usize) -> Self {
+        Self((0..length / WORD_BYTES).map(|_| crate::sync::AtomicU64::new(0)).collect())
     }
 }
 
@@ -172,66 +170,40 @@ impl Words for LocalMemory {
     }
 }
 
+/// Memory as a mapping is, which Miri knows the bounds of.
+#[cfg(all(test, not(devhost_loom)))]
+pub(crate) struct Backing(Vec<u64>);
+
+#[cfg(all(test, not(devhost_loom)))]
+impl Backing {
+    /// Zeroed memory of this many bytes.
+    pub(crate) fn new(length: usize) -> Self {
+        Self(vec![0; length / WORD_BYTES])
+    }
+
+    pub(crate) fn share(&mut self, access: Access) -> SharedMemory {
+        let base = NonNull::new(self.0.as_mut_ptr().cast()).unwrap();
+        // SAFETY: aligned to words, which is what the accesses need, that long, and it outlives the test's
+        // threads; all access is through atomics until then.
+        unsafe { SharedMemory::new(base, self.0.len() * WORD_BYTES, access) }
+    }
+}
+
 #[cfg(all(test, not(devhost_loom)))]
 mod tests {
-    use super::super::ring::{Consumer, Placement, Producer};
     use super::*;
 
     const LENGTH_BYTES: usize = 256;
-    const PLACE: Placement = Placement { ring: 128, length: 128, write_pos: 0, read_pos: 8 };
-
-    /// Memory as a mapping is, which Miri knows the bounds of.
-    struct Backing(Vec<u64>);
-
-    impl Backing {
-        fn share(&mut self, access: Access) -> SharedMemory {
-            let base = NonNull::new(self.0.as_mut_ptr().cast()).unwrap();
-            // SAFETY: aligned to words, which is what the accesses need, that long, and it outlives the test's
-            // threads; all access is through atomics until then.
-            unsafe { SharedMemory::new(base, LENGTH_BYTES, access) }
-        }
-    }
-
-    #[test]
-    fn two_threads_pass_bytes_through_one_memory() {
-        let (mut down, mut up) = (Backing(vec![0; LENGTH_BYTES / 8]), Backing(vec![0; LENGTH_BYTES / 8]));
-        let (down, up) = (down.share(Access::Write), up.share(Access::Write));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut producer = Producer::new(PLACE);
-                for number in 0..50_u8 {
-                    while producer.room() < 24 {
-                        producer.refresh(&up).unwrap();
-                        std::thread::yield_now();
-                    }
-                    producer.push(&down, &[number; 8], &[number; 13]);
-                    producer.publish(&down);
-                }
-            });
-            let mut consumer = Consumer::new(PLACE);
-            for number in 0..50_u8 {
-                while consumer.available() == 0 {
-                    consumer.refresh(&down).unwrap();
-                    std::thread::yield_now();
-                }
-                let (mut header, mut payload) = ([0; 8], [0; 13]);
-                consumer.pop(&down, &mut header);
-                consumer.pop(&down, &mut payload);
-                assert_eq!((header, payload), ([number; 8], [number; 13]));
-                consumer.publish(&up);
-            }
-        });
-    }
 
     #[test]
     #[should_panic(expected = "out of bounds")]
     fn an_offset_beyond_the_end_is_refused() {
-        Backing(vec![0; LENGTH_BYTES / 8]).share(Access::Read).load(LENGTH_BYTES, Ordering::Relaxed);
+        Backing::new(LENGTH_BYTES).share(Access::Read).load(LENGTH_BYTES, Ordering::Relaxed);
     }
 
     #[test]
     #[should_panic(expected = "a read-only mapping is written")]
     fn a_mapping_to_read_is_not_written() {
-        Backing(vec![0; LENGTH_BYTES / 8]).share(Access::Read).store(0, 1, Ordering::Relaxed);
+        Backing::new(LENGTH_BYTES).share(Access::Read).store(0, 1, Ordering::Relaxed);
     }
 }

@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 
-use super::frame::Kind;
+use crate::protocol::FrameKind;
 
 /// Why a region, or the link made of two, could not be created or attached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,7 +96,7 @@ pub enum PeerFault {
     #[error("bad {field} {value} in a {kind:?} frame")]
     Field {
         /// The kind of the frame.
-        kind: Kind,
+        kind: FrameKind,
         /// The field of its header.
         field: &'static str,
         /// What it holds.
@@ -104,12 +104,12 @@ pub enum PeerFault {
     },
     /// A kind of frame that this peer must not send.
     #[error("a {0:?} frame came from the wrong side")]
-    WrongSide(Kind),
+    WrongSide(FrameKind),
     /// A stream that was never opened, or is opened out of turn.
     #[error("a {kind:?} frame for stream {stream}, while {last} was the last one opened")]
     UnknownStream {
         /// The kind of the frame.
-        kind: Kind,
+        kind: FrameKind,
         /// The stream it names.
         stream: u32,
         /// The stream that was opened last.
@@ -119,7 +119,7 @@ pub enum PeerFault {
     #[error("a {kind:?} frame out of turn on stream {stream}")]
     OutOfTurn {
         /// The kind of the frame.
-        kind: Kind,
+        kind: FrameKind,
         /// The stream it names.
         stream: u32,
     },

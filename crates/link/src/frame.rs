@@ -3,90 +3,61 @@
 //! Decoding takes bytes that were copied out of shared memory already, and validates every field, so that what
 //! follows can rely on the limits.
 
-use super::fault::PeerFault;
-use super::ring::round_up;
-
-/// The length of a frame's header.
-pub(super) const FRAME_HEADER_BYTES: usize = 16;
-/// The most bytes of a body in one DATA frame.
-pub const DATA_LENGTH_MAX_BYTES: usize = 16 * 1024;
-/// The most bytes of an encoded head in one HEADERS frame.
-pub const HEAD_LENGTH_MAX_BYTES: usize = 64 * 1024;
-/// How many bytes may be on their way, for each stream and direction.
-pub const CREDIT_MAX_BYTES: usize = 64 * 1024;
-
-const _: () = {
-    assert!(FRAME_HEADER_BYTES.is_multiple_of(super::copy::WORD_BYTES));
-    // A sender can always fill a frame from a full credit, and lengths and credits fit their fields.
-    assert!(DATA_LENGTH_MAX_BYTES <= CREDIT_MAX_BYTES);
-    assert!(HEAD_LENGTH_MAX_BYTES <= u32::MAX as usize && CREDIT_MAX_BYTES <= u32::MAX as usize);
+use crate::fault::PeerFault;
+use crate::protocol::{
+    CREDIT_MAX_BYTES, DATA_LENGTH_MAX_BYTES, FRAME_HEADER_BYTES, FrameKind, HEAD_LENGTH_MAX_BYTES,
 };
+use crate::word::round_up;
 
 const FLAG_END_STREAM: u8 = 1;
 
-/// The kinds of frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// The head of a request, which opens a stream, or of a response.
-    Headers = 1,
-    /// Bytes of a body.
-    Data = 2,
-    /// Credit: the peer may send `aux` bytes more.
-    Window = 3,
-    /// The stream is over, both ways.
-    Reset = 4,
-    /// No new stream will come.
-    GoAway = 5,
-}
-
 /// A validated header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FrameHeader {
-    pub(super) kind: Kind,
+pub(crate) struct FrameHeader {
+    pub(crate) kind: FrameKind,
     /// No more comes from this end on this stream.
-    pub(super) end: bool,
+    pub(crate) end: bool,
     /// The stream; 0 for GOAWAY only.
-    pub(super) stream: u32,
+    pub(crate) stream: u32,
     /// The length of the payload in bytes.
-    pub(super) length: usize,
+    pub(crate) length: usize,
     /// The credit of a WINDOW in bytes.
-    pub(super) credit: usize,
+    pub(crate) credit: usize,
 }
 
 impl FrameHeader {
     /// A head of `length` bytes.
-    pub(super) fn headers(stream: u32, length: usize, end: bool) -> Self {
-        Self { kind: Kind::Headers, end, stream, length, credit: 0 }
+    pub(crate) fn headers(stream: u32, length: usize, end: bool) -> Self {
+        Self { kind: FrameKind::Headers, end, stream, length, credit: 0 }
     }
 
     /// A piece of a body of `length` bytes.
-    pub(super) fn data(stream: u32, length: usize, end: bool) -> Self {
-        Self { kind: Kind::Data, end, stream, length, credit: 0 }
+    pub(crate) fn data(stream: u32, length: usize, end: bool) -> Self {
+        Self { kind: FrameKind::Data, end, stream, length, credit: 0 }
     }
 
     /// `credit` bytes more may be sent.
-    pub(super) fn window(stream: u32, credit: usize) -> Self {
-        Self { kind: Kind::Window, end: false, stream, length: 0, credit }
+    pub(crate) fn window(stream: u32, credit: usize) -> Self {
+        Self { kind: FrameKind::Window, end: false, stream, length: 0, credit }
     }
 
     /// The stream is over.
-    pub(super) fn reset(stream: u32) -> Self {
-        Self { kind: Kind::Reset, end: false, stream, length: 0, credit: 0 }
+    pub(crate) fn reset(stream: u32) -> Self {
+        Self { kind: FrameKind::Reset, end: false, stream, length: 0, credit: 0 }
     }
 
     /// No new stream will come.
-    pub(super) fn go_away() -> Self {
-        Self { kind: Kind::GoAway, end: false, stream: 0, length: 0, credit: 0 }
+    pub(crate) fn go_away() -> Self {
+        Self { kind: FrameKind::GoAway, end: false, stream: 0, length: 0, credit: 0 }
     }
 
     /// The room that header and payload take in a ring, in bytes.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         FRAME_HEADER_BYTES + round_up(self.length)
     }
 
     /// The header as it is written.
-    pub(super) fn encode(&self) -> [u8; FRAME_HEADER_BYTES] {
+    pub(crate) fn encode(&self) -> [u8; FRAME_HEADER_BYTES] {
         // Both are within limits far below 4 GiB.
         let length = u32::try_from(self.length).unwrap_or(u32::MAX);
         let credit = u32::try_from(self.credit).unwrap_or(u32::MAX);
@@ -100,35 +71,35 @@ impl FrameHeader {
     }
 
     /// Decodes and validates what the peer wrote.
-    pub(super) fn decode(bytes: &[u8; FRAME_HEADER_BYTES]) -> Result<Self, PeerFault> {
+    pub(crate) fn decode(bytes: &[u8; FRAME_HEADER_BYTES]) -> Result<Self, PeerFault> {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let (length, flags, reserved) = (word(0), bytes[5], u16::from_le_bytes([bytes[6], bytes[7]]));
         let (stream, aux) = (word(8), word(12));
         let kind = match bytes[4] {
-            1 => Kind::Headers,
-            2 => Kind::Data,
-            3 => Kind::Window,
-            4 => Kind::Reset,
-            5 => Kind::GoAway,
+            1 => FrameKind::Headers,
+            2 => FrameKind::Data,
+            3 => FrameKind::Window,
+            4 => FrameKind::Reset,
+            5 => FrameKind::GoAway,
             other => return Err(PeerFault::UnknownKind(other)),
         };
         let check = |holds: bool, field, value| {
             if holds { Ok(()) } else { Err(PeerFault::Field { kind, field, value }) }
         };
         let end = flags & FLAG_END_STREAM != 0;
-        let may_end = matches!(kind, Kind::Headers | Kind::Data);
+        let may_end = matches!(kind, FrameKind::Headers | FrameKind::Data);
         check(flags & !FLAG_END_STREAM == 0 && (may_end || !end), "flags", flags.into())?;
         check(reserved == 0, "reserved field", reserved.into())?;
-        check((stream == 0) == (kind == Kind::GoAway), "stream", stream)?;
+        check((stream == 0) == (kind == FrameKind::GoAway), "stream", stream)?;
         let length_max = match kind {
-            Kind::Headers => HEAD_LENGTH_MAX_BYTES,
-            Kind::Data => DATA_LENGTH_MAX_BYTES,
-            Kind::Window | Kind::Reset | Kind::GoAway => 0,
+            FrameKind::Headers => HEAD_LENGTH_MAX_BYTES,
+            FrameKind::Data => DATA_LENGTH_MAX_BYTES,
+            FrameKind::Window | FrameKind::Reset | FrameKind::GoAway => 0,
         };
         check(length as usize <= length_max, "length", length)?;
         // An empty piece that ends nothing would cost the reader work and the writer no credit.
-        check(kind != Kind::Data || end || length > 0, "length", length)?;
-        let credit_range = if kind == Kind::Window { 1..=CREDIT_MAX_BYTES } else { 0..=0 };
+        check(kind != FrameKind::Data || end || length > 0, "length", length)?;
+        let credit_range = if kind == FrameKind::Window { 1..=CREDIT_MAX_BYTES } else { 0..=0 };
         check(credit_range.contains(&(aux as usize)), "credit", aux)?;
         Ok(Self { kind, end, stream, length: length as usize, credit: aux as usize })
     }

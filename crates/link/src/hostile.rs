@@ -6,22 +6,23 @@
 
 use std::cell::Cell;
 
-use super::LinkFds;
-use super::copy::{Access, Words};
-use super::frame::{
-    CREDIT_MAX_BYTES, DATA_LENGTH_MAX_BYTES, FRAME_HEADER_BYTES, FrameHeader, HEAD_LENGTH_MAX_BYTES,
+use crate::copy::{Access, Words};
+use crate::endpoint::{
+    Endpoint, FRAMES_PER_POLL_COUNT_MAX, Incoming, Over, PENDING_PER_STREAM_COUNT_MAX, Refusal,
 };
-use super::layout::{
+use crate::fds::LinkFds;
+use crate::frame::FrameHeader;
+use crate::layout::{
     CONTROL_OFFSETS_BYTES, READ_POS_OFFSET_BYTES, RING_LENGTH_MIN_BYTES, RING_OFFSET_BYTES,
     WRITE_POS_OFFSET_BYTES,
 };
-use super::link::{
-    Endpoint, FRAMES_PER_POLL_COUNT_MAX, Incoming, Over, PENDING_PER_STREAM_COUNT_MAX, Refused,
+use crate::protocol::{
+    CREDIT_MAX_BYTES, DATA_LENGTH_MAX_BYTES, FRAME_HEADER_BYTES, HEAD_LENGTH_MAX_BYTES, STREAMS_COUNT_MAX,
 };
-use super::region::{Direction, Region, seal_down};
-use super::stream::{STREAMS_COUNT_MAX, Side};
-use super::sync::Ordering;
-use super::wake::Event;
+use crate::region::{Direction, Region, seal_down};
+use crate::streams::Side;
+use crate::sync::Ordering;
+use crate::wake::Event;
 
 const RING_LENGTH_BYTES: usize = RING_LENGTH_MIN_BYTES;
 const REGION_LENGTH_BYTES: usize = RING_OFFSET_BYTES + RING_LENGTH_BYTES;
@@ -189,8 +190,8 @@ impl Game {
         let stream = u32::from(input.byte().unwrap_or(0)) % (self.opened + 2);
         let was_over = self.front.over().cloned();
         let refused = match choice % 10 {
-            0..=2 => self.collect().map_err(Refused::Over),
-            3 => self.front.park().map(drop).map_err(Refused::Over),
+            0..=2 => self.collect().map_err(Refusal::Over),
+            3 => self.front.park().map(drop).map_err(Refusal::Over),
             4 => self.open(input.length(HEAD_LENGTH_MAX_BYTES), choice & 0x80 != 0),
             5 => {
                 let data = vec![choice; input.length(CREDIT_MAX_BYTES)];
@@ -202,12 +203,12 @@ impl Game {
             _ => self.front.nudge().map(drop),
         };
         if let Some(over) = was_over {
-            assert_eq!(refused, Err(Refused::Over(over)), "an end that is over did something");
+            assert_eq!(refused, Err(Refusal::Over(over)), "an end that is over did something");
         }
         self.check();
     }
 
-    fn open(&mut self, length: usize, end: bool) -> Result<(), Refused> {
+    fn open(&mut self, length: usize, end: bool) -> Result<(), Refusal> {
         // The front's client has a permit for each stream.
         if self.front.open_count() >= STREAMS_COUNT_MAX {
             return Ok(());
@@ -221,7 +222,7 @@ impl Game {
         Ok(())
     }
 
-    fn consume(&mut self, stream: u32) -> Result<(), Refused> {
+    fn consume(&mut self, stream: u32) -> Result<(), Refusal> {
         let held = self.held.get_mut(stream as usize).map_or(0, std::mem::take);
         self.front.consume(stream, held)
     }
@@ -276,6 +277,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fault::PeerFault;
 
     proptest! {
         // The fuzz targets try more.
@@ -334,7 +336,7 @@ mod tests {
             game.put_bytes(&vec![1; DATA_LENGTH_MAX_BYTES]);
             game.store(WRITE_POS_OFFSET_BYTES, game.written);
             if let Err(over) = game.collect() {
-                break Refused::Over(over);
+                break Refusal::Over(over);
             }
             taken += DATA_LENGTH_MAX_BYTES;
             if let Err(refused) = game.consume(1) {
@@ -342,10 +344,7 @@ mod tests {
             }
             assert!(taken <= 2 * CREDIT_MAX_BYTES, "{taken} bytes came without credit");
         };
-        assert!(matches!(
-            fault,
-            Refused::Over(Over::Fault(super::super::PeerFault::Credit { stream: 1, .. }))
-        ));
+        assert!(matches!(fault, Refusal::Over(Over::Fault(PeerFault::Credit { stream: 1, .. }))));
         game.check();
     }
 }

@@ -3,22 +3,23 @@
 //! Positions count bytes since the start and never wrap; a position modulo the ring length is an offset in the
 //! ring. Each control word is written by the owner of the region alone.
 
-use super::copy::{WORD_BYTES, Words};
-use super::fault::RegionError;
-use super::frame::{FRAME_HEADER_BYTES, HEAD_LENGTH_MAX_BYTES};
-use super::sync::Ordering;
+use crate::copy::Words;
+use crate::fault::RegionError;
+use crate::protocol::{FRAME_HEADER_BYTES, HEAD_LENGTH_MAX_BYTES};
+use crate::sync::Ordering;
+use crate::word::WORD_BYTES;
 
 /// The first word of each region.
-pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"devhost\0");
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"devhost\0");
 /// The version of the layout and of the frames.
-pub(super) const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 1;
 
-/// The length of a ring that [`super::LinkFds::create`] makes.
-pub(super) const RING_LENGTH_BYTES: usize = 1 << 20;
+/// The length of a ring that [`crate::LinkFds::create`] makes.
+pub(crate) const RING_LENGTH_BYTES: usize = 1 << 20;
 /// The least length of a ring: the largest frame twice over fits.
-pub(super) const RING_LENGTH_MIN_BYTES: usize = 1 << 18;
+pub(crate) const RING_LENGTH_MIN_BYTES: usize = 1 << 18;
 /// The greatest length of a ring.
-pub(super) const RING_LENGTH_MAX_BYTES: usize = 1 << 26;
+pub(crate) const RING_LENGTH_MAX_BYTES: usize = 1 << 26;
 
 /// Where the header's words lie.
 const MAGIC_OFFSET_BYTES: usize = 0;
@@ -29,20 +30,20 @@ const HEADER_LENGTH_BYTES: usize = 32;
 
 /// How far this end has written its own ring. The control words are 128 bytes apart, so that no two of them
 /// share a cache line, nor the pair of lines that a prefetcher fetches together.
-pub(super) const WRITE_POS_OFFSET_BYTES: usize = 4096;
+pub(crate) const WRITE_POS_OFFSET_BYTES: usize = 4096;
 /// How far this end has read the opposite ring.
-pub(super) const READ_POS_OFFSET_BYTES: usize = 4096 + 128;
+pub(crate) const READ_POS_OFFSET_BYTES: usize = 4096 + 128;
 /// Not zero while this end sleeps and wants to be woken by the next frame.
-pub(super) const PARKED_OFFSET_BYTES: usize = 4096 + 256;
+pub(crate) const PARKED_OFFSET_BYTES: usize = 4096 + 256;
 /// Not zero while this end wants to be woken when its ring has more room.
-pub(super) const SPACE_WANTED_OFFSET_BYTES: usize = 4096 + 384;
+pub(crate) const SPACE_WANTED_OFFSET_BYTES: usize = 4096 + 384;
 /// Not zero once this end will write no more.
-pub(super) const CLOSING_OFFSET_BYTES: usize = 4096 + 512;
+pub(crate) const CLOSING_OFFSET_BYTES: usize = 4096 + 512;
 /// Where the ring starts.
-pub(super) const RING_OFFSET_BYTES: usize = 8192;
+pub(crate) const RING_OFFSET_BYTES: usize = 8192;
 
 /// Where the control words are.
-pub(super) const CONTROL_OFFSETS_BYTES: [usize; 5] = [
+pub(crate) const CONTROL_OFFSETS_BYTES: [usize; 5] = [
     WRITE_POS_OFFSET_BYTES,
     READ_POS_OFFSET_BYTES,
     PARKED_OFFSET_BYTES,
@@ -70,16 +71,16 @@ const _: () = {
 
 /// What a region's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RegionHeader {
+pub(crate) struct RegionHeader {
     /// The length of the ring in bytes: a power of two.
-    pub(super) ring_length: usize,
+    pub(crate) ring_length: usize,
     /// The generation of the worker that the region was made for.
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
 }
 
 impl RegionHeader {
     /// The header as it is written at the start of a fresh region.
-    pub(super) fn encode(&self) -> [u8; HEADER_LENGTH_BYTES] {
+    pub(crate) fn encode(&self) -> [u8; HEADER_LENGTH_BYTES] {
         let mut bytes = [0; HEADER_LENGTH_BYTES];
         let words = [
             (MAGIC_OFFSET_BYTES, MAGIC),
@@ -94,7 +95,7 @@ impl RegionHeader {
     }
 
     /// Reads and checks the header of a region that is `size` bytes long.
-    pub(super) fn read(memory: &impl Words, size: usize, region: &'static str) -> Result<Self, RegionError> {
+    pub(crate) fn read(memory: &impl Words, size: usize, region: &'static str) -> Result<Self, RegionError> {
         let malformed = |what| RegionError::Malformed { region, what };
         let word = |offset| u64::from_le(memory.load(offset, Ordering::Relaxed));
         if word(MAGIC_OFFSET_BYTES) != MAGIC {
@@ -115,11 +116,11 @@ impl RegionHeader {
 }
 
 /// The size of a region with a ring of this length, in bytes.
-pub(super) fn region_size(ring_length: usize) -> usize {
+pub(crate) fn region_size(ring_length: usize) -> usize {
     RING_OFFSET_BYTES + ring_length
 }
 
 /// True for a power of two within the limits.
-pub(super) fn ring_length_is_valid(ring_length: usize) -> bool {
+pub(crate) fn ring_length_is_valid(ring_length: usize) -> bool {
     ring_length.is_power_of_two() && (RING_LENGTH_MIN_BYTES..=RING_LENGTH_MAX_BYTES).contains(&ring_length)
 }

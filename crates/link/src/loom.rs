@@ -6,11 +6,13 @@
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use super::copy::{LocalMemory, WORD_BYTES};
-use super::frame::{CREDIT_MAX_BYTES, FrameHeader};
-use super::ring::{Consumer, Placement, Producer};
-use super::stream::{Received, Side, Table};
-use super::wake::{Notice, Want};
+use crate::copy::LocalMemory;
+use crate::frame::FrameHeader;
+use crate::protocol::CREDIT_MAX_BYTES;
+use crate::ring::{Consumer, Placement, Producer};
+use crate::streams::{Received, Side, StreamTable};
+use crate::wake::{Notice, Want};
+use crate::word::WORD_BYTES;
 
 const WRITE_POS: usize = 0;
 const READ_POS: usize = 8;
@@ -171,7 +173,7 @@ fn a_full_ring_wakes_its_producer_and_overwrites_nothing() {
 #[test]
 fn a_sender_without_credit_is_woken_when_some_is_returned() {
     check(|| {
-        let mut table = Table::new(Side::Front);
+        let mut table = StreamTable::new(Side::Front);
         table.open(1, false, ());
         table.use_credit(1, CREDIT_MAX_BYTES);
         let shared = Arc::new((Mutex::new(table), Bell::default()));

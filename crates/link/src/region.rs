@@ -13,13 +13,13 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::stat::fstat;
 
-use super::copy::{Access, SharedMemory};
-use super::fault::RegionError;
-use super::layout::{RegionHeader, region_size};
+use crate::copy::{Access, SharedMemory};
+use crate::fault::RegionError;
+use crate::layout::{RegionHeader, region_size};
 
 /// Which of the two regions of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     /// Written by the front.
     Down,
     /// Written by the worker.
@@ -57,7 +57,7 @@ fn refuse(action: &'static str) -> impl FnOnce(Errno) -> RegionError {
 
 /// Creates a region with its memory and its header. `up` is sealed; `down` cannot be yet, for no writable mapping
 /// can be made once it is: [`seal_down`] follows when the front has mapped it.
-pub(super) fn create_region(
+pub(crate) fn create_region(
     direction: Direction,
     generation: u64,
     ring_length: usize,
@@ -81,7 +81,7 @@ pub(super) fn create_region(
 }
 
 /// Puts the last seals on a `down` region: from now on nobody else can map or write it for writing.
-pub(super) fn seal_down(fd: impl AsFd) -> Result<(), RegionError> {
+pub(crate) fn seal_down(fd: impl AsFd) -> Result<(), RegionError> {
     add_seals(fd, Direction::Down.seals())
 }
 
@@ -90,7 +90,7 @@ fn add_seals(fd: impl AsFd, seals: SealFlag) -> Result<(), RegionError> {
 }
 
 /// Checks that a region which this end did not create cannot shrink, and is not writable where it must not be.
-pub(super) fn verify_seals(fd: impl AsFd, direction: Direction) -> Result<(), RegionError> {
+pub(crate) fn verify_seals(fd: impl AsFd, direction: Direction) -> Result<(), RegionError> {
     let found = fcntl(fd, FcntlArg::F_GET_SEALS).map_err(refuse("read the seals of a region"))?;
     let needed = direction.seals().bits();
     if found & needed == needed {
@@ -102,14 +102,14 @@ pub(super) fn verify_seals(fd: impl AsFd, direction: Direction) -> Result<(), Re
 
 /// A mapped region. Unmapped when dropped.
 #[derive(Debug)]
-pub(super) struct Region {
+pub(crate) struct Region {
     memory: SharedMemory,
     header: RegionHeader,
 }
 
 impl Region {
     /// Maps a region and checks its header.
-    pub(super) fn map(fd: impl AsFd, direction: Direction, access: Access) -> Result<Self, RegionError> {
+    pub(crate) fn map(fd: impl AsFd, direction: Direction, access: Access) -> Result<Self, RegionError> {
         let malformed = |what| RegionError::Malformed { region: direction.name(), what };
         let size = fstat(&fd).map_err(refuse("look at a region"))?.st_size;
         let size = usize::try_from(size).map_err(|_| malformed("its size is negative"))?;
@@ -132,12 +132,12 @@ impl Region {
     }
 
     /// Its memory.
-    pub(super) fn memory(&self) -> &SharedMemory {
+    pub(crate) fn memory(&self) -> &SharedMemory {
         &self.memory
     }
 
     /// What its header said when it was mapped.
-    pub(super) fn header(&self) -> RegionHeader {
+    pub(crate) fn header(&self) -> RegionHeader {
         self.header
     }
 }
@@ -152,8 +152,8 @@ impl Drop for Region {
 
 #[cfg(all(test, not(devhost_loom)))]
 mod tests {
-    use super::super::layout::RING_LENGTH_MIN_BYTES;
     use super::*;
+    use crate::layout::RING_LENGTH_MIN_BYTES;
 
     fn create(direction: Direction) -> OwnedFd {
         create_region(direction, 7, RING_LENGTH_MIN_BYTES).unwrap()
@@ -186,8 +186,8 @@ mod tests {
         assert!(Region::map(&fd, Direction::Down, Access::Write).is_err());
         assert!(nix::sys::uio::pwrite(&fd, &[1], 0).is_err());
         let worker = Region::map(&fd, Direction::Down, Access::Read).unwrap();
-        use super::super::copy::Words;
-        use super::super::sync::Ordering;
+        use crate::copy::Words;
+        use crate::sync::Ordering;
         front.memory().store(4096, 5, Ordering::Release);
         assert_eq!(worker.memory().load(4096, Ordering::Acquire), 5);
     }

@@ -15,21 +15,22 @@
 //! before it before it, and the `ldar` keeps the stores after it after it). `loom.rs` tries what the language's memory
 //! model allows, which is weaker than either machine.
 
-use super::copy::{WORD_BYTES, Words};
-use super::fault::PeerFault;
-use super::sync::Ordering;
+use crate::copy::Words;
+use crate::fault::PeerFault;
+use crate::sync::Ordering;
+use crate::word::{WORD_BYTES, round_up};
 
 /// Where a ring and its positions lie in the two regions.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Placement {
+pub(crate) struct Placement {
     /// The offset of the ring in the producer's region.
-    pub(super) ring: usize,
+    pub(crate) ring: usize,
     /// The length of the ring in bytes: a power of two, and at least a word.
-    pub(super) length: usize,
+    pub(crate) length: usize,
     /// The offset of the write position in the producer's region.
-    pub(super) write_pos: usize,
+    pub(crate) write_pos: usize,
     /// The offset of the read position in the consumer's region.
-    pub(super) read_pos: usize,
+    pub(crate) read_pos: usize,
 }
 
 impl Placement {
@@ -43,14 +44,9 @@ impl Placement {
     }
 }
 
-/// Rounds a length up to whole words.
-pub(super) const fn round_up(length: usize) -> usize {
-    length.next_multiple_of(WORD_BYTES)
-}
-
 /// The writing end.
 #[derive(Debug)]
-pub(super) struct Producer {
+pub(crate) struct Producer {
     place: Placement,
     write_pos: u64,
     /// The peer's position when it was last looked at.
@@ -59,33 +55,33 @@ pub(super) struct Producer {
 
 impl Producer {
     /// The writing end of a fresh ring.
-    pub(super) fn new(place: Placement) -> Self {
+    pub(crate) fn new(place: Placement) -> Self {
         Self { place, write_pos: 0, read_pos: 0 }
     }
 
     /// How many bytes fit, by the peer's position when it was last looked at.
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         // `refresh` keeps the difference within the ring length.
         self.place.length - usize::try_from(self.write_pos - self.read_pos).unwrap_or(self.place.length)
     }
 
     /// How far this end has written.
-    pub(super) fn write_pos(&self) -> u64 {
+    pub(crate) fn write_pos(&self) -> u64 {
         self.write_pos
     }
 
     /// How far the peer had read when it was last looked at.
-    pub(super) fn read_pos(&self) -> u64 {
+    pub(crate) fn read_pos(&self) -> u64 {
         self.read_pos
     }
 
     /// True when the peer had read everything when it was last looked at.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.read_pos == self.write_pos
     }
 
     /// Looks at the peer's position.
-    pub(super) fn refresh(&mut self, peer: &impl Words) -> Result<(), PeerFault> {
+    pub(crate) fn refresh(&mut self, peer: &impl Words) -> Result<(), PeerFault> {
         // SYNC POINT `taken`: what the consumer copied out before it stored this is not overwritten before it did.
         let found = peer.load(self.place.read_pos, Ordering::Acquire);
         check_position("reader", found, self.read_pos, self.write_pos)?;
@@ -99,7 +95,7 @@ impl Producer {
     /// # Panics
     ///
     /// If there is not enough room.
-    pub(super) fn push(&mut self, own: &impl Words, header: &[u8], payload: &[u8]) {
+    pub(crate) fn push(&mut self, own: &impl Words, header: &[u8], payload: &[u8]) {
         assert!(round_up(header.len()) + round_up(payload.len()) <= self.room(), "the ring overflows");
         for part in [header, payload] {
             let (offset, first) = self.place.split(self.write_pos, part.len());
@@ -110,7 +106,7 @@ impl Producer {
     }
 
     /// Makes all that was pushed visible to the peer.
-    pub(super) fn publish(&self, own: &impl Words) {
+    pub(crate) fn publish(&self, own: &impl Words) {
         // SYNC POINT `committed`: the bytes that were pushed before are seen by whoever sees this.
         own.store(self.place.write_pos, self.write_pos, Ordering::Release);
     }
@@ -118,7 +114,7 @@ impl Producer {
 
 /// The reading end.
 #[derive(Debug)]
-pub(super) struct Consumer {
+pub(crate) struct Consumer {
     place: Placement,
     read_pos: u64,
     /// The peer's position when it was last looked at.
@@ -127,22 +123,22 @@ pub(super) struct Consumer {
 
 impl Consumer {
     /// The reading end of a fresh ring.
-    pub(super) fn new(place: Placement) -> Self {
+    pub(crate) fn new(place: Placement) -> Self {
         Self { place, read_pos: 0, write_pos: 0 }
     }
 
     /// How many bytes are there to be read, by the peer's position when it was last looked at.
-    pub(super) fn available(&self) -> usize {
+    pub(crate) fn available(&self) -> usize {
         usize::try_from(self.write_pos - self.read_pos).unwrap_or(self.place.length)
     }
 
     /// How far the peer had written when it was last looked at.
-    pub(super) fn write_pos(&self) -> u64 {
+    pub(crate) fn write_pos(&self) -> u64 {
         self.write_pos
     }
 
     /// Looks at the peer's position.
-    pub(super) fn refresh(&mut self, peer: &impl Words) -> Result<(), PeerFault> {
+    pub(crate) fn refresh(&mut self, peer: &impl Words) -> Result<(), PeerFault> {
         // SYNC POINT `committed`: what the producer pushed before it stored this is seen by the loads after it.
         let found = peer.load(self.place.write_pos, Ordering::Acquire);
         check_position("writer", found, self.write_pos, self.read_pos + self.place.length as u64)?;
@@ -155,7 +151,7 @@ impl Consumer {
     /// # Panics
     ///
     /// If fewer are available.
-    pub(super) fn pop(&mut self, peer: &impl Words, out: &mut [u8]) {
+    pub(crate) fn pop(&mut self, peer: &impl Words, out: &mut [u8]) {
         assert!(round_up(out.len()) <= self.available(), "the ring underflows");
         let (offset, first) = self.place.split(self.read_pos, out.len());
         let length = out.len();
@@ -166,7 +162,7 @@ impl Consumer {
     }
 
     /// Gives the room of all that was popped back to the peer.
-    pub(super) fn publish(&self, own: &impl Words) {
+    pub(crate) fn publish(&self, own: &impl Words) {
         // SYNC POINT `taken`: the loads of the bytes that were popped are done before anybody sees this.
         own.store(self.place.read_pos, self.read_pos, Ordering::Release);
     }
@@ -186,8 +182,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::copy::LocalMemory;
     use super::*;
+    use crate::copy::{Access, Backing, LocalMemory};
 
     const SMALL: Placement = Placement { ring: 64, length: 64, write_pos: 0, read_pos: 8 };
     const HEADER: [u8; 8] = *b"12345678";
@@ -300,5 +296,37 @@ mod tests {
         let (front, _) = memories();
         front.store(SMALL.write_pos, 12, Ordering::Relaxed);
         assert!(Consumer::new(SMALL).refresh(&front).is_err());
+    }
+
+    #[test]
+    fn two_threads_pass_bytes_through_one_memory() {
+        const PLACE: Placement = Placement { ring: 128, length: 128, write_pos: 0, read_pos: 8 };
+        let (mut down, mut up) = (Backing::new(256), Backing::new(256));
+        let (down, up) = (down.share(Access::Write), up.share(Access::Write));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut producer = Producer::new(PLACE);
+                for number in 0..50_u8 {
+                    while producer.room() < 24 {
+                        producer.refresh(&up).unwrap();
+                        std::thread::yield_now();
+                    }
+                    producer.push(&down, &[number; 8], &[number; 13]);
+                    producer.publish(&down);
+                }
+            });
+            let mut consumer = Consumer::new(PLACE);
+            for number in 0..50_u8 {
+                while consumer.available() == 0 {
+                    consumer.refresh(&down).unwrap();
+                    std::thread::yield_now();
+                }
+                let (mut header, mut payload) = ([0; 8], [0; 13]);
+                consumer.pop(&down, &mut header);
+                consumer.pop(&down, &mut payload);
+                assert_eq!((header, payload), ([number; 8], [number; 13]));
+                consumer.publish(&up);
+            }
+        });
     }
 }

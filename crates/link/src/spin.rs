@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::stream::STREAMS_COUNT_MAX;
+use crate::protocol::STREAMS_COUNT_MAX;
 
 /// How long the driver looks after a request, at most. Long enough for the answer of a handler that does not wait, and for
 /// the client's next request after that; short enough that it costs a battery nothing.
@@ -20,7 +20,7 @@ const RETRY_INTERVAL_REQUESTS: u32 = 32;
 
 /// Looks, for as long as it is worth while.
 #[derive(Debug)]
-pub(super) struct Spin {
+pub(crate) struct Spin {
     /// Where there is one processor, whoever looks keeps the worker from answering.
     is_worth_while: bool,
     until: Option<Instant>,
@@ -30,18 +30,18 @@ pub(super) struct Spin {
 }
 
 impl Spin {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self { is_worth_while: processors > 1, until: None, has_frames: false, misses: 0, passed_over: 0 }
     }
 
     /// Whether the driver is to hear of it, with places for so many more.
-    pub(super) fn is_for(places_left_count: usize) -> bool {
+    pub(crate) fn is_for(places_left_count: usize) -> bool {
         places_left_count >= STREAMS_COUNT_MAX - IN_FLIGHT_COUNT_MAX
     }
 
     /// A request or a message was sent at this time.
-    pub(super) fn begin(&mut self, now: Instant) {
+    pub(crate) fn begin(&mut self, now: Instant) {
         if !self.is_worth_while {
             return;
         }
@@ -56,18 +56,18 @@ impl Spin {
     }
 
     /// Nothing more is to be looked for.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.until = None;
         self.has_frames = false;
     }
 
     /// A frame has arrived. One that comes when nobody looks any more has come too late.
-    pub(super) fn note_frame(&mut self) {
+    pub(crate) fn note_frame(&mut self) {
         self.has_frames |= self.until.is_some();
     }
 
     /// Whether to look again at once. Asks the clock only while it does.
-    pub(super) fn goes_on(&mut self) -> bool {
+    pub(crate) fn goes_on(&mut self) -> bool {
         let Some(until) = self.until else { return false };
         if Instant::now() < until {
             return true;

@@ -4,11 +4,11 @@
 //! modules under the latter, and then the crate does not compile.
 
 #[cfg(devhost_loom)]
-pub(super) use loom::sync::atomic::{Ordering, fence};
+pub(crate) use loom::sync::atomic::{Ordering, fence};
 #[cfg(not(devhost_loom))]
-pub(super) use std::sync::atomic::{Ordering, fence};
+pub(crate) use std::sync::atomic::{Ordering, fence};
 
 #[cfg(all(test, devhost_loom))]
-pub(super) use loom::sync::atomic::AtomicU64;
+pub(crate) use loom::sync::atomic::AtomicU64;
 #[cfg(all(test, not(devhost_loom)))]
-pub(super) use std::sync::atomic::AtomicU64;
+pub(crate) use std::sync::atomic::AtomicU64;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader};
-use super::layout::{
+use crate::frame::FrameHeader;
+use crate::layout::{
     READ_POS_OFFSET_BYTES, RING_LENGTH_MIN_BYTES, RING_OFFSET_BYTES, WRITE_POS_OFFSET_BYTES,
 };
-use super::*;
+use crate::protocol::FRAME_HEADER_BYTES;
+use crate::*;
 
 /// How long a test waits for what must happen. Far more than it takes.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -719,18 +720,22 @@ async fn frames_that_break_the_rules_are_faults() {
         (vec![(FrameHeader::headers(2, 0, false), vec![])], |fault| {
             matches!(fault, PeerFault::UnknownStream { stream: 2, last: 1, .. })
         }),
-        (vec![head(), head()], |fault| matches!(fault, PeerFault::OutOfTurn { kind: Kind::Headers, .. })),
+        (vec![head(), head()], |fault| {
+            matches!(fault, PeerFault::OutOfTurn { kind: FrameKind::Headers, .. })
+        }),
         (vec![(FrameHeader::data(1, 1, false), vec![0; 8])], |fault| {
-            matches!(fault, PeerFault::OutOfTurn { kind: Kind::Data, .. })
+            matches!(fault, PeerFault::OutOfTurn { kind: FrameKind::Data, .. })
         }),
         (vec![head(), (FrameHeader::data(1, 0, false), vec![])], |fault| {
-            matches!(fault, PeerFault::Field { kind: Kind::Data, field: "length", .. })
+            matches!(fault, PeerFault::Field { kind: FrameKind::Data, field: "length", .. })
         }),
         (overrun, |fault| matches!(fault, PeerFault::Credit { left: 0, .. })),
         (vec![(FrameHeader::window(1, 1), vec![])], |fault| {
             matches!(fault, PeerFault::Credit { left: 0, .. })
         }),
-        (vec![(FrameHeader::go_away(), vec![])], |fault| matches!(fault, PeerFault::WrongSide(Kind::GoAway))),
+        (vec![(FrameHeader::go_away(), vec![])], |fault| {
+            matches!(fault, PeerFault::WrongSide(FrameKind::GoAway))
+        }),
     ];
     for (frames, is_expected) in cases {
         let (client, receive, _send, mut worker) = hostile().await;

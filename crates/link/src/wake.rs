@@ -18,12 +18,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::copy::Words;
-use super::sync::{Ordering, fence};
+use crate::copy::Words;
+use crate::sync::{Ordering, fence};
 
 /// The wanting side of a wake.
 #[derive(Debug)]
-pub(super) struct Want {
+pub(crate) struct Want {
     offset: usize,
     number: u64,
     announced: bool,
@@ -31,17 +31,17 @@ pub(super) struct Want {
 
 impl Want {
     /// Nothing is wanted yet. `offset` is that of the word in this end's own region.
-    pub(super) fn new(offset: usize) -> Self {
+    pub(crate) fn new(offset: usize) -> Self {
         Self { offset, number: 0, announced: false }
     }
 
     /// True from the announcement to the withdrawal.
-    pub(super) fn is_announced(&self) -> bool {
+    pub(crate) fn is_announced(&self) -> bool {
         self.announced
     }
 
     /// Asks to be woken. The caller must look once more at what it waits for before it sleeps.
-    pub(super) fn announce(&mut self, own: &impl Words) {
+    pub(crate) fn announce(&mut self, own: &impl Words) {
         self.number += 1;
         self.announced = true;
         own.store(self.offset, self.number, Ordering::Relaxed);
@@ -50,7 +50,7 @@ impl Want {
     }
 
     /// No longer asks to be woken.
-    pub(super) fn withdraw(&mut self, own: &impl Words) {
+    pub(crate) fn withdraw(&mut self, own: &impl Words) {
         if self.announced {
             self.announced = false;
             own.store(self.offset, 0, Ordering::Relaxed);
@@ -60,21 +60,21 @@ impl Want {
 
 /// The answering side of a wake.
 #[derive(Debug)]
-pub(super) struct Notice {
+pub(crate) struct Notice {
     offset: usize,
     answered: u64,
 }
 
 impl Notice {
     /// Nothing was answered yet. `offset` is that of the word in the peer's region.
-    pub(super) fn new(offset: usize) -> Self {
+    pub(crate) fn new(offset: usize) -> Self {
         Self { offset, answered: 0 }
     }
 
     /// True when the peer waits for what this end has just published, and was not yet woken for it.
     ///
     /// A peer that writes nonsense here only gets more or fewer wakes.
-    pub(super) fn take(&mut self, peer: &impl Words) -> bool {
+    pub(crate) fn take(&mut self, peer: &impl Words) -> bool {
         // SYNC POINT `parked`: the caller's store of its position before this look at the peer's word, for everybody.
         fence(Ordering::SeqCst);
         let number = peer.load(self.offset, Ordering::Relaxed);
@@ -88,21 +88,21 @@ impl Notice {
 
 /// An eventfd: what one end sleeps on and the other one rings.
 #[derive(Debug)]
-pub(super) struct Event(OwnedFd);
+pub(crate) struct Event(OwnedFd);
 
 impl Event {
-    pub(super) fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
         Self(fd)
     }
 
     /// Makes it readable.
-    pub(super) fn ring(&self) {
+    pub(crate) fn ring(&self) {
         // The only failure there can be is a counter that is full, and then it is readable already.
         while nix::unistd::write(&self.0, &1_u64.to_ne_bytes()) == Err(Errno::EINTR) {}
     }
 
     /// Takes the counter, so that only the next ring makes it readable.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         // A counter of zero is an EAGAIN: the descriptor does not block.
         while nix::unistd::read(&self.0, &mut [0; 8]) == Err(Errno::EINTR) {}
     }

@@ -8,13 +8,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::LinkFds;
-use super::copy::Access;
-use super::fault::{PeerFault, RegionError};
-use super::link::{Endpoint, Incoming, Over, Refused};
-use super::region::{Direction, Region, verify_seals};
-use super::stream::Side;
-use super::wake::Event;
+use crate::copy::Access;
+use crate::endpoint::{Endpoint, Incoming, Over, Refusal};
+use crate::fault::{PeerFault, RegionError};
+use crate::fds::LinkFds;
+use crate::region::{Direction, Region, verify_seals};
+use crate::streams::Side;
+use crate::wake::Event;
 
 /// How often a poll that found nothing looks again because something arrived while it parked.
 const PARK_RETRIES_COUNT_MAX: usize = 8;
@@ -35,7 +35,7 @@ pub enum WorkerEvent {
     Data {
         /// Its stream.
         stream: u32,
-        /// At most [`super::DATA_LENGTH_MAX_BYTES`]; empty only at the end.
+        /// At most [`crate::DATA_LENGTH_MAX_BYTES`]; empty only at the end.
         bytes: Bytes,
         /// True for the last piece.
         end: bool,
@@ -66,18 +66,18 @@ pub enum SendError {
     /// A call out of order, or more consumed than was received.
     #[error("the call is out of order")]
     Invalid,
-    /// The head is longer than [`super::HEAD_LENGTH_MAX_BYTES`].
+    /// The head is longer than [`crate::HEAD_LENGTH_MAX_BYTES`].
     #[error("the head is too large")]
     TooLarge,
 }
 
-impl From<Refused> for SendError {
-    fn from(refused: Refused) -> Self {
+impl From<Refusal> for SendError {
+    fn from(refused: Refusal) -> Self {
         match refused {
-            Refused::Dead => Self::DeadStream,
-            Refused::Invalid => Self::Invalid,
-            Refused::TooLarge => Self::TooLarge,
-            Refused::Over(_) => Self::Closed,
+            Refusal::Dead => Self::DeadStream,
+            Refusal::Invalid => Self::Invalid,
+            Refusal::TooLarge => Self::TooLarge,
+            Refusal::Over(_) => Self::Closed,
         }
     }
 }

@@ -8,31 +8,32 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::copy::Words;
-use super::fault::PeerFault;
-use super::frame::{
-    CREDIT_MAX_BYTES, DATA_LENGTH_MAX_BYTES, FRAME_HEADER_BYTES, FrameHeader, HEAD_LENGTH_MAX_BYTES, Kind,
-};
-use super::layout::{
+use crate::copy::Words;
+use crate::fault::PeerFault;
+use crate::frame::FrameHeader;
+use crate::layout::{
     CLOSING_OFFSET_BYTES, PARKED_OFFSET_BYTES, READ_POS_OFFSET_BYTES, RING_OFFSET_BYTES,
     SPACE_WANTED_OFFSET_BYTES, WRITE_POS_OFFSET_BYTES,
 };
-use super::region::Region;
-use super::ring::{Consumer, Placement, Producer};
-use super::stream::{AfterEnd, Received, Refusal, Side, Table};
-use super::sync::Ordering;
-use super::wake::{Event, Notice, Want};
+use crate::protocol::{
+    CREDIT_MAX_BYTES, DATA_LENGTH_MAX_BYTES, FRAME_HEADER_BYTES, FrameKind, HEAD_LENGTH_MAX_BYTES,
+};
+use crate::region::Region;
+use crate::ring::{Consumer, Placement, Producer};
+use crate::streams::{AfterEnd, Received, Side, StreamRefusal, StreamTable};
+use crate::sync::Ordering;
+use crate::wake::{Event, Notice, Want};
 
 /// How many frames are taken at once, so that neither a lock nor a thread is held for long.
-pub(super) const FRAMES_PER_POLL_COUNT_MAX: usize = 64;
+pub(crate) const FRAMES_PER_POLL_COUNT_MAX: usize = 64;
 
 /// The most frames of a stream that may wait for room: a head, an end or a reset, and the credit that is returned.
 #[cfg(any(fuzzing, all(test, not(devhost_loom))))]
-pub(super) const PENDING_PER_STREAM_COUNT_MAX: usize = 3;
+pub(crate) const PENDING_PER_STREAM_COUNT_MAX: usize = 3;
 
 /// Why a link is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Over {
+pub(crate) enum Over {
     /// Either end has closed it.
     Lost,
     /// The peer broke the protocol.
@@ -41,7 +42,7 @@ pub(super) enum Over {
 
 /// Why something could not be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(crate) enum Refusal {
     /// The stream, or the direction, is over.
     Dead,
     /// It is out of turn, or a number is out of range.
@@ -52,18 +53,18 @@ pub(super) enum Refused {
     Over(Over),
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
+impl From<StreamRefusal> for Refusal {
+    fn from(refusal: StreamRefusal) -> Self {
         match refusal {
-            Refusal::Dead => Self::Dead,
-            Refusal::Invalid => Self::Invalid,
+            StreamRefusal::Dead => Self::Dead,
+            StreamRefusal::Invalid => Self::Invalid,
         }
     }
 }
 
 /// What has arrived.
 #[derive(Debug)]
-pub(super) enum Incoming<T> {
+pub(crate) enum Incoming<T> {
     /// A head.
     Head { stream: u32, target: T, bytes: Bytes, end: bool },
     /// A piece of a body; empty only at its end.
@@ -93,7 +94,7 @@ enum Life {
 
 /// One end of a link. `T` is what its user keeps for each stream.
 #[derive(Debug)]
-pub(super) struct Endpoint<T> {
+pub(crate) struct Endpoint<T> {
     own: Region,
     peer: Region,
     producer: Producer,
@@ -108,7 +109,7 @@ pub(super) struct Endpoint<T> {
     /// Frames that must not be lost and had no room: at most a head, an end or a reset, and the credit that is
     /// returned, of each stream.
     pending: VecDeque<Pending>,
-    streams: Table<T>,
+    streams: StreamTable<T>,
     life: Life,
     /// What is written is not told to the peer yet.
     is_batching: bool,
@@ -116,7 +117,7 @@ pub(super) struct Endpoint<T> {
 
 impl<T: Clone> Endpoint<T> {
     /// The end that writes `own` and reads `peer`, and wakes the other end through `peer_event`.
-    pub(super) fn new(own: Region, peer: Region, peer_event: Event, side: Side<T>) -> Self {
+    pub(crate) fn new(own: Region, peer: Region, peer_event: Event, side: Side<T>) -> Self {
         let place = |length| Placement {
             ring: RING_OFFSET_BYTES,
             length,
@@ -135,14 +136,14 @@ impl<T: Clone> Endpoint<T> {
             peer_space: Notice::new(SPACE_WANTED_OFFSET_BYTES),
             peer_event,
             pending: VecDeque::new(),
-            streams: Table::new(side),
+            streams: StreamTable::new(side),
             life: Life::Open,
             is_batching: false,
         }
     }
 
     /// Why the link is over, if it is.
-    pub(super) fn over(&self) -> Option<&Over> {
+    pub(crate) fn over(&self) -> Option<&Over> {
         match &self.life {
             Life::Open => None,
             Life::Over(over) => Some(over),
@@ -155,7 +156,7 @@ impl<T: Clone> Endpoint<T> {
 
     /// Ends the link; the first reason stays. Tells the peer, and returns what was kept for the streams that were
     /// still open.
-    pub(super) fn shut(&mut self, over: Over) -> Vec<T> {
+    pub(crate) fn shut(&mut self, over: Over) -> Vec<T> {
         if self.over().is_none() {
             self.life = Life::Over(over);
         }
@@ -176,7 +177,7 @@ impl<T: Clone> Endpoint<T> {
 
     /// Takes what has arrived, at most [`FRAMES_PER_POLL_COUNT_MAX`] frames, and appends it. What came before a
     /// fault is appended too.
-    pub(super) fn collect(&mut self, incoming: &mut Vec<Incoming<T>>) -> Result<(), Over> {
+    pub(crate) fn collect(&mut self, incoming: &mut Vec<Incoming<T>>) -> Result<(), Over> {
         self.check_open()?;
         self.parked.withdraw(self.own.memory());
         self.notice_space(incoming).map_err(|fault| self.poison(fault))?;
@@ -193,7 +194,7 @@ impl<T: Clone> Endpoint<T> {
     }
 
     /// Announces that this end sleeps. False if something has arrived meanwhile: collect again then.
-    pub(super) fn park(&mut self) -> Result<bool, Over> {
+    pub(crate) fn park(&mut self) -> Result<bool, Over> {
         self.check_open()?;
         self.parked.announce(self.own.memory());
         self.consumer.refresh(self.peer.memory()).map_err(|fault| self.poison(fault))?;
@@ -206,14 +207,14 @@ impl<T: Clone> Endpoint<T> {
     }
 
     /// How far the peer has written and read, when it was last looked at: changes with everything that it does.
-    pub(super) fn peer_positions(&self) -> (u64, u64) {
+    pub(crate) fn peer_positions(&self) -> (u64, u64) {
         (self.consumer.write_pos(), self.producer.read_pos())
     }
 
     /// How far the peer has read, where it has not read everything. Then it is rung, asked for or not: what it says of
     /// its sleep may be wrong.
-    pub(super) fn nudge(&mut self) -> Result<Option<u64>, Refused> {
-        self.check_open().map_err(Refused::Over)?;
+    pub(crate) fn nudge(&mut self) -> Result<Option<u64>, Refusal> {
+        self.check_open().map_err(Refusal::Over)?;
         self.guard(|endpoint| endpoint.producer.refresh(endpoint.peer.memory()))?;
         if self.producer.is_empty() && self.pending.is_empty() {
             return Ok(None);
@@ -223,13 +224,13 @@ impl<T: Clone> Endpoint<T> {
     }
 
     /// How far this end has written.
-    pub(super) fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         self.producer.write_pos()
     }
 
     /// How far the peer has read, by its last word: to be asked once the peer's process has ended. `None` unless the link
     /// is over without a fault.
-    pub(super) fn last_read(&mut self) -> Option<u64> {
+    pub(crate) fn last_read(&mut self) -> Option<u64> {
         let Life::Over(Over::Lost) = self.life else { return None };
         self.producer.refresh(self.peer.memory()).ok()?;
         Some(self.producer.read_pos())
@@ -328,13 +329,13 @@ impl<T: Clone> Endpoint<T> {
     // ---- sending
 
     /// Opens a stream. `None`: there is no room now; [`Incoming::Space`] follows.
-    pub(super) fn open(&mut self, head: &[u8], end: bool, target: T) -> Result<Option<u32>, Refused> {
-        self.check_open().map_err(Refused::Over)?;
+    pub(crate) fn open(&mut self, head: &[u8], end: bool, target: T) -> Result<Option<u32>, Refusal> {
+        self.check_open().map_err(Refusal::Over)?;
         if head.len() > HEAD_LENGTH_MAX_BYTES {
-            return Err(Refused::TooLarge);
+            return Err(Refusal::TooLarge);
         }
         // Four billion streams outlast any generation; the next one starts over.
-        let id = self.streams.next_id().ok_or(Refused::Over(Over::Lost))?;
+        let id = self.streams.next_id().ok_or(Refusal::Over(Over::Lost))?;
         let header = FrameHeader::headers(id, head.len(), end);
         self.guard(|endpoint| {
             if !endpoint.has_room(header.size())? {
@@ -347,10 +348,10 @@ impl<T: Clone> Endpoint<T> {
     }
 
     /// Sends the head of a response.
-    pub(super) fn send_head(&mut self, stream: u32, head: &[u8], end: bool) -> Result<(), Refused> {
-        self.check_open().map_err(Refused::Over)?;
+    pub(crate) fn send_head(&mut self, stream: u32, head: &[u8], end: bool) -> Result<(), Refusal> {
+        self.check_open().map_err(Refusal::Over)?;
         if head.len() > HEAD_LENGTH_MAX_BYTES {
-            return Err(Refused::TooLarge);
+            return Err(Refusal::TooLarge);
         }
         self.streams.send_head(stream, end)?;
         let header = FrameHeader::headers(stream, head.len(), end);
@@ -359,13 +360,13 @@ impl<T: Clone> Endpoint<T> {
 
     /// Sends of a body what there is credit and room for. Returns how many bytes were taken; where that is less than
     /// all, [`Incoming::Writable`] follows.
-    pub(super) fn send_data(&mut self, stream: u32, data: &[u8]) -> Result<usize, Refused> {
+    pub(crate) fn send_data(&mut self, stream: u32, data: &[u8]) -> Result<usize, Refusal> {
         self.send_pieces(stream, data, false)
     }
 
     /// With `end`, the last piece, once it is sent whole, ends the body; there must be one.
-    fn send_pieces(&mut self, stream: u32, data: &[u8], end: bool) -> Result<usize, Refused> {
-        self.check_open().map_err(Refused::Over)?;
+    fn send_pieces(&mut self, stream: u32, data: &[u8], end: bool) -> Result<usize, Refusal> {
+        self.check_open().map_err(Refusal::Over)?;
         // An empty piece is refused like any other where the stream is over.
         self.streams.credit(stream)?;
         let mut sent = 0;
@@ -391,7 +392,7 @@ impl<T: Clone> Endpoint<T> {
     /// Sends the head of a response and, as far as there is credit and room, its body; with all of the body also its
     /// end. The peer is told of it once. Returns how many bytes of the body were taken; where that is less than all,
     /// [`Incoming::Writable`] follows.
-    pub(super) fn send_response(&mut self, stream: u32, head: &[u8], data: &[u8]) -> Result<usize, Refused> {
+    pub(crate) fn send_response(&mut self, stream: u32, head: &[u8], data: &[u8]) -> Result<usize, Refusal> {
         self.is_batching = true;
         let sent = self.send_response_frames(stream, head, data);
         self.is_batching = false;
@@ -401,7 +402,7 @@ impl<T: Clone> Endpoint<T> {
         sent
     }
 
-    fn send_response_frames(&mut self, stream: u32, head: &[u8], data: &[u8]) -> Result<usize, Refused> {
+    fn send_response_frames(&mut self, stream: u32, head: &[u8], data: &[u8]) -> Result<usize, Refusal> {
         self.send_head(stream, head, false)?;
         if data.is_empty() {
             return self.send_end(stream).map(|()| 0);
@@ -410,23 +411,23 @@ impl<T: Clone> Endpoint<T> {
     }
 
     /// Ends the body that this end sends.
-    pub(super) fn send_end(&mut self, stream: u32) -> Result<(), Refused> {
-        self.check_open().map_err(Refused::Over)?;
+    pub(crate) fn send_end(&mut self, stream: u32) -> Result<(), Refusal> {
+        self.check_open().map_err(Refusal::Over)?;
         self.streams.end(stream)?;
         self.guard(|endpoint| endpoint.send_surely(FrameHeader::data(stream, 0, true), Bytes::new()))
     }
 
     /// Ends a stream both ways. What was to be sent on it and had no room is dropped.
-    pub(super) fn reset(&mut self, stream: u32) -> Result<(), Refused> {
-        self.check_open().map_err(Refused::Over)?;
+    pub(crate) fn reset(&mut self, stream: u32) -> Result<(), Refusal> {
+        self.check_open().map_err(Refusal::Over)?;
         self.streams.reset(stream)?;
         self.pending.retain(|pending| pending.header.stream != stream);
         self.guard(|endpoint| endpoint.send_surely(FrameHeader::reset(stream), Bytes::new()))
     }
 
     /// Says that bytes of a body were consumed, so that the peer may send more.
-    pub(super) fn consume(&mut self, stream: u32, bytes: usize) -> Result<(), Refused> {
-        self.check_open().map_err(Refused::Over)?;
+    pub(crate) fn consume(&mut self, stream: u32, bytes: usize) -> Result<(), Refusal> {
+        self.check_open().map_err(Refusal::Over)?;
         match self.streams.consume(stream, bytes)? {
             None => Ok(()),
             Some(credit) => self.guard(|endpoint| endpoint.return_credit(stream, credit)),
@@ -435,8 +436,9 @@ impl<T: Clone> Endpoint<T> {
 
     /// Returns credit, together with what of it waits for room still.
     fn return_credit(&mut self, stream: u32, credit: usize) -> Result<(), PeerFault> {
-        let is_it =
-            |pending: &&mut Pending| pending.header.stream == stream && pending.header.kind == Kind::Window;
+        let is_it = |pending: &&mut Pending| {
+            pending.header.stream == stream && pending.header.kind == FrameKind::Window
+        };
         let Some(waiting) = self.pending.iter_mut().find(is_it) else {
             return self.send_surely(FrameHeader::window(stream, credit), Bytes::new());
         };
@@ -450,17 +452,17 @@ impl<T: Clone> Endpoint<T> {
     }
 
     /// Says that no new stream will come.
-    pub(super) fn go_away(&mut self) -> Result<(), Refused> {
-        self.check_open().map_err(Refused::Over)?;
-        let is_waiting = self.pending.iter().any(|pending| pending.header.kind == Kind::GoAway);
+    pub(crate) fn go_away(&mut self) -> Result<(), Refusal> {
+        self.check_open().map_err(Refusal::Over)?;
+        let is_waiting = self.pending.iter().any(|pending| pending.header.kind == FrameKind::GoAway);
         if is_waiting {
             return Ok(());
         }
         self.guard(|endpoint| endpoint.send_surely(FrameHeader::go_away(), Bytes::new()))
     }
 
-    fn guard<R>(&mut self, act: impl FnOnce(&mut Self) -> Result<R, PeerFault>) -> Result<R, Refused> {
-        act(self).map_err(|fault| Refused::Over(self.poison(fault)))
+    fn guard<R>(&mut self, act: impl FnOnce(&mut Self) -> Result<R, PeerFault>) -> Result<R, Refusal> {
+        act(self).map_err(|fault| Refusal::Over(self.poison(fault)))
     }
 
     /// Sends a frame now, or as soon as there is room.
@@ -529,15 +531,15 @@ impl<T: Clone> Endpoint<T> {
 
 #[cfg(any(fuzzing, all(test, not(devhost_loom))))]
 impl<T: Clone> Endpoint<T> {
-    pub(super) fn open_count(&self) -> usize {
+    pub(crate) fn open_count(&self) -> usize {
         self.streams.count()
     }
 
-    pub(super) fn pending_count(&self) -> usize {
+    pub(crate) fn pending_count(&self) -> usize {
         self.pending.len()
     }
 
-    pub(super) fn into_parts(self) -> (Region, Region, Event) {
+    pub(crate) fn into_parts(self) -> (Region, Region, Event) {
         (self.own, self.peer, self.peer_event)
     }
 }

@@ -9,18 +9,15 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::fault::PeerFault;
-use super::frame::{CREDIT_MAX_BYTES, FrameHeader, Kind};
-
-/// How many streams may be open on a link at once. With the credit of each, the bound on what the front keeps for clients
-/// that do not read.
-pub const STREAMS_COUNT_MAX: usize = 2304;
+use crate::fault::PeerFault;
+use crate::frame::FrameHeader;
+use crate::protocol::{CREDIT_MAX_BYTES, DATA_LENGTH_MAX_BYTES, FrameKind, STREAMS_COUNT_MAX};
 
 /// Consumed bytes are returned as credit once there are this many of them.
 const CREDIT_RETURN_MIN_BYTES: usize = CREDIT_MAX_BYTES / 2;
 
 // What is not returned yet never keeps a sender from a full frame.
-const _: () = assert!(CREDIT_MAX_BYTES - CREDIT_RETURN_MIN_BYTES >= super::frame::DATA_LENGTH_MAX_BYTES);
+const _: () = assert!(CREDIT_MAX_BYTES - CREDIT_RETURN_MIN_BYTES >= DATA_LENGTH_MAX_BYTES);
 
 /// What this end expects from the peer on one stream.
 #[derive(Debug)]
@@ -83,7 +80,7 @@ impl<T> Stream<T> {
 
 /// Which end of the link this is. A target is what the user of the table keeps for each stream.
 #[derive(Debug)]
-pub(super) enum Side<T> {
+pub(crate) enum Side<T> {
     /// Opens the streams.
     Front,
     /// Answers them, with this as the target of each.
@@ -92,7 +89,7 @@ pub(super) enum Side<T> {
 
 /// What a frame of the peer amounts to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Received<T> {
+pub(crate) enum Received<T> {
     /// Nothing: the stream is over already.
     Ignored,
     /// A head.
@@ -109,7 +106,7 @@ pub(super) enum Received<T> {
 
 /// What is left to be done about a stream after a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AfterEnd {
+pub(crate) enum AfterEnd {
     /// Nothing.
     Nothing,
     /// The response is over and the rest of the request is not wanted: the peer has to be told.
@@ -118,7 +115,7 @@ pub(super) enum AfterEnd {
 
 /// Why this end must not do what it was about to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum StreamRefusal {
     /// The stream, or the direction, is over.
     Dead,
     /// It is out of turn.
@@ -127,36 +124,36 @@ pub(super) enum Refusal {
 
 /// The open streams of one end.
 #[derive(Debug)]
-pub(super) struct Table<T> {
+pub(crate) struct StreamTable<T> {
     side: Side<T>,
     last: u32,
     open: HashMap<u32, Stream<T>>,
 }
 
-impl<T: Clone> Table<T> {
+impl<T: Clone> StreamTable<T> {
     /// No stream is open.
-    pub(super) fn new(side: Side<T>) -> Self {
+    pub(crate) fn new(side: Side<T>) -> Self {
         Self { side, last: 0, open: HashMap::new() }
     }
 
     /// The id that the next stream will have; `None` when there are no more.
-    pub(super) fn next_id(&self) -> Option<u32> {
+    pub(crate) fn next_id(&self) -> Option<u32> {
         self.last.checked_add(1)
     }
 
     /// Opens the stream with the next id. `end`: no body follows.
-    pub(super) fn open(&mut self, id: u32, end: bool, target: T) {
+    pub(crate) fn open(&mut self, id: u32, end: bool, target: T) {
         debug_assert_eq!(Some(id), self.next_id());
         self.last = id;
         self.open.insert(id, Stream { receiving: Receiving::Head, sending: Sending::body(end), target });
     }
 
     /// Takes in a frame of the peer.
-    pub(super) fn receive(&mut self, frame: &FrameHeader) -> Result<Received<T>, PeerFault> {
+    pub(crate) fn receive(&mut self, frame: &FrameHeader) -> Result<Received<T>, PeerFault> {
         match (&self.side, frame.kind) {
-            (Side::Front, Kind::GoAway) => Err(PeerFault::WrongSide(frame.kind)),
-            (Side::Worker(_), Kind::GoAway) => Ok(Received::GoAway),
-            (Side::Worker(target), Kind::Headers) => {
+            (Side::Front, FrameKind::GoAway) => Err(PeerFault::WrongSide(frame.kind)),
+            (Side::Worker(_), FrameKind::GoAway) => Ok(Received::GoAway),
+            (Side::Worker(target), FrameKind::Headers) => {
                 let target = target.clone();
                 self.accept(frame, target)
             }
@@ -190,12 +187,12 @@ impl<T: Clone> Table<T> {
         let Entry::Occupied(mut entry) = self.open.entry(frame.stream) else { return Ok(Received::Ignored) };
         let stream = entry.get_mut();
         let received = match frame.kind {
-            Kind::Headers => {
+            FrameKind::Headers => {
                 let Receiving::Head = stream.receiving else { return Err(out_of_turn(frame)) };
                 stream.receiving = Receiving::body(frame.end);
                 Received::Head(stream.target.clone(), AfterEnd::Nothing)
             }
-            Kind::Data => {
+            FrameKind::Data => {
                 let Receiving::Body { credit, held, .. } = &mut stream.receiving else {
                     return Err(out_of_turn(frame));
                 };
@@ -210,9 +207,9 @@ impl<T: Clone> Table<T> {
                 }
                 Received::Data(stream.target.clone(), AfterEnd::Nothing)
             }
-            Kind::Window => return stream.add_credit(frame),
-            Kind::Reset => return Ok(Received::Reset(entry.remove().target)),
-            Kind::GoAway => return Err(PeerFault::WrongSide(frame.kind)),
+            FrameKind::Window => return stream.add_credit(frame),
+            FrameKind::Reset => return Ok(Received::Reset(entry.remove().target)),
+            FrameKind::GoAway => return Err(PeerFault::WrongSide(frame.kind)),
         };
         // A response that is over makes the rest of its request pointless.
         let abandons = is_front
@@ -230,37 +227,37 @@ impl<T: Clone> Table<T> {
 
     /// The number of open streams.
     #[cfg(any(fuzzing, all(test, not(devhost_loom))))]
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.open.len()
     }
 
-    fn find(&mut self, id: u32) -> Result<&mut Stream<T>, Refusal> {
-        self.open.get_mut(&id).ok_or(Refusal::Dead)
+    fn find(&mut self, id: u32) -> Result<&mut Stream<T>, StreamRefusal> {
+        self.open.get_mut(&id).ok_or(StreamRefusal::Dead)
     }
 
     /// Starts the response. `end`: no body follows.
-    pub(super) fn send_head(&mut self, id: u32, end: bool) -> Result<(), Refusal> {
+    pub(crate) fn send_head(&mut self, id: u32, end: bool) -> Result<(), StreamRefusal> {
         let stream = self.find(id)?;
         match stream.sending {
             Sending::Head => stream.sending = Sending::body(end),
-            Sending::Body { .. } => return Err(Refusal::Invalid),
-            Sending::Ended => return Err(Refusal::Dead),
+            Sending::Body { .. } => return Err(StreamRefusal::Invalid),
+            Sending::Ended => return Err(StreamRefusal::Dead),
         }
         self.remove_if_over(id);
         Ok(())
     }
 
     /// How many bytes of the body there is credit for.
-    pub(super) fn credit(&mut self, id: u32) -> Result<usize, Refusal> {
+    pub(crate) fn credit(&mut self, id: u32) -> Result<usize, StreamRefusal> {
         match self.find(id)?.sending {
-            Sending::Head => Err(Refusal::Invalid),
+            Sending::Head => Err(StreamRefusal::Invalid),
             Sending::Body { credit, .. } => Ok(credit),
-            Sending::Ended => Err(Refusal::Dead),
+            Sending::Ended => Err(StreamRefusal::Dead),
         }
     }
 
     /// Uses credit up.
-    pub(super) fn use_credit(&mut self, id: u32, bytes: usize) {
+    pub(crate) fn use_credit(&mut self, id: u32, bytes: usize) {
         if let Ok(Stream { sending: Sending::Body { credit, .. }, .. }) = self.find(id) {
             debug_assert!(bytes <= *credit, "more was sent than there is credit for");
             *credit = credit.saturating_sub(bytes);
@@ -268,14 +265,14 @@ impl<T: Clone> Table<T> {
     }
 
     /// Remembers that a sender waits.
-    pub(super) fn block(&mut self, id: u32) {
+    pub(crate) fn block(&mut self, id: u32) {
         if let Ok(Stream { sending: Sending::Body { is_blocked, .. }, .. }) = self.find(id) {
             *is_blocked = true;
         }
     }
 
     /// The streams whose sender waits although it has credit: it waited for room. They are no longer blocked.
-    pub(super) fn unblock_all(&mut self) -> Vec<(u32, T)> {
+    pub(crate) fn unblock_all(&mut self) -> Vec<(u32, T)> {
         let mut unblocked = Vec::new();
         for (id, stream) in &mut self.open {
             if let Sending::Body { credit: 1.., is_blocked: is_blocked @ true } = &mut stream.sending {
@@ -287,30 +284,30 @@ impl<T: Clone> Table<T> {
     }
 
     /// Ends the direction that this end sends in.
-    pub(super) fn end(&mut self, id: u32) -> Result<(), Refusal> {
+    pub(crate) fn end(&mut self, id: u32) -> Result<(), StreamRefusal> {
         let stream = self.find(id)?;
         match stream.sending {
-            Sending::Head => return Err(Refusal::Invalid),
+            Sending::Head => return Err(StreamRefusal::Invalid),
             Sending::Body { .. } => stream.sending = Sending::Ended,
-            Sending::Ended => return Err(Refusal::Dead),
+            Sending::Ended => return Err(StreamRefusal::Dead),
         }
         self.remove_if_over(id);
         Ok(())
     }
 
     /// Ends the stream both ways.
-    pub(super) fn reset(&mut self, id: u32) -> Result<(), Refusal> {
-        self.open.remove(&id).map(drop).ok_or(Refusal::Dead)
+    pub(crate) fn reset(&mut self, id: u32) -> Result<(), StreamRefusal> {
+        self.open.remove(&id).map(drop).ok_or(StreamRefusal::Dead)
     }
 
     /// Counts bytes as consumed. Returns the credit to be given back now, if any.
-    pub(super) fn consume(&mut self, id: u32, bytes: usize) -> Result<Option<usize>, Refusal> {
+    pub(crate) fn consume(&mut self, id: u32, bytes: usize) -> Result<Option<usize>, StreamRefusal> {
         match &mut self.find(id)?.receiving {
-            Receiving::Head => Err(Refusal::Invalid),
+            Receiving::Head => Err(StreamRefusal::Invalid),
             // The peer needs no credit any more.
             Receiving::Ended => Ok(None),
             Receiving::Body { credit, held, owed } => {
-                *held = held.checked_sub(bytes).ok_or(Refusal::Invalid)?;
+                *held = held.checked_sub(bytes).ok_or(StreamRefusal::Invalid)?;
                 *owed += bytes;
                 if *owed < CREDIT_RETURN_MIN_BYTES {
                     return Ok(None);
@@ -323,7 +320,7 @@ impl<T: Clone> Table<T> {
     }
 
     /// Takes all streams out: the link is over.
-    pub(super) fn take_all(&mut self) -> Vec<T> {
+    pub(crate) fn take_all(&mut self) -> Vec<T> {
         self.open.drain().map(|(_, stream)| stream.target).collect()
     }
 
@@ -371,8 +368,8 @@ mod tests {
 
     /// Two honest ends and the frames between them.
     struct Pair {
-        front: Table<()>,
-        worker: Table<()>,
+        front: StreamTable<()>,
+        worker: StreamTable<()>,
         down: VecDeque<FrameHeader>,
         up: VecDeque<FrameHeader>,
     }
@@ -407,14 +404,14 @@ mod tests {
     impl Pair {
         fn new() -> Self {
             Self {
-                front: Table::new(Side::Front),
-                worker: Table::new(Side::Worker(())),
+                front: StreamTable::new(Side::Front),
+                worker: StreamTable::new(Side::Worker(())),
                 down: VecDeque::new(),
                 up: VecDeque::new(),
             }
         }
 
-        fn end_of(&mut self, front: bool) -> (&mut Table<()>, &mut VecDeque<FrameHeader>) {
+        fn end_of(&mut self, front: bool) -> (&mut StreamTable<()>, &mut VecDeque<FrameHeader>) {
             if front { (&mut self.front, &mut self.down) } else { (&mut self.worker, &mut self.up) }
         }
 
@@ -476,7 +473,7 @@ mod tests {
         }
     }
 
-    fn open_ids(table: &Table<()>) -> BTreeSet<u32> {
+    fn open_ids(table: &StreamTable<()>) -> BTreeSet<u32> {
         table.open.keys().copied().collect()
     }
 
@@ -501,7 +498,7 @@ mod tests {
             frames in prop::collection::vec((0_u8..5, any::<bool>(), 1_u32..5, 0_usize..=CREDIT_MAX_BYTES), 0..100),
             front in any::<bool>(),
         ) {
-            let mut table = Table::new(if front { Side::Front } else { Side::Worker(()) });
+            let mut table = StreamTable::new(if front { Side::Front } else { Side::Worker(()) });
             if front {
                 (1..4).for_each(|id| table.open(id, id == 1, ()));
             }
@@ -530,7 +527,7 @@ mod tests {
     #[test]
     fn a_stream_that_was_opened_out_of_turn_is_a_fault() {
         for ids in [[2, 3], [1, 1], [1, 3]] {
-            let mut table = Table::new(Side::Worker(()));
+            let mut table = StreamTable::new(Side::Worker(()));
             let results = ids.map(|id| table.receive(&FrameHeader::headers(id, 0, true)));
             assert!(
                 results.iter().any(|result| matches!(result, Err(PeerFault::UnknownStream { .. }))),
@@ -541,7 +538,7 @@ mod tests {
 
     #[test]
     fn more_streams_than_there_may_be_are_a_fault() {
-        let mut table = Table::new(Side::Worker(()));
+        let mut table = StreamTable::new(Side::Worker(()));
         let most = u32::try_from(STREAMS_COUNT_MAX).unwrap();
         for id in 1..=most {
             assert!(table.receive(&FrameHeader::headers(id, 0, true)).is_ok());

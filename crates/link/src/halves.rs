@@ -1,0 +1,210 @@
+//! The two halves of a stream at the front: one sends the body of the request, the other one receives the response.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+
+use crate::driver::{LinkHandle, Shared};
+use crate::endpoint::Refusal;
+use crate::inbox::{StreamError, StreamSlot};
+
+/// A body that comes in larger pieces is an upload, to which nobody answers piece by piece.
+const MESSAGE_LENGTH_MAX_BYTES: usize = 4 * 1024;
+
+/// What both halves of a stream hold.
+#[derive(Debug, Clone)]
+struct Stream {
+    id: u32,
+    /// Where in the ring the head of the request ends.
+    head_end: u64,
+    slot: Arc<StreamSlot>,
+    link: Arc<LinkHandle>,
+}
+
+impl Stream {
+    fn shared(&self) -> &Shared {
+        self.link.shared()
+    }
+
+    /// Ends the stream both ways, if it is not over yet.
+    fn reset(&self) {
+        // It often is over, and then there is nothing to do.
+        if self.shared().call(|endpoint| endpoint.reset(self.id)).is_ok() {
+            self.slot.finish(Err(StreamError::Reset));
+        }
+    }
+
+    fn send_error(&self, refused: Refusal) -> StreamError {
+        match refused {
+            Refusal::Over(over) => over.into(),
+            Refusal::TooLarge => StreamError::TooLarge,
+            Refusal::Dead | Refusal::Invalid => self.slot.send_error(),
+        }
+    }
+}
+
+/// The halves of a stream that was just opened. `end`: the request has no body, and its half is finished already.
+pub(crate) fn open_halves(
+    id: u32,
+    head_end: u64,
+    slot: Arc<StreamSlot>,
+    link: &Arc<LinkHandle>,
+    end: bool,
+) -> (SendHalf, RecvHalf) {
+    let stream = Stream { id, head_end, slot, link: Arc::clone(link) };
+    let state = if end { SendState::Finished } else { SendState::Open };
+    (SendHalf { stream: stream.clone(), state }, RecvHalf { stream, unreturned: 0 })
+}
+
+/// How far the body of a request has been sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SendState {
+    Open,
+    Finished,
+}
+
+/// The body of a request. Dropped before [`SendHalf::finish`], it resets the stream unless that is over.
+#[derive(Debug)]
+pub struct SendHalf {
+    stream: Stream,
+    state: SendState,
+}
+
+impl SendHalf {
+    /// Sends all of it, waiting for credit and room: that is the back-pressure. When cancelled, part of it may have
+    /// been sent.
+    ///
+    /// # Errors
+    ///
+    /// `Reset` where the worker wants no more of it, which the response says nothing bad about; `Lost`, `Fault`.
+    pub async fn send(&mut self, mut data: Bytes) -> Result<(), StreamError> {
+        if self.state == SendState::Finished {
+            return Err(StreamError::Reset);
+        }
+        let is_message = data.len() <= MESSAGE_LENGTH_MAX_BYTES;
+        while !data.is_empty() {
+            let sent = self
+                .stream
+                .shared()
+                .call(|endpoint| endpoint.send_data(self.stream.id, &data))
+                .map_err(|refused| self.stream.send_error(refused))?;
+            data.advance(sent);
+            if !data.is_empty() {
+                self.stream.slot.writable.notified().await;
+            }
+        }
+        if is_message {
+            self.stream.shared().expect_answer();
+        }
+        Ok(())
+    }
+
+    /// Ends the body.
+    ///
+    /// # Errors
+    ///
+    /// As [`SendHalf::send`].
+    pub async fn finish(&mut self) -> Result<(), StreamError> {
+        if self.state == SendState::Finished {
+            return Ok(());
+        }
+        self.state = SendState::Finished;
+        self.stream
+            .shared()
+            .call(|endpoint| endpoint.send_end(self.stream.id))
+            .map_err(|refused| self.stream.send_error(refused))
+    }
+}
+
+impl Drop for SendHalf {
+    fn drop(&mut self) {
+        if self.state == SendState::Open {
+            self.stream.reset();
+        }
+    }
+}
+
+/// The response. Dropped before its end, it resets the stream, which cancels the handler.
+#[derive(Debug)]
+pub struct RecvHalf {
+    stream: Stream,
+    /// The bytes of the last piece, whose credit is returned when the next one is asked for.
+    unreturned: usize,
+}
+
+impl RecvHalf {
+    /// The head of the response, encoded, and whether the response is over with it. Once for each stream.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// `Reset`, `Lost` or `Fault`.
+    pub async fn head(&mut self) -> Result<(Bytes, bool), StreamError> {
+        std::future::poll_fn(|context| {
+            let mut inbox = self.stream.slot.lock();
+            if let Some(head) = inbox.head.take() {
+                return Poll::Ready(Ok(head));
+            }
+            match &inbox.ending {
+                Some(ending) => Poll::Ready(Err(ending.clone().err().unwrap_or(StreamError::Reset))),
+                None => {
+                    inbox.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// After [`StreamError::Lost`]: true if the worker has not taken the request from the ring. To be asked once its
+    /// process has ended; before, it may still do so.
+    pub fn was_never_read(&self) -> bool {
+        self.stream.shared().lock().last_read().is_some_and(|read| read < self.stream.head_end)
+    }
+
+    /// The next piece of the body; `None` at its end. Asking for it says that the last one was consumed.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// `Reset`, `Lost` or `Fault`, after all that had arrived.
+    pub async fn data(&mut self) -> Result<Option<Bytes>, StreamError> {
+        std::future::poll_fn(|context| self.poll_data(context)).await
+    }
+
+    /// [`RecvHalf::data`] as a poll.
+    ///
+    /// # Errors
+    ///
+    /// As [`RecvHalf::data`].
+    pub fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        let consumed = std::mem::take(&mut self.unreturned);
+        if consumed > 0 {
+            // A stream that is over needs no credit.
+            let _ = self.stream.shared().call(|endpoint| endpoint.consume(self.stream.id, consumed));
+        }
+        let mut inbox = self.stream.slot.lock();
+        if let Some(piece) = inbox.body.pop_front() {
+            self.unreturned = piece.len();
+            return Poll::Ready(Ok(Some(piece)));
+        }
+        match &inbox.ending {
+            Some(Ok(())) => Poll::Ready(Ok(None)),
+            Some(Err(error)) => Poll::Ready(Err(error.clone())),
+            None => {
+                inbox.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for RecvHalf {
+    fn drop(&mut self) {
+        let is_over = self.stream.slot.lock().ending.is_some();
+        if !is_over {
+            self.stream.reset();
+        }
+    }
+}
