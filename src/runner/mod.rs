@@ -41,12 +41,12 @@ use devhost_front::Hub;
 use devhost_front::gate::Gate;
 use devhost_model::Error;
 use devhost_model::{
-    AppKind, BrowserEvent, BuildReport, Diagnostics, End, Failure, Process, Reload, ServerState, StatusBoard,
-    StopReason, ZYGOTE_DEATH,
+    AppKind, BrowserEvent, BuildReport, ChangedFiles, Diagnostics, End, Failure, Process, Reload,
+    ServerState, StatusBoard, StopReason, ZYGOTE_DEATH,
 };
 use devhost_process::zygote::client::{Argv, Loading};
 use devhost_process::zygote::control::{Listening, Report, WorkerReport};
-use devhost_supervisor::{Action, Answer, ChangedFiles, Code, Event, Origin, Settings, Supervisor, Timer};
+use devhost_supervisor::{Action, Answer, Code, Event, Origin, Settings, Supervisor, Timer};
 use devhost_sys::liveness::{Liveness, Outlook};
 use devhost_terminal::Terminal;
 use devhost_watch::Changes;
@@ -503,16 +503,14 @@ impl Runner {
     }
 
     fn changed(&mut self, changes: Changes) -> Vec<Event> {
-        let Changes { code, inputs, styles, statics, mut env, problems, at } = changes;
-        // The watcher knows the files that were named only as files that count.
-        let (named, code): (Vec<_>, Vec<_>) =
-            code.into_iter().partition(|file| self.env_files.contains(file));
-        env.extend(named);
+        let Changes { mut files, problems, at } = changes;
         for problem in problems {
             self.terminal.error(&problem.into());
         }
-        let (code, inputs) = (self.edits(code, at), self.edits(inputs, at));
-        let files = ChangedFiles { code, inputs, env, styles, statics };
+        // The watcher takes the environment's files for code: it was only told that they matter.
+        files.startup.extend(files.code.extract_if(.., |file| self.env_files.contains(file)));
+        files.code = self.edits(files.code, at);
+        files.inputs = self.edits(files.inputs, at);
         if files.is_empty() {
             return Vec::new();
         }
@@ -548,8 +546,8 @@ impl Runner {
             Input::Built { build, started, outcome, report } => {
                 let withheld = self.authors.take_withheld();
                 let settled = self.settled(withheld.keys().cloned().collect());
-                let mut events = vec![Event::BuildMade { build, report, settled: settled.clone() }];
-                events.push(self.built(build, started, outcome));
+                let result = self.built(started, outcome);
+                let mut events = vec![Event::BuildEnded { build, report, settled: settled.clone(), result }];
                 let edits = withheld.into_iter().filter(|(file, _)| !settled.contains(file));
                 let (code, times): (Vec<_>, Vec<_>) = edits.unzip();
                 if let Some(at) = times.into_iter().min() {
@@ -791,7 +789,7 @@ impl Runner {
         settled
     }
 
-    fn built(&mut self, build: u64, started: SystemTime, outcome: build::Outcome) -> Event {
+    fn built(&mut self, started: SystemTime, outcome: build::Outcome) -> Result<Arc<Code>, Failure> {
         self.build = None;
         if !self.first_build_over {
             self.terminal.progress_done();
@@ -820,13 +818,13 @@ impl Runner {
                 });
                 self.codes.push(Arc::clone(&code));
                 self.collect_artifacts();
-                Event::Built { build, code }
+                Ok(code)
             }
             build::Outcome::Failed(failure) => {
                 if let Ok(builder) = self.builder.try_lock() {
                     self.watching.doubt(builder.known_inputs(), started);
                 }
-                Event::BuildFailed { build, failure }
+                Err(failure)
             }
         }
     }

@@ -3,12 +3,14 @@
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 
+mod changed_files;
 mod diagnostics;
 mod error;
 mod file_name;
 mod inputs;
 mod words;
 
+pub use changed_files::ChangedFiles;
 pub use diagnostics::{
     DIAGNOSTIC_TEXT_SIZE_MAX, DIAGNOSTICS_COUNT_MAX, DIAGNOSTICS_SIZE_MAX, Diagnostic, Diagnostics, LeftOut,
     clip,

@@ -17,10 +17,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devhost_model::AppKind;
 use devhost_model::{
-    BrowserEvent, BuildReport, Cause, End, FILES_NAMED_COUNT_MAX, Failure, Outcome, Reload, ServerState,
-    Steps, StopReason,
+    AppKind, BrowserEvent, BuildReport, Cause, ChangedFiles, End, FILES_NAMED_COUNT_MAX, Failure, Outcome,
+    Reload, ServerState, Steps, StopReason,
 };
 
 mod echo;
@@ -101,28 +100,6 @@ impl Origin {
     }
 }
 
-/// The files of a change, by what they lead to. A file may be in several lists.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ChangedFiles {
-    /// The build depends on them.
-    pub code: Vec<PathBuf>,
-    /// The build may depend on them, by the directory that they lie in.
-    pub inputs: Vec<PathBuf>,
-    /// The app reads them when it starts, or may have read them once.
-    pub env: Vec<PathBuf>,
-    /// Stylesheets that are served as they are.
-    pub styles: Vec<PathBuf>,
-    /// Other files that are served as they are.
-    pub statics: Vec<PathBuf>,
-}
-
-impl ChangedFiles {
-    /// There are none.
-    pub fn is_empty(&self) -> bool {
-        [&self.code, &self.inputs, &self.env, &self.styles, &self.statics].iter().all(|list| list.is_empty())
-    }
-}
-
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -135,28 +112,16 @@ pub enum Event {
         /// The app was answering requests then, so it may have written them itself.
         busy: bool,
     },
-    /// How the build was made that is about to be said to have ended.
-    BuildMade {
+    /// A build has ended.
+    BuildEnded {
         /// Which build.
         build: u64,
-        /// How.
+        /// How it was made.
         report: BuildReport,
-        /// Files that changed while it ran, and that it has read as they are now, or has written itself.
+        /// Files that changed while it ran, but that it read as they are now or wrote itself.
         settled: Vec<PathBuf>,
-    },
-    /// The build passed.
-    Built {
-        /// Which build.
-        build: u64,
-        /// What it gave.
-        code: Arc<Code>,
-    },
-    /// The build failed.
-    BuildFailed {
-        /// Which build.
-        build: u64,
-        /// Why.
-        failure: Failure,
+        /// The code that it produced, or why it failed.
+        result: Result<Arc<Code>, Failure>,
     },
     /// Files of code that was to be forked, or was forked, are gone from the disk.
     CodeGone,
@@ -445,14 +410,7 @@ struct Journey {
 #[derive(Debug)]
 enum Build {
     Idle,
-    Running {
-        build: u64,
-        begun: Duration,
-        started: Duration,
-        changed: Vec<PathBuf>,
-        /// How it was made, once that is known.
-        report: Option<BuildReport>,
-    },
+    Running { build: u64, begun: Duration, started: Duration, changed: Vec<PathBuf> },
 }
 
 #[derive(Debug, PartialEq)]
@@ -574,14 +532,14 @@ struct GiveUps {
 #[derive(Debug, Default)]
 struct Overtaking {
     code: Vec<PathBuf>,
-    env: Vec<PathBuf>,
+    startup: Vec<PathBuf>,
     /// When the first of them changed.
     since: Duration,
 }
 
 impl Overtaking {
     fn is_empty(&self) -> bool {
-        self.code.is_empty() && self.env.is_empty()
+        self.code.is_empty() && self.startup.is_empty()
     }
 }
 
@@ -653,16 +611,14 @@ impl Supervisor {
             Event::Changed { age, files, busy } => {
                 self.changed(now, now.saturating_sub(age), files, busy, &mut actions);
             }
-            Event::BuildMade { build, report: made, settled } => {
-                if let Build::Running { build: running, report, .. } = &mut self.build
-                    && *running == build
-                {
-                    *report = Some(made);
-                    self.overtaking.code.retain(|file| !settled.contains(file));
+            Event::BuildEnded { build, report, settled, result } => {
+                let Some(journey) = self.finish_build(now, build, report) else { return actions };
+                self.overtaking.code.retain(|file| !settled.contains(file));
+                match result {
+                    Ok(code) => self.built(now, journey, code, &mut actions),
+                    Err(failure) => self.build_failed(now, &journey, failure, &mut actions),
                 }
             }
-            Event::Built { build, code } => self.built(now, build, code, &mut actions),
-            Event::BuildFailed { build, failure } => self.build_failed(now, build, failure, &mut actions),
             Event::CodeGone => self.code_gone(now, &mut actions),
             Event::ZygoteReady => self.zygote_ready(&mut actions),
             Event::ZygoteFailed { message } => self.zygote_failed(now, message, &mut actions),
@@ -711,7 +667,7 @@ impl Supervisor {
         busy: bool,
         actions: &mut Actions,
     ) {
-        let ChangedFiles { mut code, inputs, env, styles, statics } = files;
+        let ChangedFiles { mut code, inputs, startup, styles, statics } = files;
         // A start is something that an app may write files at, too.
         let is_at_start = self.starting.is_some()
             || self.current.as_ref().is_some_and(|current| now.saturating_sub(current.since) < ECHO_TIME_MAX);
@@ -721,11 +677,11 @@ impl Supervisor {
             code.extend(inputs);
         }
         if !code.is_empty() {
-            self.restart_wanted |= !env.is_empty();
+            self.restart_wanted |= !startup.is_empty();
             self.code_changed(now, at, code, actions);
-        } else if !env.is_empty() {
-            let env = self.answer_to(Answer::Start, now, env, busy || is_at_start, actions);
-            self.env_changed(now, at, env, actions);
+        } else if !startup.is_empty() {
+            let startup = self.answer_to(Answer::Start, now, startup, busy || is_at_start, actions);
+            self.startup_changed(now, at, startup, actions);
         }
         let styles = self.answer_to(Answer::Styles, now, styles, busy, actions);
         self.serve_anew(Answer::Styles, styles, actions);
@@ -774,7 +730,7 @@ impl Supervisor {
         }
         match answer {
             Answer::Pages | Answer::Styles => self.serve_anew(answer, files, actions),
-            Answer::Start => self.env_changed(now, now, files, actions),
+            Answer::Start => self.startup_changed(now, now, files, actions),
             Answer::Build => self.code_changed(now, now, files, actions),
         }
     }
@@ -830,12 +786,12 @@ impl Supervisor {
             return;
         }
         self.give_ups = GiveUps::default();
-        let Overtaking { code, env, since } = std::mem::take(&mut self.overtaking);
-        self.restart_wanted |= !env.is_empty();
+        let Overtaking { code, startup, since } = std::mem::take(&mut self.overtaking);
+        self.restart_wanted |= !startup.is_empty();
         if !code.is_empty() {
             self.code_changed(now, since, code, actions);
-        } else if !env.is_empty() {
-            self.env_changed(now, since, env, actions);
+        } else if !startup.is_empty() {
+            self.startup_changed(now, since, startup, actions);
         }
     }
 
@@ -863,7 +819,7 @@ impl Supervisor {
         self.start_build(now, at, actions);
     }
 
-    fn env_changed(&mut self, now: Duration, at: Duration, files: Vec<PathBuf>, actions: &mut Actions) {
+    fn startup_changed(&mut self, now: Duration, at: Duration, files: Vec<PathBuf>, actions: &mut Actions) {
         if files.is_empty() {
             return;
         }
@@ -876,7 +832,7 @@ impl Supervisor {
         let code = if self.build_broken { self.last_good.clone() } else { self.newest.clone() };
         let Some(code) = code else { return };
         if self.waits_for_what_is_on_its_way(now, at, files.first(), actions) {
-            add_new(&mut self.overtaking.env, files);
+            add_new(&mut self.overtaking.startup, files);
             return;
         }
         self.wanted = None;
@@ -894,26 +850,20 @@ impl Supervisor {
     fn start_build(&mut self, now: Duration, begun: Duration, actions: &mut Actions) {
         self.builds += 1;
         let changed = self.unbuilt.clone();
-        self.build = Build::Running {
-            build: self.builds,
-            begun,
-            started: now,
-            changed: changed.clone(),
-            report: None,
-        };
+        self.build = Build::Running { build: self.builds, begun, started: now, changed: changed.clone() };
         actions.push(Action::Build { build: self.builds, changed });
     }
 
     /// Takes the build that has just ended, if it is the one that runs.
-    fn finish_build(&mut self, now: Duration, build: u64) -> Option<Journey> {
+    fn finish_build(&mut self, now: Duration, build: u64, report: BuildReport) -> Option<Journey> {
         match &mut self.build {
-            Build::Running { build: running, begun, started, changed, report } if *running == build => {
+            Build::Running { build: running, begun, started, changed } if *running == build => {
                 let cause =
                     if self.generations == 0 && changed.is_empty() { Cause::Start } else { Cause::Change };
                 let mut journey = Journey::new(cause, std::mem::take(changed), *begun);
                 journey.steps.notice_ms = millis(started.saturating_sub(*begun));
                 journey.steps.build_ms = millis(now.saturating_sub(*started));
-                journey.build = report.take();
+                journey.build = Some(report);
                 self.build = Build::Idle;
                 self.unbuilt.clear();
                 Some(journey)
@@ -922,8 +872,7 @@ impl Supervisor {
         }
     }
 
-    fn built(&mut self, now: Duration, build: u64, code: Arc<Code>, actions: &mut Actions) {
-        let Some(journey) = self.finish_build(now, build) else { return };
+    fn built(&mut self, now: Duration, journey: Journey, code: Arc<Code>, actions: &mut Actions) {
         self.build_broken = false;
         self.newest = Some(Arc::clone(&code));
         let unchanged = self.current.as_ref().is_some_and(|current| {
@@ -944,12 +893,11 @@ impl Supervisor {
         self.want(Wanted { code, journey, second_try: false }, actions);
     }
 
-    fn build_failed(&mut self, now: Duration, build: u64, failure: Failure, actions: &mut Actions) {
-        let Some(journey) = self.finish_build(now, build) else { return };
+    fn build_failed(&mut self, now: Duration, journey: &Journey, failure: Failure, actions: &mut Actions) {
         // Cargo goes by what it knows of the files; those of a failed build stay unbuilt until one passes.
         self.unbuilt.clone_from(&journey.files);
         self.build_broken = true;
-        self.fail(now, &journey, failure, Outcome::BuildFailed, actions);
+        self.fail(now, journey, failure, Outcome::BuildFailed, actions);
     }
 
     /// Somebody has removed what was built (`cargo clean`), and it is needed: it is built again.

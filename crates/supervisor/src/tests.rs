@@ -55,7 +55,7 @@ impl Bench {
 
     fn serving_with_workers(workers: u32) -> Self {
         let mut bench = Self::with_workers(workers);
-        bench.send(Event::Built { build: 1, code: code("a") });
+        bench.built(1, code("a"));
         let actions = bench.send(Event::ZygoteReady);
         assert!(actions.contains(&Action::Fork { generation: 1, code: code("a") }));
         let actions = bench.start(1, "a");
@@ -72,12 +72,24 @@ impl Bench {
         self.changed(ChangedFiles { code: vec![file.into()], ..ChangedFiles::default() }, false)
     }
 
-    fn change_env(&mut self) -> Vec<Action> {
-        self.changed(ChangedFiles { env: vec![".env".into()], ..ChangedFiles::default() }, false)
+    fn change_startup_file(&mut self) -> Vec<Action> {
+        self.changed(ChangedFiles { startup: vec![".env".into()], ..ChangedFiles::default() }, false)
     }
 
     fn changed(&mut self, files: ChangedFiles, busy: bool) -> Vec<Action> {
         self.send(Event::Changed { age: Duration::ZERO, files, busy })
+    }
+
+    fn built(&mut self, build: u64, code: Arc<Code>) -> Vec<Action> {
+        self.build_ended(build, Ok(code))
+    }
+
+    fn build_failed(&mut self, build: u64) -> Vec<Action> {
+        self.build_ended(build, Err(build_error()))
+    }
+
+    fn build_ended(&mut self, build: u64, result: Result<Arc<Code>, Failure>) -> Vec<Action> {
+        self.send(Event::BuildEnded { build, report: BuildReport::default(), settled: Vec::new(), result })
     }
 
     /// A worker that loads and becomes ready.
@@ -148,7 +160,7 @@ fn a_change_is_built_forked_and_swapped_and_the_old_generation_drains() {
     let actions = bench.change("src/a.rs");
     assert!(actions.contains(&Action::Hold));
     assert_eq!(build_started(&actions), Some((2, vec!["src/a.rs".into()])));
-    let actions = bench.send(Event::Built { build: 2, code: code("b") });
+    let actions = bench.built(2, code("b"));
     assert_eq!(forked(&actions), Some((2, "b".into())));
     let actions = bench.start(2, "b");
     assert!(swapped_to(&actions, 2));
@@ -169,23 +181,20 @@ fn edit_during_build_is_not_lost() {
     let actions = bench.change("src/b.rs");
     assert!(actions.contains(&Action::CancelBuild));
     assert_eq!(build_started(&actions), Some((3, vec!["src/a.rs".into(), "src/b.rs".into()])));
-    assert!(
-        bench.send(Event::Built { build: 2, code: code("old") }).is_empty(),
-        "the cancelled build counts"
-    );
-    assert_eq!(forked(&bench.send(Event::Built { build: 3, code: code("b") })), Some((2, "b".into())));
+    assert!(bench.built(2, code("old")).is_empty(), "the cancelled build counts");
+    assert_eq!(forked(&bench.built(3, code("b"))), Some((2, "b".into())));
 }
 
 #[test]
 fn edit_during_start_kills_what_starts_and_builds_again() {
     let mut bench = Bench::serving();
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.built(2, code("b"));
     let actions = bench.change("src/a.rs");
     assert!(actions.contains(&Action::KillWorker { generation: 2 }));
     assert!(build_started(&actions).is_some());
     assert!(bench.start(2, "b").is_empty(), "the abandoned generation took over");
-    let actions = bench.send(Event::Built { build: 3, code: code("c") });
+    let actions = bench.built(3, code("c"));
     assert_eq!(forked(&actions), Some((3, "c".into())));
 }
 
@@ -193,7 +202,7 @@ fn edit_during_start_kills_what_starts_and_builds_again() {
 fn edit_during_drain_builds_again() {
     let mut bench = Bench::serving();
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.built(2, code("b"));
     bench.start(2, "b");
     assert!(build_started(&bench.change("src/a.rs")).is_some());
 }
@@ -204,7 +213,7 @@ fn draining_generations_do_not_pile_up() {
     for round in 2..10u64 {
         bench.change("src/a.rs");
         let id = round.to_string();
-        bench.send(Event::Built { build: round, code: code(&id) });
+        bench.built(round, code(&id));
         let actions = bench.start(round, &id);
         let stopped = actions.iter().any(|action| matches!(action, Action::StopWorker { .. }));
         assert_eq!(stopped, round > 1 + DRAINING_COUNT_MAX as u64, "round {round}");
@@ -219,7 +228,7 @@ fn draining_generations_do_not_pile_up() {
 fn a_worker_that_loaded_other_code_never_takes_over() {
     let mut bench = Bench::serving();
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.built(2, code("b"));
     bench.send(Event::Forked { generation: 2, took: MS });
     let actions = bench.send(Event::Loaded { generation: 2, build_id: "a".into(), took: MS });
     assert!(actions.contains(&Action::KillWorker { generation: 2 }));
@@ -231,13 +240,13 @@ fn a_worker_that_loaded_other_code_never_takes_over() {
 fn a_failed_build_keeps_the_last_good_generation_and_recovers_by_itself() {
     let mut bench = Bench::serving();
     bench.change("src/a.rs");
-    let actions = bench.send(Event::BuildFailed { build: 2, failure: build_error() });
+    let actions = bench.build_failed(2);
     assert!(has_failure(&actions) && actions.contains(&Action::Release));
     assert_eq!(outcome(&actions), Some(Outcome::BuildFailed));
     // Back to what it was: the same code is serving already.
     let actions = bench.change("src/a.rs");
     assert_eq!(build_started(&actions), Some((3, vec!["src/a.rs".into()])));
-    let actions = bench.send(Event::Built { build: 3, code: code("a") });
+    let actions = bench.built(3, code("a"));
     assert!(actions.contains(&Action::SetFailure(None)));
     assert!(actions.contains(&Action::Tell(BrowserEvent::Recovered)));
     assert!(actions.contains(&Action::Release));
@@ -248,7 +257,7 @@ fn a_failed_build_keeps_the_last_good_generation_and_recovers_by_itself() {
 fn files_of_a_failed_build_belong_to_the_next_one() {
     let mut bench = Bench::serving();
     bench.change("src/a.rs");
-    bench.send(Event::BuildFailed { build: 2, failure: build_error() });
+    bench.build_failed(2);
     let (_, changed) = build_started(&bench.change("src/b.rs")).unwrap();
     assert_eq!(changed, [PathBuf::from("src/a.rs"), "src/b.rs".into()]);
 }
@@ -256,10 +265,10 @@ fn files_of_a_failed_build_belong_to_the_next_one() {
 #[test]
 fn a_broken_first_build_recovers() {
     let mut bench = Bench::new();
-    let actions = bench.send(Event::BuildFailed { build: 1, failure: build_error() });
+    let actions = bench.build_failed(1);
     assert!(has_failure(&actions) && actions.contains(&Action::Release));
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 2, code: code("a") });
+    bench.built(2, code("a"));
     assert!(forked(&bench.send(Event::ZygoteReady)).is_some());
     let actions = bench.start(1, "a");
     assert!(swapped_to(&actions, 1) && actions.contains(&Action::SetFailure(None)));
@@ -302,7 +311,7 @@ fn repeated_crashes_back_off_and_stop_until_the_next_change() {
     }
     assert_eq!(waits, [100 * MS, 200 * MS, 400 * MS, 800 * MS]);
     assert!(build_started(&bench.change("src/a.rs")).is_some());
-    assert!(forked(&bench.send(Event::Built { build: 2, code: code("a") })).is_some());
+    assert!(forked(&bench.built(2, code("a"))).is_some());
 }
 
 #[test]
@@ -329,7 +338,7 @@ fn a_crash_during_a_build_does_not_release_held_requests_to_old_code() {
 fn a_failed_start_keeps_the_last_good_generation() {
     let mut bench = Bench::serving();
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.built(2, code("b"));
     let actions =
         bench.send(Event::StartFailed { generation: 2, message: "no database".into(), hint: String::new() });
     assert!(has_failure(&actions) && actions.contains(&Action::Release));
@@ -340,7 +349,7 @@ fn a_failed_start_keeps_the_last_good_generation() {
 fn a_hanging_start_is_killed_and_said() {
     let mut bench = Bench::serving();
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.built(2, code("b"));
     let actions = bench.send(Event::Timer(Timer::Start(2)));
     assert!(actions.contains(&Action::KillWorker { generation: 2 }) && has_failure(&actions));
     assert_eq!(outcome(&actions), Some(Outcome::StartFailed));
@@ -350,7 +359,7 @@ fn a_hanging_start_is_killed_and_said() {
 fn a_worker_that_exits_before_it_is_ready_failed_to_start() {
     let mut bench = Bench::serving();
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.built(2, code("b"));
     assert_eq!(outcome(&bench.crash(2)), Some(Outcome::StartFailed));
 }
 
@@ -358,7 +367,7 @@ fn a_worker_that_exits_before_it_is_ready_failed_to_start() {
 fn a_last_good_generation_that_crashes_during_a_failing_build_comes_back() {
     let mut bench = Bench::serving();
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.built(2, code("b"));
     assert_eq!(forked(&bench.crash(1)), None, "its successor is on its way");
     let actions =
         bench.send(Event::StartFailed { generation: 2, message: "no database".into(), hint: String::new() });
@@ -381,7 +390,7 @@ fn a_generation_of_an_earlier_zygote_outlives_the_death_of_the_present_one() {
     let mut bench = Bench::serving();
     bench.change("Cargo.toml");
     let other = Arc::new(Code { origin: zygote("/other.so"), ..(*code("b")).clone() });
-    bench.send(Event::Built { build: 2, code: Arc::clone(&other) });
+    bench.built(2, Arc::clone(&other));
     let actions = bench.send(Event::ZygoteDied { lost: Vec::new() });
     assert!(!actions.contains(&Action::LoseCurrent));
     assert!(
@@ -410,7 +419,7 @@ fn other_dependencies_mean_another_zygote() {
     let mut bench = Bench::serving();
     bench.change("Cargo.toml");
     let other = Arc::new(Code { origin: zygote("/other.so"), ..(*code("b")).clone() });
-    let actions = bench.send(Event::Built { build: 2, code: other });
+    let actions = bench.built(2, other);
     assert!(actions.contains(&Action::StartZygote { origin: zygote("/other.so") }));
     assert_eq!(forked(&bench.send(Event::ZygoteReady)), Some((2, "b".into())));
 }
@@ -420,7 +429,7 @@ fn code_that_is_a_program_means_a_keeper() {
     let mut bench = Bench::serving();
     bench.change("build.rs");
     let program = Arc::new(Code { origin: Origin::Keeper, ..(*code("b")).clone() });
-    let actions = bench.send(Event::Built { build: 2, code: program });
+    let actions = bench.built(2, program);
     assert!(actions.contains(&Action::StartZygote { origin: Origin::Keeper }));
     assert_eq!(forked(&bench.send(Event::ZygoteReady)), Some((2, "b".into())));
 }
@@ -428,7 +437,7 @@ fn code_that_is_a_program_means_a_keeper() {
 #[test]
 fn new_environment_means_a_fork_without_a_build() {
     let mut bench = Bench::serving();
-    let actions = bench.change_env();
+    let actions = bench.change_startup_file();
     assert_eq!((build_started(&actions), forked(&actions)), (None, Some((2, "a".into()))));
 }
 
@@ -436,9 +445,9 @@ fn new_environment_means_a_fork_without_a_build() {
 fn new_environment_starts_code_that_would_not_start_before() {
     let mut bench = Bench::serving();
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.built(2, code("b"));
     bench.send(Event::StartFailed { generation: 2, message: "KEY is missing".into(), hint: String::new() });
-    assert_eq!(forked(&bench.change_env()), Some((3, "b".into())));
+    assert_eq!(forked(&bench.change_startup_file()), Some((3, "b".into())));
     assert!(bench.start(3, "b").contains(&Action::SetFailure(None)));
 }
 
@@ -446,8 +455,8 @@ fn new_environment_starts_code_that_would_not_start_before() {
 fn new_environment_during_a_build_restarts_even_the_same_code() {
     let mut bench = Bench::serving();
     bench.change("src/a.rs");
-    assert_eq!(forked(&bench.change_env()), None);
-    assert_eq!(forked(&bench.send(Event::Built { build: 2, code: code("a") })), Some((2, "a".into())));
+    assert_eq!(forked(&bench.change_startup_file()), None);
+    assert_eq!(forked(&bench.built(2, code("a"))), Some((2, "a".into())));
 }
 
 #[test]
@@ -499,7 +508,7 @@ fn exited(code: i32) -> End {
 fn plain_and_starting(overlap: bool) -> Bench {
     let mut bench = Bench::new();
     bench.supervisor.overlap = if overlap { Overlap::Tried } else { Overlap::Barred };
-    bench.send(Event::Built { build: 1, code: plain("a") });
+    bench.built(1, plain("a"));
     bench.send(Event::ZygoteReady);
     assert!(swapped_to(&bench.start(1, "a"), 1));
     bench.change("src/a.rs");
@@ -524,7 +533,7 @@ fn note(actions: &[Action]) -> Option<&str> {
 #[test]
 fn without_overlap_the_old_generation_ends_before_the_new_one_is_forked() {
     let mut bench = plain_and_starting(false);
-    let actions = bench.send(Event::Built { build: 2, code: plain("b") });
+    let actions = bench.built(2, plain("b"));
     assert_eq!(forked(&actions), None);
     for wanted in [Action::Hold, Action::LoseCurrent, Action::Drain { generation: 1 }] {
         assert!(actions.contains(&wanted), "{wanted:?} in {actions:?}");
@@ -538,23 +547,23 @@ fn without_overlap_a_plugin_app_waits_as_well() {
     let mut bench = Bench::serving();
     bench.supervisor.overlap = Overlap::Barred;
     bench.change("src/a.rs");
-    assert_eq!(forked(&bench.send(Event::Built { build: 2, code: code("b") })), None);
+    assert_eq!(forked(&bench.built(2, code("b"))), None);
     assert_eq!(forked(&end_first(&mut bench)), Some((2, "b".into())));
 }
 
 #[test]
 fn without_overlap_an_edit_while_the_old_generation_ends_forks_only_the_newest_code() {
     let mut bench = plain_and_starting(false);
-    bench.send(Event::Built { build: 2, code: plain("b") });
+    bench.built(2, plain("b"));
     bench.change("src/a.rs");
     assert_eq!(forked(&end_first(&mut bench)), None);
-    assert_eq!(forked(&bench.send(Event::Built { build: 3, code: plain("c") })), Some((2, "c".into())));
+    assert_eq!(forked(&bench.built(3, plain("c"))), Some((2, "c".into())));
 }
 
 #[test]
 fn without_overlap_a_failed_start_brings_the_last_good_code_back() {
     let mut bench = plain_and_starting(false);
-    bench.send(Event::Built { build: 2, code: plain("b") });
+    bench.built(2, plain("b"));
     end_first(&mut bench);
     let actions = bench.send(Event::Ended { generation: 2, end: exited(1) });
     assert!(has_failure(&actions) && !actions.contains(&Action::Release));
@@ -572,7 +581,7 @@ fn cause(actions: &[Action]) -> Option<Cause> {
 #[test]
 fn the_last_good_code_that_made_room_has_not_crashed() {
     let mut bench = plain_and_starting(false);
-    bench.send(Event::Built { build: 2, code: plain("b") });
+    bench.built(2, plain("b"));
     assert!(forked(&end_first(&mut bench)).is_some());
     let actions = bench.send(Event::Ended { generation: 2, end: exited(1) });
     assert_eq!(forked(&actions), Some((3, "a".into())));
@@ -603,7 +612,7 @@ fn thousands_of_changed_files_are_counted_and_a_few_named() {
         _ => None,
     });
     assert_eq!(told, Some(FILES_NAMED_COUNT_MAX));
-    let actions = bench.send(Event::BuildFailed { build: 2, failure: build_error() });
+    let actions = bench.build_failed(2);
     let told = actions.iter().find_map(|action| match action {
         Action::Report(reload) => Some((reload.files.len(), reload.files_left_out)),
         _ => None,
@@ -614,14 +623,14 @@ fn thousands_of_changed_files_are_counted_and_a_few_named() {
 #[test]
 fn without_overlap_a_crash_of_the_ending_generation_starts_the_new_one() {
     let mut bench = plain_and_starting(false);
-    bench.send(Event::Built { build: 2, code: plain("b") });
+    bench.built(2, plain("b"));
     assert_eq!(forked(&bench.crash(1)), Some((2, "b".into())));
 }
 
 #[test]
 fn a_plain_app_that_dies_beside_the_old_one_is_tried_once_more_alone_and_so_from_then_on() {
     let mut bench = plain_and_starting(true);
-    assert_eq!(forked(&bench.send(Event::Built { build: 2, code: plain("b") })), Some((2, "b".into())));
+    assert_eq!(forked(&bench.built(2, plain("b"))), Some((2, "b".into())));
     let actions = bench.send(Event::Ended { generation: 2, end: exited(1) });
     assert!(note(&actions).unwrap().contains("exited with code 1"), "{actions:?}");
     assert!(!has_failure(&actions) && actions.contains(&Action::Drain { generation: 1 }));
@@ -629,13 +638,13 @@ fn a_plain_app_that_dies_beside_the_old_one_is_tried_once_more_alone_and_so_from
     let actions = bench.start(3, "b");
     assert!(swapped_to(&actions, 3) && note(&actions).unwrap().contains("--no-overlap"));
     bench.change("src/a.rs");
-    assert_eq!(forked(&bench.send(Event::Built { build: 3, code: plain("c") })), None);
+    assert_eq!(forked(&bench.built(3, plain("c"))), None);
 }
 
 #[test]
 fn code_that_fails_alone_as_well_costs_the_old_generation_only_once() {
     let mut bench = plain_and_starting(true);
-    bench.send(Event::Built { build: 2, code: plain("b") });
+    bench.built(2, plain("b"));
     bench.send(Event::Ended { generation: 2, end: exited(101) });
     end_first(&mut bench);
     let actions = bench.send(Event::Ended { generation: 3, end: exited(101) });
@@ -643,22 +652,22 @@ fn code_that_fails_alone_as_well_costs_the_old_generation_only_once() {
     assert_eq!(forked(&actions), Some((4, "a".into())), "the last good code comes back");
     bench.start(4, "a");
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 3, code: plain("c") });
+    bench.built(3, plain("c"));
     let actions = bench.send(Event::Ended { generation: 5, end: exited(101) });
     assert!(has_failure(&actions) && !actions.contains(&Action::LoseCurrent));
     // New code that starts makes the next failure worth another try.
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 4, code: plain("d") });
+    bench.built(4, plain("d"));
     assert!(swapped_to(&bench.start(6, "d"), 6));
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 5, code: plain("e") });
+    bench.built(5, plain("e"));
     assert!(note(&bench.send(Event::Ended { generation: 7, end: exited(1) })).is_some());
 }
 
 #[test]
 fn a_daemon_is_no_reason_for_a_second_try() {
     let mut bench = plain_and_starting(true);
-    bench.send(Event::Built { build: 2, code: plain("b") });
+    bench.built(2, plain("b"));
     bench.send(Event::Loaded { generation: 2, build_id: "b".into(), took: MS });
     bench.send(Event::Detached { generation: 2 });
     let actions = bench.send(Event::Ended { generation: 2, end: exited(0) });
@@ -670,7 +679,7 @@ fn a_daemon_is_no_reason_for_a_second_try() {
 #[test]
 fn a_plain_app_that_does_not_listen_in_time_is_told_what_is_expected() {
     let mut bench = plain_and_starting(true);
-    bench.send(Event::Built { build: 2, code: plain("b") });
+    bench.built(2, plain("b"));
     bench.send(Event::Loaded { generation: 2, build_id: "b".into(), took: MS });
     let actions = bench.send(Event::Timer(Timer::Start(2)));
     let told = |action: &Action| matches!(action, Action::SetFailure(Some(Failure::Start { message, hint, .. })) if message.contains("did not listen") && hint.contains("TCP port"));
@@ -716,7 +725,7 @@ fn each_of_several_workers_has_a_row_of_crashes_of_its_own() {
     // The others serve on; only when none is left is it a failure.
     assert!(has_failure(&bench.crash(1)));
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.built(2, code("b"));
     bench.start(2, "b");
     assert_eq!(replaced(&bench.crash_one(2)), Some((2, 11)), "a change begins a new row");
 }
@@ -752,7 +761,7 @@ fn a_replacement_does_not_release_requests_that_wait_for_newer_code() {
     bench.crash_one(1);
     let join = |replacement, release| vec![Action::Join { replacement, release }];
     assert_eq!(bench.send(Event::ReplacementReady { replacement: 1 }), join(1, false));
-    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.built(2, code("b"));
     bench.crash_one(1);
     assert_eq!(bench.send(Event::ReplacementReady { replacement: 2 }), join(2, false));
     bench.send(Event::StartFailed { generation: 2, message: "no".into(), hint: String::new() });
@@ -766,7 +775,7 @@ fn what_a_generation_before_has_lost_is_not_replaced() {
     let mut bench = Bench::serving_with_workers(2);
     bench.crash_one(1);
     bench.change("src/a.rs");
-    bench.send(Event::Built { build: 2, code: code("b") });
+    bench.built(2, code("b"));
     assert!(swapped_to(&bench.start(2, "b"), 2));
     assert!(bench.send(Event::ReplacementReady { replacement: 1 }).is_empty());
     assert!(bench.crash_one(1).is_empty());
@@ -778,7 +787,7 @@ fn a_start_that_fails_with_several_workers_says_so() {
     for (workers, is_said) in [(1, false), (2, true)] {
         let mut bench = Bench::serving_with_workers(workers);
         bench.change("src/a.rs");
-        bench.send(Event::Built { build: 2, code: code("b") });
+        bench.built(2, code("b"));
         let actions =
             bench.send(Event::StartFailed { generation: 2, message: "locked".into(), hint: "look".into() });
         let hint = actions.iter().find_map(|action| match action {
@@ -800,7 +809,7 @@ fn code_that_was_removed_is_built_again_and_started_though_it_is_the_same() {
     assert!(actions.contains(&Action::Hold) && actions.contains(&Action::KillWorker { generation: 2 }));
     assert_eq!(build_started(&actions), Some((2, Vec::new())));
     bench.send(Event::Ended { generation: 2, end: End::Lost });
-    let actions = bench.send(Event::Built { build: 2, code: code("a") });
+    let actions = bench.built(2, code("a"));
     assert_eq!(forked(&actions), Some((3, "a".into())));
     assert!(swapped_to(&bench.start(3, "a"), 3));
 }
@@ -814,11 +823,11 @@ fn a_zygote_whose_libraries_were_removed_waits_for_the_build() {
     assert!(actions.contains(&Action::KillZygote));
     assert_eq!(build_started(&actions), Some((2, Vec::new())));
     // Nothing is forked from what is gone, so a build that fails ends it.
-    let actions = bench.send(Event::BuildFailed { build: 2, failure: build_error() });
+    let actions = bench.build_failed(2);
     assert_eq!((forked(&actions), build_started(&actions)), (None, None));
     assert!(actions.contains(&Action::Release));
     bench.change("src/lib.rs");
-    bench.send(Event::Built { build: 3, code: code("b") });
+    bench.built(3, code("b"));
     assert!(forked(&bench.send(Event::ZygoteReady)).is_some());
 }
 
@@ -829,7 +838,7 @@ fn removed_code_does_not_disturb_a_build_that_runs() {
     bench.crash(1);
     let actions = bench.send(Event::CodeGone);
     assert_eq!(build_started(&actions), None);
-    let actions = bench.send(Event::Built { build: 2, code: code("b") });
+    let actions = bench.built(2, code("b"));
     assert_eq!(forked(&actions).map(|(_, id)| id), Some("b".into()));
 }
 
@@ -837,7 +846,7 @@ fn removed_code_does_not_disturb_a_build_that_runs() {
 fn an_app_whose_listener_cannot_be_moved_never_runs_beside_itself() {
     let mut bench = plain_and_starting(true);
     bench.send(Event::KeepsItsPort);
-    assert_eq!(forked(&bench.send(Event::Built { build: 2, code: plain("b") })), None);
+    assert_eq!(forked(&bench.built(2, plain("b"))), None);
     assert_eq!(forked(&end_first(&mut bench)), Some((2, "b".into())));
 }
 
@@ -856,7 +865,7 @@ fn after_some_builds_that_were_given_up_one_is_left_to_finish_and_the_change_is_
     let told = Action::TellOfLeftAlone { file: "src/a.rs".into() };
     assert_eq!(bench.change("src/a.rs"), [told]);
     assert_eq!(bench.change("src/b.rs"), [], "it is told once");
-    assert_eq!(forked(&bench.send(Event::Built { build, code: code("b") })), Some((2, "b".into())));
+    assert_eq!(forked(&bench.built(build, code("b"))), Some((2, "b".into())));
     assert_eq!(bench.change("src/a.rs"), [], "the start is left alone, too");
     let actions = bench.start(2, "b");
     let position = |wanted: &dyn Fn(&Action) -> bool| actions.iter().position(wanted).unwrap();
@@ -887,8 +896,7 @@ fn what_the_build_has_read_or_written_itself_is_not_built_again() {
     assert_eq!(bench.supervisor.overtaking(), [PathBuf::from("src/stamp.rs")]);
     let build = u64::from(GIVE_UPS_COUNT_MAX) + 2;
     let settled = vec!["src/stamp.rs".into()];
-    bench.send(Event::BuildMade { build, report: BuildReport::default(), settled });
-    bench.send(Event::Built { build, code: code("b") });
+    bench.send(Event::BuildEnded { build, report: BuildReport::default(), settled, result: Ok(code("b")) });
     assert_eq!(build_started(&bench.start(2, "b")), None);
 }
 
@@ -900,22 +908,22 @@ fn a_build_that_was_left_alone_and_fails_is_followed_by_the_next() {
         bench.change("src/a.rs");
     }
     let build = u64::from(GIVE_UPS_COUNT_MAX) + 2;
-    let actions = bench.send(Event::BuildFailed { build, failure: build_error() });
+    let actions = bench.build_failed(build);
     assert_eq!(build_started(&actions), Some((build + 1, vec!["src/a.rs".into()])));
 }
 
 #[test]
 fn a_start_that_is_given_up_again_and_again_is_left_to_finish() {
     let mut bench = Bench::serving();
-    bench.change_env();
+    bench.change_startup_file();
     for number in 0..GIVE_UPS_COUNT_MAX {
         bench.now += 10_000 * MS;
         bench.supervisor.give_ups.since = None;
-        assert!(forked(&bench.change_env()).is_some(), "{number}");
+        assert!(forked(&bench.change_startup_file()).is_some(), "{number}");
     }
     bench.now += 10_000 * MS;
     let generation = u64::from(GIVE_UPS_COUNT_MAX) + 2;
-    assert_eq!(forked(&bench.change_env()), None);
+    assert_eq!(forked(&bench.change_startup_file()), None);
     let actions = bench.start(generation, "a");
     assert!(swapped_to(&actions, generation));
     assert_eq!(forked(&actions), Some((generation + 1, "a".into())));
@@ -924,7 +932,7 @@ fn a_start_that_is_given_up_again_and_again_is_left_to_finish() {
 #[test]
 fn an_app_that_writes_what_starts_it_comes_to_rest_and_is_started_once_more_at_last() {
     let mut bench = Bench::serving();
-    let files = || ChangedFiles { env: vec!["config.toml".into()], ..ChangedFiles::default() };
+    let files = || ChangedFiles { startup: vec!["config.toml".into()], ..ChangedFiles::default() };
     let mut generation = 1;
     let later = (0..20).find_map(|_| {
         let actions = bench.changed(files(), true);

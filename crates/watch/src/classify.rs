@@ -13,7 +13,7 @@ pub(super) enum Class {
     /// A build.
     Code,
     /// A fork: the app may have read the file once, or gets another environment from it.
-    Env,
+    Startup,
     /// Stylesheets swapped in place.
     Style,
     /// A page load.
@@ -93,12 +93,12 @@ pub(super) fn classify(relative: &Path, foreign: impl FnOnce() -> bool) -> Optio
     let place = innermost(relative);
     match (extension(name), place) {
         (Some("rs"), _) => (!foreign()).then_some(Class::Code),
-        (_, Some(Place::Read)) => Some(Class::Env),
+        (_, Some(Place::Read)) => Some(Class::Startup),
         (Some("css"), _) => Some(Class::Style),
         (_, Some(Place::Served)) => Some(Class::Static),
-        (Some(extension), _) if READ_EXTENSIONS.contains(&extension) => Some(Class::Env),
+        (Some(extension), _) if READ_EXTENSIONS.contains(&extension) => Some(Class::Startup),
         (Some(extension), _) if WEB_EXTENSIONS.contains(&extension) => Some(Class::Static),
-        (Some(extension), place) => is_configuration(name, extension, place).then_some(Class::Env),
+        (Some(extension), place) => is_configuration(name, extension, place).then_some(Class::Startup),
         (None, _) => None,
     }
 }
@@ -111,7 +111,7 @@ pub(super) fn classify_around(relative: &Path, foreign: impl FnOnce() -> bool) -
     let is_near = relative.components().count() <= 2;
     match classify(relative, || true)? {
         class @ (Class::Style | Class::Static) => is_in_assets.then_some(class),
-        Class::Env => ((is_in_assets || is_near) && !foreign()).then_some(Class::Env),
+        Class::Startup => ((is_in_assets || is_near) && !foreign()).then_some(Class::Startup),
         Class::Code => None,
     }
 }
@@ -260,7 +260,7 @@ mod tests {
             "settings.json",
             "appsettings.Development.json",
         ] {
-            assert_eq!(class(path), Some(Class::Env), "{path}");
+            assert_eq!(class(path), Some(Class::Startup), "{path}");
             assert!(may_lead_to_a_start(&Path::new("/home/user").join(path)), "{path}");
         }
     }
@@ -270,9 +270,9 @@ mod tests {
         let class = |path: &str, foreign| classify_around(Path::new(path), || foreign);
         assert_eq!(class("frontend/static/a.css", true), Some(Class::Style));
         assert_eq!(class("frontend/dist/a.wasm", true), Some(Class::Static));
-        assert_eq!(class("templates/page.html", false), Some(Class::Env));
+        assert_eq!(class("templates/page.html", false), Some(Class::Startup));
         assert_eq!(class("other/templates/page.html", true), None);
-        assert_eq!(class("config/default.toml", false), Some(Class::Env));
+        assert_eq!(class("config/default.toml", false), Some(Class::Startup));
         for path in ["other/src/lib.rs", "other/style.css", "docs/index.js", "a/b/c.toml"] {
             assert_eq!(class(path, false), None, "{path}");
         }
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn the_innermost_directory_that_says_something_decides() {
         assert_eq!(class("templates/assets/logo.png"), Some(Class::Static));
-        assert_eq!(class("assets/templates/page.html"), Some(Class::Env));
+        assert_eq!(class("assets/templates/page.html"), Some(Class::Startup));
         assert_eq!(class("static/config/x.json"), Some(Class::Static));
     }
 

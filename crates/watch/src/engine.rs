@@ -410,7 +410,8 @@ impl Engine {
     fn send_changes(&mut self, batch: &Batch) {
         let changes = self.tree.take_changes(|place| batch.began_at(place));
         if let Some(changes) = changes {
-            if !changes.code.is_empty() || !changes.inputs.is_empty() || !changes.env.is_empty() {
+            let files = &changes.files;
+            if !files.code.is_empty() || !files.inputs.is_empty() || !files.startup.is_empty() {
                 self.intake.suspicion.confirm();
             }
             self.send(Some(changes));
@@ -419,7 +420,7 @@ impl Engine {
 
     /// Sends what waits and what is new: at once if the queue has room, merged and later if not.
     fn send(&mut self, new: Option<Changes>) {
-        let mut changes = match (self.unsent.take(), new) {
+        let changes = match (self.unsent.take(), new) {
             (None, None) => return,
             (Some(one), None) | (None, Some(one)) => one,
             (Some(mut old), Some(new)) => {
@@ -427,7 +428,6 @@ impl Engine {
                 old
             }
         };
-        changes.sort();
         if let Err(mpsc::error::TrySendError::Full(changes)) = self.sender.try_send(changes) {
             self.unsent = Some(changes);
         }

@@ -34,7 +34,7 @@ pub use suspicion::Suspicion;
 use engine::{Engine, Intake, QUEUE_COUNT_MAX};
 use tree::{Backend, Tree};
 
-use devhost_model::BuildInputs;
+use devhost_model::{BuildInputs, ChangedFiles};
 use devhost_sys::inotify;
 
 /// How long the start may take to read the files.
@@ -75,19 +75,11 @@ pub enum Mode {
     Poll,
 }
 
-/// What has changed: each list sorted, without doubles, in the spelling of the sources or of the roots.
+/// What has changed.
 #[derive(Debug, Clone)]
 pub struct Changes {
-    /// These ask for a build.
-    pub code: Vec<PathBuf>,
-    /// These may be inputs of a build, by the directory that they lie in: they ask for one, too.
-    pub inputs: Vec<PathBuf>,
-    /// Stylesheets that can be swapped in place.
-    pub styles: Vec<PathBuf>,
-    /// These ask for a page load.
-    pub statics: Vec<PathBuf>,
-    /// These ask for a fork with new environment variables.
-    pub env: Vec<PathBuf>,
+    /// The files: each list sorted, without duplicates, and spelled as in the sources or as the roots were.
+    pub files: ChangedFiles,
     /// Why some changes may no longer be seen. The watcher goes on as well as it can.
     pub problems: Vec<WatchError>,
     /// When the first of the events happened.
@@ -96,45 +88,20 @@ pub struct Changes {
 
 impl Changes {
     fn empty(at: Instant) -> Self {
-        Self {
-            code: Vec::new(),
-            inputs: Vec::new(),
-            styles: Vec::new(),
-            statics: Vec::new(),
-            env: Vec::new(),
-            problems: Vec::new(),
-            at,
-        }
+        Self { files: ChangedFiles::default(), problems: Vec::new(), at }
     }
 
-    /// Nothing has changed and nothing went wrong.
+    /// True if nothing has changed and nothing went wrong.
     pub fn is_empty(&self) -> bool {
-        self.code.is_empty()
-            && self.inputs.is_empty()
-            && self.styles.is_empty()
-            && self.statics.is_empty()
-            && self.env.is_empty()
-            && self.problems.is_empty()
+        self.files.is_empty() && self.problems.is_empty()
     }
 
     /// Adds later changes.
     pub fn merge(&mut self, later: Self) {
-        self.code.extend(later.code);
-        self.inputs.extend(later.inputs);
-        self.styles.extend(later.styles);
-        self.statics.extend(later.statics);
-        self.env.extend(later.env);
+        self.files.merge(later.files);
         self.problems.extend(later.problems);
-        self.at = self.at.min(later.at);
-        self.sort();
-    }
-
-    fn sort(&mut self) {
-        for list in [&mut self.code, &mut self.inputs, &mut self.styles, &mut self.statics, &mut self.env] {
-            list.sort();
-            list.dedup();
-        }
         self.problems.dedup();
+        self.at = self.at.min(later.at);
     }
 }
 

@@ -96,12 +96,12 @@ impl Project {
         let mut batches = 0;
         loop {
             let changes = self.next();
-            let is_last = changes.code.contains(&sentinel);
-            let is_alone = is_last && changes.code.len() == 1;
+            let is_last = changes.files.code.contains(&sentinel);
+            let is_alone = is_last && changes.files.code.len() == 1;
             batches += usize::from(!is_alone);
             all.merge(changes);
             if is_last {
-                all.code.retain(|path| *path != sentinel);
+                all.files.code.retain(|path| *path != sentinel);
                 return (all, batches);
             }
         }
@@ -122,11 +122,11 @@ impl Project {
     fn assert_only(&self, changes: &Changes, class: &str, paths: &[&str]) {
         let expected: Vec<PathBuf> = paths.iter().map(|path| self.path(path)).collect();
         for (name, list) in [
-            ("code", &changes.code),
-            ("inputs", &changes.inputs),
-            ("styles", &changes.styles),
-            ("statics", &changes.statics),
-            ("env", &changes.env),
+            ("code", &changes.files.code),
+            ("inputs", &changes.files.inputs),
+            ("styles", &changes.files.styles),
+            ("statics", &changes.files.statics),
+            ("startup", &changes.files.startup),
         ] {
             let expected = if name == class { &expected[..] } else { &[] };
             assert_eq!(list, expected, "{name} of {changes:?}");
@@ -362,12 +362,12 @@ fn excludes_of_the_repository_count() {
     project.write("scratch/x.html", "changed");
     project.expect_nothing();
     project.write("pages/y.html", "changed");
-    project.expect("env", &["pages/y.html"]);
+    project.expect("startup", &["pages/y.html"]);
     project.write(".git/info/exclude", "");
     // What comes into sight and is as new as this may be reported.
     let _ = project.settle();
     project.write("scratch/x.html", "changed again");
-    project.expect("env", &["scratch/x.html"]);
+    project.expect("startup", &["scratch/x.html"]);
 }
 
 #[test]
@@ -391,8 +391,8 @@ fn file_that_comes_with_a_changed_ignore_file_is_not_lost() {
     project.write("src/new.rs", "new");
     project.write("generated/new.rs", "new");
     let (changes, _) = project.settle();
-    assert!(changes.code.contains(&project.path("src/new.rs")), "{changes:?}");
-    assert!(changes.code.contains(&project.path("generated/new.rs")), "{changes:?}");
+    assert!(changes.files.code.contains(&project.path("src/new.rs")), "{changes:?}");
+    assert!(changes.files.code.contains(&project.path("generated/new.rs")), "{changes:?}");
 }
 
 #[test]
@@ -425,9 +425,9 @@ fn change_is_sorted_by_what_it_leads_to() {
     project.write("static/logo.png", "other");
     project.expect("statics", &["static/logo.png"]);
     project.write("templates/page.html", "<b>");
-    project.expect("env", &["templates/page.html"]);
+    project.expect("startup", &["templates/page.html"]);
     project.write(".env", "A=2");
-    project.expect("env", &[".env"]);
+    project.expect("startup", &[".env"]);
     for path in ["Cargo.toml", "Cargo.lock", "build.rs", "rust-toolchain.toml", ".cargo/config.toml"] {
         project.write(path, "changed");
         project.expect("code", &[path]);
@@ -506,16 +506,16 @@ fn source_outside_of_the_roots_is_watched() {
     put(&neighbour, "x");
     put(&outside, "two");
     let (changes, _) = project.settle();
-    assert_eq!(changes.code, std::slice::from_ref(&outside));
+    assert_eq!(changes.files.code, std::slice::from_ref(&outside));
     fs::remove_dir_all(outside.parent().unwrap()).unwrap();
     let (changes, _) = project.settle();
-    assert_eq!(changes.code, std::slice::from_ref(&outside));
+    assert_eq!(changes.files.code, std::slice::from_ref(&outside));
     put(&outside, "two");
     let (changes, _) = project.settle();
-    assert_eq!(changes.code, std::slice::from_ref(&outside));
+    assert_eq!(changes.files.code, std::slice::from_ref(&outside));
     put(&outside, "three");
     let (changes, _) = project.settle();
-    assert_eq!(changes.code, [outside]);
+    assert_eq!(changes.files.code, [outside]);
 }
 
 #[test]
@@ -530,9 +530,9 @@ fn symlinked_root_is_reported_as_it_was_named() {
     let watcher = &project.watcher;
     watcher.set_inputs_built_since(files(&[link.join("src/main.rs")]), SystemTime::now());
     put(&project.path("src/main.rs"), "changed through the real path");
-    assert_eq!(project.next().code, [link.join("src/main.rs")]);
+    assert_eq!(project.next().files.code, [link.join("src/main.rs")]);
     put(&link.join("static/style.css"), "b {}");
-    assert_eq!(project.next().styles, [link.join("static/style.css")]);
+    assert_eq!(project.next().files.styles, [link.join("static/style.css")]);
 }
 
 #[test]
@@ -570,7 +570,7 @@ fn path_package_beside_the_app_is_watched() {
     });
     let library = project.outer.path().join("library/src/lib.rs");
     put(&library, "two");
-    assert_eq!(project.next().code, [library]);
+    assert_eq!(project.next().files.code, [library]);
 }
 
 #[test]
@@ -583,15 +583,15 @@ fn root_that_goes_is_told_and_may_come_back() {
     let library = project.outer.path().join("library");
     fs::remove_dir_all(&library).unwrap();
     let (changes, _) = project.settle();
-    assert_eq!(changes.code, [library.join("src/lib.rs")]);
+    assert_eq!(changes.files.code, [library.join("src/lib.rs")]);
     assert_eq!(changes.problems, [], "it may be back in a moment");
     assert_eq!(project.next().problems, [WatchError::RootGone { path: library.clone() }]);
     put(&library.join("src/lib.rs"), "two");
     let (changes, _) = project.settle();
-    assert_eq!(changes.code, [library.join("src/lib.rs")]);
+    assert_eq!(changes.files.code, [library.join("src/lib.rs")]);
     put(&library.join("src/lib.rs"), "three");
     let (changes, _) = project.settle();
-    assert_eq!(changes.code, [library.join("src/lib.rs")]);
+    assert_eq!(changes.files.code, [library.join("src/lib.rs")]);
 }
 
 #[test]
@@ -617,8 +617,8 @@ fn polling_sees_what_events_would_tell() {
     fs::remove_file(project.path("src/gone.rs")).unwrap();
     let (changes, _) = project.settle();
     let code = ["src/gone.rs", "src/main.rs", "src/pages/new.rs"].map(|path| project.path(path));
-    assert_eq!(changes.code, code);
-    assert_eq!(changes.styles, [project.path("static/style.css")]);
+    assert_eq!(changes.files.code, code);
+    assert_eq!(changes.files.styles, [project.path("static/style.css")]);
     project.write("src/main.rs", "fn main() { polled() }");
     project.expect_nothing();
 }
@@ -663,7 +663,7 @@ fn dropped_watcher_ends_its_thread_and_its_channel() {
     assert!(project.runtime.block_on(project.changes.recv()).is_none());
     project.changes = changes;
     put(&other.path().join("x.rs"), "x");
-    assert_eq!(project.next().code, [other.path().join("x.rs")]);
+    assert_eq!(project.next().files.code, [other.path().join("x.rs")]);
 }
 
 #[test]
@@ -679,7 +679,7 @@ fn requests_wait_for_what_becomes_of_a_save_and_not_for_anything_else() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     put(&file, "fn main() { println!() }");
     let changed = runtime.block_on(async { tokio::time::timeout(DEADLINE, changes.recv()).await });
-    assert_eq!(changed.unwrap().unwrap().code, std::slice::from_ref(&file));
+    assert_eq!(changed.unwrap().unwrap().files.code, std::slice::from_ref(&file));
     let _context = runtime.enter();
     assert!(suspicion.settled().now_or_never().is_none(), "nobody has acted on it");
     suspicion.settle();
@@ -693,7 +693,7 @@ fn requests_wait_for_what_becomes_of_a_save_and_not_for_anything_else() {
     put(&file, "fn main() { println!() }");
     put(&root.join("src/lib.rs"), "");
     let changed = runtime.block_on(async { tokio::time::timeout(DEADLINE, changes.recv()).await });
-    assert_eq!(changed.unwrap().unwrap().code, [root.join("src/lib.rs")]);
+    assert_eq!(changed.unwrap().unwrap().files.code, [root.join("src/lib.rs")]);
 }
 
 #[test]
@@ -735,7 +735,7 @@ fn a_named_directory_counts_although_it_is_ignored_hidden_or_elsewhere() {
     project.expect("inputs", &[".hidden/y"]);
     put(&elsewhere.join("deep/z"), "new");
     let (changes, _) = project.settle();
-    assert_eq!(changes.inputs, [elsewhere.join("deep/z")]);
+    assert_eq!(changes.files.inputs, [elsewhere.join("deep/z")]);
     project.name_inputs(&["out"]);
     put(&elsewhere.join("deep/z"), "newer");
     project.expect_nothing();
@@ -750,15 +750,15 @@ fn what_a_build_script_names_may_come_later_and_go() {
     project.expect("code", &["later/schema.sql"]);
     project.write("some/where/migrations/1.sql", "x");
     let (changes, _) = project.settle();
-    assert!(changes.inputs.contains(&project.path("some/where/migrations/1.sql")), "{changes:?}");
+    assert!(changes.files.inputs.contains(&project.path("some/where/migrations/1.sql")), "{changes:?}");
     project.write("some/where/migrations/2.sql", "x");
     project.expect("inputs", &["some/where/migrations/2.sql"]);
     fs::remove_dir_all(project.path("some")).unwrap();
     let (changes, _) = project.settle();
-    assert!(!changes.code.is_empty() || !changes.inputs.is_empty(), "{changes:?}");
+    assert!(!changes.files.code.is_empty() || !changes.files.inputs.is_empty(), "{changes:?}");
     project.write("some/where/migrations/3.sql", "x");
     let (changes, _) = project.settle();
-    assert!(changes.inputs.contains(&project.path("some/where/migrations/3.sql")), "{changes:?}");
+    assert!(changes.files.inputs.contains(&project.path("some/where/migrations/3.sql")), "{changes:?}");
 }
 
 #[test]
@@ -780,7 +780,7 @@ fn links_in_named_directories_and_to_them_are_followed() {
     fs::remove_file(project.path("named")).unwrap();
     symlink(&other, project.path("named")).unwrap();
     let (changes, _) = project.settle();
-    assert!(!changes.code.is_empty() || !changes.inputs.is_empty(), "{changes:?}");
+    assert!(!changes.files.code.is_empty() || !changes.files.inputs.is_empty(), "{changes:?}");
     put(&other.join("y"), "new");
     project.expect("inputs", &["named/y"]);
 }
@@ -792,7 +792,7 @@ fn what_lies_in_a_named_directory_keeps_the_meaning_of_its_path() {
     project.write("static/a.css", "new");
     let (changes, _) = project.settle();
     assert_eq!(
-        (&changes.inputs, &changes.styles),
+        (&changes.files.inputs, &changes.files.styles),
         (&project.paths(&["static/a.css"]), &project.paths(&["static/a.css"]))
     );
     project.write("src/data/x.rs", "new");
@@ -859,7 +859,7 @@ fn after_a_failed_build_every_file_counts_until_one_succeeds() {
         project.expect_nothing();
         put(&outside, "what an earlier build has read");
         let (changes, _) = project.settle();
-        assert_eq!(changes.code, [outside]);
+        assert_eq!(changes.files.code, [outside]);
         project.set_sources(&["src/main.rs"]);
         project.write("notes", "again");
         project.write("out/x", "again");
@@ -918,13 +918,13 @@ fn served_files_around_the_packages_are_watched() {
         let outer = project.outer.path().to_owned();
         put(&outer.join("frontend/static/style.css"), "b {}");
         let (changes, _) = project.settle();
-        assert_eq!(changes.styles, [outer.join("frontend/static/style.css")]);
+        assert_eq!(changes.files.styles, [outer.join("frontend/static/style.css")]);
         put(&outer.join("frontend/public/new/app.js"), "new");
         let (changes, _) = project.settle();
-        assert_eq!(changes.statics, [outer.join("frontend/public/new/app.js")]);
+        assert_eq!(changes.files.statics, [outer.join("frontend/public/new/app.js")]);
         put(&outer.join("templates/page.html"), "new");
         let (changes, _) = project.settle();
-        assert_eq!(changes.env, [outer.join("templates/page.html")]);
+        assert_eq!(changes.files.startup, [outer.join("templates/page.html")]);
         put(&outer.join("other/Cargo.toml"), "[package]");
         for path in [
             "other/src/lib.rs",
@@ -948,5 +948,5 @@ fn served_files_are_looked_for_only_so_deep_and_in_so_many_directories() {
     put(&outer.join("frontend/static/style.css"), "b {}");
     put(&outer.join("frontend/static/deep/style.css"), "b {}");
     let (changes, _) = project.settle();
-    assert_eq!(changes.styles, [outer.join("frontend/static/style.css")]);
+    assert_eq!(changes.files.styles, [outer.join("frontend/static/style.css")]);
 }

@@ -224,7 +224,7 @@ impl Tree {
         let surroundings = scope.surroundings.iter().map(|surroundings| &surroundings.path);
         for base in scope.roots.iter().chain([&scope.workspace_root]).chain(surroundings) {
             for file in ENV_FILES {
-                tree.want(base.join(file), Class::Env);
+                tree.want(base.join(file), Class::Startup);
             }
         }
         for Surroundings { path, depth_max } in &scope.surroundings {
@@ -526,20 +526,21 @@ impl Tree {
             }
             changes.at = changes.at.min(at(&place));
             let named = self.named(&place);
+            let files = &mut changes.files;
             if meaning.is_read {
-                changes.code.push(named.clone());
+                files.code.push(named.clone());
             } else if meaning.is_input && meaning.own_class != Some(Class::Code) {
-                changes.inputs.push(named.clone());
+                files.inputs.push(named.clone());
             }
             match meaning.own_class {
-                Some(Class::Code) => changes.code.push(named),
-                Some(Class::Env) => changes.env.push(named),
-                Some(Class::Style) => changes.styles.push(named),
-                Some(Class::Static) => changes.statics.push(named),
+                Some(Class::Code) => files.code.push(named),
+                Some(Class::Startup) => files.startup.push(named),
+                Some(Class::Style) => files.styles.push(named),
+                Some(Class::Static) => files.statics.push(named),
                 None => {}
             }
         }
-        changes.sort();
+        changes.files.sort();
         (!changes.is_empty()).then_some(changes)
     }
 
