@@ -11,7 +11,7 @@ use crate::abi;
 type Layout = (i64, usize, usize);
 
 #[repr(C)]
-struct Entry {
+struct LayoutRow {
     name: *const c_char,
     value: i64,
     size: usize,
@@ -21,11 +21,11 @@ struct Entry {
 #[cfg(devhost_layout)]
 #[link(name = "devhost_plugin_layout", kind = "static")]
 unsafe extern "C" {
-    fn devhost_layout(count: *mut usize) -> *const Entry;
+    fn devhost_layout(count: *mut usize) -> *const LayoutRow;
 }
 
 #[cfg(not(devhost_layout))]
-unsafe fn devhost_layout(_: *mut usize) -> *const Entry {
+unsafe fn devhost_layout(_: *mut usize) -> *const LayoutRow {
     panic!("src/layout.c was not compiled: is there a C compiler (`cc`)?")
 }
 

@@ -17,10 +17,12 @@ use crate::abi::{self, Slice, StreamId};
 use crate::negotiation::check_start;
 
 use super::app::{App, Loading};
-use super::exchange::{self, Task};
+use super::error::AppError;
+use super::exchange;
 use super::host::{Host, size_of_u32};
-use super::lock;
+use super::lock::lock;
 use super::panics::{self, Catch};
+use super::request::{Disposition, read_head};
 use super::stream::Stream;
 
 /// How long `stop` waits for code of the app that does not return.
@@ -70,10 +72,11 @@ struct Adapter {
     handle: tokio::runtime::Handle,
     /// Taken by `stop`.
     runtime: Mutex<Option<Runtime>>,
-    streams: Mutex<HashMap<StreamId, Entry>>,
+    streams: Mutex<HashMap<StreamId, OpenStream>>,
 }
 
-struct Entry {
+/// A request that is being answered.
+struct OpenStream {
     stream: Arc<Stream>,
     task: AbortHandle,
 }
@@ -108,14 +111,14 @@ unsafe fn start_app(start: *const abi::Start, state: *mut *mut c_void, load: fn(
             handle.spawn(run_loop(host));
             abi::OK
         }
-        Err(message) => {
-            host.log(abi::LOG_ERROR, &message);
+        Err(error) => {
+            host.log(abi::LOG_ERROR, &error.to_string());
             abi::INVALID
         }
     }
 }
 
-fn load_app(load: fn() -> Loading) -> Result<(Runtime, App), String> {
+fn load_app(load: fn() -> Loading) -> Result<(Runtime, App), AppError> {
     let threads = std::thread::available_parallelism().map_or(THREADS_COUNT_MIN, |count| {
         // `max` keeps one blocked thread from blocking everything.
         count.get().max(THREADS_COUNT_MIN)
@@ -125,7 +128,7 @@ fn load_app(load: fn() -> Loading) -> Result<(Runtime, App), String> {
         .thread_name("devhost-app")
         .enable_all()
         .build()
-        .map_err(|error| format!("failed to start the tokio runtime: {error}"))?;
+        .map_err(|error| AppError::new(format!("failed to start the tokio runtime: {error}")))?;
     panics::install_hook();
     let app = {
         // Entered, not blocked on: a function that is not asynchronous may use a runtime of its own.
@@ -140,13 +143,15 @@ fn load_app(load: fn() -> Loading) -> Result<(Runtime, App), String> {
     panics::install_hook();
     match app {
         Ok(Ok(app)) => Ok((runtime, app)),
-        Ok(Err(message)) => {
+        Ok(Err(error)) => {
             runtime.shutdown_timeout(STOP_TIME_MAX);
-            Err(format!("the app failed to start: {message}"))
+            Err(AppError::new(format!("the app failed to start: {error}")))
         }
         Err(report) => {
             runtime.shutdown_timeout(STOP_TIME_MAX);
-            Err(format!("the app panicked while starting: {} ({})", report.message, report.location))
+            let message =
+                format!("the app panicked while starting: {} ({})", report.message, report.location);
+            Err(AppError::new(message))
         }
     }
 }
@@ -202,19 +207,23 @@ impl Adapter {
         unsafe { &*state.cast_const().cast() }
     }
 
-    fn accept(&'static self, stream: Arc<Stream>, task: Task) {
+    fn accept(&'static self, stream: Arc<Stream>, disposition: Disposition) {
         let id = stream.id();
         // Held until the entry is there: the task's own removal waits for it.
         let mut streams = lock(&self.streams);
-        let run = self.run(stream.clone(), task);
+        let run = self.run(stream.clone(), disposition);
         let task = self.handle.spawn(run).abort_handle();
-        streams.insert(id, Entry { stream, task });
+        streams.insert(id, OpenStream { stream, task });
     }
 
     #[expect(clippy::manual_async_fn, reason = "the future must not borrow from the callback, and says so")]
-    fn run(&'static self, stream: Arc<Stream>, task: Task) -> impl Future<Output = ()> + Send + 'static {
+    fn run(
+        &'static self,
+        stream: Arc<Stream>,
+        disposition: Disposition,
+    ) -> impl Future<Output = ()> + Send + 'static {
         async move {
-            exchange::run(self.app.clone(), stream.clone(), task).await;
+            exchange::run(self.app.clone(), stream.clone(), disposition).await;
             self.remove_if_over(&stream);
         }
     }
@@ -236,8 +245,8 @@ unsafe extern "C" fn on_request(state: *mut c_void, id: StreamId, head: *const a
     let has_body = head.flags & abi::REQUEST_END == 0;
     let stream = Arc::new(Stream::new(id, adapter.host, has_body));
     // SAFETY: the host vouches for what the head points to.
-    let task = unsafe { exchange::read_head(head, &stream) };
-    adapter.accept(stream, task);
+    let disposition = unsafe { read_head(head, &stream) };
+    adapter.accept(stream, disposition);
 }
 
 unsafe extern "C" fn on_request_body(
@@ -269,7 +278,7 @@ unsafe extern "C" fn on_cancel(state: *mut c_void, id: StreamId) {
     // SAFETY: the host hands back what `start` stored.
     let adapter = unsafe { Adapter::from_state(state) };
     let entry = lock(&adapter.streams).remove(&id);
-    if let Some(Entry { stream, task }) = entry {
+    if let Some(OpenStream { stream, task }) = entry {
         stream.cancel();
         // The runtime drops the future, and with it everything that the handler holds.
         task.abort();

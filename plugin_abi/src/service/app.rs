@@ -10,7 +10,8 @@ use bytes::Bytes;
 use tower_service::Service;
 
 use super::body::Body;
-use super::lock;
+use super::error::AppError;
+use super::lock::lock;
 use super::panics::{self, PanicReport};
 use super::response::{IntoResponse, Response};
 
@@ -18,7 +19,7 @@ use super::response::{IntoResponse, Response};
 pub type Request = http::Request<Body>;
 
 /// What a service comes to: a response, or the text of its error.
-pub(crate) type Reply = Pin<Box<dyn Future<Output = Result<Response, String>> + Send>>;
+pub(crate) type Reply = Pin<Box<dyn Future<Output = Result<Response, AppError>> + Send>>;
 
 trait Serve: Send + Sync {
     fn call(&self, request: Request) -> Reply;
@@ -43,9 +44,9 @@ impl std::fmt::Debug for App {
 /// An app on its way: the function that makes it may be asynchronous.
 pub enum Loading {
     /// It is there, or the text of the error with which the function failed.
-    Done(Result<App, String>),
+    Done(Result<App, AppError>),
     /// It will be.
-    Future(Pin<Box<dyn Future<Output = Result<App, String>>>>),
+    Future(Pin<Box<dyn Future<Output = Result<App, AppError>>>>),
 }
 
 impl std::fmt::Debug for Loading {
@@ -94,8 +95,8 @@ where
     fn call(&self, request: Request) -> Reply {
         let mut service = lock(&self.0).clone();
         Box::pin(async move {
-            poll_fn(|cx| service.poll_ready(cx)).await.map_err(|error| error.to_string())?;
-            let response = service.call(request).await.map_err(|error| error.to_string())?;
+            poll_fn(|cx| service.poll_ready(cx)).await.map_err(|error| AppError::new(error.to_string()))?;
+            let response = service.call(request).await.map_err(|error| AppError::new(error.to_string()))?;
             Ok(response.map(Body::new))
         })
     }
@@ -115,7 +116,7 @@ where
 }
 
 /// Runs a synchronous handler where it may block: on a thread for that.
-async fn run_blocking(handler: Box<dyn FnOnce() -> Response + Send>) -> Result<Response, String> {
+async fn run_blocking(handler: Box<dyn FnOnce() -> Response + Send>) -> Result<Response, AppError> {
     /// A handler that has not begun when the client leaves need not begin.
     struct AbortOnDrop(tokio::task::JoinHandle<Result<Response, PanicReport>>);
     impl Drop for AbortOnDrop {
@@ -128,7 +129,7 @@ async fn run_blocking(handler: Box<dyn FnOnce() -> Response + Send>) -> Result<R
         Ok(Ok(response)) => Ok(response),
         // The report goes on as the payload of a panic to whoever polls this request.
         Ok(Err(report)) => std::panic::resume_unwind(Box::new(report)),
-        Err(error) => Err(format!("the handler did not run: {error}")),
+        Err(error) => Err(AppError::new(format!("the handler did not run: {error}"))),
     }
 }
 
@@ -252,6 +253,6 @@ where
 }
 
 /// The alternate form shows the causes too where the error is one of anyhow's.
-fn finish_load<S: AppService, E: Display>(service: Result<S, E>) -> Result<App, String> {
-    service.map(AppService::into_app).map_err(|error| format!("{error:#}"))
+fn finish_load<S: AppService, E: Display>(service: Result<S, E>) -> Result<App, AppError> {
+    service.map(AppService::into_app).map_err(|error| AppError::new(format!("{error:#}")))
 }

@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 
+use super::error::BodyError;
 use super::stream::Stream;
 
 /// The body of a [`Request`](crate::Request) or [`Response`](crate::Response).
@@ -18,15 +19,15 @@ use super::stream::Stream;
 /// It is an `http_body::Body` of [`Bytes`], so it fits axum, hyper and tower-http. A handler that is not
 /// asynchronous reads it with [`Body::read`] or [`Body::reader`].
 #[derive(Debug)]
-pub struct Body(Kind);
+pub struct Body(BodyKind);
 
-enum Kind {
+enum BodyKind {
     Full(Bytes),
     Request { stream: Arc<Stream>, remaining: Option<u64> },
     Other(Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>),
 }
 
-impl fmt::Debug for Kind {
+impl fmt::Debug for BodyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full(bytes) => write!(f, "Full({} bytes)", bytes.len()),
@@ -36,28 +37,10 @@ impl fmt::Debug for Kind {
     }
 }
 
-/// A body that cannot be read to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BodyError(String);
-
-impl BodyError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
-    }
-}
-
-impl fmt::Display for BodyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BodyError {}
-
 impl Body {
     /// No bytes.
     pub fn empty() -> Self {
-        Self(Kind::Full(Bytes::new()))
+        Self(BodyKind::Full(Bytes::new()))
     }
 
     /// Any other body, for instance a stream.
@@ -66,12 +49,12 @@ impl Body {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: fmt::Display,
     {
-        Self(Kind::Other(Box::pin(body.map_err(|error| BodyError::new(error.to_string())))))
+        Self(BodyKind::Other(Box::pin(body.map_err(|error| BodyError::new(error.to_string())))))
     }
 
     /// The body of a request, of which `length` bytes will come where that is known.
     pub(crate) fn of_request(stream: Arc<Stream>, length: Option<u64>) -> Self {
-        Self(Kind::Request { stream, remaining: length })
+        Self(BodyKind::Request { stream, remaining: length })
     }
 
     /// All of the body, if it has at most `limit` bytes.
@@ -143,39 +126,41 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
-            Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Request { stream, remaining } => {
+            BodyKind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            BodyKind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            BodyKind::Request { stream, remaining } => {
                 let piece = ready!(stream.poll_request_body(cx));
                 if let (Some(remaining), Some(Ok(data))) = (remaining, &piece) {
                     *remaining = remaining.saturating_sub(data.len() as u64);
                 }
                 Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
             }
-            Kind::Other(body) => body.as_mut().poll_frame(cx),
+            BodyKind::Other(body) => body.as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Request { stream, .. } => stream.is_request_body_read(),
-            Kind::Other(body) => body.is_end_stream(),
+            BodyKind::Full(bytes) => bytes.is_empty(),
+            BodyKind::Request { stream, .. } => stream.is_request_body_read(),
+            BodyKind::Other(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Request { remaining, .. } => remaining.map_or_else(SizeHint::default, SizeHint::with_exact),
-            Kind::Other(body) => body.size_hint(),
+            BodyKind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            BodyKind::Request { remaining, .. } => {
+                remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+            BodyKind::Other(body) => body.size_hint(),
         }
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Kind::Request { stream, .. } = &self.0 {
+        if let BodyKind::Request { stream, .. } = &self.0 {
             stream.discard_request_body();
         }
     }
@@ -189,7 +174,7 @@ impl Default for Body {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self(Kind::Full(bytes))
+        Self(BodyKind::Full(bytes))
     }
 }
 

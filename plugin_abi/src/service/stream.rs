@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 
 use crate::abi::StreamId;
 
-use super::body::BodyError;
+use super::error::BodyError;
 use super::host::{Host, Refusal};
-use super::lock;
+use super::lock::lock;
 use super::panics::PanicReport;
 
 /// How much of a request body that nobody reads is taken in and thrown away, so that the client gets to read the
@@ -24,12 +24,12 @@ const DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) struct Stream {
     id: StreamId,
     host: Host,
-    state: Mutex<State>,
+    state: Mutex<StreamState>,
     writable: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct StreamState {
     request: RequestBody,
     response: ResponseState,
 }
@@ -60,7 +60,7 @@ impl Stream {
         } else {
             RequestBody::Over
         };
-        let state = Mutex::new(State { request, response: ResponseState::Awaited });
+        let state = Mutex::new(StreamState { request, response: ResponseState::Awaited });
         Self { id, host, state, writable: Notify::new() }
     }
 
@@ -166,7 +166,7 @@ impl Stream {
     }
 
     /// Lets the client go on, or stops it once too much was thrown away.
-    fn discard(&self, state: &mut State, len: usize) {
+    fn discard(&self, state: &mut StreamState, len: usize) {
         if let RequestBody::Discarding { bytes, refused } = &mut state.request {
             *bytes += len;
             if *bytes <= DISCARDED_BYTES_MAX {

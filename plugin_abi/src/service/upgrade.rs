@@ -14,9 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::answer::{answer, send};
 use super::app::{App, Request};
 use super::body::Body;
-use super::exchange::{answer, send};
 use super::host::Refusal;
 use super::response::plain_text;
 use super::stream::Stream;
