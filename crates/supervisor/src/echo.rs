@@ -11,26 +11,26 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What comes this soon after the answer to the change before may be its echo.
-pub(super) const ECHO_TIME_MAX: Duration = Duration::from_secs(1);
+pub(crate) const ECHO_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The same, if the app is busy with requests: a slow handler writes late.
-pub(super) const BUSY_ECHO_TIME_MAX: Duration = Duration::from_secs(5);
+pub(crate) const BUSY_ECHO_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How many echoes in a row are answered at once, if the app is busy each time.
-pub(super) const BUSY_ECHOES_COUNT_MAX: u32 = 3;
+pub(crate) const BUSY_ECHOES_COUNT_MAX: u32 = 3;
 
 /// The same for an app that is not, for each of the above.
 const IDLE_ECHOES_FOR_EACH_COUNT: u32 = 3;
 
 /// How long after the answer before the first one comes that is put off; doubled for each further one if the app is busy,
 /// else for every [`IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT`]: an editor that saves while somebody types makes many changes, too.
-pub(super) const ECHO_BACKOFF_TIME: Duration = Duration::from_secs(1);
+pub(crate) const ECHO_BACKOFF_TIME: Duration = Duration::from_secs(1);
 
 /// See [`ECHO_BACKOFF_TIME`].
 const IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT: u32 = 5;
 
 /// The longest that an answer is put off.
-pub(super) const ECHO_BACKOFF_TIME_MAX: Duration = Duration::from_secs(30);
+pub(crate) const ECHO_BACKOFF_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How many files that change again and again are told apart.
 const SUSPECTS_COUNT_MAX: usize = 1_000;
@@ -50,7 +50,7 @@ pub enum Answer {
 
 /// The changes of one kind, and when they were answered.
 #[derive(Debug, Default)]
-pub(super) struct Echoes {
+pub(crate) struct Echoes {
     /// Busy echoes in a row, each counted [`IDLE_ECHOES_FOR_EACH_COUNT`] times, and idle ones.
     streak: u32,
     /// Answers in a row that were put off, busy ones counted [`IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT`] times.
@@ -65,7 +65,7 @@ pub(super) struct Echoes {
 
 /// When a change is answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// At once, with what has waited.
     Now(Vec<PathBuf>),
     /// Later.
@@ -79,7 +79,7 @@ pub(super) enum Verdict {
 
 impl Echoes {
     /// Decides about files that have changed.
-    pub(super) fn judge(&mut self, now: Duration, files: Vec<PathBuf>, busy: bool) -> Verdict {
+    pub(crate) fn judge(&mut self, now: Duration, files: Vec<PathBuf>, busy: bool) -> Verdict {
         let time_max = if busy { BUSY_ECHO_TIME_MAX } else { ECHO_TIME_MAX };
         let follows = self.answered.is_some_and(|answered| now.saturating_sub(answered) < time_max);
         let repeats =
@@ -115,7 +115,7 @@ impl Echoes {
     }
 
     /// What is due now.
-    pub(super) fn take_due(&mut self, now: Duration) -> Vec<PathBuf> {
+    pub(crate) fn take_due(&mut self, now: Duration) -> Vec<PathBuf> {
         if self.pending.is_empty() || now < self.due { Vec::new() } else { self.answer(now, Vec::new()) }
     }
 

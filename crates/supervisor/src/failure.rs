@@ -1,0 +1,46 @@
+//! The newest code is not being served: who hears of it, and when that is over.
+
+use std::time::Duration;
+
+use devhost_model::{BrowserEvent, Cause, Failure, Outcome, ServerState};
+
+use crate::action::{Action, Actions};
+use crate::journey::Journey;
+use crate::state::{Build, Supervisor};
+use crate::zygote::ZYGOTE_DEATHS_COUNT_MAX;
+
+impl Supervisor {
+    /// The newest code is not being served, and everybody hears why. What serves goes on.
+    pub(crate) fn fail(
+        &mut self,
+        now: Duration,
+        journey: &Journey,
+        failure: Failure,
+        outcome: Outcome,
+        actions: &mut Actions,
+    ) {
+        self.failed = true;
+        actions.push(Action::SetFailure(Some(failure.clone())));
+        actions.push(Action::SetState(ServerState::Failed));
+        actions.push(Action::Tell(BrowserEvent::Failed { failure }));
+        let generation = self.current_generation();
+        actions.push(Action::Report(journey.report(now, generation, outcome)));
+        // The last good generation crashed while its successor was tried, or made room for it: bring it back.
+        let may_refork = journey.cause == Cause::Change && self.zygote_deaths <= ZYGOTE_DEATHS_COUNT_MAX;
+        if may_refork && matches!(self.build, Build::Idle) {
+            self.refork(now, actions);
+        }
+        let successor = self.starting.is_some() || self.wanted.is_some();
+        if self.current.is_some() || !successor {
+            actions.push(Action::Release);
+        }
+        self.settle(now, actions);
+    }
+
+    pub(crate) fn clear_failure(&mut self, actions: &mut Actions) {
+        if self.failed {
+            self.failed = false;
+            actions.push(Action::SetFailure(None));
+        }
+    }
+}
