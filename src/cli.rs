@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use devhost_bench as bench;
 use devhost_front::{host, origin};
-use devhost_process::zygote::client::Loading;
+use devhost_process::Loading;
 use devhost_terminal::Format;
 
 /// The port if neither the user nor the app asks for one.

@@ -25,8 +25,8 @@ use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
-    if devhost_process::zygote::process::is_requested() {
-        return ExitCode::from(devhost_process::zygote::process::run());
+    if let Some(code) = devhost_process::zygote::dispatch() {
+        return ExitCode::from(code);
     }
     if let Some(code) = dispatch() {
         return code;
@@ -40,7 +40,7 @@ fn dispatch() -> Option<ExitCode> {
     let name = std::env::args_os().next()?;
     let name = std::path::Path::new(&name).file_name()?;
     let name = name.to_str()?;
-    devhost_process::keeper::process::dispatch(name)
+    devhost_process::keeper::dispatch(name)
         .or_else(|| runner::dispatch(name))
         .or_else(|| devhost_bench::artifact_host::dispatch(name))
         .or_else(|| devhost_bench::fork_cost_process::dispatch(name))

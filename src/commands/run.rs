@@ -13,7 +13,7 @@ use devhost_build::{self as build, Builder, Settings, Target};
 use devhost_front::FrontConfig;
 use devhost_model::AppKind;
 use devhost_model::Error;
-use devhost_process::zygote::client::{Argv, Loading};
+use devhost_process::{Argv, Loading};
 use devhost_sys::{inherited, limits};
 use devhost_sys::{listen, network};
 use devhost_terminal::{Format, Terminal};

@@ -137,7 +137,7 @@ fn without_stops<T>(act: impl FnOnce() -> T) -> T {
 
 /// Starts the process that hears of keys in this group; it ends when it is dropped, or with the group.
 fn listen(group: Pid, inputs: &Inputs) -> Option<Child> {
-    let started = Command::new(super::forker::DEVHOST)
+    let started = Command::new(super::launcher::DEVHOST)
         .arg0(LISTENER_NAME)
         .arg(group.to_string())
         .stdin(Stdio::null())

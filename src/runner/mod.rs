@@ -8,8 +8,8 @@ mod attendance;
 mod authors;
 pub(crate) mod env_files;
 mod foreground;
-mod forker;
 mod further;
+mod launcher;
 mod names;
 mod port;
 mod relay;
@@ -44,16 +44,15 @@ use devhost_model::{
     AppKind, BrowserEvent, BuildReport, ChangedFiles, Diagnostics, End, Failure, Process, Reload,
     ServerState, StatusBoard, StopReason, ZYGOTE_DEATH,
 };
-use devhost_process::zygote::client::{Argv, Loading};
-use devhost_process::zygote::control::{Listening, Report, WorkerReport};
+use devhost_process::{Argv, Listening, Loading, Report, WorkerReport};
 use devhost_supervisor::{Action, Answer, Code, Event, Origin, Settings, Supervisor, Timer};
 use devhost_sys::liveness::{Liveness, Outlook};
 use devhost_terminal::Terminal;
 use devhost_watch::Changes;
 pub(crate) use foreground::dispatch;
 use foreground::{Foreground, Typed};
-use forker::Forker;
 use further::Further;
+use launcher::Launcher;
 use names::{file_names, names_for_reload};
 use port::Door;
 pub(crate) use port::{OnServing, PortPlan};
@@ -308,7 +307,7 @@ struct Runner {
     argv: Argv,
     loading: Loading,
     /// By number. All but the current one retire: they end with their last worker.
-    zygotes: HashMap<u64, Rc<Forker>>,
+    zygotes: HashMap<u64, Rc<Launcher>>,
     /// The current zygote's number, 0 before the first.
     zygote: u64,
     /// What it was to load.
@@ -1137,7 +1136,7 @@ impl Runner {
         self.zygote += 1;
         let number = self.zygote;
         self.origin = origin.clone();
-        match Forker::start(origin, &self.argv, self.loading) {
+        match Launcher::start(origin, &self.argv, self.loading) {
             Ok(zygote) => {
                 let zygote = Rc::new(zygote);
                 self.zygotes.insert(number, Rc::clone(&zygote));

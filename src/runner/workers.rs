@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::runtime::Handle;
 
-use super::forker::Forker;
+use super::launcher::Launcher;
 use super::relay::Relay;
 use super::stdin::{self, Feed, Stdin};
 use super::{Input, Inputs, stall};
@@ -26,8 +26,7 @@ use devhost_link::{Client, LinkFds};
 use devhost_model::AppKind;
 use devhost_model::Error;
 use devhost_model::{End, StopReason, WorkerStatus};
-use devhost_process::zygote::client::{Channel, ForkOrder, Start};
-use devhost_process::zygote::control::WorkerCommand;
+use devhost_process::{AppStart, Channel, ForkOrder, WorkerCommand};
 use devhost_supervisor::{Code, Event};
 use devhost_sys::output::Output;
 use devhost_sys::process;
@@ -179,7 +178,7 @@ impl Workers {
     /// killed.
     pub(super) fn fork(
         &mut self,
-        zygote: &Forker,
+        zygote: &Launcher,
         zygote_number: u64,
         generation: u64,
         code: &Arc<Code>,
@@ -210,7 +209,7 @@ impl Workers {
     /// Has its zygote fork one more worker for a generation.
     pub(super) fn replace(
         &mut self,
-        zygote: &Forker,
+        zygote: &Launcher,
         generation: u64,
         replacement: u64,
         inputs: &Inputs,
@@ -221,7 +220,7 @@ impl Workers {
     /// A plugin app's worker is forked onto a link that is made for it.
     fn fork_one(
         &mut self,
-        zygote: &Forker,
+        zygote: &Launcher,
         generation: u64,
         replacement: Option<u64>,
         stdin: Option<&Stdin>,
@@ -242,7 +241,7 @@ impl Workers {
             .map(|stdin| stdin.open(generation))
             .transpose()
             .map_err(|error| Error::fault(format!("failed to pass on devhost's standard input: {error}")))?;
-        let fork = |how: Start<'_>| {
+        let fork = |how: AppStart<'_>| {
             let order = ForkOrder {
                 generation,
                 artifact: &team.code.artifact,
@@ -262,12 +261,12 @@ impl Workers {
         let backend = match team.code.kind {
             AppKind::Plugin => {
                 let (link, client) = self.make_link(generation)?;
-                fork(Start::Plugin(&link))?;
+                fork(AppStart::Plugin(&link))?;
                 // Dropped here: the worker's end of the link must be the only one.
                 Some(Backend::new(generation, id.number, client, Some(Arc::clone(&output))))
             }
             AppKind::Plain => {
-                fork(Start::Plain { wanted_port: team.wanted_port })?;
+                fork(AppStart::Plain { wanted_port: team.wanted_port })?;
                 None
             }
         };

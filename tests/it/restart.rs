@@ -9,10 +9,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use devhost_build::{Builder, Outcome, Settings, Strategy};
-use devhost_process::keeper::Spawner;
-use devhost_process::zygote::client::{Argv, Channel, ForkOrder, Start};
-use devhost_process::zygote::control::{Listening, Report, WorkerReport};
+use devhost_process::{
+    AppStart, Argv, Channel, ForkOrder, LauncherClient, Listening, Report, Role, WorkerReport,
+};
 use devhost_sys::output::Output;
+use devhost_sys::parent::Ask;
 use devhost_sys::program;
 use devhost_sys::seqpacket;
 use nix::sys::signal::{Signal, kill};
@@ -53,7 +54,7 @@ fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) -> PathBuf {
 /// A keeper, and the runtime that its socket is on.
 struct Front {
     runtime: tokio::runtime::Runtime,
-    spawner: Spawner,
+    keeper: LauncherClient,
 }
 
 /// The front's end of a program.
@@ -72,11 +73,11 @@ impl Front {
             at_terminal: false,
             stdout_is_taken: true,
         };
-        let spawner = {
+        let keeper = {
             let _entered = runtime.enter();
-            Spawner::start(Path::new(env!("CARGO_BIN_EXE_devhost")), &argv).unwrap()
+            LauncherClient::start(Path::new(env!("CARGO_BIN_EXE_devhost")), &argv, Role::Keeper).unwrap()
         };
-        let front = Self { runtime, spawner };
+        let front = Self { runtime, keeper };
         assert_eq!(front.report(), Report::Preloaded { micros: 0 });
         front
     }
@@ -87,7 +88,7 @@ impl Front {
     }
 
     fn report(&self) -> Report {
-        self.soon("a report", self.spawner.report()).expect("the keeper is there")
+        self.soon("a report", self.keeper.report()).expect("the keeper is there")
     }
 
     fn begin(&self, generation: u64, program: &Path) -> (Channel, Report) {
@@ -96,14 +97,14 @@ impl Front {
             libraries: Vec::new(),
             generation,
             artifact: program,
-            start: Start::Plain { wanted_port: 0 },
+            start: AppStart::Plain { wanted_port: 0 },
             variables: Vec::new(),
             worker: &theirs,
             output: &Output::create().unwrap(),
             stdin: None,
             earlier: None,
         };
-        self.spawner.fork(0, order).unwrap();
+        self.keeper.fork(order).unwrap();
         drop(theirs);
         let _entered = self.runtime.enter();
         (Channel::new(ours).unwrap(), self.report())
@@ -135,7 +136,7 @@ impl Front {
     }
 
     fn end(self) {
-        self.soon("the end", self.spawner.end(SOON));
+        self.soon("the end", self.keeper.end(SOON));
     }
 }
 
@@ -189,12 +190,12 @@ fn a_listener_gets_a_private_port_and_the_app_sees_the_one_it_asked_for() {
     assert_ne!(second.private, listening.private);
     assert!(ask(second.private).starts_with(&asked));
 
-    front.spawner.terminate(worker.pid).unwrap();
+    front.keeper.ask(worker.pid, Ask::Terminate).unwrap();
     let ended = Report::Exited { pid: worker.pid, code: None, signal: Some(Signal::SIGTERM as i32) };
     assert_eq!(front.report(), ended);
     assert_eq!(front.hear(&worker), None, "the socket hangs up with the program");
     assert!(ask(second.private).starts_with(&asked));
-    front.spawner.kill(next.pid).unwrap();
+    front.keeper.kill(next.pid).unwrap();
     let killed = Report::Exited { pid: next.pid, code: None, signal: Some(Signal::SIGKILL as i32) };
     assert_eq!(front.report(), killed);
     front.end();
@@ -281,14 +282,14 @@ fn a_program_gets_an_input_and_the_last_of_its_output_is_kept() {
         libraries: Vec::new(),
         generation: 1,
         artifact: &program,
-        start: Start::Plain { wanted_port: 0 },
+        start: AppStart::Plain { wanted_port: 0 },
         variables: Vec::new(),
         worker: &worker,
         output: &output,
         stdin: Some(theirs.as_fd()),
         earlier: None,
     };
-    front.spawner.fork(0, order).unwrap();
+    front.keeper.fork(order).unwrap();
     assert!(matches!(front.report(), Report::Forked { generation: 1, .. }));
     std::io::Write::write_all(&mut &ours, b"world\n").unwrap();
     assert!(matches!(front.report(), Report::Exited { code: Some(101), .. }));
@@ -348,8 +349,8 @@ fn a_killed_keeper_or_front_leaves_no_program_and_no_child_of_one() {
     let worker = front.fork(1, &program);
     let (listening, _) = front.ready(&worker);
     let child: i32 = ask(listening.private).parse().unwrap();
-    kill(Pid::from_raw(front.spawner.pid()), Signal::SIGKILL).unwrap();
-    assert!(front.soon("the end of reports", front.spawner.report()).is_none());
+    kill(Pid::from_raw(front.keeper.pid()), Signal::SIGKILL).unwrap();
+    assert!(front.soon("the end of reports", front.keeper.report()).is_none());
     wait_gone(worker.pid);
     // What a killed keeper's programs had started, the front ends: it knows the groups.
     let _ = nix::sys::signal::killpg(Pid::from_raw(worker.pid), Signal::SIGKILL);

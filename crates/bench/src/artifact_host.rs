@@ -18,7 +18,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
 use serde::{Deserialize, Serialize};
 
-use devhost_process::zygote::preload::preload;
+use devhost_process::zygote::preload;
 use devhost_sys::process::{count_threads, exit_now};
 
 /// The name by which devhost is called to be such a host.

@@ -9,28 +9,28 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::zygote::control::{Listening, WorkerReport};
+use crate::control::{Listening, WorkerReport};
 
 /// The interposer as a library for `LD_PRELOAD`. It says its lines on the descriptor whose number stands in
 /// [`FD_VARIABLE`].
-pub static INTERPOSER_SO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/interpose.so"));
+pub(crate) static INTERPOSER_SO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/interpose.so"));
 
 /// The number of the descriptor for the lines. The library removes the variable and makes the descriptor
 /// close-on-exec.
-pub const FD_VARIABLE: &str = "DEVHOST_INTERPOSE_FD";
+pub(crate) const FD_VARIABLE: &str = "DEVHOST_INTERPOSE_FD";
 /// The port that the app's listener asks for, where several do; see [`arm`]. Removed by the library.
-pub const PORT_VARIABLE: &str = "DEVHOST_INTERPOSE_PORT";
+pub(crate) const PORT_VARIABLE: &str = "DEVHOST_INTERPOSE_PORT";
 /// The number of the descriptor of the app's [`Output`](devhost_sys::output::Output). Removed by the library.
-pub const OUTPUT_VARIABLE: &str = "DEVHOST_INTERPOSE_OUTPUT";
+pub(crate) const OUTPUT_VARIABLE: &str = "DEVHOST_INTERPOSE_OUTPUT";
 /// The files of Unix sockets that earlier generations have made; see [`arm`]. Unset where there was none. Removed by the
 /// library.
-pub const EARLIER_VARIABLE: &str = "DEVHOST_INTERPOSE_EARLIER";
+pub(crate) const EARLIER_VARIABLE: &str = "DEVHOST_INTERPOSE_EARLIER";
 /// What `LD_PRELOAD` is to be for the app and what it starts; unset where this is.
-pub const LD_PRELOAD_VARIABLE: &str = "DEVHOST_INTERPOSE_LD_PRELOAD";
+pub(crate) const LD_PRELOAD_VARIABLE: &str = "DEVHOST_INTERPOSE_LD_PRELOAD";
 
 /// What the interposer has seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub(crate) enum Seen {
     /// The app's listener listens.
     Listening(Listening),
     /// The app asks for its port at this address, too.
@@ -49,7 +49,7 @@ pub enum Seen {
 
 impl Seen {
     /// Reads a line.
-    pub fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let (word, rest) = line.trim_end_matches('\n').split_once(' ')?;
         Some(match word {
             "listening" => {
@@ -72,7 +72,7 @@ impl Seen {
 
 impl Seen {
     /// What it is to the front. The app's start has taken these microseconds so far.
-    pub fn into_report(self, micros: u64) -> WorkerReport {
+    pub(crate) fn into_report(self, micros: u64) -> WorkerReport {
         match self {
             Self::Listening(listening) => WorkerReport::Ready { micros, listening: Some(listening) },
             Self::Also(asked) => WorkerReport::Also { asked },
@@ -99,7 +99,7 @@ static LISTENER: OnceLock<Listener> = OnceLock::new();
 /// before. `earlier` has what [`Seen::Socket`] has said of earlier generations, with commas, and is nothing if there was
 /// none: their sockets' files give way to those of this process. The listener is called from whichever thread of the app does
 /// something that is to be known.
-pub fn arm(
+pub(crate) fn arm(
     wanted: u16,
     earlier: Option<&str>,
     listener: impl Fn(Seen, Option<BorrowedFd<'_>>) + Send + Sync + 'static,
@@ -114,7 +114,7 @@ pub fn arm(
 }
 
 /// From now on the last of what this process writes to its standard output and error is kept there as well.
-pub fn keep_output(output: &OwnedFd) {
+pub(crate) fn keep_output(output: &OwnedFd) {
     // SAFETY: the C side maps the descriptor's memory, for good, and keeps nothing else of it.
     unsafe { devhost_interpose_keep_output(output.as_raw_fd()) };
 }

@@ -9,29 +9,29 @@ use nix::libc;
 
 use devhost_model::PLAIN_MAIN_SYMBOL;
 
-pub use devhost_plugin::negotiation::DescriptorView as Descriptor;
+pub(super) use devhost_plugin::negotiation::DescriptorView as Descriptor;
 
 /// A plugin that is loaded, for good.
 #[derive(Debug)]
-pub struct Loaded {
+pub(super) struct Loaded {
     /// What it offers.
-    pub descriptor: Descriptor,
+    pub(super) descriptor: Descriptor,
     /// The GNU build id of the library in memory, in hex; empty where it has none.
-    pub build_id: String,
+    pub(super) build_id: String,
 }
 
 /// A plain app that is loaded, for good.
 #[derive(Debug)]
-pub struct LoadedPlain {
+pub(super) struct LoadedPlain {
     /// Calls the app's `main`; gives its exit code.
-    pub main: unsafe extern "C" fn() -> i32,
+    pub(super) main: unsafe extern "C" fn() -> i32,
     /// The GNU build id of the library in memory, in hex; empty where it has none.
-    pub build_id: String,
+    pub(super) build_id: String,
 }
 
 /// Why an artifact cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub(super) enum LoadError {
     /// dlopen refused it.
     #[error("failed to load {}: {message}", path.display())]
     Open {
@@ -59,7 +59,7 @@ pub enum LoadError {
 
 impl LoadError {
     /// What to do about it.
-    pub fn hint(&self) -> &'static str {
+    pub(super) fn hint(&self) -> &'static str {
         match self {
             Self::Open { .. } | Self::NoMain { .. } => "",
             Self::NoDescriptor { .. } => {
@@ -70,15 +70,8 @@ impl LoadError {
     }
 }
 
-/// Loads a plugin. It stays loaded until the process ends.
-pub fn load(path: &Path) -> Result<Loaded, LoadError> {
-    let (loaded, library) = load_closable(path)?;
-    std::mem::forget(library);
-    Ok(loaded)
-}
-
 /// Loads a plugin that can be unloaded: once its `stop` has returned, and nothing of it is used any more.
-pub fn load_closable(path: &Path) -> Result<(Loaded, Library), LoadError> {
+pub(super) fn load_plugin(path: &Path) -> Result<(Loaded, Library), LoadError> {
     let library = open(path)?;
     // SAFETY: the symbol's type is fixed by the ABI, whatever its version.
     let descriptor: Symbol<unsafe extern "C" fn() -> *const abi::Descriptor> =
@@ -93,7 +86,7 @@ pub fn load_closable(path: &Path) -> Result<(Loaded, Library), LoadError> {
 }
 
 /// Loads a plain app. It stays loaded until the process ends.
-pub fn load_plain(path: &Path) -> Result<LoadedPlain, LoadError> {
+pub(super) fn load_plain(path: &Path) -> Result<LoadedPlain, LoadError> {
     let library = open(path)?;
     // SAFETY: the symbol's type is fixed: devhost's own build defines it.
     let main: Symbol<unsafe extern "C" fn() -> i32> =
@@ -104,7 +97,7 @@ pub fn load_plain(path: &Path) -> Result<LoadedPlain, LoadError> {
 }
 
 /// Loads a library that others depend on, for good.
-pub fn load_global(path: &Path) -> Result<(), LoadError> {
+pub(super) fn load_global(path: &Path) -> Result<(), LoadError> {
     // SAFETY: loading runs the library's constructors. It is one of the app's own dependencies, which an ordinary start
     // of the app would load as well.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
@@ -211,7 +204,7 @@ mod tests {
     fn a_file_that_is_no_library_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "no ELF").unwrap();
-        let error = load(file.path()).unwrap_err().to_string();
+        let error = load_plugin(file.path()).unwrap_err().to_string();
         assert!(error.contains(&file.path().display().to_string()), "{error}");
     }
 }

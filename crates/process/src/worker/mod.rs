@@ -1,173 +1,22 @@
 //! The worker: a forked child that loads one generation's cdylib, serves it, and exits.
 //!
-//! It never unloads anything and never returns to the zygote's code. In a plugin app's worker the main thread watches
-//! the control socket; where the plugin has no loop of its own, it also handles the link. In a plain app's worker
-//! the main thread is the app's ([`plain`]).
+//! It never unloads anything, unless `devhost bench` asks for that, and never returns to the zygote's code. A plugin app's
+//! worker is in `plugin_app`, with the host's side of the ABI in `host`; a plain app's is in `plain`. The interposer is also
+//! preloaded into the keeper's programs.
 
-pub mod interpose;
-pub mod load;
-pub mod plain;
-pub mod plugin;
-pub mod stack;
+mod code;
+mod host;
+mod interpose;
+mod load;
+mod plain;
+mod plugin_app;
+mod stack;
 
-use std::io;
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::time::Instant;
-
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use crate::zygote::control::{self, WorkerCommand, WorkerReport};
-use devhost_link::{LinkFds, WorkerLink};
-use devhost_sys::process::{exit_now, micros_since};
-use libloading::os::unix::Library;
-use load::{LoadError, Loaded};
-use plugin::Host;
-
-/// The exit code of a worker that failed before it served, after it has said why.
-const EXIT_FAILED: i32 = 1;
-
-/// Runs a plugin app's worker to its end.
-pub fn run(generation: u64, code: Libraries<'_>, link: LinkFds, control: OwnedFd) -> ! {
-    let worker = Worker { control };
-    match worker.start(generation, code, link) {
-        Ok((host, _library)) => {
-            if worker.serve(host) == Told::Stop {
-                host.stop();
-            }
-            exit_now(0)
-        }
-        Err(report) => {
-            worker.report(&report);
-            exit_now(EXIT_FAILED)
-        }
-    }
-}
-
-/// Serves a generation on the calling thread, in a process that goes on: it is stopped and unloaded in the end, as
-/// libraries for hot reloading do it. `over` is called after that, before the front sees the control socket hang up.
-pub fn run_unloading(generation: u64, artifact: &Path, link: LinkFds, control: OwnedFd, over: impl FnOnce()) {
-    let worker = Worker { control };
-    match worker.start(generation, Libraries { before: &[], artifact }, link) {
-        Ok((host, library)) => {
-            if worker.serve(host) == Told::FrontGone {
-                // The process ends, too.
-                return;
-            }
-            host.stop();
-            // SAFETY: `stop` has returned. A plugin whose threads run on nevertheless has what it gets in every process
-            // that unloads code: that is what this way of loading is there to show.
-            unsafe { host.discard() };
-            if let Err(error) = ManuallyDrop::into_inner(library).close() {
-                eprintln!("devhost: failed to unload generation {generation}: {error}");
-            }
-        }
-        Err(report) => worker.report(&report),
-    }
-    over();
-}
-
-/// What a worker loads.
-#[derive(Debug, Clone, Copy)]
-pub struct Libraries<'a> {
-    /// What its zygote has not loaded, in order.
-    pub before: &'a [PathBuf],
-    /// The app.
-    pub artifact: &'a Path,
-}
-
-impl Libraries<'_> {
-    /// Loads what comes before the app.
-    ///
-    /// # Errors
-    /// As dlopen.
-    pub fn load_before(&self) -> Result<(), LoadError> {
-        self.before.iter().try_for_each(|library| load::load_global(library))
-    }
-}
-
-/// Why a worker serves no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Stop,
-    FrontGone,
-}
-
-struct Worker {
-    control: OwnedFd,
-}
-
-impl Worker {
-    fn start(
-        &self,
-        generation: u64,
-        code: Libraries<'_>,
-        link: LinkFds,
-    ) -> Result<(&'static Host, ManuallyDrop<Library>), WorkerReport> {
-        let begun = Instant::now();
-        let load_failed =
-            |message: String, hint: &str| WorkerReport::LoadFailed { message, hint: hint.into() };
-        let link = WorkerLink::attach(link).map_err(|error| load_failed(error.to_string(), ""))?;
-        let loaded = code.load_before().and_then(|()| load::load_closable(code.artifact));
-        let (Loaded { descriptor, build_id }, library) =
-            loaded.map_err(|error| load_failed(error.to_string(), error.hint()))?;
-        // Closed by whoever unloads on purpose, and by nobody else.
-        let library = ManuallyDrop::new(library);
-        let plugin = format!("{} {}", descriptor.name, descriptor.version);
-        self.report(&WorkerReport::Loaded { build_id, plugin, micros: micros_since(begun) });
-
-        let begun = Instant::now();
-        let host = Host::new(link, descriptor);
-        host.start(generation).map_err(|message| WorkerReport::StartFailed { message })?;
-        self.report(&WorkerReport::Ready { micros: micros_since(begun), listening: None });
-        Ok((host, library))
-    }
-
-    fn serve(&self, host: &'static Host) -> Told {
-        let runs_here = !host.has_own_loop();
-        if runs_here {
-            host.handle_everything();
-        }
-        loop {
-            let control = PollFd::new(self.control.as_fd(), PollFlags::POLLIN);
-            let (commanded, arrived) = if runs_here {
-                let mut fds = [control, PollFd::new(host.event_fd(), PollFlags::POLLIN)];
-                wait(&mut fds);
-                (fds[0].any().unwrap_or(false), fds[1].any().unwrap_or(false))
-            } else {
-                let mut fds = [control];
-                wait(&mut fds);
-                (fds[0].any().unwrap_or(false), false)
-            };
-            if commanded {
-                match control::receive::<WorkerCommand>(self.control.as_fd()) {
-                    Ok(Some((WorkerCommand::Stop, _))) => return Told::Stop,
-                    // With it is gone whoever could want an answer.
-                    Ok(None) | Err(_) => return Told::FrontGone,
-                }
-            }
-            if arrived {
-                host.handle_everything();
-            }
-        }
-    }
-
-    fn report(&self, report: &WorkerReport) {
-        if control::send(self.control.as_fd(), report, &[]).is_err() {
-            // The front is gone.
-            exit_now(EXIT_FAILED);
-        }
-    }
-}
-
-fn wait(fds: &mut [PollFd<'_>]) {
-    match poll(fds, PollTimeout::NONE) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(error) => {
-            eprintln!("devhost worker: poll failed: {}", io::Error::from(error));
-            exit_now(EXIT_FAILED);
-        }
-    }
-}
+pub(crate) use code::Code;
+pub(crate) use interpose::{
+    EARLIER_VARIABLE, FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, OUTPUT_VARIABLE, PORT_VARIABLE, Seen,
+    keep_output,
+};
+pub(crate) use plain::run_plain;
+pub(crate) use plugin_app::{run_plugin, run_plugin_unloading};
+pub(crate) use stack::watch_stacks;

@@ -1,20 +1,20 @@
 //! A plain app's worker: loads the cdylib that was made of an unmodified binary, and calls its `main`.
 //!
-//! The process has no thread but the app's own: some crates ask how many there are before they dare read the local
-//! time zone. What the interposer sees is told over the control socket by the thread that did it; the zygote sends
-//! the SIGTERM that ends the app.
+//! The process has no thread but the app's own: some crates count threads before they dare to read the local time zone. What
+//! the interposer sees is reported by the thread that did it; the zygote sends the SIGTERM that ends the app.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use super::interpose;
-use super::load::{self, LoadedPlain};
-use super::{EXIT_FAILED, Libraries};
-use crate::zygote::control::{self, WorkerReport};
 use devhost_sys::process::{exit_now, micros_since};
 
+use super::code::{Code, EXIT_FAILED};
+use super::interpose;
+use super::load::{self, LoadedPlain};
+use crate::control::{self, WorkerReport};
+
 /// Runs the app to its end.
-pub fn run(code: Libraries<'_>, wanted_port: u16, earlier: Option<&str>, control: OwnedFd) -> ! {
+pub(crate) fn run_plain(code: Code<'_>, wanted_port: u16, earlier: Option<&str>, control: OwnedFd) -> ! {
     let begun = Instant::now();
     let loaded = code.load_before().and_then(|()| load::load_plain(code.artifact));
     let LoadedPlain { main, build_id } = match loaded {
@@ -41,8 +41,8 @@ pub fn run(code: Libraries<'_>, wanted_port: u16, earlier: Option<&str>, control
 }
 
 fn report(control: &OwnedFd, report: &WorkerReport, fd: Option<BorrowedFd<'_>>) {
-    // It fails where the front is gone, and then the zygote ends this process; or where the app has closed
-    // descriptors that are not its own, and then the front ends it.
+    // It fails if the front is gone, and then the zygote ends this process; or if the app has closed descriptors that
+    // are not its own, and then the front ends it.
     let fds: Vec<_> = fd.iter().map(AsRawFd::as_raw_fd).collect();
     let _ = control::send(control.as_fd(), report, &fds);
 }

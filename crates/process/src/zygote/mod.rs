@@ -1,9 +1,14 @@
 //! The zygote: the single-threaded process from which every worker is forked.
 //!
-//! [`process`] is what runs in it, or `one_process` where it is told to load the generations into itself; [`client`] is the front's side. They share [`control`] and nothing else.
+//! [`dispatch`] finds out whether this process is one. `forking` is what then runs in it, or `one_process` if it is told to
+//! load the generations into itself. It never has a second thread: `preload` counts after each library, and `forking` before
+//! each fork.
 
-pub mod client;
-pub mod control;
+mod app_process;
+mod dispatch;
+mod forking;
 mod one_process;
-pub mod preload;
-pub mod process;
+mod preload;
+
+pub use dispatch::dispatch;
+pub use preload::{PreloadError, PreloadFault, preload};

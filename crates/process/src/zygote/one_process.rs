@@ -3,6 +3,7 @@
 //!
 //! It speaks the zygote's protocol, so that the front sees no difference; a thread's id stands for a worker's pid. It
 //! cannot kill a generation that does not end: then it ends itself, and all that it has loaded.
+#![expect(clippy::print_stderr, reason = "its standard error is the user's")]
 
 use std::collections::HashSet;
 use std::io;
@@ -10,17 +11,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
+use devhost_sys::process::{exit_now, micros_since, take_standard_input};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpgrp, gettid, setpgid};
 
-use super::control::{self, Command, Report};
+use super::app_process::{set_process_name, set_variables};
 use super::preload::preload;
-use super::process::{Given, Part, set_process_name, set_variables};
+use crate::control::{self, Command, Report, WorkerSpec};
+use crate::handover::{HandedApp, Handover, HandoverError};
 use crate::worker;
-use devhost_sys::process::{exit_now, micros_since, take_standard_input};
 
-/// The exit code where a generation does not end.
+/// The exit code if a generation does not end.
 const EXIT_STUCK: i32 = 1;
 
 /// Runs until the front is gone.
@@ -46,6 +48,19 @@ impl Threads {
     }
 }
 
+/// Why a generation has no thread.
+#[derive(Debug, thiserror::Error)]
+enum ThreadError {
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    #[error("a plain app cannot be loaded twice into one process")]
+    PlainApp,
+    #[error("a thread was refused: {0}")]
+    Refused(#[source] io::Error),
+    #[error("the thread has ended at once")]
+    EndedAtOnce,
+}
+
 struct OneProcess {
     control: Arc<OwnedFd>,
     threads: Threads,
@@ -62,21 +77,21 @@ impl OneProcess {
                     let report = match preload(&libraries) {
                         Ok(()) => Report::Preloaded { micros: micros_since(begun) },
                         Err(error) => {
-                            Report::PreloadFailed { library: error.library, message: error.message }
+                            let message = error.reason.to_string();
+                            Report::PreloadFailed { library: error.library, message }
                         }
                     };
                     prctl::set_pdeathsig(None)?;
                     control::report(self.control.as_fd(), &report)?;
                 }
-                Command::Fork { generation, artifact, entry, variables, has_stdin, .. } => {
+                Command::Fork(spec) => {
                     if !std::mem::replace(&mut self.has_environment, true) {
-                        set_variables(&variables);
+                        set_variables(&spec.variables);
                     }
-                    let started = Given::new(entry, has_stdin, fds)
-                        .and_then(|given| self.start(generation, artifact, given));
-                    let report = match started {
+                    let generation = spec.generation;
+                    let report = match self.start(spec, fds) {
                         Ok((thread, micros)) => Report::Forked { generation, pid: thread, micros },
-                        Err(message) => Report::ForkFailed { generation, message },
+                        Err(error) => Report::ForkFailed { generation, message: error.to_string() },
                     };
                     control::report(self.control.as_fd(), &report)?;
                 }
@@ -93,17 +108,15 @@ impl OneProcess {
         Ok(())
     }
 
-    /// Starts a generation on a thread; gives the thread's id and how long its start took, in microseconds.
-    fn start(
-        &self,
-        generation: u64,
-        artifact: std::path::PathBuf,
-        given: Given,
-    ) -> Result<(i32, u64), String> {
-        let Given { part: Part::Plugin(link), control, output, .. } = given else {
-            return Err("a plain app cannot be loaded twice into one process".into());
+    /// Starts a generation on a thread; returns the thread's id and how long its start took, in microseconds.
+    fn start(&self, spec: WorkerSpec, fds: Vec<OwnedFd>) -> Result<(i32, u64), ThreadError> {
+        let WorkerSpec { generation, artifact, .. } = spec;
+        let Handover { app: HandedApp::Plugin(link), control, output, .. } =
+            Handover::new(spec.entry, spec.has_stdin, fds)?
+        else {
+            return Err(ThreadError::PlainApp);
         };
-        worker::interpose::keep_output(&output);
+        worker::keep_output(&output);
         let (sender, receiver) = mpsc::sync_channel(1);
         let (front, threads) = (Arc::clone(&self.control), self.threads.clone());
         let begun = Instant::now();
@@ -112,18 +125,18 @@ impl OneProcess {
             threads.lock().insert(thread);
             // The receiver waits for this.
             let _ = sender.send(thread);
-            worker::run_unloading(generation, &artifact, link, control, || {
+            worker::run_plugin_unloading(generation, &artifact, link, control, || {
                 threads.lock().remove(&thread);
                 let ended = Report::Exited { pid: thread, code: Some(0), signal: None };
-                // Where the front is gone, the loop sees that.
+                // If the front is gone, the loop sees that.
                 let _ = control::report(front.as_fd(), &ended);
             });
         };
         std::thread::Builder::new()
             .name(format!("generation-{generation}"))
             .spawn(serve)
-            .map_err(|error| format!("a thread was refused: {error}"))?;
-        let thread = receiver.recv().map_err(|_| "the thread has ended at once".to_owned())?;
+            .map_err(ThreadError::Refused)?;
+        let thread = receiver.recv().map_err(|_| ThreadError::EndedAtOnce)?;
         Ok((thread, micros_since(begun)))
     }
 }

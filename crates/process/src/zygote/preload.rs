@@ -1,39 +1,57 @@
-//! Loading the preload set into the zygote, and proving after each library that no thread was started.
+//! Loads the preload set into the zygote, and proves after each library that no thread was started.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-
 use devhost_sys::process::count_threads;
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 /// A library that cannot be in a zygote.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to preload {}: {message}", library.display())]
+#[error("failed to preload {}: {reason}", library.display())]
 pub struct PreloadError {
     /// Which library.
     pub library: PathBuf,
     /// Why.
-    pub message: String,
+    #[source]
+    pub reason: PreloadFault,
+}
+
+/// Why a library cannot be in a zygote.
+#[derive(Debug, thiserror::Error)]
+pub enum PreloadFault {
+    /// The loader refused it.
+    #[error(transparent)]
+    Open(#[from] libloading::Error),
+    /// It broke the rule that a zygote has one thread.
+    #[error(
+        "a constructor in it started a thread ({0} threads now), and a process with threads cannot be forked safely"
+    )]
+    Threads(usize),
+    /// Nobody knows whether it did.
+    #[error("cannot count the threads: {0}")]
+    CountThreads(#[source] io::Error),
 }
 
 /// Loads the libraries for good: they are never unloaded, and all later forks share them.
+///
+/// # Errors
+/// The loader refuses a library, or one has started a thread. Those before it stay loaded.
 pub fn preload(libraries: &[PathBuf]) -> Result<(), PreloadError> {
     for library in libraries {
-        load(library).map_err(|message| PreloadError { library: library.clone(), message })?;
+        load(library).map_err(|reason| PreloadError { library: library.clone(), reason })?;
     }
     Ok(())
 }
 
-fn load(library: &Path) -> Result<(), String> {
+fn load(library: &Path) -> Result<(), PreloadFault> {
     // SAFETY: loading runs the library's constructors. They are the user's own dependencies, which an ordinary
     // start of the app would run as well.
     let loaded = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL) };
-    std::mem::forget(loaded.map_err(|error| error.to_string())?);
+    std::mem::forget(loaded?);
     match count_threads() {
         Ok(1) => Ok(()),
-        Ok(count) => Err(format!(
-            "a constructor in it started a thread ({count} threads now), and a process with threads cannot be forked safely"
-        )),
-        Err(error) => Err(format!("cannot count the threads: {error}")),
+        Ok(count) => Err(PreloadFault::Threads(count)),
+        Err(error) => Err(PreloadFault::CountThreads(error)),
     }
 }

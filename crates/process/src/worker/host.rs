@@ -27,7 +27,7 @@ const PANIC_TEXT_LEN_MAX: usize = 48 * 1024;
 const _: () = assert!(PANIC_TEXT_LEN_MAX <= CREDIT_MAX_BYTES);
 
 /// One plugin instance and its link. Lives as long as the process.
-pub struct Host {
+pub(super) struct Host {
     link: WorkerLink,
     descriptor: Descriptor,
     vtable: abi::HostVtable,
@@ -40,9 +40,20 @@ pub struct Host {
     last_error: Mutex<String>,
 }
 
+/// Why a plugin has not started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    /// What it said last.
+    #[error("{0}")]
+    Said(String),
+    /// It said nothing; this is what it returned.
+    #[error("start returned {0}")]
+    Returned(i32),
+}
+
 impl Host {
     /// Makes the host for a loaded plugin. Leaked: the plugin may keep its address until the process ends.
-    pub fn new(link: WorkerLink, descriptor: Descriptor) -> &'static Self {
+    pub(super) fn new(link: WorkerLink, descriptor: Descriptor) -> &'static Self {
         let vtable = abi::HostVtable {
             abi_version: abi::ABI_VERSION,
             struct_size: size_of_u32::<abi::HostVtable>(),
@@ -69,8 +80,8 @@ impl Host {
         }))
     }
 
-    /// Calls the plugin's `start`. The error is what the plugin said last.
-    pub fn start(&'static self, generation: u64) -> Result<(), String> {
+    /// Calls the plugin's `start`.
+    pub(super) fn start(&'static self, generation: u64) -> Result<(), StartError> {
         let start: &'static abi::Start = Box::leak(Box::new(abi::Start {
             abi_version: abi::ABI_VERSION,
             struct_size: size_of_u32::<abi::Start>(),
@@ -86,7 +97,7 @@ impl Host {
         let result = unsafe { (self.descriptor.start)(start, &raw mut state) };
         if result != abi::OK {
             let said = std::mem::take(&mut *lock(&self.last_error));
-            return Err(if said.is_empty() { format!("start returned {result}") } else { said });
+            return Err(if said.is_empty() { StartError::Returned(result) } else { StartError::Said(said) });
         }
         self.state.store(state, Ordering::Release);
         self.started.store(true, Ordering::Release);
@@ -94,22 +105,22 @@ impl Host {
     }
 
     /// True where the plugin calls `poll` from a thread of its own.
-    pub fn has_own_loop(&self) -> bool {
+    pub(super) fn has_own_loop(&self) -> bool {
         self.descriptor.flags & abi::PLUGIN_OWN_LOOP != 0
     }
 
     /// Readable when something has arrived.
-    pub fn event_fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn event_fd(&self) -> BorrowedFd<'_> {
         self.link.event_fd()
     }
 
     /// Handles what has arrived, until nothing is left. For the main thread of a plugin without its own loop.
-    pub fn handle_everything(&self) {
+    pub(super) fn handle_everything(&self) {
         while self.poll() > 0 {}
     }
 
     /// Calls the plugin's `stop`.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         if let Some(stop) = self.descriptor.stop {
             // SAFETY: a checked function of the plugin, called once, on the main thread, after start.
             unsafe { stop(self.state()) };
@@ -120,7 +131,7 @@ impl Host {
     ///
     /// # Safety
     /// The plugin's `stop` has returned, and the plugin calls nothing of the host's any more.
-    pub unsafe fn discard(&'static self) {
+    pub(super) unsafe fn discard(&'static self) {
         // SAFETY: it came from a box in `new`, and the caller says that nobody uses it any more.
         drop(unsafe { Box::from_raw(std::ptr::from_ref(self).cast_mut()) });
     }

@@ -1,0 +1,90 @@
+//! The front's end of a control socket, on a tokio runtime. Knows how to speak and when the peer is gone, not what is said.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{Shutdown, shutdown};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+use crate::control;
+
+/// How often an ending peer is polled.
+const END_POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// One end of a control socket.
+#[derive(Debug)]
+pub struct Channel(AsyncFd<OwnedFd>);
+
+impl Channel {
+    /// Takes over a socket and makes it non-blocking. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// The socket cannot be made non-blocking, or the runtime refuses to poll it.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(Self(devhost_sys::runtime::register(socket, Interest::READABLE)?))
+    }
+
+    /// Ends the conversation, whoever else holds the channel.
+    pub fn hang_up(&self) {
+        // It fails only if the peer has hung up already.
+        let _ = shutdown(self.0.get_ref().as_raw_fd(), Shutdown::Both);
+    }
+
+    /// Hangs up and reaps the peer's process, which is killed after the limit. Returns how it ended, if it did so by
+    /// itself.
+    pub(crate) async fn end_peer(&self, process: &RefCell<Child>, limit: Duration) -> Option<ExitStatus> {
+        self.hang_up();
+        let deadline = Instant::now() + limit;
+        loop {
+            let ended = process.borrow_mut().try_wait();
+            match ended {
+                Ok(None) if Instant::now() < deadline => tokio::time::sleep(END_POLL_INTERVAL).await,
+                Ok(Some(status)) => return Some(status),
+                Err(_) => return None,
+                Ok(None) => {
+                    let mut process = process.borrow_mut();
+                    let _ = process.kill();
+                    let _ = process.wait();
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Sends a message. The socket's buffer holds hundreds; a peer that lets it fill up counts as dead.
+    ///
+    /// # Errors
+    /// The peer is gone or does not read, or the message is too large.
+    pub fn send<M: Serialize>(&self, message: &M, fds: &[RawFd]) -> io::Result<()> {
+        control::send(self.0.get_ref().as_fd(), message, fds)
+    }
+
+    /// Returns the next message, or `None` once the peer is gone or talks nonsense. Cancel-safe.
+    pub async fn receive<M: DeserializeOwned>(&self) -> Option<M> {
+        self.receive_with_fds().await.map(|(message, _)| message)
+    }
+
+    /// Like [`Self::receive`], with the descriptors that came with the message.
+    pub async fn receive_with_fds<M: DeserializeOwned>(&self) -> Option<(M, Vec<OwnedFd>)> {
+        loop {
+            let mut ready = self.0.readable().await.ok()?;
+            match ready.try_io(|socket| control::receive(socket.get_ref().as_fd())) {
+                Ok(Ok(message)) => return message,
+                Ok(Err(error)) => {
+                    tracing::warn!("a control socket failed: {error}");
+                    return None;
+                }
+                Err(_would_block) => {}
+            }
+        }
+    }
+}

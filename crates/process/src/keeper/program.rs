@@ -1,0 +1,193 @@
+//! A program that the keeper runs: how it is started, and what the keeper says for it.
+//!
+//! What crosses its exec is on a list: its standard streams, the socket on which the interposer reports, and the memory for
+//! the last of its output.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use devhost_sys::process::{self, micros_since};
+use devhost_sys::{program, seqpacket};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Pid, getpid, getppid};
+
+use crate::control::{self, WorkerReport, WorkerSpec};
+use crate::handover::{HandedApp, Handover, HandoverError};
+use crate::worker::{
+    EARLIER_VARIABLE, FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, OUTPUT_VARIABLE, PORT_VARIABLE,
+};
+
+/// How long a program that was just written may be busy: a process that is being started elsewhere has a copy of the
+/// descriptor that it was written with until it execs.
+const BUSY_TIME_MAX: Duration = Duration::from_secs(2);
+/// The time between two tries.
+const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Why a program was not started.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    #[error("a program has no link")]
+    PluginApp,
+    #[error("cannot make a socket for a program: {0}")]
+    Socket(#[source] io::Error),
+    #[error("the limit of processes is reached (ulimit -u)")]
+    ProcessLimit,
+    #[error("cannot run {}: {error}", program.display())]
+    Refused { program: PathBuf, error: io::Error },
+}
+
+/// A program that runs.
+pub(super) struct Program {
+    /// Where the front takes what is said for the word of a worker.
+    pub(super) front: OwnedFd,
+    /// What the preloaded library says; `None` once it is gone.
+    pub(super) reports: Option<OwnedFd>,
+    begun: Instant,
+    is_static: bool,
+    pub(super) wanted_port: u16,
+    /// Its listener was found.
+    pub(super) listens: bool,
+}
+
+impl Program {
+    /// Returns true if its listener has to be looked for from outside.
+    pub(super) fn is_looked_for(&self) -> bool {
+        self.is_static && !self.listens
+    }
+
+    /// Tells the front. If it does not listen any more it has hung up, which the loop sees.
+    pub(super) fn say(&self, report: &WorkerReport) {
+        self.say_with(report, &[]);
+    }
+
+    /// Like [`Self::say`], with descriptors.
+    pub(super) fn say_with(&self, report: &WorkerReport, fds: &[OwnedFd]) {
+        let fds: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let _ = control::send(self.front.as_fd(), report, &fds);
+    }
+
+    /// Returns how long it has run, in microseconds.
+    pub(super) fn micros(&self) -> u64 {
+        micros_since(self.begun)
+    }
+}
+
+/// What all programs of a keeper are started with.
+pub(super) struct Launch {
+    /// The interposer, in a file without a name.
+    library: File,
+    pub(super) name: OsString,
+    args: Vec<OsString>,
+    /// The signals that a program has blocked.
+    mask: SigSet,
+}
+
+impl Launch {
+    pub(super) fn new(name: OsString, args: Vec<OsString>, mask: SigSet) -> io::Result<Self> {
+        let mut library = File::from(memfd_create(c"devhost-preload", MFdFlags::MFD_CLOEXEC)?);
+        library.write_all(INTERPOSER_SO)?;
+        Ok(Self { library, name, args, mask })
+    }
+
+    /// Starts a program; returns its pid and how long that took, in microseconds.
+    pub(super) fn start(
+        &self,
+        spec: &WorkerSpec,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(Pid, Program, u64), StartError> {
+        let handover = Handover::new(spec.entry, spec.has_stdin, fds)?;
+        let HandedApp::Plain { wanted_port } = handover.app else { return Err(StartError::PluginApp) };
+        let (reports, theirs) = seqpacket::pair().map_err(StartError::Socket)?;
+        let begun = Instant::now();
+        let child = loop {
+            match self.command(spec, wanted_port, &handover, &theirs).spawn() {
+                Ok(child) => break child,
+                Err(error)
+                    if error.kind() == io::ErrorKind::ExecutableFileBusy
+                        && begun.elapsed() < BUSY_TIME_MAX =>
+                {
+                    std::thread::sleep(BUSY_POLL_INTERVAL);
+                }
+                Err(error) if error.raw_os_error() == Some(Errno::EAGAIN as i32) => {
+                    return Err(StartError::ProcessLimit);
+                }
+                Err(error) => return Err(StartError::Refused { program: spec.artifact.clone(), error }),
+            }
+        };
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let is_static = program::is_static(&spec.artifact);
+        let front = handover.control;
+        let program =
+            Program { front, reports: Some(reports), begun, is_static, wanted_port, listens: false };
+        Ok((pid, program, micros_since(begun)))
+    }
+
+    fn command(
+        &self,
+        spec: &WorkerSpec,
+        wanted_port: u16,
+        handover: &Handover,
+        reports: &OwnedFd,
+    ) -> Command {
+        let WorkerSpec { artifact, variables, earlier, .. } = spec;
+        let (reports, output) = (reports.as_raw_fd(), handover.output.as_raw_fd());
+        // If it cannot be copied for want of a descriptor, the spawn is refused as well.
+        let stdin = handover.stdin.as_ref().and_then(|stdin| stdin.try_clone().ok());
+        // The loader opens it by the keeper's own descriptor, so that the program has none for it.
+        let mut preload = OsString::from(format!("/proc/{}/fd/{}", getpid(), self.library.as_raw_fd()));
+        let before = std::env::var_os("LD_PRELOAD").filter(|before| !before.is_empty());
+        if let Some(before) = &before {
+            preload.push(":");
+            preload.push(before);
+        }
+        let keeper = getpid();
+        let mask = self.mask;
+        let mut command = Command::new(artifact);
+        command
+            .arg0(&self.name)
+            .args(&self.args)
+            .envs(variables.iter().filter(|(name, _)| std::env::var_os(name).is_none()).map(|(n, v)| (n, v)))
+            .env("LD_PRELOAD", preload)
+            .env(FD_VARIABLE, reports.to_string())
+            .env(PORT_VARIABLE, wanted_port.to_string())
+            .env(OUTPUT_VARIABLE, output.to_string())
+            .envs(earlier.as_ref().map(|earlier| (EARLIER_VARIABLE, earlier)))
+            .envs(before.map(|before| (LD_PRELOAD_VARIABLE, before)))
+            .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
+            .process_group(0);
+        // SAFETY: only plain system calls, fit for the time between fork and exec. The signal follows the thread that
+        // forks: the keeper's only one.
+        unsafe {
+            command.pre_exec(move || {
+                prctl::set_pdeathsig(Signal::SIGKILL)?;
+                if getppid() != keeper {
+                    // The keeper died before the line above.
+                    process::exit_untouched(1);
+                }
+                process::close_all_on_exec()?;
+                keep_over_exec(BorrowedFd::borrow_raw(reports))?;
+                keep_over_exec(BorrowedFd::borrow_raw(output))?;
+                mask.thread_set_mask()?;
+                Ok(())
+            });
+        }
+        command
+    }
+}
+
+fn keep_over_exec(fd: BorrowedFd<'_>) -> io::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! Where new generations come from: a zygote or a keeper, and whether it does what it is told.
+
+use std::cell::Cell;
+use std::io;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::Duration;
+
+use devhost_model::Error;
+use devhost_process::{Argv, ForkOrder, LauncherClient, Loading, Report, Role};
+use devhost_supervisor::Origin;
+use devhost_sys::parent::{self, Ask};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::attendance::Attendance;
+
+/// The executable that this process runs, whatever has become of its file.
+pub(super) const DEVHOST: &str = "/proc/self/exe";
+
+/// A zygote or a keeper.
+#[derive(Debug)]
+pub(super) struct Launcher {
+    client: LauncherClient,
+    attendance: Rc<Attendance>,
+    /// It stands still, and others do its work.
+    is_stuck: Cell<bool>,
+}
+
+impl Launcher {
+    /// Starts the process that is asked for; see [`LauncherClient::start`].
+    pub(super) fn start(origin: &Origin, argv: &Argv, loading: Loading) -> Result<Self, Error> {
+        let role = match (origin, loading) {
+            (Origin::Zygote { preload }, Loading::Preloaded | Loading::OneProcess) => {
+                Role::Zygote { preload, loading }
+            }
+            (Origin::Zygote { .. }, Loading::Worker | Loading::Fresh) => {
+                Role::Zygote { preload: &[], loading }
+            }
+            (Origin::Keeper, _) => Role::Keeper,
+        };
+        let client = LauncherClient::start(Path::new(DEVHOST), argv, role)?;
+        Ok(Self { client, attendance: Rc::default(), is_stuck: Cell::new(false) })
+    }
+
+    /// Says what it is called.
+    pub(super) fn name(&self) -> &'static str {
+        self.client.name()
+    }
+
+    /// Returns what is due from it.
+    pub(super) fn attendance(&self) -> &Rc<Attendance> {
+        &self.attendance
+    }
+
+    /// Gives it up because it stands still: from now on its workers are ended without it. It has not reaped them, so
+    /// their pids are theirs.
+    pub(super) fn give_up(&self) {
+        self.is_stuck.set(true);
+    }
+
+    /// Returns true if it was given up.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck.get()
+    }
+
+    /// Returns its pid.
+    pub(super) fn pid(&self) -> i32 {
+        self.client.pid()
+    }
+
+    /// Launches a worker; see [`LauncherClient::fork`].
+    pub(super) fn fork(&self, order: ForkOrder<'_>) -> io::Result<()> {
+        self.attendance.ask();
+        self.client.fork(order)
+    }
+
+    /// Asks a worker to end; see [`LauncherClient::ask`].
+    pub(super) fn ask(&self, pid: i32, how: Ask) -> io::Result<()> {
+        if self.is_stuck() {
+            parent::ask(Pid::from_raw(pid), how);
+            return Ok(());
+        }
+        self.client.ask(pid, how)
+    }
+
+    /// Kills a worker; see [`LauncherClient::kill`].
+    pub(super) fn kill(&self, pid: i32) -> io::Result<()> {
+        if self.is_stuck() {
+            return Ok(killpg(Pid::from_raw(pid), Signal::SIGKILL)?);
+        }
+        self.client.kill(pid)
+    }
+
+    /// Returns the next report, or `None` once it is gone. Cancel-safe.
+    pub(super) async fn report(&self) -> Option<Report> {
+        let report = self.client.report().await;
+        self.attendance.hear();
+        report
+    }
+
+    /// Ends it and its workers; see [`LauncherClient::end`].
+    pub(super) async fn end(&self, limit: Duration) -> Option<ExitStatus> {
+        self.client.end(limit).await
+    }
+}
