@@ -135,7 +135,7 @@ async fn exchange(
         return Err(explain(error, request, &backend, since).await.into());
     };
     pump.keep_no_more();
-    if visit.backend().is_first_response() {
+    if visit.backend().take_first_response() {
         front.status.first_response(visit.backend().generation, entered.elapsed());
     }
     let line = headers::request_line(request);
