@@ -11,17 +11,16 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
+use maud::{DOCTYPE, Markup, html};
 
 use super::body::{BodyError, ByteStream};
+use super::context::PageContext;
 use super::csp;
 use super::headers::CheckedHead;
-use super::pages::PageContext;
+use super::html::{CLIENT_SCRIPT_PATH, script_tag_with};
 use super::prolog::{Found, HELD_SIZE_MAX, Prolog};
 use super::sniff;
 use super::unpack::{Coding, codings, unpack};
-
-/// The address of the script.
-pub(crate) const CLIENT_SCRIPT_PATH: &str = "/__devhost/client.js";
 
 /// Headers by which libraries tell that a request is theirs: its response goes into a page that is open already.
 const LIBRARY_HEADERS: [&str; 8] = [
@@ -101,14 +100,11 @@ pub(crate) fn judge(
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     match csp::judge(&head.headers, host, CLIENT_SCRIPT_PATH) {
         Ok(nonce) => {
-            let mut attributes = nonce.map(|nonce| format!(" nonce=\"{nonce}\"")).unwrap_or_default();
-            if *request.method() != Method::GET {
-                // Loading it again would send the request again.
-                attributes.push_str(" data-method=\"POST\"");
-            }
-            let tag = tag(page, "app", &attributes);
-            let if_empty = describe_empty(head.status, &tag);
-            Verdict::Inject(Injection { tag, if_empty, codings, sniffed, is_empty })
+            // Loading the answer to a POST again would send the request again.
+            let method = (*request.method() != Method::GET).then_some("POST");
+            let tag = script_tag_with(page, "app", nonce.as_deref(), method);
+            let if_empty = describe_empty(head.status, &tag).into_string();
+            Verdict::Inject(Injection { tag: tag.into_string(), if_empty, codings, sniffed, is_empty })
         }
         // Most likely no page at all.
         Err(_) if sniffed => Verdict::Leave,
@@ -116,30 +112,18 @@ pub(crate) fn judge(
     }
 }
 
-/// The tag that loads the script. `kind` tells the script what sort of page it is in.
-pub(crate) fn script_tag(page: &PageContext<'_>, kind: &str) -> String {
-    tag(page, kind, "")
-}
-
-fn tag(page: &PageContext<'_>, kind: &str, attributes: &str) -> String {
-    format!(
-        "<script src=\"{CLIENT_SCRIPT_PATH}\" async data-session=\"{}\" data-generation=\"{}\" \
-         data-revision=\"{}\" data-page=\"{kind}\"{attributes}></script>",
-        super::pages::escape(page.session),
-        page.generation,
-        page.revision,
-    )
-}
-
-/// The page for a response without a body: nothing to be seen, unless a browser would show an error of its own.
-fn describe_empty(status: StatusCode, tag: &str) -> String {
+/// Renders the page for a response without a body: nothing visible, unless a browser would show an error of its own.
+fn describe_empty(status: StatusCode, tag: &Markup) -> Markup {
     if !status.is_client_error() && !status.is_server_error() {
-        return tag.to_owned();
+        return html! { (tag) };
     }
-    format!(
-        "<!doctype html><meta name=\"color-scheme\" content=\"light dark\"><title>{status}</title>{tag}\
-         <p>{status}: the app's response has no body.</p>"
-    )
+    html! {
+        (DOCTYPE)
+        meta name="color-scheme" content="light dark";
+        title { (status) }
+        (tag)
+        p { (status) ": the app's response has no body." }
+    }
 }
 
 impl Injection {

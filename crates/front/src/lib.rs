@@ -5,14 +5,17 @@
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 
+mod ansi;
 mod body;
 mod caching;
 mod client_gone;
+mod context;
 mod csp;
-mod dev_ui;
+mod endpoints;
 pub mod gate;
 mod headers;
 pub mod host;
+mod html;
 mod inbound;
 mod inject;
 mod live_reload;
@@ -29,11 +32,12 @@ mod tunnel;
 mod unpack;
 pub mod upstream;
 mod websocket;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
+pub use html::escape;
 pub use inbound::HEAD_TIME_MAX as CLIENT_HEAD_TIME_MAX;
 pub use live_reload::{EVENTS_BEHIND_COUNT_MAX, Hub, KEEP_ALIVE_INTERVAL};
-pub use pages::escape;
 pub use server::{FrontConfig, Server, WORKER_COUNT, serve};

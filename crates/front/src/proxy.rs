@@ -16,15 +16,16 @@ use futures_util::StreamExt;
 use super::body::{self, AppBody, ByteStream, Pump, RequestBody, SizedBody};
 use super::caching;
 use super::client_gone::ClientWatch;
+use super::context::{Front, PageContext};
 use super::csp;
 use super::gate::{Admission, Backend, HELD_COUNT_MAX, HOLD_TIME_MAX, Visit};
 use super::headers::{self, CheckedHead, Framing, GENERATION_HEADER};
 use super::inbound::Turn;
 use super::inject::{self, Verdict};
-use super::pages::{Form, Page, PageContext, wanted_form};
-use super::server::Front;
+use super::pages::{Form, Page, wanted_form};
 use super::slots::SlotKind;
 use super::upstream::{RecvHalf, UpstreamError};
+use super::words::capitalize;
 use devhost_link::wire::{PanicReport, REQUEST_EXPECT, RESPONSE_PANIC, ResponseHead};
 use devhost_model::End;
 use devhost_sys::output::Position;
@@ -149,7 +150,7 @@ async fn exchange(
         .map_err(|bad| Page::bad_response(&format!("{}.", capitalize(&bad.to_string())), &line))?;
     if is_event_stream(&checked) && !visit.make_long_lived() {
         let long_lived = visit.long_lived_count_max();
-        front.notice_busy(SlotKind::LongLived, long_lived);
+        front.notices.busy(SlotKind::LongLived, long_lived);
         return Err(Page::busy(SlotKind::LongLived, long_lived).into());
     }
     let body = AppBody::finite(recv, pump, visit, watch);
@@ -225,7 +226,7 @@ async fn enter(
             Admission::TimedOut => return Err(Page::timed_out(HOLD_TIME_MAX).into()),
             Admission::Full => return Err(Page::full(HELD_COUNT_MAX).into()),
             Admission::Busy(long_lived) => {
-                front.notice_busy(stay, long_lived);
+                front.notices.busy(stay, long_lived);
                 return Err(Page::busy(stay, long_lived).into());
             }
             Admission::Closed => return Err(Page::closed().into()),
@@ -281,7 +282,7 @@ fn respond(
     let injection = match injection {
         Verdict::Leave => None,
         Verdict::Forbidden(reason) => {
-            front.notice_page_without_script(request.path(), csp::identity(&head.headers), &reason);
+            front.notices.page_without_script(request.path(), csp::identity(&head.headers), &reason);
             None
         }
         Verdict::Inject(injection) => {
@@ -438,9 +439,4 @@ async fn unless_gone<T>(watch: Option<&ClientWatch>, work: impl Future<Output = 
 pub(super) fn close(mut response: HttpResponse) -> HttpResponse {
     response.head_mut().set_connection_type(ConnectionType::Close);
     response
-}
-
-fn capitalize(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use actix_web::http::Method;
+use maud::{DOCTYPE, html};
 use serde_json::{Value, json};
 
-use super::dev_ui;
-use super::inject::script_tag;
-use super::pages::{POLICY, Page, PageContext};
+use super::context::PageContext;
+use super::endpoints::CLIENT_SCRIPT;
+use super::html::script_tag;
+use super::pages::{POLICY, Page, render_status};
 use devhost_link::wire::PanicReport;
 use devhost_model::{
     BrowserEvent, BuildReport, BuildStep, Cause, Diagnostic, Diagnostics, End, Failure, LeftOut, Outcome,
@@ -54,7 +56,7 @@ pub const fn policy() -> &'static str {
 
 /// The script that runs in the pages.
 pub const fn client_script() -> &'static str {
-    dev_ui::CLIENT_SCRIPT
+    CLIENT_SCRIPT
 }
 
 /// Pages in place of a response, each under a name.
@@ -121,7 +123,7 @@ pub fn all() -> Vec<Sample> {
         })
         .collect();
     for (name, status) in [("status", busy_status()), ("status_at_the_start", first_status())] {
-        let html = dev_ui::render_status(&status, &CONTEXT);
+        let html = render_status(&status, &CONTEXT);
         samples.push(Sample { name, html, events: vec![hello(None)] });
     }
     for (name, failure) in [
@@ -137,12 +139,22 @@ pub fn all() -> Vec<Sample> {
 }
 
 fn app_page() -> String {
-    let script = script_tag(&CONTEXT, "app");
-    format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>An app</title>\
-         <meta name=\"viewport\" content=\"width=device-width\">{script}</head><body><h1>A page of the app's</h1>\
-         <p>What is shown over it must not depend on it.</p></body></html>"
-    )
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                title { "An app" }
+                meta name="viewport" content="width=device-width";
+                (script_tag(&CONTEXT, "app"))
+            }
+            body {
+                h1 { "A page of the app's" }
+                p { "What is shown over it must not depend on it." }
+            }
+        }
+    }
+    .into_string()
 }
 
 fn diagnostic(level: &str, line: u32, message: &str) -> Diagnostic {

@@ -1,10 +1,9 @@
 //! The server: its limits, its configuration, and which part of the front a request goes to.
 
-use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_http::{HttpService, KeepAlive};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
@@ -14,13 +13,13 @@ use actix_web::{App, HttpRequest, HttpResponse, web};
 use tokio::runtime::Handle;
 
 use super::client_gone::ClientWatch;
+use super::context::{Front, Notices};
 use super::gate::Gate;
-use super::host::{self, HostRules};
+use super::host::HostRules;
 use super::inbound::{ClientStream, HEAD_TIME_MAX, LINGER_TIME_MAX, RefusalReason, Turn};
 use super::live_reload::Hub;
-use super::pages::{self, Page, PageContext};
-use super::slots::SlotKind;
-use super::{dev_ui, headers, origin, proxy};
+use super::pages::Page;
+use super::{endpoints, headers, origin, proxy};
 use devhost_model::StatusBoard;
 use devhost_watch::Suspicion;
 
@@ -30,12 +29,6 @@ pub const WORKER_COUNT: usize = 1;
 
 /// How long responses may take to finish when the server is stopped.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// How often a person is told that requests find no place.
-const BUSY_NOTICE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// How many policies, and how many origins, are told apart in notices.
-const NOTICES_COUNT_MAX: usize = 64;
 
 /// What the front is told at its start.
 pub struct FrontConfig {
@@ -57,73 +50,6 @@ pub struct FrontConfig {
     pub runtime: Arc<OnceLock<Handle>>,
     /// Gets what a person should know, once: a page whose policy keeps the live-reload script out.
     pub on_notice: Box<dyn Fn(String) + Send + Sync>,
-}
-
-/// What all requests share.
-pub(super) struct Front {
-    pub gate: Gate,
-    pub hub: Hub,
-    pub status: Arc<StatusBoard>,
-    pub session: String,
-    pub app: String,
-    pub inject: bool,
-    pub suspicion: Arc<Suspicion>,
-    allowed_origins: Vec<String>,
-    refused_origins: Mutex<HashSet<String>>,
-    on_notice: Box<dyn Fn(String) + Send + Sync>,
-    noticed: Mutex<HashSet<String>>,
-    /// When a person was last told that requests find no place.
-    busy_noticed: Mutex<Option<Instant>>,
-}
-
-impl Front {
-    /// The context of a page as of now.
-    pub(crate) fn page_context(&self) -> PageContext<'_> {
-        PageContext {
-            app: &self.app,
-            session: &self.session,
-            generation: self.current_generation(),
-            revision: self.hub.revision(),
-        }
-    }
-
-    /// The number of the current generation, 0 without one.
-    pub(crate) fn current_generation(&self) -> u64 {
-        self.gate.current().map_or(0, |backend| backend.generation)
-    }
-
-    /// Tells the person that a request found no place, now and then.
-    pub(crate) fn notice_busy(&self, kind: SlotKind, long_lived_count_max: usize) {
-        let mut noticed = self.busy_noticed.lock().unwrap_or_else(PoisonError::into_inner);
-        if noticed.is_none_or(|noticed| noticed.elapsed() >= BUSY_NOTICE_INTERVAL) {
-            *noticed = Some(Instant::now());
-            drop(noticed);
-            let open = pages::describe_busy(kind, long_lived_count_max);
-            (self.on_notice)(format!("{open}: further ones get a page that says so (503)"));
-        }
-    }
-
-    /// Tells the person that a page goes without live reload, once for each policy that keeps the script out.
-    pub(crate) fn notice_page_without_script(&self, path: &str, policy: String, reason: &str) {
-        if is_new(&self.noticed, policy) {
-            (self.on_notice)(format!("no live reload in {path}: {reason}"));
-        }
-    }
-
-    /// Tells the person that a page was kept from the app, once for each origin.
-    fn notice_foreign_websocket(&self, origin: &str, path: &str) {
-        if is_new(&self.refused_origins, origin.to_owned()) {
-            (self.on_notice)(format!(
-                "a page of {origin} was kept from opening a WebSocket at {path}; --allowed-origin {origin} would allow it"
-            ));
-        }
-    }
-}
-
-/// True if this was not told yet, and may be.
-fn is_new(told: &Mutex<HashSet<String>>, what: String) -> bool {
-    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-    told.len() < NOTICES_COUNT_MAX && told.insert(what)
 }
 
 /// The running front. It may listen at any number of addresses, and take more of them at any time.
@@ -150,10 +76,7 @@ pub fn serve(config: FrontConfig, gate: Gate, hub: Hub, status: Arc<StatusBoard>
             inject: config.inject,
             suspicion: config.suspicion,
             allowed_origins: config.allowed_origins,
-            refused_origins: Mutex::default(),
-            on_notice: config.on_notice,
-            noticed: Mutex::default(),
-            busy_noticed: Mutex::default(),
+            notices: Notices::new(config.on_notice),
         }),
         allowed_hosts: config.allowed_hosts,
         runtime: config.runtime,
@@ -266,26 +189,17 @@ async fn dispatch(
     }
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
     if let Err(refusal) = hosts.check(request.headers(), authority.as_deref()) {
-        return refuse(&refusal).respond(&request, &front.page_context());
+        return Page::refused(&refusal).respond(&request, &front.page_context());
     }
     if headers::asks_for_websocket(request.headers())
         && let Some(origin) = origin::foreign(request.headers(), &hosts, &front.allowed_origins)
     {
-        front.notice_foreign_websocket(&origin, request.path());
+        front.notices.foreign_websocket(&origin, request.path());
         let page = Page::websocket_forbidden(&origin).respond(&request, &front.page_context());
         return proxy::close(page);
     }
-    if dev_ui::is_own(request.path()) {
-        return dev_ui::respond(&request, &front);
+    if endpoints::is_own(request.path()) {
+        return endpoints::respond(&request, &front);
     }
     proxy::forward(&request, payload.into_inner(), &front).await
-}
-
-/// The page for a request that is turned away.
-pub(super) fn refuse(refusal: &host::Refusal) -> Page {
-    match refusal {
-        host::Refusal::Malformed => Page::bad_request("The Host header is not valid."),
-        host::Refusal::Host(name) => Page::host_forbidden(name),
-        host::Refusal::Origin => Page::origin_forbidden(),
-    }
 }

@@ -44,6 +44,17 @@ pub enum SlotKind {
     LongLived,
 }
 
+impl SlotKind {
+    /// Says that the app has no free slot of this kind.
+    pub(crate) fn describe_full(self, long_lived_count_max: usize) -> String {
+        let long_lived = format!("{long_lived_count_max} WebSockets, event streams and other long requests");
+        match self {
+            Self::Ordinary => format!("the app has {ORDINARY_COUNT_MAX} requests open, and {long_lived}"),
+            Self::LongLived => format!("the app has {long_lived} open"),
+        }
+    }
+}
+
 /// The slots of one worker. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Slots(Arc<Shared>);

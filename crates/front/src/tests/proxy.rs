@@ -237,8 +237,8 @@ async fn what_cannot_be_served_is_answered_with_a_page_that_says_why() {
     let many: String = (0..100).map(|n| format!("x-{n}: 1\r\n")).collect();
     let large = format!("cookie: {}\r\n", "x".repeat(70_000));
     for (request, status, text) in [
-        (format!("GET / HTTP/1.1\r\nhost: a\r\naccept: text/html\r\n{many}\r\n"), 431, "64 KiB in all, and there may be 96"),
-        (format!("GET / HTTP/1.1\r\nhost: a\r\naccept: text/html\r\n{large}\r\n"), 431, "64 KiB in all, and there may be 96"),
+        (format!("GET / HTTP/1.1\r\nhost: a\r\naccept: text/html\r\n{many}\r\n"), 431, "64 KiB in total, and there may be at most 96"),
+        (format!("GET / HTTP/1.1\r\nhost: a\r\naccept: text/html\r\n{large}\r\n"), 431, "64 KiB in total, and there may be at most 96"),
         ("GET / HTTP/1.1\r\naccept: text/html\r\n\r\n".into(), 400, "It has no Host header."),
         ("GET / HTTP/2.0\r\nhost: a\r\naccept: text/html\r\n\r\n".into(), 400, "cannot be read as HTTP/1.1"),
         (
@@ -256,7 +256,7 @@ async fn what_cannot_be_served_is_answered_with_a_page_that_says_why() {
             }
             let (head, body) = browser.response().await;
             assert_eq!((head.status, head.get("connection")), (status, Some("close")), "{body}");
-            assert!(body.contains(text) && body.starts_with("<!doctype html>"), "{body}");
+            assert!(body.contains(text) && body.starts_with("<!DOCTYPE html>"), "{body}");
             assert_eq!(browser.rest().await, b"");
         }
     }

@@ -56,7 +56,7 @@ impl Wire {
     }
 
     /// True where the app takes what it is sent for a broken attempt to speak TLS.
-    pub fn answers_in_tls(&self) -> bool {
+    pub(super) fn answers_in_tls(&self) -> bool {
         self.answers_in_tls.load(Ordering::Relaxed)
     }
 

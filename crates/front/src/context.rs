@@ -1,0 +1,116 @@
+//! What the front's parts share while they answer requests: the gate, the event hub, the status, and what
+//! the user has been told already. Answers nothing itself.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::gate::Gate;
+use super::live_reload::Hub;
+use super::slots::SlotKind;
+use devhost_model::StatusBoard;
+use devhost_watch::Suspicion;
+
+/// How often the user is told that requests find no slot.
+const BUSY_NOTICE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How many different policies, and how many origins, get a notice.
+const NOTICES_COUNT_MAX: usize = 64;
+
+/// What all requests share.
+pub(crate) struct Front {
+    pub(crate) gate: Gate,
+    pub(crate) hub: Hub,
+    pub(crate) status: Arc<StatusBoard>,
+    pub(crate) session: String,
+    pub(crate) app: String,
+    pub(crate) inject: bool,
+    pub(crate) suspicion: Arc<Suspicion>,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) notices: Notices,
+}
+
+impl Front {
+    /// Returns the context of a page as of now.
+    pub(crate) fn page_context(&self) -> PageContext<'_> {
+        PageContext {
+            app: &self.app,
+            session: &self.session,
+            generation: self.current_generation(),
+            revision: self.hub.revision(),
+        }
+    }
+
+    /// Returns the number of the current generation, 0 without one.
+    pub(crate) fn current_generation(&self) -> u64 {
+        self.gate.current().map_or(0, |backend| backend.generation)
+    }
+}
+
+/// What a page is shown in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageContext<'a> {
+    /// The app's name.
+    pub app: &'a str,
+    /// This run of devhost.
+    pub session: &'a str,
+    /// The generation that the page is about, or the current one; 0 before the first.
+    pub generation: u64,
+    /// The revision of the event stream.
+    pub revision: u64,
+}
+
+/// Tells the user what requests have run into, without repeating itself.
+pub(crate) struct Notices {
+    send: Box<dyn Fn(String) + Send + Sync>,
+    refused_origins: Mutex<HashSet<String>>,
+    policies: Mutex<HashSet<String>>,
+    /// When the user was last told that requests find no slot.
+    busy_at: Mutex<Option<Instant>>,
+}
+
+impl Notices {
+    /// Sends notices to `send`.
+    pub(crate) fn new(send: Box<dyn Fn(String) + Send + Sync>) -> Self {
+        Self {
+            send,
+            refused_origins: Mutex::default(),
+            policies: Mutex::default(),
+            busy_at: Mutex::default(),
+        }
+    }
+
+    /// A request found no slot. The user is told now and then.
+    pub(crate) fn busy(&self, kind: SlotKind, long_lived_count_max: usize) {
+        let mut noticed = self.busy_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if noticed.is_none_or(|noticed| noticed.elapsed() >= BUSY_NOTICE_INTERVAL) {
+            *noticed = Some(Instant::now());
+            drop(noticed);
+            let open = kind.describe_full(long_lived_count_max);
+            (self.send)(format!("{open}; further ones get an error page (503)"));
+        }
+    }
+
+    /// A page goes without live reload. The user is told once for each policy that keeps the script out.
+    pub(crate) fn page_without_script(&self, path: &str, policy: String, reason: &str) {
+        if is_new(&self.policies, policy) {
+            (self.send)(format!("no live reload in {path}: {reason}"));
+        }
+    }
+
+    /// A page was refused a WebSocket. The user is told once for each origin.
+    pub(crate) fn foreign_websocket(&self, origin: &str, path: &str) {
+        if is_new(&self.refused_origins, origin.to_owned()) {
+            (self.send)(format!(
+                "a page from {origin} was not allowed to open a WebSocket at {path}; --allowed-origin {origin} \
+                 would allow it"
+            ));
+        }
+    }
+}
+
+/// Returns true if `what` has not been told yet, and there is room to remember it.
+fn is_new(told: &Mutex<HashSet<String>>, what: String) -> bool {
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    told.len() < NOTICES_COUNT_MAX && told.insert(what)
+}
