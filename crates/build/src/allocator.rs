@@ -37,7 +37,7 @@ pub fn declared(root: &Path, cfg: &[Cfg]) -> Option<PathBuf> {
 
 /// Whether the text of one file declares an allocator that is in force. A text that cannot be read counts: rustc will say
 /// what is wrong with it.
-pub(super) fn is_declared_in(text: &str, cfg: &[Cfg]) -> bool {
+pub(crate) fn is_declared_in(text: &str, cfg: &[Cfg]) -> bool {
     syn::parse_file(text).is_ok_and(|file| Search::of(&file, cfg).found)
 }
 

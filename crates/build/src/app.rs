@@ -13,13 +13,13 @@ use cargo_metadata::{
 use devhost_model::AppKind;
 use devhost_plugin::abi::DESCRIPTOR_SYMBOL;
 
-use super::artifact;
-use super::cargo;
-use super::environment;
-use super::export;
-use super::job_sheet::ExternKind;
-use super::partial;
-use super::settings::{Choice, Settings, Strategy};
+use crate::cargo;
+use crate::environment;
+use crate::export;
+use crate::inspector;
+use crate::job_sheet::ExternKind;
+use crate::partial;
+use crate::settings::{Choice, Settings, Strategy};
 use devhost_model::Error;
 
 /// The name of the package that a plugin app depends on, and which counts as a library wherever it comes from.
@@ -109,17 +109,17 @@ pub struct App {
     /// The app and every package that it reaches by path dependencies: what a developer may edit.
     pub path_packages: Vec<PathPackage>,
     /// The configuration files that cargo is given by name, and what they include.
-    pub(super) config_files: Vec<PathBuf>,
+    pub(crate) config_files: Vec<PathBuf>,
     /// An estimate of how many messages cargo has for a whole build, for the progress bar.
     pub units_expected: u32,
     /// What each `--extern` of each path package is, by the package's directory.
-    pub(super) externs: BTreeMap<PathBuf, BTreeMap<String, ExternKind>>,
+    pub(crate) externs: BTreeMap<PathBuf, BTreeMap<String, ExternKind>>,
     /// The packages that come from elsewhere, and the names of their libraries as rustc knows them.
-    pub(super) dependencies: BTreeMap<String, String>,
+    pub(crate) dependencies: BTreeMap<String, String>,
     /// What each package uses, by cargo's ids.
-    pub(super) uses: BTreeMap<String, Vec<String>>,
+    pub(crate) uses: BTreeMap<String, Vec<String>>,
     /// Packages that build scripts use, directly or not.
-    pub(super) used_by_scripts: BTreeSet<String>,
+    pub(crate) used_by_scripts: BTreeSet<String>,
 }
 
 impl App {
@@ -129,7 +129,7 @@ impl App {
     }
 
     /// Whether a package is one of `others` or uses one, directly or not.
-    pub(super) fn reaches(&self, package: &str, others: &[&str]) -> bool {
+    pub(crate) fn reaches(&self, package: &str, others: &[&str]) -> bool {
         let mut seen = HashSet::new();
         let mut queue = vec![package];
         while let Some(id) = queue.pop() {
@@ -145,7 +145,7 @@ impl App {
 
     /// An app that is nowhere.
     #[cfg(test)]
-    pub(super) fn stub() -> Self {
+    pub(crate) fn stub() -> Self {
         Self {
             variables: Vec::new(),
             package: "app".into(),
@@ -175,13 +175,13 @@ pub struct PathPackage {
     /// The package's name.
     pub name: String,
     /// cargo's id of it.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// The directory of its `Cargo.toml`.
     pub root: PathBuf,
     /// The root source file of its library, where it has one.
     pub lib_source: Option<PathBuf>,
     /// The name of its library as rustc knows it.
-    pub(super) crate_name: Option<String>,
+    pub(crate) crate_name: Option<String>,
 }
 
 /// Finds what `argument` means to somebody in `cwd`.
@@ -427,7 +427,7 @@ fn prebuilt(path: PathBuf, settings: &Settings) -> Result<Prebuilt, Error> {
             cache.join("devhost").join(format!("{name}-{}", &hash[..16]))
         }
     };
-    let kind = artifact::kind_of(&path);
+    let kind = inspector::kind_of(&path);
     Ok(Prebuilt { name, path, target_dir, kind })
 }
 
@@ -699,7 +699,7 @@ pub fn library(package: &Package) -> Option<&cargo_metadata::Target> {
 }
 
 /// The library of a package, which may be a procedural macro.
-pub(super) fn library_or_macro(package: &Package) -> Option<&cargo_metadata::Target> {
+pub(crate) fn library_or_macro(package: &Package) -> Option<&cargo_metadata::Target> {
     package.targets.iter().find(|target| is_library(&target.kind) || target.is_kind(TargetKind::ProcMacro))
 }
 

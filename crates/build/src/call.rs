@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// One `--extern` that names a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Extern {
+pub(crate) struct Extern {
     /// The name by which the crate is used.
     pub name: String,
     /// The rlib, rmeta or shared library.
@@ -22,7 +22,7 @@ impl Extern {
 
 /// What a rustc command line says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Call {
+pub(crate) struct Call {
     /// The root source file.
     pub input: PathBuf,
     /// `--crate-name`.
@@ -99,7 +99,7 @@ impl Call {
 
 /// One part of a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub(crate) enum Token<'a> {
     /// A flag that has no value, or one that is not known here, with whatever is attached to it.
     Flag(&'a str),
     /// A flag and its value.
@@ -109,7 +109,7 @@ pub(super) enum Token<'a> {
 }
 
 /// Takes a command line apart.
-pub(super) fn tokens(args: &[String]) -> Vec<Token<'_>> {
+pub(crate) fn tokens(args: &[String]) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut args = args.iter().map(String::as_str);
     while let Some(arg) = args.next() {
@@ -127,7 +127,7 @@ pub(super) fn tokens(args: &[String]) -> Vec<Token<'_>> {
 }
 
 /// The name that rustc gave a library, without what its file name adds.
-pub(super) fn library_stem(path: &Path) -> Option<&str> {
+pub(crate) fn library_stem(path: &Path) -> Option<&str> {
     path.file_stem()?.to_str()?.strip_prefix("lib")
 }
 
@@ -188,7 +188,7 @@ fn read_extern(value: &str) -> Option<Extern> {
 }
 
 /// Reads `@file` arguments, by which cargo passes a command line that is too long for the kernel.
-pub(super) fn expand(args: &[OsString]) -> Vec<String> {
+pub(crate) fn expand(args: &[OsString]) -> Vec<String> {
     let mut expanded = Vec::new();
     for arg in args {
         let text = lossy(arg);

@@ -4,35 +4,28 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::Stdio;
 
 use cargo_metadata::{Message, TargetKind};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-use super::app::App;
-use super::diagnostics::{self, Collected};
-use super::guard::DESCRIPTORS_OPTION;
-use super::replay::warning;
-use super::settings::Choice;
-use super::{PROGRESS_MARK, Progress, guard};
+use crate::app::App;
+use crate::attended::{Attended, Said, guarded};
+use crate::diagnostics::{self, Collected};
+use crate::exit_code::signal_of;
+use crate::job_sheet::PROGRESS_MARK;
+use crate::outcome::Progress;
+use crate::settings::Choice;
 use devhost_model::{BuildStep, Diagnostic, WAITING_FOR};
-use devhost_sys::limits;
 
 /// How much of cargo's own output is kept for a failure.
-pub(super) const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
+pub(crate) const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
 
 /// The same in bytes.
 const OUTPUT_KEPT_SIZE_MAX: usize = 128 * 1024;
 
-/// How long cargo's pipes may stay silent once it has ended: a daemon that it started (a compiler cache) may
-/// hold them open for ever.
-pub(super) const PIPE_SILENCE_TIME_MAX: Duration = Duration::from_millis(100);
-
 /// A cargo command to be run.
 #[derive(Debug)]
-pub(super) struct Invocation<'a> {
+pub(crate) struct Invocation<'a> {
     /// The devhost executable, which is the guard too.
     pub devhost: &'a Path,
     /// cargo's arguments.
@@ -49,7 +42,7 @@ pub(super) struct Invocation<'a> {
 
 /// What a run of cargo came to.
 #[derive(Debug, Default)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// cargo's exit code was 0.
     pub success: bool,
     /// What rustc said.
@@ -76,27 +69,11 @@ pub(super) struct Run {
     pub steps: Vec<BuildStep>,
 }
 
-/// A command under the guard: it ends, with all that it has started, when its standard input is closed.
-pub(super) fn guarded(devhost: &Path, program: &OsStr) -> Command {
-    let mut command = Command::new(devhost);
-    // The program gets the limit of open files that devhost was started with.
-    let descriptors = limits::original_descriptors().map(|soft| format!("{DESCRIPTORS_OPTION}{soft}"));
-    command
-        .arg0("devhost-guard")
-        .args(descriptors)
-        .arg(program)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        // Ctrl-C in the terminal is for the front, which then ends the build.
-        .process_group(0);
-    command
-}
-
 /// Runs cargo to its end.
 ///
 /// # Errors
 /// The guard could not be started.
-pub(super) async fn run(
+pub(crate) async fn run(
     invocation: Invocation<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> std::io::Result<Run> {
@@ -118,7 +95,7 @@ pub(super) async fn run(
     };
     let mut run = reader.finish();
     run.success = status.success();
-    if let Some(signal) = guard::signal_of(status) {
+    if let Some(signal) = signal_of(status) {
         run.output.push_str(&format!("cargo was ended by signal {signal}\n"));
     }
     if run.success {
@@ -128,73 +105,6 @@ pub(super) async fn run(
         }
     }
     Ok(run)
-}
-
-/// A guarded process and what it says. Dropped, it ends.
-pub(super) struct Attended {
-    child: Child,
-    /// Held until the end: the guard ends the process when it closes.
-    _pipe: Option<ChildStdin>,
-    stdout: Option<Lines<BufReader<ChildStdout>>>,
-    stderr: Option<Lines<BufReader<ChildStderr>>>,
-    status: Option<ExitStatus>,
-}
-
-/// What comes next of a process.
-pub(super) enum Said {
-    /// A line of its standard output.
-    Out(String),
-    /// A line of its standard error.
-    Err(String),
-    /// It has ended, and nothing more will come.
-    Over(ExitStatus),
-}
-
-impl Attended {
-    /// Attends to a process that was started as [`guarded`].
-    pub(crate) fn new(mut child: Child) -> Self {
-        let _pipe = child.stdin.take();
-        let stdout = child.stdout.take().map(|pipe| BufReader::new(pipe).lines());
-        let stderr = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
-        Self { child, _pipe, stdout, stderr, status: None }
-    }
-
-    /// What comes next. An empty line may be the end of a stream.
-    ///
-    /// # Errors
-    /// The process cannot be waited for.
-    pub(crate) async fn next(&mut self) -> std::io::Result<Said> {
-        let status = match self.status {
-            Some(status) => status,
-            None => tokio::select! {
-                line = next_line(&mut self.stdout) => return Ok(Said::Out(line)),
-                line = next_line(&mut self.stderr) => return Ok(Said::Err(line)),
-                status = self.child.wait() => *self.status.insert(status?),
-            },
-        };
-        if self.stdout.is_none() && self.stderr.is_none() {
-            return Ok(Said::Over(status));
-        }
-        tokio::select! {
-            biased;
-            line = next_line(&mut self.stdout) => Ok(Said::Out(line)),
-            line = next_line(&mut self.stderr) => Ok(Said::Err(line)),
-            () = tokio::time::sleep(PIPE_SILENCE_TIME_MAX) => Ok(Said::Over(status)),
-        }
-    }
-}
-
-/// The next line, and an empty one for the end of the pipe; after that, never. Bytes that are no UTF-8 end it too: cargo
-/// and rustc write none.
-async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<Lines<BufReader<R>>>) -> String {
-    if let Some(reader) = lines {
-        if let Ok(Some(line)) = reader.next_line().await {
-            return line;
-        }
-        *lines = None;
-        return String::new();
-    }
-    std::future::pending().await
 }
 
 struct Reader<'a> {
@@ -267,7 +177,7 @@ impl<'a> Reader<'a> {
         } else if PROGRESS_WORDS.iter().any(|word| plain.starts_with(word)) {
             self.show(plain);
         } else if let Some(message) = script_warning(plain) {
-            self.run.script_warnings.push(warning(message));
+            self.run.script_warnings.push(diagnostics::script_warning(message));
             self.keep(line);
         } else if !SILENT_WORDS.iter().any(|word| plain.starts_with(word)) {
             self.keep(line);
@@ -333,7 +243,7 @@ const COMPLAINT_FIRST_LINES_MAX: usize = 24;
 const COMPLAINT_LAST_LINES_MAX: usize = 12;
 
 /// What matters of what cargo says when it refuses: without colours, progress, and what comes before the error.
-pub(super) fn essence(said: &str) -> String {
+pub(crate) fn essence(said: &str) -> String {
     let plain = strip_colours(said);
     let is_progress = |line: &&str| {
         let words = line.trim_start();
@@ -355,7 +265,7 @@ pub(super) fn essence(said: &str) -> String {
 }
 
 /// Leaves out ANSI escape sequences.
-pub(super) fn strip_colours(text: &str) -> String {
+pub(crate) fn strip_colours(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut characters = text.chars();
     while let Some(character) = characters.next() {

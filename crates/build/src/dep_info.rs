@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use devhost_model::AppKind;
+
+use crate::app::App;
+
 /// Every file that a dep-info file lists, relative ones seen from `base`; nothing where there is no such file.
-pub(super) fn read_sources(dep_info: &Path, base: &Path) -> Vec<PathBuf> {
+pub(crate) fn read_sources(dep_info: &Path, base: &Path) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(dep_info).unwrap_or_default();
     let mut sources: Vec<PathBuf> = text
         .lines()
@@ -15,6 +19,18 @@ pub(super) fn read_sources(dep_info: &Path, base: &Path) -> Vec<PathBuf> {
     sources.sort();
     sources.dedup();
     sources
+}
+
+/// Where cargo lists what the app's library was made of.
+pub(crate) fn path_of(app: &App, library: &Path) -> PathBuf {
+    match app.kind {
+        AppKind::Plugin => library.with_extension("d"),
+        AppKind::Plain => {
+            let mut path = library.as_os_str().to_owned();
+            path.push(".d");
+            path.into()
+        }
+    }
 }
 
 /// Words apart by spaces; `\ ` is a space within one.

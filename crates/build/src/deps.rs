@@ -12,20 +12,20 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use super::PROGRESS_MARK;
-use super::artifact::{self, Inspector, list_symbols};
-use super::call::Call;
-use super::documents;
-use super::job_sheet::{Exclusion, JobSheet};
-use super::linker::{REAL_LINKER_VARIABLE, TAKE_ALL_VARIABLE};
-use super::settings::Deps;
+use crate::call::Call;
+use crate::documents;
+use crate::inspector::{self, Inspector, list_symbols};
+use crate::job_sheet::PROGRESS_MARK;
+use crate::job_sheet::{Exclusion, JobSheet};
+use crate::linker::{REAL_LINKER_VARIABLE, TAKE_ALL_VARIABLE};
+use crate::settings::Deps;
 
 /// The crate's name; `devhost_plugin::export!` says `extern crate devhost_deps`.
-pub(super) const CRATE_NAME: &str = "devhost_deps";
+pub(crate) const CRATE_NAME: &str = "devhost_deps";
 
 /// How the app is linked to what it depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Linkage {
+pub(crate) enum Linkage {
     /// Against the library of dependencies and the shared standard library.
     Shared {
         /// `libstd-HASH.so`.
@@ -34,7 +34,7 @@ pub(super) enum Linkage {
         dylib: PathBuf,
         /// The file that switches to [`Linkage::Static`] for the same dependencies.
         static_marker: PathBuf,
-        /// The file that makes [`super::linker`] link the app, too.
+        /// The file that makes [`crate::linker`] link the app, too.
         relink_marker: PathBuf,
         /// The file that lists what to keep out of it.
         exclusion_path: PathBuf,
@@ -121,12 +121,12 @@ struct Completed {
 }
 
 /// The directory of libraries of dependencies.
-pub(super) fn directory(target_dir: &Path) -> PathBuf {
+pub(crate) fn directory(target_dir: &Path) -> PathBuf {
     target_dir.join("preload")
 }
 
 /// Finds or makes the library for a call of the app.
-pub(super) fn provide(
+pub(crate) fn provide(
     rustc: &OsStr,
     call: &Call,
     sheet: &JobSheet,
@@ -291,7 +291,7 @@ impl Recipe<'_> {
                 return Ok(Err(refusal));
             }
             let made = scratch.path().join(&name);
-            if artifact::brings_allocator(&made) {
+            if inspector::brings_allocator(&made) {
                 return Ok(Err("a dependency brings a #[global_allocator] of its own".into()));
             }
             unresolved = Inspector::default().unresolved_of(&made, &std)?;
@@ -434,7 +434,7 @@ fn complaint(said: &str) -> Option<String> {
 }
 
 /// The library that a linker's line says is missing.
-pub(super) fn missing_library(line: &str) -> Option<&str> {
+pub(crate) fn missing_library(line: &str) -> Option<&str> {
     // GNU ld, gold and mold; lld.
     let rest = ["cannot find -l", "library not found: ", "unable to find library -l"]
         .iter()

@@ -8,11 +8,13 @@ use cargo_metadata::diagnostic::{Diagnostic as Message, DiagnosticLevel};
 
 use devhost_model::{Diagnostic, Diagnostics};
 
+use crate::environment;
+
 /// How many messages are known again where they come twice.
 const SEEN_COUNT_MAX: usize = 1 << 17;
 
 /// A message of rustc, unless it is a mere summary.
-pub(super) fn convert(message: Message) -> Option<Diagnostic> {
+pub(crate) fn convert(message: Message) -> Option<Diagnostic> {
     let level = match message.level {
         DiagnosticLevel::Ice => "error: internal compiler error",
         DiagnosticLevel::Error => "error",
@@ -41,9 +43,27 @@ pub(super) fn convert(message: Message) -> Option<Diagnostic> {
     })
 }
 
+/// A warning of a build script, `NAME@VERSION: TEXT`.
+pub(crate) fn script_warning(message: &str) -> Diagnostic {
+    let rendered = if environment::coloured() {
+        format!("\u{1b}[1m\u{1b}[33mwarning\u{1b}[0m\u{1b}[1m:\u{1b}[0m {message}\n")
+    } else {
+        format!("warning: {message}\n")
+    };
+    Diagnostic {
+        level: "warning".into(),
+        code: None,
+        file: None,
+        line: None,
+        column: None,
+        message: message.into(),
+        rendered,
+    }
+}
+
 /// The messages of a build while it runs, each once: a crate that is compiled in two ways says everything twice.
 #[derive(Debug, Default)]
-pub(super) struct Collected {
+pub(crate) struct Collected {
     found: Diagnostics,
     /// Hashes of all messages, of those that are left out too.
     seen: HashSet<u64>,

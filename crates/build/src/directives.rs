@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// What one run has said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Directives {
+pub(crate) struct Directives {
     /// `rustc-env`: variables for the rustc calls of the script's own package. The last one of a name counts.
     pub variables: BTreeMap<String, String>,
     /// `rerun-if-changed`.

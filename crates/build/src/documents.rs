@@ -1,22 +1,35 @@
 //! JSON files in devhost's target directory. They are replaced by a rename, so a reader never sees half of one.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::app::App;
+use crate::settings::{Choice, Settings};
+
 /// Reads a document; `None` where there is none or it is of another version of devhost.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
 /// Writes a document, whole or not at all.
-pub(super) fn write<T: Serialize>(path: &Path, document: &T) -> io::Result<()> {
+pub(crate) fn write<T: Serialize>(path: &Path, document: &T) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory)?;
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     serde_json::to_writer(&mut file, document)?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// The path of a document of a target and a profile: cargo, too, has one place for each.
+pub(crate) fn path(app: &App, settings: &Settings, kind: &str) -> PathBuf {
+    let target = match &app.choice {
+        Choice::Lib => String::new(),
+        Choice::Bin(name) => format!("-bin-{name}"),
+        Choice::Example(name) => format!("-example-{name}"),
+    };
+    app.target_dir.join(kind).join(format!("{}{target}-{}.json", app.package, settings.profile()))
 }

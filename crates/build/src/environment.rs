@@ -26,12 +26,12 @@ const FOREIGN: &[&str] = &[
 const FOREIGN_PREFIXES: &[&str] = &["CARGO_PKG_", "CARGO_BIN_EXE_", "DEVHOST_"];
 
 /// The variables of this process that cargo is to inherit.
-pub(super) fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
+pub(crate) fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| !is_foreign(name))
 }
 
 /// Names every variable of this process that a child must not inherit.
-pub(super) fn clean(mut remove: impl FnMut(&OsStr)) {
+pub(crate) fn clean(mut remove: impl FnMut(&OsStr)) {
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_foreign(name)) {
         remove(&name);
     }
@@ -44,12 +44,12 @@ fn is_foreign(name: &OsStr) -> bool {
 }
 
 /// cargo's word for whether to colour: its output is always a pipe here, but ends up on a terminal or a page.
-pub(super) fn colour() -> &'static str {
+pub(crate) fn colour() -> &'static str {
     if coloured() { "always" } else { "never" }
 }
 
 /// False where the user has set `NO_COLOR`.
-pub(super) fn coloured() -> bool {
+pub(crate) fn coloured() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 

@@ -5,11 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::plain::NO_LIBRARY_MESSAGE;
-use devhost_model::AppKind;
-
-use super::{Artifact, Builder, Progress, Strategy, Target, cargo, concerns_cargo, deps};
 use devhost_model::{Diagnostic, Failure};
+
+use crate::plain::NO_LIBRARY_MESSAGE;
+use crate::{cargo, deps};
 
 /// A part of what rustc says where two shared libraries contain the same crate.
 const DUPLICATE_MESSAGE: &str = "only shows up once";
@@ -30,7 +29,7 @@ pub fn note(reason: &str) -> String {
 }
 
 /// Why the app should be linked statically, where that may be what a failed run of cargo needs.
-pub(super) fn reason_to_share_nothing(run: &cargo::Run) -> Option<String> {
+pub(crate) fn reason_to_share_nothing(run: &cargo::Run) -> Option<String> {
     let messages = run.diagnostics.iter().map(|diagnostic| diagnostic.message.as_str());
     if let Some(message) = messages.into_iter().find(|message| message.contains(DUPLICATE_MESSAGE)) {
         let name = message.split('`').nth(1).unwrap_or("a dependency");
@@ -40,7 +39,7 @@ pub(super) fn reason_to_share_nothing(run: &cargo::Run) -> Option<String> {
 }
 
 /// Whether a linker does not find symbols, and nothing else is wrong.
-pub(super) fn misses_symbols(run: &cargo::Run) -> bool {
+pub(crate) fn misses_symbols(run: &cargo::Run) -> bool {
     let said = |diagnostic: &Diagnostic| cargo::strip_colours(&diagnostic.rendered);
     link_error(&run.diagnostics).is_some()
         && run
@@ -52,7 +51,7 @@ pub(super) fn misses_symbols(run: &cargo::Run) -> bool {
 }
 
 /// Why a plain app should become its own program, where that may be what a failed build needs.
-fn reason_to_restart(failure: &Failure) -> Option<String> {
+pub(crate) fn reason_to_restart(failure: &Failure) -> Option<String> {
     match failure {
         Failure::Build { diagnostics, output } => {
             let output = cargo::strip_colours(output);
@@ -99,7 +98,7 @@ fn is_link_error(diagnostic: &Diagnostic) -> bool {
 /// A decision that is taken back unless the build that follows shows that it was right. A build that is cancelled
 /// shows nothing.
 #[derive(Debug)]
-pub(super) struct Doubt(Option<PathBuf>);
+pub(crate) struct Doubt(Option<PathBuf>);
 
 impl Doubt {
     /// About the decision that this file stands for.
@@ -120,45 +119,6 @@ impl Drop for Doubt {
         if let Some(marker) = self.0.take() {
             let _ = std::fs::remove_file(marker);
         }
-    }
-}
-
-impl Builder {
-    /// What is being built.
-    pub(super) fn strategy(&self) -> Strategy {
-        if self.fallback.is_some() { Strategy::Restart } else { self.settings.strategy }
-    }
-
-    /// Builds the library, or what takes its place.
-    pub(super) async fn build_as_it_can_be(
-        &mut self,
-        changed: &[PathBuf],
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Artifact, Failure> {
-        if changed.iter().any(|path| concerns_cargo(path) || path.ends_with("build.rs")) {
-            // What was in the way may be gone.
-            self.fallback = None;
-        }
-        if self.strategy() == Strategy::Restart {
-            return self.build_binary(changed, progress).await;
-        }
-        let failure = match self.build_app(changed, progress).await {
-            Err(failure) if self.may_become_a_program() => failure,
-            outcome => return outcome,
-        };
-        let Some(reason) = reason_to_restart(&failure) else { return Err(failure) };
-        self.fallback = Some(reason);
-        self.recording = Err("the app was built as a program".into());
-        let program = self.build_binary(&[], progress).await;
-        if program.is_err() {
-            self.fallback = None;
-            return Err(failure);
-        }
-        program
-    }
-
-    fn may_become_a_program(&self) -> bool {
-        self.settings.may_fall_back && matches!(&self.target, Target::App(app) if app.kind == AppKind::Plain)
     }
 }
 

@@ -6,12 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::entries;
-use super::{Artifact, Builder, Progress, Target};
-use devhost_model::Failure;
-
-/// How often a build is made again because somebody removes what it needs while it runs.
-const ATTEMPTS_AGAIN_COUNT_MAX: u32 = 3;
+use crate::paths::entries;
 
 /// Where the wrapper writes down what path crates are compiled against, and by which calls: cargo does not know of either.
 const RECORDS: [&str; 2] = ["externs", "calls"];
@@ -21,7 +16,7 @@ const DEPTH_MAX: u32 = 2;
 
 /// Directories that are not removed by a build, as they were at some moment.
 #[derive(Debug, Default)]
-pub(super) struct Footing(Vec<(PathBuf, Identity)>);
+pub(crate) struct Footing(Vec<(PathBuf, Identity)>);
 
 /// Device, inode, and, as the inode of a directory that is gone is soon used again, when it was made.
 type Identity = (u64, u64, Option<SystemTime>);
@@ -63,47 +58,8 @@ fn identity(directory: &Path) -> Option<Identity> {
 }
 
 /// Whether records of the wrapper are gone that cargo will not have made again.
-pub(super) fn lacks_records(target_dir: &Path) -> bool {
+pub(crate) fn lacks_records(target_dir: &Path) -> bool {
     RECORDS.iter().any(|name| !target_dir.join(name).is_dir())
-}
-
-impl Builder {
-    /// Builds, and builds again if what the build needs is removed while it runs.
-    pub(super) async fn build_on_firm_ground(
-        &mut self,
-        changed: &[PathBuf],
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Artifact, Failure> {
-        for _ in 0..ATTEMPTS_AGAIN_COUNT_MAX {
-            let mut footing = Footing::look(self.target.target_dir());
-            self.cargo_started = false;
-            let mut is_first = true;
-            let target_dir = self.target.target_dir().to_owned();
-            let mut look_again = |current: Progress| {
-                // By now cargo has made its directories.
-                if std::mem::take(&mut is_first) && !footing.is_lost() {
-                    footing = Footing::look(&target_dir);
-                }
-                progress(current);
-            };
-            let outcome = self.build_as_it_can_be(changed, &mut look_again).await;
-            let is_lost = footing.is_lost() || self.cargo_started && self.lacks_own_files();
-            if outcome.is_ok() || !is_lost {
-                return outcome;
-            }
-            tracing::debug!("something was removed in {} during a build", target_dir.display());
-            self.recording = Err("the target directory was removed while it was built".into());
-            self.rebuild_wanted = true;
-        }
-        self.build_as_it_can_be(changed, progress).await
-    }
-
-    /// Whether something is gone that each run of cargo begins with.
-    fn lacks_own_files(&self) -> bool {
-        let Target::App(app) = &self.target else { return false };
-        let own = [self.document(app, "job-sheet"), self.wrapper(app)];
-        own.iter().any(|path| std::fs::symlink_metadata(path).is_err())
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::Read;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,14 +19,14 @@ use devhost_sys::limits;
 use devhost_sys::parent::end_with_parent;
 
 /// What stands before the limit of open files for the command.
-pub(super) const DESCRIPTORS_OPTION: &str = "--descriptors=";
+pub(crate) const DESCRIPTORS_OPTION: &str = "--descriptors=";
 
 /// The exit code for a command that could not be run, as shells use it.
-pub(super) const EXIT_NOT_RUN: u8 = 127;
+pub(crate) const EXIT_NOT_RUN: u8 = 127;
 
 /// Runs the command in `args` and guards it; ends with its exit code. Before the command stands the limit of open files
 /// that it gets, if it is to have another.
-pub fn main(args: &[OsString]) -> ExitCode {
+pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let limit = args.first().and_then(|first| first.to_str()?.strip_prefix(DESCRIPTORS_OPTION)?.parse().ok());
     if let Some(soft) = limit {
         limits::set_descriptors(soft);
@@ -96,9 +96,4 @@ fn reap(group: Pid) -> ExitCode {
         }
     }
     ExitCode::from(u8::try_from(code).unwrap_or(1))
-}
-
-/// Says how a guarded command ended, where it was by a signal.
-pub(super) fn signal_of(status: std::process::ExitStatus) -> Option<i32> {
-    status.signal().or_else(|| status.code().filter(|code| (129..=192).contains(code)).map(|code| code - 128))
 }

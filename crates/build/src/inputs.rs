@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::App;
-use super::cargo::Run;
-use super::directives::Directives;
+use crate::app::App;
+use crate::cargo::Run;
+use crate::directives::Directives;
 use devhost_model::BuildInputs;
 
 /// What the build scripts of a build depend on.
@@ -20,7 +20,7 @@ pub struct ScriptInputs {
 
 impl ScriptInputs {
     /// Reads what the scripts of a good run of cargo have printed.
-    pub(super) fn read(app: &App, run: &Run) -> Self {
+    pub(crate) fn read(app: &App, run: &Run) -> Self {
         let mut inputs = Self::default();
         for (package_id, out_dir) in &run.build_scripts {
             let package = app.path_packages.iter().find(|package| package.id == *package_id);
@@ -40,9 +40,9 @@ impl ScriptInputs {
     }
 
     /// Adds what scripts name that have run without cargo. True if it is more than before.
-    pub(super) fn add(&mut self, named: &[PathBuf]) -> bool {
+    pub(crate) fn add(&mut self, named: &[PathBuf]) -> bool {
         let before = self.named.len();
-        self.named.extend(named.iter().map(|path| super::normalize(path)));
+        self.named.extend(named.iter().map(|path| crate::paths::normalize(path)));
         self.named.sort();
         self.named.dedup();
         self.named.len() > before
@@ -50,7 +50,7 @@ impl ScriptInputs {
 
     /// These, and what the compiler has read. cargo lists what scripts name among the sources.
     pub fn with_sources(&self, sources: &[PathBuf]) -> BuildInputs {
-        let is_named = |path: &&PathBuf| self.named.contains(&super::normalize(path));
+        let is_named = |path: &&PathBuf| self.named.contains(&crate::paths::normalize(path));
         let files = sources.iter().filter(|path| !is_named(path)).cloned().collect();
         BuildInputs { files, named: self.named.clone(), packages: self.packages.clone() }
     }
@@ -64,7 +64,7 @@ fn named_by(output: &[u8], root: Option<&Path>) -> Option<Vec<PathBuf>> {
         return None;
     }
     let absolute = directives.inputs.iter().filter_map(|path| match root {
-        Some(root) => Some(super::normalize(&root.join(path))),
+        Some(root) => Some(crate::paths::normalize(&root.join(path))),
         None => Some(PathBuf::from(path)).filter(|path| path.is_absolute()),
     });
     Some(absolute.collect())

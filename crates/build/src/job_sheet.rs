@@ -1,16 +1,19 @@
 //! What the builder in the front and the rustc wrapper tell each other: the job sheet on the way down, a report on
-//! the way up, and what each path crate was compiled against. All are [`documents`](super::documents).
+//! the way up, and what each path crate was compiled against. All are [`documents`](crate::documents).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{DebugInfo, Deps};
+use crate::settings::{DebugInfo, Deps};
 use devhost_model::AppKind;
 
 /// The environment variable that holds the path of the [`JobSheet`].
-pub(super) const JOB_SHEET_VARIABLE: &str = "DEVHOST_JOB_SHEET";
+pub(crate) const JOB_SHEET_VARIABLE: &str = "DEVHOST_JOB_SHEET";
+
+/// What the wrapper's lines about its progress start with: the builder shows them and keeps them out of errors.
+pub(crate) const PROGRESS_MARK: &str = "devhost-progress: ";
 
 /// What an `--extern` of a path package is, as cargo says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +29,7 @@ pub(crate) enum ExternKind {
 
 /// What the front wants of the wrapper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct JobSheet {
+pub(crate) struct JobSheet {
     /// Settings, devhost and cargo's arguments as one hash: a report with another key is of another build.
     pub key: String,
     /// Stands for the devhost executable: a new one may make the library of dependencies in another way.
@@ -88,7 +91,7 @@ impl JobSheet {
 
 /// What the wrapper has made of the app's rustc call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// The job sheet's key.
     pub key: String,
     /// The libraries to preload, in order; empty where everything is static.
@@ -109,7 +112,7 @@ pub(super) struct Report {
 
 /// What is kept out of the shared library of dependencies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Exclusion {
+pub(crate) struct Exclusion {
     /// The rlib files.
     pub libraries: Vec<PathBuf>,
     /// Why, for the user.
@@ -118,7 +121,7 @@ pub(super) struct Exclusion {
 
 /// What a path crate was compiled against.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Externs {
+pub(crate) struct Externs {
     /// Path crates, as the files that rustc was given.
     pub path: Vec<PathBuf>,
     /// Dependencies, as rlib files.

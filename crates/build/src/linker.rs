@@ -21,17 +21,17 @@ use object::read::elf::{ElfFile64, SectionHeader, Sym};
 use object::{Endianness, Object};
 
 /// The environment variable with the linker to be run in the end.
-pub(super) const REAL_LINKER_VARIABLE: &str = "DEVHOST_LINKER";
+pub(crate) const REAL_LINKER_VARIABLE: &str = "DEVHOST_LINKER";
 
 /// The environment variable that, where it is set, makes the linker take in C code that nothing in the library
 /// refers to: the app may.
-pub(super) const TAKE_ALL_VARIABLE: &str = "DEVHOST_LINK_ALL";
+pub(crate) const TAKE_ALL_VARIABLE: &str = "DEVHOST_LINK_ALL";
 
 /// The environment variable that, where it is set, says that an app is linked, and not the library of dependencies.
-pub(super) const APP_VARIABLE: &str = "DEVHOST_LINK_APP";
+pub(crate) const APP_VARIABLE: &str = "DEVHOST_LINK_APP";
 
 /// Links as rustc asks, with what others need exported.
-pub fn main(args: &[OsString]) -> ExitCode {
+pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let linker = std::env::var_os(REAL_LINKER_VARIABLE).unwrap_or_else(|| "cc".into());
     let output = match std::env::var_os(APP_VARIABLE) {
         Some(_) => Output::App,
@@ -323,7 +323,7 @@ fn position_of_other(table_start: usize, index: usize) -> usize {
 }
 
 /// Whether an archive defines one of the symbols, by its own table of them.
-pub(super) fn defines_one(archive: &[u8], wanted: &[String]) -> bool {
+pub(crate) fn defines_one(archive: &[u8], wanted: &[String]) -> bool {
     let Ok(file) = ArchiveFile::parse(archive) else { return false };
     let Ok(Some(symbols)) = file.symbols() else { return false };
     symbols.flatten().any(|symbol| wanted.iter().any(|name| name.as_bytes() == symbol.name()))

@@ -12,14 +12,14 @@ use cargo_metadata::semver::Version;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 use serde_json::{Value, json};
 
-use super::settings::{Choice, Settings};
-use super::{app, environment};
+use crate::settings::{Choice, Settings};
+use crate::{app, environment};
 
 /// How many path packages outside of the workspace are asked about.
 const OUTSIDE_PACKAGES_COUNT_MAX: usize = 100;
 
 /// The members of a workspace, without what they use.
-pub(super) fn members(manifest: &Path, settings: &Settings) -> Option<Metadata> {
+pub(crate) fn members(manifest: &Path, settings: &Settings) -> Option<Metadata> {
     let mut command = cargo("metadata", manifest, settings);
     let output = command.args(["--no-deps", "--format-version", "1"]).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -27,7 +27,7 @@ pub(super) fn members(manifest: &Path, settings: &Settings) -> Option<Metadata> 
 }
 
 /// The same with all that a package uses; `None` if cargo cannot say that either.
-pub(super) fn complete(metadata: &Metadata, package: &PackageId, settings: &Settings) -> Option<Metadata> {
+pub(crate) fn complete(metadata: &Metadata, package: &PackageId, settings: &Settings) -> Option<Metadata> {
     let root = metadata.packages.iter().find(|one| one.id == *package)?;
     let mut graph = Graph::new(metadata, settings);
     let normal = graph.add(&tree(root, "normal", settings)?)?;

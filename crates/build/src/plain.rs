@@ -1,27 +1,27 @@
 //! The rustc call of a plain app: cargo asks for a binary, and gets a library that a worker can load, in the very
-//! place where it expects the binary. The root file is the shadow's (see [`super::shadow`]), so rustc runs as a child
+//! place where it expects the binary. The root file is the shadow's (see [`crate::shadow`]), so rustc runs as a child
 //! here, and what it says and writes is translated before cargo reads it.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 
 use cargo_metadata::cargo_platform::Cfg;
 
-use super::allocator;
-use super::call::{Call, Token, expand, tokens};
-use super::job_sheet::JobSheet;
-use super::root::{self, Root};
-use super::shadow::{self, About, Shadow};
+use crate::allocator;
+use crate::call::{Call, Token, expand, tokens};
+use crate::exit_code::exit_code;
+use crate::job_sheet::{JOB_SHEET_VARIABLE, JobSheet};
+use crate::root::{self, Root};
+use crate::shadow::{self, About, Shadow};
 
 /// What the wrapper says where rustc takes the binary, but not the library; the reason follows.
-pub(super) const NO_LIBRARY_MESSAGE: &str = "this binary cannot be made a library that devhost can load: ";
+pub(crate) const NO_LIBRARY_MESSAGE: &str = "this binary cannot be made a library that devhost can load: ";
 
 /// A rustc call that makes a library of a binary.
 #[derive(Debug)]
-pub(super) struct PlainCall {
+pub(crate) struct PlainCall {
     /// What cargo asked for.
     given: Vec<String>,
     /// cargo passed a file of arguments: they are too many for a command line.
@@ -153,7 +153,7 @@ impl PlainCall {
         if output.status.success() {
             self.translate_dep_info()?;
         }
-        Ok(code(output.status))
+        Ok(exit_code(output.status))
     }
 
     /// Something is wrong at the end of the root file, where the app's text and devhost's meet: lets rustc say about
@@ -172,7 +172,7 @@ impl PlainCall {
             }
         }
         let mut command = Command::new(rustc);
-        command.env_remove(super::JOB_SHEET_VARIABLE);
+        command.env_remove(JOB_SHEET_VARIABLE);
         let kept = self.give(&mut command, &args)?;
         let status =
             command.stdin(Stdio::null()).status().map_err(|error| format!("cannot run rustc: {error}"))?;
@@ -180,7 +180,7 @@ impl PlainCall {
         if status.success() {
             return Err(format!("{NO_LIBRARY_MESSAGE}{reason}"));
         }
-        Ok(code(status))
+        Ok(exit_code(status))
     }
 
     /// Gives a command its arguments, by a file where there are too many.
@@ -229,10 +229,4 @@ fn output(command: &mut Command) -> Result<Output, String> {
 fn message(line: &[u8]) -> String {
     let message = serde_json::from_slice::<serde_json::Value>(line).unwrap_or_default();
     message["message"].as_str().unwrap_or("rustc refuses it").to_owned()
-}
-
-/// A process that a signal ended has the exit code that shells give it.
-pub(super) fn code(status: std::process::ExitStatus) -> ExitCode {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

@@ -31,7 +31,7 @@ const ALLOWED_LINTS: &[&str] = &[
 
 /// A generated root file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Root {
+pub(crate) struct Root {
     /// The whole text.
     pub text: String,
     /// How many of its lines are the app's.
@@ -42,7 +42,7 @@ pub(super) struct Root {
 
 /// Appends the entry to a root file. Where the standard library is shared, so is its allocator: what one part of the
 /// process allocates another one frees, and an allocator of the app alone would get memory that it knows nothing of.
-pub(super) fn generate(source: &str, edition: &str, shared: bool) -> Root {
+pub(crate) fn generate(source: &str, edition: &str, shared: bool) -> Root {
     let mut text = allow_exceptions(source);
     let allocators = if shared { code_words(source, 0..source.len(), ALLOCATOR.0) } else { Vec::new() };
     for &position in &allocators {
@@ -60,7 +60,7 @@ pub(super) fn generate(source: &str, edition: &str, shared: bool) -> Root {
 const ALLOCATOR: (&str, &str) = ("global_allocator", "allow(dead_code)");
 
 /// True for a crate that brings its own C `main`.
-pub(super) fn has_no_main(source: &str) -> bool {
+pub(crate) fn has_no_main(source: &str) -> bool {
     inner_attributes(source).into_iter().any(|range| {
         let attribute: String =
             source[range].chars().filter(|character| !character.is_whitespace()).collect();

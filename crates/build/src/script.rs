@@ -3,7 +3,7 @@
 //! as `devhost-script`, which writes down how it was called and becomes the real program. Arguments, directory, standard
 //! streams, exit code and signals are the script's own; its environment is as cargo made it.
 //!
-//! In a replay (see [`super::replay`]) it writes nothing down, but provides the jobserver that cargo would.
+//! In a replay (see [`crate::replay`]) it writes nothing down, but provides the jobserver that cargo would.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
@@ -16,14 +16,14 @@ use std::process::{Command, ExitCode};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::call::Call;
-use super::documents;
-use super::job_sheet::{JOB_SHEET_VARIABLE, JobSheet};
-use super::plain;
-use super::replay::record::{self, REPLAY_VARIABLE};
+use crate::call::Call;
+use crate::documents;
+use crate::exit_code::exit_code;
+use crate::job_sheet::{JOB_SHEET_VARIABLE, JobSheet};
+use crate::record::{self, REPLAY_VARIABLE};
 
 /// The name by which devhost is called in the place of a build script.
-pub(super) const NAME: &str = "devhost-script";
+pub(crate) const NAME: &str = "devhost-script";
 
 /// The kernel reads no more of a file's first line than this, `#!` and the line's end included.
 const FIRST_LINE_LEN_MAX_BYTES: usize = 255;
@@ -84,7 +84,7 @@ fn jobserver(jobs: usize) -> std::io::Result<String> {
 }
 
 /// The real program of a file that a [`Place`] has made.
-pub(super) fn real_program(place: &Path) -> Option<PathBuf> {
+pub(crate) fn real_program(place: &Path) -> Option<PathBuf> {
     let bytes = std::fs::read(place).ok()?;
     let mut lines = bytes.split(|byte| *byte == b'\n');
     lines.next().filter(|line| line.starts_with(b"#!"))?;
@@ -94,7 +94,7 @@ pub(super) fn real_program(place: &Path) -> Option<PathBuf> {
 
 /// Where cargo expects the program of a build script.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     program: PathBuf,
     first_line: Vec<u8>,
 }
@@ -132,7 +132,7 @@ impl Place {
                 let _ = std::fs::rename(&real, &self.program);
             }
         }
-        Ok(plain::code(status))
+        Ok(exit_code(status))
     }
 
     fn put(&self, real: &Path) -> std::io::Result<()> {

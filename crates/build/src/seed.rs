@@ -9,28 +9,29 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::app::App;
+use crate::app::App;
+use crate::paths::{entries, temporary_directory};
 
 /// How much is copied where there can be no hard links (another file system): more takes longer than it saves.
 const COPIED_SIZE_MAX_BYTES: u64 = 2 << 30;
 
 /// Whether there is anything to take over for a profile, by its directory's name.
-pub(super) fn finds(app: &App, profile: &str) -> bool {
+pub(crate) fn finds(app: &App, profile: &str) -> bool {
     sources(app, profile).any(|(from, to)| is_built(&from) && !to.exists())
 }
 
 /// Takes over what is there for a profile, by its directory's name, unless something has been built for it already.
 /// What cannot be taken over will be built: nothing here is an error to the user.
-pub(super) fn seed(app: &App, profile: &str) {
+pub(crate) fn seed(app: &App, profile: &str) {
     for (from, to) in sources(app, profile) {
-        take_over(app, &from, &to, &super::temporary_directory(&app.target_dir));
+        take_over(app, &from, &to, &temporary_directory(&app.target_dir));
     }
 }
 
 /// Where cargo may have built a profile for the user, and where devhost builds the same.
 fn sources(app: &App, profile: &str) -> impl Iterator<Item = (PathBuf, PathBuf)> {
     let user = &app.user_build_dir;
-    let triples = super::entries(user).filter(|path| {
+    let triples = entries(user).filter(|path| {
         // `x86_64-unknown-linux-gnu`, where a target is configured; `devhost` and others have directories here too.
         path.file_name().is_some_and(|name| name.to_string_lossy().matches('-').count() >= 2)
     });
@@ -45,9 +46,15 @@ fn is_built(directory: &Path) -> bool {
     directory.join(".fingerprint").is_dir()
 }
 
+/// Gives a target directory of cargo's what another one has of the app's dependencies. Both are named with
+/// the profile's directory. What cannot be taken over will be built.
+pub fn take_over_dependencies(app: &App, from: &Path, to: &Path) {
+    take_over(app, from, to, &to.with_file_name("tmp"));
+}
+
 /// The same from one directory of a profile to another one, unless there is one. `temporary` is a directory on the
 /// file system of the latter.
-pub(super) fn take_over(app: &App, from: &Path, to: &Path, temporary: &Path) {
+pub(crate) fn take_over(app: &App, from: &Path, to: &Path, temporary: &Path) {
     if !to.exists()
         && is_built(from)
         && let Err(error) = Seeding::run(app, from, to, temporary)
@@ -99,7 +106,7 @@ impl Seeding<'_> {
     /// The directories of dependencies' packages: `NAME-HASH`.
     fn units(&self, kind: &str) -> impl Iterator<Item = PathBuf> + use<> {
         let names: HashSet<String> = self.app.dependencies.keys().cloned().collect();
-        super::entries(&self.from.join(kind)).filter(move |path| {
+        entries(&self.from.join(kind)).filter(move |path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             name.rsplit_once('-').is_some_and(|(name, _)| names.contains(name))
         })
@@ -108,7 +115,7 @@ impl Seeding<'_> {
     fn take_fingerprints(&mut self) -> io::Result<Vec<(PathBuf, Metadata, PathBuf)>> {
         let mut taken = Vec::new();
         for unit in self.units(".fingerprint") {
-            for file in super::entries(&unit) {
+            for file in entries(&unit) {
                 let metadata = std::fs::metadata(&file)?;
                 if metadata.is_file() {
                     let copy = self.place(&file)?;
@@ -134,7 +141,7 @@ impl Seeding<'_> {
                 std::os::unix::fs::symlink(std::fs::read_link(&path)?, place)?;
             } else if metadata.is_dir() {
                 std::fs::create_dir_all(place)?;
-                queue.extend(super::entries(&path));
+                queue.extend(entries(&path));
             } else if is_program {
                 self.link(&path, &metadata, &place)?;
             } else if metadata.is_file() {
@@ -147,7 +154,7 @@ impl Seeding<'_> {
     fn take_libraries(&mut self) -> io::Result<()> {
         let crates: HashSet<&String> = self.app.dependencies.values().collect();
         std::fs::create_dir_all(self.scratch.join("deps"))?;
-        for file in super::entries(&self.from.join("deps")) {
+        for file in entries(&self.from.join("deps")) {
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let Some((stem, ending)) = name.rsplit_once('.') else { continue };
             let stem = if ending == "d" { Some(stem) } else { stem.strip_prefix("lib") };

@@ -72,12 +72,12 @@ impl CargoOptions {
     }
 
     /// What decides how something is compiled, for a hash.
-    pub(super) fn decisive(&self) -> Self {
+    pub(crate) fn decisive(&self) -> Self {
         Self { config: self.config.clone(), unstable: self.unstable.clone(), ..Self::default() }
     }
 
     /// The configuration files among the values, those that win first.
-    pub(super) fn config_files(&self) -> Vec<PathBuf> {
+    pub(crate) fn config_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for path in self.config.iter().rev().map(Path::new).filter(|path| path.is_absolute()) {
             add_with_included(path.to_owned(), &mut files);
@@ -134,7 +134,7 @@ pub enum Strategy {
 
 impl Settings {
     /// The arguments that choose features, as every cargo command takes them.
-    pub(super) fn feature_args(&self) -> Vec<String> {
+    pub(crate) fn feature_args(&self) -> Vec<String> {
         let mut args = Vec::new();
         if self.all_features {
             args.push("--all-features".into());
@@ -149,7 +149,7 @@ impl Settings {
     }
 
     /// How many rustcs may run at once: as cargo is told, also by its configuration files, or as many as there are processors.
-    pub(super) fn jobs(&self, configuration: &[PathBuf]) -> usize {
+    pub(crate) fn jobs(&self, configuration: &[PathBuf]) -> usize {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let variable = || count_jobs(&std::env::var("CARGO_BUILD_JOBS").ok()?, processors);
         let told = self.cargo.jobs.as_deref().and_then(|jobs| count_jobs(jobs, processors));
@@ -172,7 +172,7 @@ impl Settings {
     }
 
     /// For a hash of what decides how the app is compiled, as far as cargo does not know it itself.
-    pub(super) fn decisive(&self) -> Self {
+    pub(crate) fn decisive(&self) -> Self {
         Self { cargo: self.cargo.decisive(), ..self.clone() }
     }
 
@@ -182,7 +182,7 @@ impl Settings {
     }
 
     /// The directory in a target directory that cargo has for the profile.
-    pub(super) fn profile_directory(&self) -> &str {
+    pub(crate) fn profile_directory(&self) -> &str {
         match self.profile() {
             "dev" | "test" => "debug",
             "bench" => "release",
@@ -193,7 +193,7 @@ impl Settings {
 
 /// The configuration files that cargo reads where it runs in a directory, those that win first, whether they exist or not. What a
 /// file includes follows it.
-pub(super) fn config_files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn config_files(directory: &Path) -> Vec<PathBuf> {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
@@ -234,7 +234,7 @@ fn included(document: &toml_edit::DocumentMut, file: &Path) -> Vec<PathBuf> {
         path.as_str().map(str::to_owned)
     };
     let names = paths.map(str::to_owned).chain(values.filter_map(path_of));
-    names.map(|name| super::normalize(&file.parent().unwrap_or(Path::new("/")).join(name))).collect()
+    names.map(|name| crate::paths::normalize(&file.parent().unwrap_or(Path::new("/")).join(name))).collect()
 }
 
 /// `build.jobs` of the first file that has it. A negative number is that many fewer than there are processors.

@@ -1,6 +1,6 @@
 //! The shadow of a plain app's root file: a directory in devhost's target directory that mirrors, by symbolic links,
 //! everything around the app's root file, so that `mod`, `#[path]` and `include_str!("../…")` find what they find in
-//! the user's own tree. Only the root file itself is generated (see [`super::root`]). Whatever rustc says of files in
+//! the user's own tree. Only the root file itself is generated (see [`crate::root`]). Whatever rustc says of files in
 //! the mirror is translated back. The user's tree is only read.
 
 use std::ffi::OsStr;
@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::root::Root;
+use crate::root::Root;
 
 /// How many entries of a directory outside the workspace are mirrored: a `/tmp` may have a hundred thousand, none of
 /// which an app includes.
@@ -16,7 +16,7 @@ const OUTSIDE_ENTRIES_COUNT_MAX: usize = 2_000;
 
 /// A mirror of the file system around one root file.
 #[derive(Debug)]
-pub(super) struct Shadow {
+pub(crate) struct Shadow {
     /// What stands for `/`.
     mirror: PathBuf,
     /// The directory of the root file, without links in it.
@@ -159,13 +159,13 @@ impl Shadow {
 }
 
 /// How rustc's JSON writes a path.
-pub(super) fn escape_json(path: &str) -> String {
+pub(crate) fn escape_json(path: &str) -> String {
     let quoted = serde_json::to_string(path).unwrap_or_default();
     quoted.trim_matches('"').to_owned()
 }
 
 /// How a dep-info file writes a path.
-pub(super) fn escape_dep_info(path: &str) -> String {
+pub(crate) fn escape_dep_info(path: &str) -> String {
     path.replace(' ', "\\ ")
 }
 
@@ -199,7 +199,7 @@ fn link(target: &Path, path: &Path) -> io::Result<()> {
 
 /// What a message of rustc's JSON is about, as far as it concerns the generated lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum About {
+pub(crate) enum About {
     /// The app's own code.
     App,
     /// A generated line, and no error.
@@ -209,7 +209,7 @@ pub(super) enum About {
 }
 
 /// Tells what a line of rustc's JSON is about; `file` is the root file as rustc names it.
-pub(super) fn about(line: &[u8], file: &Path, own_lines: usize) -> About {
+pub(crate) fn about(line: &[u8], file: &Path, own_lines: usize) -> About {
     let Ok(message) = serde_json::from_slice::<serde_json::Value>(line) else { return About::App };
     let spans = message["spans"].as_array().map(Vec::as_slice).unwrap_or_default();
     let generated = spans.iter().any(|span| {

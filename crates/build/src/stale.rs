@@ -5,18 +5,19 @@
 
 use std::fs::{File, FileTimes, Metadata};
 use std::ops::RangeInclusive;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::app::{App, PathPackage};
-use super::dep_info;
+use crate::app::{App, PathPackage};
+use crate::dep_info;
+use crate::file_times::{modified, status_changed};
+use crate::paths::entries;
 
 /// Finds the files whose change cargo would miss: they changed after its `last_run` had begun, but their modification
 /// time says that it was not after the run. cargo takes the time when it calls rustc for a crate for that crate's, so
 /// that a file which was saved during the run, too, can change without a trace. `changed` has files known to have
 /// changed; `sources` are looked at as well.
-pub(super) fn find_hidden(
+pub(crate) fn find_hidden(
     changed: &[PathBuf],
     sources: &[PathBuf],
     last_run: &RangeInclusive<SystemTime>,
@@ -36,25 +37,8 @@ pub(super) fn find_hidden(
     hidden
 }
 
-fn modified(metadata: &Metadata) -> SystemTime {
-    metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// When the file was last written, moved here or touched; `None` if there is none.
-pub(super) fn last_change(path: &Path) -> Option<SystemTime> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some(modified(&metadata).max(status_changed(&metadata)))
-}
-
-/// When the kernel last changed anything about the file: a rename or a copy cannot set it back.
-fn status_changed(metadata: &Metadata) -> SystemTime {
-    let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or(0));
-    let rest = Duration::from_nanos(u64::try_from(metadata.ctime_nsec()).unwrap_or(0));
-    SystemTime::UNIX_EPOCH + seconds + rest
-}
-
 /// Makes cargo compile every path package again that may use one of the files.
-pub(super) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) {
+pub(crate) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) {
     for package in &app.path_packages {
         if files.iter().any(|file| may_use(app, profile_dirs, package, file)) {
             age(profile_dirs, package);
@@ -64,7 +48,7 @@ pub(super) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) 
 
 /// Makes cargo compile every path package again that is not among the known ones: it may have been built once, for an app
 /// that then did without it, and nobody has followed its files since.
-pub(super) fn age_newcomers(app: &App, profile_dirs: &[PathBuf], known: &[PathBuf]) {
+pub(crate) fn age_newcomers(app: &App, profile_dirs: &[PathBuf], known: &[PathBuf]) {
     for package in app.path_packages.iter().filter(|package| !known.contains(&package.root)) {
         age(profile_dirs, package);
     }
@@ -74,7 +58,7 @@ pub(super) fn age_newcomers(app: &App, profile_dirs: &[PathBuf], known: &[PathBu
 /// or gone may be found as a module's, or by a macro that reads a directory. cargo knows a symbolic link only as what it
 /// led to when rustc read it; and where `part/mod.rs` comes to stand beside a `part.rs`, no file that it knows has changed,
 /// but rustc would refuse both. rustc's own dep-info has the names that rustc tried.
-pub(super) fn age_unfollowed(app: &App, profile_dirs: &[PathBuf], changed: &[PathBuf], followed: &[PathBuf]) {
+pub(crate) fn age_unfollowed(app: &App, profile_dirs: &[PathBuf], changed: &[PathBuf], followed: &[PathBuf]) {
     let unfollowed: Vec<&PathBuf> = changed.iter().filter(|path| !followed.contains(path)).collect();
     let concerns = |package: &PathPackage, file: &Path| {
         owner(app, file).is_some_and(|owner| owner.root == package.root)
@@ -90,7 +74,7 @@ pub(super) fn age_unfollowed(app: &App, profile_dirs: &[PathBuf], changed: &[Pat
 
 /// Makes cargo run the build scripts of these packages again, which name no inputs, if one of their files is gone: cargo
 /// looks for files that are newer.
-pub(super) fn age_losers(app: &App, profile_dirs: &[PathBuf], packages: &[PathBuf], changed: &[PathBuf]) {
+pub(crate) fn age_losers(app: &App, profile_dirs: &[PathBuf], packages: &[PathBuf], changed: &[PathBuf]) {
     for file in changed.iter().filter(|file| !file.exists()) {
         if let Some(owner) = owner(app, file).filter(|owner| packages.contains(&owner.root)) {
             age(profile_dirs, owner);
@@ -113,7 +97,7 @@ fn twin(path: &Path) -> Option<PathBuf> {
 }
 
 /// Makes cargo compile the app's own package again.
-pub(super) fn age_app(app: &App, profile_dirs: &[PathBuf]) {
+pub(crate) fn age_app(app: &App, profile_dirs: &[PathBuf]) {
     if let Some(package) = app.path_packages.first() {
         age(profile_dirs, package);
     }
@@ -125,7 +109,7 @@ fn may_use(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, file: &Pa
     owner.is_none_or(|owner| owner.root == package.root) || dep_info_names(app, profile_dirs, package, file)
 }
 
-pub(super) fn dep_info_names(
+pub(crate) fn dep_info_names(
     app: &App,
     profile_dirs: &[PathBuf],
     package: &PathPackage,
@@ -152,7 +136,7 @@ fn age_compiled(profile_dirs: &[PathBuf], package: &PathPackage) {
 }
 
 /// Makes cargo compile a package again, but neither compile nor run its build script.
-pub(super) fn age_crates(profile_dirs: &[PathBuf], package: &PathPackage) {
+pub(crate) fn age_crates(profile_dirs: &[PathBuf], package: &PathPackage) {
     let of_script = |file: &PathBuf| name_of(file).starts_with("dep-build-script-");
     dep_infos(profile_dirs, package).iter().filter(|file| !of_script(file)).for_each(|file| set_back(file));
 }
@@ -178,14 +162,14 @@ fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
 }
 
 /// Makes cargo run a package's build script again, and compile what follows from it.
-pub(super) fn age_script(profile_dirs: &[PathBuf], package: &PathPackage) {
+pub(crate) fn age_script(profile_dirs: &[PathBuf], package: &PathPackage) {
     for directory in directories_of(profile_dirs, package, "build") {
         set_back(&directory.join("output"));
     }
 }
 
 /// cargo's directories for a package below one of its own.
-pub(super) fn directories_of(profile_dirs: &[PathBuf], package: &PathPackage, name: &str) -> Vec<PathBuf> {
+pub(crate) fn directories_of(profile_dirs: &[PathBuf], package: &PathPackage, name: &str) -> Vec<PathBuf> {
     let of_package = |path: &PathBuf| {
         path.file_name()
             .and_then(|name| name.to_str())
@@ -202,10 +186,6 @@ fn set_back(file: &Path) {
     if let Ok(file) = File::options().append(true).open(file) {
         let _ = file.set_times(past);
     }
-}
-
-fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    std::fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
 }
 
 #[cfg(test)]

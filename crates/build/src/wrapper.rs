@@ -8,19 +8,19 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use super::call::{Call, library_stem};
-use super::deps::{self, Linkage};
-use super::documents;
-use super::job_sheet::{ExternKind, Externs, JOB_SHEET_VARIABLE, JobSheet, Report};
-use super::linker::{APP_VARIABLE, REAL_LINKER_VARIABLE};
-use super::plain::PlainCall;
-use super::replay::record::{self, REPLAY_VARIABLE};
-use super::script::Place;
-use super::settings::DebugInfo;
+use crate::call::{Call, library_stem};
+use crate::deps::{self, Linkage};
+use crate::documents;
+use crate::job_sheet::{ExternKind, Externs, JOB_SHEET_VARIABLE, JobSheet, Report};
+use crate::linker::{APP_VARIABLE, REAL_LINKER_VARIABLE};
+use crate::plain::PlainCall;
+use crate::record::{self, REPLAY_VARIABLE};
+use crate::script::Place;
+use crate::settings::DebugInfo;
 use devhost_model::AppKind;
 
 /// Runs `rustc` as cargo asked for it, with devhost's additions.
-pub fn main(args: &[OsString]) -> ExitCode {
+pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let Some((rustc, args)) = args.split_first() else {
         eprintln!("devhost-rustc: cargo runs this in place of rustc; there is nothing to run it for by hand");
         return ExitCode::FAILURE;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::app::{App, PathPackage};
 use crate::directives::Directives;
-use crate::{entries, normalize};
+use crate::paths::{entries, normalize};
 use devhost_sys::content::Content;
 
 /// How many files a build script may have as its inputs.

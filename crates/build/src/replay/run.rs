@@ -13,11 +13,13 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::Context;
-use super::record::{REPLAY_VARIABLE, Recorded};
-use crate::cargo::{self, Attended, OUTPUT_KEPT_LINES_MAX, PIPE_SILENCE_TIME_MAX, Run};
+use super::context::Context;
+use crate::attended::{self, Attended, PIPE_SILENCE_TIME_MAX};
+use crate::cargo::{OUTPUT_KEPT_LINES_MAX, Run};
+use crate::diagnostics;
 use crate::job_sheet::JOB_SHEET_VARIABLE;
-use crate::{Progress, diagnostics};
+use crate::outcome::Progress;
+use crate::record::{REPLAY_VARIABLE, Recorded};
 use devhost_model::{BuildStep, Diagnostic, Diagnostics};
 
 /// Longer command lines are passed by a file, as cargo does.
@@ -61,7 +63,7 @@ pub(super) struct Ended {
 
 /// How far a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Stage {
     Waits,
     Runs,
     HasMetadata,
@@ -89,34 +91,34 @@ pub(super) async fn run(
 ) -> Result<Run, String> {
     let (sender, mut receiver) = mpsc::channel(LINES_WAITING_COUNT_MAX);
     let mut tasks = JoinSet::new();
-    let mut states = vec![State::Waits; calls.len()];
+    let mut states = vec![Stage::Waits; calls.len()];
     let mut ends: Vec<Ended> = calls.iter().map(|_| Ended::default()).collect();
     let mut starts = vec![Duration::ZERO; calls.len()];
     let mut run = Run { success: true, ..Run::default() };
     loop {
         for index in 0..calls.len() {
             let running =
-                states.iter().filter(|state| matches!(state, State::Runs | State::HasMetadata)).count();
+                states.iter().filter(|state| matches!(state, Stage::Runs | Stage::HasMetadata)).count();
             if run.success && running < context.jobs && can_start(&calls, &states, index) {
                 tell(Event::Starts(index));
-                states[index] = State::Runs;
+                states[index] = Stage::Runs;
                 starts[index] = begun.elapsed();
                 let count = |wanted| states.iter().filter(|state| **state == wanted).count();
                 let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
                 progress(Progress {
-                    done: number(count(State::Done)),
+                    done: number(count(Stage::Done)),
                     total: number(calls.len()),
                     current: calls[index].name.clone(),
                 });
                 start(context, index, &calls[index].recorded, &held, &mut tasks, sender.clone())?;
             }
         }
-        if !states.iter().any(|state| matches!(state, State::Runs | State::HasMetadata)) {
+        if !states.iter().any(|state| matches!(state, Stage::Runs | Stage::HasMetadata)) {
             break;
         }
         match receiver.recv().await {
             Some(Said::Line(index, line)) => match read(&line) {
-                Line::Metadata if states[index] == State::Runs => states[index] = State::HasMetadata,
+                Line::Metadata if states[index] == Stage::Runs => states[index] = Stage::HasMetadata,
                 Line::Metadata | Line::Nothing => {}
                 Line::Diagnostic(diagnostic) => {
                     ends[index].diagnostics.add(diagnostic);
@@ -129,7 +131,7 @@ pub(super) async fn run(
             },
             Some(Said::Over(index, status)) => {
                 let success = status.map_err(|error| format!("cannot run rustc: {error}"))?;
-                states[index] = if success { State::Done } else { State::Failed };
+                states[index] = if success { Stage::Done } else { Stage::Failed };
                 let mut end = std::mem::take(&mut ends[index]);
                 end.success = success;
                 run.steps.push(BuildStep {
@@ -153,13 +155,13 @@ pub(super) async fn run(
     Ok(run)
 }
 
-fn can_start(calls: &[Call], states: &[State], index: usize) -> bool {
+fn can_start(calls: &[Call], states: &[Stage], index: usize) -> bool {
     let call = &calls[index];
-    states[index] == State::Waits
+    states[index] == Stage::Waits
         && call.needs.iter().all(|need| match states[*need] {
-            State::Done => true,
-            State::HasMetadata => call.pipelined && calls[*need].pipelined,
-            State::Waits | State::Runs | State::Failed => false,
+            Stage::Done => true,
+            Stage::HasMetadata => call.pipelined && calls[*need].pipelined,
+            Stage::Waits | Stage::Runs | Stage::Failed => false,
         })
 }
 
@@ -172,7 +174,7 @@ fn start(
     sender: mpsc::Sender<Said>,
 ) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot run rustc: {error}");
-    let mut command = cargo::guarded(&context.devhost, context.wrapper.as_os_str());
+    let mut command = attended::guarded(&context.devhost, context.wrapper.as_os_str());
     command.arg(&recorded.rustc);
     let mut file = None;
     if recorded.args.iter().map(String::len).sum::<usize>() > COMMAND_LINE_LEN_MAX {
@@ -194,10 +196,10 @@ fn start(
         let mut attended = Attended::new(child);
         let status = loop {
             match attended.next().await {
-                Ok(cargo::Said::Out(line) | cargo::Said::Err(line)) => {
+                Ok(attended::Said::Out(line) | attended::Said::Err(line)) => {
                     let _ = sender.send(Said::Line(index, line)).await;
                 }
-                Ok(cargo::Said::Over(status)) => break Ok(status.success()),
+                Ok(attended::Said::Over(status)) => break Ok(status.success()),
                 Err(error) => break Err(error),
             }
         };
@@ -230,7 +232,7 @@ pub(super) async fn run_script(
     writer: PipeWriter,
 ) -> Result<Vec<u8>, String> {
     let failed = |error: std::io::Error| format!("cannot run the build script of `{name}`: {error}");
-    let mut command = cargo::guarded(&context.devhost, recorded.rustc.as_os_str());
+    let mut command = attended::guarded(&context.devhost, recorded.rustc.as_os_str());
     command.args(&recorded.args);
     set_place(context, recorded, &mut command);
     command.env(REPLAY_VARIABLE, context.jobs.to_string());
@@ -250,7 +252,7 @@ pub(super) async fn run_script(
             }
             // What it says on its standard error, cargo shows only if it fails.
             said = attended.next(), if status.is_none() => {
-                if let cargo::Said::Over(ended) = said.map_err(failed)? {
+                if let attended::Said::Over(ended) = said.map_err(failed)? {
                     status = Some(ended);
                 }
             }
@@ -339,11 +341,11 @@ mod tests {
             pipelined,
         };
         let calls = [call(&[], true), call(&[0], true), call(&[0, 1], false)];
-        assert!(can_start(&calls, &[State::Waits; 3], 0));
-        assert!(!can_start(&calls, &[State::Runs, State::Waits, State::Waits], 1));
-        assert!(can_start(&calls, &[State::HasMetadata, State::Waits, State::Waits], 1));
-        assert!(!can_start(&calls, &[State::HasMetadata, State::Done, State::Waits], 2));
-        assert!(can_start(&calls, &[State::Done, State::Done, State::Waits], 2));
-        assert!(!can_start(&calls, &[State::Failed, State::Done, State::Waits], 2));
+        assert!(can_start(&calls, &[Stage::Waits; 3], 0));
+        assert!(!can_start(&calls, &[Stage::Runs, Stage::Waits, Stage::Waits], 1));
+        assert!(can_start(&calls, &[Stage::HasMetadata, Stage::Waits, Stage::Waits], 1));
+        assert!(!can_start(&calls, &[Stage::HasMetadata, Stage::Done, Stage::Waits], 2));
+        assert!(can_start(&calls, &[Stage::Done, Stage::Done, Stage::Waits], 2));
+        assert!(!can_start(&calls, &[Stage::Failed, Stage::Done, Stage::Waits], 2));
     }
 }

@@ -15,17 +15,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use super::before::Before;
+use super::context::Context;
 use super::inputs::{Inputs, Stamped};
-use super::record::{self, OUT_DIR, Recorded};
-use super::{Before, Context, Unit, Weakness, stale};
+use super::unit::Unit;
+use super::weakness::is_left_out;
 use crate::app::{App, PathPackage};
 use crate::cargo::Run;
+use crate::diagnostics::script_warning;
 use crate::directives::Directives;
 use crate::documents;
+use crate::file_times::CLOCK_LAG_MAX;
 use crate::job_sheet::JobSheet;
-use crate::{CLOCK_LAG_MAX_MS, environment, script};
+use crate::record::{self, OUT_DIR, Recorded};
+use crate::{script, stale};
 use devhost_model::Diagnostic;
 use devhost_sys::content::Content;
 
@@ -83,7 +88,7 @@ impl Script {
             recorded.set.get(OUT_DIR).is_some_and(|directory| Path::new(directory) == out_dir)
         };
         let is_usable = recorded.is_of(sheet, &package.name).is_ok()
-            && (recorded.is_current(sheet) || context.is_weak(Weakness::Manifests))
+            && (recorded.is_current(sheet) || is_left_out!(context, Manifests))
             && recorded.package_root == package.root
             && writes_there(&recorded)
             && !recorded.set.contains_key("CARGO_MANIFEST_LINKS");
@@ -165,7 +170,7 @@ impl Script {
         })?;
         let differs =
             self.known.as_ref() != Some(&inputs) || changed.iter().any(|path| self.inputs.cover(path));
-        if differs && !context.is_weak(Weakness::ScriptInputs) {
+        if differs && !is_left_out!(context, ScriptInputs) {
             return Ok(Some((Cause::Change, Look { inputs, made: None })));
         }
         if self.feeds_itself || self.inputs.lack_one(&context.app) {
@@ -176,7 +181,7 @@ impl Script {
 
     /// Makes sure that whatever becomes of the run, cargo and the next replay run it again.
     pub(super) fn begin(&mut self, context: &Context, profile_dirs: &[PathBuf]) {
-        if !self.aged && !context.is_weak(Weakness::ScriptAge) {
+        if !self.aged && !is_left_out!(context, ScriptAge) {
             stale::age_script(profile_dirs, &self.package);
         }
         self.aged = true;
@@ -197,7 +202,7 @@ impl Script {
         self.last_run = Some((started, SystemTime::now()));
         let said = Directives::read(output);
         let mut is_other = false;
-        if !context.is_weak(Weakness::ScriptOutput) {
+        if !is_left_out!(context, ScriptOutput) {
             let changed = said
                 .changed_variables(&self.said)
                 .map_err(|what| format!("the build script of `{}` {what}", self.package.name))?;
@@ -216,7 +221,7 @@ impl Script {
                 }
             }
         }
-        if cause == Cause::Always && !context.is_weak(Weakness::ScriptMade) {
+        if cause == Cause::Always && !is_left_out!(context, ScriptMade) {
             is_other |= look.made.is_none_or(|made| is_other_than(&self.out_dir, made));
         }
         let inputs = Inputs::of(&context.app, &self.package, &said);
@@ -230,13 +235,13 @@ impl Script {
             self.inputs = inputs;
         }
         self.said = said;
-        Ok(is_other || cause == Cause::Change && !context.is_weak(Weakness::ScriptUsers))
+        Ok(is_other || cause == Cause::Change && !is_left_out!(context, ScriptUsers))
     }
 
     /// Its warnings, as cargo says them.
     pub(super) fn warnings(&self) -> Vec<Diagnostic> {
         let of = self.name_and_version();
-        self.said.warnings.iter().map(|text| warning(&format!("{of}: {text}"))).collect()
+        self.said.warnings.iter().map(|text| script_warning(&format!("{of}: {text}"))).collect()
     }
 
     /// Whether a warning that cargo has passed on is one of it.
@@ -247,24 +252,6 @@ impl Script {
     fn name_and_version(&self) -> String {
         let version = self.recorded.set.get("CARGO_PKG_VERSION").map(String::as_str).unwrap_or_default();
         format!("{}@{version}", self.package.name)
-    }
-}
-
-/// A warning of a build script, `NAME@VERSION: TEXT`.
-pub(crate) fn warning(message: &str) -> Diagnostic {
-    let rendered = if environment::coloured() {
-        format!("\u{1b}[1m\u{1b}[33mwarning\u{1b}[0m\u{1b}[1m:\u{1b}[0m {message}\n")
-    } else {
-        format!("warning: {message}\n")
-    };
-    Diagnostic {
-        level: "warning".into(),
-        code: None,
-        file: None,
-        line: None,
-        column: None,
-        message: message.into(),
-        rendered,
     }
 }
 
@@ -333,7 +320,7 @@ impl Scripts {
 
 /// Nothing has changed since then, as far as stamps tell.
 fn is_settled(stamps: &[Stamped], since: SystemTime) -> bool {
-    let since = since.checked_sub(Duration::from_millis(CLOCK_LAG_MAX_MS));
+    let since = since.checked_sub(CLOCK_LAG_MAX);
     since.is_some_and(|since| {
         stamps.iter().all(|(path, content)| match content {
             Content::Absent => path.is_dir(),

@@ -3,20 +3,25 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    Artifact, Builder, Progress, ScriptInputs, Strategy, build_failure, dep_info, dep_info_path, fallback,
-};
 use devhost_model::Failure;
 use devhost_sys::program;
 
+use super::base::Builder;
+use crate::explain::{build_failure, failed};
+use crate::inputs::ScriptInputs;
+use crate::outcome::{Artifact, Progress};
+use crate::paths::concerns_cargo;
+use crate::settings::Strategy;
+use crate::{dep_info, fallback};
+
 impl Builder {
     /// Builds the app's binary as it is now. Dropping the future ends cargo.
-    pub(super) async fn build_binary(
+    pub(super) async fn build_program(
         &mut self,
         changed: &[PathBuf],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Artifact, Failure> {
-        self.outdated |= changed.iter().any(|path| super::concerns_cargo(path));
+        self.outdated |= changed.iter().any(|path| concerns_cargo(path));
         let app = self.current_app().await?;
         let cannot_write = |path: &Path, error: std::io::Error| {
             build_failure(format!("cannot write {}: {error}", path.display()))
@@ -28,7 +33,7 @@ impl Builder {
         self.seed(&app, progress).await;
         let run = self.run_cargo(&app, &sheet_path, progress).await?;
         if !run.success {
-            return Err(super::failed(&run));
+            return Err(failed(&run));
         }
         let program = run
             .library
@@ -41,7 +46,7 @@ impl Builder {
         let build_id = program::build_id(&path)
             .map_err(|error| build_failure(format!("cannot read {}: {error}", path.display())))?;
         let scripts = ScriptInputs::read(&app, &run);
-        let sources = dep_info::read_sources(&dep_info_path(&app, &program), &app.workspace_root);
+        let sources = dep_info::read_sources(&dep_info::path_of(&app, &program), &app.workspace_root);
         self.memory.sources.clone_from(&sources);
         self.memory.scripts = scripts.clone();
         self.memory.units = Some(run.units_done);
@@ -57,10 +62,5 @@ impl Builder {
             warnings: run.diagnostics.sorted(),
             notes: self.fallback.iter().map(|reason| fallback::note(reason)).collect(),
         })
-    }
-
-    fn next_program_path(&mut self, name: &str) -> std::io::Result<PathBuf> {
-        self.count += 1;
-        Ok(self.artifacts.ensure()?.join(format!("{name}-{}", self.count)))
     }
 }

@@ -7,8 +7,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::disk::LOCK_NAME;
-use super::entries;
+use super::artifacts::LOCK_NAME;
+use crate::paths::entries;
 
 /// Directories of devhost's own.
 const DIRECTORIES: &[&str] = &[

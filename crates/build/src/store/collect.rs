@@ -1,15 +1,12 @@
-//! What devhost keeps on disk while it runs, and what it removes: the artifacts of this run, in a directory of their own, and
-//! whatever earlier runs and builds have left that nobody uses any more. Everything here may be removed by somebody else
-//! at any moment (`cargo clean`), and is made again.
+//! Removes what earlier runs and builds have left and nobody uses any more.
 
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::{deps, entries, temporary_directory};
+use super::artifacts::{ArtifactDirectory, LOCK_NAME};
+use crate::deps;
+use crate::paths::{entries, temporary_directory};
 
 /// How many libraries of dependencies are kept, those in use aside: a switch of branches or toolchains and back again finds
 /// its own.
@@ -21,96 +18,9 @@ const MARKER_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// How old what a killed rustc has left must be to be removed.
 const LEFTOVER_AGE_MIN_SECS: u64 = 3_600;
 
-/// The file whose lock says that the run that an artifact directory belongs to is alive.
-pub(super) const LOCK_NAME: &str = "lock";
-
-/// The devhost executable as it was at the start, whatever becomes of its file: it may itself lie in a target directory.
-#[derive(Debug)]
-pub(super) struct Tool {
-    path: PathBuf,
-    file: File,
-    stamp: String,
-}
-
-impl Tool {
-    /// Holds the executable.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        let time = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let stamp = format!("{} {} {}", env!("CARGO_PKG_VERSION"), metadata.len(), time.as_nanos());
-        Ok(Self { path: path.to_owned(), file, stamp })
-    }
-
-    /// By which path it can be run as long as this process lives: its own, or, if that has another file now or none, that of
-    /// the file that is held.
-    pub(crate) fn path(&self) -> PathBuf {
-        if is_same_file(&self.path, &self.file) {
-            return self.path.clone();
-        }
-        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
-    }
-
-    /// Stands for its content.
-    pub(crate) fn stamp(&self) -> &str {
-        &self.stamp
-    }
-}
-
-/// Where the artifacts of one run go.
-#[derive(Debug)]
-pub(super) struct ArtifactDirectory {
-    /// That of the artifacts of all runs.
-    parent: PathBuf,
-    path: PathBuf,
-    /// Locked: other runs remove the directories of runs that are over.
-    lock: File,
-}
-
-impl ArtifactDirectory {
-    /// Makes one in devhost's target directory.
-    pub(crate) fn make(target_dir: &Path) -> io::Result<Self> {
-        let parent = target_dir.join("artifacts");
-        std::fs::create_dir_all(&parent)?;
-        let path = tempfile::Builder::new().prefix("run-").tempdir_in(&parent)?.keep();
-        let mut lock = File::create(path.join(LOCK_NAME))?;
-        lock.lock()?;
-        // For people who wonder who it is.
-        let _ = write!(lock, "{}", std::process::id());
-        Ok(Self { parent, path, lock })
-    }
-
-    /// Its path. If somebody has removed it, another one is made.
-    pub(crate) fn ensure(&mut self) -> io::Result<&Path> {
-        if !self.is_there() {
-            let target_dir = self.parent.parent().unwrap_or(Path::new("/"));
-            *self = Self::make(target_dir)?;
-        }
-        Ok(&self.path)
-    }
-
-    /// False if somebody has removed it.
-    pub(crate) fn is_there(&self) -> bool {
-        is_same_file(&self.path.join(LOCK_NAME), &self.lock)
-    }
-
-    /// Removes it with all that is in it.
-    pub(crate) fn remove(&self) {
-        let _ = std::fs::remove_dir_all(&self.path);
-    }
-}
-
-fn is_same_file(path: &Path, file: &File) -> bool {
-    let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-    match (std::fs::metadata(path), file.metadata()) {
-        (Ok(there), Ok(held)) => identity(there) == identity(held),
-        _ => false,
-    }
-}
-
 /// Removes what nobody uses any more: artifacts of this run but `in_use`, those of runs that are over, libraries of
 /// dependencies but the most recent ones, and what killed processes have left.
-pub(super) fn collect(target_dir: &Path, own: &ArtifactDirectory, in_use: &[PathBuf]) {
+pub(crate) fn collect(target_dir: &Path, own: &ArtifactDirectory, in_use: &[PathBuf]) {
     for path in entries(&own.path) {
         let is_lock = path.file_name().is_some_and(|name| name == LOCK_NAME);
         if !is_lock && !in_use.contains(&path) {
@@ -188,6 +98,8 @@ fn age(path: &Path) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -234,21 +146,5 @@ mod tests {
         let kept: Vec<bool> = libraries.iter().map(|path| path.exists()).collect();
         assert_eq!(kept, [true, true, true, false, false, true]);
         assert!(young.iter().all(|path| path.exists()) && !old.iter().any(|path| path.exists()));
-    }
-
-    #[test]
-    fn the_executable_can_be_run_after_its_file_is_gone() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("tool");
-        std::fs::copy("/bin/true", &path).unwrap();
-        let tool = Tool::open(&path).unwrap();
-        assert_eq!(tool.path(), path);
-        for other in [None, Some("another one")] {
-            let _ = std::fs::remove_file(&path);
-            if let Some(text) = other {
-                std::fs::write(&path, text).unwrap();
-            }
-            assert!(std::process::Command::new(tool.path()).status().unwrap().success(), "{other:?}");
-        }
     }
 }

@@ -19,9 +19,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::app::App;
-use super::cargo::Run;
-use super::{documents, entries, replay};
+use crate::app::App;
+use crate::cargo::Run;
+use crate::paths::entries;
+use crate::{build_lock, documents};
 
 /// How many sets of an app and a profile are kept: a switch of branches or toolchains and back again finds its own.
 const SETS_KEPT_COUNT: usize = 4;
@@ -33,7 +34,7 @@ const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 const HASH_LEN: usize = 16;
 
 /// Where the sets are, in devhost's target directory.
-pub(super) const DIRECTORY: &str = "uses";
+pub(crate) const DIRECTORY: &str = "uses";
 
 /// The sets of an app and a profile.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -112,7 +113,7 @@ impl Uses {
 
 /// What a run of cargo has used, and its app's earlier ones.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     /// Something may be there that no kept set names. Shared with the thread that removes it.
     due: Arc<AtomicBool>,
     last_run: SystemTime,
@@ -127,7 +128,7 @@ impl Default for Keeper {
 
 impl Keeper {
     /// Takes down in the document what a run of cargo that began at `started` has used. A run that failed has not told all.
-    pub(super) fn note(
+    pub(crate) fn note(
         &mut self,
         document: &Path,
         app: &App,
@@ -157,13 +158,13 @@ impl Keeper {
 
     /// Removes, on a thread of its own, what no kept set names; not what was made since the last good run of cargo began: that
     /// may be of somebody whose set is not written yet. It waits for another time where somebody builds.
-    pub(super) fn collect(&self, target_dir: &Path, profile_dirs: Vec<PathBuf>) {
+    pub(crate) fn collect(&self, target_dir: &Path, profile_dirs: Vec<PathBuf>) {
         if self.last_run == SystemTime::UNIX_EPOCH || !self.due.swap(false, Ordering::Relaxed) {
             return;
         }
         let (due, target_dir, before) = (Arc::clone(&self.due), target_dir.to_owned(), self.last_run);
         let remove = move || {
-            if let Some(_lock) = replay::lock(&profile_dirs) {
+            if let Some(_lock) = build_lock::lock(&profile_dirs) {
                 remove_unused(&target_dir, &profile_dirs, before);
             } else {
                 due.store(true, Ordering::Relaxed);

@@ -3,9 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use super::{App, Builder, CLOCK_LAG_MAX_MS, Recording, Target, dep_info, entries, stale};
+use super::base::Builder;
+use crate::app::{App, Target};
+use crate::file_times::{CLOCK_LAG_MAX, last_change};
+use crate::paths::entries;
+use crate::replay::Recording;
+use crate::{dep_info, stale};
 
 /// What there is to tell of a file that changed while a build ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,9 +39,9 @@ impl Builder {
         let mut times = Times::read(app, &self.profile_dirs(app));
         let replayed = self.recording.iter().flat_map(Recording::script_runs);
         times.scripts.extend(replayed.map(|(directory, run)| (directory.to_owned(), run)));
-        let lag = Duration::from_millis(CLOCK_LAG_MAX_MS);
+        let lag = CLOCK_LAG_MAX;
         let trace = |file: &PathBuf| {
-            let Some(written) = stale::last_change(file) else { return Trace::default() };
+            let Some(written) = last_change(file) else { return Trace::default() };
             let by_content = self.recording.as_ref().ok().and_then(|recording| recording.has_read(file));
             let is_compiled = || by_content.unwrap_or_else(|| times.is_compiled(app, file, written + lag));
             let scripts = &self.memory.scripts;
@@ -55,9 +60,8 @@ impl Builder {
 
     /// Whether the file has certainly not changed since the last build ended.
     pub fn may_have_met(&self, file: &Path) -> bool {
-        let lag = Duration::from_millis(CLOCK_LAG_MAX_MS);
-        stale::last_change(file)
-            .is_some_and(|written| self.last_built.is_some_and(|built| written <= built + lag))
+        let lag = CLOCK_LAG_MAX;
+        last_change(file).is_some_and(|written| self.last_built.is_some_and(|built| written <= built + lag))
     }
 
     /// Files that build scripts are known to write.

@@ -20,7 +20,7 @@ const LOADER_FILES_COUNT_MAX: usize = 100;
 
 /// A library that can be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Checked {
+pub(crate) struct Checked {
     /// The GNU build id in hexadecimal.
     pub build_id: String,
     /// How the app in it is started.
@@ -28,7 +28,7 @@ pub(super) struct Checked {
 }
 
 /// How the app in a library is started, as far as the library can be read.
-pub(super) fn kind_of(library: &Path) -> AppKind {
+pub(crate) fn kind_of(library: &Path) -> AppKind {
     let bytes = std::fs::read(library).unwrap_or_default();
     let kind = parse(library, &bytes).ok().and_then(|file| kind_by(&symbols(&file).0));
     kind.unwrap_or(AppKind::Plugin)
@@ -45,7 +45,7 @@ fn kind_by(defined: &[&[u8]]) -> Option<AppKind> {
 
 /// Why a library cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Problem {
+pub(crate) enum Problem {
     /// It is not what it should be.
     Unfit {
         /// What is wrong.
@@ -65,7 +65,7 @@ impl Problem {
     }
 
     /// The same of another path.
-    pub(super) fn said_of(self, copy: &Path, original: &Path) -> Self {
+    pub(crate) fn said_of(self, copy: &Path, original: &Path) -> Self {
         match self {
             Self::Unfit { message, hint } => {
                 let message = message.replace(&*copy.to_string_lossy(), &original.to_string_lossy());
@@ -77,7 +77,7 @@ impl Problem {
 }
 
 /// Lists symbols for a message.
-pub(super) fn list_symbols(symbols: &[String]) -> String {
+pub(crate) fn list_symbols(symbols: &[String]) -> String {
     let listed = symbols.iter().take(SYMBOLS_LISTED_COUNT_MAX).cloned().collect::<Vec<_>>().join(", ");
     match symbols.len().saturating_sub(SYMBOLS_LISTED_COUNT_MAX) {
         0 => listed,
@@ -87,7 +87,7 @@ pub(super) fn list_symbols(symbols: &[String]) -> String {
 
 /// Checks libraries, and remembers what the libraries that they need offer.
 #[derive(Debug, Default)]
-pub(super) struct Inspector {
+pub(crate) struct Inspector {
     known: HashMap<PathBuf, Arc<Offer>>,
     directories: Option<Vec<PathBuf>>,
 }
@@ -217,7 +217,7 @@ impl Inspector {
 }
 
 /// True for a library with an allocator of its own, which must not meet a shared standard library.
-pub(super) fn brings_allocator(library: &Path) -> bool {
+pub(crate) fn brings_allocator(library: &Path) -> bool {
     let Ok(bytes) = std::fs::read(library) else { return false };
     ElfFile64::<Endianness>::parse(&*bytes).is_ok_and(|file| has_allocator(&file))
 }

@@ -1,0 +1,100 @@
+//! A process under the guard, and what it says. Dropping an [`Attended`] ends the process and everything that it started, at
+//! once.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use devhost_sys::limits;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+use crate::guard::DESCRIPTORS_OPTION;
+
+/// How long cargo's pipes may stay silent once it has ended: a daemon that it started (a compiler cache) may
+/// hold them open for ever.
+pub(crate) const PIPE_SILENCE_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// A command under the guard: it ends, with all that it has started, when its standard input is closed.
+pub(crate) fn guarded(devhost: &Path, program: &OsStr) -> Command {
+    let mut command = Command::new(devhost);
+    // The program gets the limit of open files that devhost was started with.
+    let descriptors = limits::original_descriptors().map(|soft| format!("{DESCRIPTORS_OPTION}{soft}"));
+    command
+        .arg0("devhost-guard")
+        .args(descriptors)
+        .arg(program)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Ctrl-C in the terminal is for the front, which then ends the build.
+        .process_group(0);
+    command
+}
+
+/// A guarded process and what it says. Dropped, it ends.
+pub(crate) struct Attended {
+    child: Child,
+    /// Held until the end: the guard ends the process when it closes.
+    _pipe: Option<ChildStdin>,
+    stdout: Option<Lines<BufReader<ChildStdout>>>,
+    stderr: Option<Lines<BufReader<ChildStderr>>>,
+    status: Option<ExitStatus>,
+}
+
+/// What comes next of a process.
+pub(crate) enum Said {
+    /// A line of its standard output.
+    Out(String),
+    /// A line of its standard error.
+    Err(String),
+    /// It has ended, and nothing more will come.
+    Over(ExitStatus),
+}
+
+impl Attended {
+    /// Attends to a process that was started as [`guarded`].
+    pub(crate) fn new(mut child: Child) -> Self {
+        let _pipe = child.stdin.take();
+        let stdout = child.stdout.take().map(|pipe| BufReader::new(pipe).lines());
+        let stderr = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
+        Self { child, _pipe, stdout, stderr, status: None }
+    }
+
+    /// What comes next. An empty line may be the end of a stream.
+    ///
+    /// # Errors
+    /// The process cannot be waited for.
+    pub(crate) async fn next(&mut self) -> std::io::Result<Said> {
+        let status = match self.status {
+            Some(status) => status,
+            None => tokio::select! {
+                line = next_line(&mut self.stdout) => return Ok(Said::Out(line)),
+                line = next_line(&mut self.stderr) => return Ok(Said::Err(line)),
+                status = self.child.wait() => *self.status.insert(status?),
+            },
+        };
+        if self.stdout.is_none() && self.stderr.is_none() {
+            return Ok(Said::Over(status));
+        }
+        tokio::select! {
+            biased;
+            line = next_line(&mut self.stdout) => Ok(Said::Out(line)),
+            line = next_line(&mut self.stderr) => Ok(Said::Err(line)),
+            () = tokio::time::sleep(PIPE_SILENCE_TIME_MAX) => Ok(Said::Over(status)),
+        }
+    }
+}
+
+/// The next line, and an empty one for the end of the pipe; after that, never. Bytes that are no UTF-8 end it too: cargo
+/// and rustc write none.
+async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<Lines<BufReader<R>>>) -> String {
+    if let Some(reader) = lines {
+        if let Ok(Some(line)) = reader.next_line().await {
+            return line;
+        }
+        *lines = None;
+        return String::new();
+    }
+    std::future::pending().await
+}

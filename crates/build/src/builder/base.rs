@@ -1,0 +1,176 @@
+//! The builder itself: what it keeps from one build to the next, and what all ways of building share.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use devhost_model::{BuildInputs, BuildReport, Error, Failure};
+
+use super::memory::Memory;
+use crate::app::{self, App, Target};
+use crate::documents;
+use crate::explain::build_failure;
+use crate::inspector::Inspector;
+use crate::paths::entries;
+use crate::replay::Recording;
+#[cfg(any(test, feature = "testing"))]
+use crate::replay::Weakness;
+use crate::settings::{Settings, Strategy};
+use crate::store::{ArtifactDirectory, units};
+use crate::tool::Tool;
+
+/// Why there is no replay after a build that was not let to its end. What was recorded is then of neither state.
+pub(super) const GIVEN_UP: &str = "the build before was given up";
+
+/// Why there is no replay after a build that failed under cargo.
+pub(super) const FAILED_BEFORE: &str = "the build before failed";
+
+/// Builds one target, again and again.
+#[derive(Debug)]
+pub struct Builder {
+    pub(super) target: Target,
+    pub(super) settings: Settings,
+    pub(super) tool: Tool,
+    /// Where this run's artifacts go.
+    pub(super) artifacts: ArtifactDirectory,
+    /// Artifacts made so far.
+    pub(super) count: u64,
+    pub(super) memory: Memory,
+    pub(super) inspector: Inspector,
+    /// A manifest may have changed since cargo was asked about the app.
+    pub(super) outdated: bool,
+    /// What a replay needs, since the last good run of cargo, or why there is none.
+    pub(super) recording: Result<Recording, String>,
+    /// How the last build was made.
+    pub(super) report: BuildReport,
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) weakness: Option<Weakness>,
+    /// Why the app is its own program, although nobody has asked for that.
+    pub(super) fallback: Option<String>,
+    /// cargo's configuration files, whether they exist or not.
+    pub(super) configuration: Vec<PathBuf>,
+    /// Something was removed while cargo ran, so that what cargo believes to be done may be of no use.
+    pub(super) rebuild_wanted: bool,
+    /// cargo was started for the build that runs.
+    pub(super) cargo_started: bool,
+    /// When the last good build ended.
+    pub(super) last_built: Option<SystemTime>,
+    /// What of cargo's is in use.
+    pub(super) units: units::Keeper,
+}
+
+impl Builder {
+    /// A builder for `target`. `devhost` is the path of the devhost executable, which cargo is to run.
+    ///
+    /// # Errors
+    /// devhost's target directory cannot be written.
+    pub fn new(target: Target, settings: Settings, devhost: PathBuf) -> Result<Self, Error> {
+        let target_dir = target.target_dir().to_owned();
+        let failed = |error: io::Error| {
+            Error::mistake(
+                format!("cannot write devhost's target directory {}: {error}", target_dir.display()),
+                "make it writable, or choose another one with --target-dir",
+            )
+        };
+        let artifacts = ArtifactDirectory::make(&target_dir).map_err(failed)?;
+        let tool = Tool::open(&devhost).map_err(|error| {
+            Error::fault(format!("cannot read the devhost executable {}: {error}", devhost.display()))
+        })?;
+        let mut builder = Self {
+            target,
+            settings,
+            tool,
+            artifacts,
+            count: 0,
+            memory: Memory::default(),
+            inspector: Inspector::default(),
+            outdated: false,
+            recording: Err("it is the first build".into()),
+            report: BuildReport::default(),
+            #[cfg(any(test, feature = "testing"))]
+            weakness: None,
+            fallback: None,
+            configuration: Vec::new(),
+            rebuild_wanted: false,
+            cargo_started: false,
+            last_built: None,
+            units: units::Keeper::default(),
+        };
+        if let Target::App(app) = &builder.target {
+            builder.memory = documents::read(&builder.document(app, "memory")).unwrap_or_default();
+        }
+        Ok(builder)
+    }
+
+    /// What is being built, as cargo last described it.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// What the last good build depends on, also one of an earlier run of devhost.
+    pub fn known_inputs(&self) -> BuildInputs {
+        self.memory.scripts.with_sources(&self.memory.sources)
+    }
+
+    /// How the last build was made.
+    pub fn last_report(&self) -> &BuildReport {
+        &self.report
+    }
+
+    /// Leaves out a part of the rule for replays, to see that the tests notice.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn weaken(&mut self, weakness: Weakness) {
+        self.weakness = Some(weakness);
+    }
+
+    /// In a directory that the user has named, others may build, and need what devhost does not.
+    pub(super) fn owns_target_dir(&self) -> bool {
+        self.settings.target_dir.is_none()
+    }
+
+    /// What is being built.
+    pub(super) fn strategy(&self) -> Strategy {
+        if self.fallback.is_some() { Strategy::Restart } else { self.settings.strategy }
+    }
+
+    /// The app as its manifests describe it now.
+    pub(super) async fn current_app(&mut self) -> Result<App, Failure> {
+        let Target::App(app) = &self.target else { unreachable!("only called for an app") };
+        if !self.outdated {
+            return Ok(app.clone());
+        }
+        let (app, settings) = (app.clone(), self.settings.clone());
+        let refreshed = tokio::task::spawn_blocking(move || app::refresh(&app, &settings)).await;
+        match refreshed {
+            Ok(Ok(app)) => {
+                self.target = Target::App(app.clone());
+                self.outdated = false;
+                Ok(app)
+            }
+            Ok(Err(error)) if error.hint.is_empty() => Err(build_failure(error.message)),
+            Ok(Err(error)) => Err(build_failure(format!("{}\n{}", error.message, error.hint))),
+            Err(error) => Err(build_failure(format!("asking cargo about the app failed: {error}"))),
+        }
+    }
+
+    /// The path of one of the app's documents.
+    pub(super) fn document(&self, app: &App, kind: &str) -> PathBuf {
+        documents::path(app, &self.settings, kind)
+    }
+
+    /// Writes the memory.
+    pub(super) fn remember(&self, app: &App) {
+        // Forgetting costs a build that might not have been needed, or the rare hidden change across runs.
+        let _ = documents::write(&self.document(app, "memory"), &self.memory);
+    }
+
+    /// Where cargo keeps what it built for the profile: for the host, and for a target that was named.
+    pub(super) fn profile_dirs(&self, app: &App) -> Vec<PathBuf> {
+        let profile = self.settings.profile_directory();
+        std::iter::once(app.target_dir.clone())
+            .chain(entries(&app.target_dir))
+            .map(|directory| directory.join(profile))
+            .filter(|directory| directory.join(".fingerprint").is_dir())
+            .collect()
+    }
+}

@@ -1,0 +1,58 @@
+//! One build, from the outside: what is built in which way, and what is thrown away afterwards.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use devhost_model::BuildReport;
+
+use super::base::{Builder, FAILED_BEFORE, GIVEN_UP};
+use crate::app::Target;
+use crate::outcome::{Outcome, Progress};
+use crate::store;
+
+impl Builder {
+    /// Builds the target as it is now. `changed` has the files that changed since the last call; a file that is
+    /// missing from it is found too, unless something has set its time of modification back within the last
+    /// clock tick.
+    ///
+    /// Dropping the future ends cargo, and all that it started, at once; the next call starts afresh.
+    pub async fn build(&mut self, changed: &[PathBuf], progress: &mut dyn FnMut(Progress)) -> Outcome {
+        self.report = BuildReport::default();
+        let outcome = match &self.target {
+            Target::Prebuilt(prebuilt) => {
+                let prebuilt = prebuilt.clone();
+                self.take_prebuilt(&prebuilt)
+            }
+            Target::App(_) => self.build_on_firm_ground(changed, progress).await,
+        };
+        self.last_built = outcome.is_ok().then(SystemTime::now);
+        match outcome {
+            Ok(artifact) => Outcome::Built(artifact),
+            Err(failure) => {
+                if let Err(reason) = &mut self.recording
+                    && reason == GIVEN_UP
+                {
+                    *reason = FAILED_BEFORE.into();
+                }
+                Outcome::Failed(failure)
+            }
+        }
+    }
+
+    /// Removes artifacts that no process uses any more: all of this run but `in_use`, those of runs that are
+    /// over, libraries of dependencies but the most recent ones, and what cargo has built for none of the last sets of
+    /// dependencies.
+    pub fn collect(&self, in_use: &[PathBuf]) {
+        store::collect(self.target.target_dir(), &self.artifacts, in_use);
+        if let Target::App(app) = &self.target
+            && self.owns_target_dir()
+        {
+            self.units.collect(&app.target_dir, self.profile_dirs(app));
+        }
+    }
+
+    /// Removes this run's artifacts, when it is over. Whoever still runs code from there has it mapped.
+    pub fn remove_artifacts(&self) {
+        self.artifacts.remove();
+    }
+}

@@ -1,0 +1,100 @@
+//! Builds the app as a library, with cargo if a replay is not allowed.
+
+use std::path::PathBuf;
+
+use devhost_model::{BuildReport, Failure};
+
+use super::base::{Builder, GIVEN_UP};
+use crate::explain::{build_failure, explain, finish};
+use crate::inputs::ScriptInputs;
+use crate::outcome::{Artifact, Progress};
+use crate::paths::concerns_cargo;
+use crate::replay::{Before, Recording};
+use crate::{dep_info, fallback, settings, stale};
+
+impl Builder {
+    /// Builds the library: by a replay, or else by cargo.
+    pub(super) async fn build_app(
+        &mut self,
+        changed: &[PathBuf],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Artifact, Failure> {
+        let refusal = match self.replay_app(changed, progress).await {
+            Ok(built) => {
+                self.report.replayed = true;
+                return built;
+            }
+            Err(reason) => reason,
+        };
+        self.report = BuildReport { reason: refusal, ..BuildReport::default() };
+        self.outdated |= changed.iter().any(|path| concerns_cargo(path) || self.configuration.contains(path));
+        let app = self.current_app().await?;
+        self.configuration = app.config_files.clone();
+        self.configuration.extend(settings::config_files(app.root()));
+        let report_path = self.document(&app, "report");
+        let sheet_path = self
+            .place_job_sheet(&app, &report_path)
+            .map_err(|error| build_failure(format!("cannot write {}: {error}", app.target_dir.display())))?;
+        let known = self.recording.iter().flat_map(Recording::known_contents);
+        let before = Before::look(&app, &sheet_path, &self.memory.sources, known);
+        if let Ok(recording) = &mut self.recording {
+            recording.is_quiet().await;
+        }
+        // It stands only if nobody lets this build come to its end.
+        self.recording = Err(GIVEN_UP.into());
+        self.show_hidden_changes(&app, changed);
+        self.seed(&app, progress).await;
+        let mut run = self.run_cargo(&app, &sheet_path, progress).await?;
+        let mut report = self.valid_report(&report_path, &sheet_path);
+        // First the app is linked in another way, then nothing is shared.
+        for _ in 0..2 {
+            let Some(ready) = report.as_ref().filter(|ready| !run.success && !ready.preload.is_empty())
+            else {
+                break;
+            };
+            let Some((marker, reason)) = self.other_linkage(ready, &run) else { break };
+            std::fs::write(&marker, reason)
+                .map_err(|error| build_failure(format!("cannot write {}: {error}", marker.display())))?;
+            let doubt = fallback::Doubt::of(&marker);
+            run = self.run_cargo(&app, &sheet_path, progress).await?;
+            report = self.valid_report(&report_path, &sheet_path);
+            doubt.decide(fallback::reason_to_share_nothing(&run).is_none());
+        }
+        if run.success && report.is_none() {
+            // cargo found nothing to do, but what there is was made under other settings, or parts of it are gone.
+            stale::age_app(&app, &self.profile_dirs(&app));
+            run = self.run_cargo(&app, &sheet_path, progress).await?;
+            report = self.valid_report(&report_path, &sheet_path);
+        }
+        let (mut library, mut ready) = finish(&run, report)?;
+        let mut checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
+        // First less is shared, then nothing. Where that does not help either, the reason lies elsewhere.
+        let mut doubts = Vec::new();
+        for _ in 0..2 {
+            let Err(problem) = &checked else { break };
+            if ready.preload.is_empty() {
+                break;
+            }
+            let Some(doubt) = self.share_less(&app, problem, &ready, &run.libraries)? else { break };
+            doubts.push(doubt);
+            stale::age_app(&app, &self.profile_dirs(&app));
+            run = self.run_cargo(&app, &sheet_path, progress).await?;
+            (library, ready) = finish(&run, self.valid_report(&report_path, &sheet_path))?;
+            checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
+        }
+        let checked = checked.map_err(|problem| explain(problem, &library))?;
+        doubts.into_iter().for_each(|doubt| doubt.decide(true));
+        let mut sources = dep_info::read_sources(&dep_info::path_of(&app, &library), &app.workspace_root);
+        // These are followed by their names, what they include is not.
+        let included = self.configuration.iter().filter(|path| path.is_file() && !concerns_cargo(path));
+        sources.extend(included.cloned());
+        self.memory.sources.clone_from(&sources);
+        self.memory.scripts = ScriptInputs::read(&app, &run);
+        self.memory.units = Some(run.units_done);
+        self.remember(&app);
+        let profile_dirs = self.profile_dirs(&app);
+        let context = self.replay_context(app, sheet_path);
+        self.recording = Recording::make(&context, &run, &ready, &sources, profile_dirs, &before);
+        self.take_artifact(&context.app, &library, checked, ready, sources, run.diagnostics.sorted())
+    }
+}

@@ -1,0 +1,23 @@
+//! The [`Builder`]: builds one target, again and again.
+//!
+//! - `base` has the builder and what all ways of building share, `memory` what it remembers across runs of devhost.
+//! - `build` is a build from the outside; `attempts` repeats it if it lost its footing; `library_or_program` chooses
+//!   between `library` (with `replayed` and `linkage`) and `program`; `prebuilt` takes what something else has built.
+//! - `cargo_run` runs cargo; `artifacts` names what came out; `traces` tells what a build has read and written.
+
+mod artifacts;
+mod attempts;
+mod base;
+mod build;
+mod cargo_run;
+mod library;
+mod library_or_program;
+mod linkage;
+mod memory;
+mod prebuilt;
+mod program;
+mod replayed;
+mod traces;
+
+pub use self::base::Builder;
+pub use self::traces::Trace;

@@ -1,0 +1,71 @@
+//! Builds the app without cargo, by a replay.
+
+use std::path::PathBuf;
+
+use devhost_model::Failure;
+
+use super::base::Builder;
+use crate::app::{App, Target};
+use crate::explain::finish;
+use crate::outcome::{Artifact, Progress};
+use crate::paths::temporary_directory;
+use crate::{fallback, replay};
+
+impl Builder {
+    /// Builds the app without cargo; why not, where that is not allowed.
+    pub(super) async fn replay_app(
+        &mut self,
+        changed: &[PathBuf],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Result<Artifact, Failure>, String> {
+        let Target::App(app) = &self.target else { unreachable!("only called for an app") };
+        if let Err(reason) = &self.recording {
+            return Err(reason.clone());
+        }
+        if self.outdated {
+            return Err("a manifest changed".into());
+        }
+        let (sheet_path, report_path) = (self.document(app, "job-sheet"), self.document(app, "report"));
+        let context = self.replay_context(app.clone(), sheet_path);
+        let recording = self.recording.as_mut().map_err(|reason| reason.clone())?;
+        let run = recording.replay(&context, changed, progress).await?;
+        self.report.crates.clone_from(&run.steps);
+        let sources = recording.sources(&self.memory.sources);
+        let named: Vec<PathBuf> = recording.named().cloned().collect();
+        if !run.success {
+            if fallback::reason_to_share_nothing(&run).is_some() {
+                return Err("the linker refused it".into());
+            }
+            return Ok(finish(&run, None).map(|_| unreachable!("it has failed")));
+        }
+        let Some(report) = self.valid_report(&report_path, &context.sheet_path) else {
+            return Err("the wrapper's report is gone".into());
+        };
+        let (library, ready) = finish(&run, Some(report)).map_err(|_| "nothing was made")?;
+        let checked = self
+            .inspector
+            .check(Some(context.app.kind), &library, &ready.preload)
+            .map_err(|_| "what was made could not be loaded")?;
+        let names_more = self.memory.scripts.add(&named);
+        if names_more || self.memory.sources != sources {
+            self.memory.sources.clone_from(&sources);
+            self.remember(&context.app);
+        }
+        Ok(self.take_artifact(&context.app, &library, checked, ready, sources, run.diagnostics.sorted()))
+    }
+
+    /// What a replay needs beside the recording.
+    pub(super) fn replay_context(&self, app: App, sheet_path: PathBuf) -> replay::Context {
+        replay::Context {
+            devhost: self.tool.path(),
+            wrapper: self.wrapper(&app),
+            environment: self.environment(&app, &sheet_path),
+            temporary: temporary_directory(&app.target_dir),
+            jobs: self.settings.jobs(&self.configuration),
+            #[cfg(any(test, feature = "testing"))]
+            weakness: self.weakness,
+            app,
+            sheet_path,
+        }
+    }
+}

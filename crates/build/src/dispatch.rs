@@ -1,0 +1,30 @@
+//! The names by which devhost is called in the place of other programs during a build.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::{guard, linker, script, wrapper};
+
+/// Becomes the helper that the name in `argv[0]` asks for, or returns `None` if devhost itself was called. `main` calls
+/// this before anything else.
+pub fn dispatch(argv0_file_name: &str) -> Option<ExitCode> {
+    let helper: fn(&[OsString]) -> ExitCode = match argv0_file_name {
+        "devhost-rustc" => wrapper::main,
+        "devhost-linker" => linker::main,
+        "devhost-guard" => guard::main,
+        script::NAME => script::main,
+        _ => return None,
+    };
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    Some(helper(&args))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_no_helper() {
+        assert!(dispatch("devhost").is_none());
+    }
+}

@@ -1,0 +1,108 @@
+//! Whether a replay is allowed, and what it has to compile: the rule at the head of [`super`].
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use devhost_sys::content::Identity;
+
+use super::context::Context;
+use super::inputs::Inputs;
+use super::recording::{Recording, listing};
+use super::weakness::is_left_out;
+
+impl Recording {
+    /// Whether all that cargo decides by is as it was; why not.
+    pub(super) fn check(&mut self, context: &Context, changed: &[PathBuf]) -> Result<(), String> {
+        if !is_left_out!(context, Guards) {
+            self.check_guards(context)?;
+        }
+        if !is_left_out!(context, UnknownFiles) {
+            self.check_unknown(context, changed)?;
+        }
+        Ok(())
+    }
+
+    /// The units that a change needs to have compiled, with those that are `due` for another reason; why not, where that is
+    /// cargo's business. See the module's head for the rule.
+    pub(super) fn judge(
+        &self,
+        context: &Context,
+        changed: &[PathBuf],
+        due: &BTreeSet<usize>,
+    ) -> Result<Vec<usize>, String> {
+        let has_script_made = |path: &Path| self.scripts.iter().any(|script| script.has_made(path));
+        let mut wanted = BTreeSet::new();
+        for index in 0..self.units.len() {
+            let by_watcher = is_left_out!(context, Content);
+            let dependents = !is_left_out!(context, Dependents);
+            let unit = &self.units[index];
+            let used = dependents && unit.needs.iter().any(|needed| wanted.contains(needed));
+            let is_due = unit.due || due.contains(&index);
+            if used || is_due || unit.is_changed(context, &has_script_made, by_watcher.then_some(changed))? {
+                wanted.insert(index);
+            }
+        }
+        for index in &wanted {
+            let unit = &self.units[*index];
+            if unit.is_macro {
+                return Err(format!("`{}` is a procedural macro, or changes one", unit.package.name));
+            }
+            if let Some(reason) = &unit.only_cargo {
+                return Err(reason.clone());
+            }
+        }
+        for unit in self.units.iter().filter(|unit| !unit.due) {
+            if let Some((path, _)) = unit.outputs.iter().find(|(path, made)| Identity::of(path) != **made) {
+                return Err(format!("{} was changed by another program", context.shown(path)));
+            }
+        }
+        Ok(wanted.into_iter().collect())
+    }
+
+    fn check_guards(&mut self, context: &Context) -> Result<(), String> {
+        for (path, known) in &mut self.guards {
+            let Some((identity, content)) = known else {
+                return Err(format!("{} may have changed while cargo ran", context.shown(path)));
+            };
+            let mut now = *content;
+            if now.refresh(path) || Identity::of(path) != *identity {
+                return Err(format!("{} changed", context.shown(path)));
+            }
+            *content = now;
+        }
+        for (path, identity) in &self.fixed {
+            if Identity::of(path) != *identity {
+                return Err(format!("{} changed", context.shown(path)));
+            }
+        }
+        for (path, stamps) in &self.trees {
+            if stamps.is_none() || Inputs::Named(vec![path.clone()]).stamps() != *stamps {
+                return Err(format!("{}, which a build script reads, changed", context.shown(path)));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_unknown(&self, context: &Context, changed: &[PathBuf]) -> Result<(), String> {
+        for path in changed {
+            // It may have changed while cargo ran, and then nothing here shows it.
+            if self.guards.contains_key(path) {
+                return Err(format!("{} changed", context.shown(path)));
+            }
+            let is_known = self.units.iter().any(|unit| unit.sources.contains_key(path))
+                || self.scripts.iter().any(|script| script.reads(path));
+            if !is_known {
+                let what = if path.exists() { "is new to the build" } else { "is gone" };
+                return Err(format!("{} {what}", context.shown(path)));
+            }
+        }
+        for (directory, names) in &self.listings {
+            let now = listing(directory);
+            if let Some(name) = now.symmetric_difference(names).next() {
+                let what = if names.contains(name) { "is gone" } else { "is new" };
+                return Err(format!("{} {what}", context.shown(&directory.join(name))));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! Makes a replay: runs build scripts, then compiles what changed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use devhost_model::{BuildStep, Diagnostic};
+use futures_util::StreamExt as _;
+use tokio::net::unix::pipe::Receiver;
+
+use super::context::Context;
+use super::recording::Recording;
+use super::run::{self, Call as RunCall, Ended};
+use super::scripts::{Cause, Look, Script};
+use super::unit::Unit;
+use super::weakness::is_left_out;
+use crate::cargo::Run;
+use crate::outcome::Progress;
+use crate::{build_lock, stale};
+
+/// How often a crate is compiled again because its files change while rustc reads them. After that the result is what
+/// it is: whoever changes them then says so once more.
+const ROUNDS_COUNT_MAX: usize = 3;
+
+/// How long a cancelled rustc may take to be gone.
+const CANCELLED_END_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A build script to be run, by its index.
+type Wanted = (usize, (Cause, Look));
+
+impl Recording {
+    /// Builds what changed, well or not; why not, where that is not allowed, or where it failed in a way that only cargo
+    /// can explain. Dropping the future ends every rustc at once; what was not compiled to its end is compiled the next
+    /// time.
+    pub(crate) async fn replay(
+        &mut self,
+        context: &Context,
+        changed: &[PathBuf],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Run, String> {
+        if !self.is_quiet().await {
+            return Err("a cancelled rustc is still running".into());
+        }
+        let Some(lock) = build_lock::lock(&self.profile_dirs) else {
+            return Err("another process builds in this target directory".into());
+        };
+        let begun = Instant::now();
+        let mut run = Run { success: true, ..Run::default() };
+        let mut steps = Vec::new();
+        for round in 0..ROUNDS_COUNT_MAX {
+            let changed = if round == 0 { changed } else { &[] };
+            self.check(context, changed)?;
+            let scripts = self.scripts_to_run(context, changed, round == 0)?;
+            if !scripts.is_empty() {
+                // Nothing is run where only cargo could go on.
+                let units = scripts.iter().flat_map(|(index, _)| &self.scripts[*index].units);
+                self.judge(context, changed, &units.copied().collect())?;
+                steps.extend(self.run_scripts(context, begun, scripts, progress).await?);
+            }
+            let units = self.judge(context, changed, &BTreeSet::new())?;
+            if units.is_empty() {
+                break;
+            }
+            run = self.compile(context, begun, &units, progress).await?;
+            if !run.success || is_left_out!(context, SecondLook) {
+                break;
+            }
+        }
+        drop(lock);
+        run.steps.splice(0..0, steps);
+        if run.success {
+            let of_scripts: Vec<Diagnostic> = self.scripts.iter().flat_map(Script::warnings).collect();
+            let warnings = self.units.iter().flat_map(|unit| unit.warnings.iter());
+            for warning in warnings.chain(&of_scripts).chain(&self.other_warnings) {
+                run.diagnostics.add(warning);
+            }
+        }
+        run.library = self.units.last().map(Unit::library);
+        Ok(run)
+    }
+
+    /// Waits until nothing of a cancelled replay runs any more: it writes to the same files.
+    pub(crate) async fn is_quiet(&mut self) -> bool {
+        let deadline = tokio::time::Instant::now() + CANCELLED_END_TIME_MAX;
+        while let Some(alive) = self.alive.last_mut() {
+            // Whatever is written to the pipe is of no interest.
+            let mut nowhere = tokio::io::sink();
+            let ended = tokio::io::copy(alive, &mut nowhere);
+            if tokio::time::timeout_at(deadline, ended).await.is_err() {
+                return false;
+            }
+            self.alive.pop();
+        }
+        true
+    }
+
+    /// The build scripts that cargo would run, by their indices; those that it runs every time only if `always`.
+    fn scripts_to_run(
+        &self,
+        context: &Context,
+        changed: &[PathBuf],
+        always: bool,
+    ) -> Result<Vec<Wanted>, String> {
+        let mut wanted = Vec::new();
+        for (index, script) in self.scripts.iter().enumerate() {
+            let look = script.look(context, changed)?;
+            wanted.extend(
+                look.filter(|(cause, _)| always || *cause == Cause::Change).map(|look| (index, look)),
+            );
+        }
+        Ok(wanted)
+    }
+
+    /// Runs build scripts, as many at once as may be, and takes in what they have said and made; why not, if only cargo
+    /// knows what follows.
+    async fn run_scripts(
+        &mut self,
+        context: &Context,
+        begun: Instant,
+        scripts: Vec<Wanted>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Vec<BuildStep>, String> {
+        let started = SystemTime::now();
+        let alive_count = self.alive.len();
+        let mut runs = Vec::new();
+        for (index, look) in scripts {
+            let script = &mut self.scripts[index];
+            script.begin(context, &self.profile_dirs);
+            let name = script.package.name.clone();
+            progress(Progress { done: 0, total: 1, current: format!("the build script of {name}") });
+            let (reader, writer) = std::io::pipe().map_err(no_pipe)?;
+            let other = reader.try_clone().map_err(no_pipe)?;
+            self.alive.push(Receiver::from_owned_fd(other.into()).map_err(no_pipe)?);
+            let reader = Receiver::from_owned_fd(reader.into()).map_err(no_pipe)?;
+            let recorded = script.recorded.clone();
+            runs.push(async move {
+                let begun_at = begun.elapsed();
+                let output = run::run_script(context, &name, &recorded, reader, writer).await;
+                let step = BuildStep {
+                    name: format!("{name} (build script)"),
+                    begun_ms: begun_at.as_secs_f64() * 1_000.0,
+                    took_ms: begun.elapsed().saturating_sub(begun_at).as_secs_f64() * 1_000.0,
+                };
+                (index, look, step, output)
+            });
+        }
+        let ended: Vec<_> =
+            futures_util::stream::iter(runs).buffer_unordered(context.jobs.max(1)).collect().await;
+        // None was cancelled; what a script may have left running for good is nobody's to wait for.
+        self.alive.truncate(alive_count);
+        let mut steps = Vec::new();
+        for (index, look, step, output) in ended {
+            let script = &mut self.scripts[index];
+            if script.take(context, &mut self.units, look, &output?, started)? {
+                for unit in &script.units {
+                    self.units[*unit].due = true;
+                }
+                // Whoever reads there is compiled again.
+                let out_dir = script.out_dir().to_owned();
+                self.listings.retain(|directory, _| !directory.starts_with(&out_dir));
+            }
+            steps.push(step);
+        }
+        self.list_directories();
+        Ok(steps)
+    }
+
+    async fn compile(
+        &mut self,
+        context: &Context,
+        begun: Instant,
+        units: &[usize],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Run, String> {
+        let mut calls = Vec::new();
+        for index in units {
+            let unit = &mut self.units[*index];
+            if !unit.aged {
+                stale::age_crates(&self.profile_dirs, &unit.package);
+                unit.aged = true;
+            }
+            unit.due = true;
+            let needs = unit.needs.iter().filter_map(|need| units.iter().position(|index| index == need));
+            calls.push(RunCall {
+                name: unit.package.name.clone(),
+                recorded: unit.recorded.clone(),
+                needs: needs.collect(),
+                pipelined: unit.is_pipelined(),
+            });
+        }
+        let (alive, held) = std::io::pipe().map_err(no_pipe)?;
+        self.alive.push(Receiver::from_owned_fd(alive.into()).map_err(no_pipe)?);
+        let mut before = HashMap::new();
+        let mut ended = Vec::new();
+        let mut run = run::run(context, begun, calls, held, progress, |event| match event {
+            run::Event::Starts(call) => {
+                let unit = &self.units[units[call]];
+                before.insert(call, unit.look(&context.app.target_dir, SystemTime::now()));
+            }
+            run::Event::Ended(call, end) => ended.push((call, end)),
+        })
+        .await?;
+        for (call, Ended { success, diagnostics: said, .. }) in ended {
+            let unit = &mut self.units[units[call]];
+            if success && let Some(before) = before.remove(&call) {
+                unit.settle(&before);
+                unit.warnings = said.to_vec();
+            }
+            run.diagnostics.merge(&said);
+        }
+        self.list_directories();
+        let in_code = |diagnostic: &Diagnostic| diagnostic.level == "error" && diagnostic.file.is_some();
+        if !run.success && !run.diagnostics.iter().any(in_code) {
+            return Err("rustc failed, and not because of the code".into());
+        }
+        Ok(run)
+    }
+}
+
+fn no_pipe(error: std::io::Error) -> String {
+    format!("cannot create a pipe: {error}")
+}

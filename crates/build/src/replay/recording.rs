@@ -1,0 +1,107 @@
+//! What a replay goes by: what the last good run of cargo has left, and what replays have made of it since.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use devhost_model::Diagnostic;
+use devhost_sys::content::{Content, Identity};
+use tokio::net::unix::pipe::Receiver;
+
+use super::inputs::Stamped;
+use super::scripts::Script;
+use super::unit::Unit;
+
+/// What there is to know for a replay.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    pub(super) key: String,
+    /// What crates are needed by others come before those.
+    pub(super) units: Vec<Unit>,
+    /// Files whose change is cargo's business, even if they are only touched: a build script may be meant to run then.
+    /// `None` where it may have changed while cargo ran.
+    pub(super) guards: BTreeMap<PathBuf, Option<(Option<Identity>, Content)>>,
+    /// Trees whose change is cargo's business.
+    pub(super) trees: BTreeMap<PathBuf, Option<Vec<Stamped>>>,
+    /// Large files that nobody edits.
+    pub(super) fixed: BTreeMap<PathBuf, Option<Identity>>,
+    /// What modules could be found in.
+    pub(super) listings: BTreeMap<PathBuf, BTreeSet<OsString>>,
+    /// Warnings of crates that have no record.
+    pub(super) other_warnings: Vec<Diagnostic>,
+    /// The build scripts that a replay can run.
+    pub(super) scripts: Vec<Script>,
+    /// The profile's directories, whose fingerprints are aged.
+    pub(super) profile_dirs: Vec<PathBuf>,
+    /// At their end when every process of the last replay has ended.
+    pub(super) alive: Vec<Receiver>,
+}
+
+impl Recording {
+    pub(super) fn list_directories(&mut self) {
+        let directories: BTreeSet<PathBuf> = self
+            .units
+            .iter()
+            .flat_map(|unit| unit.sources.keys())
+            .filter_map(|path| path.parent().map(Path::to_owned))
+            .collect();
+        self.listings.retain(|path, _| directories.contains(path));
+        for directory in directories {
+            self.listings.entry(directory.clone()).or_insert_with(|| listing(&directory));
+        }
+    }
+
+    /// What earlier looks have found in files that a build may read.
+    pub(crate) fn known_contents(&self) -> impl Iterator<Item = (PathBuf, Content)> {
+        let sources = self.units.iter().flat_map(|unit| unit.sources.iter());
+        let known = sources.filter_map(|(path, content)| Some((path, (*content)?)));
+        let guards = self.guards.iter().filter_map(|(path, known)| Some((path, (*known)?.1)));
+        known.chain(guards).map(|(path, content)| (path.clone(), content))
+    }
+
+    /// Whether the crates that read a file were compiled with what is in it now; `None` if that is not known.
+    pub(crate) fn has_read(&self, file: &Path) -> Option<bool> {
+        let mut known = None;
+        for content in self.units.iter().filter_map(|unit| unit.sources.get(file)) {
+            let mut now = (*content)?;
+            known = Some(known.unwrap_or(true) && !now.refresh(file));
+        }
+        // A build script may have read something else in it.
+        known.filter(|_| !self.guards.contains_key(file))
+    }
+
+    /// From when until when replays have run build scripts, by the directories that cargo keeps for them.
+    pub(crate) fn script_runs(&self) -> impl Iterator<Item = (&Path, (SystemTime, SystemTime))> {
+        self.scripts.iter().filter_map(|script| Some((script.out_dir().parent()?, script.last_run()?)))
+    }
+
+    /// What build scripts name that replays have run.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &PathBuf> {
+        self.scripts.iter().flat_map(Script::named)
+    }
+
+    /// Every file that the app is made of: those of recorded calls as they are now, and `others`, which no recorded
+    /// call reads.
+    pub(crate) fn sources(&self, others: &[PathBuf]) -> Vec<PathBuf> {
+        let is_known = |path: &PathBuf| {
+            self.guards.contains_key(path) || self.scripts.iter().any(|script| script.names(path))
+        };
+        let mut sources: BTreeSet<PathBuf> = others.iter().filter(|path| is_known(path)).cloned().collect();
+        sources.extend(self.scripts.iter().flat_map(Script::named).cloned());
+        sources.extend(self.units.iter().flat_map(|unit| unit.sources.keys().cloned()));
+        sources.into_iter().collect()
+    }
+}
+
+/// The names in a directory by which rustc could find a module.
+pub(super) fn listing(directory: &Path) -> BTreeSet<OsString> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| {
+            Path::new(&entry.file_name()).extension() == Some(OsStr::new("rs"))
+                || entry.file_type().is_ok_and(|kind| kind.is_dir())
+        })
+        .map(|entry| entry.file_name())
+        .collect()
+}

@@ -1,0 +1,101 @@
+//! Finds the units of a recording, from the app downwards.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::before::Before;
+use super::context::Context;
+use super::unit::{Unit, outputs_of, sources_of};
+use super::weakness::is_left_out;
+use crate::app::PathPackage;
+use crate::call::library_stem;
+use crate::cargo::Run;
+use crate::documents;
+use crate::job_sheet::JobSheet;
+use crate::record::{self, Recorded};
+
+/// Finds units from the app downwards.
+pub(super) struct UnitFinder<'a> {
+    context: &'a Context,
+    sheet: &'a JobSheet,
+    before: &'a Before,
+    pub(super) units: Vec<Unit>,
+    known: HashMap<PathBuf, Option<usize>>,
+}
+
+impl<'a> UnitFinder<'a> {
+    pub(super) fn new(context: &'a Context, sheet: &'a JobSheet, before: &'a Before) -> Self {
+        Self { context, sheet, before, units: Vec::new(), known: HashMap::new() }
+    }
+
+    /// Adds the unit of a recorded call, after those that it needs.
+    pub(super) fn add(&mut self, path: &Path) -> Result<usize, String> {
+        let recorded: Recorded = documents::read(path).ok_or("the app's rustc call was not recorded")?;
+        let call = recorded.call();
+        let name = call.crate_name.clone();
+        recorded.is_of(self.sheet, &name)?;
+        let mut packages = self.context.app.path_packages.iter();
+        let package = packages.find(|package| package.root == recorded.package_root);
+        let package = package.ok_or_else(|| format!("`{name}` is no package of the app any more"))?.clone();
+        let mut needs = Vec::new();
+        for library in &call.externs {
+            let out_dir = library.path.parent().unwrap_or(Path::new(""));
+            let Some(stem) = library_stem(&library.path) else { continue };
+            let path = record::path(&self.sheet.target_dir, out_dir, stem);
+            let index = match self.known.get(&path) {
+                Some(index) => *index,
+                // What has no record is no crate of the workspace, and guarded.
+                None if !path.is_file() => None,
+                None => Some(self.add(&path)?),
+            };
+            self.known.insert(path, index);
+            needs.extend(index);
+        }
+        let is_macro = call.crate_types.iter().any(|kind| kind == "proc-macro");
+        let sources: BTreeMap<_, _> = sources_of(&recorded, &call)
+            .into_iter()
+            .map(|path| (path.clone(), self.before.content(&path)))
+            .collect();
+        if sources.is_empty() {
+            return Err(format!("what `{name}` was compiled from is not known"));
+        }
+        self.units.push(Unit {
+            needs,
+            is_macro,
+            only_cargo: self.reason_for_cargo(&package, &recorded),
+            sources,
+            outputs: outputs_of(&recorded, &call),
+            due: false,
+            aged: false,
+            warnings: Vec::new(),
+            package,
+            recorded,
+            call,
+        });
+        Ok(self.units.len() - 1)
+    }
+
+    /// Why every change in a package is cargo's business.
+    fn reason_for_cargo(&self, package: &PathPackage, recorded: &Recorded) -> Option<String> {
+        let name = &package.name;
+        if !recorded.is_current(self.sheet) && !is_left_out!(self.context, Manifests) {
+            return Some(format!("a manifest or the configuration changed since `{name}` was compiled"));
+        }
+        let used = self.context.app.used_by_scripts.contains(&package.id);
+        used.then(|| format!("`{name}` is used by a build script"))
+    }
+
+    /// What is used by a package of the build that is not replayed is cargo's business, too.
+    pub(super) fn look_for_other_users(&mut self, run: &Run) {
+        let ours: BTreeSet<String> = self.units.iter().map(|unit| unit.package.id.clone()).collect();
+        let is_other = |user: &str| run.packages.contains(user) && !ours.contains(user);
+        for unit in &mut self.units {
+            let mut users = self.context.app.uses.iter().filter(|(user, _)| is_other(user));
+            if users.any(|(_, used)| used.contains(&unit.package.id)) {
+                unit.only_cargo.get_or_insert_with(|| {
+                    format!("`{}` is used by a package that only cargo compiles", unit.package.name)
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The devhost executable that a build runs.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::paths::is_same_file;
+
+/// The devhost executable as it was at the start, whatever becomes of its file: it may itself lie in a target directory.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    path: PathBuf,
+    file: File,
+    stamp: String,
+}
+
+impl Tool {
+    /// Holds the executable.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        let time = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let stamp = format!("{} {} {}", env!("CARGO_PKG_VERSION"), metadata.len(), time.as_nanos());
+        Ok(Self { path: path.to_owned(), file, stamp })
+    }
+
+    /// By which path it can be run as long as this process lives: its own, or, if that has another file now or none, that of
+    /// the file that is held.
+    pub(crate) fn path(&self) -> PathBuf {
+        if is_same_file(&self.path, &self.file) {
+            return self.path.clone();
+        }
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
+    }
+
+    /// Stands for its content.
+    pub(crate) fn stamp(&self) -> &str {
+        &self.stamp
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_can_be_run_after_its_file_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tool");
+        std::fs::copy("/bin/true", &path).unwrap();
+        let tool = Tool::open(&path).unwrap();
+        assert_eq!(tool.path(), path);
+        for other in [None, Some("another one")] {
+            let _ = std::fs::remove_file(&path);
+            if let Some(text) = other {
+                std::fs::write(&path, text).unwrap();
+            }
+            assert!(std::process::Command::new(tool.path()).status().unwrap().success(), "{other:?}");
+        }
+    }
+}
