@@ -96,6 +96,9 @@
 
 #![deny(missing_docs)]
 
+/// The name of this package, on which a plugin app depends.
+pub const PACKAGE_NAME: &str = env!("CARGO_PKG_NAME");
+
 pub mod abi;
 #[cfg(feature = "service")]
 mod export;

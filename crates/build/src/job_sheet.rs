@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::extern_kind::ExternKind;
 use crate::settings::{DebugInfo, Deps};
 use devhost_model::AppKind;
 
@@ -14,18 +15,6 @@ pub(crate) const JOB_SHEET_VARIABLE: &str = "DEVHOST_JOB_SHEET";
 
 /// What the wrapper's lines about its progress start with: the builder shows them and keeps them out of errors.
 pub(crate) const PROGRESS_MARK: &str = "devhost-progress: ";
-
-/// What an `--extern` of a path package is, as cargo says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ExternKind {
-    /// A package that a developer may edit: linked statically into the app.
-    Path,
-    /// A dependency: goes into the shared library.
-    Library,
-    /// Runs in rustc, not in the app.
-    Macro,
-}
 
 /// What the front wants of the wrapper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

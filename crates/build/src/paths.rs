@@ -12,6 +12,11 @@ pub(crate) fn concerns_cargo(path: &Path) -> bool {
         || path.parent().is_some_and(|parent| parent.ends_with(".cargo"))
 }
 
+/// The path seen from the root; without a current directory, the path itself.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Without `.` and `..`, by the words alone: what does not exist has no better name.
 pub fn normalize(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();

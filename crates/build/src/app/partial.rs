@@ -12,14 +12,15 @@ use cargo_metadata::semver::Version;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 use serde_json::{Value, json};
 
+use super::packages::library_or_macro;
+use crate::environment;
 use crate::settings::{Choice, Settings};
-use crate::{app, environment};
 
 /// How many path packages outside of the workspace are asked about.
 const OUTSIDE_PACKAGES_COUNT_MAX: usize = 100;
 
 /// The members of a workspace, without what they use.
-pub(crate) fn members(manifest: &Path, settings: &Settings) -> Option<Metadata> {
+pub(super) fn members(manifest: &Path, settings: &Settings) -> Option<Metadata> {
     let mut command = cargo("metadata", manifest, settings);
     let output = command.args(["--no-deps", "--format-version", "1"]).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -27,7 +28,7 @@ pub(crate) fn members(manifest: &Path, settings: &Settings) -> Option<Metadata> 
 }
 
 /// The same with all that a package uses; `None` if cargo cannot say that either.
-pub(crate) fn complete(metadata: &Metadata, package: &PackageId, settings: &Settings) -> Option<Metadata> {
+pub(super) fn complete(metadata: &Metadata, package: &PackageId, settings: &Settings) -> Option<Metadata> {
     let root = metadata.packages.iter().find(|one| one.id == *package)?;
     let mut graph = Graph::new(metadata, settings);
     let normal = graph.add(&tree(root, "normal", settings)?)?;
@@ -221,7 +222,7 @@ fn name_within(user: &Package, used: &Package, kind: DependencyKind) -> String {
             && dependency.req.matches(&Version { pre: Default::default(), ..used.version.clone() })
     });
     let renamed = said.find_map(|dependency| dependency.rename.clone());
-    let library = || app::library_or_macro(used).map(|library| library.name.clone());
+    let library = || library_or_macro(used).map(|library| library.name.clone());
     renamed.or_else(library).unwrap_or_else(|| used.name.to_string()).replace('-', "_")
 }
 

@@ -1,0 +1,105 @@
+//! Asks cargo about a workspace.
+
+use std::path::Path;
+use std::process::Command;
+
+use cargo_metadata::{Metadata, MetadataCommand, PackageId};
+use devhost_model::Error;
+
+use super::packages::parent;
+use super::partial;
+use crate::settings::Settings;
+use crate::{cargo, environment};
+
+/// What cargo says of a workspace.
+pub(super) struct Asked {
+    pub(super) metadata: Metadata,
+    /// Why it does not say who uses whom.
+    refusal: Option<Error>,
+}
+
+impl Asked {
+    /// All that is to be known of one of its packages.
+    pub(super) fn about(self, package: &PackageId, settings: &Settings) -> Result<Metadata, Error> {
+        match self.refusal {
+            None => Ok(self.metadata),
+            Some(refusal) => partial::complete(&self.metadata, package, settings).ok_or(refusal),
+        }
+    }
+}
+
+/// Asks cargo about the workspace of a manifest, for the platform that it builds for.
+pub(super) fn ask(manifest: &Path, settings: &Settings) -> Result<Asked, Error> {
+    match metadata(manifest, settings) {
+        Ok(metadata) => Ok(Asked { metadata, refusal: None }),
+        Err(refusal) => match partial::members(manifest, settings) {
+            Some(metadata) => Ok(Asked { metadata, refusal: Some(refusal) }),
+            None => Err(refusal),
+        },
+    }
+}
+
+/// Runs `cargo metadata` for the platform that cargo builds for.
+pub(super) fn metadata(manifest: &Path, settings: &Settings) -> Result<Metadata, Error> {
+    let directory = parent(manifest);
+    let host = host_triple(directory)?;
+    let mut command = Command::new("cargo");
+    command
+        .args(["metadata", "--format-version", "1"])
+        .arg(format!("--filter-platform={host}"))
+        .arg("--manifest-path")
+        .arg(manifest)
+        .args(settings.feature_args())
+        // These decide what the resolver may do, so they concern this call too.
+        .args(settings.cargo.resolving_args())
+        .current_dir(directory);
+    environment::clean(|name| {
+        command.env_remove(name);
+    });
+    command.env("CARGO_TERM_COLOR", "never");
+    let output = command.output().map_err(|error| cargo_missing(&error))?;
+    let refused = || {
+        let text = cargo::essence(&String::from_utf8_lossy(&output.stderr));
+        Error::mistake(
+            format!("cargo cannot read {}:\n{text}", manifest.display()),
+            "fix what cargo complains about; `cargo metadata` in that directory shows the same error",
+        )
+    };
+    if !output.status.success() {
+        return Err(refused());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let json = text.lines().find(|line| line.starts_with('{')).ok_or_else(refused)?;
+    MetadataCommand::parse(json)
+        .map_err(|error| Error::fault(format!("cannot read what `cargo metadata` says: {error}")))
+}
+
+/// The platform of the toolchain that `cargo` means in a directory.
+///
+/// # Errors
+/// A mistake where cargo is missing or does not say it.
+pub fn host_triple(directory: &Path) -> Result<String, Error> {
+    let mut command = Command::new("cargo");
+    command.arg("-vV").current_dir(directory);
+    environment::clean(|name| {
+        command.env_remove(name);
+    });
+    let output = command.output().map_err(|error| cargo_missing(&error))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).ok_or_else(|| {
+        Error::mistake(
+            format!(
+                "`cargo -vV` does not say its host platform:\n{}",
+                String::from_utf8_lossy(&output.stderr).trim_end()
+            ),
+            "check the Rust installation: `cargo -vV` must work in that directory",
+        )
+    })
+}
+
+fn cargo_missing(error: &std::io::Error) -> Error {
+    Error::mistake(
+        format!("cannot run `cargo`: {error}"),
+        "install Rust (https://rustup.rs), or put the directory that holds cargo into PATH",
+    )
+}
