@@ -221,7 +221,7 @@ fn choose_strategy(asked: Strategy, target: &Target, terminal: &Terminal) -> Res
         )),
         (Strategy::Restart, Target::App(_)) => Ok(build::Strategy::Restart),
         (Strategy::Auto, Target::App(app)) if app.kind == AppKind::Plain => {
-            Ok(match build::reason::reason(&app.source, app.root()) {
+            Ok(match build::program_only::reason(&app.source, app.root()) {
                 Some(reason) => {
                     terminal.note(&build::note_of_own_program(&reason));
                     build::Strategy::Restart

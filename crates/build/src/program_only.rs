@@ -21,8 +21,12 @@ pub fn reason(source: &Path, directory: &Path) -> Option<String> {
 
 /// The reason that lies in how and for what rustc compiles.
 pub fn reason_of_flags(directory: &Path) -> Option<String> {
-    Flags::read(directory, |name| std::env::var_os(name), |target| Described::by_rustc(directory, target))
-        .reason()
+    Flags::read(
+        directory,
+        |name| std::env::var_os(name),
+        |target| TargetPlatform::by_rustc(directory, target),
+    )
+    .reason()
 }
 
 /// Whether a source file has `#![no_main]` at its head.
@@ -46,14 +50,14 @@ pub struct Flags {
 
 /// A platform by its name, and what rustc's `cfg` says of it.
 #[derive(Debug, Clone)]
-pub struct Described {
+pub struct TargetPlatform {
     /// Such as `x86_64-unknown-linux-gnu`.
     pub name: String,
     /// As `rustc --print cfg` has it.
     pub cfg: Vec<Cfg>,
 }
 
-impl Described {
+impl TargetPlatform {
     /// Asks rustc about a platform, or about its own one. `None` where it does not answer: cargo will say why.
     pub fn by_rustc(directory: &Path, target: Option<&str>) -> Option<Self> {
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -81,7 +85,7 @@ impl Flags {
     pub fn read(
         directory: &Path,
         variable: impl Fn(&str) -> Option<OsString>,
-        describe: impl FnOnce(Option<&str>) -> Option<Described>,
+        describe: impl FnOnce(Option<&str>) -> Option<TargetPlatform>,
     ) -> Self {
         let text = |name: &str| variable(name).and_then(|value| value.into_string().ok());
         let home = variable("CARGO_HOME")
@@ -223,7 +227,7 @@ mod tests {
             |target| {
                 let cfg = ["unix", "target_os=\"linux\"", "target_env=\"gnu\""];
                 let cfg = cfg.iter().map(|cfg| cfg.parse().unwrap()).collect();
-                Some(Described { name: target.unwrap_or("x86_64-unknown-linux-gnu").to_owned(), cfg })
+                Some(TargetPlatform { name: target.unwrap_or("x86_64-unknown-linux-gnu").to_owned(), cfg })
             },
         )
     }
@@ -276,7 +280,7 @@ mod tests {
 
     #[test]
     fn rustc_describes_its_own_platform() {
-        let described = Described::by_rustc(Path::new("."), None).unwrap();
+        let described = TargetPlatform::by_rustc(Path::new("."), None).unwrap();
         assert!(described.name.contains("linux") && described.is_meant_by("cfg(target_os = \"linux\")"));
         assert!(described.is_meant_by(&described.name) && !described.is_meant_by("cfg(windows)"));
     }

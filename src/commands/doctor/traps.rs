@@ -6,7 +6,7 @@ use toml_edit::{Document, Item};
 
 use super::{Check, Closure, FRAMEWORKS, exists, list};
 use crate::commands::package::Found;
-use devhost_build::reason::{Described, Flags, has_no_main};
+use devhost_build::program_only::{Flags, TargetPlatform, has_no_main};
 use devhost_build::{self as build, Settings, allocator};
 
 /// How many profiles may inherit one from the other; cargo refuses circles.
@@ -129,7 +129,8 @@ fn check_other_profiles(manifest: Option<&Document<String>>, chosen: &str) -> Ve
 
 fn check_static(found: &Found) -> Option<Check> {
     let variable = |name: &str| std::env::var_os(name);
-    let mut flags = Flags::read(found.root(), variable, |target| Described::by_rustc(found.root(), target));
+    let mut flags =
+        Flags::read(found.root(), variable, |target| TargetPlatform::by_rustc(found.root(), target));
     flags.target.get_or_insert_with(|| found.host.clone());
     let reason = flags.reason()?;
     Some(Check::warn(
@@ -184,7 +185,7 @@ fn check_allocator(found: &Found, manifest: Option<&Document<String>>, profile: 
 
 /// What `cfg` sees in the app.
 fn cfg(found: &Found, debugging: bool) -> Option<Vec<Cfg>> {
-    let mut cfg = Described::by_rustc(found.root(), Some(&found.host))?.cfg;
+    let mut cfg = TargetPlatform::by_rustc(found.root(), Some(&found.host))?.cfg;
     cfg.extend(found.features().iter().filter_map(|feature| format!("feature={feature:?}").parse().ok()));
     let assertions: Cfg = "debug_assertions".parse().ok()?;
     cfg.retain(|cfg| *cfg != assertions);
