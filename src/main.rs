@@ -42,8 +42,7 @@ fn dispatch() -> Option<ExitCode> {
     let name = name.to_str()?;
     devhost_process::keeper::dispatch(name)
         .or_else(|| runner::dispatch(name))
-        .or_else(|| devhost_bench::artifact_host::dispatch(name))
-        .or_else(|| devhost_bench::fork_cost_process::dispatch(name))
+        .or_else(|| devhost_bench::dispatch(name))
         .map(ExitCode::from)
         .or_else(|| devhost_build::dispatch(name))
 }

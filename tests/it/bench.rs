@@ -103,7 +103,7 @@ fn a_plain_app_is_measured_and_what_needs_a_plugin_is_named() {
     let app = App::new(MAIN);
     let (output, report) = app.bench(&[
         "--reloads=2",
-        "--strategies=inprocess,fork,fork-no-preload,spawn,restart",
+        "--strategies=inprocess,fork,fork-no-preload,spawn,restart,restart-line-tables",
         "--no-fork-cost",
         "--no-artifacts",
     ]);
@@ -119,6 +119,7 @@ fn a_plain_app_is_measured_and_what_needs_a_plugin_is_named() {
         ("fork-no-preload", &["notice", "build", "fork", "load", "start", "first-response", "other"]),
         ("spawn", &["notice", "build", "exec", "load", "start", "first-response", "other"]),
         ("restart", &["build", "stop", "exec", "start", "first-response"]),
+        ("restart-line-tables", &["build", "stop", "exec", "start", "first-response"]),
     ] {
         let result = result(&report, strategy);
         let reloads = result["reloads"].as_array().unwrap();
@@ -135,6 +136,32 @@ fn a_plain_app_is_measured_and_what_needs_a_plugin_is_named() {
     // The user's own files are as they were.
     assert_eq!(std::fs::read_to_string(app.path("src/main.rs")).unwrap(), MAIN);
     assert!(!app.path("target/debug").exists());
+}
+
+#[test]
+fn bare_rustc_calls_are_measured_although_nothing_serves() {
+    let app = App::new(MAIN);
+    let args = ["--reloads=2", "--strategies=rustc", "--no-fork-cost", "--no-artifacts"];
+    let output = run_to_end_within(COLD_BUILD, app.0.path(), &[&["bench"][..], &args].concat(), |_| {});
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("`rustc` serves nothing") && error.contains("--edit"), "{error}");
+    // The second run has the calls of the first for what it need not build.
+    let (output, report) = app.bench(&[&args[..], &["--edit=src/main.rs:A heading"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let result = result(&report, "rustc");
+    let reloads = result["reloads"].as_array().unwrap();
+    assert!(result["failure"].is_null() && reloads.len() == 2, "{result:#}");
+    for reload in reloads {
+        let steps = reload["steps"].as_array().unwrap();
+        assert_eq!((steps.len(), &steps[0]["name"]), (1, &Value::from("build")), "{reload:#}");
+        assert_eq!(steps[0]["duration_ms"], reload["total_ms"]);
+        let parts = steps[0]["parts"].as_array().unwrap();
+        assert_eq!((parts.len(), &parts[0]["name"]), (1, &Value::from("small")), "{reload:#}");
+        assert!(reload["memory"].is_null() && reload["cpu_ms"].as_f64() > Some(0.0), "{reload:#}");
+        assert_eq!(reload["requests"]["sent_count"], 0);
+    }
+    assert_eq!(std::fs::read_to_string(app.path("src/main.rs")).unwrap(), MAIN);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::model::{
     ArtifactCell, ArtifactRow, ForkCost, ForkSample, Machine, Memory, ReloadSample, Report, Requests,
-    SCHEMA_VERSION, Settings, Skipped, Step, Strategy, StrategyResult, Verdict,
+    SCHEMA_VERSION, Settings, Skipped, Step, StepPart, Strategy, StrategyResult, Verdict,
 };
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -41,6 +41,13 @@ pub(super) fn full() -> Report {
             0.0,
             12,
         ),
+        sampled(
+            Strategy::RestartLineTables,
+            &[("build", 1651.0), ("stop", 1.1), ("exec", 8.7), ("start", 3.6)],
+            0.0,
+            12,
+        ),
+        compiled(12),
         sampled(Strategy::CargoWatch, &[("notice", 213.0), ("build", 2077.0), ("exec", 41.0)], 0.0, 11),
         StrategyResult {
             failure: Some("the app ended with exit code 101 before it was ready".into()),
@@ -158,15 +165,13 @@ fn sampled(strategy: Strategy, steps: &[(&str, f64)], growth_mib: f64, count: u3
         let noise = 0.97 + noise_of_round + 0.1 * random.next().powi(4);
         let mut steps: Vec<Step> = steps
             .iter()
-            .map(|(name, typical_ms)| Step {
-                name: (*name).into(),
-                duration_ms: typical_ms * (noise + 0.04 * random.next()),
-            })
+            .map(|(name, typical_ms)| Step::new(name, typical_ms * (noise + 0.04 * random.next())))
             .collect();
-        steps.push(Step { name: "first-response".into(), duration_ms: 1.4 + random.next() });
-        steps.push(Step { name: "other".into(), duration_ms: 0.6 + 0.5 * random.next() });
+        steps.push(Step::new("first-response", 1.4 + random.next()));
+        steps.push(Step::new("other", 0.6 + 0.5 * random.next()));
         let total_ms = steps.iter().map(|step| step.duration_ms).sum::<f64>();
-        let is_restart = matches!(strategy, Strategy::Restart | Strategy::CargoWatch);
+        let is_restart =
+            matches!(strategy, Strategy::Restart | Strategy::RestartLineTables | Strategy::CargoWatch);
         let sent_count = (total_ms / 50.0) as u32;
         let resident_mib = 31.0 + f64::from(round) * growth_mib + 0.3 * random.next();
         ReloadSample {
@@ -201,6 +206,24 @@ fn sampled(strategy: Strategy, steps: &[(&str, f64)], growth_mib: f64, count: u3
         notes: note.into_iter().collect(),
         ..StrategyResult::new(strategy)
     }
+}
+
+/// Bare calls of rustc, which serve nothing.
+fn compiled(count: u32) -> StrategyResult {
+    let mut result = sampled(Strategy::Rustc, &[("build", 655.0)], 0.0, count);
+    for reload in &mut result.reloads {
+        reload.steps.truncate(1);
+        let build = &mut reload.steps[0];
+        reload.total_ms = build.duration_ms;
+        let part = |name: &str, share: f64| StepPart {
+            name: name.to_owned(),
+            duration_ms: build.duration_ms * share,
+        };
+        build.parts = vec![part("page", 0.3), part("guest_book", 0.7)];
+        reload.memory = None;
+        reload.requests = Requests::default();
+    }
+    result
 }
 
 fn fork_cost(crate_count: u32, image_mib: f64) -> ForkCost {

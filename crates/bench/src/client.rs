@@ -10,6 +10,9 @@ use super::cancel::{CANCEL_CHECK_TIME, Cancel};
 /// How long one request may take: longer than devhost holds one.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(120);
 
+/// The least status that counts as a failure of the app.
+pub(super) const FAILURE_STATUS_MIN: u16 = 500;
+
 /// What a server answered.
 #[derive(Debug)]
 pub(super) struct Answer {

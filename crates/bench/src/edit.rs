@@ -69,6 +69,13 @@ impl Edit {
         self.write(root, &format!("{}{}", self.before, self.after))
     }
 
+    /// A text that begins like the file, with the token at this place exchanged; `None` if the text is not of that form.
+    pub(crate) fn exchange(&self, text: &str, old_token: &str, new_token: &str) -> Option<String> {
+        let (head, rest) = text.split_once(&self.before)?;
+        let rest = rest.strip_prefix(old_token)?;
+        Some(format!("{head}{}{new_token}{rest}", self.before))
+    }
+
     fn write(&self, root: &Path, text: &str) -> Result<Instant> {
         let path = root.join(&self.file);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -80,9 +87,24 @@ impl Edit {
     }
 }
 
-/// A text that was never in any source: letters and digits alone, so that it means nothing in any literal.
-pub(super) fn token(session: u64, number: u32) -> String {
-    format!("x{session:x}n{number:04}")
+/// Makes texts that were never in any source: letters and digits alone, so that they mean nothing in any literal.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    session: u64,
+    count: u32,
+}
+
+impl Tokens {
+    /// Those of a run, which has a number of its own.
+    pub(super) fn new(session: u64) -> Self {
+        Self { session, count: 0 }
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> String {
+        self.count += 1;
+        format!("x{:x}n{:04}", self.session, self.count)
+    }
 }
 
 /// The places whose text occurs in a response, the likeliest first.
@@ -206,7 +228,9 @@ fn show(name: &str) -> String {
 
     #[test]
     fn tokens_differ() {
-        assert_ne!(token(7, 1), token(7, 2));
-        assert!(token(7, 1).chars().all(char::is_alphanumeric));
+        let mut tokens = Tokens::new(7);
+        let first = tokens.next();
+        assert_ne!(first, tokens.next());
+        assert!(first.chars().all(char::is_alphanumeric));
     }
 }

@@ -1,7 +1,7 @@
 //! The course of a bench: every strategy is prepared, the edit is found, then they take turns, one reload each, so that a
 //! noisy machine hurts all alike. What fails costs the strategy that it fails in; what is cancelled keeps what there is.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 
 use super::cancel::Cancel;
-use super::client::Client;
-use super::edit::{self, Edit};
+use super::edit::{Edit, Tokens};
+use super::edit_search::{self, Search};
 use super::load::Load;
 use super::model::{
     ArtifactRow, ForkCost, Machine, ReloadSample, Report, SCHEMA_VERSION, Settings, Skipped, Strategy,
@@ -18,7 +18,7 @@ use super::model::{
 };
 use super::progress::Progress;
 use super::subject::Subject;
-use super::ways::{self, Cargo, Context, Devhost, Seed, Tool, Way, ms};
+use super::ways::{self, Cargo, Context, Devhost, Rustc, Seed, Tool, Way, ms};
 use super::{fork_cost, gauge, machine};
 use devhost_model::Error;
 
@@ -28,9 +28,6 @@ const LOAD_LEAD_TIME: Duration = Duration::from_millis(250);
 /// How long the fork costs and the artifacts are taken to last, for the estimate alone.
 const FORK_COST_TIME_GUESS: Duration = Duration::from_secs(3);
 const ARTIFACTS_TIME_GUESS: Duration = Duration::from_secs(20);
-
-/// The least status that counts as a failure of the app's.
-const FAILURE_STATUS_MIN: u16 = 500;
 
 /// How often each artifact is tried.
 const ARTIFACT_TRIES_COUNT: u32 = 3;
@@ -73,8 +70,7 @@ struct Engine<'p> {
     progress: Progress,
     begun: Instant,
     session: u64,
-    /// How many tokens there were.
-    token_count: u32,
+    tokens: Tokens,
     machine: Machine,
     ways: Vec<Box<dyn Way>>,
     results: BTreeMap<Strategy, StrategyResult>,
@@ -102,7 +98,7 @@ impl<'p> Engine<'p> {
             progress: Progress::new(step_count),
             begun: Instant::now(),
             session: since_epoch.as_secs(),
-            token_count: 0,
+            tokens: Tokens::new(since_epoch.as_secs()),
             machine: machine::describe(),
             ways: Vec::new(),
             results: BTreeMap::new(),
@@ -202,9 +198,16 @@ impl<'p> Engine<'p> {
         Ok(match strategy {
             Strategy::Restart => {
                 take_over(built.as_deref());
-                let way = Cargo::start(&self.context, &copy)?;
+                let way = Cargo::start(&self.context, strategy, &copy)?;
                 *built = Some(way.built());
                 Box::new(way)
+            }
+            // Its dependencies have other debug information, so that nothing can be taken over.
+            Strategy::RestartLineTables => Box::new(Cargo::start(&self.context, strategy, &copy)?),
+            Strategy::Rustc => {
+                let _seed = built.as_ref().map(|built| Seed::offer(&copy, built));
+                let told = &mut |what: &str| self.progress.detail(&format!("{name}: {what}"));
+                Box::new(Rustc::start(&self.context, &copy, told)?)
             }
             Strategy::Watchexec | Strategy::CargoWatch | Strategy::Bacon | Strategy::Dx => {
                 take_over(built.as_deref());
@@ -226,87 +229,49 @@ impl<'p> Engine<'p> {
                 "`{}` is no plugin app, and a program cannot be loaded twice into one process; the README says how to make it one",
                 subject.package()
             )),
-            Strategy::Restart => subject.program.clone().err(),
+            Strategy::Restart | Strategy::RestartLineTables => {
+                subject.program.as_ref().err().map(ToString::to_string)
+            }
             Strategy::Watchexec | Strategy::CargoWatch | Strategy::Bacon | Strategy::Dx => {
                 match ways::find_tool(&self.context, strategy) {
                     Ok(version) => {
                         self.machine.tools.push((strategy.name(), version));
                         None
                     }
-                    Err(reason) => Some(reason),
+                    Err(reason) => Some(reason.to_string()),
                 }
             }
             _ => None,
         }
     }
 
-    /// The edit that shows: tried on the first strategy that was prepared. Nothing where the run is cancelled or no strategy
-    /// is left.
+    /// The edit that shows: found on the first strategy that serves. `None` if the run is cancelled or no strategy is left.
     fn choose_edit(&mut self, named: Option<Edit>) -> Result<Option<Edit>, Error> {
         if named.is_some() || self.cancel.is_cancelled() {
             return Ok(named);
         }
         self.progress.begin("looking for a text that the app's response shows");
         // A strategy in which the app does not even answer is given up, and the next one asked.
-        'strategies: while let Some(way) = self.ways.first() {
+        while let Some((way, url)) = self.ways.iter_mut().find_map(|way| way.url().map(|url| (way, url))) {
             let strategy = way.strategy();
-            let body = match self.first_answer(&**way) {
-                Ok(body) => body,
-                Err(_) if self.cancel.is_cancelled() => return Ok(None),
-                Err(error) => {
-                    self.fail(strategy, &error);
-                    continue;
-                }
-            };
-            for candidate in self.candidates(&body) {
-                let token = self.next_token();
-                let way = &mut self.ways[0];
-                self.progress.detail(&format!("trying {:?} in {}", candidate.text, candidate.file.display()));
-                let tried = way.reload(&candidate, &token).and_then(|seen| way.settle(&seen));
-                let failure = match tried {
-                    Ok(_) => return Ok(Some(candidate)),
-                    Err(_) if self.cancel.is_cancelled() => return Ok(None),
-                    Err(failure) => failure,
-                };
-                tracing::debug!("{:?} in {}: {failure:#}", candidate.text, candidate.file.display());
-                if way.undo(&candidate).is_err() {
-                    if self.cancel.is_cancelled() {
-                        return Ok(None);
-                    }
-                    // It was not the text.
-                    self.fail(strategy, &failure);
-                    continue 'strategies;
-                }
+            let told = |what: &str| self.progress.detail(what);
+            match edit_search::search(&mut **way, &url, &self.context, &mut self.tokens, &told) {
+                Search::Found(edit) => return Ok(Some(edit)),
+                Search::Cancelled => return Ok(None),
+                Search::NothingShown => return Err(self.no_text()),
+                Search::Failed(error) => self.fail(strategy, &error),
             }
-            return Err(self.no_text());
         }
-        Ok(None)
-    }
-
-    /// The response before any edit.
-    fn first_answer(&self, way: &dyn Way) -> Result<String> {
-        let url = way.url();
-        match Client::new().get_unless_cancelled(&url, self.cancel)? {
-            Some(answer) if answer.status < FAILURE_STATUS_MIN => Ok(answer.body),
-            Some(answer) => {
-                anyhow::bail!("the app answers with status {}:\n{}", answer.status, way.printed())
-            }
-            None => anyhow::bail!("the app does not answer at {url}:\n{}", way.printed()),
+        match self.ways.first() {
+            None => Ok(None),
+            Some(way) => Err(Error::mistake(
+                format!(
+                    "no text to edit was found, since `{}` serves nothing that would show one",
+                    way.strategy().name()
+                ),
+                "name a file and a text in it, as in --edit src/pages.rs:Welcome, or add another strategy",
+            )),
         }
-    }
-
-    /// Places whose text the response shows: in the app's own sources, then in those of its path dependencies.
-    fn candidates(&self, body: &str) -> Vec<Edit> {
-        let app = &self.plan.subject.app;
-        let own = app.source.parent().map(Path::to_owned);
-        let packages = app.path_packages.iter().map(|package| package.root.join("src"));
-        let mut seen = HashSet::new();
-        let directories: Vec<PathBuf> = own
-            .into_iter()
-            .chain(packages)
-            .filter(|directory| directory.starts_with(&app.workspace_root) && seen.insert(directory.clone()))
-            .collect();
-        edit::candidates(&app.workspace_root, &directories, body)
     }
 
     fn no_text(&self) -> Error {
@@ -318,11 +283,6 @@ impl<'p> Engine<'p> {
             ),
             "name a file and a text in it, and where it shows: --edit src/pages.rs:Welcome --url-path /",
         )
-    }
-
-    fn next_token(&mut self) -> String {
-        self.token_count += 1;
-        edit::token(self.session, self.token_count)
     }
 
     /// All rounds, the first of which does not count. False where they were cancelled.
@@ -366,22 +326,23 @@ impl<'p> Engine<'p> {
     }
 
     fn take_turn(&mut self, strategy: Strategy, round: u32, edit: &Edit) -> Result<ReloadSample> {
-        let token = self.next_token();
+        let token = self.tokens.next();
         let begun = self.begun;
         let Some(way) = self.ways.iter_mut().find(|way| way.strategy() == strategy) else {
             anyhow::bail!("it is not running");
         };
-        let load = Load::start(&way.url(), self.plan.requests_per_second, &token);
+        let url = way.url();
+        let load = url.map(|url| Load::start(&url, self.plan.requests_per_second, &token));
         self.cancel.pause(LOAD_LEAD_TIME)?;
         let cpu_before = gauge::CpuTimes::of(&way.roots());
         let seen = way.reload(edit, &token)?;
         let cpu_after = gauge::CpuTimes::of(&way.roots());
-        let requests = load.finish(seen.saved, seen.answer.first_byte);
+        let requests = load.map(|load| load.finish(seen.saved, seen.shown)).unwrap_or_default();
         let settled = way.settle(&seen)?;
         Ok(ReloadSample {
             round,
             began_ms: ms(seen.saved - begun),
-            total_ms: ms(seen.answer.first_byte - seen.saved),
+            total_ms: ms(seen.shown - seen.saved),
             steps: settled.steps,
             memory: settled.memory,
             requests,
@@ -414,6 +375,10 @@ impl<'p> Engine<'p> {
 
     fn end_ways(&mut self) {
         for way in self.ways.drain(..) {
+            if let Some(result) = self.results.get_mut(&way.strategy()) {
+                // With those that reloads have added.
+                result.notes = way.notes();
+            }
             way.end();
         }
     }

@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 use super::cancel::Cancel;
 use super::model::ForkCost;
 use super::process;
-use crate::fork_cost_process::{FORK_COST_NAME, TOUCH_SYMBOL};
+use crate::programs::{FORK_TIMER_NAME, TOUCH_SYMBOL};
 
 /// How many crates the images have.
 pub(super) const CRATE_COUNTS: [u32; 3] = [10, 100, 300];
@@ -177,8 +177,8 @@ fn link(directory: &Path, count: u32, cancel: &Cancel) -> Result<PathBuf> {
 fn fork(directory: &Path, image: &Path, count: u32, cancel: &Cancel) -> Result<ForkCost> {
     let log = directory.join("forks.log");
     let mut command = process::command(std::env::current_exe()?);
-    command.arg0(FORK_COST_NAME).arg(image).args([count.to_string(), FORKS_COUNT.to_string()]);
+    command.arg0(FORK_TIMER_NAME).arg(image).args([count.to_string(), FORKS_COUNT.to_string()]);
     process::run(command, &log, COMPILE_TIME_MAX, cancel)?;
     let text = fs::read_to_string(&log)?;
-    serde_json::from_str(text.trim()).with_context(|| format!("{FORK_COST_NAME} says {text:?}"))
+    serde_json::from_str(text.trim()).with_context(|| format!("{FORK_TIMER_NAME} says {text:?}"))
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::client::Client;
+use super::client::{Client, FAILURE_STATUS_MIN};
 use super::model::Requests;
 
 /// How many requests may be under way. One that would be more is not sent: the server has long stood still.
@@ -17,9 +17,6 @@ const FINISH_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether they have ended.
 const FINISH_POLL_TIME: Duration = Duration::from_millis(1);
-
-/// The least status that counts as a failure.
-const FAILURE_STATUS_MIN: u16 = 500;
 
 /// One request, as it went.
 #[derive(Debug, Clone, Copy, PartialEq)]

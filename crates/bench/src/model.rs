@@ -23,6 +23,10 @@ pub enum Strategy {
     Spawn,
     /// cargo's own binary, started anew
     Restart,
+    /// The same, built with line tables for debug information, as devhost builds
+    RestartLineTables,
+    /// The rustc calls that the edit makes necessary, by themselves: no cargo, no devhost, and nothing that serves
+    Rustc,
     /// `watchexec`, which runs cargo again
     Watchexec,
     /// `cargo watch`, which runs cargo again
@@ -116,7 +120,7 @@ pub struct StrategyResult {
     pub reloads: Vec<ReloadSample>,
     /// Why it was given up before all reloads were made, for example because the app crashed.
     pub failure: Option<String>,
-    /// What devhost noted about the app when it was built and started, for example that nothing can be preloaded.
+    /// What was noted about the app and its reloads, for example that nothing can be preloaded, or that cargo built some of them.
     #[serde(default)]
     pub notes: Vec<String>,
 }
@@ -135,7 +139,7 @@ pub struct ReloadSample {
     pub round: u32,
     /// The save, since the run began.
     pub began_ms: f64,
-    /// From the save to the first byte of a response of the new code.
+    /// From the save to the first byte of a response of the new code; for [`Strategy::Rustc`] to the end of the last call.
     pub total_ms: f64,
     /// What `total_ms` is made of, in order: `notice`, `build`, `stop`, `fork`, `exec`, `load`, `start`, `first-response`, `other`;
     /// those that the strategy has and that can be seen from outside.
@@ -151,6 +155,25 @@ pub struct ReloadSample {
 /// One part of a reload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
+    /// Its name.
+    pub name: String,
+    /// How long it took.
+    pub duration_ms: f64,
+    /// What it is made of, if that is known: for [`Strategy::Rustc`] each crate that was compiled, one after another.
+    #[serde(default)]
+    pub parts: Vec<StepPart>,
+}
+
+impl Step {
+    /// A step of which no parts are known.
+    pub fn new(name: &str, duration_ms: f64) -> Self {
+        Self { name: name.to_owned(), duration_ms, parts: Vec::new() }
+    }
+}
+
+/// A part of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepPart {
     /// Its name.
     pub name: String,
     /// How long it took.

@@ -24,7 +24,7 @@ const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     /// By itself, with this code.
     Exited(i32),
     /// By this signal.
@@ -37,7 +37,7 @@ pub enum End {
 
 /// Which stream of a program is read; the other goes nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub(super) enum Stream {
     /// Standard output.
     Output,
     /// Standard error.
@@ -48,7 +48,7 @@ pub enum Stream {
 ///
 /// # Errors
 /// It cannot be started or waited for.
-pub fn run(
+pub(super) fn run(
     mut command: Command,
     stream: Stream,
     time_max: Duration,

@@ -26,7 +26,7 @@ const RUSTC: &str = "rustc";
 
 /// What one call of rustc makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(super) enum Form {
     /// A library, to be loaded.
     Plugin,
     /// A program, linked statically with its dependency.
@@ -35,7 +35,7 @@ pub enum Form {
 
 /// What was compiled.
 #[derive(Debug)]
-pub struct Compiled {
+pub(super) struct Compiled {
     work: PathBuf,
     /// Where rustc's shared standard library is.
     pub std_dir: PathBuf,
@@ -43,24 +43,24 @@ pub struct Compiled {
 
 impl Compiled {
     /// The library that stands for the dependencies.
-    pub fn shared(&self) -> PathBuf {
+    pub(super) fn shared(&self) -> PathBuf {
         self.work.join("libartifact_shared.so")
     }
 
     /// Where it is.
-    pub fn shared_dir(&self) -> &Path {
+    pub(super) fn shared_dir(&self) -> &Path {
         &self.work
     }
 
     /// A version of a plugin.
-    pub fn unit(&self, unit: Unit) -> PathBuf {
+    pub(super) fn unit(&self, unit: Unit) -> PathBuf {
         unit.path(&self.work)
     }
 }
 
 /// One thing that is compiled of a plugin.
 #[derive(Debug, Clone, Copy)]
-pub struct Unit {
+pub(super) struct Unit {
     /// Which plugin.
     pub kind: &'static Kind,
     /// With the trait that is tried.
@@ -86,7 +86,7 @@ impl Unit {
 ///
 /// # Errors
 /// rustc is missing or refuses a plugin; a file cannot be written.
-pub fn compile(
+pub(super) fn compile(
     work: &Path,
     kinds: &'static [Kind],
     wants_programs: bool,

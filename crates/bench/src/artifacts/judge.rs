@@ -4,12 +4,12 @@
 use nix::sys::signal::Signal;
 
 use super::child::End;
-use crate::artifact_host::Seen;
 use crate::model::Verdict;
+use crate::programs::HostEvent;
 
 /// What a version answered, and as which version it was compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub(super) struct Answer {
     /// Which version.
     pub version: u32,
     /// Its answer.
@@ -18,16 +18,16 @@ pub struct Answer {
 
 /// What one process said, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Life {
+pub(super) struct Life {
     /// What it said.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<HostEvent>,
     /// How it ended.
     pub end: End,
 }
 
 impl Life {
     /// Reads what a process has written; a line that a crash has cut off is none.
-    pub fn new(end: End, output: &[u8]) -> Self {
+    pub(super) fn new(end: End, output: &[u8]) -> Self {
         let seen = output
             .split(|byte| *byte == b'\n')
             .filter_map(|line| serde_json::from_slice(line).ok())
@@ -37,11 +37,11 @@ impl Life {
 
     /// A forking host's life, taken apart into those of its children; the last of them takes in the host's own end if
     /// that was not a good one.
-    pub fn of_children(self) -> Vec<Self> {
+    pub(super) fn of_children(self) -> Vec<Self> {
         let mut lives = Vec::new();
         let mut seen = Vec::new();
         for line in self.seen {
-            if let Seen::ChildEnded { code, signal } = line {
+            if let HostEvent::ChildEnded { code, signal } = line {
                 let end = signal.map_or(End::Exited(code.unwrap_or_default()), End::Signaled);
                 lives.push(Self { seen: std::mem::take(&mut seen), end });
             } else {
@@ -55,29 +55,29 @@ impl Life {
     }
 
     /// Why the host could not go on.
-    pub fn failure(&self) -> Option<&str> {
+    pub(super) fn failure(&self) -> Option<&str> {
         self.seen.iter().find_map(|seen| match seen {
-            Seen::Failed { message } => Some(message.as_str()),
+            HostEvent::Failed { message } => Some(message.as_str()),
             _ => None,
         })
     }
 
     fn answers(&self) -> impl Iterator<Item = Answer> {
         self.seen.iter().filter_map(|seen| match seen {
-            Seen::Answered { version, text } => Some(Answer { version: *version, text: text.clone() }),
+            HostEvent::Answered { version, text } => Some(Answer { version: *version, text: text.clone() }),
             _ => None,
         })
     }
 
     /// The answer of a process that serves one version, and ends well.
-    pub fn only_answer(&self) -> Option<Answer> {
+    pub(super) fn only_answer(&self) -> Option<Answer> {
         (self.end == End::Exited(0)).then(|| self.answers().next()).flatten()
     }
 }
 
 /// What one reload came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judgement {
+pub(super) struct Judgement {
     /// In a word.
     pub verdict: Verdict,
     /// What was observed.
@@ -85,12 +85,12 @@ pub struct Judgement {
 }
 
 /// Judges a reload in one process: the second answer is the one that counts.
-pub fn judge_one_process(life: &Life, cold: &Answer) -> Judgement {
+pub(super) fn judge_one_process(life: &Life, cold: &Answer) -> Judgement {
     judge(life, life.answers().nth(1), cold)
 }
 
 /// Judges a reload in two processes.
-pub fn judge_two_processes(lives: &[Life], cold: &Answer) -> Judgement {
+pub(super) fn judge_two_processes(lives: &[Life], cold: &Answer) -> Judgement {
     match lives {
         [old, ..] if old.only_answer().is_none() => {
             let Judgement { verdict, observation } = judge(old, None, cold);
@@ -120,10 +120,10 @@ fn judge(life: &Life, answer: Option<Answer>, cold: &Answer) -> Judgement {
 /// When in its life the process ended.
 fn moment(life: &Life) -> &'static str {
     match life.seen.last() {
-        Some(Seen::Unloaded) => "after the old code was unloaded",
-        Some(Seen::Ending) => "when the process ended",
-        Some(Seen::Answered { .. }) => "after an answer",
-        Some(Seen::Started) => "after a start",
+        Some(HostEvent::Unloaded) => "after the old code was unloaded",
+        Some(HostEvent::Ending) => "when the process ended",
+        Some(HostEvent::Answered { .. }) => "after an answer",
+        Some(HostEvent::Started) => "after a start",
         _ => "before a start",
     }
 }
@@ -133,7 +133,7 @@ fn signal_name(number: i32) -> String {
 }
 
 /// What several tries of the same came to: the worst, and in how many of them, where they differ.
-pub fn worst(judgements: &[Judgement]) -> Judgement {
+pub(super) fn worst(judgements: &[Judgement]) -> Judgement {
     let Some(worst) = judgements.iter().max_by_key(|judgement| badness(judgement.verdict)) else {
         return Judgement { verdict: Verdict::Hung, observation: "was not tried".into() };
     };
@@ -158,15 +158,15 @@ fn badness(verdict: Verdict) -> u8 {
 mod tests {
     use super::*;
 
-    fn answered(version: u32, text: &str) -> Seen {
-        Seen::Answered { version, text: text.into() }
+    fn answered(version: u32, text: &str) -> HostEvent {
+        HostEvent::Answered { version, text: text.into() }
     }
 
     fn cold() -> Answer {
         Answer { version: 2, text: "start 1".into() }
     }
 
-    fn one_process(seen: Vec<Seen>, end: End) -> Verdict {
+    fn one_process(seen: Vec<HostEvent>, end: End) -> Verdict {
         judge_one_process(&Life { seen, end }, &cold()).verdict
     }
 
@@ -185,13 +185,13 @@ mod tests {
 
     #[test]
     fn a_crash_tells_the_signal_and_when() {
-        let life = Life { seen: vec![answered(1, "start 1"), Seen::Unloaded], end: End::Signaled(11) };
+        let life = Life { seen: vec![answered(1, "start 1"), HostEvent::Unloaded], end: End::Signaled(11) };
         assert_eq!(judge_one_process(&life, &cold()).observation, "SIGSEGV after the old code was unloaded");
     }
 
     #[test]
     fn a_forking_host_is_judged_by_its_children() {
-        let ended = |code, signal| Seen::ChildEnded { code, signal };
+        let ended = |code, signal| HostEvent::ChildEnded { code, signal };
         let judged = |seen, end| judge_two_processes(&Life { seen, end }.of_children(), &cold());
         let good = ended(Some(0), None);
         let seen = vec![answered(1, "start 1"), good.clone(), answered(2, "start 1"), good.clone()];
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_line_that_was_cut_off_is_not_taken_for_an_answer() {
         let life = Life::new(End::Signaled(11), b"{\"step\":\"unloaded\"}\n{\"step\":\"answered\",\"vers");
-        assert_eq!(life.seen, [Seen::Unloaded]);
+        assert_eq!(life.seen, [HostEvent::Unloaded]);
     }
 
     #[test]

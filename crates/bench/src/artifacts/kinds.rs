@@ -19,10 +19,10 @@ pub struct Kind {
 }
 
 /// The root of each plugin.
-pub const PLUGIN_SOURCE: &str = include_str!("plugins/plugin.rs");
+pub(super) const PLUGIN_SOURCE: &str = include_str!("plugins/plugin.rs");
 
 /// The library that stands for the dependencies.
-pub const SHARED_SOURCE: &str = include_str!("plugins/shared.rs");
+pub(super) const SHARED_SOURCE: &str = include_str!("plugins/shared.rs");
 
 macro_rules! kind {
     ($name:literal, $file:literal, $title:literal, $explanation:literal) => {

@@ -143,7 +143,10 @@ fn marker(index: usize, x: f64, y: f64, radius: f64) -> String {
             (0.0, 0.0),
         ]),
         7 => corners(&[(-1.1, 0.0), (0.9, -1.1), (0.9, 1.1)]),
-        _ => corners(&[(1.1, 0.0), (-0.9, -1.1), (-0.9, 1.1)]),
+        8 => corners(&[(1.1, 0.0), (-0.9, -1.1), (-0.9, 1.1)]),
+        // An hourglass, upright and lying.
+        9 => corners(&[(-1.0, -1.1), (1.0, -1.1), (-1.0, 1.1), (1.0, 1.1)]),
+        _ => corners(&[(-1.1, -1.0), (-1.1, 1.0), (1.1, -1.0), (1.1, 1.0)]),
     }
 }
 
@@ -555,6 +558,8 @@ fn place(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum as _;
+
     use super::super::sample;
     use super::*;
 
@@ -621,8 +626,11 @@ mod tests {
 
     #[test]
     fn strategies_differ_without_colour() {
+        let count = Strategy::value_variants().len();
         let markers: std::collections::BTreeSet<String> =
-            (0..9).map(|index| marker(index, 0.0, 0.0, 5.0)).collect();
-        assert_eq!(markers.len(), 9);
+            (0..count).map(|index| marker(index, 0.0, 0.0, 5.0)).collect();
+        assert_eq!(markers.len(), count);
+        let css = include_str!("report.css");
+        assert!(css.contains(&format!(".line-{} ", count - 1)));
     }
 }

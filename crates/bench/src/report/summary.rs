@@ -51,7 +51,7 @@ impl MemoryKind {
 pub(super) struct Summary<'a> {
     /// What it is made of.
     pub report: &'a Report,
-    /// What the others are compared with: `fork`, or the fastest where `fork` was not measured.
+    /// What the others are compared with: `fork` or, if that was not measured, the fastest that serves.
     pub reference: Option<Strategy>,
     /// In the report's order.
     pub strategies: Vec<StrategySummary<'a>>,
@@ -217,6 +217,7 @@ fn reference(report: &Report) -> Option<Strategy> {
             .map(|quartiles| quartiles.median)
     };
     measured()
+        .filter(|it| it.strategy != Strategy::Rustc)
         .filter_map(|it| Some((it.strategy, median(it)?)))
         .min_by(|a, b| a.1.total_cmp(&b.1))
         .map(|(strategy, _)| strategy)

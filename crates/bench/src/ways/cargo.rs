@@ -1,4 +1,4 @@
-//! What everybody has: `cargo build`, then the program anew. The old one is killed once the new one is built.
+//! What everybody has: `cargo build`, then the program is started again. The old one is killed once the new one is built.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Context, Found, NOT_SHOWN, STARTED_CHECK_TIME, Seen, Settled, Way, ms, step};
+use super::context::{Context, free_port};
+use super::server::{STARTED_CHECK_TIME, ServerAddress};
+use super::way::{NOT_SHOWN, Seen, Settled, Way, ms, step};
 use crate::client::Client;
 use crate::edit::Edit;
 use crate::gauge;
@@ -19,29 +21,31 @@ use crate::process::{self, COLD_BUILD_TIME_MAX, EDIT_TIME_MAX, Running};
 #[derive(Debug)]
 pub(crate) struct Cargo {
     context: Context,
+    strategy: Strategy,
     copy: PathBuf,
     program: PathBuf,
     port: u16,
     client: Client,
     server: Option<Running>,
-    found: Found,
+    found: ServerAddress,
 }
 
 impl Cargo {
     /// Builds the app in a copy of the workspace, starts it, and waits for its first answer.
-    pub(crate) fn start(context: &Context, copy: &Path) -> Result<Self> {
-        let log = context.log("restart");
-        let build = build(context, copy)?;
+    pub(crate) fn start(context: &Context, strategy: Strategy, copy: &Path) -> Result<Self> {
+        let log = context.log(&strategy.name());
+        let build = build(context, strategy, copy)?;
         process::run(build, &log, COLD_BUILD_TIME_MAX, &context.cancel)?;
         let program = executable(context, &log)?;
         let mut this = Self {
             context: context.clone(),
+            strategy,
             copy: copy.to_owned(),
             program,
-            port: super::free_port()?,
+            port: free_port()?,
             client: Client::new(),
             server: None,
-            found: Found::default(),
+            found: ServerAddress::default(),
         };
         this.start_program()?;
         let server = this.server.as_mut().context("it was just started")?;
@@ -72,7 +76,11 @@ impl Cargo {
         }
         self.context.give_environment(&mut command, &self.copy, self.port);
         command.env_remove("CARGO_TARGET_DIR");
-        self.server = Some(Running::start(command, &self.context.log("restart-app"), Signal::SIGKILL)?);
+        self.server = Some(Running::start(
+            command,
+            &self.context.log(&format!("{}-app", self.strategy.name())),
+            Signal::SIGKILL,
+        )?);
         Ok(())
     }
 
@@ -87,11 +95,11 @@ impl Cargo {
 
 impl Way for Cargo {
     fn strategy(&self) -> Strategy {
-        Strategy::Restart
+        self.strategy
     }
 
-    fn url(&self) -> String {
-        self.found.url(&self.context)
+    fn url(&self) -> Option<String> {
+        Some(self.found.url(&self.context))
     }
 
     fn roots(&self) -> Vec<i32> {
@@ -99,9 +107,10 @@ impl Way for Cargo {
     }
 
     fn reload(&mut self, edit: &Edit, token: &str) -> Result<Seen> {
-        let build = build(&self.context, &self.copy)?;
+        let build = build(&self.context, self.strategy, &self.copy)?;
+        let log = self.context.log(&self.strategy.name());
         let saved = edit.save(&self.copy, token)?;
-        let built = process::run(build, &self.context.log("restart"), EDIT_TIME_MAX, &self.context.cancel)?;
+        let built = process::run(build, &log, EDIT_TIME_MAX, &self.context.cancel)?;
         if let Some(server) = self.server.take() {
             // Without a farewell: whatever the app does at its end would count against cargo.
             server.kill();
@@ -124,7 +133,7 @@ impl Way for Cargo {
             step("start", ms(answer.asked.saturating_duration_since(started))),
             step("first-response", ms(answer.first_byte - answer.asked.max(started))),
         ];
-        Ok(Seen { saved, answer, steps })
+        Ok(Seen { saved, shown: answer.first_byte, generation: None, steps })
     }
 
     fn settle(&mut self, seen: &Seen) -> Result<Settled> {
@@ -148,9 +157,9 @@ impl Way for Cargo {
     }
 }
 
-fn build(context: &Context, copy: &Path) -> Result<Command> {
+fn build(context: &Context, strategy: Strategy, copy: &Path) -> Result<Command> {
     let subject = &context.subject;
-    let program = subject.program.as_ref().map_err(|reason| anyhow::anyhow!("{reason}"))?;
+    let program = subject.program.as_ref().map_err(|reason| *reason)?;
     let mut command = process::command("cargo");
     command
         .args(["build", "--package", subject.package()])
@@ -158,6 +167,9 @@ fn build(context: &Context, copy: &Path) -> Result<Command> {
         .args(&subject.build_args)
         .args(["--message-format", "json-render-diagnostics"]);
     context.give_environment(&mut command, copy, 0);
+    if strategy == Strategy::RestartLineTables {
+        command.env(debug_variable(subject.profile_name()), "line-tables-only");
+    }
     Ok(command)
 }
 
@@ -174,4 +186,20 @@ fn executable(context: &Context, log: &Path) -> Result<PathBuf> {
         })
         .with_context(|| format!("cargo does not say where `{name}` is"))?;
     Ok(message["executable"].as_str().unwrap_or_default().into())
+}
+
+/// The variable by which cargo takes a profile's `debug` from the environment.
+fn debug_variable(profile: &str) -> String {
+    format!("CARGO_PROFILE_{}_DEBUG", profile.to_uppercase().replace('-', "_"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_profile_has_a_variable_of_its_own() {
+        assert_eq!(debug_variable("dev"), "CARGO_PROFILE_DEV_DEBUG");
+        assert_eq!(debug_variable("fast-dev"), "CARGO_PROFILE_FAST_DEV_DEBUG");
+    }
 }

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{CHECK_TIME, Context, NOT_SHOWN, Seen, Settled, Way, ms, poll, step};
+use super::context::{Context, free_port};
+use super::server::{CHECK_TIME, poll};
+use super::way::{NOT_SHOWN, Seen, Settled, Way, ms, step};
 use crate::client::Client;
 use crate::edit::Edit;
 use crate::gauge;
@@ -46,8 +48,10 @@ pub(crate) struct Devhost {
     address: String,
     client: Client,
     server: Running,
-    /// The process that loads the code, where it stays the same.
+    /// The process that loads the code, if it stays the same.
     loader: Option<i64>,
+    /// Why devhost called cargo instead of replaying the calls of an earlier build, for each reload in which it did.
+    cargo_reasons: Vec<String>,
 }
 
 impl Devhost {
@@ -56,6 +60,17 @@ impl Devhost {
         context: &Context,
         strategy: Strategy,
         copy: &Path,
+        told: &mut dyn FnMut(&str),
+    ) -> Result<Self> {
+        Self::start_with(context, strategy, copy, &[], told)
+    }
+
+    /// Does the same with more in devhost's environment.
+    pub(super) fn start_with(
+        context: &Context,
+        strategy: Strategy,
+        copy: &Path,
+        variables: &[(&str, &Path)],
         told: &mut dyn FnMut(&str),
     ) -> Result<Self> {
         let subject = &context.subject;
@@ -74,7 +89,8 @@ impl Devhost {
             .arg(copy.join("target/devhost"))
             .arg("--")
             .args(&context.app_args);
-        context.give_environment(&mut command, copy, super::free_port()?);
+        context.give_environment(&mut command, copy, free_port()?);
+        command.envs(variables.iter().copied());
         let log = context.log(&strategy.name());
         // Asked, not killed: it has processes to end.
         let mut server = Running::start(command, &log, Signal::SIGTERM)?;
@@ -88,6 +104,7 @@ impl Devhost {
             client,
             server,
             loader: None,
+            cargo_reasons: Vec::new(),
         };
         this.wait_until_ready(&log, told)?;
         if strategy == Strategy::Inprocess {
@@ -153,8 +170,8 @@ impl Way for Devhost {
         self.strategy
     }
 
-    fn url(&self) -> String {
-        self.context.at(&self.address)
+    fn url(&self) -> Option<String> {
+        Some(self.context.at(&self.address))
     }
 
     fn roots(&self) -> Vec<i32> {
@@ -164,7 +181,8 @@ impl Way for Devhost {
     fn reload(&mut self, edit: &Edit, token: &str) -> Result<Seen> {
         let before = self.status()?["generation"].as_u64().unwrap_or(0);
         let saved = edit.save(&self.copy, token)?;
-        let (client, address, url) = (self.client.clone(), self.address.clone(), self.url());
+        let (client, address) = (self.client.clone(), self.address.clone());
+        let url = self.context.at(&self.address);
         let server = &mut self.server;
         let check = || {
             server.check()?;
@@ -189,12 +207,11 @@ impl Way for Devhost {
                 Ok(false)
             },
         )?;
-        Ok(Seen { saved, answer, steps: Vec::new() })
+        Ok(Seen { saved, shown: answer.first_byte, generation: answer.generation, steps: Vec::new() })
     }
 
     fn settle(&mut self, seen: &Seen) -> Result<Settled> {
-        let generation =
-            seen.answer.generation.context("devhost does not say which generation has answered")?;
+        let generation = seen.generation.context("devhost does not say which generation has answered")?;
         let begun = Instant::now();
         loop {
             let status = self.status()?;
@@ -205,7 +222,11 @@ impl Way for Devhost {
             if let Some(journey) = journey
                 && (is_alone || begun.elapsed() > DRAIN_TIME_MAX)
             {
-                let total_ms = ms(seen.answer.first_byte - seen.saved);
+                if journey.pointer("/build/replayed") == Some(&Value::Bool(false)) {
+                    let reason = journey.pointer("/build/reason").and_then(Value::as_str);
+                    self.cargo_reasons.push(reason.unwrap_or("it does not say why").to_owned());
+                }
+                let total_ms = ms(seen.shown - seen.saved);
                 let pid = workers
                     .iter()
                     .find(|worker| worker["generation"].as_u64() == Some(generation))
@@ -247,6 +268,11 @@ impl Way for Devhost {
         let mut notes: Vec<String> =
             notes.filter_map(|event| event["message"].as_str().map(str::to_owned)).collect();
         notes.dedup();
+        if let Some(reason) = self.cargo_reasons.first() {
+            let count = self.cargo_reasons.len();
+            notes
+                .push(format!("cargo built {count} of the reloads, which is slower than a replay: {reason}"));
+        }
         notes
     }
 
@@ -256,34 +282,6 @@ impl Way for Devhost {
 
     fn end(self: Box<Self>) {
         self.server.end();
-    }
-}
-
-/// What an earlier build has left, shown to devhost as if it were the user's own, until its first build is over.
-#[derive(Debug)]
-pub(crate) struct Seed(Option<PathBuf>);
-
-impl Seed {
-    /// Shows what is in a directory as that of a profile in a copy. Does nothing where there is something already.
-    pub(crate) fn offer(copy: &Path, built: &Path) -> Self {
-        let Some(profile) = built.file_name() else { return Self(None) };
-        let place = copy.join("target").join(profile);
-        if std::fs::symlink_metadata(&place).is_ok_and(|metadata| metadata.is_symlink()) {
-            // One that an earlier run left behind when it was killed.
-            let _ = std::fs::remove_file(&place);
-        }
-        let made = built.is_dir()
-            && std::fs::create_dir_all(copy.join("target")).is_ok()
-            && std::os::unix::fs::symlink(built, &place).is_ok();
-        Self(made.then_some(place))
-    }
-}
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if let Some(place) = &self.0 {
-            let _ = std::fs::remove_file(place);
-        }
     }
 }
 
@@ -414,17 +412,5 @@ mod tests {
             "diagnostics": [{ "message": "mismatched types" }] } });
         assert_eq!(check_status(&status).unwrap_err().to_string(), "the build failed: mismatched types");
         assert!(check_status(&json!({ "state": "ready" })).is_ok());
-    }
-
-    #[test]
-    fn a_seed_is_there_for_a_while() {
-        let scratch = tempfile::tempdir().unwrap();
-        let (copy, built) = (scratch.path().join("copy"), scratch.path().join("target/debug"));
-        assert!(Seed::offer(&copy, &built).0.is_none(), "there is nothing to offer");
-        std::fs::create_dir_all(&built).unwrap();
-        let seed = Seed::offer(&copy, &built);
-        assert_eq!(std::fs::read_link(copy.join("target/debug")).unwrap(), built);
-        drop(seed);
-        assert!(std::fs::symlink_metadata(copy.join("target/debug")).is_err());
     }
 }

@@ -6,12 +6,15 @@ use std::process::Command;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use super::{CHECK_TIME, Context, Found, Seen, Settled, Way};
+use super::context::{Context, free_port};
+use super::server::{CHECK_TIME, ServerAddress};
+use super::way::{Seen, Settled, Way};
 use crate::client::Client;
 use crate::edit::Edit;
 use crate::gauge;
 use crate::model::Strategy;
 use crate::process::{self, COLD_BUILD_TIME_MAX, Running};
+use crate::subject::NoProgram;
 
 /// What an app must depend on for `dx serve` to patch it.
 const DX_DEPENDENCIES: [&str; 2] = ["dioxus", "dioxus-devtools"];
@@ -34,32 +37,47 @@ pub(crate) struct Tool {
     copy: PathBuf,
     client: Client,
     server: Running,
-    found: Found,
+    found: ServerAddress,
 }
 
-/// The version of a tool, as it says it itself.
+/// Why a tool cannot be used on an app, and what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unavailable {
+    /// The app has nothing that the tool could run.
+    #[error(transparent)]
+    NoProgram(#[from] NoProgram),
+    /// It is not installed.
+    #[error("not installed: `cargo install {package}`")]
+    NotInstalled {
+        /// The package that has it.
+        package: &'static str,
+    },
+    /// `dx` has nothing to patch in the app.
+    #[error("the app is not made for it: its `main` must call `dioxus_devtools::serve_subsecond`")]
+    NotMadeForDx,
+}
+
+/// Finds a tool and returns the version that it reports.
 ///
 /// # Errors
-/// It is not there, or has no use for this app: why, and what to do about it.
-pub(crate) fn find(context: &Context, strategy: Strategy) -> Result<String, String> {
+/// The tool is not installed, or cannot be used on this app.
+pub(crate) fn find(context: &Context, strategy: Strategy) -> Result<String, Unavailable> {
     let (program, args, package): (_, &[&str], _) = match strategy {
         Strategy::Watchexec => ("watchexec", &["--version"], "watchexec-cli"),
         Strategy::CargoWatch => ("cargo", &["watch", "--version"], "cargo-watch"),
         Strategy::Bacon => ("bacon", &["--version"], "bacon"),
         _ => ("dx", &["--version"], "dioxus-cli"),
     };
-    context.subject.program.clone().map(drop)?;
+    if let Err(reason) = &context.subject.program {
+        return Err((*reason).into());
+    }
     let output = process::command(program).args(args).output();
-    let output = output
-        .ok()
-        .filter(|output| output.status.success())
-        .ok_or_else(|| format!("not installed: `cargo install {package}`"))?;
+    let output =
+        output.ok().filter(|output| output.status.success()).ok_or(Unavailable::NotInstalled { package })?;
     if strategy == Strategy::Dx
         && !DX_DEPENDENCIES.iter().any(|name| context.subject.direct_dependencies.contains(*name))
     {
-        return Err(
-            "the app is not made for it: its `main` must call `dioxus_devtools::serve_subsecond`".into()
-        );
+        return Err(Unavailable::NotMadeForDx);
     }
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
@@ -69,11 +87,11 @@ impl Tool {
     /// Starts a tool in a copy of the workspace and waits for the app's first answer.
     pub(crate) fn start(context: &Context, strategy: Strategy, copy: &Path) -> Result<Self> {
         let mut command = command(context, strategy, copy);
-        context.give_environment(&mut command, copy, super::free_port()?);
+        context.give_environment(&mut command, copy, free_port()?);
         let log = context.log(&strategy.name());
         let mut server = Running::start(command, &log, Signal::SIGTERM)?;
         let client = Client::new();
-        let mut found = Found::default();
+        let mut found = ServerAddress::default();
         found.wait(&mut server, (COLD_BUILD_TIME_MAX, what_it_runs), context, &client)?;
         Ok(Self { context: context.clone(), strategy, copy: copy.to_owned(), client, server, found })
     }
@@ -84,8 +102,8 @@ impl Way for Tool {
         self.strategy
     }
 
-    fn url(&self) -> String {
-        self.found.url(&self.context)
+    fn url(&self) -> Option<String> {
+        Some(self.found.url(&self.context))
     }
 
     fn roots(&self) -> Vec<i32> {
@@ -98,7 +116,7 @@ impl Way for Tool {
         let answer = found.poll(server, (CHECK_TIME, what_it_runs), context, client, |answer| {
             Ok(answer.body.contains(token))
         })?;
-        Ok(Seen { saved, answer, steps: Vec::new() })
+        Ok(Seen { saved, shown: answer.first_byte, generation: None, steps: Vec::new() })
     }
 
     fn settle(&mut self, seen: &Seen) -> Result<Settled> {

@@ -1,5 +1,10 @@
-//! What a fork costs a process that has a library loaded, as a zygote has: a helper of `devhost bench`, which calls
-//! devhost by the name of it. It has one thread, measures, prints one JSON document, and ends.
+//! Times forks of a process that has a library loaded, as a zygote has. It has one thread, measures, prints one JSON document,
+//! and ends.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a helper program, whose output the bench reads"
+)]
 
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
@@ -15,11 +20,11 @@ use nix::unistd::{ForkResult, SysconfVar, fork, pipe2, sysconf};
 use crate::model::{ForkCost, ForkSample};
 use devhost_sys::process::{count_threads, exit_untouched};
 
-/// The name by which devhost is called for this. Its arguments: the library, how many crates are in it, how many forks.
-pub const FORK_COST_NAME: &str = "devhost-fork-cost";
+/// The name by which devhost is called for this. Its arguments: the library, the number of crates in it, the number of forks.
+pub(crate) const FORK_TIMER_NAME: &str = "devhost-fork-timer";
 
-/// The function of the library that uses something of every crate.
-pub const TOUCH_SYMBOL: &str = "devhost_bench_touch";
+/// The library's function that uses something of every crate.
+pub(crate) const TOUCH_SYMBOL: &str = "devhost_bench_touch";
 
 /// Forks that are not counted: the first ones find caches cold.
 const WARM_UP_COUNT: u32 = 3;
@@ -27,12 +32,12 @@ const WARM_UP_COUNT: u32 = 3;
 /// The page size where the system does not say.
 const PAGE_SIZE_DEFAULT_BYTES: i64 = 4096;
 
-/// This process as the helper, if it was called by its name.
-pub fn dispatch(argv0_file_name: &str) -> Option<u8> {
-    (argv0_file_name == FORK_COST_NAME).then(|| match run() {
+/// Runs the timer, if the process was called as one.
+pub(super) fn dispatch(argv0_file_name: &str) -> Option<u8> {
+    (argv0_file_name == FORK_TIMER_NAME).then(|| match run() {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("{FORK_COST_NAME}: {error:#}");
+            eprintln!("{FORK_TIMER_NAME}: {error:#}");
             1
         }
     })

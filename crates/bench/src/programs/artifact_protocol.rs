@@ -1,0 +1,120 @@
+//! What the bench and an artifact host tell each other: the job, as the host's arguments, and what the host observes, as a line
+//! of JSON each.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// The name by which devhost is called to be an artifact host.
+pub(crate) const ARTIFACT_HOST_NAME: &str = "devhost-artifact-host";
+
+/// How a host reloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReloadMode {
+    /// dlopen, swap and dlclose in this process
+    Inprocess,
+    /// The dependency is loaded here, and each version in a forked child
+    Fork,
+    /// Each version in a forked child, which loads the dependency as well
+    ForkNoPreload,
+    /// Only the old version: it is stopped, and the process ends at once
+    Old,
+    /// Only the new version
+    New,
+}
+
+/// What a host is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostJob {
+    /// How to reload.
+    pub mode: ReloadMode,
+    /// The library that stands for the dependencies.
+    pub shared: PathBuf,
+    /// The old and the new version, or the one that is wanted.
+    pub plugins: Vec<PathBuf>,
+    /// Where each version is put before it is loaded, replacing the one before. Without it each is loaded from where it is.
+    pub place: Option<PathBuf>,
+}
+
+impl HostJob {
+    /// The job as a host's arguments.
+    pub(crate) fn args(&self) -> Vec<OsString> {
+        let mode =
+            self.mode.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        let place = self.place.clone().unwrap_or_default();
+        let mut args = vec![mode.into(), self.shared.clone().into(), place.into()];
+        args.extend(self.plugins.iter().map(OsString::from));
+        args
+    }
+
+    /// The job that [`HostJob::args`] describes; `None` if they are not of that form.
+    pub(crate) fn parse(args: &[OsString]) -> Option<Self> {
+        let [mode, shared, place, plugins @ ..] = args else { return None };
+        let mode = ReloadMode::from_str(mode.to_str()?, false).ok()?;
+        let place = (!place.is_empty()).then(|| place.into());
+        Some(Self {
+            mode,
+            shared: shared.into(),
+            plugins: plugins.iter().map(PathBuf::from).collect(),
+            place,
+        })
+    }
+}
+
+/// What a host, or a program built from the same source, reports as it goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub(crate) enum HostEvent {
+    /// A version was loaded and started.
+    Started,
+    /// A version answered.
+    Answered {
+        /// The version that the answering code was compiled as.
+        version: u32,
+        /// Its answer.
+        text: String,
+    },
+    /// The old version was stopped and passed to dlclose.
+    Unloaded,
+    /// All is done; the process ends in the ordinary way.
+    Ending,
+    /// A forked child has ended.
+    ChildEnded {
+        /// By itself, with this code.
+        code: Option<i32>,
+        /// By this signal.
+        signal: Option<i32>,
+    },
+    /// The host itself could not go on.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_comes_through_the_command_line_as_it_was() {
+        for place in [None, Some(PathBuf::from("/tmp/place.so"))] {
+            let job = HostJob {
+                mode: ReloadMode::ForkNoPreload,
+                shared: "/tmp/shared.so".into(),
+                plugins: vec!["/tmp/old.so".into(), "/tmp/new.so".into()],
+                place,
+            };
+            assert_eq!(HostJob::parse(&job.args()), Some(job));
+        }
+    }
+
+    #[test]
+    fn what_a_program_says_is_understood() {
+        let event: HostEvent =
+            serde_json::from_str(r#"{"step":"answered","version":2,"text":"start 1"}"#).unwrap();
+        assert_eq!(event, HostEvent::Answered { version: 2, text: "start 1".into() });
+    }
+}

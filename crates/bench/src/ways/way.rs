@@ -1,0 +1,75 @@
+//! A way from a save to the new code.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::edit::Edit;
+use crate::model::{Memory, Step, Strategy};
+
+/// A reload, as soon as its new code is seen.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// When the file was saved.
+    pub saved: Instant,
+    /// When the head of the new code's first response arrived or, if nothing serves, when the new code was there.
+    pub shown: Instant,
+    /// The generation that has answered, as devhost counts them.
+    pub generation: Option<u64>,
+    /// The steps that are known by then.
+    pub steps: Vec<Step>,
+}
+
+/// What is known of a reload once it has settled.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// The steps from the save to the first response.
+    pub steps: Vec<Step>,
+    /// Memory of the process that serves, if one does.
+    pub memory: Option<Memory>,
+}
+
+/// A way from a save to the new code.
+pub(crate) trait Way {
+    /// Which one.
+    fn strategy(&self) -> Strategy;
+
+    /// Where it serves what is asked for; `None` if it serves nothing.
+    fn url(&self) -> Option<String>;
+
+    /// The processes that belong to it; their descendants do, too.
+    fn roots(&self) -> Vec<i32>;
+
+    /// Saves the edit and waits for the new code.
+    fn reload(&mut self, edit: &Edit, token: &str) -> Result<Seen>;
+
+    /// Waits until nothing of the old code is left, and looks at what there is.
+    fn settle(&mut self, seen: &Seen) -> Result<Settled>;
+
+    /// Takes an edit back that did not show, and waits until the app serves again.
+    fn undo(&mut self, edit: &Edit) -> Result<()>;
+
+    /// What it has noted so far about the app and its reloads.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What its processes have printed last.
+    fn printed(&self) -> String;
+
+    /// Ends what runs.
+    fn end(self: Box<Self>);
+}
+
+/// A time as the samples have it.
+pub(crate) fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
+/// A step of a reload.
+pub(super) fn step(name: &str, duration_ms: f64) -> Step {
+    Step::new(name, duration_ms)
+}
+
+/// What is said where a text does not show.
+pub(super) const NOT_SHOWN: &str = "the new code answers, but without the edit";
