@@ -1,216 +1,221 @@
 //! The report as one page that needs nothing but itself: no script, no font, no image from elsewhere, and a policy that forbids
-//! them. All text that comes from an app, a tool or a machine is escaped.
+//! them. The templates escape all text that comes from an app, a tool or a machine.
 
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
 use super::figures::{Unit, show};
-use super::plots::{self, WIDTH_NARROW, WIDTH_WIDE};
+use super::markup::{self, inline, section};
+use super::plots;
 use super::summary::{MemoryKind, Summary, description};
-use super::tables::{self, Cell, Table, Tone};
+use super::tables;
 use crate::model::Report;
-use devhost_front::escape;
 
 const STYLE: &str = include_str!("report.css");
 
 /// Nothing but the page itself; inline styles alone, which the stylesheet is.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-/// The page.
+/// Renders a report as a page.
 pub fn html(report: &Report) -> String {
     let summary = Summary::new(report);
-    let mut out = String::new();
-    head(&mut out, report);
-    reloads(&mut out, &summary);
-    steps(&mut out, &summary);
-    memory(&mut out, &summary);
-    fork_costs(&mut out, report);
-    artifacts(&mut out, report);
-    left_out(&mut out, &summary);
-    how(&mut out, report);
-    out.push_str("</main>\n</body>\n</html>\n");
-    out
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "Reloading " (report.settings.app) ": devhost bench" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    (header(report))
+                    (reloads(&summary))
+                    (steps(&summary))
+                    (memory(&summary))
+                    (fork_costs(report))
+                    (artifacts(report))
+                    (left_out(report))
+                    (origin(report))
+                }
+            }
+        }
+    };
+    without_controls(&page.into_string())
 }
 
-fn head(out: &mut String, report: &Report) {
-    let app = escape(&report.settings.app);
-    let _ = write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>Reloading {app}: devhost bench</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <header>\n<p class=\"tag\">devhost bench · {date}</p>\n<h1>What it costs to reload {app}</h1>\n\
-         <p class=\"lead\">{count} ways of getting new code to run, {rounds} reloads each, taking turns. {file} was \
-         edited; {rate} requests a second were sent all the while.</p>\n",
-        date = date(report.began_unix_s),
-        count = report.strategies.len(),
-        rounds = report.settings.reload_count,
-        file = code(&report.settings.edited_file),
-        rate = number(report.settings.requests_per_second),
-    );
-    for warning in tables::warnings(report) {
-        let _ = writeln!(out, "<p class=\"warning\"><strong>!</strong> {}</p>", escape(&warning));
+/// Templates escape what has a meaning in HTML; control characters have none, and no place in a page either.
+fn without_controls(page: &str) -> String {
+    page.chars().filter(|character| !character.is_control() || matches!(character, '\n' | '\t')).collect()
+}
+
+fn header(report: &Report) -> Markup {
+    let settings = &report.settings;
+    html! {
+        header {
+            p class="tag" { "devhost bench · " (date(report.began_unix_s)) }
+            h1 { "What it costs to reload " (settings.app) }
+            p class="lead" {
+                (report.strategies.len()) " ways of getting new code to run, " (settings.reload_count)
+                " reloads each, taking turns. " code { (settings.edited_file) } " was edited; "
+                (number(settings.requests_per_second)) " requests a second were sent all the while."
+            }
+            @for warning in tables::warnings(report) {
+                p class="warning" { strong { "!" } " " (warning) }
+            }
+        }
     }
-    out.push_str("</header>\n");
 }
 
-fn reloads(out: &mut String, summary: &Summary) {
-    section(out, "reloads", "From the save to the first response");
-    figure(
-        out,
+fn reloads(summary: &Summary) -> Markup {
+    let distribution = markup::figure(
         "distribution",
         |id, class, width| plots::distribution(summary, id, class, width),
         "Each mark is a reload. The box holds the middle half of them, the upright line is the median, and the bar below \
          it is the interval of the median.",
         "No reload was measured.",
     );
-    if let Some(table) = tables::reloads(summary) {
-        write_table(out, &table);
-        let _ = writeln!(
-            out,
-            "<p class=\"note\">{}</p>",
-            escape(&tables::interval_note(summary, "Below them, smaller"))
-        );
-    }
-    for (name, why) in tables::failures(summary) {
-        let _ = writeln!(
-            out,
-            "<p class=\"failure\"><strong>✗ {}</strong> was {}</p>",
-            escape(&name),
-            inline(&why)
-        );
-    }
-    for (names, note) in tables::notes(summary) {
-        let _ = writeln!(out, "<p class=\"note\"><strong>{}</strong>: {}</p>", escape(&names), inline(&note));
-    }
-    if !summary.strategies.is_empty() {
-        out.push_str("<dl class=\"legend\">\n");
-        for strategy in &summary.strategies {
-            let which = strategy.result.strategy;
-            let _ = writeln!(
-                out,
-                "<div><dt>{}{}</dt><dd>{}</dd></div>",
-                plots::strategy_swatch(which),
-                escape(&which.name()),
-                inline(&description(which))
-            );
+    let content = html! {
+        (distribution)
+        @if let Some(table) = tables::reloads(summary) {
+            (markup::table(&table))
+            p class="note" { (tables::interval_note(summary, "Below them, smaller")) }
         }
-        out.push_str("</dl>\n");
-    }
-    out.push_str("</section>\n");
+        @for (name, why) in tables::failures(summary) {
+            p class="failure" { strong { "✗ " (name) } " was " (inline(&why)) }
+        }
+        @for (names, note) in tables::notes(summary) {
+            p class="note" { strong { (names) } ": " (inline(&note)) }
+        }
+        @if !summary.strategies.is_empty() {
+            dl class="legend" {
+                @for strategy in &summary.strategies {
+                    @let which = strategy.result.strategy;
+                    div {
+                        dt { (plots::line_swatch(plots::of_strategy(which))) (which.name()) }
+                        dd { (inline(&description(which))) }
+                    }
+                }
+            }
+        }
+    };
+    section("reloads", "From the save to the first response", &content)
 }
 
-fn steps(out: &mut String, summary: &Summary) {
-    section(out, "steps", "What a reload is made of");
-    out.push_str(&plots::patterns(summary.step_names.len()));
-    figure(
-        out,
+fn steps(summary: &Summary) -> Markup {
+    const WITHOUT_BUILD: [&str; 2] = ["notice", "build"];
+    let whole = markup::figure(
         "timeline",
         |id, class, width| plots::timeline(summary, &[], id, class, width),
         "The one reload of each strategy whose time is nearest the median. Steps follow each other from left to right. Of tools \
          from elsewhere no steps are seen.",
         "No steps were measured.",
     );
-    let without_build = ["notice", "build"];
-    if let Some(legend) = step_legend(summary) {
-        out.push_str(&legend);
-        figure(
-            out,
+    let without_build = || {
+        markup::figure(
             "rest",
-            |id, class, width| plots::timeline(summary, &without_build, id, class, width),
+            |id, class, width| plots::timeline(summary, &WITHOUT_BUILD, id, class, width),
             "The same reloads without noticing the save and building: what the way of reloading itself takes.",
             "Nothing was measured beside the build.",
-        );
-    }
-    if let Some(table) = tables::steps(summary) {
-        write_table(out, &table);
-    }
-    out.push_str("</section>\n");
+        )
+    };
+    let content = html! {
+        (plots::patterns(summary.step_names.len()))
+        (whole)
+        @if !summary.step_names.is_empty() {
+            ul class="legend" aria-label="Patterns of the steps" {
+                @for (index, name) in summary.step_names.iter().enumerate() {
+                    li { (plots::step_swatch(index)) (name) }
+                }
+            }
+            (without_build())
+        }
+        @if let Some(table) = tables::steps(summary) { (markup::table(&table)) }
+    };
+    section("steps", "What a reload is made of", &content)
 }
 
-fn step_legend(summary: &Summary) -> Option<String> {
-    let items: String = summary
-        .step_names
-        .iter()
-        .enumerate()
-        .map(|(index, name)| format!("<li>{}{}</li>\n", plots::step_swatch(index), escape(name)))
-        .collect();
-    (!items.is_empty())
-        .then(|| format!("<ul class=\"legend\" aria-label=\"Patterns of the steps\">\n{items}</ul>\n"))
-}
-
-fn memory(out: &mut String, summary: &Summary) {
-    section(out, "memory", "Memory over reloads");
+fn memory(summary: &Summary) -> Markup {
     let panels = MemoryKind::ALL.map(|kind| {
         let id = format!("memory-{}", kind.title().replace(' ', "-").to_lowercase());
         (kind.title(), plots::memory(summary, kind, &id))
     });
-    let names: Vec<(&str, Option<String>)> = panels.into_iter().collect();
-    figures(
-        out,
-        names,
+    let plots = markup::figures(
+        panels.into(),
         "Private dirty: what the process would give back. PSS: resident memory, shared pages divided among those who share \
          them. RSS: all that is resident.",
         "No memory was measured.",
     );
-    let seen = summary.strategies.iter().filter(|it| it.memory.iter().any(Option::is_some));
-    let items: String = seen
-        .map(|it| format!("<li>{}{}</li>\n", plots::strategy_swatch(it.result.strategy), escape(&it.name())))
-        .collect();
-    if !items.is_empty() {
-        let _ = write!(out, "<ul class=\"legend\" aria-label=\"Lines of the strategies\">\n{items}</ul>\n");
-    }
-    if let Some(table) = tables::memory(summary) {
-        write_table(out, &table);
-    }
-    out.push_str("</section>\n");
+    let seen = || summary.strategies.iter().filter(|it| it.memory.iter().any(Option::is_some));
+    let content = html! {
+        (plots)
+        @if seen().next().is_some() {
+            ul class="legend" aria-label="Lines of the strategies" {
+                @for strategy in seen() {
+                    li { (plots::line_swatch(plots::of_strategy(strategy.result.strategy))) (strategy.name()) }
+                }
+            }
+        }
+        @if let Some(table) = tables::memory(summary) { (markup::table(&table)) }
+    };
+    section("memory", "Memory over reloads", &content)
 }
 
-fn fork_costs(out: &mut String, report: &Report) {
-    section(out, "fork-cost", "What a fork costs as more is loaded");
+fn fork_costs(report: &Report) -> Markup {
     let panels = vec![
         ("time", plots::fork_time(&report.fork_costs, "fork-time")),
         ("page faults", plots::fork_faults(&report.fork_costs, "fork-faults")),
     ];
-    figures(
-        out,
+    let lines = [
+        (plots::FIRST_ANSWER, "first answer"),
+        (plots::FORK_CALL, "fork"),
+        (plots::PAGE_FAULTS, "page faults"),
+    ];
+    let plots = markup::figures(
         panels,
         "Small dots are single forks, large marks medians with their interval.",
         "The cost of forks was not measured.",
     );
-    if let Some(table) = tables::fork_costs(report) {
-        let items =
-            plots::fork_swatches().map(|(swatch, name)| format!("<li>{swatch}{name}</li>\n")).concat();
-        let _ = write!(out, "<ul class=\"legend\" aria-label=\"Lines of the forks\">\n{items}</ul>\n");
-        write_table(out, &table);
-    }
-    out.push_str("</section>\n");
+    let content = html! {
+        (plots)
+        @if let Some(table) = tables::fork_costs(report) {
+            ul class="legend" aria-label="Lines of the forks" {
+                @for (look, name) in lines { li { (plots::line_swatch(look)) (name) } }
+            }
+            (markup::table(&table))
+        }
+    };
+    section("fork-cost", "What a fork costs as more is loaded", &content)
 }
 
-fn artifacts(out: &mut String, report: &Report) {
-    section(out, "artifacts", "What a reload leaves behind");
-    match tables::artifacts(report) {
-        Some(table) => write_table(out, &table),
-        None => out.push_str("<p class=\"none\">What reloads leave behind was not tried.</p>\n"),
-    }
-    out.push_str("</section>\n");
+fn artifacts(report: &Report) -> Markup {
+    let content = match tables::artifacts(report) {
+        Some(table) => markup::table(&table),
+        None => markup::none("What reloads leave behind was not tried."),
+    };
+    section("artifacts", "What a reload leaves behind", &content)
 }
 
-fn left_out(out: &mut String, summary: &Summary) {
-    if summary.report.skipped.is_empty() {
-        return;
+fn left_out(report: &Report) -> Markup {
+    if report.skipped.is_empty() {
+        return Markup::default();
     }
-    section(out, "skipped", "Left out");
-    out.push_str("<dl class=\"facts\">\n");
-    for skipped in &summary.report.skipped {
-        let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(&skipped.name), inline(&skipped.reason));
-    }
-    out.push_str("</dl>\n</section>\n");
+    let content = html! {
+        dl class="facts" {
+            @for skipped in &report.skipped {
+                dt { (skipped.name) }
+                dd { (inline(&skipped.reason)) }
+            }
+        }
+    };
+    section("skipped", "Left out", &content)
 }
 
-fn how(out: &mut String, report: &Report) {
+fn origin(report: &Report) -> Markup {
     let machine = &report.machine;
     let optimized = if machine.devhost_is_optimized { "optimized" } else { "not optimized" };
     let mut facts: Vec<(&str, String)> = vec![
@@ -225,127 +230,15 @@ fn how(out: &mut String, report: &Report) {
         ("devhost", format!("{}, {optimized}", machine.devhost)),
     ];
     facts.extend(machine.tools.iter().map(|(name, version)| (name.as_str(), version.clone())));
-    section(out, "machine", "Where it was measured");
-    out.push_str("<dl class=\"facts\">\n");
-    for (name, fact) in facts {
-        let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(&fact));
-    }
-    out.push_str("</dl>\n</section>\n");
-}
-
-fn section(out: &mut String, id: &str, title: &str) {
-    let _ = writeln!(out, "<section aria-labelledby=\"{id}\">\n<h2 id=\"{id}\">{title}</h2>");
-}
-
-/// A plot drawn twice, for wide and for narrow screens; the stylesheet shows one of them.
-fn figure(
-    out: &mut String,
-    id: &str,
-    draw: impl Fn(&str, &str, f64) -> Option<String>,
-    caption: &str,
-    nothing: &str,
-) {
-    let wide = draw(&format!("{id}-wide"), "wide", WIDTH_WIDE);
-    let narrow = draw(&format!("{id}-narrow"), "narrow", WIDTH_NARROW);
-    match (wide, narrow) {
-        (Some(wide), Some(narrow)) => {
-            let _ = writeln!(
-                out,
-                "<figure>\n{wide}{narrow}<figcaption>{}</figcaption>\n</figure>",
-                escape(caption)
-            );
+    let content = html! {
+        dl class="facts" {
+            @for (name, fact) in &facts {
+                dt { (name) }
+                dd { (fact) }
+            }
         }
-        _ => {
-            let _ = writeln!(out, "<p class=\"none\">{}</p>", escape(nothing));
-        }
-    }
-}
-
-/// Plots beside each other, as many as there is room for.
-fn figures(out: &mut String, panels: Vec<(&str, Option<String>)>, caption: &str, nothing: &str) {
-    let drawn: Vec<(&str, String)> =
-        panels.into_iter().filter_map(|(name, svg)| Some((name, svg?))).collect();
-    if drawn.is_empty() {
-        let _ = writeln!(out, "<p class=\"none\">{}</p>", escape(nothing));
-        return;
-    }
-    out.push_str("<figure>\n<div class=\"panels\">\n");
-    for (name, svg) in drawn {
-        let _ = writeln!(out, "<div><p class=\"panel-name\">{}</p>\n{svg}</div>", escape(name));
-    }
-    let _ = writeln!(out, "</div>\n<figcaption>{}</figcaption>\n</figure>", escape(caption));
-}
-
-/// The number of samples stands beside the name, where a narrow screen shows it, too.
-fn write_table(out: &mut String, table: &Table) {
-    let title = escape(&table.title);
-    let id = table.title.to_lowercase().replace(' ', "-");
-    let last = table.head.len() - 1;
-    let columns: Vec<usize> = match table.head[last].as_str() {
-        "n" => [0, last].into_iter().chain(1..last).collect(),
-        _ => (0..=last).collect(),
     };
-    // Scrolls by itself, also by keyboard.
-    let _ = write!(
-        out,
-        "<p class=\"note\" id=\"about-{id}\"><strong>{title}.</strong> {}</p>\n\
-         <div class=\"scroll {id}\" role=\"region\" aria-label=\"{title}\" tabindex=\"0\">\n\
-         <table aria-label=\"{title}\" aria-describedby=\"about-{id}\">\n<thead><tr>",
-        inline(&table.caption)
-    );
-    for column in &columns {
-        let _ = write!(out, "<th scope=\"col\">{}</th>", escape(&table.head[*column]));
-    }
-    out.push_str("</tr></thead>\n<tbody>\n");
-    for row in &table.rows {
-        out.push_str("<tr>");
-        for column in &columns {
-            let text = cell_html(&row[*column]);
-            let class = tone_class(row[*column].tone);
-            let _ = if *column == 0 {
-                write!(out, "<th scope=\"row\" class=\"{class}\">{text}</th>")
-            } else {
-                write!(out, "<td class=\"{class}\">{text}</td>")
-            };
-        }
-        out.push_str("</tr>\n");
-    }
-    out.push_str("</tbody>\n</table>\n</div>\n");
-}
-
-fn cell_html(cell: &Cell) -> String {
-    let mut text = format!("<span class=\"value\">{}</span>", escape(&cell.text));
-    if !cell.detail.is_empty() {
-        let _ = write!(text, "<small>{}</small>", inline(&cell.detail));
-    }
-    if let Some(count) = cell.count {
-        let _ = write!(text, "<small>n = {count}</small>");
-    }
-    text
-}
-
-fn tone_class(tone: Tone) -> &'static str {
-    match tone {
-        Tone::Plain => "plain",
-        Tone::Faint => "faint",
-        Tone::Good => "good",
-        Tone::Doubtful => "doubtful",
-        Tone::Bad => "bad",
-    }
-}
-
-fn code(text: &str) -> String {
-    format!("<code>{}</code>", escape(text))
-}
-
-/// Text in which what stands between backticks is code.
-fn inline(text: &str) -> String {
-    let parts: Vec<&str> = text.split('`').collect();
-    if parts.len().is_multiple_of(2) {
-        return escape(text);
-    }
-    let parts = parts.iter().enumerate();
-    parts.map(|(index, part)| if index % 2 == 1 { code(part) } else { escape(part) }).collect()
+    section("machine", "Where it was measured", &content)
 }
 
 fn number(value: f64) -> String {

@@ -2,19 +2,30 @@
 //! the `n` column repeated. Colours only stress what words and signs say. Text of apps and tools loses its control characters.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 
 use super::summary::Summary;
 use super::tables::{self, Cell, Table, Tone};
 use crate::model::Report;
 use devhost_terminal::{Style, printable};
 
+/// How wide the tables are if there is no terminal.
+const WIDTH_CHARS_DEFAULT: usize = 100;
+
 /// Narrower terminals get lines that they have to wrap.
 const WIDTH_CHARS_MIN: usize = 40;
 const GAP: &str = "  ";
 const INDENT: &str = "  ";
 
-/// The whole report.
-pub(super) fn render(report: &Report, width_chars: usize, style: Style) -> String {
+/// Renders a report as tables for standard output: as wide as the terminal, with colours if it takes them.
+pub fn terminal(report: &Report) -> String {
+    let stream = std::io::stdout();
+    let size = if stream.is_terminal() { terminal_size::terminal_size_of(&stream) } else { None };
+    let width = size.map_or(WIDTH_CHARS_DEFAULT, |(width, _)| width.0.into());
+    render(report, width, Style::of(&stream))
+}
+
+fn render(report: &Report, width_chars: usize, style: Style) -> String {
     let width = width_chars.max(WIDTH_CHARS_MIN);
     let summary = Summary::new(report);
     let mut out = String::new();

@@ -1,0 +1,131 @@
+//! An SVG that grows element by element.
+
+use maud::{Markup, html};
+
+use super::coordinate::coordinate;
+use super::look::{self, Look};
+
+/// An SVG element, with its title and description for those who do not see it.
+pub(super) struct Canvas {
+    id: String,
+    class: &'static str,
+    width: f64,
+    height: f64,
+    title: String,
+    description: String,
+    elements: Vec<Markup>,
+}
+
+/// Which end of a label stands at its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Anchor {
+    /// It begins there.
+    Start,
+    /// It is centred there.
+    Middle,
+    /// It ends there.
+    End,
+}
+
+impl Anchor {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Middle => "middle",
+            Self::End => "end",
+        }
+    }
+}
+
+impl Canvas {
+    /// An empty one.
+    pub(super) fn new(
+        id: &str,
+        class: &'static str,
+        (width, height): (f64, f64),
+        title: &str,
+        description: &str,
+    ) -> Self {
+        Self {
+            id: id.to_owned(),
+            class,
+            width,
+            height,
+            title: title.to_owned(),
+            description: description.to_owned(),
+            elements: Vec::new(),
+        }
+    }
+
+    /// Draws a line.
+    pub(super) fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
+        let [x1, y1, x2, y2] = [from.0, from.1, to.0, to.1].map(coordinate);
+        self.elements.push(html! { line class=(class) x1=(x1) y1=(y1) x2=(x2) y2=(y2) {} });
+    }
+
+    /// Draws a line that ends in a short stroke on either side.
+    pub(super) fn interval(&mut self, from: (f64, f64), to: (f64, f64)) {
+        self.line("interval", from, to);
+        for (x, y) in [from, to] {
+            self.line("interval", (x, y - 3.0), (x, y + 3.0));
+        }
+    }
+
+    /// Draws a rectangle.
+    pub(super) fn rect(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64)) {
+        let [x, y, width, height] = [x, y, width, height].map(coordinate);
+        self.elements.push(html! { rect class=(class) x=(x) y=(y) width=(width) height=(height) {} });
+    }
+
+    /// Draws a step: a rectangle with a pattern and a note for the pointer.
+    pub(super) fn step(&mut self, index: usize, (x, y): (f64, f64), (width, height): (f64, f64), note: &str) {
+        let [x, y, width, height] = [x, y, width, height].map(coordinate);
+        let fill = look::fill(index);
+        self.elements.push(html! {
+            rect class="step" fill=(fill) x=(x) y=(y) width=(width) height=(height) { title { (note) } }
+        });
+    }
+
+    /// Writes a text.
+    pub(super) fn label(&mut self, class: &str, anchor: Anchor, (x, y): (f64, f64), text: &str) {
+        let [x, y] = [x, y].map(coordinate);
+        self.elements.push(html! { text class=(class) text-anchor=(anchor.name()) x=(x) y=(y) { (text) } });
+    }
+
+    /// Draws a line through points.
+    pub(super) fn path(&mut self, look: Look, points: &[(f64, f64)]) {
+        let mut way = String::new();
+        for (index, (x, y)) in points.iter().enumerate() {
+            let command = if index == 0 { "M" } else { "L" };
+            way.push_str(&format!("{command}{} {}", coordinate(*x), coordinate(*y)));
+        }
+        let class = format!("way line-{}", look.index);
+        self.elements.push(html! { path class=(class) stroke-dasharray=(look.dash) d=(way) {} });
+    }
+
+    /// Draws a marker, with a note for the pointer.
+    pub(super) fn marker(&mut self, index: usize, (x, y): (f64, f64), radius: f64, note: &str) {
+        let class = format!("mark line-{index}");
+        self.elements
+            .push(html! { path class=(class) d=(look::marker(index, x, y, radius)) { title { (note) } } });
+    }
+
+    /// Draws a dot.
+    pub(super) fn dot(&mut self, index: usize, (x, y): (f64, f64)) {
+        let [x, y] = [x, y].map(coordinate);
+        self.elements.push(html! { circle class={ "sample line-" (index) } cx=(x) cy=(y) r="1.6" {} });
+    }
+
+    /// The finished element.
+    pub(super) fn finish(self) -> Markup {
+        let (title_id, description_id) = (format!("{}-title", self.id), format!("{}-desc", self.id));
+        html! {
+            svg class={ "plot " (self.class) } viewBox={ "0 0 " (coordinate(self.width)) " " (coordinate(self.height)) }
+                role="img" aria-labelledby={ (title_id) " " (description_id) } {
+                title id=(title_id) { (self.title) }
+                desc id=(description_id) { (self.description) }
+                @for element in &self.elements { (element) }
+            }
+        }
+    }
+}
