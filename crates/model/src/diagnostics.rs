@@ -1,25 +1,25 @@
-//! What a compiler said about a build, in a bounded amount: a mistake in a macro can give tens of thousands of messages,
-//! and nobody reads more than the first. What is not kept is counted.
+//! The compiler's messages about a build, bounded: a mistake in a macro can cause tens of thousands of them, and nobody reads
+//! more than the first. The rest is counted.
 
 use serde::Serialize;
 
 /// How many messages of a build are kept.
 pub const DIAGNOSTICS_COUNT_MAX: usize = 100;
 
-/// How many bytes the messages of a build may have in all.
-pub const DIAGNOSTICS_SIZE_MAX: usize = 256 * 1024;
+/// How many bytes of messages are kept for a build.
+const DIAGNOSTICS_SIZE_MAX: usize = 256 * 1024;
 
-/// How many bytes of one text of a message are kept.
-pub const DIAGNOSTIC_TEXT_SIZE_MAX: usize = 32 * 1024;
+/// How many bytes of each text of a message are kept.
+const DIAGNOSTIC_TEXT_SIZE_MAX: usize = 32 * 1024;
 
-/// One message of rustc or cargo.
+/// A message of rustc or cargo.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Diagnostic {
     /// `error`, `warning`, …
     pub level: String,
-    /// The message alone, without its place.
+    /// The message, without its location.
     pub message: String,
-    /// `E0308`, where there is one.
+    /// The code, such as `E0308`.
     pub code: Option<String>,
     /// The file of the primary span, as rustc names it.
     pub file: Option<String>,
@@ -27,17 +27,17 @@ pub struct Diagnostic {
     pub line: Option<u32>,
     /// Column of the primary span, from 1.
     pub column: Option<u32>,
-    /// The whole message as a terminal shows it, with ANSI colours.
+    /// The message as a terminal shows it, with ANSI colours.
     pub rendered: String,
 }
 
 impl Diagnostic {
-    /// True for an error, false for a warning and what else there is.
+    /// Returns true for an error, false for a warning or anything else.
     pub fn is_error(&self) -> bool {
         self.level.starts_with("error")
     }
 
-    /// Its size, in bytes.
+    /// Returns its size in bytes.
     fn size(&self) -> usize {
         self.message.len() + self.rendered.len() + self.file.as_ref().map_or(0, String::len)
     }
@@ -48,12 +48,12 @@ impl Diagnostic {
 pub struct LeftOut {
     /// Errors.
     pub errors: usize,
-    /// Warnings, and what else is no error.
+    /// Warnings, and whatever else is not an error.
     pub warnings: usize,
 }
 
 impl LeftOut {
-    /// `and 19,900 more errors`; `None` where all was kept.
+    /// Describes it: `and 19,900 more errors`. `None` if nothing was left out.
     pub fn describe(self) -> Option<String> {
         let counted = |count: usize, what: &str| match count {
             0 => None,
@@ -68,7 +68,7 @@ impl LeftOut {
     }
 }
 
-/// A number with its thousands apart: `19,900`.
+/// Formats a number with separators for thousands: `19,900`.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -81,7 +81,7 @@ fn grouped(number: usize) -> String {
     text
 }
 
-/// The messages of a build, as many as are kept.
+/// The messages of a build, up to the limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Diagnostics {
     diagnostics: Vec<Diagnostic>,
@@ -89,8 +89,7 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Adds a message, if there is room for it; an error takes the place of messages that are none. Says whether it was
-    /// kept.
+    /// Adds a message if there is room; an error replaces messages that are not errors. Returns whether it was kept.
     pub fn add(&mut self, mut new: Diagnostic) -> bool {
         for text in [&mut new.message, &mut new.rendered] {
             clip(text, DIAGNOSTIC_TEXT_SIZE_MAX);
@@ -125,34 +124,34 @@ impl Diagnostics {
         }
     }
 
-    /// Counts messages that were left out elsewhere.
+    /// Adds messages that were left out elsewhere to the count.
     pub fn add_left_out(&mut self, more: LeftOut) {
         self.left_out.errors += more.errors;
         self.left_out.warnings += more.warnings;
     }
 
-    /// Errors first, in the order in which they came.
+    /// Sorts errors before the rest, otherwise keeping the order.
     pub fn sort(&mut self) {
         self.diagnostics.sort_by_key(|diagnostic| !diagnostic.is_error());
     }
 
-    /// The same messages, each changed.
+    /// Returns the messages with `change` applied to each.
     #[must_use]
     pub fn map(&self, change: impl FnMut(&Diagnostic) -> Diagnostic) -> Self {
         Self { diagnostics: self.diagnostics.iter().map(change).collect(), left_out: self.left_out }
     }
 
-    /// What was not kept.
+    /// Returns how many messages were left out.
     pub fn left_out(&self) -> LeftOut {
         self.left_out
     }
 
-    /// How many errors there are, those left out too.
+    /// Returns the number of errors, including those left out.
     pub fn errors_count(&self) -> usize {
         self.left_out.errors + self.diagnostics.iter().filter(|one| one.is_error()).count()
     }
 
-    /// How many messages there are that are no errors, those left out too.
+    /// Returns the number of messages that are not errors, including those left out.
     pub fn warnings_count(&self) -> usize {
         self.left_out.warnings + self.diagnostics.iter().filter(|one| !one.is_error()).count()
     }
@@ -191,7 +190,7 @@ impl From<Vec<Diagnostic>> for Diagnostics {
     }
 }
 
-/// Cuts what is beyond the limit off a text, and says how much that was.
+/// Truncates a text to the limit, and appends how much was cut.
 pub fn clip(text: &mut String, size_max: usize) {
     if text.len() > size_max {
         let end = text.floor_char_boundary(size_max);

@@ -1,11 +1,11 @@
-//! Names of files as people and programs are told them. A name on Linux is any bytes, and JSON is text.
+//! File names for people and programs. On Linux a file name is any bytes; JSON is text.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-/// A file in a document or an event: written with a replacement character for what is no UTF-8. The words that devhost
-/// sends out have no other type for a path, as one that is not UTF-8 would make the whole document an error.
+/// A file name in a document or an event, written with replacement characters for what is not UTF-8. Documents use no other
+/// type for paths, because serializing a path that is not UTF-8 fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileName(PathBuf);
 
