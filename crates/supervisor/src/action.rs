@@ -1,4 +1,4 @@
-//! The actions: everything that the supervisor can ask for.
+//! Everything that the supervisor can ask for.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,49 +16,49 @@ pub enum Action {
     Build {
         /// Its number.
         build: u64,
-        /// All files that changed since the last build that ran to its end.
+        /// All files that changed since the last build that succeeded.
         changed: Vec<PathBuf>,
     },
-    /// Kill the build that runs.
+    /// Kill the running build.
     CancelBuild,
-    /// Start a zygote or a keeper; the one there was retires, and ends with its last worker.
+    /// Start a zygote or a keeper. The one before it takes no more forks, and ends with its last worker.
     StartZygote {
-        /// Which, and what it shall preload.
+        /// Which of the two, and what to load first.
         origin: Origin,
     },
     /// Kill the current zygote.
     KillZygote,
-    /// Fork a generation: its worker, or all of several.
+    /// Fork all workers of a generation.
     Fork {
         /// The generation.
         generation: u64,
-        /// What it shall load.
+        /// What they load.
         code: Arc<Code>,
     },
-    /// Fork one more worker for a generation, with the code that it has.
+    /// Fork one more worker of a generation.
     Replace {
         /// The generation.
         generation: u64,
-        /// Which replacement it is in this run.
+        /// The number of the replacement, counted from the start of devhost.
         replacement: u64,
     },
-    /// Let a replacement serve beside the others.
+    /// Let a replacement serve together with the others.
     Join {
         /// Which.
         replacement: u64,
-        /// True where waiting requests go on to it.
+        /// True if waiting requests may go on.
         release: bool,
     },
-    /// Kill a replacement that is not ready.
+    /// Kill a replacement before it is ready.
     KillReplacement {
         /// Which.
         replacement: u64,
-        /// What is wrong with it.
+        /// Why.
         message: String,
     },
-    /// Let requests wait.
+    /// Make requests wait.
     Hold,
-    /// Let requests go on, to what serves now.
+    /// Send waiting requests to the current generation.
     Release,
     /// Make a generation the current one.
     Swap {
@@ -66,16 +66,16 @@ pub enum Action {
         generation: u64,
         /// Its build id.
         build_id: String,
-        /// True where the code is other than what served before: open pages are out of date.
+        /// True if the code differs from what served before, so that open pages are out of date.
         fresh: bool,
-        /// True where waiting requests go on to it.
+        /// True if waiting requests may go on.
         release: bool,
-        /// What has changed.
+        /// The files that changed.
         files: Vec<PathBuf>,
     },
-    /// There is no current generation any more.
+    /// Have no current generation any more.
     LoseCurrent,
-    /// Tell a generation that nothing new will come.
+    /// Send a generation no new requests and let it finish those that it has.
     Drain {
         /// Which.
         generation: u64,
@@ -85,11 +85,11 @@ pub enum Action {
         /// Which.
         generation: u64,
     },
-    /// Tell a worker to stop and exit.
+    /// Tell a worker to exit.
     StopWorker {
         /// Its generation.
         generation: u64,
-        /// Why, for those whose requests it has still.
+        /// Why, for the clients whose requests it cuts off.
         reason: StopReason,
     },
     /// Kill a worker.
@@ -104,46 +104,46 @@ pub enum Action {
         /// When, from now.
         after: Duration,
     },
-    /// Set or clear why the newest code is not being served.
+    /// Set or clear the reason why the newest code is not being served.
     SetFailure(Option<Failure>),
     /// Set the state in the status document.
     SetState(ServerState),
-    /// Tell open pages.
+    /// Send an event to open pages.
     Tell(BrowserEvent),
-    /// A static file changed: open pages load themselves again.
+    /// Reload open pages, because static files changed.
     ReloadPages {
         /// The files.
         files: Vec<PathBuf>,
     },
-    /// Stylesheets changed: open pages swap them.
+    /// Swap stylesheets in open pages.
     SwapStyles {
         /// The files.
         files: Vec<PathBuf>,
     },
-    /// Something that the user should know.
+    /// Tell the user something.
     Note(String),
-    /// Files change because of what is done about their changes: that is done less often.
+    /// Tell the user that files change in answer to their own change, and are answered less often.
     TellOfEcho {
         /// What is done.
         answer: Answer,
         /// One of them.
         file: PathBuf,
     },
-    /// A build is left to finish although files change.
+    /// Tell the user that a build is left to finish although files change.
     TellOfLeftAlone {
         /// One of them.
         file: PathBuf,
     },
-    /// A reload is over: tell the user.
+    /// Report the end of a reload to the user.
     Report(Reload),
-    /// A worker crashed: tell the user.
+    /// Report a crash to the user.
     ReportCrash {
         /// How.
         end: End,
     },
-    /// Everything is over.
+    /// End devhost.
     Exit,
 }
 
-/// What an event leads to, in this order.
+/// What an event leads to, to be performed in this order.
 pub(crate) type Actions = Vec<Action>;

@@ -1,4 +1,4 @@
-//! What the tests need: a supervisor with a clock that the test moves, and questions about actions.
+//! The test bench: a supervisor with a clock that the test moves, and queries on actions.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(crate) fn build_error() -> Failure {
     Failure::Build { diagnostics: Diagnostics::default(), output: "error".into() }
 }
 
-/// A supervisor with a clock that a test moves.
+/// A supervisor with a clock that the test moves.
 pub(crate) struct Bench {
     pub(crate) supervisor: Supervisor,
     pub(crate) now: Duration,
@@ -59,7 +59,7 @@ impl Bench {
         bench
     }
 
-    /// With a first generation that serves code `a`.
+    /// Makes one whose first generation serves code `a`.
     pub(crate) fn serving() -> Self {
         Self::serving_with_workers(1)
     }
@@ -103,7 +103,7 @@ impl Bench {
         self.send(Event::BuildEnded { build, report: BuildReport::default(), settled: Vec::new(), result })
     }
 
-    /// A worker that loads and becomes ready.
+    /// Lets a worker load and become ready.
     pub(crate) fn start(&mut self, generation: u64, build_id: &str) -> Vec<Action> {
         self.send(Event::Forked { generation, took: MS });
         self.send(Event::Loaded { generation, build_id: build_id.into(), took: MS });
@@ -114,7 +114,7 @@ impl Bench {
         self.send(Event::Ended { generation, end: End::Signalled { signal: 11 } })
     }
 
-    /// One of several workers.
+    /// Crashes one of several workers.
     pub(crate) fn crash_one(&mut self, generation: u64) -> Vec<Action> {
         self.send(Event::WorkerEnded { generation, end: End::Signalled { signal: 9 } })
     }

@@ -1,4 +1,4 @@
-//! Builds: their start, their end, and code that is gone from the disk.
+//! Starts builds and handles their end.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ impl Supervisor {
         actions.push(Action::Build { build: self.builds, changed });
     }
 
-    /// A build has ended; if it is not the one that runs, nobody waits for it.
+    /// Handles the end of a build. One that was cancelled meanwhile is ignored.
     pub(crate) fn build_ended(
         &mut self,
         now: Duration,
@@ -37,7 +37,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes the build that has just ended, if it is the one that runs.
+    /// Takes the build that just ended, if it is the running one.
     pub(crate) fn finish_build(&mut self, now: Duration, build: u64, report: BuildReport) -> Option<Journey> {
         match &mut self.build {
             Build::Running { build: running, begun, started, changed } if *running == build => {
@@ -70,7 +70,7 @@ impl Supervisor {
             actions.push(Action::Tell(BrowserEvent::Recovered));
             let generation = self.current_generation();
             actions.push(Action::Report(journey.report(now, generation, Outcome::Unchanged)));
-            self.settle(now, actions);
+            self.catch_up(now, actions);
             return;
         }
         self.want(Wanted { code, journey, second_try: false }, actions);
@@ -83,15 +83,15 @@ impl Supervisor {
         failure: Failure,
         actions: &mut Actions,
     ) {
-        // Cargo goes by what it knows of the files; those of a failed build stay unbuilt until one passes.
+        // The files of a failed build stay unbuilt until a build succeeds.
         self.unbuilt.clone_from(&journey.files);
         self.build_broken = true;
         self.fail(now, journey, failure, Outcome::BuildFailed, actions);
     }
 
-    /// Somebody has removed what was built (`cargo clean`), and it is needed: it is built again.
+    /// Builds again what was removed (`cargo clean`) and is needed.
     pub(crate) fn code_gone(&mut self, now: Duration, actions: &mut Actions) {
-        // Its files do not come back by themselves, so nothing is forked from them again.
+        // The files do not come back, so nothing is forked from them again.
         self.last_good = None;
         self.newest = None;
         self.wanted = None;
@@ -100,7 +100,7 @@ impl Supervisor {
             self.zygote = Zygote::None;
             actions.push(Action::KillZygote);
         }
-        // What comes of the build is started even if it is what serves.
+        // Start the result even if the same code is being served.
         self.restart_wanted = true;
         if matches!(self.build, Build::Running { .. }) {
             return;

@@ -1,4 +1,4 @@
-//! Files have changed: what that leads to. Changes that may be echoes ([`crate::echo`]) are answered later.
+//! Handles changed files. Changes that may be echoes ([`crate::echo`]) are answered later.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ impl Supervisor {
         actions: &mut Actions,
     ) {
         let ChangedFiles { mut code, inputs, startup, styles, statics } = files;
-        // A start is something that an app may write files at, too.
+        // An app may write files when it starts, too.
         let is_at_start = self.starting.is_some()
             || self.current.as_ref().is_some_and(|current| now.saturating_sub(current.since) < ECHO_TIME_MAX);
         if code.is_empty() {
@@ -38,9 +38,9 @@ impl Supervisor {
             self.startup_changed(now, at, startup, actions);
         }
         let styles = self.answer_to(Answer::Styles, now, styles, busy, actions);
-        self.serve_anew(Answer::Styles, styles, actions);
+        refresh_pages(Answer::Styles, styles, actions);
         let statics = self.answer_to(Answer::Pages, now, statics, busy, actions);
-        self.serve_anew(Answer::Pages, statics, actions);
+        refresh_pages(Answer::Pages, statics, actions);
     }
 
     fn echoes(&mut self, answer: Answer) -> &mut Echoes {
@@ -52,7 +52,7 @@ impl Supervisor {
         }
     }
 
-    /// The files that are to be answered now.
+    /// Returns the files that are to be answered now; the rest is put off.
     fn answer_to(
         &mut self,
         answer: Answer,
@@ -76,25 +76,16 @@ impl Supervisor {
         }
     }
 
-    /// Answers what was put off.
+    /// Answers the changes that were put off.
     pub(crate) fn answer_echo(&mut self, now: Duration, answer: Answer, actions: &mut Actions) {
         let files = self.echoes(answer).take_due(now);
         if files.is_empty() {
             return;
         }
         match answer {
-            Answer::Pages | Answer::Styles => self.serve_anew(answer, files, actions),
+            Answer::Pages | Answer::Styles => refresh_pages(answer, files, actions),
             Answer::Start => self.startup_changed(now, now, files, actions),
             Answer::Build => self.code_changed(now, now, files, actions),
-        }
-    }
-
-    fn serve_anew(&self, answer: Answer, files: Vec<PathBuf>, actions: &mut Actions) {
-        if !files.is_empty() {
-            actions.push(match answer {
-                Answer::Styles => Action::SwapStyles { files },
-                _ => Action::ReloadPages { files },
-            });
         }
     }
 
@@ -105,14 +96,14 @@ impl Supervisor {
         code: Vec<PathBuf>,
         actions: &mut Actions,
     ) {
-        if self.waits_for_what_is_on_its_way(now, at, code.first(), actions) {
+        if self.must_wait(now, at, code.first(), actions) {
             add_new(&mut self.overtaking.code, code);
             return;
         }
         if matches!(self.build, Build::Running { .. }) {
             actions.push(Action::CancelBuild);
         }
-        // What is on its way is old now. It is killed rather than drained: nobody was let in.
+        // What is starting is outdated now. It is killed rather than drained: it has had no requests.
         self.wanted = None;
         self.abandon_starting(actions);
         self.crashes = 0;
@@ -140,13 +131,13 @@ impl Supervisor {
         }
         self.restart_wanted = true;
         if matches!(self.build, Build::Running { .. }) {
-            // The build's code will be started anew in any case.
+            // The code of this build will be started in any case.
             return;
         }
-        // Code that would not start may do so with the new values; sources that do not build stay broken.
+        // Code that did not start may start with the new values; sources that do not build stay broken.
         let code = if self.build_broken { self.last_good.clone() } else { self.newest.clone() };
         let Some(code) = code else { return };
-        if self.waits_for_what_is_on_its_way(now, at, files.first(), actions) {
+        if self.must_wait(now, at, files.first(), actions) {
             add_new(&mut self.overtaking.startup, files);
             return;
         }
@@ -163,7 +154,17 @@ impl Supervisor {
     }
 }
 
-/// Adds the files that are not there yet. A change of branches can be one of thousands.
+/// Swaps the stylesheets of open pages, or reloads the pages.
+fn refresh_pages(answer: Answer, files: Vec<PathBuf>, actions: &mut Actions) {
+    if !files.is_empty() {
+        actions.push(match answer {
+            Answer::Styles => Action::SwapStyles { files },
+            Answer::Pages | Answer::Start | Answer::Build => Action::ReloadPages { files },
+        });
+    }
+}
+
+/// Adds the files that are not in the list yet. Switching branches can change thousands.
 fn add_new(files: &mut Vec<PathBuf>, more: Vec<PathBuf>) {
     let mut known: HashSet<PathBuf> = files.iter().cloned().collect();
     files.extend(more.into_iter().filter(|file| known.insert(file.clone())));

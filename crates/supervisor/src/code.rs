@@ -1,10 +1,10 @@
-//! The code that a build produces, and what its workers are forked from.
+//! What a build produces, and what its workers are forked from.
 
 use std::path::PathBuf;
 
 use devhost_model::AppKind;
 
-/// What a build gave.
+/// The code that a build produced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Code {
     /// The cdylib.
@@ -13,24 +13,24 @@ pub struct Code {
     pub kind: AppKind,
     /// Its GNU build id, in hex.
     pub build_id: String,
-    /// What its workers come from.
+    /// What its workers are forked from.
     pub origin: Origin,
 }
 
-/// What new workers come from.
+/// What workers are forked from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A zygote that has loaded these libraries.
+    /// A zygote.
     Zygote {
-        /// In this order.
+        /// The libraries that it has loaded, in this order.
         preload: Vec<PathBuf>,
     },
-    /// A keeper, which starts the app's own program.
+    /// A keeper, which starts the app's own program for each worker.
     Keeper,
 }
 
 impl Origin {
-    /// The libraries that must be loaded for it.
+    /// Returns the libraries that must be loaded first.
     pub fn preload(&self) -> &[PathBuf] {
         match self {
             Self::Zygote { preload } => preload,

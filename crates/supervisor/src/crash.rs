@@ -1,4 +1,4 @@
-//! Crashes: a generation that has ended by itself is forked again, after a row of crashes later, and at last not.
+//! Handles crashes: the code is forked again at once, after more crashes in a row with a delay, and finally no more.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::event::Timer;
 use crate::journey::Journey;
 use crate::state::{Build, Supervisor, Wanted};
 
-/// Crashes in a row after which devhost waits for a change instead of forking again; for each worker of a generation.
+/// How many crashes in a row, for each worker of a generation, are followed by another fork.
 pub(crate) const CRASHES_IN_A_ROW_COUNT_MAX: u32 = 5;
 
-/// A generation that lived this long before it crashed starts a new row.
+/// A generation that ran this long before it crashed starts a new row.
 pub(crate) const CRASH_ROW_TIME: Duration = Duration::from_secs(10);
 
-/// The wait before the second fork in a row of crashes; doubled for each one after. The first has none.
+/// The delay before the second fork in a row of crashes, doubled for each further one. The first has no delay.
 const CRASH_BACKOFF_TIME: Duration = Duration::from_millis(100);
 
 impl Supervisor {
@@ -34,7 +34,7 @@ impl Supervisor {
         actions.push(Action::ReportCrash { end: end.clone() });
         self.count_crash(now, current.since);
         if self.starting.is_some() || self.wanted.is_some() {
-            // Its successor is on its way already.
+            // Its successor is starting already.
             self.fork_what_waited(actions);
             return;
         }
@@ -62,7 +62,7 @@ impl Supervisor {
         self.crashes = if lived >= CRASH_ROW_TIME { 1 } else { self.crashes + 1 };
     }
 
-    /// How often each worker has crashed in a row: several may do so at once, for the same reason.
+    /// Returns how often each worker has crashed in a row. Several may crash at once, for the same reason.
     pub(crate) fn crash_row(&self) -> u32 {
         self.crashes.div_ceil(self.settings.workers)
     }
@@ -76,7 +76,7 @@ impl Supervisor {
         actions.push(Action::Arm { timer: Timer::Refork(generation), after });
     }
 
-    /// Forks what was good last, after a crash or a start that failed.
+    /// Forks the last good code, after a crash or a start that failed.
     pub(crate) fn refork(&mut self, now: Duration, actions: &mut Actions) {
         if self.current.is_some() || self.starting.is_some() || self.wanted.is_some() {
             return;

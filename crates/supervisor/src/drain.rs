@@ -1,4 +1,4 @@
-//! The drain: an old generation finishes its requests, closes its streams, and is stopped.
+//! The drain: an old generation finishes its requests, then its streams are closed, then it is stopped.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::action::{Action, Actions};
 use crate::event::Timer;
 use crate::state::{DrainPhase, Draining, Supervisor};
 
-/// How many generations may drain at once; the oldest is stopped when one more comes.
+/// How many generations may drain at once. One more, and the oldest is stopped.
 const DRAINING_COUNT_MAX: usize = 3;
 
-/// How long long-lived streams have to close at the end of a drain.
+/// How long long-lived streams may take to close at the end of a drain.
 const CLOSE_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// How long the app's own stop may take at a reload before the worker is killed.
+/// How long a worker may take to exit after a reload before it is killed.
 pub(crate) const STOP_TIME_MAX: Duration = Duration::from_secs(1);
 
 impl Supervisor {

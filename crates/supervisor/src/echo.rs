@@ -1,64 +1,64 @@
-//! Echoes: what changes because of what devhost did about the change before. A handler that writes the picture that its own
-//! page shows would have that page loaded for ever; an app that writes its configuration at its start would start for ever.
+//! Echoes: changes that devhost's answer to an earlier change has caused. A handler that writes the picture that its own page
+//! shows would make that page reload for ever; an app that writes its configuration when it starts would restart for ever.
 //!
-//! Nobody tells who has written a file. What is known: an echo comes soon after the answer to the change before, again and
-//! again, and mostly while the app is busy. So after a few in a row the answers come later and later, and never less than one
-//! after the last change: nothing stays old. A change that comes out of the quiet is an edit, and is answered at once. No
-//! clock, no files.
+//! Nothing tells who wrote a file. But an echo follows soon after the answer to the change before it, again and again,
+//! and mostly while the app is busy. So after a few in a row, answers are delayed more and more; but the last change is
+//! always answered, so nothing stays outdated. A change after a quiet time is an edit, and is answered at once. No clock,
+//! no files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What comes this soon after the answer to the change before may be its echo.
+/// A change this soon after the answer to the one before it may be an echo.
 pub(crate) const ECHO_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// The same, if the app is busy with requests: a slow handler writes late.
+/// The same while the app is busy with requests: a slow handler writes late.
 pub(crate) const BUSY_ECHO_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How many echoes in a row are answered at once, if the app is busy each time.
+/// How many echoes in a row are answered at once if the app is busy each time.
 pub(crate) const BUSY_ECHOES_COUNT_MAX: u32 = 3;
 
-/// The same for an app that is not, for each of the above.
+/// How many echoes of an idle app count as one of a busy app.
 const IDLE_ECHOES_FOR_EACH_COUNT: u32 = 3;
 
-/// How long after the answer before the first one comes that is put off; doubled for each further one if the app is busy,
-/// else for every [`IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT`]: an editor that saves while somebody types makes many changes, too.
+/// How long the first delayed answer comes after the answer before it. Doubled for each further one if the app is busy,
+/// else after every [`IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT`]: an editor that saves while somebody types makes many changes, too.
 pub(crate) const ECHO_BACKOFF_TIME: Duration = Duration::from_secs(1);
 
 /// See [`ECHO_BACKOFF_TIME`].
 const IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT: u32 = 5;
 
-/// The longest that an answer is put off.
+/// The longest delay of an answer.
 pub(crate) const ECHO_BACKOFF_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// How many files that change again and again are told apart.
+/// How many files that change repeatedly are tracked.
 const SUSPECTS_COUNT_MAX: usize = 1_000;
 
 /// What is done about a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Open pages are loaded.
+    /// Open pages are reloaded.
     Pages,
     /// Stylesheets are swapped.
     Styles,
-    /// The app is started anew.
+    /// The app is restarted.
     Start,
     /// The app is built.
     Build,
 }
 
-/// The changes of one kind, and when they were answered.
+/// The changes that lead to one kind of answer, and when they were answered.
 #[derive(Debug, Default)]
 pub(crate) struct Echoes {
     /// Busy echoes in a row, each counted [`IDLE_ECHOES_FOR_EACH_COUNT`] times, and idle ones.
     streak: u32,
-    /// Answers in a row that were put off, busy ones counted [`IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT`] times.
+    /// Delayed answers in a row, busy ones counted [`IDLE_ECHOES_FOR_EACH_DOUBLING_COUNT`] times.
     level: u32,
     answered: Option<Duration>,
-    /// When each of them changed last.
+    /// When each file of the row changed last.
     suspects: BTreeMap<PathBuf, Duration>,
-    /// What waits for an answer, and when that is due.
+    /// What waits for an answer, due at `due`.
     pending: Vec<PathBuf>,
     due: Duration,
 }
@@ -66,19 +66,19 @@ pub(crate) struct Echoes {
 /// When a change is answered.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// At once, with what has waited.
+    /// At once, together with what waited.
     Now(Vec<PathBuf>),
     /// Later.
     Later {
-        /// In what time, unless that is known already.
+        /// The delay, unless an answer is scheduled already.
         after: Option<Duration>,
-        /// It is the first in a row that is put off.
+        /// It is the first of the row that is delayed.
         is_first: bool,
     },
 }
 
 impl Echoes {
-    /// Decides about files that have changed.
+    /// Decides when changed files are answered.
     pub(crate) fn judge(&mut self, now: Duration, files: Vec<PathBuf>, busy: bool) -> Verdict {
         let time_max = if busy { BUSY_ECHO_TIME_MAX } else { ECHO_TIME_MAX };
         let follows = self.answered.is_some_and(|answered| now.saturating_sub(answered) < time_max);
@@ -114,7 +114,7 @@ impl Echoes {
         Verdict::Later { after: Some(self.due.checked_sub(now).unwrap()), is_first }
     }
 
-    /// What is due now.
+    /// Takes what is due now.
     pub(crate) fn take_due(&mut self, now: Duration) -> Vec<PathBuf> {
         if self.pending.is_empty() || now < self.due { Vec::new() } else { self.answer(now, Vec::new()) }
     }
@@ -131,7 +131,7 @@ impl Echoes {
         self.answered = Some(now);
         self.keep(files.clone());
         let mut all = std::mem::take(&mut self.pending);
-        // What did not fit is answered as well.
+        // Answer what did not fit, too.
         all.extend(files.into_iter().filter(|file| !all.contains(file)).collect::<Vec<_>>());
         all
     }

@@ -1,4 +1,4 @@
-//! The events: everything that can happen to devhost.
+//! Everything that can happen to devhost.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use devhost_model::{BuildReport, ChangedFiles, End, Failure};
 use crate::code::Code;
 use crate::echo::Answer;
 
-/// Something that has happened.
+/// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// Files changed, `age` ago.
+    /// Files changed.
     Changed {
-        /// From the change until now.
+        /// How long ago.
         age: Duration,
         /// Which.
         files: ChangedFiles,
-        /// The app was answering requests then, so it may have written them itself.
+        /// The app was answering requests at that time, so it may have written them itself.
         busy: bool,
     },
     /// A build has ended.
@@ -32,28 +32,28 @@ pub enum Event {
         /// The code that it produced, or why it failed.
         result: Result<Arc<Code>, Failure>,
     },
-    /// Files of code that was to be forked, or was forked, are gone from the disk.
+    /// Files of the code that is to be forked, or was forked, are gone from the disk.
     CodeGone,
-    /// The zygote has preloaded.
+    /// The zygote has loaded its libraries.
     ZygoteReady,
-    /// The zygote could not preload.
+    /// The zygote failed to load its libraries.
     ZygoteFailed {
         /// Why.
         message: String,
     },
-    /// The zygote is gone, and its workers with it.
+    /// The zygote died, and its workers with it.
     ZygoteDied {
-        /// The generations that they were.
+        /// The generations of those workers.
         lost: Vec<u64>,
     },
-    /// A worker runs.
+    /// A worker was forked.
     Forked {
         /// The generation.
         generation: u64,
         /// How long `fork()` took.
         took: Duration,
     },
-    /// A worker has loaded its artifact.
+    /// A worker loaded its artifact.
     Loaded {
         /// The generation.
         generation: u64,
@@ -62,78 +62,78 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
-    /// A worker can serve.
+    /// A worker is ready to serve.
     Ready {
         /// The generation.
         generation: u64,
         /// How long the app's start took.
         took: Duration,
     },
-    /// A worker could not be forked, could not load, or the app's start failed.
+    /// A worker could not be forked or could not load its artifact, or the app failed to start.
     StartFailed {
         /// The generation.
         generation: u64,
         /// Why.
         message: String,
-        /// What to do about it, empty where unknown.
+        /// What to do about it, empty if unknown.
         hint: String,
     },
-    /// A plain app that is on its way has made itself a daemon.
+    /// A plain app that is starting has made itself a daemon.
     Detached {
         /// The generation.
         generation: u64,
     },
-    /// The app's listener cannot be moved: two generations beside each other would share the port, and the kernel would
-    /// give requests to either.
+    /// The app's listener cannot be moved: two generations at once would share the port, and the kernel would send
+    /// requests to either.
     KeepsItsPort,
-    /// A generation is gone: its worker's process, or the last of several.
+    /// A generation ended: its only worker, or the last of several.
     Ended {
         /// The generation.
         generation: u64,
         /// How.
         end: End,
     },
-    /// One of a generation's workers is gone, or a replacement came to nothing; others serve.
+    /// One of a generation's workers ended, or a replacement failed, while others serve.
     WorkerEnded {
         /// The generation.
         generation: u64,
         /// How.
         end: End,
     },
-    /// A replacement has loaded its artifact.
+    /// A replacement loaded its artifact.
     ReplacementLoaded {
         /// Which.
         replacement: u64,
         /// The build id of what is in its memory.
         build_id: String,
     },
-    /// A replacement can serve.
+    /// A replacement is ready to serve.
     ReplacementReady {
         /// Which.
         replacement: u64,
     },
-    /// No request that ends by itself is left in a draining generation.
+    /// A draining generation has only long-lived streams left.
     Idle {
         /// The generation.
         generation: u64,
     },
-    /// No request at all is left in a draining generation.
+    /// A draining generation has no request left.
     Empty {
         /// The generation.
         generation: u64,
     },
-    /// A timer that was armed has fired.
+    /// A timer fired.
     Timer(Timer),
-    /// The user wants to end.
+    /// The user wants devhost to end.
     Stop,
 }
 
-/// What a timer is for. A timer whose purpose is over is ignored when it fires, so none is ever disarmed.
+/// What a timer is for. One that has lost its purpose is ignored when it fires, so timers are never disarmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timer {
     /// The generation must be ready by now.
     Start(u64),
-    /// The generation's drain must be over by now.
+    /// The generation must have finished its requests by now.
     Drain(u64),
     /// The generation's long-lived streams must be closed by now.
     Close(u64),
@@ -145,9 +145,9 @@ pub enum Timer {
     Replace(u64),
     /// The replacement must be ready by now.
     Replacement(u64),
-    /// Changes that may be echoes are answered now.
+    /// Changes that were put off as possible echoes are answered now.
     Echo(Answer),
-    /// The zygote (the how manieth) must have preloaded by now.
+    /// The zygote of this number must have loaded its libraries by now.
     Preload(u64),
     /// Everything must have ended by now.
     Shutdown,

@@ -1,4 +1,4 @@
-//! The newest code is not being served: who hears of it, and when that is over.
+//! Reports that the newest code cannot be served.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::state::{Build, Supervisor};
 use crate::zygote::ZYGOTE_DEATHS_COUNT_MAX;
 
 impl Supervisor {
-    /// The newest code is not being served, and everybody hears why. What serves goes on.
+    /// Reports why the newest code is not being served. What serves goes on.
     pub(crate) fn fail(
         &mut self,
         now: Duration,
@@ -25,7 +25,7 @@ impl Supervisor {
         actions.push(Action::Tell(BrowserEvent::Failed { failure }));
         let generation = self.current_generation();
         actions.push(Action::Report(journey.report(now, generation, outcome)));
-        // The last good generation crashed while its successor was tried, or made room for it: bring it back.
+        // The last good generation crashed or was ended while its successor was tried: bring it back.
         let may_refork = journey.cause == Cause::Change && self.zygote_deaths <= ZYGOTE_DEATHS_COUNT_MAX;
         if may_refork && matches!(self.build, Build::Idle) {
             self.refork(now, actions);
@@ -34,7 +34,7 @@ impl Supervisor {
         if self.current.is_some() || !successor {
             actions.push(Action::Release);
         }
-        self.settle(now, actions);
+        self.catch_up(now, actions);
     }
 
     pub(crate) fn clear_failure(&mut self, actions: &mut Actions) {

@@ -1,4 +1,4 @@
-//! Giving up a build or a start because newer files make it useless; and leaving one to finish after several of those.
+//! Gives up a build or a start that newer files make useless, and leaves one to finish after several of those.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,23 +8,22 @@ use crate::drain::STOP_TIME_MAX;
 use crate::event::Timer;
 use crate::state::{DrainPhase, Draining, GiveUps, Overtaking, Supervisor};
 
-/// How often in a row a build or a start is given up because files change; after that the next one is left to finish.
+/// How many builds and starts in a row are given up because files change, before one is left to finish.
 const GIVE_UPS_COUNT_MAX: u32 = 3;
 
-/// For how long builds and starts are given up because files change; after that the next one is left to finish.
+/// For how long builds and starts are given up because files change, before one is left to finish.
 const GIVE_UPS_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Supervisor {
-    /// True if what is on its way is to be left alone, because too many before it were given up.
+    /// Returns true if what is in progress must be left to finish, because too much before it was given up.
     fn is_left_alone(&self, now: Duration) -> bool {
         let GiveUps { count, since } = self.give_ups;
         count >= GIVE_UPS_COUNT_MAX
             || since.is_some_and(|since| now.saturating_sub(since) >= GIVE_UPS_TIME_MAX)
     }
 
-    /// Something is to be built or started because of these files. True if that has to wait: what is on its way is left alone.
-    /// Else it is given up.
-    pub(crate) fn waits_for_what_is_on_its_way(
+    /// Returns true if a change has to wait because what is in progress is left to finish; otherwise counts that as given up.
+    pub(crate) fn must_wait(
         &mut self,
         now: Duration,
         at: Duration,
@@ -46,8 +45,8 @@ impl Supervisor {
         true
     }
 
-    /// What was on its way has come to its end. What has changed since then is next.
-    pub(crate) fn settle(&mut self, now: Duration, actions: &mut Actions) {
+    /// Handles what changed meanwhile, once the build or the start that was left to finish is over.
+    pub(crate) fn catch_up(&mut self, now: Duration, actions: &mut Actions) {
         if self.is_on_its_way() {
             return;
         }

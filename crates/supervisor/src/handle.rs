@@ -1,4 +1,4 @@
-//! Which function answers which event.
+//! Dispatches each event to the function that handles it.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::event::{Event, Timer};
 use crate::state::{Overlap, Supervisor};
 
 impl Supervisor {
-    /// The first actions.
+    /// Starts the first build.
     pub fn begin(&mut self, now: Duration) -> Actions {
         let mut actions = vec![Action::SetState(ServerState::Starting)];
         self.start_build(now, now, &mut actions);
         actions
     }
 
-    /// What to do about an event.
+    /// Decides what to do about an event.
     pub fn handle(&mut self, now: Duration, event: Event) -> Actions {
         let mut actions = Vec::new();
         if self.stopping {

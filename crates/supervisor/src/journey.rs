@@ -1,11 +1,11 @@
-//! A journey: the steps of one reload, and how long each took.
+//! The journey of one reload: its steps, and how long each took.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use devhost_model::{BuildReport, Cause, FILES_NAMED_COUNT_MAX, Outcome, Reload, Steps};
 
-/// The steps of one reload while it goes on.
+/// A reload in progress.
 #[derive(Debug, Clone)]
 pub(crate) struct Journey {
     pub(crate) cause: Cause,
@@ -16,7 +16,7 @@ pub(crate) struct Journey {
 }
 
 impl Journey {
-    /// A journey without a build.
+    /// A journey without a build (so far).
     pub(crate) fn new(cause: Cause, files: Vec<PathBuf>, begun: Duration) -> Self {
         Self { cause, files, begun, steps: Steps::default(), build: None }
     }
@@ -38,7 +38,7 @@ impl Journey {
     }
 }
 
-/// The duration in milliseconds, as the status document has it.
+/// Converts a duration to the milliseconds of the status document.
 pub(crate) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }

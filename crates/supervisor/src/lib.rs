@@ -1,15 +1,16 @@
 //! The supervisor: what happens next, as a state machine.
 //!
-//! One closed [`Event`] goes in, [`Action`]s come out. It does no I/O, starts no timer and reads no clock: the
-//! runner performs the actions, and says with each event what time it is. So every order of events can be tried
-//! in a test without a process or a wait.
+//! An [`Event`] goes in, [`Action`]s come out. It does no I/O, starts no timer and reads no clock: the runner performs
+//! the actions and passes the time with each event. So tests can try every order of events without a process or a wait.
 //!
-//! Its promises: at most one build runs, and a change during it starts one more; no code but the newest built
-//! takes over, and only if the worker reports the build id that was built; a generation that serves is replaced
-//! only by one that is ready; whatever has begun has a deadline.
+//! It guarantees that at most one build runs, and that a change during a build is built, too; that only the newest code
+//! takes over, and only if the worker reports the build id of that build; that a serving generation is replaced only
+//! by one that is ready; and that whatever has begun has a deadline.
 //!
-//! A generation may have several workers. It is one thing here nevertheless: ready when all of them are, and ended when
-//! none is left. Only the replacement of one that is gone while others serve is decided worker by worker.
+//! A generation with several workers is treated as one: ready once all of them are, ended once none is left. Only
+//! replacements (`replacement.rs`) are decided worker by worker.
+//!
+//! Start reading at `handle.rs`; all memory is in `state.rs`.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 

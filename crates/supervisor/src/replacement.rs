@@ -1,4 +1,4 @@
-//! Replacements: one of several workers is gone, and another takes its place while the others serve.
+//! Replaces one of several workers that has ended, while the others serve.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::start::describe_other_code;
 use crate::state::{Build, Serving, Supervisor};
 
 impl Supervisor {
-    /// One of several workers is gone, and the others serve on.
+    /// Handles the end of one worker while others serve.
     pub(crate) fn worker_ended(&mut self, now: Duration, generation: u64, end: End, actions: &mut Actions) {
         let Some(since) = self.current_if(generation).map(|current| current.since) else { return };
         actions.push(Action::ReportCrash { end });
@@ -29,7 +29,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts a worker in the place of one that is gone.
+    /// Forks a worker in place of one that has ended.
     pub(crate) fn replace(&mut self, generation: u64, actions: &mut Actions) {
         let Some(current) = self.current.as_mut().filter(|current| current.generation == generation) else {
             return;
@@ -67,7 +67,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes a replacement that is on its way, if the generation that it is for serves still.
+    /// Takes a replacement that is not ready yet, if its generation is still the current one.
     pub(crate) fn take_replacement(&mut self, replacement: u64) -> Option<&mut Serving> {
         let current = self.current.as_mut()?;
         let index = current.replacing.iter().position(|number| *number == replacement)?;

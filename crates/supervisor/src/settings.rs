@@ -1,19 +1,19 @@
-//! What a user can set.
+//! The settings that a user can change.
 
 use std::time::Duration;
 
-/// The times that a user can set.
+/// What a user can set.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Hold requests from a change until the new code serves.
     pub hold: bool,
-    /// Let the old generation finish while the new one starts; without, it ends first, and requests wait.
+    /// Start the new generation while the old one still runs; if not, requests wait while one ends and the other starts.
     pub overlap: bool,
-    /// How many workers a generation has, from 1.
+    /// How many workers a generation has, at least 1.
     pub workers: u32,
-    /// How long a start may take, from the fork until ready.
+    /// How long a start may take, from the fork until it is ready.
     pub start_time_max: Duration,
-    /// How long in-flight requests of an old generation may go on.
+    /// How long an old generation may go on with its requests.
     pub drain_time_max: Duration,
     /// How long the app may take to end when devhost ends.
     pub stop_time_max: Duration,

@@ -1,4 +1,4 @@
-//! The start of a generation, from the fork until it is ready or has failed.
+//! Starts a generation: from the fork until it is ready or has failed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const PANIC_EXIT_CODE: i32 = 101;
 const START_TIME_HINT: &str = "give it more time with --start-timeout-ms, if it needs it";
 
 impl Supervisor {
-    /// Forks at once, or, where generations must not overlap, as soon as the others have ended.
+    /// Forks at once, or once the other generations have ended if they must not overlap.
     pub(crate) fn fork_when_free(&mut self, wanted: Wanted, actions: &mut Actions) {
         let alone = wanted.second_try || self.overlap == Overlap::Barred;
         if !alone || !self.any_lives() {
@@ -34,7 +34,7 @@ impl Supervisor {
         }
     }
 
-    /// Forks what has waited for the others to end.
+    /// Forks what waited for the other generations to end.
     pub(crate) fn fork_what_waited(&mut self, actions: &mut Actions) {
         if !self.any_lives()
             && matches!(self.zygote, Zygote::Ready { .. })
@@ -104,7 +104,7 @@ impl Supervisor {
         if starting.second_try {
             self.overlap = Overlap::Blameless;
         }
-        // It usually exits by itself; what does not is killed.
+        // It usually exits by itself; if not, it is killed.
         self.draining.push(Draining { generation, phase: DrainPhase::Stopping });
         actions.push(Action::Arm { timer: Timer::Stop(generation), after: STOP_TIME_MAX });
         let hint = self.with_hint_at_workers(hint);
@@ -118,7 +118,7 @@ impl Supervisor {
         }
     }
 
-    /// The time for a start is up.
+    /// Gives up a start that takes too long.
     pub(crate) fn start_timed_out(&mut self, now: Duration, generation: u64, actions: &mut Actions) {
         let Some(starting) = self.starting_mut(generation) else { return };
         let (step, hint) = match (starting.loaded, starting.code.kind) {
@@ -135,7 +135,7 @@ impl Supervisor {
         self.start_failed(now, generation, message, hint.into(), actions);
     }
 
-    /// Where each of several workers starts the app, it may be the app's second start that failed.
+    /// Adds to the hint that the app may not be able to run several times at once, if there are several workers.
     fn with_hint_at_workers(&self, hint: String) -> String {
         let workers = self.settings.workers;
         if workers == 1 {
@@ -177,7 +177,7 @@ impl Supervisor {
                 "devhost expects a server: a program that binds a TCP port, serves HTTP on it, and neither ends nor goes \
                  to the background",
             ),
-            // What panicked has said why.
+            // A panic has printed its reason.
             (AppKind::Plain, End::Exited { code }) if *code != PANIC_EXIT_CODE => {
                 (Self::describe_end(kind, end), exited)
             }
@@ -198,7 +198,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes what has just died at its start, if it may have died of the generation beside it.
+    /// Takes a generation that died while starting, if another one that was running may be the reason.
     fn take_for_second_try(&mut self, generation: u64) -> Option<Wanted> {
         if self.overlap != Overlap::Tried || !self.any_lives() {
             return None;

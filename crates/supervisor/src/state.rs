@@ -1,5 +1,4 @@
-//! The supervisor's state: all that it remembers between two events, and what can be asked about it. What changes
-//! it stands in the files that are named after what happens.
+//! The supervisor's state: everything that it remembers between two events. The files that handle events change it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use crate::echo::Echoes;
 use crate::journey::Journey;
 use crate::settings::Settings;
 
-/// The state machine.
+/// The state machine that decides what devhost does.
 #[derive(Debug)]
 pub struct Supervisor {
     pub(crate) settings: Settings,
@@ -27,24 +26,24 @@ pub struct Supervisor {
     pub(crate) starting: Option<Starting>,
     pub(crate) current: Option<Serving>,
     pub(crate) draining: Vec<Draining>,
-    /// The newest code that was ready once, and from what a crashed generation is forked again.
+    /// The newest code that was ever ready: what is forked again after a crash.
     pub(crate) last_good: Option<Arc<Code>>,
-    /// The newest code that was built, whether it started or not.
+    /// The newest code that was built, whether or not it started.
     pub(crate) newest: Option<Arc<Code>>,
     /// True while the newest sources do not build.
     pub(crate) build_broken: bool,
-    /// True while the newest code is not being served and the user was told so.
+    /// True while the user has been told that the newest code is not being served.
     pub(crate) failed: bool,
-    /// Files changed since the last build that ran to its end.
+    /// Files that changed since the last build that succeeded.
     pub(crate) unbuilt: Vec<PathBuf>,
     pub(crate) crashes: u32,
     pub(crate) overlap: Overlap,
-    /// Why the last good code will have to be forked again, where it will.
+    /// The cause to report if the last good code is forked again.
     pub(crate) bring_back: Cause,
-    /// The app must be started anew even if the build gives the same code.
+    /// The app must be restarted even if a build produces the same code.
     pub(crate) restart_wanted: bool,
     pub(crate) give_ups: GiveUps,
-    /// What changed while a build or a start was left alone.
+    /// What changed while a build or a start was left to finish.
     pub(crate) overtaking: Overtaking,
     pub(crate) page_echoes: Echoes,
     pub(crate) style_echoes: Echoes,
@@ -66,28 +65,28 @@ pub(crate) enum Zygote {
     Ready { origin: Origin },
 }
 
-/// A generation on its way.
+/// A generation that was forked and is not ready yet.
 #[derive(Debug)]
 pub(crate) struct Starting {
     pub(crate) generation: u64,
     pub(crate) code: Arc<Code>,
     pub(crate) loaded: bool,
-    /// Of a plain app: a copy of its process has become a daemon.
+    /// It is a plain app, and a copy of its process became a daemon.
     pub(crate) detached: bool,
-    /// It is a second try, after one beside another generation failed.
+    /// It is a second try, after one failed while another generation was running.
     pub(crate) second_try: bool,
     pub(crate) journey: Journey,
 }
 
-/// Whether a generation may start while an older one lives.
+/// Whether a generation may start while an older one is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Overlap {
-    /// It may. A plain app that dies at its start is tried once more alone: a lock on a database, or a port, may
-    /// have been the reason.
+    /// It may. A plain app that dies while starting is tried once more alone: the other generation may have held a lock
+    /// or a port that it needs.
     Tried,
-    /// It may, and a failure is the code's own: the last second try failed as well. Until some new code starts.
+    /// It may, and the last second try failed as well, so overlap is not to blame. Until new code starts.
     Blameless,
-    /// It may not: such a second try was good, or the user says so.
+    /// It may not, because a second try succeeded or the user said so.
     Barred,
 }
 
@@ -95,19 +94,19 @@ pub(crate) enum Overlap {
 pub(crate) struct Serving {
     pub(crate) generation: u64,
     pub(crate) code: Arc<Code>,
-    /// When it, or the last replacement of one of its workers, became ready.
+    /// When it became ready, or the last replacement of one of its workers did.
     pub(crate) since: Duration,
-    /// The replacements that are on their way.
+    /// The replacements that are not ready yet.
     pub(crate) replacing: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DrainPhase {
-    /// Requests that end by themselves go on.
+    /// It finishes its requests.
     Finishing,
-    /// The long-lived streams are closing.
+    /// Its long-lived streams are being closed.
     Closing,
-    /// The worker was told to stop.
+    /// Its workers were told to exit.
     Stopping,
 }
 
@@ -117,7 +116,7 @@ pub(crate) struct Draining {
     pub(crate) phase: DrainPhase,
 }
 
-/// Code that waits for a zygote to fork it.
+/// Code that waits to be forked.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(crate) code: Arc<Code>,
@@ -125,7 +124,7 @@ pub(crate) struct Wanted {
     pub(crate) second_try: bool,
 }
 
-/// Builds and starts in a row that came to nothing because files changed.
+/// Consecutive builds and starts that were given up because files changed.
 #[derive(Debug, Default)]
 pub(crate) struct GiveUps {
     pub(crate) count: u32,
@@ -133,7 +132,7 @@ pub(crate) struct GiveUps {
     pub(crate) since: Option<Duration>,
 }
 
-/// Files that changed while a build or a start was left alone.
+/// Files that changed while a build or a start was left to finish.
 #[derive(Debug, Default)]
 pub(crate) struct Overtaking {
     pub(crate) code: Vec<PathBuf>,
@@ -149,7 +148,7 @@ impl Overtaking {
 }
 
 impl Supervisor {
-    /// A supervisor that has done nothing yet.
+    /// Makes a supervisor that has done nothing yet.
     pub fn new(settings: Settings) -> Self {
         Self {
             overlap: if settings.overlap { Overlap::Tried } else { Overlap::Barred },
@@ -183,12 +182,12 @@ impl Supervisor {
         }
     }
 
-    /// The files that have changed since the build began that was left alone.
+    /// Returns the source files that have changed while the running build was left to finish.
     pub fn overtaking(&self) -> &[PathBuf] {
         &self.overtaking.code
     }
 
-    /// True while a generation that is not the current one is kept or on its way, or a build runs.
+    /// Returns true while a build runs, or any generation other than the current one exists or is to be forked.
     pub fn is_busy(&self) -> bool {
         self.starting.is_some()
             || self.wanted.is_some()
@@ -196,12 +195,12 @@ impl Supervisor {
             || matches!(self.build, Build::Running { .. })
     }
 
-    /// True if a build or a start is on its way.
+    /// Returns true while a build or a start is in progress.
     pub(crate) fn is_on_its_way(&self) -> bool {
         matches!(self.build, Build::Running { .. }) || self.starting.is_some() || self.wanted.is_some()
     }
 
-    /// True while a worker of an older generation runs.
+    /// Returns true while an older generation is running.
     pub(crate) fn any_lives(&self) -> bool {
         self.current.is_some() || !self.draining.is_empty()
     }

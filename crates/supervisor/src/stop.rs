@@ -1,4 +1,4 @@
-//! The end of devhost: every worker is asked to stop, and nothing else is begun.
+//! Ends devhost: every worker is told to stop, and nothing else begins.
 
 use devhost_model::{AppKind, StopReason};
 
@@ -14,7 +14,7 @@ impl Supervisor {
             actions.push(Action::CancelBuild);
         }
         self.wanted = None;
-        // A plain app that starts is asked like any other. A plugin is not, since it cannot listen yet.
+        // A plain app that is starting is told to stop like any other. A plugin cannot be told before it is ready.
         if let Some(starting) = self.starting.take_if(|starting| starting.code.kind == AppKind::Plain) {
             self.draining.push(Draining { generation: starting.generation, phase: DrainPhase::Finishing });
         }
@@ -40,7 +40,7 @@ impl Supervisor {
                 self.draining.retain(|draining| !lost.contains(&draining.generation));
                 self.exit_when_over(actions);
             }
-            // A second Ctrl-C is an order, too.
+            // A second Ctrl-C ends everything at once.
             Event::Timer(Timer::Shutdown) | Event::Stop => {
                 self.draining.clear();
                 self.exit_when_over(actions);

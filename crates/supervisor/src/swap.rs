@@ -1,4 +1,4 @@
-//! The swap: a generation that is ready takes over from the one before it.
+//! The swap: a generation that is ready replaces the current one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ impl Supervisor {
         let fresh = matches!(starting.journey.cause, Cause::Start | Cause::Change);
         self.zygote_deaths = 0;
         self.learn_from_start(&starting, fresh, actions);
-        // A crashed generation can come back while newer code is being built: what waits, waits for that.
+        // After a crash, old code can come back while newer code is being built. Requests keep waiting for the newer code.
         let building = matches!(self.build, Build::Running { .. });
         let build_id = starting.code.build_id.clone();
         let release = !(building && self.settings.hold);
@@ -44,7 +44,7 @@ impl Supervisor {
             self.drain(old.generation, actions);
         }
         actions.push(Action::Report(starting.journey.report(now, generation, Outcome::Ok)));
-        self.settle(now, actions);
+        self.catch_up(now, actions);
     }
 
     fn learn_from_start(&mut self, starting: &Starting, fresh: bool, actions: &mut Actions) {

@@ -1,4 +1,4 @@
-//! The zygote, or the keeper in its place: when one is started, and what becomes of the code that needs it.
+//! Starts zygotes (or keepers) for the code that needs them, and handles their failure and death.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::event::Timer;
 use crate::journey::Journey;
 use crate::state::{Supervisor, Wanted, Zygote};
 
-/// Deaths of a zygote in a row (without a generation that became ready between) after which devhost gives up.
+/// How often in a row, with no generation becoming ready in between, a dead zygote is replaced.
 pub(crate) const ZYGOTE_DEATHS_COUNT_MAX: u32 = 3;
 
-/// How long a zygote may take to preload.
+/// How long a zygote may take to load its libraries.
 const PRELOAD_TIME_MAX: Duration = Duration::from_secs(20);
 
 impl Supervisor {
@@ -83,7 +83,7 @@ impl Supervisor {
                 journey: starting.journey,
                 second_try: starting.second_try,
             }),
-            // An earlier zygote's, it serves on; the next change starts another zygote.
+            // The current generation is an earlier zygote's and serves on; the next change starts another zygote.
             (None, None) if self.current.is_some() => return,
             (None, None) => {
                 self.last_good.clone().map(|code| Wanted { code, journey: begun.clone(), second_try: false })
