@@ -41,7 +41,7 @@ impl Watching {
         scope.surroundings = surroundings(&scope.workspace_root, cwd, std::env::home_dir().as_deref());
         scope.extra_files.extend(extra_files.iter().cloned());
         let suspicion = Arc::<Suspicion>::default();
-        let (watcher, changes) = Watcher::start_with(scope.clone(), mode, Arc::clone(&suspicion))?;
+        let (watcher, changes) = Watcher::start(&scope, mode, &suspicion)?;
         Ok((Self { watcher, scope, mode, suspicion }, changes))
     }
 
@@ -72,7 +72,7 @@ impl Watching {
             return Ok(None);
         }
         let scope = Scope { roots, ..self.scope.clone() };
-        let (watcher, changes) = Watcher::start_with(scope.clone(), self.mode, Arc::clone(&self.suspicion))?;
+        let (watcher, changes) = Watcher::start(&scope, self.mode, &self.suspicion)?;
         self.watcher = watcher;
         self.scope = scope;
         Ok(Some(changes))

@@ -9,7 +9,7 @@ use std::path::{Component, Path};
 
 /// What a change of a file leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// A build.
     Code,
     /// A fork: the app may have read the file once, or gets another environment from it.
@@ -81,7 +81,7 @@ const WRITTEN_SUFFIXES: &[&str] = &["-wal", "-shm", "-journal"];
 
 /// Classifies a file inside a package by its path relative to the package's root. `foreign` says whether a nearer
 /// `Cargo.toml` makes it part of a package that is none of the app's; it is asked only where it matters.
-pub(super) fn classify(relative: &Path, foreign: impl FnOnce() -> bool) -> Option<Class> {
+pub(crate) fn classify(relative: &Path, foreign: impl FnOnce() -> bool) -> Option<Class> {
     let name = relative.file_name()?;
     if is_left_alone(name) {
         return None;
@@ -90,22 +90,22 @@ pub(super) fn classify(relative: &Path, foreign: impl FnOnce() -> bool) -> Optio
     if first.is_some_and(|first| is_one_of(first, SIDE_DIRECTORIES)) && relative.components().count() > 1 {
         return None;
     }
-    let place = innermost(relative);
-    match (extension(name), place) {
+    let purpose = innermost(relative);
+    match (extension(name), purpose) {
         (Some("rs"), _) => (!foreign()).then_some(Class::Code),
-        (_, Some(Place::Read)) => Some(Class::Startup),
+        (_, Some(Purpose::Read)) => Some(Class::Startup),
         (Some("css"), _) => Some(Class::Style),
-        (_, Some(Place::Served)) => Some(Class::Static),
+        (_, Some(Purpose::Served)) => Some(Class::Static),
         (Some(extension), _) if READ_EXTENSIONS.contains(&extension) => Some(Class::Startup),
         (Some(extension), _) if WEB_EXTENSIONS.contains(&extension) => Some(Class::Static),
-        (Some(extension), place) => is_configuration(name, extension, place).then_some(Class::Startup),
+        (Some(extension), purpose) => is_configuration(name, extension, purpose).then_some(Class::Startup),
         (None, _) => None,
     }
 }
 
 /// Classifies a file around the app's packages, by its path relative to where that begins: only what may be served or read at
 /// run time counts. `foreign` says whether it is part of another package, whose templates and configuration are its own.
-pub(super) fn classify_around(relative: &Path, foreign: impl FnOnce() -> bool) -> Option<Class> {
+pub(crate) fn classify_around(relative: &Path, foreign: impl FnOnce() -> bool) -> Option<Class> {
     let is_in_assets = relative.parent().is_some_and(is_asset_directory);
     // An app reads its configuration from its working directory.
     let is_near = relative.components().count() <= 2;
@@ -117,56 +117,56 @@ pub(super) fn classify_around(relative: &Path, foreign: impl FnOnce() -> bool) -
 }
 
 /// Whether the files of a directory are served, rendered or read at run time.
-pub(super) fn is_asset_directory(relative: &Path) -> bool {
+pub(crate) fn is_asset_directory(relative: &Path) -> bool {
     relative.components().any(|part| is_one_of(part, SERVED_DIRECTORIES) || is_one_of(part, READ_DIRECTORIES))
 }
 
 /// Whether a change of the file may lead to a build or a start. A quick look at its path, wherever that begins.
-pub(super) fn may_lead_to_a_start(path: &Path) -> bool {
+pub(crate) fn may_lead_to_a_start(path: &Path) -> bool {
     let named = path.file_name().map(|name| (name, extension(name)));
     match named {
         Some((_, Some("rs" | "toml"))) => true,
         Some((name, Some(extension))) => {
-            let place = innermost(path);
-            place == Some(Place::Read)
+            let purpose = innermost(path);
+            purpose == Some(Purpose::Read)
                 || READ_EXTENSIONS.contains(&extension)
-                || is_configuration(name, extension, place)
+                || is_configuration(name, extension, purpose)
         }
-        _ => innermost(path) == Some(Place::Read),
+        _ => innermost(path) == Some(Purpose::Read),
     }
 }
 
 /// What a directory is for, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Purpose {
     Served,
     Read,
     Config,
 }
 
 /// What the innermost directory is for that says so; what is served or rendered is no configuration.
-fn innermost(path: &Path) -> Option<Place> {
+fn innermost(path: &Path) -> Option<Purpose> {
     let directory = path.parent()?;
     let innermost = directory.components().rev().find_map(|part| {
-        let known = [(SERVED_DIRECTORIES, Place::Served), (READ_DIRECTORIES, Place::Read)];
-        known.into_iter().find(|(names, _)| is_one_of(part, names)).map(|(_, place)| place)
+        let known = [(SERVED_DIRECTORIES, Purpose::Served), (READ_DIRECTORIES, Purpose::Read)];
+        known.into_iter().find(|(names, _)| is_one_of(part, names)).map(|(_, purpose)| purpose)
     });
     let is_config = || directory.components().any(|part| is_one_of(part, CONFIG_DIRECTORIES));
-    innermost.or_else(|| is_config().then_some(Place::Config))
+    innermost.or_else(|| is_config().then_some(Purpose::Config))
 }
 
-fn is_configuration(name: &OsStr, extension: &str, place: Option<Place>) -> bool {
+fn is_configuration(name: &OsStr, extension: &str, purpose: Option<Purpose>) -> bool {
     if !CONFIG_EXTENSIONS.contains(&extension) || TOOL_FILES.iter().any(|tool| name == *tool) {
         return false;
     }
     let stem = Path::new(name).file_stem().and_then(OsStr::to_str).unwrap_or_default().to_lowercase();
     extension == "toml"
-        || place == Some(Place::Config)
+        || purpose == Some(Purpose::Config)
         || ["config", "conf", "settings", "appsettings", "log4rs"].iter().any(|start| stem.starts_with(start))
 }
 
 /// The names under which editors keep what is no saved file.
-pub(super) fn is_editor_file(name: &OsStr) -> bool {
+pub(crate) fn is_editor_file(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name == b"4913" // vim's probe whether it can write into the directory
         || name.ends_with(b"~")
@@ -186,12 +186,12 @@ fn has_vim_swap_extension(name: &[u8]) -> bool {
 }
 
 /// Whether nobody means anything by a change of a file of this name, whatever it was to a build.
-pub(super) fn is_left_alone(name: &OsStr) -> bool {
+pub(crate) fn is_left_alone(name: &OsStr) -> bool {
     is_editor_file(name) || is_written_at_run_time(name)
 }
 
 /// Whether the file comes and goes with a program that runs.
-pub(super) fn is_scratch_file(name: &OsStr) -> bool {
+pub(crate) fn is_scratch_file(name: &OsStr) -> bool {
     let bytes = name.as_encoded_bytes();
     WRITTEN_SUFFIXES.iter().any(|suffix| bytes.ends_with(suffix.as_bytes()))
         || extension(name).is_some_and(|extension| SCRATCH_EXTENSIONS.contains(&extension))
@@ -301,7 +301,11 @@ mod tests {
             "other/Cargo.toml",
         ] {
             assert_eq!(class(path), None, "{path}");
-            assert!(!may_lead_to_a_start(Path::new(path)) || path.ends_with(".toml"), "{path}");
+            assert!(
+                !may_lead_to_a_start(Path::new(path))
+                    || Path::new(path).extension().is_some_and(|extension| extension == "toml"),
+                "{path}"
+            );
         }
     }
 

@@ -2,288 +2,37 @@
 //! intake, the thread asks the tree what of it matters, waits until a burst is over, lets the tree look, and sends
 //! what has changed. It reads the clock and owns the tree; it knows no classes and no paths' meaning.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
 use tokio::sync::mpsc;
 
-use super::Changes;
-use super::classify::may_lead_to_a_start;
-use super::error::WatchError;
-use super::suspicion::Suspicion;
-use super::tree::Tree;
-use devhost_model::BuildInputs;
+use crate::batch::Batch;
+use crate::changes::Changes;
+use crate::error::WatchError;
+use crate::hint::Hint;
+use crate::intake::{Intake, Waiting};
+use crate::tree::{ReadOne, Tree};
 
-/// A batch is complete when nothing has happened for this long: as short as several files of one save are apart. What
-/// comes later cancels the build that the first batch has started, which costs less than to wait for it each time.
-const QUIET_MS: u64 = 1;
-/// A batch is looked at this long after its first event, even if more happens or a file is still being written.
-const BATCH_TIME_MAX_MS: u64 = 50;
 /// How long a checkout may take from its first file to the ignore file that makes that file count.
 const CHECKOUT_TIME_MAX_MS: u64 = 1_000;
+
 /// How long a package's directory may be away before that is told: a checkout of another branch may put it back.
 const AWAY_TIME_MAX_MS: u64 = 2_000;
+
 /// Time between two looks at everything, where the kernel does not tell.
 const POLL_INTERVAL_MS: u64 = 500;
+
 /// Polling takes at most one part in this many of a processor.
 const POLL_SHARE: u32 = 10;
-/// Events that wait for the thread; more are answered with a look at everything.
-const INTAKE_COUNT_MAX: usize = 16_384;
+
 /// Batches that wait for their reader; later ones are merged into one.
 pub(super) const QUEUE_COUNT_MAX: usize = 16;
+
 /// How often a batch that found the queue full is offered again.
 const QUEUE_RETRY_MS: u64 = 20;
-
-/// What an event says about the file at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hint {
-    /// Its writer is not done: it was created, written to and not closed, or taken away by a save that may put
-    /// another in its place.
-    Unfinished,
-    /// It is complete.
-    Finished,
-    /// Something that is no writing: its times or its mode.
-    Touched,
-}
-
-/// What waits for the thread.
-#[derive(Debug, Default)]
-struct Waiting {
-    hints: Vec<(PathBuf, Hint, Instant)>,
-    problems: Vec<WatchError>,
-    inputs: Option<(BuildInputs, SystemTime)>,
-    /// What is known of the inputs of a build that failed after those.
-    doubt: Option<(BuildInputs, SystemTime)>,
-    /// Events were lost.
-    rescan: bool,
-    stop: bool,
-}
-
-impl Waiting {
-    fn is_empty(&self) -> bool {
-        self.hints.is_empty()
-            && self.problems.is_empty()
-            && self.inputs.is_none()
-            && self.doubt.is_none()
-            && !self.rescan
-            && !self.stop
-    }
-}
-
-/// What may be code, though its name does not say so.
-#[derive(Debug, Default)]
-struct Suspects {
-    files: HashSet<PathBuf>,
-    directories: Vec<PathBuf>,
-    /// Everything.
-    all: bool,
-}
-
-impl Suspects {
-    fn have(&self, path: &Path) -> bool {
-        self.all
-            || self.files.contains(path)
-            || self.directories.iter().any(|directory| path.starts_with(directory))
-    }
-}
-
-/// Where events and orders wait for the thread. Bounded: what would be too much becomes one look at everything.
-#[derive(Debug, Default)]
-pub(super) struct Intake {
-    waiting: Mutex<Waiting>,
-    arrived: Condvar,
-    suspect: Mutex<Suspects>,
-    suspicion: Arc<Suspicion>,
-}
-
-impl Intake {
-    /// An empty one, which raises this suspicion.
-    pub(super) fn new(suspicion: Arc<Suspicion>) -> Self {
-        Self { suspicion, ..Self::default() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing panics while it holds the lock; if it did, what waits would still be whole.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes what `notify` reports.
-    pub(super) fn report(&self, event: notify::Result<notify::Event>) {
-        let now = Instant::now();
-        let mut waiting = self.lock();
-        match event {
-            Ok(event) => {
-                waiting.rescan |= event.need_rescan();
-                let Some(hint) = hint_of(event.kind) else {
-                    if waiting.rescan {
-                        self.arrived.notify_one();
-                    }
-                    return;
-                };
-                if event.paths.iter().any(|path| self.may_be_code(path)) {
-                    self.suspicion.raise();
-                }
-                waiting.hints.extend(event.paths.into_iter().map(|path| (path, hint, now)));
-                if waiting.hints.len() > INTAKE_COUNT_MAX {
-                    waiting.hints.clear();
-                    waiting.rescan = true;
-                }
-            }
-            Err(error) => {
-                let path = error.paths.first().cloned().unwrap_or_default();
-                if waiting.problems.is_empty() {
-                    waiting.problems.push(WatchError::from_notify(&error, &path));
-                }
-                waiting.rescan = true;
-            }
-        }
-        self.arrived.notify_one();
-    }
-
-    /// A quick look: the tree knows better, in a moment.
-    fn may_be_code(&self, path: &Path) -> bool {
-        let is_suspect = || self.suspects().have(path);
-        may_lead_to_a_start(path) || is_suspect()
-    }
-
-    /// Nothing is suspected where nothing waits.
-    fn dismiss_suspicion_if_idle(&self) {
-        // Under the lock that events come in under: none is missed.
-        let waiting = self.lock();
-        if waiting.is_empty() {
-            self.suspicion.dismiss();
-        }
-    }
-
-    fn suspects(&self) -> MutexGuard<'_, Suspects> {
-        self.suspect.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Hands what the last build depends on to the thread.
-    pub(super) fn set_inputs(&self, inputs: BuildInputs, since: SystemTime) {
-        let BuildInputs { files, named, packages } = &inputs;
-        *self.suspects() = Suspects {
-            files: files.iter().cloned().collect(),
-            directories: named.iter().chain(packages).cloned().collect(),
-            all: false,
-        };
-        let mut waiting = self.lock();
-        // The earlier order may not have been carried out: what changed since then is still unseen.
-        let since = waiting.inputs.take().map_or(since, |(_, earlier)| earlier.min(since));
-        waiting.inputs = Some((inputs, since));
-        waiting.doubt = None;
-        self.arrived.notify_one();
-    }
-
-    /// Hands to the thread that a build has failed.
-    pub(super) fn doubt(&self, known: BuildInputs, since: SystemTime) {
-        self.suspects().all = true;
-        let mut waiting = self.lock();
-        let since = waiting.doubt.take().map_or(since, |(_, earlier)| earlier.min(since));
-        waiting.doubt = Some((known, since));
-        self.arrived.notify_one();
-    }
-
-    /// Ends the thread.
-    pub(super) fn stop(&self) {
-        self.lock().stop = true;
-        self.arrived.notify_one();
-    }
-
-    /// Waits for something to arrive, at most until the deadline.
-    fn take(&self, deadline: Option<Instant>) -> Waiting {
-        let mut waiting = self.lock();
-        while waiting.is_empty() {
-            waiting = match deadline {
-                None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        break;
-                    }
-                    self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-        std::mem::take(&mut *waiting)
-    }
-}
-
-/// What an event says, `None` where it says nothing: this thread's own reading of files makes events too.
-fn hint_of(kind: EventKind) -> Option<Hint> {
-    match kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Hint::Finished),
-        EventKind::Access(_) => None,
-        EventKind::Create(CreateKind::File)
-        | EventKind::Modify(ModifyKind::Data(_))
-        | EventKind::Remove(_) => Some(Hint::Unfinished),
-        EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Some(Hint::Unfinished),
-        EventKind::Modify(ModifyKind::Metadata(_)) => Some(Hint::Touched),
-        EventKind::Create(_) | EventKind::Modify(_) => Some(Hint::Finished),
-        EventKind::Any | EventKind::Other => None,
-    }
-}
-
-/// Places where something has happened, until the burst is over.
-#[derive(Default)]
-struct Batch {
-    /// The places and the time of the first event of each.
-    places: BTreeMap<PathBuf, Instant>,
-    unfinished: BTreeSet<PathBuf>,
-    span: Option<Span>,
-}
-
-#[derive(Clone, Copy)]
-struct Span {
-    first: Instant,
-    last: Instant,
-}
-
-impl Batch {
-    fn add(&mut self, place: PathBuf, hint: Hint, at: Instant) {
-        let span = self.span.get_or_insert(Span { first: at, last: at });
-        span.first = span.first.min(at);
-        span.last = span.last.max(at);
-        match hint {
-            Hint::Unfinished => {
-                self.unfinished.insert(place.clone());
-            }
-            Hint::Finished => {
-                self.unfinished.remove(&place);
-            }
-            Hint::Touched => {}
-        }
-        let first = self.places.entry(place).or_insert(at);
-        *first = at.min(*first);
-    }
-
-    /// When the batch is to be looked at.
-    fn due(&self) -> Option<Instant> {
-        let span = self.span?;
-        let latest = span.first + Duration::from_millis(BATCH_TIME_MAX_MS);
-        if self.unfinished.is_empty() {
-            Some(latest.min(span.last + Duration::from_millis(QUIET_MS)))
-        } else {
-            Some(latest)
-        }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        self.due().is_some_and(|due| due <= now)
-    }
-
-    /// When it began to happen there: the file's own first event, or that of a directory above it, or of the batch.
-    fn began_at(&self, place: &Path) -> Instant {
-        place
-            .ancestors()
-            .find_map(|place| self.places.get(place).copied())
-            .or(self.span.map(|span| span.first))
-            .unwrap_or_else(Instant::now)
-    }
-}
 
 /// The state of the thread.
 pub(super) struct Engine {
@@ -376,9 +125,10 @@ impl Engine {
 
     /// Reads a file in idle time. One that turns out to have changed waits for the end of the burst like any other.
     fn read_one(&mut self, now: Instant) -> bool {
-        let Some(read) = self.tree.read_one() else { return false };
-        if let Some(changed) = read {
-            self.batch.add(changed, Hint::Finished, now);
+        match self.tree.read_one() {
+            ReadOne::NoneLeft => return false,
+            ReadOne::Unchanged => {}
+            ReadOne::Changed(place) => self.batch.add(place, Hint::Finished, now),
         }
         true
     }
@@ -412,7 +162,7 @@ impl Engine {
         if let Some(changes) = changes {
             let files = &changes.files;
             if !files.code.is_empty() || !files.inputs.is_empty() || !files.startup.is_empty() {
-                self.intake.suspicion.confirm();
+                self.intake.confirm_suspicion();
             }
             self.send(Some(changes));
         }
@@ -431,65 +181,5 @@ impl Engine {
         if let Err(mpsc::error::TrySendError::Full(changes)) = self.sender.try_send(changes) {
             self.unsent = Some(changes);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn milliseconds(count: u64) -> Duration {
-        Duration::from_millis(count)
-    }
-
-    #[test]
-    fn batch_waits_for_quiet_but_not_for_ever() {
-        let start = Instant::now();
-        let mut batch = Batch::default();
-        batch.add("/a".into(), Hint::Finished, start);
-        assert_eq!(batch.due(), Some(start + milliseconds(QUIET_MS)));
-        for step in 1..40 {
-            batch.add("/b".into(), Hint::Finished, start + milliseconds(2 * step));
-        }
-        assert_eq!(batch.due(), Some(start + milliseconds(BATCH_TIME_MAX_MS)));
-    }
-
-    #[test]
-    fn batch_waits_for_a_file_that_is_being_written() {
-        let start = Instant::now();
-        let mut batch = Batch::default();
-        batch.add("/a".into(), Hint::Unfinished, start);
-        batch.add("/b".into(), Hint::Finished, start);
-        batch.add("/a".into(), Hint::Touched, start);
-        assert_eq!(batch.due(), Some(start + milliseconds(BATCH_TIME_MAX_MS)));
-        batch.add("/a".into(), Hint::Finished, start + milliseconds(3));
-        assert_eq!(batch.due(), Some(start + milliseconds(3 + QUIET_MS)));
-        assert_eq!(batch.began_at(Path::new("/a/below")), start);
-    }
-
-    #[test]
-    fn flood_of_events_becomes_one_look_at_everything() {
-        let intake = Intake::default();
-        for number in 0..=INTAKE_COUNT_MAX {
-            let event = notify::Event::new(EventKind::Modify(ModifyKind::Any));
-            intake.report(Ok(event.add_path(format!("/{number}").into())));
-        }
-        let waiting = intake.take(None);
-        assert!(waiting.rescan && waiting.hints.is_empty());
-    }
-
-    #[test]
-    fn reading_a_file_is_no_event() {
-        let intake = Intake::default();
-        let event = notify::Event::new(EventKind::Access(AccessKind::Open(AccessMode::Any)));
-        intake.report(Ok(event.add_path("/a".into())));
-        assert!(intake.take(Some(Instant::now())).is_empty());
-    }
-
-    #[test]
-    fn lost_events_ask_for_a_rescan() {
-        let intake = Intake::default();
-        intake.report(Ok(notify::Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan)));
-        assert!(intake.take(None).rescan);
     }
 }

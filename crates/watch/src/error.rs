@@ -69,7 +69,7 @@ fn inotify_limit(name: &str) -> Option<u64> {
 
 impl WatchError {
     /// Says in our words what `notify` met while it watched `path`.
-    pub(super) fn from_notify(error: &notify::Error, path: &Path) -> Self {
+    pub(crate) fn from_notify(error: &notify::Error, path: &Path) -> Self {
         match &error.kind {
             notify::ErrorKind::MaxFilesWatch => {
                 Self::NoWatchesLeft { path: path.to_owned(), limit: inotify_limit("max_user_watches") }
@@ -81,7 +81,7 @@ impl WatchError {
     }
 
     /// Says in our words what the system met at `path`.
-    pub(super) fn from_io(error: &io::Error, path: &Path) -> Self {
+    pub(crate) fn from_io(error: &io::Error, path: &Path) -> Self {
         match error.raw_os_error() {
             Some(libc::ENOSPC) => {
                 Self::NoWatchesLeft { path: path.to_owned(), limit: inotify_limit("max_user_watches") }

@@ -15,14 +15,14 @@ const CACHE_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
 /// The ignore rules of one directory tree. A snapshot: made anew when an ignore file changes.
 #[derive(Debug)]
-pub(super) struct Ignores {
+pub(crate) struct Ignores {
     /// `None` for a root that no matcher could be made for: nothing is ignored then.
     matcher: Option<IncrementalIgnore>,
 }
 
 impl Ignores {
     /// Rules for paths below `root`.
-    pub(super) fn of(root: &Path) -> Self {
+    pub(crate) fn of(root: &Path) -> Self {
         // Without a repository around it, ignore files above the root are not this project's (a stray one in the
         // home directory may say `*`), but those inside still mean what they say.
         let in_repository = repository_root(root).is_some();
@@ -37,7 +37,7 @@ impl Ignores {
     }
 
     /// Whether the path (relative to the root) is ignored, itself or through a directory above it.
-    pub(super) fn ignores(&mut self, relative: &Path, is_directory: bool) -> bool {
+    pub(crate) fn ignores(&mut self, relative: &Path, is_directory: bool) -> bool {
         if relative.as_os_str().is_empty() {
             return false;
         }
@@ -49,12 +49,12 @@ impl Ignores {
 }
 
 /// Files that say what is ignored, by their name.
-pub(super) fn is_ignore_file(name: &OsStr) -> bool {
+pub(crate) fn is_ignore_file(name: &OsStr) -> bool {
     name == ".gitignore" || name == ".ignore"
 }
 
 /// The ignore files above `root` (in its repository) that rule over it, whether they exist or not.
-pub(super) fn ignore_files_above(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn ignore_files_above(root: &Path) -> Vec<PathBuf> {
     let Some(repository) = repository_root(root) else { return Vec::new() };
     let mut files: Vec<PathBuf> = root
         .ancestors()
@@ -73,7 +73,7 @@ fn repository_root(directory: &Path) -> Option<&Path> {
 }
 
 /// Whether the directory is marked as a cache.
-pub(super) fn is_cache(directory: &Path) -> bool {
+pub(crate) fn is_cache(directory: &Path) -> bool {
     let mut start = [0; CACHE_TAG.len()];
     fs::File::open(directory.join("CACHEDIR.TAG")).is_ok_and(|mut tag| tag.read_exact(&mut start).is_ok())
         && start == CACHE_TAG

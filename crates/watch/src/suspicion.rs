@@ -16,7 +16,7 @@ const UNREAD_PAUSE: Duration = Duration::from_millis(1);
 const SUSPICION_TIME_MAX: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum State {
+enum Level {
     #[default]
     Clear,
     /// Something has happened to a file.
@@ -28,19 +28,19 @@ enum State {
 /// Whether something may have changed that nobody has acted on yet.
 #[derive(Debug, Default)]
 pub struct Suspicion {
-    state: Mutex<State>,
+    state: Mutex<Level>,
     settled: Notify,
     /// Where events wait to be read.
     queue: RwLock<Option<Queue>>,
 }
 
 impl Suspicion {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Level> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on, events in this queue are a reason to wait for what they will turn out to be.
-    pub(super) fn look_at(&self, queue: Option<Queue>) {
+    pub(crate) fn look_at(&self, queue: Option<Queue>) {
         *self.queue.write().unwrap_or_else(PoisonError::into_inner) = queue;
     }
 
@@ -49,35 +49,35 @@ impl Suspicion {
     }
 
     /// Something has happened to a file that may be code.
-    pub(super) fn raise(&self) {
+    pub(crate) fn raise(&self) {
         let mut state = self.lock();
-        if *state == State::Clear {
-            *state = State::Raised(Instant::now());
+        if *state == Level::Clear {
+            *state = Level::Raised(Instant::now());
         }
     }
 
     /// It was a change, and who acts on it is told.
-    pub(super) fn confirm(&self) {
+    pub(crate) fn confirm(&self) {
         let mut state = self.lock();
-        if let State::Raised(at) = *state {
-            *state = State::Confirmed(at);
+        if let Level::Raised(at) = *state {
+            *state = Level::Confirmed(at);
         }
     }
 
     /// It was nothing, unless it was confirmed.
-    pub(super) fn dismiss(&self) {
-        self.clear(|state| matches!(state, State::Raised(_)));
+    pub(crate) fn dismiss(&self) {
+        self.clear(|state| matches!(state, Level::Raised(_)));
     }
 
     /// It was acted on.
     pub fn settle(&self) {
-        self.clear(|state| state != State::Clear);
+        self.clear(|state| state != Level::Clear);
     }
 
-    fn clear(&self, when: impl FnOnce(State) -> bool) {
+    fn clear(&self, when: impl FnOnce(Level) -> bool) {
         let mut state = self.lock();
         if when(*state) {
-            *state = State::Clear;
+            *state = Level::Clear;
             self.settled.notify_waiters();
         }
     }
@@ -92,8 +92,8 @@ impl Suspicion {
         // Before the look at the state: no notice is missed.
         let settled = self.settled.notified();
         let at = match *self.lock() {
-            State::Clear => return,
-            State::Raised(at) | State::Confirmed(at) => at,
+            Level::Clear => return,
+            Level::Raised(at) | Level::Confirmed(at) => at,
         };
         let left = SUSPICION_TIME_MAX.saturating_sub(at.elapsed());
         // Out of time is an answer, too.

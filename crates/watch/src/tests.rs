@@ -12,7 +12,9 @@ use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 
-use super::{BuildInputs, Changes, Mode, Scope, Surroundings, Suspicion, WatchError, Watcher};
+use devhost_model::BuildInputs;
+
+use super::{Changes, Mode, Scope, Surroundings, Suspicion, WatchError, Watcher};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -47,7 +49,7 @@ impl Project {
             extra_files: vec![],
         };
         adapt(&mut scope);
-        let (watcher, changes) = Watcher::start(scope, mode).unwrap();
+        let (watcher, changes) = Watcher::start(&scope, mode, &Arc::default()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         Self { outer, watcher, changes, runtime, sentinels: 0, mode }
     }
@@ -71,7 +73,7 @@ impl Project {
     /// Lets the clock go on by more than the stamps of files may be behind it.
     fn let_stamps_grow_old(&mut self) {
         let began = Instant::now();
-        while began.elapsed() < 5 * Duration::from_millis(super::STAMP_LAG_MAX_MS) {
+        while began.elapsed() < 5 * Duration::from_millis(super::watcher::STAMP_LAG_MAX_MS) {
             self.expect_nothing();
         }
     }
@@ -598,7 +600,7 @@ fn root_that_goes_is_told_and_may_come_back() {
 fn missing_root_is_an_error_that_names_it() {
     let scope = Scope { roots: vec!["/no/such/app".into()], workspace_root: "/".into(), ..Scope::default() };
     for mode in [Mode::Native, Mode::Poll] {
-        let error = Watcher::start(scope.clone(), mode).err();
+        let error = Watcher::start(&scope, mode, &Arc::default()).err();
         assert_eq!(error, Some(WatchError::RootMissing { path: "/no/such/app".into() }));
     }
 }
@@ -658,7 +660,7 @@ fn dropped_watcher_ends_its_thread_and_its_channel() {
     let other = tempfile::tempdir().unwrap();
     let scope =
         Scope { roots: vec![other.path().into()], workspace_root: other.path().into(), ..Scope::default() };
-    let (watcher, changes) = Watcher::start(scope, Mode::Native).unwrap();
+    let (watcher, changes) = Watcher::start(&scope, Mode::Native, &Arc::default()).unwrap();
     drop(std::mem::replace(&mut project.watcher, watcher));
     assert!(project.runtime.block_on(project.changes.recv()).is_none());
     project.changes = changes;
@@ -675,7 +677,7 @@ fn requests_wait_for_what_becomes_of_a_save_and_not_for_anything_else() {
     put(&file, "fn main() {}");
     let suspicion = Arc::<Suspicion>::default();
     let scope = Scope { roots: vec![root.clone()], workspace_root: root.clone(), ..Scope::default() };
-    let (_watcher, mut changes) = Watcher::start_with(scope, Mode::Native, Arc::clone(&suspicion)).unwrap();
+    let (_watcher, mut changes) = Watcher::start(&scope, Mode::Native, &suspicion).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     put(&file, "fn main() { println!() }");
     let changed = runtime.block_on(async { tokio::time::timeout(DEADLINE, changes.recv()).await });
@@ -890,7 +892,7 @@ fn an_edit_of_a_file_that_is_being_read_for_the_first_time_is_seen() {
 fn directories_of_inputs_are_watched_up_to_a_number() {
     let mut project = Project::new(&[]);
     let elsewhere = project.outer.path().join("elsewhere");
-    for number in 0..=super::inputs::INPUT_DIRECTORIES_COUNT_MAX {
+    for number in 0..=super::input_directories::INPUT_DIRECTORIES_COUNT_MAX {
         fs::create_dir_all(elsewhere.join(number.to_string())).unwrap();
     }
     project.set_inputs(BuildInputs { named: vec![elsewhere], ..BuildInputs::default() });

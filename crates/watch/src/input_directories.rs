@@ -1,15 +1,14 @@
 //! The directories of which every file counts: those that build scripts name, and, after a build that failed, the packages
 //! themselves. Knows paths only; the tree follows them.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::classify::{is_editor_file, is_scratch_file};
+use crate::classify::{is_editor_file, is_scratch_file};
 
 /// How many directories are watched only because an input of the build may lie in them. Above that, a line says that changes
 /// deep in them may go unseen.
-pub(super) const INPUT_DIRECTORIES_COUNT_MAX: usize = 4_096;
+pub(crate) const INPUT_DIRECTORIES_COUNT_MAX: usize = 4_096;
 
 /// Directories inside of a directory of inputs that hold no inputs: a build script that runs a package manager names the
 /// directory around them, and nobody edits what is there.
@@ -17,16 +16,27 @@ const SKIPPED_DIRECTORIES: &[&str] = &[".git", "node_modules"];
 
 /// Why every file in a directory counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(crate) enum Reason {
     /// A build script names it, or a link in such a directory leads there.
     Named,
     /// The last build failed, and nobody knows what it would have read.
     Doubt,
 }
 
+/// What a second look at a place has found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// It leads where it led, or it is none of the directories.
+    Same,
+    /// It leads to no directory any more.
+    Gone,
+    /// It leads to this directory now.
+    Other(PathBuf),
+}
+
 /// A directory of which every file counts.
 #[derive(Debug)]
-struct Directory {
+struct InputDirectory {
     /// The path by which it was reached: it may be a symbolic link.
     place: PathBuf,
     /// The canonical path, `None` as long as there is no such directory.
@@ -38,72 +48,74 @@ struct Directory {
 
 /// The directories of which every file counts.
 #[derive(Debug, Default)]
-pub(super) struct Directories(Vec<Directory>);
+pub(crate) struct InputDirectories(Vec<InputDirectory>);
 
-impl Directories {
+impl InputDirectories {
     /// Adds one. False if it is known, or is part of one that is.
-    pub(super) fn add(&mut self, place: PathBuf, named: PathBuf, reason: Reason) -> bool {
+    pub(crate) fn add(&mut self, place: PathBuf, named: PathBuf, reason: Reason) -> bool {
         if self.0.iter().any(|known| known.place == place) {
             return false;
         }
         let target = target_of(&place);
-        self.0.push(Directory { place, target, named, reason });
+        self.0.push(InputDirectory { place, target, named, reason });
         true
     }
 
     /// Adds what a link inside of one leads to, unless that is part of one already or the link leads upwards.
-    pub(super) fn add_link(&mut self, link: &Path) -> Option<PathBuf> {
+    pub(crate) fn add_link(&mut self, link: &Path) -> Option<PathBuf> {
         let target = target_of(link)?;
         let around = self.directory_of(link)?;
         if self.holds(&target) || link.starts_with(&target) || self.0.len() > INPUT_DIRECTORIES_COUNT_MAX {
             return None;
         }
         let (named, reason) = (self.named(link)?, around.reason);
-        self.0.push(Directory { place: link.to_owned(), target: Some(target.clone()), named, reason });
+        self.0.push(InputDirectory { place: link.to_owned(), target: Some(target.clone()), named, reason });
         Some(target)
     }
 
     /// Leaves those that `keep` does not want. True if there were some.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Path, Reason) -> bool) -> bool {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Path, Reason) -> bool) -> bool {
         let before = self.0.len();
         self.0.retain(|directory| keep(&directory.place, directory.reason));
         before != self.0.len()
     }
 
-    /// Looks again at what the place leads to. `None` if it is none of these or leads where it led; else the directory that it
-    /// leads to now.
-    pub(super) fn look_again(&mut self, place: &Path) -> Option<Option<PathBuf>> {
-        let directory = self.0.iter_mut().find(|directory| directory.place == place)?;
+    /// Looks again at what the place leads to.
+    pub(crate) fn look_again(&mut self, place: &Path) -> Target {
+        let Some(directory) = self.0.iter_mut().find(|directory| directory.place == place) else {
+            return Target::Same;
+        };
         let target = target_of(place);
-        (directory.target != target).then(|| {
-            directory.target.clone_from(&target);
-            target
-        })
+        if directory.target == target {
+            return Target::Same;
+        }
+        directory.target.clone_from(&target);
+        target.map_or(Target::Gone, Target::Other)
     }
 
     /// The directories that exist.
-    pub(super) fn targets(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().filter_map(|directory| directory.target.as_deref())
     }
 
     /// The paths by which they were reached.
-    pub(super) fn places(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().map(|directory| directory.place.as_path())
     }
 
     /// Whether the place is one of them, or below one and not skipped.
-    pub(super) fn holds(&self, place: &Path) -> bool {
+    pub(crate) fn holds(&self, place: &Path) -> bool {
         self.directory_of(place).is_some()
     }
 
     /// Whether the file is an input for the directory that it lies in.
-    pub(super) fn hold_file(&self, place: &Path) -> bool {
+    pub(crate) fn hold_file(&self, place: &Path) -> bool {
         let Some(name) = place.file_name() else { return false };
         !is_editor_file(name) && !is_scratch_file(name) && self.holds(place)
     }
 
     /// The place as whoever named the directory would spell it.
-    pub(super) fn named(&self, place: &Path) -> Option<PathBuf> {
+    pub(crate) fn named(&self, place: &Path) -> Option<PathBuf> {
         let directory = self.directory_of(place)?;
         let inside = place.strip_prefix(directory.target.as_deref()?).ok()?;
         Some(if inside.as_os_str().is_empty() {
@@ -113,7 +125,7 @@ impl Directories {
         })
     }
 
-    fn directory_of(&self, place: &Path) -> Option<&Directory> {
+    fn directory_of(&self, place: &Path) -> Option<&InputDirectory> {
         self.0.iter().find(|directory| {
             directory
                 .target
@@ -132,13 +144,6 @@ fn is_skipped(component: Component<'_>) -> bool {
     component.as_os_str().to_str().is_some_and(|part| SKIPPED_DIRECTORIES.contains(&part))
 }
 
-/// Whether two names are of one directory, with or without a slash at the end.
-pub(super) fn without_trailing_slash(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    clean.extend(path.components().map(Component::as_os_str).collect::<Vec<&OsStr>>());
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,7 +153,7 @@ mod tests {
         let outer = tempfile::tempdir().unwrap();
         let root = outer.path().canonicalize().unwrap();
         fs::create_dir_all(root.join("data/deep/node_modules/x")).unwrap();
-        let mut directories = Directories::default();
+        let mut directories = InputDirectories::default();
         assert!(directories.add(root.join("data"), "named".into(), Reason::Named));
         assert!(!directories.add(root.join("data"), "named".into(), Reason::Named), "known");
         for file in ["data/a.sql", "data/deep/b", "data/.hidden", "data/app.db"] {
@@ -170,7 +175,7 @@ mod tests {
         fs::create_dir_all(root.join("elsewhere")).unwrap();
         std::os::unix::fs::symlink(&root, root.join("data/up")).unwrap();
         std::os::unix::fs::symlink(root.join("elsewhere"), root.join("data/link")).unwrap();
-        let mut directories = Directories::default();
+        let mut directories = InputDirectories::default();
         directories.add(root.join("data"), root.join("data"), Reason::Named);
         assert_eq!(directories.add_link(&root.join("data/up")), None);
         assert_eq!(directories.add_link(&root.join("data/link")), Some(root.join("elsewhere")));
@@ -182,14 +187,14 @@ mod tests {
     fn a_directory_that_comes_into_being_is_seen() {
         let outer = tempfile::tempdir().unwrap();
         let place = outer.path().canonicalize().unwrap().join("later");
-        let mut directories = Directories::default();
+        let mut directories = InputDirectories::default();
         directories.add(place.clone(), place.clone(), Reason::Named);
         assert!(!directories.holds(&place.join("x")));
-        assert_eq!(directories.look_again(&place), None);
+        assert_eq!(directories.look_again(&place), Target::Same);
         fs::create_dir(&place).unwrap();
-        assert_eq!(directories.look_again(&place), Some(Some(place.clone())));
+        assert_eq!(directories.look_again(&place), Target::Other(place.clone()));
         assert!(directories.holds(&place.join("x")));
         fs::remove_dir(&place).unwrap();
-        assert_eq!(directories.look_again(&place), Some(None));
+        assert_eq!(directories.look_again(&place), Target::Gone);
     }
 }

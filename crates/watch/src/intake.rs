@@ -1,0 +1,217 @@
+//! Where events and orders wait for the engine's thread.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use devhost_model::BuildInputs;
+
+use crate::classify::may_lead_to_a_start;
+use crate::error::WatchError;
+use crate::hint::{Hint, hint_of};
+use crate::suspicion::Suspicion;
+
+/// Events that wait for the thread; more are answered with a look at everything.
+const INTAKE_COUNT_MAX: usize = 16_384;
+
+/// What waits for the thread.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    pub(crate) hints: Vec<(PathBuf, Hint, Instant)>,
+    pub(crate) problems: Vec<WatchError>,
+    pub(crate) inputs: Option<(BuildInputs, SystemTime)>,
+    /// What is known of the inputs of a build that failed after those.
+    pub(crate) doubt: Option<(BuildInputs, SystemTime)>,
+    /// Events were lost.
+    pub(crate) rescan: bool,
+    pub(crate) stop: bool,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.hints.is_empty()
+            && self.problems.is_empty()
+            && self.inputs.is_none()
+            && self.doubt.is_none()
+            && !self.rescan
+            && !self.stop
+    }
+}
+
+/// What may be code, though its name does not say so.
+#[derive(Debug, Default)]
+struct Suspects {
+    files: HashSet<PathBuf>,
+    directories: Vec<PathBuf>,
+    /// Everything.
+    all: bool,
+}
+
+impl Suspects {
+    fn have(&self, path: &Path) -> bool {
+        self.all
+            || self.files.contains(path)
+            || self.directories.iter().any(|directory| path.starts_with(directory))
+    }
+}
+
+/// Where events and orders wait for the thread. Bounded: what would be too much becomes one look at everything.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    suspect: Mutex<Suspects>,
+    suspicion: Arc<Suspicion>,
+}
+
+impl Intake {
+    /// An empty one, which raises this suspicion.
+    pub(super) fn new(suspicion: Arc<Suspicion>) -> Self {
+        Self { suspicion, ..Self::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing panics while it holds the lock; if it did, what waits would still be whole.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what `notify` reports.
+    pub(super) fn report(&self, event: notify::Result<notify::Event>) {
+        let now = Instant::now();
+        let mut waiting = self.lock();
+        match event {
+            Ok(event) => {
+                waiting.rescan |= event.need_rescan();
+                let Some(hint) = hint_of(event.kind) else {
+                    if waiting.rescan {
+                        self.arrived.notify_one();
+                    }
+                    return;
+                };
+                if event.paths.iter().any(|path| self.may_be_code(path)) {
+                    self.suspicion.raise();
+                }
+                waiting.hints.extend(event.paths.into_iter().map(|path| (path, hint, now)));
+                if waiting.hints.len() > INTAKE_COUNT_MAX {
+                    waiting.hints.clear();
+                    waiting.rescan = true;
+                }
+            }
+            Err(error) => {
+                let path = error.paths.first().cloned().unwrap_or_default();
+                if waiting.problems.is_empty() {
+                    waiting.problems.push(WatchError::from_notify(&error, &path));
+                }
+                waiting.rescan = true;
+            }
+        }
+        self.arrived.notify_one();
+    }
+
+    /// A quick look: the tree knows better, in a moment.
+    fn may_be_code(&self, path: &Path) -> bool {
+        let is_suspect = || self.suspects().have(path);
+        may_lead_to_a_start(path) || is_suspect()
+    }
+
+    /// Nothing is suspected where nothing waits.
+    pub(crate) fn dismiss_suspicion_if_idle(&self) {
+        // Under the lock that events come in under: none is missed.
+        let waiting = self.lock();
+        if waiting.is_empty() {
+            self.suspicion.dismiss();
+        }
+    }
+
+    /// Notes that what may start the app anew has changed.
+    pub(crate) fn confirm_suspicion(&self) {
+        self.suspicion.confirm();
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, Suspects> {
+        self.suspect.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands what the last build depends on to the thread.
+    pub(super) fn set_inputs(&self, inputs: BuildInputs, since: SystemTime) {
+        let BuildInputs { files, named, packages } = &inputs;
+        *self.suspects() = Suspects {
+            files: files.iter().cloned().collect(),
+            directories: named.iter().chain(packages).cloned().collect(),
+            all: false,
+        };
+        let mut waiting = self.lock();
+        // The earlier order may not have been carried out: what changed since then is still unseen.
+        let since = waiting.inputs.take().map_or(since, |(_, earlier)| earlier.min(since));
+        waiting.inputs = Some((inputs, since));
+        waiting.doubt = None;
+        self.arrived.notify_one();
+    }
+
+    /// Hands to the thread that a build has failed.
+    pub(super) fn doubt(&self, known: BuildInputs, since: SystemTime) {
+        self.suspects().all = true;
+        let mut waiting = self.lock();
+        let since = waiting.doubt.take().map_or(since, |(_, earlier)| earlier.min(since));
+        waiting.doubt = Some((known, since));
+        self.arrived.notify_one();
+    }
+
+    /// Ends the thread.
+    pub(super) fn stop(&self) {
+        self.lock().stop = true;
+        self.arrived.notify_one();
+    }
+
+    /// Waits for something to arrive, at most until the deadline.
+    pub(crate) fn take(&self, deadline: Option<Instant>) -> Waiting {
+        let mut waiting = self.lock();
+        while waiting.is_empty() {
+            waiting = match deadline {
+                None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    self.arrived.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        std::mem::take(&mut *waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+
+    use super::*;
+
+    #[test]
+    fn flood_of_events_becomes_one_look_at_everything() {
+        let intake = Intake::default();
+        for number in 0..=INTAKE_COUNT_MAX {
+            let event = notify::Event::new(EventKind::Modify(ModifyKind::Any));
+            intake.report(Ok(event.add_path(format!("/{number}").into())));
+        }
+        let waiting = intake.take(None);
+        assert!(waiting.rescan && waiting.hints.is_empty());
+    }
+
+    #[test]
+    fn reading_a_file_is_no_event() {
+        let intake = Intake::default();
+        let event = notify::Event::new(EventKind::Access(AccessKind::Open(AccessMode::Any)));
+        intake.report(Ok(event.add_path("/a".into())));
+        assert!(intake.take(Some(Instant::now())).is_empty());
+    }
+
+    #[test]
+    fn lost_events_ask_for_a_rescan() {
+        let intake = Intake::default();
+        intake.report(Ok(notify::Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan)));
+        assert!(intake.take(None).rescan);
+    }
+}
