@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use actix_web::rt;
 
-use super::stall::{Process, look_at};
-use super::{Input, Inputs};
+use super::input::{Input, Inputs};
+use super::process_state::{Process, look_at};
 
 /// The time between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1000);

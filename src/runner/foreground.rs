@@ -18,7 +18,7 @@ use nix::unistd::{Pid, getpgrp, setpgid, tcgetpgrp, tcsetpgrp};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
-use super::{Input, Inputs};
+use super::input::{Input, Inputs, Typed};
 
 /// The name by which the executable is called as the process that hears of keys.
 const LISTENER_NAME: &str = "devhost-terminal";
@@ -28,19 +28,6 @@ const READY: u8 = b'r';
 const INTERRUPT: u8 = b'i';
 const SUSPEND: u8 = b'z';
 const HANG_UP: u8 = b'h';
-
-/// What somebody has typed for the processes in the foreground.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Typed {
-    /// Nothing, but from now on it would be heard in this group.
-    Heard(Pid),
-    /// Ctrl-C, or Ctrl-\.
-    Interrupt,
-    /// Ctrl-Z.
-    Suspend,
-    /// Nothing any more: the terminal has been closed.
-    HangUp,
-}
 
 /// devhost's terminal.
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use super::workers::WorkerId;
+use super::ids::WorkerId;
 use devhost_sys::steering;
 
 /// How many listeners at one address are known.

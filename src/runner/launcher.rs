@@ -19,6 +19,9 @@ use super::attendance::Attendance;
 /// The executable that this process runs, whatever has become of its file.
 pub(super) const DEVHOST: &str = "/proc/self/exe";
 
+/// How long a launcher may take to end when told so.
+pub(super) const ZYGOTE_END_TIME_MAX: Duration = Duration::from_millis(500);
+
 /// A zygote or a keeper.
 #[derive(Debug)]
 pub(super) struct Launcher {

@@ -1,0 +1,145 @@
+//! Builds: starts and cancels them, and takes in what they have come to.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use actix_web::rt;
+use devhost_build::{self as build, Strategy, diagnostics};
+use devhost_model::{BrowserEvent, BuildReport, ChangedFiles, Failure};
+use devhost_supervisor::{Code, Event, Origin};
+
+use super::input::Input;
+use super::state::Runner;
+
+impl Runner {
+    pub(super) fn start_build(&mut self, build: u64, changed: Vec<PathBuf>) {
+        let builder = Rc::clone(&self.builder);
+        let inputs = self.inputs.clone();
+        let show_progress = !self.first_build_over;
+        let (terminal, hub) = (Arc::clone(&self.terminal), self.hub.clone());
+        self.build = Some(rt::spawn(async move {
+            let mut builder = builder.lock().await;
+            let mut progress = |progress: build::Progress| {
+                if show_progress {
+                    let build::Progress { done, total, current } = progress;
+                    terminal.progress(done, total, &current);
+                    hub.send(BrowserEvent::Progress { done, total, current });
+                }
+            };
+            let started = SystemTime::now();
+            let outcome = builder.build(&changed, &mut progress).await;
+            let report = builder.last_report().clone();
+            drop(builder);
+            let _ = inputs.send(Input::Built { build, started, outcome, report }).await;
+        }));
+    }
+
+    pub(super) fn cancel_build(&mut self) {
+        if let Some(build) = self.build.take() {
+            build.abort();
+        }
+    }
+
+    /// Says what a build has come to, and which edits were held back while it ran.
+    pub(super) fn build_ended(
+        &mut self,
+        build: u64,
+        started: SystemTime,
+        outcome: build::Outcome,
+        report: BuildReport,
+    ) -> Vec<Event> {
+        let withheld = self.authors.take_withheld();
+        let settled = self.settled(withheld.keys().cloned().collect());
+        let result = self.built(started, outcome);
+        let mut events = vec![Event::BuildEnded { build, report, settled: settled.clone(), result }];
+        let edits = withheld.into_iter().filter(|(file, _)| !settled.contains(file));
+        let (code, times): (Vec<_>, Vec<_>) = edits.unzip();
+        if let Some(at) = times.into_iter().min() {
+            let files = ChangedFiles { code, ..ChangedFiles::default() };
+            events.push(Event::Changed { age: at.elapsed(), files, busy: false });
+        }
+        events
+    }
+
+    /// Of the files that changed while the build ran that has just ended, those that are no edits.
+    fn settled(&mut self, mut files: Vec<PathBuf>) -> Vec<PathBuf> {
+        files.extend_from_slice(self.supervisor.overtaking());
+        let Ok(mut builder) = self.builder.try_lock() else { return Vec::new() };
+        let settled = self.authors.learn_from_build(&builder.traces(&files));
+        builder.remember_written(self.authors.own());
+        settled
+    }
+
+    fn built(&mut self, started: SystemTime, outcome: build::Outcome) -> Result<Arc<Code>, Failure> {
+        self.build = None;
+        if !self.first_build_over {
+            self.terminal.progress_done();
+        }
+        match outcome {
+            build::Outcome::Built(artifact) => {
+                self.first_build_over = true;
+                // An edit during the build to a file that it newly names is a change, too.
+                self.watch_new_packages();
+                self.watching
+                    .set_inputs_built_since(artifact.scripts.with_sources(&artifact.sources), started);
+                for note in artifact.notes {
+                    self.note(note);
+                }
+                let new = diagnostics::news(&self.warnings, &artifact.warnings);
+                self.terminal.warnings(&artifact.warnings, &new);
+                self.warnings = artifact.warnings;
+                let code = Arc::new(Code {
+                    artifact: artifact.path,
+                    kind: artifact.kind,
+                    build_id: artifact.build_id,
+                    origin: match artifact.strategy {
+                        Strategy::Fork => Origin::Zygote { preload: artifact.preload },
+                        Strategy::Restart => Origin::Keeper,
+                    },
+                });
+                self.codes.push(Arc::clone(&code));
+                self.collect_artifacts();
+                Ok(code)
+            }
+            build::Outcome::Failed(failure) => {
+                if let Ok(builder) = self.builder.try_lock() {
+                    self.watching.doubt(builder.known_inputs(), started);
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn watch_new_packages(&mut self) {
+        let Ok(builder) = self.builder.try_lock() else { return };
+        match self.watching.follow(builder.target()) {
+            Ok(None) => {}
+            Ok(anew) => self.changes_anew = anew,
+            Err(error) => self.terminal.error(&error.into()),
+        }
+    }
+
+    /// Deletes artifacts that no worker has mapped and that will not be forked again.
+    fn collect_artifacts(&mut self) {
+        /// The newest, and the one before it: the last good one should the newest not start. Older ones are kept
+        /// as long as a worker has them.
+        const CODES_KEPT_COUNT: usize = 2;
+        let good = self.workers.current_artifact();
+        let excess = self.codes.len().saturating_sub(CODES_KEPT_COUNT);
+        let mut index = 0;
+        self.codes.retain(|code| {
+            index += 1;
+            index > excess || Some(&code.artifact) == good.as_ref()
+        });
+        let mut in_use = self.workers.artifacts();
+        for code in &self.codes {
+            in_use.push(code.artifact.clone());
+            in_use.extend(code.origin.preload().iter().cloned());
+        }
+        if let Ok(builder) = self.builder.try_lock() {
+            builder.collect(&in_use);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Has generations and replacements of single workers forked.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use devhost_model::End;
+use devhost_process::Loading;
+use devhost_supervisor::{Code, Event, Origin};
+
+use super::env_files;
+use super::state::Runner;
+use super::workers::StartWith;
+
+impl Runner {
+    pub(super) fn fork(&mut self, generation: u64, code: &Arc<Code>) {
+        if is_gone(code) {
+            self.post(Event::CodeGone);
+            return;
+        }
+        let mut libraries = Vec::new();
+        if let Origin::Zygote { preload } = &code.origin {
+            if matches!(self.loading, Loading::Worker | Loading::Fresh) {
+                libraries.clone_from(preload);
+            }
+            if self.loading == Loading::Fresh {
+                let begun = Instant::now();
+                self.start_zygote(&code.origin);
+                self.fresh.insert(self.zygote, begun);
+            }
+        }
+        let Some(zygote) = self.zygotes.get(&self.zygote) else {
+            // Its end is being reported; the supervisor forks again after that.
+            return;
+        };
+        let forked = env_files::read(&self.env_files).and_then(|variables| {
+            let (size, wanted_port) = (self.workers_count, self.app_port);
+            let start = StartWith { libraries, size, wanted_port, variables, stdin: self.stdin.as_ref() };
+            self.workers.fork(zygote, self.zygote, generation, code, start, &self.inputs)
+        });
+        match forked {
+            Ok(workers) => self.look_at_plain(Some(code.kind), &workers),
+            Err(error) => {
+                let targets = self.workers.kill(generation);
+                self.kill(targets);
+                self.post(Event::StartFailed { generation, message: error.message, hint: error.hint });
+            }
+        }
+    }
+
+    /// Forks one more worker of a generation, from the zygote that it comes from.
+    pub(super) fn replace(&mut self, generation: u64, replacement: u64) {
+        let zygote = self.workers.zygote_of(generation).and_then(|number| self.zygotes.get(&number));
+        // Its end is being reported, and that of the generation with it.
+        let Some(zygote) = zygote else { return };
+        if zygote.is_stuck() {
+            self.terminal
+                .note("its zygote stands still, so this worker is not replaced before the next change");
+            return;
+        }
+        if self.workers.code_of(generation).is_some_and(|code| is_gone(code)) {
+            self.post(Event::CodeGone);
+            return;
+        }
+        match self.workers.replace(zygote, generation, replacement, &self.inputs) {
+            Ok(worker) => self.look_at_plain(self.workers.kind_of(generation), &[worker]),
+            Err(error) => {
+                self.terminal.error(&error);
+                self.post(Event::WorkerEnded { generation, end: End::Lost });
+            }
+        }
+    }
+}
+
+/// Whether what a worker would load is not there any more.
+pub(super) fn is_gone(code: &Code) -> bool {
+    !code.artifact.exists()
+}

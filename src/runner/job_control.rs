@@ -1,0 +1,86 @@
+//! What the user asks for by signals and keys: the end, a suspension, and who has the terminal.
+
+use devhost_supervisor::Event;
+use devhost_sys::parent::Ask;
+use nix::sys::signal::{Signal, killpg, raise};
+
+use super::input::Typed;
+use super::signals::{Wish, hears_of_hang_up};
+use super::state::Runner;
+
+impl Runner {
+    pub(super) fn wished(&mut self, wish: Wish) -> Vec<Event> {
+        match wish {
+            Wish::End(Ask::HangUp) => self.hung_up(Some(Ask::HangUp)),
+            Wish::End(how) => {
+                self.echo = how == Ask::Interrupt && self.foreground.is_some();
+                self.end_asked(Some(how))
+            }
+            Wish::Suspend => {
+                self.suspend();
+                Vec::new()
+            }
+            // The loop gives the app the terminal, if that is devhost's now.
+            Wish::Proceed => Vec::new(),
+        }
+    }
+
+    /// The user ends devhost; the app is asked as said, or knows it already.
+    pub(super) fn end_asked(&mut self, how: Option<Ask>) -> Vec<Event> {
+        self.asks = how;
+        self.terminal.stopping();
+        self.gate.close();
+        vec![Event::Stop]
+    }
+
+    /// The terminal has been closed, of which devhost hears by itself, through the app's group, or in both ways.
+    fn hung_up(&mut self, how: Option<Ask>) -> Vec<Event> {
+        if std::mem::replace(&mut self.has_hung_up, true) { Vec::new() } else { self.end_asked(how) }
+    }
+
+    /// Somebody has typed what the terminal tells the app alone, since that is in its foreground.
+    pub(super) fn typed(&mut self, typed: Typed) -> Vec<Event> {
+        match typed {
+            Typed::Heard(group) => {
+                if let Some(foreground) = &mut self.foreground {
+                    foreground.lend(group);
+                }
+                Vec::new()
+            }
+            Typed::Interrupt if std::mem::take(&mut self.echo) => Vec::new(),
+            Typed::Interrupt => self.end_asked(None),
+            Typed::HangUp if hears_of_hang_up() => self.hung_up(None),
+            Typed::HangUp => Vec::new(),
+            Typed::Suspend => {
+                self.suspend();
+                Vec::new()
+            }
+        }
+    }
+
+    /// Stands still together with the app until somebody continues devhost, as one job of the shell.
+    fn suspend(&mut self) {
+        if let Some(foreground) = &mut self.foreground {
+            foreground.take_back();
+        }
+        let groups = self.workers.groups();
+        for group in &groups {
+            let _ = killpg(*group, Signal::SIGTSTP);
+        }
+        // It returns once devhost goes on: this thread's own signal is taken before anything else.
+        if let Err(error) = raise(Signal::SIGSTOP) {
+            tracing::warn!("failed to stop: {error}");
+        }
+        for group in &groups {
+            let _ = killpg(*group, Signal::SIGCONT);
+        }
+    }
+
+    /// The newest worker has the terminal, if the app has it at all; without one it is devhost's.
+    pub(super) fn settle_foreground(&mut self) {
+        let newest = self.workers.newest();
+        if let Some(foreground) = &mut self.foreground {
+            foreground.settle(newest, &self.inputs);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Zygotes and keepers: starts and ends them, and takes in what they report. Each wait for one has a deadline.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::rt;
+use devhost_model::{End, ZYGOTE_DEATH};
+use devhost_process::Report;
+use devhost_supervisor::{Event, Origin};
+use devhost_sys::liveness::{Liveness, Outlook};
+use futures_util::FutureExt as _;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use super::attendance;
+use super::ids::Target;
+use super::input::Input;
+use super::launcher::{Launcher, ZYGOTE_END_TIME_MAX};
+use super::state::Runner;
+
+/// How often a worker is looked at whose zygote does not say when it has ended.
+const END_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the copy of a process that has ended may take to say that it is a daemon.
+const DAEMON_REPORT_TIME: Duration = Duration::from_millis(500);
+
+impl Runner {
+    pub(super) fn start_zygote(&mut self, origin: &Origin) {
+        self.zygote += 1;
+        let number = self.zygote;
+        self.origin = origin.clone();
+        match Launcher::start(origin, &self.argv, self.loading) {
+            Ok(zygote) => {
+                let zygote = Rc::new(zygote);
+                self.zygotes.insert(number, Rc::clone(&zygote));
+                attendance::watch(number, zygote.pid(), zygote.attendance(), self.inputs.clone());
+                let inputs = self.inputs.clone();
+                rt::spawn(async move {
+                    while let Some(report) = zygote.report().await {
+                        if inputs.send(Input::Zygote { number, report }).await.is_err() {
+                            return;
+                        }
+                    }
+                    drop(zygote);
+                    let _ = inputs.send(Input::ZygoteGone { number }).await;
+                });
+            }
+            Err(error) => self.post(Event::ZygoteFailed { message: error.message }),
+        }
+    }
+
+    pub(super) fn kill_zygote(&mut self) {
+        if let Some(zygote) = self.zygotes.remove(&self.zygote) {
+            rt::spawn(async move { zygote.end(ZYGOTE_END_TIME_MAX).await });
+        }
+        // A number of its own, so that the end of the killed one is nobody's death.
+        self.zygote += 1;
+    }
+
+    /// Ends the zygotes that are not current and have no worker left.
+    pub(super) fn retire_zygotes(&mut self) {
+        let current = self.zygote;
+        let over: Vec<u64> = self
+            .zygotes
+            .keys()
+            .copied()
+            .filter(|number| *number != current && !self.workers.any_of_zygote(*number))
+            .collect();
+        for number in over {
+            if let Some(zygote) = self.zygotes.remove(&number) {
+                if zygote.is_stuck() {
+                    // It would not hear that it is to end. Without a wait, which the end of devhost might cut off.
+                    let _ = zygote.end(Duration::ZERO).now_or_never();
+                    continue;
+                }
+                rt::spawn(async move { zygote.end(ZYGOTE_END_TIME_MAX).await });
+            }
+        }
+    }
+
+    pub(super) fn zygote_reported(&mut self, number: u64, report: Report) -> Vec<Event> {
+        match report {
+            Report::Preloaded { .. } if self.fresh.contains_key(&number) => Vec::new(),
+            Report::Preloaded { micros } if number == self.zygote => {
+                tracing::debug!("zygote {number} preloaded in {} ms", micros / 1000);
+                vec![Event::ZygoteReady]
+            }
+            Report::PreloadFailed { library, message } if number == self.zygote => {
+                vec![Event::ZygoteFailed {
+                    message: format!("failed to preload {}: {message}", library.display()),
+                }]
+            }
+            Report::Preloaded { .. } | Report::PreloadFailed { .. } => Vec::new(),
+            Report::Forked { pid, .. }
+                if self.zygotes.get(&number).is_some_and(|zygote| zygote.is_stuck()) =>
+            {
+                // It goes on after all, and nobody waits for this any more.
+                self.kill([Target { zygote: number, pid }]);
+                Vec::new()
+            }
+            Report::Forked { generation, pid, micros } => {
+                let target = self.workers.forked(generation, pid, &self.inputs);
+                self.kill(target);
+                // A process that was started for this generation alone counts from there.
+                let fresh = self.fresh.get(&number).map(Instant::elapsed);
+                vec![Event::Forked { generation, took: fresh.unwrap_or(Duration::from_micros(micros)) }]
+            }
+            Report::ForkFailed { generation, message } => {
+                let (event, targets) = self.workers.not_forked(generation, message);
+                self.kill(targets);
+                event.into_iter().collect()
+            }
+            Report::Exited { pid, code, signal } => {
+                let was_typed = signal == Some(Signal::SIGINT as i32) && self.asks.is_some();
+                let was_typed =
+                    was_typed && self.foreground.as_ref().is_some_and(|f| f.had(Pid::from_raw(pid)));
+                if was_typed {
+                    // The word of the key comes later.
+                    self.echo = true;
+                    let mut events = self.end_asked(None);
+                    events.extend(self.exited(number, pid, code, signal));
+                    return events;
+                }
+                self.exited(number, pid, code, signal)
+            }
+        }
+    }
+
+    fn exited(&mut self, number: u64, pid: i32, code: Option<i32>, signal: Option<i32>) -> Vec<Event> {
+        let target = Target { zygote: number, pid };
+        let unheard = self.workers.is_unheard(target);
+        let (ended, targets) = self.workers.exited(target, code, signal);
+        self.kill(targets);
+        let Some(ended) = ended else { return Vec::new() };
+        if unheard && code == Some(0) {
+            // It may have left a daemon, which is about to say so.
+            self.post_after(DAEMON_REPORT_TIME, ended);
+            return Vec::new();
+        }
+        vec![ended]
+    }
+
+    pub(super) fn zygote_gone(&mut self, number: u64) -> Vec<Event> {
+        self.fresh.remove(&number);
+        let is_current = number == self.zygote;
+        if let Some(zygote) = self.zygotes.remove(&number) {
+            let terminal = Arc::clone(&self.terminal);
+            rt::spawn(async move {
+                let status = zygote.end(ZYGOTE_END_TIME_MAX).await;
+                if is_current {
+                    let how = status.map(|status| format!(" ({status})")).unwrap_or_default();
+                    terminal.warn(&format!("{ZYGOTE_DEATH}{how}"));
+                }
+            });
+        }
+        let lost = self.workers.lost(number);
+        if is_current {
+            vec![Event::ZygoteDied { lost }]
+        } else {
+            lost.into_iter().map(|generation| Event::Ended { generation, end: End::Orphaned }).collect()
+        }
+    }
+
+    /// A zygote lives and does nothing: another one takes its place. Its workers serve on, and it ends with the last of
+    /// them, as any that is replaced.
+    pub(super) fn zygote_stuck(&mut self, number: u64, message: &str) -> Vec<Event> {
+        let Some(zygote) = self.zygotes.get(&number) else { return Vec::new() };
+        zygote.give_up();
+        self.terminal
+            .warn(&format!("the {} stands still: {message}; another one takes its place", zygote.name()));
+        self.fresh.remove(&number);
+        let (lost, running) = self.workers.abandoned(number);
+        for pid in running {
+            self.watch_for_end(number, pid);
+        }
+        if number == self.zygote {
+            // A number of its own, so that the end of this one is nobody's death.
+            self.zygote += 1;
+            return vec![Event::ZygoteDied { lost }];
+        }
+        lost.into_iter().map(|generation| Event::Ended { generation, end: End::Lost }).collect()
+    }
+
+    /// Says that a worker has ended in the place of its zygote, which does not.
+    fn watch_for_end(&self, number: u64, pid: i32) {
+        let inputs = self.inputs.clone();
+        let process = Liveness::open(pid);
+        rt::spawn(async move {
+            while process.as_ref().is_some_and(|process| process.outlook() != Outlook::Dying) {
+                tokio::time::sleep(END_LOOK_INTERVAL).await;
+            }
+            let report = Report::Exited { pid, code: None, signal: None };
+            let _ = inputs.send(Input::Zygote { number, report }).await;
+        });
+    }
+}

@@ -1,0 +1,97 @@
+//! The loop: waits for one input, has the supervisor decide, performs what it decides.
+
+use std::time::Duration;
+
+use devhost_model::{Error, Process};
+use devhost_watch::Changes;
+use tokio::sync::mpsc;
+
+use super::input::Input;
+use super::launcher::ZYGOTE_END_TIME_MAX;
+use super::signals::{Signals, Wish};
+use super::state::Runner;
+
+/// How long clients have to read that devhost is ending, where that cuts their requests off.
+const LAST_PAGES_TIME: Duration = Duration::from_millis(100);
+
+impl Runner {
+    pub(super) async fn run(
+        mut self,
+        mut received: mpsc::Receiver<Input>,
+        mut changes: mpsc::Receiver<Changes>,
+        mut signals: Signals,
+    ) -> Result<(), Error> {
+        let actions = self.supervisor.begin(self.now());
+        if self.perform(actions) {
+            return Ok(());
+        }
+        let mut gate_changes = self.gate.changes();
+        let mut cut_off = false;
+        loop {
+            let mut acts_on_changes = false;
+            let events = tokio::select! {
+                wish = signals.recv() => {
+                    cut_off |= matches!(wish, Wish::End(_)) && self.gate.finite_count() > 0;
+                    self.wished(wish)
+                }
+                Some(input) = received.recv() => self.translate(input),
+                Some(changes) = changes.recv() => {
+                    acts_on_changes = true;
+                    self.changed(changes)
+                }
+                Ok(()) = gate_changes.changed(), if self.workers.any_draining() => self.workers.drained(),
+            };
+            let mut over = false;
+            for event in events {
+                let event = self.or_code_gone(event);
+                let actions = self.supervisor.handle(self.now(), event);
+                over |= self.perform(actions);
+            }
+            if acts_on_changes {
+                // By now requests are held, if there is a reason.
+                self.watching.suspicion().settle();
+            }
+            if let Some(anew) = self.changes_anew.take() {
+                changes = anew;
+            }
+            self.retire_zygotes();
+            self.further.retain(|worker| self.workers.lives(worker));
+            self.settle_foreground();
+            self.publish_processes();
+            if over {
+                break;
+            }
+        }
+        if cut_off {
+            // Those whose requests are cut off by the end get to read that it was the end.
+            tokio::time::sleep(LAST_PAGES_TIME).await;
+        }
+        self.end().await
+    }
+
+    /// What is left is killed. Everything has a deadline.
+    async fn end(mut self) -> Result<(), Error> {
+        self.cancel_build();
+        self.hub.close();
+        if let Some(foreground) = &mut self.foreground {
+            foreground.take_back();
+        }
+        let ends = self.zygotes.values().map(|zygote| zygote.end(ZYGOTE_END_TIME_MAX));
+        futures_util::future::join_all(ends).await;
+        // A build that was cancelled has been killed once its builder is free again.
+        if let Ok(builder) = tokio::time::timeout(ZYGOTE_END_TIME_MAX, self.builder.lock()).await {
+            builder.remove_artifacts();
+        }
+        self.door.close().await;
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    fn publish_processes(&self) {
+        let zygote = self.zygotes.get(&self.zygote).map(|zygote| Process { pid: zygote.pid() });
+        let workers = self.workers.status();
+        self.status.update(|status| {
+            status.zygote = zygote;
+            status.workers = workers;
+        });
+    }
+}

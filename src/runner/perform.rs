@@ -1,0 +1,177 @@
+//! Performs the supervisor's actions.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use devhost_model::{BrowserEvent, End, Failure, Reload, ServerState, StopReason};
+use devhost_supervisor::{Action, Answer, Event, Timer};
+
+use super::ids::Target;
+use super::names::{file_names, names_for_reload};
+use super::state::Runner;
+
+impl Runner {
+    /// Performs actions in order. True once everything is over.
+    pub(super) fn perform(&mut self, actions: Vec<Action>) -> bool {
+        let mut over = false;
+        for action in actions {
+            match action {
+                Action::Build { build, changed } => self.start_build(build, changed),
+                Action::CancelBuild => self.cancel_build(),
+                Action::StartZygote { origin } => self.start_zygote(&origin),
+                Action::KillZygote => self.kill_zygote(),
+                Action::Fork { generation, code } => self.fork(generation, &code),
+                Action::Hold => self.gate.hold(),
+                Action::Release => self.gate.release(),
+                Action::Swap { generation, build_id, fresh, release, files } => {
+                    self.swap(generation, build_id, fresh, release, &files);
+                }
+                Action::LoseCurrent => self.gate.lose_current(),
+                Action::Replace { generation, replacement } => self.replace(generation, replacement),
+                Action::Join { replacement, release } => {
+                    if let Some(backend) = self.workers.join(replacement, &self.inputs) {
+                        self.gate.join(backend, release);
+                    }
+                }
+                Action::KillReplacement { replacement, message } => {
+                    let target = self.workers.condemned_replacement(replacement, End::Stalled { message });
+                    self.kill(target);
+                }
+                Action::Drain { generation } => {
+                    let targets = self.workers.drain(generation);
+                    self.kill(targets);
+                    // It may be idle already, and then nothing at the gate would change any more.
+                    for event in self.workers.drained() {
+                        self.post(event);
+                    }
+                }
+                Action::CloseStreams { generation } => self.workers.close_streams(generation),
+                Action::StopWorker { generation, reason } => {
+                    self.tell_of_cut_off(generation, reason);
+                    for Target { zygote, pid } in self.workers.stop(generation, reason) {
+                        if let (Some(zygote), Some(how)) = (self.zygotes.get(&zygote), self.asks) {
+                            let _ = zygote.ask(pid, how);
+                        }
+                    }
+                }
+                Action::KillWorker { generation } => {
+                    if !self.workers.has(generation) {
+                        // It was never forked, so nothing else will say that it has ended.
+                        self.post(Event::Ended { generation, end: End::Lost });
+                    }
+                    let targets = self.workers.kill(generation);
+                    self.kill(targets);
+                }
+                Action::Arm { timer, after } => self.arm(timer, after),
+                Action::SetFailure(failure) => {
+                    let failure = failure.map(|failure| self.with_output(failure));
+                    if let Some(failure) = &failure {
+                        self.terminal.failure(failure);
+                        self.open_door(None);
+                    }
+                    self.gate.set_failure(failure.clone());
+                    self.status.update(|status| status.failure = failure);
+                }
+                Action::SetState(state) => self.set_state(state),
+                Action::Tell(BrowserEvent::Failed { failure }) => {
+                    self.hub.send(BrowserEvent::Failed { failure: self.with_output(failure) });
+                }
+                Action::Tell(event) => self.hub.send(event),
+                Action::ReloadPages { files } => {
+                    let names = names_for_reload(&files);
+                    self.terminal.statics(&self.relative(files));
+                    self.hub.advance();
+                    self.hub.send(BrowserEvent::Reload { generation: self.workers.current(), files: names });
+                }
+                Action::SwapStyles { files } => {
+                    let names = file_names(&files);
+                    self.terminal.css(&self.relative(files));
+                    self.hub.send(BrowserEvent::Css { files: names });
+                }
+                Action::Note(message) => self.terminal.note(&message),
+                Action::TellOfEcho { answer, file } => {
+                    let (what, seldom) = match answer {
+                        Answer::Pages => ("pages are loaded", "they are loaded"),
+                        Answer::Styles => ("it is swapped in open pages", "it is swapped"),
+                        Answer::Start => ("the app is started", "it is started"),
+                        Answer::Build => ("the app is built", "it is built"),
+                    };
+                    let file = self.relative(vec![file]);
+                    self.note(format!(
+                        "{} changes again whenever {what} because of it, as if the app wrote it: {seldom} less and less \
+                         often because of it until it comes to rest",
+                        file[0].display()
+                    ));
+                }
+                Action::TellOfLeftAlone { file } => {
+                    let file = self.relative(vec![file]);
+                    self.terminal.note(&format!(
+                        "{} changes again and again while it is being built: this build is left to finish, and serves \
+                         until the next one is ready",
+                        file[0].display()
+                    ));
+                }
+                Action::Report(reload) => self.report(reload),
+                Action::ReportCrash { end } => self.terminal.crash(&end),
+                Action::Exit => over = true,
+            }
+        }
+        over
+    }
+
+    fn arm(&self, timer: Timer, after: Duration) {
+        self.post_after(after, Event::Timer(timer));
+    }
+
+    /// Requests of a generation that is about to be ended get no answer.
+    fn tell_of_cut_off(&self, generation: u64, reason: StopReason) {
+        let hint = match reason {
+            StopReason::Replaced => " (--drain-ms gives them more time)",
+            StopReason::Crowded => "",
+            StopReason::Shutdown | StopReason::HungUp => return,
+        };
+        let requests = match self.workers.requests_in(generation) {
+            0 => return,
+            1 => "a request".to_owned(),
+            count => format!("{count} requests"),
+        };
+        self.terminal.note(&format!(
+            "{requests} in the old code of #{generation} had no answer yet when it was ended{hint}"
+        ));
+    }
+
+    fn with_output(&self, failure: Failure) -> Failure {
+        failure.with_output(|generation| self.workers.last_output(generation))
+    }
+
+    fn swap(&mut self, generation: u64, build_id: String, fresh: bool, release: bool, files: &[PathBuf]) {
+        let workers = self.workers.make_current(generation, &self.inputs);
+        if workers.is_empty() {
+            return;
+        }
+        if fresh {
+            // Before the swap, so that a page of the new generation is up to date when it hears of the reload.
+            self.hub.advance();
+        }
+        self.further.set_current(generation);
+        self.gate.swap(workers, release);
+        self.status.update(|status| {
+            status.generation = generation;
+            status.build_id = build_id;
+        });
+        if fresh {
+            self.hub.send(BrowserEvent::Reload { generation, files: names_for_reload(files) });
+        }
+    }
+
+    fn set_state(&self, state: ServerState) {
+        self.status.update(|status| status.state = state);
+    }
+
+    fn report(&self, mut reload: Reload) {
+        reload.files =
+            reload.files.iter().map(|file| self.relative_to_workspace(file.as_ref()).into()).collect();
+        self.terminal.reload(&reload);
+        self.status.update(|status| status.reloads.push_back(reload));
+    }
+}

@@ -1,0 +1,67 @@
+//! The signals by which the user ends, suspends and continues devhost.
+
+use devhost_model::Error;
+use devhost_sys::parent::Ask;
+use nix::sys::signal::Signal as Sent;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// Nothing where devhost was started to outlive its terminal (`nohup`).
+    hang_up: Option<Signal>,
+    suspend: Signal,
+    proceed: Signal,
+}
+
+/// What the user wants by a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// devhost ends, and asks the app in the same way.
+    End(Ask),
+    /// Ctrl-Z: devhost and the app stand still.
+    Suspend,
+    /// They go on, in the foreground or not.
+    Proceed,
+}
+
+impl Signals {
+    pub(super) fn new() -> Result<Self, Error> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Error::fault(format!("failed to listen for signals: {error}")))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: if hears_of_hang_up() { Some(listen(SignalKind::hangup())?) } else { None },
+            suspend: listen(SignalKind::from_raw(Sent::SIGTSTP as i32))?,
+            proceed: listen(SignalKind::from_raw(Sent::SIGCONT as i32))?,
+        })
+    }
+
+    pub(super) async fn recv(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.interrupt.recv() => Wish::End(Ask::Interrupt),
+            _ = self.terminate.recv() => Wish::End(Ask::Terminate),
+            Some(_) = received(&mut self.hang_up) => Wish::End(Ask::HangUp),
+            _ = self.suspend.recv() => Wish::Suspend,
+            _ = self.proceed.recv() => Wish::Proceed,
+        }
+    }
+}
+
+/// False where SIGHUP is ignored, which whoever started devhost has seen to.
+pub(super) fn hears_of_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    ignored & (1 << (Sent::SIGHUP as i32 - 1)) == 0
+}
+
+/// The next signal, or never, where there is none to come.
+async fn received(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    }
+}

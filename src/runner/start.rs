@@ -1,0 +1,165 @@
+//! Starts everything that the loop works with, and then the loop.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::rt;
+use devhost_build::{self as build, Builder};
+use devhost_front::Hub;
+use devhost_front::gate::Gate;
+use devhost_model::{AppKind, Diagnostics, Error, StatusBoard};
+use devhost_process::{Argv, Loading};
+use devhost_supervisor::{Origin, Settings, Supervisor};
+use devhost_sys::parent::Ask;
+use devhost_terminal::Terminal;
+use devhost_watch::Changes;
+use tokio::sync::{Mutex, mpsc};
+
+use super::authors::Authors;
+use super::foreground::Foreground;
+use super::further::Further;
+use super::input::INPUTS_COUNT_MAX;
+use super::launcher::ZYGOTE_END_TIME_MAX;
+use super::port::{Door, OnServing, PortPlan};
+use super::signals::Signals;
+use super::state::Runner;
+use super::stdin::Stdin;
+use super::watching::Watching;
+use super::workers::{Drivers, Workers};
+
+/// What the runner is given.
+pub(crate) struct Parts {
+    /// Builds it.
+    pub builder: Builder,
+    /// The app's argv.
+    pub argv: Argv,
+    /// How a generation comes to its code.
+    pub loading: Loading,
+    /// The times that a user can set.
+    pub settings: Settings,
+    /// How long a worker may stand still while it has requests; without, for ever.
+    pub stall_time_max: Option<Duration>,
+    /// The front. It has no listener where the port is the one that the app will ask for.
+    pub front: devhost_front::FrontConfig,
+    /// Where the port is the app's to choose: how.
+    pub port_plan: Option<PortPlan>,
+    /// The front's listeners are sockets that devhost was started with.
+    pub is_given: bool,
+    /// The port that a plain app's own listener asks for, 0 where the first one is it.
+    pub app_port: u16,
+    /// Files with environment variables for the app.
+    pub env_files: Vec<PathBuf>,
+    /// The app's standard input is devhost's, and not /dev/null.
+    pub stdin: bool,
+    /// How changes are seen.
+    pub watching: (Watching, mpsc::Receiver<Changes>),
+    /// Where the user is told.
+    pub terminal: Arc<Terminal>,
+    /// Called once the front serves, with its address.
+    pub on_serving: OnServing,
+}
+
+/// Runs devhost until the user ends it.
+pub(crate) fn run(parts: Parts) -> Result<(), Error> {
+    let links = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("devhost-link")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::fault(format!("failed to start a runtime: {error}")))?;
+    let result = rt::System::new().block_on(serve(parts, links.handle().clone()));
+    links.shutdown_timeout(ZYGOTE_END_TIME_MAX);
+    result
+}
+
+async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error> {
+    let Parts {
+        builder,
+        argv,
+        loading,
+        settings,
+        stall_time_max,
+        front,
+        port_plan,
+        is_given,
+        app_port,
+        env_files,
+        stdin,
+        watching,
+        terminal,
+        on_serving,
+    } = parts;
+    let gate = Gate::new();
+    let hub = Hub::new();
+    let kind = match builder.target().kind() {
+        AppKind::Plugin => "plugin",
+        AppKind::Plain => "plain",
+    };
+    let status = Arc::new(StatusBoard::new(front.app.clone(), kind));
+    // Before the address is told: whoever has it may end devhost.
+    let signals = Signals::new()?;
+    let drivers = Drivers { front: Arc::clone(&front.runtime), own: links };
+    let mut door = Door::new(front, port_plan, is_given, on_serving);
+    door.open_if_known(&gate, &hub, &status, &terminal)?;
+
+    let foreground = if stdin { Foreground::find() } else { None };
+    let argv = Argv { at_terminal: foreground.is_some(), ..argv };
+    let stdin = if stdin {
+        let failed = |error| Error::fault(format!("failed to read devhost's standard input: {error}"));
+        Some(Stdin::start(foreground.is_some()).map_err(failed)?)
+    } else {
+        None
+    };
+    let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
+    let (watching, changes) = watching;
+    let authors = Authors::new(builder.written());
+    let runner = Runner {
+        begun: Instant::now(),
+        workers_count: settings.workers,
+        supervisor: Supervisor::new(settings),
+        workspace: workspace(builder.target()),
+        builder: Rc::new(Mutex::new(builder)),
+        build: None,
+        argv,
+        loading,
+        zygotes: HashMap::new(),
+        zygote: 0,
+        origin: Origin::Keeper,
+        fresh: HashMap::new(),
+        workers: Workers::new(gate.clone(), drivers, stall_time_max),
+        further: Further::default(),
+        codes: Vec::new(),
+        door,
+        app_port,
+        env_files,
+        stdin,
+        foreground,
+        echo: false,
+        has_hung_up: false,
+        asks: Some(Ask::Terminate),
+        notes: HashSet::new(),
+        warnings: Diagnostics::default(),
+        authors,
+        failed: None,
+        first_build_over: false,
+        watching,
+        changes_anew: None,
+        gate,
+        hub,
+        status,
+        terminal,
+        inputs,
+    };
+    runner.run(received, changes, signals).await
+}
+
+/// What reported paths are relative to.
+fn workspace(target: &build::Target) -> PathBuf {
+    match target {
+        build::Target::App(app) => app.workspace_root.clone(),
+        build::Target::Prebuilt(prebuilt) => prebuilt.path.parent().map_or_else(PathBuf::new, Path::to_owned),
+    }
+}

@@ -1,0 +1,142 @@
+//! What the runner knows and holds, and the small things that all its parts do with it.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::rt;
+use devhost_build::Builder;
+use devhost_front::Hub;
+use devhost_front::gate::Gate;
+use devhost_model::{Diagnostics, Error, StatusBoard};
+use devhost_process::{Argv, Loading};
+use devhost_supervisor::{Code, Event, Origin, Supervisor};
+use devhost_sys::parent::Ask;
+use devhost_terminal::Terminal;
+use devhost_watch::Changes;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
+
+use super::authors::Authors;
+use super::foreground::Foreground;
+use super::further::Further;
+use super::ids::Target;
+use super::input::{Input, Inputs};
+use super::launcher::Launcher;
+use super::port::Door;
+use super::stdin::Stdin;
+use super::watching::Watching;
+use super::workers::Workers;
+
+/// How many different notes of apps are kept apart, so that each is told once.
+const NOTES_COUNT_MAX: usize = 64;
+
+/// The runner.
+pub(super) struct Runner {
+    pub(super) begun: Instant,
+    pub(super) supervisor: Supervisor,
+    pub(super) workspace: PathBuf,
+    pub(super) builder: Rc<Mutex<Builder>>,
+    pub(super) build: Option<JoinHandle<()>>,
+    pub(super) argv: Argv,
+    pub(super) loading: Loading,
+    /// By number. All but the current one retire: they end with their last worker.
+    pub(super) zygotes: HashMap<u64, Rc<Launcher>>,
+    /// The current zygote's number, 0 before the first.
+    pub(super) zygote: u64,
+    /// What it was to load.
+    pub(super) origin: Origin,
+    /// The zygotes that were started for one generation, by number, and when that was.
+    pub(super) fresh: HashMap<u64, Instant>,
+    pub(super) workers: Workers,
+    pub(super) further: Further,
+    /// How many workers a generation has.
+    pub(super) workers_count: u32,
+    /// The artifacts that may be forked still: the newest two that were built.
+    pub(super) codes: Vec<Arc<Code>>,
+    pub(super) door: Door,
+    pub(super) app_port: u16,
+    pub(super) env_files: Vec<PathBuf>,
+    pub(super) stdin: Option<Stdin>,
+    /// The terminal, where the app has it.
+    pub(super) foreground: Option<Foreground>,
+    /// The next word of Ctrl-C from the app's group is no key: it is of a signal that devhost knows of.
+    pub(super) echo: bool,
+    /// The terminal has been closed.
+    pub(super) has_hung_up: bool,
+    /// How workers are asked to end; nothing where they know already.
+    pub(super) asks: Option<Ask>,
+    /// What apps have said already.
+    pub(super) notes: HashSet<String>,
+    /// The warnings about the last code that was built.
+    pub(super) warnings: Diagnostics,
+    pub(super) authors: Authors,
+    /// Why devhost cannot go on.
+    pub(super) failed: Option<Error>,
+    pub(super) first_build_over: bool,
+    pub(super) watching: Watching,
+    /// Where changes come from now on.
+    pub(super) changes_anew: Option<mpsc::Receiver<Changes>>,
+    pub(super) gate: Gate,
+    pub(super) hub: Hub,
+    pub(super) status: Arc<StatusBoard>,
+    pub(super) terminal: Arc<Terminal>,
+    pub(super) inputs: Inputs,
+}
+
+impl Runner {
+    pub(super) fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Sends an event to the loop from within it.
+    pub(super) fn post(&self, event: Event) {
+        let inputs = self.inputs.clone();
+        rt::spawn(async move {
+            let _ = inputs.send(Input::Event(event)).await;
+        });
+    }
+
+    pub(super) fn post_after(&self, after: Duration, event: Event) {
+        let inputs = self.inputs.clone();
+        rt::spawn(async move {
+            tokio::time::sleep(after).await;
+            let _ = inputs.send(Input::Event(event)).await;
+        });
+    }
+
+    /// Tells something of the app, once.
+    pub(super) fn note(&mut self, message: String) {
+        if self.notes.len() < NOTES_COUNT_MAX && self.notes.insert(message.clone()) {
+            self.terminal.note(&message);
+        }
+    }
+
+    pub(super) fn relative(&self, files: Vec<PathBuf>) -> Vec<PathBuf> {
+        files.iter().map(|file| self.relative_to_workspace(file)).collect()
+    }
+
+    pub(super) fn relative_to_workspace(&self, file: &Path) -> PathBuf {
+        file.strip_prefix(&self.workspace).unwrap_or(file).to_owned()
+    }
+
+    pub(super) fn kill(&self, targets: impl IntoIterator<Item = Target>) {
+        for Target { zygote, pid } in targets {
+            if let Some(zygote) = self.zygotes.get(&zygote) {
+                // A zygote that cannot be told is dead, and its workers with it.
+                let _ = zygote.kill(pid);
+            }
+        }
+    }
+
+    /// Takes the port that the app asks for, or, where that is unknown still and there is something to show, another.
+    pub(super) fn open_door(&mut self, asked: Option<u16>) {
+        let opened = self.door.open(asked, &self.gate, &self.hub, &self.status, &self.terminal);
+        if let Err(error) = opened {
+            self.failed = Some(error);
+            self.post(Event::Stop);
+        }
+    }
+}

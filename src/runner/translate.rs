@@ -1,0 +1,137 @@
+//! Inputs become events of the supervisor; what concerns it not is done here.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use devhost_process::WorkerReport;
+use devhost_supervisor::{Event, Timer};
+use nix::unistd::Pid;
+
+use super::forks::is_gone;
+use super::ids::WorkerId;
+use super::input::Input;
+use super::state::Runner;
+
+impl Runner {
+    pub(super) fn translate(&mut self, input: Input) -> Vec<Event> {
+        match input {
+            Input::Event(event) => {
+                if event == Event::Timer(Timer::Shutdown) && !self.workers.groups().is_empty() {
+                    self.terminal.note("the app has not ended in time (--stop-timeout-ms) and is killed");
+                }
+                vec![event]
+            }
+            Input::Built { build, started, outcome, report } => {
+                self.build_ended(build, started, outcome, report)
+            }
+            Input::Zygote { number, report } => self.zygote_reported(number, report),
+            Input::ZygoteGone { number } => self.zygote_gone(number),
+            Input::ZygoteStuck { number, message } => self.zygote_stuck(number, &message),
+            Input::Worker { worker, report, fd } => self.worker_reported(worker, report, fd),
+            Input::Relayed { worker, micros, path, relay } => self.relayed(worker, micros, &path, relay),
+            Input::Look { worker, forked } => self.look(worker, forked),
+            Input::Typed(typed) => self.typed(typed),
+            Input::WorkerGone { worker } => {
+                let target = self.workers.hung_up(worker);
+                if let (Some(foreground), Some(target)) = (&mut self.foreground, target) {
+                    foreground.ended(Pid::from_raw(target.pid));
+                }
+                self.kill(target);
+                Vec::new()
+            }
+            Input::WorkerCondemned { worker, end } => {
+                let target = self.workers.condemned(worker, end);
+                self.kill(target);
+                Vec::new()
+            }
+        }
+    }
+
+    fn worker_reported(&mut self, worker: WorkerId, report: WorkerReport, fd: Option<OwnedFd>) -> Vec<Event> {
+        let generation = worker.generation;
+        let event = match report {
+            WorkerReport::Loaded { build_id, plugin, micros } => {
+                tracing::debug!("generation {generation} loaded {plugin}");
+                match self.workers.replacement(worker) {
+                    Some(replacement) => Event::ReplacementLoaded { replacement, build_id },
+                    None => Event::Loaded { generation, build_id, took: Duration::from_micros(micros) },
+                }
+            }
+            WorkerReport::Ready { micros, listening: None } => {
+                return self.workers.ready(worker, Duration::from_micros(micros)).into_iter().collect();
+            }
+            WorkerReport::Ready { micros, listening: Some(listening) } => {
+                return self.listens(worker, micros, &listening).0;
+            }
+            WorkerReport::Unix { micros, path } => {
+                // Where the port is named, a Unix socket is something else.
+                if self.app_port == 0 {
+                    self.relay(worker, micros, path, fd);
+                }
+                return Vec::new();
+            }
+            WorkerReport::Further { address } => {
+                self.note(format!("the app also listens on {address}, which devhost leaves as it is"));
+                if let Some(listener) = fd {
+                    self.further.add(worker, address.clone(), listener);
+                }
+                self.workers.add_further(worker, address);
+                return Vec::new();
+            }
+            WorkerReport::Also { asked } => {
+                self.reach_by_ipv6(&asked);
+                return Vec::new();
+            }
+            WorkerReport::Socket { file } => {
+                self.workers.add_socket(file);
+                return Vec::new();
+            }
+            WorkerReport::NoTerminal => {
+                if self.stdin.is_none() {
+                    self.note("the app asks for the terminal, which it has with --stdin alone".into());
+                }
+                return Vec::new();
+            }
+            WorkerReport::Note { message } => {
+                self.note(message);
+                return Vec::new();
+            }
+            WorkerReport::Detached { pid } => {
+                tracing::debug!("generation {generation} left its session as {pid}");
+                Event::Detached { generation }
+            }
+            WorkerReport::LoadFailed { message, hint } => return self.start_failed(worker, message, hint),
+            WorkerReport::StartFailed { message } => {
+                return self.start_failed(
+                    worker,
+                    format!("the app's start failed: {message}"),
+                    String::new(),
+                );
+            }
+        };
+        vec![event]
+    }
+
+    /// A start that has failed because somebody has removed what was built says nothing about the code.
+    pub(super) fn or_code_gone(&mut self, event: Event) -> Event {
+        let is_gone = match &event {
+            Event::StartFailed { generation, .. } => {
+                self.workers.code_of(*generation).is_some_and(|code| is_gone(code))
+            }
+            Event::ZygoteFailed { .. } => self.origin.preload().iter().any(|library| !library.exists()),
+            _ => false,
+        };
+        if is_gone { Event::CodeGone } else { event }
+    }
+
+    fn start_failed(&mut self, worker: WorkerId, message: String, hint: String) -> Vec<Event> {
+        if self.workers.replacement(worker).is_some() {
+            // Its end, which follows, is what counts.
+            self.note(format!("a worker in the place of one that is gone failed: {message}"));
+            return Vec::new();
+        }
+        let targets = self.workers.fail(worker);
+        self.kill(targets);
+        vec![Event::StartFailed { generation: worker.generation, message, hint }]
+    }
+}

@@ -1,0 +1,166 @@
+//! How workers end: by themselves, with their launcher, or because they have to.
+
+use devhost_model::{End, StopReason};
+use devhost_supervisor::Event;
+use devhost_sys::process;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::table::{Phase, Team, Workers};
+use super::worker::Worker;
+use crate::runner::ids::{Target, WorkerId};
+
+impl Workers {
+    /// The start of a worker has failed, and with it that of its generation. Says whom to kill: the others.
+    pub(in crate::runner) fn fail(&mut self, id: WorkerId) -> Vec<Target> {
+        self.put_output_last(id);
+        self.kill_those(id.generation, |other, _| other != id)
+    }
+
+    /// A worker was reaped. Says what that is to the supervisor, and whom to kill because of it.
+    pub(in crate::runner) fn exited(
+        &mut self,
+        target: Target,
+        code: Option<i32>,
+        signal: Option<i32>,
+    ) -> (Option<Event>, Vec<Target>) {
+        let Some(id) = self.find(target) else { return (None, Vec::new()) };
+        let Some(worker) = self.workers.remove(&id) else { return (None, Vec::new()) };
+        let end = match (code, signal) {
+            (_, Some(signal)) => End::Signalled { signal },
+            (Some(code), None) => End::Exited { code },
+            (None, None) => End::Lost,
+        };
+        worker.close(Some(end.clone()));
+        let reported = worker.backend.as_ref().and_then(|backend| backend.reported_end());
+        let end = worker.condemned.clone().or(reported).unwrap_or(end);
+        let end = end.explained(worker.stopping, || worker.output.last());
+        let is_needed = !self.others_serve(id.generation) && !self.is_draining(id.generation);
+        let event = self.leave(id, end);
+        let killed = if is_needed { self.kill(id.generation) } else { Vec::new() };
+        (event, killed)
+    }
+
+    /// What the end of a worker that has been removed already is to the supervisor.
+    pub(super) fn leave(&mut self, id: WorkerId, end: End) -> Option<Event> {
+        let generation = id.generation;
+        self.gate.leave(id.number);
+        let others_serve = self.others_serve(generation);
+        let team = self.teams.get_mut(&generation)?;
+        if others_serve {
+            return Some(Event::WorkerEnded { generation, end });
+        }
+        // What ends after the first is killed because of it.
+        if team.end.is_none() {
+            team.end = Some(end);
+            self.put_output_last(id);
+        }
+        self.forget_if_over(generation)
+    }
+
+    /// Forgets a generation that has no worker left, and says how it ended.
+    pub(super) fn forget_if_over(&mut self, generation: u64) -> Option<Event> {
+        if self.has(generation) {
+            return None;
+        }
+        let team = self.teams.remove(&generation)?;
+        Some(Event::Ended { generation, end: team.end.unwrap_or(End::Lost) })
+    }
+
+    /// A zygote is gone, and its workers with it. What they had started goes too. Says which generations have ended.
+    pub(in crate::runner) fn lost(&mut self, zygote: u64) -> Vec<u64> {
+        let lost: Vec<u64> =
+            self.teams.iter().filter(|(_, team)| team.zygote == zygote).map(|(number, _)| *number).collect();
+        for generation in &lost {
+            let workers: Vec<WorkerId> = self.of(*generation).map(|(id, _)| id).collect();
+            for worker in workers.iter().filter_map(|id| self.workers.remove(id)) {
+                if let Some(pid) = worker.pid {
+                    let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+                }
+                worker.close(Some(End::Orphaned));
+            }
+            self.teams.remove(generation);
+        }
+        lost
+    }
+
+    /// A zygote stands still. Forgets the workers that it was to fork, and with them the generations that need them; what
+    /// runs, runs on. Says which generations are lost, and which processes run.
+    pub(in crate::runner) fn abandoned(&mut self, zygote: u64) -> (Vec<u64>, Vec<i32>) {
+        let of_zygote = |(_, team): &(&u64, &Team)| team.zygote == zygote;
+        let generations: Vec<u64> = self.teams.iter().filter(of_zygote).map(|(number, _)| *number).collect();
+        let (mut lost, mut running) = (Vec::new(), Vec::new());
+        for generation in generations {
+            let unforked: Vec<WorkerId> =
+                self.of(generation).filter(|(_, worker)| worker.pid.is_none()).map(|(id, _)| id).collect();
+            for worker in unforked.iter().filter_map(|id| self.workers.remove(id)) {
+                worker.close(Some(End::Lost));
+            }
+            let is_starting = self.teams.get(&generation).is_some_and(|team| team.phase == Phase::Starting);
+            if is_starting && !unforked.is_empty() {
+                for pid in self.kill(generation).into_iter().map(|target| target.pid) {
+                    let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+                }
+                let rest: Vec<WorkerId> = self.of(generation).map(|(id, _)| id).collect();
+                for worker in rest.iter().filter_map(|id| self.workers.remove(id)) {
+                    worker.close(Some(End::Lost));
+                }
+                self.teams.remove(&generation);
+                lost.push(generation);
+            } else {
+                running.extend(self.of(generation).filter_map(|(_, worker)| worker.pid));
+            }
+        }
+        (lost, running)
+    }
+
+    /// A worker's control socket hung up: it is dead or dying, and whoever waits for it need not wait any longer.
+    /// Says whom to kill, should it be neither.
+    pub(in crate::runner) fn hung_up(&mut self, id: WorkerId) -> Option<Target> {
+        let worker = self.workers.get_mut(&id)?;
+        if worker.pid.is_some_and(|pid| !process::is_ending(pid)) {
+            worker.stop_for(StopReason::HungUp);
+        }
+        worker.close(None);
+        self.gate.leave(id.number);
+        self.kill_one(id)
+    }
+
+    /// A worker has to end, for this reason. Whoever waits for it need not wait any longer. Says whom to kill.
+    pub(in crate::runner) fn condemned(&mut self, id: WorkerId, end: End) -> Option<Target> {
+        let worker = self.workers.get_mut(&id)?;
+        worker.close(Some(end.clone()));
+        worker.condemned.get_or_insert(end);
+        self.gate.leave(id.number);
+        self.kill_one(id)
+    }
+
+    /// The same, for a replacement.
+    pub(in crate::runner) fn condemned_replacement(&mut self, replacement: u64, end: End) -> Option<Target> {
+        let id = self.find_replacement(replacement)?;
+        self.condemned(id, end)
+    }
+
+    /// Says whom to kill; where its pid is unknown still, [`Self::forked`] says it later.
+    fn kill_one(&mut self, id: WorkerId) -> Option<Target> {
+        let zygote = self.teams.get(&id.generation)?.zygote;
+        let worker = self.workers.get_mut(&id)?;
+        worker.kill_wanted = true;
+        worker.pid.map(|pid| Target { zygote, pid })
+    }
+
+    /// Says whom to kill for a generation.
+    pub(in crate::runner) fn kill(&mut self, generation: u64) -> Vec<Target> {
+        self.kill_those(generation, |_, _| true)
+    }
+
+    pub(super) fn kill_those(
+        &mut self,
+        generation: u64,
+        condition: impl Fn(WorkerId, &Worker) -> bool,
+    ) -> Vec<Target> {
+        let those: Vec<WorkerId> =
+            self.of(generation).filter(|(id, worker)| condition(*id, worker)).map(|(id, _)| id).collect();
+        those.into_iter().filter_map(|id| self.kill_one(id)).collect()
+    }
+}

@@ -1,0 +1,223 @@
+//! Has a launcher make workers, and takes in what it says of that.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devhost_front::gate::Backend;
+use devhost_link::{Client, LinkFds};
+use devhost_model::{AppKind, End, Error};
+use devhost_process::{AppStart, Channel, ForkOrder};
+use devhost_supervisor::{Code, Event};
+use devhost_sys::output::Output;
+use devhost_sys::seqpacket;
+
+use super::table::{Phase, Team, Workers};
+use super::worker::{Worker, listen, watch};
+use crate::runner::ids::{Target, WorkerId};
+use crate::runner::input::Inputs;
+use crate::runner::launcher::Launcher;
+use crate::runner::stdin::{self, Stdin};
+
+/// Of how many generations the output is kept.
+const OUTPUTS_KEPT_COUNT_MAX: usize = 8;
+
+/// What a generation is started with, beside its code.
+#[derive(Debug)]
+pub(in crate::runner) struct StartWith<'r> {
+    /// What its workers load before its code, because their zygote has not.
+    pub(in crate::runner) libraries: Vec<PathBuf>,
+    /// How many workers it has.
+    pub(in crate::runner) size: u32,
+    /// The port that the app's own listener asks for, 0 where the first one is it.
+    pub(in crate::runner) wanted_port: u16,
+    /// The variables of the user's environment files.
+    pub(in crate::runner) variables: Vec<(String, String)>,
+    /// Where it gets its standard input from, if not from /dev/null.
+    pub(in crate::runner) stdin: Option<&'r Stdin>,
+}
+
+impl Workers {
+    /// Has the zygote fork the workers of a new generation. Where one cannot be, none is: those before it have to be
+    /// killed.
+    pub(in crate::runner) fn fork(
+        &mut self,
+        zygote: &Launcher,
+        zygote_number: u64,
+        generation: u64,
+        code: &Arc<Code>,
+        start: StartWith<'_>,
+        inputs: &Inputs,
+    ) -> Result<Vec<WorkerId>, Error> {
+        let StartWith { libraries, size, wanted_port, variables, stdin } = start;
+        let team = Team {
+            code: Arc::clone(code),
+            zygote: zygote_number,
+            phase: Phase::Starting,
+            size,
+            libraries,
+            wanted_port,
+            variables,
+            end: None,
+            took: Duration::ZERO,
+        };
+        self.teams.insert(generation, team);
+        let forked: Result<Vec<_>, _> =
+            (0..size).map(|_| self.fork_one(zygote, generation, None, stdin, inputs)).collect();
+        if forked.is_err() {
+            self.forget_if_over(generation);
+        }
+        forked
+    }
+
+    /// Has its zygote fork one more worker for a generation.
+    pub(in crate::runner) fn replace(
+        &mut self,
+        zygote: &Launcher,
+        generation: u64,
+        replacement: u64,
+        inputs: &Inputs,
+    ) -> Result<WorkerId, Error> {
+        self.fork_one(zygote, generation, Some(replacement), None, inputs)
+    }
+
+    /// A plugin app's worker is forked onto a link that is made for it.
+    fn fork_one(
+        &mut self,
+        zygote: &Launcher,
+        generation: u64,
+        replacement: Option<u64>,
+        stdin: Option<&Stdin>,
+        inputs: &Inputs,
+    ) -> Result<WorkerId, Error> {
+        let team = self
+            .teams
+            .get(&generation)
+            .ok_or_else(|| Error::fault(format!("generation {generation} has ended")))?;
+        let socket_failed =
+            |error| Error::fault(format!("failed to make the control socket of a worker: {error}"));
+        let (ours, theirs) = seqpacket::pair().map_err(socket_failed)?;
+        let control = Rc::new(Channel::new(ours).map_err(socket_failed)?);
+        let output = Arc::new(Output::create().map_err(|error| {
+            Error::fault(format!("failed to make room for the output of a worker: {error}"))
+        })?);
+        let stdin = stdin
+            .map(|stdin| stdin.open(generation))
+            .transpose()
+            .map_err(|error| Error::fault(format!("failed to pass on devhost's standard input: {error}")))?;
+        let fork = |how: AppStart<'_>| {
+            let order = ForkOrder {
+                generation,
+                artifact: &team.code.artifact,
+                libraries: team.libraries.clone(),
+                start: how,
+                variables: team.variables.clone(),
+                worker: &theirs,
+                output: &output,
+                stdin: stdin.as_ref().map(AsFd::as_fd),
+                earlier: self.earlier_sockets(generation, replacement),
+            };
+            zygote
+                .fork(order)
+                .map_err(|error| Error::fault(format!("failed to tell the zygote to fork: {error}")))
+        };
+        let id = WorkerId { generation, number: self.number + 1 };
+        let backend = match team.code.kind {
+            AppKind::Plugin => {
+                let (link, client) = self.make_link(generation)?;
+                fork(AppStart::Plugin(&link))?;
+                // Dropped here: the worker's end of the link must be the only one.
+                Some(Backend::new(generation, id.number, client, Some(Arc::clone(&output))))
+            }
+            AppKind::Plain => {
+                fork(AppStart::Plain { wanted_port: team.wanted_port })?;
+                None
+            }
+        };
+        // The worker's end must be the only one, so that its death is a hang-up.
+        drop(theirs);
+        let outputs_kept = OUTPUTS_KEPT_COUNT_MAX * team.size as usize;
+        listen(id, Rc::clone(&control), inputs.clone());
+        if let Some(backend) = &backend {
+            watch(id, backend, inputs.clone());
+        }
+        let worker = Worker {
+            backend,
+            ready: false,
+            replacement,
+            pid: None,
+            control,
+            kill_wanted: false,
+            condemned: None,
+            stopping: None,
+            further: Vec::new(),
+            relay: None,
+            output: Arc::clone(&output),
+            _stdin: stdin.and_then(stdin::Input::into_feed),
+        };
+        self.number = id.number;
+        self.workers.insert(id, worker);
+        self.outputs.push_back((id, output));
+        while self.outputs.len() > outputs_kept {
+            self.outputs.pop_front();
+        }
+        Ok(id)
+    }
+
+    /// The files of Unix sockets that are in the way of this worker, if there was an earlier one whose they may be.
+    fn earlier_sockets(&self, generation: u64, replacement: Option<u64>) -> Option<String> {
+        let files: Vec<&str> = self.sockets.iter().map(String::as_str).collect();
+        (generation > 1 || replacement.is_some()).then(|| files.join(","))
+    }
+
+    fn make_link(&self, generation: u64) -> Result<(LinkFds, Client), Error> {
+        let link = LinkFds::create(generation).map_err(|error| {
+            Error::fault(format!("failed to make the link to a worker: {error}")).with_hint(error.hint())
+        })?;
+        let client = {
+            let _runtime = self.drivers.choose().enter();
+            Client::attach(&link).map_err(|error| {
+                Error::fault(format!("failed to make the link to a worker: {error}")).with_hint(error.hint())
+            })?
+        };
+        Ok((link, client))
+    }
+
+    /// The zygote has forked a worker of this generation: the first one that was ordered of those that have no pid, as
+    /// it obeys in order. Says whom to kill, where that was wanted meanwhile.
+    pub(in crate::runner) fn forked(&mut self, generation: u64, pid: i32, inputs: &Inputs) -> Option<Target> {
+        let id = self.ordered(generation)?;
+        let zygote = self.teams.get(&generation)?.zygote;
+        let worker = self.workers.get_mut(&id)?;
+        worker.pid = Some(pid);
+        if let Some(backend) = &worker.backend {
+            backend.upstream.set_process(pid);
+        }
+        let wanted = worker.kill_wanted.then_some(Target { zygote, pid });
+        // It may have been faster than the zygote's word of it.
+        if self.is_serving(id) {
+            self.watch_for_stall(id, inputs);
+        }
+        wanted
+    }
+
+    /// Forgets a worker that the zygote did not fork. Says what that is to the supervisor, and whom to kill.
+    pub(in crate::runner) fn not_forked(
+        &mut self,
+        generation: u64,
+        message: String,
+    ) -> (Option<Event>, Vec<Target>) {
+        let Some(id) = self.ordered(generation) else { return (None, Vec::new()) };
+        let Some(worker) = self.workers.remove(&id) else { return (None, Vec::new()) };
+        worker.close(Some(End::Lost));
+        let killed = if worker.replacement.is_none() { self.kill(generation) } else { Vec::new() };
+        let ended = self.leave(id, End::Lost);
+        // Where others are left, the end of the last of them is told as the generation's.
+        if worker.replacement.is_some() {
+            return (ended, killed);
+        }
+        (Some(Event::StartFailed { generation, message, hint: String::new() }), killed)
+    }
+}

@@ -1,0 +1,92 @@
+//! Where the workers of plain apps listen.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use devhost_front::gate::Backend;
+use devhost_front::upstream::SocketClient;
+
+use super::table::Workers;
+use super::worker::watch;
+use crate::runner::ids::{Target, WorkerId};
+use crate::runner::input::Inputs;
+use crate::runner::relay::Relay;
+
+/// Of how many Unix sockets the files are known.
+const SOCKETS_COUNT_MAX: usize = 64;
+
+/// How many further listeners are remembered.
+const FURTHER_COUNT_MAX: usize = 64;
+
+impl Workers {
+    /// A plain app listens: from now on there is a way to it. False where that is nothing new.
+    pub(in crate::runner) fn connect(&mut self, id: WorkerId, private: SocketAddr, inputs: &Inputs) -> bool {
+        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.backend.is_none()) else {
+            return false;
+        };
+        let client = {
+            let _runtime = self.drivers.choose().enter();
+            SocketClient::new(private)
+        };
+        if let Some(pid) = worker.pid {
+            client.set_process(pid);
+        }
+        let backend = Backend::new(id.generation, id.number, client, Some(Arc::clone(&worker.output)));
+        watch(id, &backend, inputs.clone());
+        worker.backend = Some(backend);
+        true
+    }
+
+    /// An app that is reached through its Unix socket listens on a TCP port after all. False where it is not.
+    pub(in crate::runner) fn redirect(&self, id: WorkerId, private: SocketAddr) -> bool {
+        let relay = self.workers.get(&id).and_then(|worker| worker.relay.as_ref());
+        let relay = relay.filter(|relay| relay.leads_to_unix_socket());
+        if let Some(relay) = relay {
+            relay.lead_to(private);
+        }
+        relay.is_some()
+    }
+
+    /// The pid of a plain app that has not listened yet.
+    pub(in crate::runner) fn unheard(&self, id: WorkerId) -> Option<i32> {
+        self.workers
+            .get(&id)
+            .filter(|worker| worker.backend.is_none() && !worker.kill_wanted)
+            .and_then(|worker| worker.pid)
+    }
+
+    /// True for a plain app that has not listened yet.
+    pub(in crate::runner) fn is_unheard(&self, target: Target) -> bool {
+        let found = self.find(target).and_then(|id| self.workers.get(&id));
+        found.is_some_and(|worker| worker.backend.is_none())
+    }
+
+    /// A plain app has another listener.
+    pub(in crate::runner) fn add_further(&mut self, id: WorkerId, address: String) {
+        if let Some(worker) = self.workers.get_mut(&id)
+            && worker.further.len() < FURTHER_COUNT_MAX
+        {
+            worker.further.push(address);
+        }
+    }
+
+    /// The other listeners of a plain app.
+    pub(in crate::runner) fn further(&self, id: WorkerId) -> &[String] {
+        self.workers.get(&id).map_or(&[], |worker| &worker.further)
+    }
+
+    /// Keeps a relay as long as its worker lives.
+    pub(in crate::runner) fn keep(&mut self, id: WorkerId, relay: Relay) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.relay = Some(relay);
+        }
+    }
+
+    /// A worker has made the file of a Unix socket.
+    pub(in crate::runner) fn add_socket(&mut self, file: String) {
+        self.sockets.push_back(file);
+        if self.sockets.len() > SOCKETS_COUNT_MAX {
+            self.sockets.pop_front();
+        }
+    }
+}

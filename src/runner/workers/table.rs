@@ -1,0 +1,199 @@
+//! Who there is: generations, their workers, and what is known of each.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devhost_front::gate::{Backend, Gate};
+use devhost_model::{AppKind, End, WorkerStatus};
+use devhost_supervisor::Code;
+use devhost_sys::output::Output;
+use nix::unistd::Pid;
+
+use super::drivers::Drivers;
+use super::worker::Worker;
+use crate::runner::ids::{Target, WorkerId};
+
+/// The workers of one generation have this in common.
+pub(super) struct Team {
+    pub(super) code: Arc<Code>,
+    pub(super) zygote: u64,
+    pub(super) phase: Phase,
+    /// With how many workers it is ready.
+    pub(super) size: u32,
+    /// What its workers load before its code.
+    pub(super) libraries: Vec<PathBuf>,
+    /// The port that the app's own listener asks for, 0 where the first one is it.
+    pub(super) wanted_port: u16,
+    /// As they were when the generation was forked.
+    pub(super) variables: Vec<(String, String)>,
+    /// How the first worker ended without which the generation cannot go on.
+    pub(super) end: Option<End>,
+    /// The longest start.
+    pub(super) took: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Starting,
+    Current,
+    /// What the supervisor was told of it last.
+    Draining {
+        told_idle: bool,
+        told_empty: bool,
+    },
+}
+
+/// All workers.
+pub(in crate::runner) struct Workers {
+    pub(super) workers: BTreeMap<WorkerId, Worker>,
+    pub(super) teams: BTreeMap<u64, Team>,
+    /// The number of the newest worker.
+    pub(super) number: u64,
+    /// The newest files of Unix sockets that workers have made.
+    pub(super) sockets: VecDeque<String>,
+    /// What the newest workers have written last, also where they have ended.
+    pub(super) outputs: VecDeque<(WorkerId, Arc<Output>)>,
+    pub(super) gate: Gate,
+    pub(super) drivers: Drivers,
+    pub(super) stall_time_max: Option<Duration>,
+}
+
+impl Workers {
+    /// No workers yet.
+    ///
+    /// A worker that stands still for `stall_time_max` while it has requests is ended; without, it never is.
+    pub(in crate::runner) fn new(gate: Gate, drivers: Drivers, stall_time_max: Option<Duration>) -> Self {
+        Self {
+            workers: BTreeMap::new(),
+            teams: BTreeMap::new(),
+            number: 0,
+            sockets: VecDeque::new(),
+            outputs: VecDeque::new(),
+            gate,
+            drivers,
+            stall_time_max,
+        }
+    }
+
+    /// True for a worker that has not ended.
+    pub(in crate::runner) fn lives(&self, id: WorkerId) -> bool {
+        self.workers.contains_key(&id)
+    }
+
+    /// True while a generation has a worker.
+    pub(in crate::runner) fn has(&self, generation: u64) -> bool {
+        self.of(generation).next().is_some()
+    }
+
+    /// The workers of a generation.
+    pub(super) fn of(&self, generation: u64) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.workers.range(all_of(generation)).map(|(id, worker)| (*id, worker))
+    }
+
+    /// The ways to a generation.
+    pub(super) fn backends_of(&self, generation: u64) -> impl Iterator<Item = &Arc<Backend>> {
+        self.of(generation).filter_map(|(_, worker)| worker.backend.as_ref())
+    }
+
+    /// The worker that the zygote's next word on this generation is about.
+    pub(super) fn ordered(&self, generation: u64) -> Option<WorkerId> {
+        self.of(generation).find(|(_, worker)| worker.pid.is_none()).map(|(id, _)| id)
+    }
+
+    pub(super) fn find(&self, target: Target) -> Option<WorkerId> {
+        let is_it = |(id, worker): (&WorkerId, &Worker)| {
+            let of_zygote = self.teams.get(&id.generation).is_some_and(|team| team.zygote == target.zygote);
+            (of_zygote && worker.pid == Some(target.pid)).then_some(*id)
+        };
+        self.workers.iter().find_map(is_it)
+    }
+
+    pub(super) fn find_replacement(&self, replacement: u64) -> Option<WorkerId> {
+        let is_it = |(_, worker): &(&WorkerId, &Worker)| worker.replacement == Some(replacement);
+        self.workers.iter().find(is_it).map(|(id, _)| *id)
+    }
+
+    /// True for a worker that gets requests.
+    pub(super) fn is_serving(&self, id: WorkerId) -> bool {
+        let is_current = self.teams.get(&id.generation).is_some_and(|team| team.phase == Phase::Current);
+        is_current && self.workers.get(&id).is_some_and(|worker| worker.ready)
+    }
+
+    /// True where the current generation has a worker that serves.
+    pub(super) fn others_serve(&self, generation: u64) -> bool {
+        let is_current = self.teams.get(&generation).is_some_and(|team| team.phase == Phase::Current);
+        is_current && self.of(generation).any(|(_, worker)| worker.ready)
+    }
+
+    pub(super) fn is_draining(&self, generation: u64) -> bool {
+        self.teams.get(&generation).is_some_and(|team| matches!(team.phase, Phase::Draining { .. }))
+    }
+
+    /// Which replacement a worker is, if it is one.
+    pub(in crate::runner) fn replacement(&self, id: WorkerId) -> Option<u64> {
+        self.workers.get(&id).and_then(|worker| worker.replacement)
+    }
+
+    /// The process groups of all workers.
+    pub(in crate::runner) fn groups(&self) -> Vec<Pid> {
+        self.workers.values().filter_map(|worker| worker.pid.map(Pid::from_raw)).collect()
+    }
+
+    /// The newest worker that runs, as far as its zygote has said.
+    pub(in crate::runner) fn newest(&self) -> Option<Pid> {
+        let alive = |worker: &&Worker| !worker.kill_wanted;
+        self.workers.values().rev().filter(alive).find_map(|worker| worker.pid).map(Pid::from_raw)
+    }
+
+    /// The current generation, 0 without one.
+    pub(in crate::runner) fn current(&self) -> u64 {
+        self.gate.current().map_or(0, |backend| backend.generation)
+    }
+
+    /// The zygote that a generation comes from.
+    pub(in crate::runner) fn zygote_of(&self, generation: u64) -> Option<u64> {
+        self.teams.get(&generation).map(|team| team.zygote)
+    }
+
+    /// The code that a generation has.
+    pub(in crate::runner) fn code_of(&self, generation: u64) -> Option<&Arc<Code>> {
+        self.teams.get(&generation).map(|team| &team.code)
+    }
+
+    /// How a generation's app is started.
+    pub(in crate::runner) fn kind_of(&self, generation: u64) -> Option<AppKind> {
+        self.teams.get(&generation).map(|team| team.code.kind)
+    }
+
+    /// The artifacts that workers have mapped.
+    pub(in crate::runner) fn artifacts(&self) -> Vec<PathBuf> {
+        self.teams.values().map(|team| team.code.artifact.clone()).collect()
+    }
+
+    /// The artifact of the current generation.
+    pub(in crate::runner) fn current_artifact(&self) -> Option<PathBuf> {
+        let current = self.teams.values().find(|team| team.phase == Phase::Current);
+        current.map(|team| team.code.artifact.clone())
+    }
+
+    /// True where a zygote has a worker.
+    pub(in crate::runner) fn any_of_zygote(&self, zygote: u64) -> bool {
+        self.teams.values().any(|team| team.zygote == zygote)
+    }
+
+    /// The workers for the status document.
+    pub(in crate::runner) fn status(&self) -> Vec<WorkerStatus> {
+        let status = |(id, worker): (&WorkerId, &Worker)| {
+            let draining = self.is_draining(id.generation);
+            worker.pid.map(|pid| WorkerStatus { pid, generation: id.generation, draining })
+        };
+        self.workers.iter().filter_map(status).collect()
+    }
+}
+
+pub(super) fn all_of(generation: u64) -> RangeInclusive<WorkerId> {
+    WorkerId { generation, number: 0 }..=WorkerId { generation, number: u64::MAX }
+}

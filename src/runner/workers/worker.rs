@@ -1,0 +1,83 @@
+//! One worker, and the tasks that pass on what becomes of it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::rt;
+use devhost_front::gate::Backend;
+use devhost_model::{End, StopReason};
+use devhost_process::Channel;
+use devhost_sys::output::Output;
+
+use crate::runner::ids::WorkerId;
+use crate::runner::input::{Input, Inputs};
+use crate::runner::relay::Relay;
+use crate::runner::stdin::Feed;
+
+/// One worker.
+pub(super) struct Worker {
+    /// A plain app's has none before it listens.
+    pub(super) backend: Option<Arc<Backend>>,
+    /// It can serve.
+    pub(super) ready: bool,
+    /// Which replacement it is, if it is one.
+    pub(super) replacement: Option<u64>,
+    /// Unknown until the zygote has forked it.
+    pub(super) pid: Option<i32>,
+    pub(super) control: Rc<Channel>,
+    pub(super) kill_wanted: bool,
+    /// Why it has to end, where that is devhost's doing.
+    pub(super) condemned: Option<End>,
+    /// Why devhost ends it, where that has nothing to do with how it behaves.
+    pub(super) stopping: Option<StopReason>,
+    /// The addresses of a plain app's listeners that are not the one that is served.
+    pub(super) further: Vec<String>,
+    pub(super) relay: Option<Relay>,
+    pub(super) output: Arc<Output>,
+    /// Its standard input is open as long as it lives.
+    pub(super) _stdin: Option<Feed>,
+}
+
+impl Worker {
+    /// From now on its end is devhost's doing.
+    pub(super) fn stop_for(&mut self, reason: StopReason) {
+        let reason = *self.stopping.get_or_insert(reason);
+        if let Some(backend) = &self.backend {
+            backend.set_stopping(reason);
+        }
+    }
+
+    /// Whoever waits for it need not wait any longer.
+    pub(super) fn close(&self, end: Option<End>) {
+        if let Some(backend) = &self.backend {
+            if let Some(end) = end {
+                backend.set_end(end);
+            }
+            backend.upstream.close();
+        }
+    }
+}
+
+/// Passes on what a worker says, and that it has gone.
+pub(super) fn listen(worker: WorkerId, control: Rc<Channel>, inputs: Inputs) {
+    rt::spawn(async move {
+        while let Some((report, fds)) = control.receive_with_fds().await {
+            let fd = fds.into_iter().next();
+            if inputs.send(Input::Worker { worker, report, fd }).await.is_err() {
+                return;
+            }
+        }
+        let _ = inputs.send(Input::WorkerGone { worker }).await;
+    });
+}
+
+/// Passes on that a worker has broken the way to it.
+pub(super) fn watch(worker: WorkerId, backend: &Arc<Backend>, inputs: Inputs) {
+    let client = backend.upstream.clone();
+    rt::spawn(async move {
+        if let Some(fault) = client.closed().await {
+            let end = End::Fault { message: fault.to_string() };
+            let _ = inputs.send(Input::WorkerCondemned { worker, end }).await;
+        }
+    });
+}
