@@ -9,7 +9,7 @@ import { connect, createServer as listen } from "node:net";
 import { extname, join } from "node:path";
 import {
   check,
-  drive,
+  driveApp,
   edit,
   isMarked,
   mark,
@@ -113,7 +113,7 @@ function change(...names) {
   return wanted;
 }
 
-await drive(async (browser) => {
+await driveApp(async (browser) => {
   age("app.js", "site.css", "colours.css", "main.js", "part.js", "picture.svg");
 
   await step("files of last month are asked for again although nobody says so", async () => {

@@ -3,7 +3,7 @@
 //
 //   DEVHOST_URL, APP_DIR, SHOTS, CHROMIUM  as in reload.mjs
 
-import { check, checkEqual, drive, edit, isMarked, mark, step, url, waitForLoad, waitForScript, waitInPage } from "./driver.mjs";
+import { check, checkEqual, driveApp, edit, isMarked, mark, step, url, waitForLoad, waitForScript, waitInPage } from "./driver.mjs";
 
 const SOURCE = "src/bin/site.rs";
 const TEMPLATE = "templates/greeting.html";
@@ -26,7 +26,7 @@ const overlayText = () =>
 
 const open = (page, path) => page.goto(new URL(path, url).href, { waitUntil: "commit" });
 
-await drive(async (browser) => {
+await driveApp(async (browser) => {
   const page = await (await browser.newContext()).newPage();
 
   await step("every document has the script, and nothing else of it is changed", async () => {

@@ -9,9 +9,8 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
+import { drive, required } from "./browser.mjs";
 
-const WHOLE_TIME_MAX_MS = 600_000;
 const WIDTHS_PX = [360, 800, 1400];
 const HEIGHT_PX = 900;
 /** A taller page is cut in its screenshot. */
@@ -24,13 +23,6 @@ const CONTRAST_MIN = 4.5;
 const { policy, script, samples } = JSON.parse(readFileSync(required("PAGES"), "utf8"));
 const shots = join(required("SHOTS"), "pages");
 mkdirSync(shots, { recursive: true });
-
-function required(name) {
-  const value = process.env[name];
-  if (value) return value;
-  console.error(`error: ${name} is not set`);
-  process.exit(2);
-}
 
 // ---- the pages, as devhost serves them ----------------------------------------------------------------------
 
@@ -189,16 +181,7 @@ async function settle(page, name) {
 }
 
 const faults = [];
-const limit = setTimeout(() => {
-  console.error(`FAIL  all of it took more than ${WHOLE_TIME_MAX_MS / 1000} s`);
-  process.exit(1);
-}, WHOLE_TIME_MAX_MS);
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"],
-});
-try {
+await drive(async (browser) => {
   for (const colorScheme of ["light", "dark"]) {
     for (const width of WIDTHS_PX) {
       const context = await browser.newContext({ viewport: { width, height: HEIGHT_PX }, colorScheme });
@@ -227,11 +210,6 @@ try {
       console.log(`ok    ${samples.length} pages at ${width} px, ${colorScheme}`);
     }
   }
-} finally {
-  await browser.close();
-  server.closeAllConnections();
-  server.close();
-  clearTimeout(limit);
-}
-for (const fault of faults) console.error(`FAIL  ${fault}`);
-if (faults.length > 0) process.exitCode = 1;
+  for (const fault of faults) console.error(`FAIL  ${fault}`);
+  if (faults.length > 0) process.exitCode = 1;
+});

@@ -7,70 +7,28 @@
 //   SHOTS        a folder for screenshots (optional)
 //   CHROMIUM     the browser (default: /usr/bin/chromium)
 
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { chromium } from "playwright-core";
-
-/** The longest wait for one thing to happen; the longest thing is a build on a busy machine. */
-const STEP_TIME_MAX_MS = 120_000;
-const WHOLE_TIME_MAX_MS = 900_000;
-
-const url = new URL(required("DEVHOST_URL"));
-const app = required("APP_DIR");
-const shots = process.env.SHOTS;
-if (shots) mkdirSync(shots, { recursive: true });
+import {
+  STEP_TIME_MAX_MS,
+  check,
+  checkEqual,
+  currentStep,
+  drive,
+  edit,
+  isMarked,
+  mark,
+  saveInPlace,
+  shots,
+  step,
+  url,
+  waitInPage,
+} from "./driver.mjs";
 
 const PAGES = "src/pages.rs";
 const STYLE = "static/style.css";
 const TEMPLATE = "templates/book.html";
 
-function required(name) {
-  const value = process.env[name];
-  if (value) return value;
-  console.error(`error: ${name} is not set`);
-  process.exit(2);
-}
-
-// What the steps are made of
-
-let stepName = "start";
 let shotCount = 0;
-
-async function step(name, work) {
-  stepName = name;
-  const started = performance.now();
-  await work();
-  console.log(`ok    ${name} (${Math.round(performance.now() - started)} ms)`);
-}
-
-function check(holds, text) {
-  if (!holds) throw new Error(text);
-}
-
-function checkEqual(actual, expected, what) {
-  check(actual === expected, `${what}: expected ${JSON.stringify(expected)}, got ${JSON.stringify(actual)}`);
-}
-
-/** Replaces text in a file of the app, and fails where that would change nothing. */
-function edit(file, from, to, write = saveByRename) {
-  const path = join(app, file);
-  const before = readFileSync(path, "utf8");
-  const after = before.replace(from, () => to);
-  check(after !== before, `${file} does not have ${from}, or has ${to} already`);
-  write(path, after);
-  return () => write(path, before);
-}
-
-/** As vim and most editors save: a new file takes the place of the old one. */
-function saveByRename(path, text) {
-  writeFileSync(`${path}.new~`, text);
-  renameSync(`${path}.new~`, path);
-}
-
-/** As nano and VS Code save. */
-function saveInPlace(path, text) {
-  writeFileSync(path, text);
-}
 
 async function shoot(page, name) {
   if (!shots) return;
@@ -82,15 +40,6 @@ async function readStatus() {
   const response = await fetch(new URL("/__devhost/status", url), { signal: AbortSignal.timeout(10_000) });
   checkEqual(response.status, 200, "the status document's status");
   return response.json();
-}
-
-/** Waits in the page, across its reloads. */
-async function waitInPage(page, what, condition, argument) {
-  try {
-    await page.waitForFunction(condition, argument, { timeout: STEP_TIME_MAX_MS });
-  } catch (error) {
-    throw new Error(`${what} did not happen: ${error.message.split("\n")[0]}`);
-  }
 }
 
 const waitForHeading = (page, text) =>
@@ -113,10 +62,6 @@ const waitForConnections = (page) =>
   waitInPage(page, "feed and chat being open", () =>
     ["feed-state", "chat-state"].every((id) => document.getElementById(id)?.dataset.state === "open"),
   );
-
-/** A mark that a page load wipes out. */
-const mark = (page) => page.evaluate(() => void (window.markOfTheTest = true));
-const isMarked = (page) => page.evaluate(() => window.markOfTheTest === true);
 
 /** The text of devhost's overlay, null where there is none to be seen. */
 function readOverlay() {
@@ -167,10 +112,10 @@ function listen(page, name) {
   page.setDefaultTimeout(STEP_TIME_MAX_MS);
   page.on("console", (message) => {
     if (message.type() === "error" && complaintsCount) {
-      complaints.push(`${name}, during "${stepName}": ${message.text()} (${message.location().url})`);
+      complaints.push(`${name}, during "${currentStep()}": ${message.text()} (${message.location().url})`);
     }
   });
-  page.on("pageerror", (error) => complaints.push(`${name}, during "${stepName}": ${error.stack ?? error}`));
+  page.on("pageerror", (error) => complaints.push(`${name}, during "${currentStep()}": ${error.stack ?? error}`));
   return page;
 }
 
@@ -337,33 +282,7 @@ async function run(browser) {
   });
 }
 
-const limit = setTimeout(() => {
-  console.error(`FAIL  ${stepName}: all of it took more than ${WHOLE_TIME_MAX_MS / 1000} s`);
-  process.exit(1);
-}, WHOLE_TIME_MAX_MS);
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
-try {
-  await run(browser);
-} catch (error) {
-  process.exitCode = 1;
-  console.error(`FAIL  ${stepName}: ${error.message}`);
+await drive(run, async (page) => {
   for (const complaint of complaints) console.error(`      console: ${complaint}`);
-  const page = browser.contexts()[0]?.pages()[0];
-  if (page) await shoot(page, "failed").catch(() => {});
-} finally {
-  await browser.close();
-  clearTimeout(limit);
-}
+  if (page) await shoot(page, "failed");
+});

@@ -5,27 +5,11 @@
 //   SHOTS     a folder for screenshots (optional)
 //   CHROMIUM  the browser (default: /usr/bin/chromium)
 
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { chromium } from "playwright-core";
+import { STEP_TIME_MAX_MS, check, currentStep, drive, required, shots, step as stepOf } from "./browser.mjs";
 
-const STEP_TIME_MAX_MS = 120_000;
-const WHOLE_TIME_MAX_MS = 600_000;
-
-const reports = process.env.REPORTS;
-if (!reports) {
-  console.error("error: REPORTS is not set");
-  process.exit(2);
-}
-const shots = process.env.SHOTS;
-if (shots) mkdirSync(shots, { recursive: true });
-
-let stepName = "start";
-
-function check(holds, text) {
-  if (!holds) throw new Error(text);
-}
+const reports = required("REPORTS");
 
 /** What a developer would see in red in the console: also all that the page's policy forbids. */
 const complaints = [];
@@ -34,14 +18,14 @@ async function open(browser, name, options) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
   page.setDefaultTimeout(STEP_TIME_MAX_MS);
-  page.on("console", (message) => complaints.push(`${stepName}: ${message.type()}: ${message.text()}`));
-  page.on("pageerror", (error) => complaints.push(`${stepName}: ${error}`));
+  page.on("console", (message) => complaints.push(`${currentStep()}: ${message.type()}: ${message.text()}`));
+  page.on("pageerror", (error) => complaints.push(`${currentStep()}: ${error}`));
   page.on("dialog", (dialog) => {
-    complaints.push(`${stepName}: a dialog says ${dialog.message()}`);
+    complaints.push(`${currentStep()}: a dialog says ${dialog.message()}`);
     return dialog.dismiss();
   });
   page.on("request", (request) => {
-    if (!request.url().startsWith("file:")) complaints.push(`${stepName}: asked for ${request.url()}`);
+    if (!request.url().startsWith("file:")) complaints.push(`${currentStep()}: asked for ${request.url()}`);
   });
   await page.goto(pathToFileURL(join(reports, `${name}.html`)).href);
   return page;
@@ -139,13 +123,12 @@ const readContrast = (page) =>
     });
   });
 
-async function step(name, work) {
-  stepName = name;
-  const started = performance.now();
-  await work();
-  check(complaints.length === 0, complaints.join("\n      "));
-  console.log(`ok    ${name} (${Math.round(performance.now() - started)} ms)`);
-}
+/** A step after which nobody may have complained. */
+const step = (name, work) =>
+  stepOf(name, async () => {
+    await work();
+    check(complaints.length === 0, complaints.join("\n      "));
+  });
 
 async function run(browser) {
   for (const colorScheme of ["light", "dark"]) {
@@ -193,22 +176,4 @@ async function run(browser) {
   });
 }
 
-const limit = setTimeout(() => {
-  console.error(`FAIL  ${stepName}: all of it took more than ${WHOLE_TIME_MAX_MS / 1000} s`);
-  process.exit(1);
-}, WHOLE_TIME_MAX_MS);
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
-try {
-  await run(browser);
-} catch (error) {
-  process.exitCode = 1;
-  console.error(`FAIL  ${stepName}: ${error.message}`);
-} finally {
-  await browser.close();
-  clearTimeout(limit);
-}
+await drive(run);

@@ -1,6 +1,5 @@
-//! What a file's content was when it was last looked at, and whether it is another one now. May read files; knows
-//! nothing of events, directories or classes. It never keeps a history: content is compared with what was *last
-//! seen*, so going back to older content is a change.
+//! Whether a file's content has changed since it was last looked at. Reads files; knows nothing of events or directories.
+//! It keeps no history: content is compared with what was *last seen*, so going back to older content is a change.
 
 use std::fs::{self, Metadata};
 use std::io::Read;
@@ -8,15 +7,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Files above this size are compared by their stamp alone: reading them would cost more than a needless reload.
+/// Larger files are compared by their stamp alone: reading them would cost more than a needless reload.
 const HASHED_SIZE_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A stamp this close to the clock does not prove that the content is the same: the file may be written again
-/// within the same tick of its filesystem's clock (2 s on FAT). The same trick as git's "racily clean" entries.
+/// A stamp this recent proves nothing: the file may be written again within the same tick of its filesystem's clock
+/// (2 s on FAT). The same trick as git's "racily clean" entries.
 const RACY_MS: u64 = 2_000;
 
-/// Tells a file that was written anew from the one that was there. Not by the time when its inode changed: a hard link
-/// changes that, too.
+/// Tells a rewritten file from the one before. Leaves out the time of the inode's change, which a hard link changes too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     size: u64,
@@ -25,7 +23,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of whatever is at the path, `None` where nothing is.
+    /// The identity of what is at the path, or `None` if nothing is.
     pub fn of(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| Self::from(&metadata))
     }
@@ -41,7 +39,7 @@ impl From<&Metadata> for Identity {
     }
 }
 
-/// What `stat` tells of a file that has the same content.
+/// What `stat` says of a file; the same stamp means the same content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     identity: Identity,
@@ -54,7 +52,7 @@ impl Stamp {
         Self { identity: metadata.into(), changed_ns }
     }
 
-    /// The same stamp later means the same content, if it was taken long enough after the last write.
+    /// Whether the stamp was taken long enough after the last write to vouch for the content.
     fn settled_at(&self, taken: SystemTime) -> bool {
         let taken = since_epoch(taken);
         let racy = i128::from(RACY_MS) * 1_000_000;
@@ -79,12 +77,25 @@ fn since_epoch(time: SystemTime) -> i128 {
 pub enum Content {
     /// There is no such file.
     Absent,
-    /// Noticed, not read yet: its bytes are those that belong to this stamp.
-    Unread { stamp: Stamp },
-    /// Read.
-    Read { hash: blake3::Hash, stamp: Stamp, taken: SystemTime },
-    /// Too large to read, or not readable: the stamp stands for the content.
-    Opaque { stamp: Stamp },
+    /// The file was noticed, but not read yet.
+    Unread {
+        /// Its bytes are those that belong to this stamp.
+        stamp: Stamp,
+    },
+    /// The file was read.
+    Read {
+        /// The hash of its bytes.
+        hash: blake3::Hash,
+        /// Its stamp before it was read.
+        stamp: Stamp,
+        /// When the stamp was taken.
+        taken: SystemTime,
+    },
+    /// The file is too large to read, or not readable.
+    Opaque {
+        /// Stands for the content.
+        stamp: Stamp,
+    },
 }
 
 impl Content {
@@ -96,14 +107,14 @@ impl Content {
         }
     }
 
-    /// Looks at the file; tells whether its content is another one than `self`, and remembers it.
+    /// Looks at the file and remembers its content. Returns whether it has changed.
     pub fn refresh(&mut self, path: &Path) -> bool {
         self.refresh_by(path, read_hash)
     }
 
     fn refresh_by(&mut self, path: &Path, read: impl FnOnce(&Path, &Stamp) -> Option<blake3::Hash>) -> bool {
-        // The clock and the stamp come before the bytes: a write that falls between them makes the stamp older
-        // than the bytes, and the next look reads once more. The other order would lose it.
+        // The clock and the stamp come before the bytes: after a write in between, the stamp is older than the bytes, and
+        // the next look reads again. The other order would lose the write.
         let taken = SystemTime::now();
         let Some(stamp) = file_stamp(path) else {
             let changed = *self != Self::Absent;
@@ -122,9 +133,9 @@ impl Content {
         };
         let changed = match (&*self, &now) {
             (Self::Read { hash: old, .. }, Self::Read { hash: new, .. }) => old != new,
-            // There are no older bytes to compare with, so the stamp speaks for them, and it must be the same after the
-            // reading, too. Bytes that were written since the look above would count as those that were there all the time, and
-            // the next look, which finds them again, would see no change: the edit would be lost for good.
+            // There are no older bytes to compare with, so the stamp speaks for them, and it must still be the same after
+            // the reading. Otherwise bytes written since the look above would count as having been there all along, and the
+            // edit would be lost for good.
             (Self::Unread { stamp: old }, _) => *old != stamp || file_stamp(path) != Some(*old),
             (Self::Opaque { stamp: old }, _) => *old != stamp,
             _ => true,
@@ -133,12 +144,12 @@ impl Content {
         changed
     }
 
-    /// Noticed, but not read.
+    /// Whether the file was noticed, but not read.
     pub fn is_unread(&self) -> bool {
         matches!(self, Self::Unread { .. })
     }
 
-    /// Whether the file was written, moved here or deleted since then, as far as its stamp tells.
+    /// Whether the file was written, moved here or deleted since then, judging by its stamp.
     pub fn is_newer_than(&self, time: SystemTime) -> bool {
         match self {
             Self::Absent => true,
@@ -149,7 +160,7 @@ impl Content {
     }
 }
 
-/// The stamp of a regular file (through symbolic links); anything else counts as absent.
+/// The stamp of a regular file, following symbolic links; anything else counts as absent.
 fn file_stamp(path: &Path) -> Option<Stamp> {
     // `fs::metadata` does not open the file, so a FIFO of that name cannot block.
     let metadata = fs::metadata(path).ok()?;
@@ -161,7 +172,7 @@ fn read_hash(path: &Path, stamp: &Stamp) -> Option<blake3::Hash> {
         return None;
     }
     let mut hasher = blake3::Hasher::new();
-    // The file may grow while it is read: the limit holds for what is read too.
+    // The file may grow while it is read, so the limit holds for the bytes, too.
     let mut bytes = fs::File::open(path).ok()?.take(HASHED_SIZE_MAX_BYTES + 1);
     std::io::copy(&mut bytes, &mut hasher).ok()?;
     (bytes.limit() > 0).then(|| hasher.finalize())

@@ -1,5 +1,5 @@
-//! Listening sockets that devhost was started with: the protocol of systemd's `sd_listen_fds(3)`, which systemfd and
-//! catflap speak as well. They become the front's; the app, which comes to be without them, binds one of its own.
+//! Socket activation: listening sockets that devhost is started with, by the protocol of systemd's `sd_listen_fds(3)`,
+//! which systemfd and catflap speak as well. The front takes them; the app never sees them and binds a socket of its own.
 
 use std::io;
 use std::net::TcpListener;
@@ -10,20 +10,20 @@ use nix::sys::socket::{
     AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt,
 };
 
-/// The first descriptor that is passed.
+/// The first passed descriptor.
 const FIRST_FD: RawFd = 3;
 
-/// How many are looked at.
+/// The most passed descriptors that are looked at.
 const FDS_COUNT_MAX: RawFd = 64;
 
-/// The variables of the protocol. They were meant for devhost: what it starts has not got the descriptors.
-pub const VARIABLES: &[&str] = &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD"];
+/// The variables of the protocol. Removed, since the programs that devhost starts do not get the descriptors.
+const VARIABLES: &[&str] = &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD"];
 
-/// Takes the TCP listeners that this process was given, and forgets that there were any. To be called once, before
-/// there is a second thread and before anything else opens a descriptor that it does not keep.
+/// Takes the TCP listeners that this process was started with, and clears the variables. To be called once, before there is
+/// a second thread and before anything opens a descriptor.
 ///
 /// # Errors
-/// What was given is no TCP listener.
+/// A passed descriptor is not a TCP listener.
 pub fn take() -> io::Result<Vec<TcpListener>> {
     let count = count();
     for variable in VARIABLES {
@@ -33,10 +33,10 @@ pub fn take() -> io::Result<Vec<TcpListener>> {
     (FIRST_FD..FIRST_FD + count).map(take_one).collect()
 }
 
-/// How many sockets were passed to this very process.
+/// How many sockets were passed to this process.
 fn count() -> RawFd {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<RawFd>().ok());
-    // systemfd sets no pid; one of somebody else's means that the variables were handed on by mistake.
+    // systemfd sets no pid; another process's pid means that the variables were inherited by mistake.
     let is_for_us = std::env::var_os("LISTEN_PID").is_none()
         || number("LISTEN_PID").is_some_and(|pid| pid.cast_unsigned() == std::process::id());
     number("LISTEN_FDS").filter(|_| is_for_us).unwrap_or(0).clamp(0, FDS_COUNT_MAX)
@@ -45,7 +45,7 @@ fn count() -> RawFd {
 fn take_one(raw: RawFd) -> io::Result<TcpListener> {
     let refused =
         |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("descriptor {raw} {what}"));
-    // SAFETY: only for the calls below, which fail where nothing is open there.
+    // SAFETY: only for the calls below, which fail if nothing is open there.
     let fd = unsafe { BorrowedFd::borrow_raw(raw) };
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|_| refused("is not open"))?;
     let listens = getsockopt(&fd, sockopt::AcceptConn).unwrap_or(false);

@@ -1,9 +1,9 @@
-//! Whether the kernel has file events that nobody has read yet. The library that reads them keeps its descriptor to itself,
-//! so it is looked for among those of this process; where none is found, nothing is ever said to be unread.
+//! Whether the kernel has file events that were not read yet. The library that reads them hides its descriptor, so it is
+//! searched for among those of this process. If none is found, nothing ever counts as unread.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-/// The descriptors of this process that file events come from.
+/// The inotify descriptors of this process.
 pub fn descriptors() -> Vec<RawFd> {
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     entries
@@ -19,15 +19,15 @@ pub fn descriptors() -> Vec<RawFd> {
 pub struct Queue(OwnedFd);
 
 impl Queue {
-    /// The queue behind one of [`descriptors`]. Stays open when whoever reads it closes it.
+    /// The queue behind one of [`descriptors`]. Stays open when its reader closes it.
     pub fn of(descriptor: RawFd) -> Option<Self> {
-        // SAFETY: it is only duplicated, which fails where it is no open descriptor any more; at worst it has become
-        // another one, of which `has_unread` would then speak.
+        // SAFETY: it is only duplicated, which fails if it has been closed; at worst it has been reused, and `has_unread`
+        // speaks of another descriptor.
         let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
         borrowed.try_clone_to_owned().ok().map(Self)
     }
 
-    /// There are events that were not read.
+    /// Whether there are events that were not read.
     pub fn has_unread(&self) -> bool {
         let mut length: libc::c_int = 0;
         // SAFETY: the descriptor is open, and the call writes one int.

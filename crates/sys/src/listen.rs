@@ -1,5 +1,5 @@
-//! Takes the port that people open in their browsers, or says who has it. May bind sockets and read `/proc`; never
-//! accepts a connection, and never ends somebody else's process.
+//! Binds the port that people open in their browsers, or says who has it. Never accepts a connection, and never ends
+//! another process.
 
 use std::fs;
 use std::io;
@@ -10,13 +10,16 @@ use devhost_model::Error;
 
 use crate::sockets::{listening_sockets, socket_inodes};
 
-/// How many ports after a busy one are tried.
+/// How many ports are tried after a busy one.
 const NEXT_PORTS_COUNT_MAX: u16 = 20;
 /// How many processes are searched for the owner of a busy port.
 const PROCESSES_COUNT_MAX: usize = 65_536;
 
-/// Refuses addresses that others can reach, unless the user has said that this is meant: devhost runs code from the
-/// working directory, shows sources, and has no login.
+/// Refuses addresses that other machines can reach, unless the user allows it: devhost runs code from the working
+/// directory, shows sources, and has no login.
+///
+/// # Errors
+/// A mistake if the address is refused.
 pub fn permit(host: IpAddr, allow_remote: bool) -> Result<(), Error> {
     if allow_remote || host.to_canonical().is_loopback() {
         return Ok(());
@@ -30,8 +33,11 @@ pub fn permit(host: IpAddr, allow_remote: bool) -> Result<(), Error> {
     ))
 }
 
-/// Binds the port, 0 for a free one. If it is busy: an error if `strict`, else the next free one. The texts tell a
-/// person what was decided for them.
+/// Binds the port, 0 for a free one. If it is busy, takes the next free one, unless `strict`. The texts tell the user about
+/// that.
+///
+/// # Errors
+/// The port is busy and `strict`, all ports after it are busy too, or the system refuses the address.
 pub fn bind(host: IpAddr, port: u16, strict: bool) -> Result<(TcpListener, Vec<String>), Error> {
     let error = match listen_on(host, port) {
         Ok(listener) => return Ok((listener, Vec::new())),
@@ -58,12 +64,15 @@ pub fn bind(host: IpAddr, port: u16, strict: bool) -> Result<(TcpListener, Vec<S
     ))
 }
 
-/// Binds this very port, or says who has it.
+/// Binds exactly this port.
+///
+/// # Errors
+/// The port is busy, and the message says who has it; or the system refuses the address.
 pub fn bind_exactly(host: IpAddr, port: u16) -> Result<TcpListener, Error> {
     listen_on(host, port).map_err(|error| explain(&error, host, port, false))
 }
 
-/// True where somebody has the port.
+/// Whether the port is taken.
 pub fn is_busy(host: IpAddr, port: u16) -> bool {
     listen_on(host, port).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
@@ -106,7 +115,7 @@ fn explain(error: &io::Error, host: IpAddr, port: u16, strict: bool) -> Error {
     }
 }
 
-/// ` by nginx (pid 12)`, as far as it can be known; else nothing.
+/// ` by nginx (pid 12)` if that can be found out, else nothing.
 fn by_whom(port: u16) -> String {
     let Some(socket) = listening_sockets(Path::new("/proc")).find(|socket| socket.address.port() == port)
     else {
@@ -119,7 +128,7 @@ fn by_whom(port: u16) -> String {
     }
 }
 
-/// The process with the lowest pid that holds the socket, among those we may look into.
+/// The process with the lowest pid that holds the socket, among those that we may look into.
 fn owner_of(inode: u64) -> Option<(u32, String)> {
     let mut pids: Vec<u32> = fs::read_dir("/proc")
         .ok()?

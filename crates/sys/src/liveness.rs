@@ -1,5 +1,5 @@
-//! Whether a process will ever run its own code again, as proc(5) tells it. The kernel goes on accepting connections for a
-//! process that is being killed or is writing its core dump, until it closes the process's descriptors.
+//! Whether a process will ever run its own code again, according to proc(5). The kernel keeps accepting connections for a
+//! process that is being killed or dumps core, until it closes the process's descriptors.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,20 +13,20 @@ const SIGKILL_BIT: u64 = 1 << 8;
 /// What a process is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlook {
-    /// To run.
+    /// It runs.
     Runs,
-    /// Nothing before a SIGCONT: a signal has stopped it.
+    /// It does nothing before a SIGCONT: a signal has stopped it.
     Stopped,
-    /// To end: it has ended, or has begun to and cannot turn back.
+    /// It has ended, or is ending and cannot turn back.
     Dying,
 }
 
-/// A process that can be asked about, also after its end.
+/// A handle to a process's status, valid also after its end.
 #[derive(Debug)]
 pub struct Liveness(File);
 
 impl Liveness {
-    /// Remembers a process. `None` if the kernel tells nothing of it that could be relied on later.
+    /// Opens the status of a process. `None` if it lacks the fields that a verdict relies on.
     pub fn open(pid: i32) -> Option<Self> {
         let liveness = Self(File::open(format!("/proc/{pid}/status")).ok()?);
         let status = liveness.read().ok()?;

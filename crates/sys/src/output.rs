@@ -1,8 +1,8 @@
-//! The last of what a worker has written to its standard output and error, for the pages that tell how it failed.
+//! The last output of a worker, standard output and error together, for the pages that show how it failed.
 //!
-//! The worker's streams stay the user's own, untouched: the interposer, which sees each `write` to them, copies the bytes
-//! into a ring in shared memory as well. The front reads it with plain system calls, when it has something to show. A
-//! worker can write anything into it; whatever that is, it is read as text of a bounded size.
+//! The worker's streams stay the user's own: the interposer sees each `write` to them and also copies the bytes into a ring
+//! in shared memory. The front reads that with plain system calls when it has something to show. Whatever a worker writes
+//! there is read as text of bounded size.
 
 use std::fs::File;
 use std::io;
@@ -12,12 +12,12 @@ use std::os::unix::fs::FileExt;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// Where the ring begins; before it stands the count of all bytes ever written, in the machine's order. `interpose.c` has
-/// the same number.
+/// Where the ring begins. At offset 0 is the count of all bytes ever written, in the machine's byte order. `interpose.c`
+/// has the same number.
 const RING_OFFSET: usize = 64;
 
 /// How many bytes are kept.
-pub const OUTPUT_KEPT_SIZE: usize = 64 * 1024;
+const OUTPUT_KEPT_SIZE: usize = 64 * 1024;
 
 /// A place in the output of one worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,29 +28,29 @@ pub struct Position(u64);
 pub struct Output(File);
 
 impl Output {
-    /// Room for the output of a worker that is about to be started.
+    /// Allocates the ring for a worker that is about to be started.
     ///
     /// # Errors
-    /// No descriptor or no memory is left.
+    /// The system is out of descriptors or memory.
     pub fn create() -> io::Result<Self> {
         let memory = memfd_create(c"devhost-output", MFdFlags::MFD_CLOEXEC)?;
         let size = i64::try_from(RING_OFFSET + OUTPUT_KEPT_SIZE).unwrap_or(i64::MAX);
-        // Allocated before it is used: a lack of memory is an error here, and no SIGBUS in the worker.
+        // Allocated before it is used, so that a lack of memory is an error here and not a SIGBUS in the worker.
         fallocate(&memory, FallocateFlags::empty(), 0, size)?;
         Ok(Self(File::from(memory)))
     }
 
-    /// What has been written last, at most [`OUTPUT_KEPT_SIZE`] bytes in whole lines.
+    /// The last output: whole lines, at most 64 KiB.
     pub fn last(&self) -> String {
         self.last_since(Position::default())
     }
 
-    /// The same, of what was written since then.
+    /// The last output since then, as in [`Output::last`].
     pub fn last_since(&self, position: Position) -> String {
         self.read(position).unwrap_or_default()
     }
 
-    /// Where the output is now. One system call.
+    /// The current end of the output. One system call.
     pub fn position(&self) -> Position {
         self.total().map(Position).unwrap_or_default()
     }
@@ -69,7 +69,7 @@ impl Output {
         let kept = match usize::try_from(total).ok().filter(|total| *total <= OUTPUT_KEPT_SIZE) {
             Some(total) => total,
             None => {
-                // The oldest byte stands where the next one goes.
+                // The oldest byte is where the next one goes.
                 let next = usize::try_from(total % OUTPUT_KEPT_SIZE as u64).unwrap_or_default();
                 ring.rotate_left(next);
                 OUTPUT_KEPT_SIZE
@@ -77,7 +77,7 @@ impl Output {
         };
         let wanted = usize::try_from(total.saturating_sub(since.0)).unwrap_or(usize::MAX);
         let text = &ring[kept.saturating_sub(wanted)..kept];
-        // Where the beginning is lost, so is a part of the first line that is there.
+        // If the beginning is lost, the first line that is left is incomplete.
         let is_cut = kept < wanted.min(usize::try_from(total).unwrap_or(usize::MAX));
         let cut = if is_cut { text.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1) } else { 0 };
         Ok(String::from_utf8_lossy(&text[cut..]).into_owned())

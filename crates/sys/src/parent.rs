@@ -1,5 +1,5 @@
-//! What the zygote and the keeper have in common: a process with one thread that is told by the front over one socket,
-//! and that has children. Knows signals, process groups and ends of children; not what a child does.
+//! What the zygote and the keeper share: a single-threaded process that takes orders from the front over one socket and has
+//! children. Knows signals, process groups and exits; not what a child does.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,49 +14,50 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid, setpgid, setsid};
 
-use super::process;
 use serde::{Deserialize, Serialize};
+
+use crate::process;
 
 /// How an app is asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
-    /// SIGTERM to its process alone: what it has started is its own to end.
+    /// SIGTERM to its process alone: ending what it has started is up to the app.
     Terminate,
-    /// SIGINT to all its processes, as Ctrl-C in a terminal sends it.
+    /// SIGINT to all its processes, as Ctrl-C in a terminal.
     Interrupt,
-    /// SIGHUP to all its processes, as a terminal that closes sends it.
+    /// SIGHUP to all its processes, as a terminal that closes.
     HangUp,
 }
 
-/// How long the copy of a child that has ended well may take to leave the child's group.
+/// How long the fork of a child that exited with 0 may take to leave the child's group.
 const DAEMON_LEAVE_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// The time between two looks whether it has.
+/// How often to check whether it has.
 const DAEMON_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The front's socket, and what tells of children.
+/// The socket to the front, and the signals of children.
 #[derive(Debug)]
 pub struct Parent {
     /// The socket to the front.
     pub control: OwnedFd,
     /// Readable once a child has ended.
     pub signals: SignalFd,
-    /// What was blocked before; a child's mask.
+    /// The signal mask from before, for the children.
     pub original_mask: SigSet,
 }
 
 impl Parent {
-    /// Makes the calling process a parent; its standard input is the socket to the front, and becomes /dev/null.
+    /// Makes the calling process a parent. Takes the socket to the front from standard input, which becomes /dev/null.
     ///
-    /// Its children have the front's terminal, or none: a process that reads a terminal in whose foreground it is not would be
-    /// stopped, and nobody would know why, where without a terminal it finds an error.
+    /// Its children get the front's terminal only with `at_terminal`: a background process that reads a terminal would be
+    /// stopped without a reason given, while without a terminal it gets an error.
     ///
     /// # Errors
     /// The system refuses a descriptor, or standard input is closed.
     pub fn start(at_terminal: bool) -> io::Result<Self> {
         prctl::set_child_subreaper(true)?;
-        // A group of its own in any case: Ctrl-C in the terminal is for the front, which then ends us in order.
+        // A group of its own in any case: Ctrl-C in the terminal is for the front, which then ends us.
         if at_terminal {
             setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         } else {
@@ -70,7 +71,7 @@ impl Parent {
         Ok(Self { control, signals, original_mask })
     }
 
-    /// Takes the signals that have come, so that the descriptor is readable again only for new ones.
+    /// Takes the pending signals, so that the descriptor becomes readable only for new ones.
     ///
     /// # Errors
     /// The descriptor cannot be read.
@@ -80,17 +81,17 @@ impl Parent {
     }
 }
 
-/// Has the child forked, where the standard library would ask the C library to spawn it: that leaves two signals of its own
-/// ignored in the child, and in all that come from it.
+/// Makes the standard library fork instead of calling `posix_spawn`, which leaves two signals of the C library ignored in
+/// the child and its descendants.
 pub fn start_by_fork(command: &mut Command) {
     // SAFETY: the closure does nothing, which is allowed between fork and exec.
     unsafe { command.pre_exec(|| Ok(())) };
 }
 
-/// Has the kernel send a child the signal when the thread that starts it is gone.
+/// Has the kernel send the child the signal when the thread that starts it ends.
 pub fn end_with_parent(command: &mut Command, signal: Signal) {
     let parent = nix::unistd::getpid();
-    // SAFETY: the closure makes system calls and nothing else, as is allowed between fork and exec.
+    // SAFETY: the closure only makes system calls, which is allowed between fork and exec.
     unsafe {
         command.pre_exec(move || {
             prctl::set_pdeathsig(signal)?;
@@ -100,21 +101,21 @@ pub fn end_with_parent(command: &mut Command, signal: Signal) {
     }
 }
 
-/// A child that has ended, and how: one of the two is there.
+/// A child that has ended, with either an exit code or a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
-    /// Its pid, which may be another process's from now on.
+    /// Its pid, which may be reused from now on.
     pub pid: Pid,
-    /// The exit code, where it exited.
+    /// The exit code, if it exited.
     pub code: Option<i32>,
-    /// The signal, where one ended it.
+    /// The signal that ended it.
     pub signal: Option<i32>,
 }
 
-/// Reaps one child that has ended, adopted ones too; `None` once there is none.
+/// Reaps one child that has ended, adopted ones included; `None` if there is none.
 ///
 /// # Errors
-/// The kernel refuses to tell.
+/// `waitpid` fails for another reason than a lack of children.
 pub fn reap() -> io::Result<Option<Ended>> {
     loop {
         return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -129,7 +130,7 @@ pub fn reap() -> io::Result<Option<Ended>> {
     }
 }
 
-/// Asks a child that is not reaped yet to end.
+/// Asks a child to end. It must not be reaped yet.
 pub fn ask(child: Pid, how: Ask) {
     let _ = match how {
         Ask::Terminate => kill(child, Signal::SIGTERM),
@@ -138,15 +139,15 @@ pub fn ask(child: Pid, how: Ask) {
     };
 }
 
-/// Kills a child that is not reaped yet, and its group with it.
+/// Kills a child and its group. It must not be reaped yet.
 pub fn kill_group(child: Pid) {
     let _ = killpg(child, Signal::SIGKILL);
-    // It may not have come to making its group.
+    // It may not have made its group yet.
     let _ = kill(child, Signal::SIGKILL);
 }
 
-/// Kills what is left of the group of a child that was reaped. One that ended well may have been the first half of a
-/// daemon: its copy gets a moment to leave the group, which is how it is known for one.
+/// Kills what is left of the group of a reaped child. If the child exited with 0, it may have been a daemon's first half: the
+/// fork that it left behind gets a moment to leave the group.
 pub fn kill_rest_of_group(ended: Ended) {
     if ended.code == Some(0) {
         let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! Attributes of the calling process, and its threads and children as the kernel sees them.
+//! The calling process's descriptors, threads and children, and its end.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -17,6 +17,9 @@ const ORPHAN_ROUNDS_COUNT_MAX: usize = 16;
 const EXITING: u64 = 0x4;
 
 /// Closes every descriptor from 3 up that is not on the list.
+///
+/// # Errors
+/// The kernel has no `close_range` (Linux 5.9).
 pub fn close_all_except(keep: &[RawFd]) -> io::Result<()> {
     let mut keep: Vec<u32> =
         keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd > 2).collect();
@@ -33,6 +36,9 @@ pub fn close_all_except(keep: &[RawFd]) -> io::Result<()> {
 }
 
 /// Marks every descriptor from 3 up close-on-exec: for a child that is about to exec. A plain system call.
+///
+/// # Errors
+/// The kernel has no `CLOSE_RANGE_CLOEXEC` (Linux 5.11).
 pub fn close_all_on_exec() -> io::Result<()> {
     // SAFETY: close_range takes integers only, and closes nothing with this flag.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
@@ -40,13 +46,13 @@ pub fn close_all_on_exec() -> io::Result<()> {
 }
 
 fn close_range(first: u32, last: u32) -> io::Result<()> {
-    // SAFETY: close_range takes integers only. Closing a descriptor that some owner still names is the purpose:
-    // the caller is a forked child that never returns to those owners.
+    // SAFETY: close_range takes integers only. Closing descriptors that still have owners is the purpose: the caller is a
+    // forked child that never returns to those owners.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Ends the process at once, without destructors or exit handlers; what C's stdio has buffered is written.
+/// Ends the process at once, without destructors or exit handlers, but flushes C's stdio.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: fflush(NULL) flushes C's own streams; _exit does not return.
     unsafe {
@@ -55,37 +61,42 @@ pub fn exit_now(code: i32) -> ! {
     }
 }
 
-/// Ends the process at once, touching nothing: for a forked child before it has become a worker.
+/// Ends the process at once and flushes nothing: for a forked child that has not become a worker.
 pub fn exit_untouched(code: i32) -> ! {
     // SAFETY: _exit does not return and runs nothing.
     unsafe { libc::_exit(code) }
 }
 
-/// How many threads the calling process has.
+/// Counts the threads of the calling process.
+///
+/// # Errors
+/// `/proc` is not readable.
 pub fn count_threads() -> io::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/task")?.count())
 }
 
-/// True for a process that is ending or has ended: what closes its descriptors is its end.
+/// Whether a process is ending or has ended, so that the hang-up of its descriptors is due to its end.
 pub fn is_ending(pid: i32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    // The name, in parentheses, may have anything in it; the flags are the seventh field after it.
+    // The name, in parentheses, may contain anything; the flags are the seventh field after it.
     let flags =
         stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6)?.parse().ok());
     flags.is_none_or(|flags: u64| flags & EXITING != 0)
 }
 
-/// The pids of the calling process's children, adopted ones too. The caller must be single-threaded.
+/// The pids of the calling process's children, adopted ones included. The caller must be single-threaded.
+///
+/// # Errors
+/// `/proc` is not readable, or the kernel is built without `CONFIG_PROC_CHILDREN`.
 pub fn children() -> io::Result<Vec<i32>> {
     let pid = std::process::id();
     let text = std::fs::read_to_string(format!("/proc/self/task/{pid}/children"))?;
     Ok(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
 }
 
-/// Kills and reaps all children of the calling process, adopted ones too. The caller must be single-threaded.
+/// Kills and reaps all children of the calling process, adopted ones included. The caller must be single-threaded.
 pub fn end_children() {
-    // Bounded: each round kills all children there are; a round finds new ones only if a child that was just killed
-    // left some behind.
+    // Bounded: each round kills all children; the next one finds some only if those that were killed left children behind.
     for _ in 0..ORPHAN_ROUNDS_COUNT_MAX {
         let children = children().unwrap_or_default();
         if children.is_empty() {
@@ -98,12 +109,15 @@ pub fn end_children() {
     }
 }
 
-/// How long ago something has begun, in microseconds.
+/// The microseconds since something began.
 pub fn micros_since(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A control socket came as standard input. It moves away, close-on-exec, and /dev/null takes its place for the app.
+/// Takes the control socket that was passed as standard input, and puts /dev/null in its place. The socket is close-on-exec.
+///
+/// # Errors
+/// Standard input is closed, or no descriptor is left.
 pub fn take_standard_input() -> io::Result<OwnedFd> {
     let stdin = io::stdin();
     let control = duplicate_away(stdin.as_fd())?;

@@ -1,7 +1,6 @@
-//! Messages over a `SOCK_SEQPACKET` socket pair, each with at most [`MESSAGE_FDS_MAX`] descriptors.
+//! Messages over a `SOCK_SEQPACKET` socket pair, each with at most eight descriptors.
 //!
-//! A message is one packet: it arrives whole or not at all, so there is no framing to get wrong. Descriptors
-//! arrive close-on-exec.
+//! A message is one packet: it arrives whole or not at all, so no framing is needed. Descriptors arrive close-on-exec.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -13,17 +12,23 @@ use nix::sys::socket::{
 };
 
 /// The largest message, in bytes.
-pub const MESSAGE_LEN_MAX: usize = 64 * 1024;
+const MESSAGE_LEN_MAX: usize = 64 * 1024;
 
 /// The most descriptors with one message.
-pub const MESSAGE_FDS_MAX: usize = 8;
+const MESSAGE_FDS_MAX: usize = 8;
 
 /// Makes a connected pair, both ends close-on-exec.
+///
+/// # Errors
+/// No descriptor is left.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
-/// Sends one message. Blocks, or fails with `WouldBlock`, as the socket is set.
+/// Sends one message. Blocks if the socket does.
+///
+/// # Errors
+/// The message is empty or too large, the peer is gone, or the socket is non-blocking and full (`WouldBlock`).
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
     if bytes.is_empty() || bytes.len() > MESSAGE_LEN_MAX || fds.len() > MESSAGE_FDS_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a control message is out of bounds"));
@@ -40,7 +45,10 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> io::Result<(
     }
 }
 
-/// Receives one message and its descriptors; `None` when the peer has closed its end.
+/// Receives one message and its descriptors; `None` if the peer has closed its end.
+///
+/// # Errors
+/// The message was truncated, or the socket is non-blocking and empty (`WouldBlock`).
 pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     let mut buffer = vec![0; MESSAGE_LEN_MAX];
     let mut space = cmsg_space!([RawFd; MESSAGE_FDS_MAX]);
@@ -58,7 +66,7 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<OwnedF
                 break (message.bytes, message.flags, fds);
             }
             Err(nix::Error::EINTR) => {}
-            // The peer ended with unread messages of ours: the same as its end.
+            // The peer closed its end without reading all of our messages.
             Err(nix::Error::ECONNRESET) => return Ok(None),
             Err(error) => return Err(error.into()),
         }

@@ -1,18 +1,18 @@
-//! Which of several listeners at the same address (`SO_REUSEPORT`) gets the connections that come from now on.
+//! Steers new connections among several listeners at the same address (`SO_REUSEPORT`).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::libc::{self, sock_filter, sock_fprog};
 
-/// The most listeners among which the kernel is told to choose.
-pub const CHOSEN_COUNT_MAX: usize = 64;
+/// The most listeners that the kernel chooses among.
+const CHOSEN_COUNT_MAX: usize = 64;
 
 /// A random number, as a packet filter loads it (`SKF_AD_OFF + SKF_AD_RANDOM`).
 const RANDOM: u32 = (-0x1000_i32 + 56).cast_unsigned();
 
-/// Tells the kernel to choose among these listeners, by their places in the order in which they began to listen. Any of
-/// them can be told. A place that nobody has any more means any listener.
+/// Has the kernel choose at random among these listeners, numbered in the order in which they began to listen. Any of the
+/// listeners can be passed. A number without a listener means any of them.
 ///
 /// # Errors
 /// The kernel is older than 4.6, or the socket does not listen with `SO_REUSEPORT`.
