@@ -112,7 +112,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     };
     let name = target.name().to_owned();
     limits::raise_descriptors();
-    let builder = Builder::new(target, settings, devhost)?;
+    let builder = Builder::new(target, settings, &devhost)?;
     let notices = Arc::clone(terminal);
     let app = name.clone();
     runner::run(Parts {

@@ -134,7 +134,7 @@ impl Workspace {
 
     pub(crate) fn builder_with(&self, settings: Settings) -> Builder {
         let target = build::app::find(Some("app"), &self.path(""), &settings).unwrap();
-        Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").into()).unwrap()
+        Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").as_ref()).unwrap()
     }
 }
 
@@ -423,7 +423,7 @@ fn a_prebuilt_library_is_copied() {
     let settings = Settings { target_dir: Some(workspace.path("own")), ..Settings::default() };
     let target = build::app::find(Some("libprebuilt.so"), &workspace.path(""), &settings).unwrap();
     assert_eq!(target.name(), "prebuilt");
-    let mut builder = Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").into()).unwrap();
+    let mut builder = Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").as_ref()).unwrap();
     // It needs the app's dependencies, which nobody preloads here; what the loader says is not known before.
     let artifact = built(&mut builder, &[]);
     assert_eq!(artifact.build_id, app.build_id);

@@ -130,7 +130,7 @@ fn offline() -> Settings {
 
 fn builder_of(site: &Site, settings: Settings) -> Builder {
     let target = site.find(Some("app"), &settings).unwrap_or_else(|error| panic!("{error:?}"));
-    Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").into()).unwrap()
+    Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").as_ref()).unwrap()
 }
 
 fn exit_code(builder: &mut Builder, changed: &[PathBuf]) -> i32 {

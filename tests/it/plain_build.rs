@@ -44,7 +44,7 @@ impl Plain {
 
     fn builder(&self, settings: Settings) -> Builder {
         let target = self.find(None, &settings).unwrap_or_else(|error| panic!("{error:?}"));
-        Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").into()).unwrap()
+        Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").as_ref()).unwrap()
     }
 
     fn built(&self) -> Artifact {

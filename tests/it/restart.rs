@@ -382,7 +382,7 @@ fn the_binary_of_a_package_is_built_under_a_name_of_its_own() {
     };
     let target = devhost_build::app::find(None, dir.path(), &settings).unwrap();
     let devhost = PathBuf::from(env!("CARGO_BIN_EXE_devhost"));
-    let mut builder = Builder::new(target, settings, devhost).unwrap();
+    let mut builder = Builder::new(target, settings, &devhost).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut build = |changed: &[PathBuf]| {
         let mut progress = |_| {};

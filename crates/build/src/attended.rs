@@ -36,7 +36,8 @@ pub(crate) fn guarded(devhost: &Path, program: &OsStr) -> Command {
 pub(crate) struct Attended {
     child: Child,
     /// Held until the end: the guard ends the process when it closes.
-    _pipe: Option<ChildStdin>,
+    #[expect(dead_code, reason = "held, not used")]
+    pipe: Option<ChildStdin>,
     stdout: Option<Lines<BufReader<ChildStdout>>>,
     stderr: Option<Lines<BufReader<ChildStderr>>>,
     status: Option<ExitStatus>,
@@ -55,10 +56,10 @@ pub(crate) enum Said {
 impl Attended {
     /// Attends to a process that was started as [`guarded`].
     pub(crate) fn new(mut child: Child) -> Self {
-        let _pipe = child.stdin.take();
+        let pipe = child.stdin.take();
         let stdout = child.stdout.take().map(|pipe| BufReader::new(pipe).lines());
         let stderr = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
-        Self { child, _pipe, stdout, stderr, status: None }
+        Self { child, pipe, stdout, stderr, status: None }
     }
 
     /// What comes next. An empty line may be the end of a stream.

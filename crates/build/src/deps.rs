@@ -2,6 +2,7 @@
 //! and then loaded once, in the zygote. Its name has a hash of what it was made of, so one that exists is right
 //! and is never written again. Where sharing cannot work, an empty rlib takes its place and the app is linked
 //! statically.
+#![expect(clippy::print_stderr, reason = "rustc and cargo pass on to the builder what the wrapper writes")]
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

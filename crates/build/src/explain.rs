@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use devhost_model::{Diagnostics, Failure};
 
 use crate::cargo;
+use crate::cargo_text;
 use crate::deps;
 use crate::inspector::{self, Problem};
 use crate::job_sheet::Report;
@@ -40,7 +41,7 @@ pub(crate) fn failed(run: &cargo::Run) -> Failure {
 /// What to do where the build fails for want of something that cargo does not bring.
 fn missing_from_the_system(run: &cargo::Run) -> Option<String> {
     let rendered = run.diagnostics.iter().map(|diagnostic| diagnostic.rendered.as_str());
-    let text: Vec<String> = rendered.chain([run.output.as_str()]).map(cargo::strip_colours).collect();
+    let text: Vec<String> = rendered.chain([run.output.as_str()]).map(cargo_text::strip_colours).collect();
     let mut lines = text.iter().flat_map(|text| text.lines());
     lines.find_map(|line| {
         if let Some(library) = deps::missing_library(line) {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use devhost_model::{Diagnostic, Failure};
 
 use crate::plain::NO_LIBRARY_MESSAGE;
-use crate::{cargo, deps};
+use crate::{cargo, cargo_text, deps};
 
 /// A part of what rustc says where two shared libraries contain the same crate.
 const DUPLICATE_MESSAGE: &str = "only shows up once";
@@ -40,7 +40,7 @@ pub(crate) fn reason_to_share_nothing(run: &cargo::Run) -> Option<String> {
 
 /// Whether a linker does not find symbols, and nothing else is wrong.
 pub(crate) fn misses_symbols(run: &cargo::Run) -> bool {
-    let said = |diagnostic: &Diagnostic| cargo::strip_colours(&diagnostic.rendered);
+    let said = |diagnostic: &Diagnostic| cargo_text::strip_colours(&diagnostic.rendered);
     link_error(&run.diagnostics).is_some()
         && run
             .diagnostics
@@ -54,7 +54,7 @@ pub(crate) fn misses_symbols(run: &cargo::Run) -> bool {
 pub(crate) fn reason_to_restart(failure: &Failure) -> Option<String> {
     match failure {
         Failure::Build { diagnostics, output } => {
-            let output = cargo::strip_colours(output);
+            let output = cargo_text::strip_colours(output);
             let said = output.lines().find_map(|line| line.split_once(NO_LIBRARY_MESSAGE));
             said.map(|(_, reason)| format!("it cannot be made a library: {reason}")).or_else(|| {
                 let reason = link_error(diagnostics)?;
@@ -63,7 +63,7 @@ pub(crate) fn reason_to_restart(failure: &Failure) -> Option<String> {
         }
         // Of a library that was built: it lacks something.
         Failure::Start { message, .. } => Some(format!("it cannot be a library: {message}")),
-        _ => None,
+        Failure::Crash { .. } => None,
     }
 }
 
@@ -74,7 +74,7 @@ fn link_error(diagnostics: &[Diagnostic]) -> Option<String> {
     if errors.any(|error| !is_link_error(error)) {
         return None;
     }
-    let rendered = cargo::strip_colours(&error.rendered);
+    let rendered = cargo_text::strip_colours(&error.rendered);
     let mut lines = rendered.lines().map(str::trim);
     if lines.clone().any(|line| deps::missing_library(line).is_some()) {
         return None;

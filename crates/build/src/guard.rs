@@ -3,6 +3,7 @@
 //! on its standard input closes, which happens when the front cancels a build and also when the front is
 //! killed. A signal on the death of the parent would not do: it follows the parent's thread, not its process,
 //! and reaches cargo alone.
+#![expect(clippy::print_stderr, reason = "a program of its own, whose standard error the builder reads")]
 
 use std::ffi::OsString;
 use std::io::Read;

@@ -30,6 +30,7 @@ mod build_lock;
 mod builder;
 mod call;
 mod cargo;
+mod cargo_text;
 mod dep_info;
 mod deps;
 pub mod diagnostics;

@@ -9,6 +9,7 @@
 //! pointer or in a vtable), rustc believes that the function itself was made there, and marks the reference hidden. One
 //! such reference hides the function in the whole library, and in the app it can never be met by a shared library. So hidden
 //! references to Rust symbols become ordinary ones, in copies.
+#![expect(clippy::print_stderr, reason = "a program of its own: rustc shows what its linker writes")]
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

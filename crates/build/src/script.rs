@@ -4,6 +4,7 @@
 //! streams, exit code and signals are the script's own; its environment is as cargo made it.
 //!
 //! In a replay (see [`crate::replay`]) it writes nothing down, but provides the jobserver that cargo would.
+#![expect(clippy::print_stderr, reason = "a program of its own: cargo shows what a build script writes")]
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;

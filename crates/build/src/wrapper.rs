@@ -2,6 +2,7 @@
 //! app's call gets the library of dependencies and what else makes it loadable; the other crates get cheaper
 //! debug information. Everything else passes through untouched. It replaces itself by rustc, so that signals,
 //! exit codes and output need no care; only the call of a plain app needs care (see the module `plain`).
+#![expect(clippy::print_stderr, reason = "a program of its own: cargo shows what rustc writes")]
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;

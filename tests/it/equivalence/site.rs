@@ -148,7 +148,7 @@ impl Site {
             };
             let target = build::app::find(Some("app"), &self.root.join("ws"), &settings);
             let target = target.unwrap_or_else(|error| panic!("{error:?}"));
-            let mut builder = Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").into()).unwrap();
+            let mut builder = Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").as_ref()).unwrap();
             if let Some(weakness) = weakness {
                 builder.weaken(weakness);
             }

@@ -9,7 +9,7 @@ use devhost_model::Error;
 use super::packages::parent;
 use super::partial;
 use crate::settings::Settings;
-use crate::{cargo, environment};
+use crate::{cargo_text, environment};
 
 /// What cargo says of a workspace.
 pub(super) struct Asked {
@@ -59,7 +59,7 @@ pub(super) fn metadata(manifest: &Path, settings: &Settings) -> Result<Metadata,
     command.env("CARGO_TERM_COLOR", "never");
     let output = command.output().map_err(|error| cargo_missing(&error))?;
     let refused = || {
-        let text = cargo::essence(&String::from_utf8_lossy(&output.stderr));
+        let text = cargo_text::essence(&String::from_utf8_lossy(&output.stderr));
         Error::mistake(
             format!("cargo cannot read {}:\n{text}", manifest.display()),
             "fix what cargo complains about; `cargo metadata` in that directory shows the same error",

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
-use cargo_metadata::semver::Version;
+use cargo_metadata::semver::{Prerelease, Version};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 use serde_json::{Value, json};
 
@@ -219,7 +219,7 @@ fn name_within(user: &Package, used: &Package, kind: DependencyKind) -> String {
     let mut said = user.dependencies.iter().filter(|dependency| {
         dependency.name == used.name.as_str()
             && dependency.kind == kind
-            && dependency.req.matches(&Version { pre: Default::default(), ..used.version.clone() })
+            && dependency.req.matches(&Version { pre: Prerelease::EMPTY, ..used.version.clone() })
     });
     let renamed = said.find_map(|dependency| dependency.rename.clone());
     let library = || library_or_macro(used).map(|library| library.name.clone());

@@ -1,7 +1,7 @@
 //! The builder itself: what it keeps from one build to the next, and what all ways of building share.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use devhost_model::{BuildInputs, BuildReport, Error, Failure};
@@ -64,7 +64,7 @@ impl Builder {
     ///
     /// # Errors
     /// devhost's target directory cannot be written.
-    pub fn new(target: Target, settings: Settings, devhost: PathBuf) -> Result<Self, Error> {
+    pub fn new(target: Target, settings: Settings, devhost: &Path) -> Result<Self, Error> {
         let target_dir = target.target_dir().to_owned();
         let failed = |error: io::Error| {
             Error::mistake(
@@ -73,7 +73,7 @@ impl Builder {
             )
         };
         let artifacts = ArtifactDirectory::make(&target_dir).map_err(failed)?;
-        let tool = Tool::open(&devhost).map_err(|error| {
+        let tool = Tool::open(devhost).map_err(|error| {
             Error::fault(format!("cannot read the devhost executable {}: {error}", devhost.display()))
         })?;
         let mut builder = Self {

@@ -183,12 +183,12 @@ impl Builder {
         }
         args
     }
+}
 
-    /// The wrapper's report, if it is about this job sheet and everything it names still exists.
-    pub(super) fn valid_report(&self, report: &Path, sheet: &Path) -> Option<Report> {
-        let sheet: JobSheet = documents::read(sheet)?;
-        documents::read(report).filter(|report: &Report| {
-            report.key == sheet.key && report.preload.iter().all(|library| library.is_file())
-        })
-    }
+/// The wrapper's report, if it is about this job sheet and everything it names still exists.
+pub(super) fn valid_report(report: &Path, sheet: &Path) -> Option<Report> {
+    let sheet: JobSheet = documents::read(sheet)?;
+    documents::read(report).filter(|report: &Report| {
+        report.key == sheet.key && report.preload.iter().all(|library| library.is_file())
+    })
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use devhost_model::{BuildReport, Failure};
 
 use super::base::{Builder, GIVEN_UP};
+use super::cargo_run::valid_report;
 use crate::explain::{build_failure, explain, finish};
 use crate::inputs::ScriptInputs;
 use crate::outcome::{Artifact, Progress};
@@ -29,7 +30,7 @@ impl Builder {
         self.report = BuildReport { reason: refusal, ..BuildReport::default() };
         self.outdated |= changed.iter().any(|path| concerns_cargo(path) || self.configuration.contains(path));
         let app = self.current_app().await?;
-        self.configuration = app.config_files.clone();
+        self.configuration.clone_from(&app.config_files);
         self.configuration.extend(settings::config_files(app.root()));
         let report_path = self.document(&app, "report");
         let sheet_path = self
@@ -45,7 +46,7 @@ impl Builder {
         self.show_hidden_changes(&app, changed);
         self.seed(&app, progress).await;
         let mut run = self.run_cargo(&app, &sheet_path, progress).await?;
-        let mut report = self.valid_report(&report_path, &sheet_path);
+        let mut report = valid_report(&report_path, &sheet_path);
         // First the app is linked in another way, then nothing is shared.
         for _ in 0..2 {
             let Some(ready) = report.as_ref().filter(|ready| !run.success && !ready.preload.is_empty())
@@ -57,14 +58,14 @@ impl Builder {
                 .map_err(|error| build_failure(format!("cannot write {}: {error}", marker.display())))?;
             let doubt = fallback::Doubt::of(&marker);
             run = self.run_cargo(&app, &sheet_path, progress).await?;
-            report = self.valid_report(&report_path, &sheet_path);
+            report = valid_report(&report_path, &sheet_path);
             doubt.decide(fallback::reason_to_share_nothing(&run).is_none());
         }
         if run.success && report.is_none() {
             // cargo found nothing to do, but what there is was made under other settings, or parts of it are gone.
             stale::age_app(&app, &self.profile_dirs(&app));
             run = self.run_cargo(&app, &sheet_path, progress).await?;
-            report = self.valid_report(&report_path, &sheet_path);
+            report = valid_report(&report_path, &sheet_path);
         }
         let (mut library, mut ready) = finish(&run, report)?;
         let mut checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
@@ -79,7 +80,7 @@ impl Builder {
             doubts.push(doubt);
             stale::age_app(&app, &self.profile_dirs(&app));
             run = self.run_cargo(&app, &sheet_path, progress).await?;
-            (library, ready) = finish(&run, self.valid_report(&report_path, &sheet_path))?;
+            (library, ready) = finish(&run, valid_report(&report_path, &sheet_path))?;
             checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
         }
         let checked = checked.map_err(|problem| explain(problem, &library))?;

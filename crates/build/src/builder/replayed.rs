@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use devhost_model::Failure;
 
 use super::base::Builder;
+use super::cargo_run::valid_report;
 use crate::app::{App, Target};
 use crate::explain::finish;
 use crate::outcome::{Artifact, Progress};
@@ -38,7 +39,7 @@ impl Builder {
             }
             return Ok(finish(&run, None).map(|_| unreachable!("it has failed")));
         }
-        let Some(report) = self.valid_report(&report_path, &context.sheet_path) else {
+        let Some(report) = valid_report(&report_path, &context.sheet_path) else {
             return Err("the wrapper's report is gone".into());
         };
         let (library, ready) = finish(&run, Some(report)).map_err(|_| "nothing was made")?;

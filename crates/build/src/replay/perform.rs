@@ -128,10 +128,10 @@ impl Recording {
             script.begin(context, &self.profile_dirs);
             let name = script.package.name.clone();
             progress(Progress { done: 0, total: 1, current: format!("the build script of {name}") });
-            let (reader, writer) = std::io::pipe().map_err(no_pipe)?;
-            let other = reader.try_clone().map_err(no_pipe)?;
-            self.alive.push(Receiver::from_owned_fd(other.into()).map_err(no_pipe)?);
-            let reader = Receiver::from_owned_fd(reader.into()).map_err(no_pipe)?;
+            let (reader, writer) = std::io::pipe().map_err(|error| no_pipe(&error))?;
+            let other = reader.try_clone().map_err(|error| no_pipe(&error))?;
+            self.alive.push(Receiver::from_owned_fd(other.into()).map_err(|error| no_pipe(&error))?);
+            let reader = Receiver::from_owned_fd(reader.into()).map_err(|error| no_pipe(&error))?;
             let recorded = script.recorded.clone();
             runs.push(async move {
                 let begun_at = begun.elapsed();
@@ -188,8 +188,8 @@ impl Recording {
                 pipelined: unit.is_pipelined(),
             });
         }
-        let (alive, held) = std::io::pipe().map_err(no_pipe)?;
-        self.alive.push(Receiver::from_owned_fd(alive.into()).map_err(no_pipe)?);
+        let (alive, held) = std::io::pipe().map_err(|error| no_pipe(&error))?;
+        self.alive.push(Receiver::from_owned_fd(alive.into()).map_err(|error| no_pipe(&error))?);
         let mut before = HashMap::new();
         let mut ended = Vec::new();
         let mut run = run::run(context, begun, calls, held, progress, |event| match event {
@@ -217,6 +217,6 @@ impl Recording {
     }
 }
 
-fn no_pipe(error: std::io::Error) -> String {
+fn no_pipe(error: &std::io::Error) -> String {
     format!("cannot create a pipe: {error}")
 }

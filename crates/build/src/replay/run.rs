@@ -307,6 +307,8 @@ fn summary(call: &Call, diagnostics: &Diagnostics) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -332,9 +334,9 @@ mod tests {
                 args: Vec::new(),
                 directory: "/".into(),
                 package_root: "/".into(),
-                set: Default::default(),
+                set: BTreeMap::new(),
                 removed: Vec::new(),
-                before: Default::default(),
+                before: BTreeMap::new(),
                 manifests: String::new(),
             },
             needs: needs.to_vec(),
