@@ -1,4 +1,4 @@
-//! Where events come from: the kernel, or nowhere.
+//! Where events come from.
 
 use std::path::Path;
 
@@ -8,9 +8,9 @@ use crate::error::WatchError;
 
 /// Where events come from.
 pub(crate) enum Backend {
-    /// The kernel tells.
+    /// From the kernel (inotify).
     Native(notify::RecommendedWatcher),
-    /// Nobody tells: everything is looked at, again and again.
+    /// From nowhere: everything is looked at again and again.
     Poll,
 }
 
@@ -26,7 +26,7 @@ impl Backend {
 
     pub(crate) fn unwatch(&mut self, directory: &Path) {
         if let Self::Native(watcher) = self {
-            // A directory that is gone has lost its watch already.
+            // A removed directory has lost its watch already.
             let _ = watcher.unwatch(directory);
         }
     }

@@ -1,4 +1,4 @@
-//! A batch: the places where something happens, until the burst is over. Knows no file system.
+//! A batch of events: the places where something happens during one burst. Does not touch the file system.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::hint::Hint;
 
-/// A batch is complete when nothing has happened for this long: as short as several files of one save are apart. What
-/// comes later cancels the build that the first batch has started, which costs less than to wait for it each time.
+/// A batch is complete once nothing has happened for this long, the time between the files of one save. A later event
+/// cancels the build that the batch started, which costs less than waiting longer every time.
 const QUIET_MS: u64 = 1;
 
-/// A batch is looked at this long after its first event, even if more happens or a file is still being written.
+/// A batch is complete this long after its first event in any case, even while a file is being written.
 const BATCH_TIME_MAX_MS: u64 = 50;
 
-/// Places where something has happened, until the burst is over.
+/// The places where something happens during one burst.
 #[derive(Default)]
 pub(crate) struct Batch {
-    /// The places and the time of the first event of each.
+    /// Each place with the time of its first event.
     pub(crate) places: BTreeMap<PathBuf, Instant>,
     pub(crate) unfinished: BTreeSet<PathBuf>,
     pub(crate) span: Option<Span>,
@@ -46,7 +46,7 @@ impl Batch {
         *first = at.min(*first);
     }
 
-    /// When the batch is to be looked at.
+    /// Returns when the batch is complete, unless it is empty.
     pub(crate) fn due(&self) -> Option<Instant> {
         let span = self.span?;
         let latest = span.first + Duration::from_millis(BATCH_TIME_MAX_MS);
@@ -61,7 +61,7 @@ impl Batch {
         self.due().is_some_and(|due| due <= now)
     }
 
-    /// When it began to happen there: the file's own first event, or that of a directory above it, or of the batch.
+    /// Returns the time of the first event at the place, or else of a directory above it, or else of the batch.
     pub(crate) fn began_at(&self, place: &Path) -> Instant {
         place
             .ancestors()

@@ -1,4 +1,4 @@
-//! What the watcher tells.
+//! What the watcher reports.
 
 use std::time::Instant;
 
@@ -6,14 +6,14 @@ use devhost_model::ChangedFiles;
 
 use crate::error::WatchError;
 
-/// What has changed.
+/// Files that have changed, and problems.
 #[derive(Debug, Clone)]
 pub struct Changes {
-    /// The files: each list sorted, without duplicates, and spelled as in the sources or as the roots were.
+    /// The files, sorted and without duplicates. Their paths are spelled as the build or the roots spell them.
     pub files: ChangedFiles,
-    /// Why some changes may no longer be seen. The watcher goes on as well as it can.
+    /// Why some changes may be missed from now on. The watcher goes on as well as it can.
     pub problems: Vec<WatchError>,
-    /// When the first of the events happened.
+    /// When the first event happened.
     pub at: Instant,
 }
 
@@ -22,7 +22,7 @@ impl Changes {
         Self { files: ChangedFiles::default(), problems: Vec::new(), at }
     }
 
-    /// True if nothing has changed and nothing went wrong.
+    /// Returns true if nothing changed and nothing went wrong.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty() && self.problems.is_empty()
     }

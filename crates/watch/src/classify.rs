@@ -1,8 +1,7 @@
-//! What a changed file means, from its path alone. Pure: it reads no file system and keeps no state.
+//! What a changed file means, judged from its path alone. Pure: no file system, no state.
 //!
-//! What the last build read (its dep-info) and the manifests are known to the caller; everything here is about the
-//! other files. A file that only a build script or a macro looks for in a directory cannot be known before a build
-//! has named it: it counts as code from then on.
+//! The caller knows what the last build read (its dep-info) and the manifests; this is about all other files. A file that
+//! only a build script or a macro looks for cannot be known before a build has named it; from then on it counts as code.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path};
@@ -12,28 +11,28 @@ use std::path::{Component, Path};
 pub(crate) enum Class {
     /// A build.
     Code,
-    /// A fork: the app may have read the file once, or gets another environment from it.
+    /// A restart: the app may have read the file once, or gets its environment from it.
     Startup,
-    /// Stylesheets swapped in place.
+    /// Swapping stylesheets in place.
     Style,
-    /// A page load.
+    /// Reloading pages.
     Static,
 }
 
-/// Directories whose files are served as they are: the app reads them for each request.
+/// Directories whose files are served as they are, and read for each request.
 const SERVED_DIRECTORIES: &[&str] = &["static", "public", "assets", "www", "dist"];
 
-/// Directories whose files an app may read once, when it starts or at the first use: templates and translations.
+/// Directories whose files an app may read once, when it starts or at first use: templates and translations.
 const READ_DIRECTORIES: &[&str] = &["templates", "views", "locales", "i18n", "translations"];
 
-/// Directories of configuration.
+/// Directories of configuration files.
 const CONFIG_DIRECTORIES: &[&str] = &["config", "conf", "configuration", "settings"];
 
-/// Extensions that are web assets wherever they lie. Images, fonts and JSON are not among them: outside of an asset
-/// directory they may as well be what the app itself writes (uploads, data), and that must not load pages again.
+/// Extensions that are web assets anywhere. Images, fonts and JSON are not among them: outside an asset directory they may
+/// be what the app itself writes (uploads, data), which must not reload pages.
 const WEB_EXTENSIONS: &[&str] = &["js", "mjs", "svg", "webmanifest"];
 
-/// Extensions of what an app may read once, outside of a directory of served files.
+/// Extensions of files that an app may read once, outside directories of served files.
 const READ_EXTENSIONS: &[&str] = &[
     "html",
     "htm",
@@ -50,11 +49,11 @@ const READ_EXTENSIONS: &[&str] = &[
     "ftl",
 ];
 
-/// Extensions of configuration in a directory of configuration, or under the name of one.
+/// Extensions of configuration files, in a directory of them or with the name of one.
 const CONFIG_EXTENSIONS: &[&str] =
     &["toml", "yaml", "yml", "json", "json5", "jsonc", "ron", "ini", "conf", "properties", "kdl"];
 
-/// TOML files that are read by tools, and by no app. Every other one in a package is taken for configuration.
+/// TOML files that tools read, but no app. Any other TOML file in a package is taken for configuration.
 const TOOL_FILES: &[&str] = &[
     "Cargo.toml",
     "rust-toolchain.toml",
@@ -67,20 +66,20 @@ const TOOL_FILES: &[&str] = &[
     "dist-workspace.toml",
 ];
 
-/// Directories of a package that the app is not built from.
+/// Directories of a package that are not part of the app.
 const SIDE_DIRECTORIES: &[&str] = &["tests", "benches", "examples"];
 
-/// Extensions of databases, which programs write while they run.
+/// Extensions of databases, which the app writes while it runs.
 const DATABASE_EXTENSIONS: &[&str] = &["db", "db3", "sqlite", "sqlite3"];
 
-/// Extensions of what else programs write while they run: logs, locks.
+/// Extensions of other files that programs write while they run: logs, locks.
 const SCRATCH_EXTENSIONS: &[&str] = &["log", "tmp", "temp", "pid", "sock", "lock", "part", "crdownload"];
 
-/// Ends of the names of what a database writes beside its file.
+/// Suffixes of the files that a database keeps next to its own.
 const WRITTEN_SUFFIXES: &[&str] = &["-wal", "-shm", "-journal"];
 
-/// Classifies a file inside a package by its path relative to the package's root. `foreign` says whether a nearer
-/// `Cargo.toml` makes it part of a package that is none of the app's; it is asked only where it matters.
+/// Classifies a file inside a package by its path relative to the package. `foreign`, called only if it matters, returns true
+/// if a nearer `Cargo.toml` makes the file part of a package that the app does not use.
 pub(crate) fn classify(relative: &Path, foreign: impl FnOnce() -> bool) -> Option<Class> {
     let name = relative.file_name()?;
     if is_left_alone(name) {
@@ -103,8 +102,8 @@ pub(crate) fn classify(relative: &Path, foreign: impl FnOnce() -> bool) -> Optio
     }
 }
 
-/// Classifies a file around the app's packages, by its path relative to where that begins: only what may be served or read at
-/// run time counts. `foreign` says whether it is part of another package, whose templates and configuration are its own.
+/// Classifies a file outside the app's packages, where only what may be served or read at run time counts. `foreign` returns
+/// true if it is part of another package, whose templates and configuration are its own.
 pub(crate) fn classify_around(relative: &Path, foreign: impl FnOnce() -> bool) -> Option<Class> {
     let is_in_assets = relative.parent().is_some_and(is_asset_directory);
     // An app reads its configuration from its working directory.
@@ -116,12 +115,12 @@ pub(crate) fn classify_around(relative: &Path, foreign: impl FnOnce() -> bool) -
     }
 }
 
-/// Whether the files of a directory are served, rendered or read at run time.
+/// Returns true if files of the directory are served, rendered or read at run time.
 pub(crate) fn is_asset_directory(relative: &Path) -> bool {
     relative.components().any(|part| is_one_of(part, SERVED_DIRECTORIES) || is_one_of(part, READ_DIRECTORIES))
 }
 
-/// Whether a change of the file may lead to a build or a start. A quick look at its path, wherever that begins.
+/// Returns true if a change of the file may lead to a build or a restart. A quick guess from any path, absolute or relative.
 pub(crate) fn may_lead_to_a_start(path: &Path) -> bool {
     let named = path.file_name().map(|name| (name, extension(name)));
     match named {
@@ -144,7 +143,7 @@ enum Purpose {
     Config,
 }
 
-/// What the innermost directory is for that says so; what is served or rendered is no configuration.
+/// Finds the innermost directory with a known purpose. Inside one that is served or rendered, nothing is configuration.
 fn innermost(path: &Path) -> Option<Purpose> {
     let directory = path.parent()?;
     let innermost = directory.components().rev().find_map(|part| {
@@ -165,7 +164,7 @@ fn is_configuration(name: &OsStr, extension: &str, purpose: Option<Purpose>) -> 
         || ["config", "conf", "settings", "appsettings", "log4rs"].iter().any(|start| stem.starts_with(start))
 }
 
-/// The names under which editors keep what is no saved file.
+/// Returns true for names under which editors keep temporary files.
 pub(crate) fn is_editor_file(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name == b"4913" // vim's probe whether it can write into the directory
@@ -178,19 +177,19 @@ pub(crate) fn is_editor_file(name: &OsStr) -> bool {
         || has_vim_swap_extension(name)
 }
 
-/// `.swp`, `.swo`, `.swx`, `.swpx` …: with or without vim's leading dot.
+/// Returns true for `.swp`, `.swo`, `.swx`, `.swpx` …, with or without vim's leading dot.
 fn has_vim_swap_extension(name: &[u8]) -> bool {
     let Some(dot) = name.iter().rposition(|byte| *byte == b'.') else { return false };
     let extension = &name[dot + 1..];
     matches!(extension, [b's', b'w', b'a'..=b'z'] | b"swpx")
 }
 
-/// Whether nobody means anything by a change of a file of this name, whatever it was to a build.
+/// Returns true if a change of a file with this name means nothing: editors and running programs write it.
 pub(crate) fn is_left_alone(name: &OsStr) -> bool {
     is_editor_file(name) || is_written_at_run_time(name)
 }
 
-/// Whether the file comes and goes with a program that runs.
+/// Returns true for files that come and go with a running program.
 pub(crate) fn is_scratch_file(name: &OsStr) -> bool {
     let bytes = name.as_encoded_bytes();
     WRITTEN_SUFFIXES.iter().any(|suffix| bytes.ends_with(suffix.as_bytes()))

@@ -1,6 +1,6 @@
-//! The thread that turns events into batches: what the kernel tells (or a turn of polling finds) goes into the
-//! intake, the thread asks the tree what of it matters, waits until a burst is over, lets the tree look, and sends
-//! what has changed. It reads the clock and owns the tree; it knows no classes and no paths' meaning.
+//! The thread that turns events into batches of changes: it takes what waits in the intake, asks the tree which events
+//! matter, waits for the end of a burst, lets the tree look, and sends what has changed. It owns the tree and reads the
+//! clock; it does not know what a path means.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,34 +16,34 @@ use crate::hint::Hint;
 use crate::intake::{Intake, Waiting};
 use crate::tree::{ReadOne, Tree};
 
-/// How long a checkout may take from its first file to the ignore file that makes that file count.
+/// How long a checkout may take between writing a file and the ignore file that makes that file count.
 const CHECKOUT_TIME_MAX_MS: u64 = 1_000;
 
-/// How long a package's directory may be away before that is told: a checkout of another branch may put it back.
+/// How long a package's directory may be missing before that is reported: a checkout may be about to put it back.
 const AWAY_TIME_MAX_MS: u64 = 2_000;
 
-/// Time between two looks at everything, where the kernel does not tell.
+/// How often everything is looked at when polling.
 const POLL_INTERVAL_MS: u64 = 500;
 
-/// Polling takes at most one part in this many of a processor.
+/// Polling uses at most one in this many parts of a processor.
 const POLL_SHARE: u32 = 10;
 
-/// Batches that wait for their reader; later ones are merged into one.
+/// How many batches may wait for their reader. Later ones are merged into one.
 pub(super) const QUEUE_COUNT_MAX: usize = 16;
 
-/// How often a batch that found the queue full is offered again.
+/// How long to wait before offering a batch to a full queue again.
 const QUEUE_RETRY_MS: u64 = 20;
 
-/// The state of the thread.
+/// The thread's state.
 pub(super) struct Engine {
     intake: Arc<Intake>,
     tree: Tree,
     sender: mpsc::Sender<Changes>,
     batch: Batch,
-    /// Changes that found the queue full.
+    /// Changes for which the queue had no room.
     unsent: Option<Changes>,
     next_poll: Option<Instant>,
-    /// Packages whose directories are away, since when, and whether that was told.
+    /// Packages whose directories are missing, since when, and whether that was reported.
     away: BTreeMap<PathBuf, (Instant, bool)>,
 }
 
@@ -73,7 +73,7 @@ impl Engine {
             } else if has_unread {
                 has_unread = self.read_one(now);
             }
-            self.tell_of_packages_away(now);
+            self.report_missing_packages(now);
             self.send(None);
             if self.batch.span.is_none() {
                 self.intake.dismiss_suspicion_if_idle();
@@ -123,7 +123,7 @@ impl Engine {
         self.send_changes(&batch);
     }
 
-    /// Reads a file in idle time. One that turns out to have changed waits for the end of the burst like any other.
+    /// Reads a file in idle time. One that has changed joins the batch. Returns false if there is none left.
     fn read_one(&mut self, now: Instant) -> bool {
         match self.tree.read_one() {
             ReadOne::NoneLeft => return false,
@@ -141,8 +141,8 @@ impl Engine {
         self.next_poll = Some(ended + pause);
     }
 
-    fn tell_of_packages_away(&mut self, now: Instant) {
-        let away: BTreeSet<PathBuf> = self.tree.packages_away().map(Path::to_owned).collect();
+    fn report_missing_packages(&mut self, now: Instant) {
+        let away: BTreeSet<PathBuf> = self.tree.missing_packages().map(Path::to_owned).collect();
         self.away.retain(|path, _| away.contains(path));
         let mut changes = Changes::empty(now);
         for path in away {
@@ -168,7 +168,7 @@ impl Engine {
         }
     }
 
-    /// Sends what waits and what is new: at once if the queue has room, merged and later if not.
+    /// Sends waiting and new changes: at once if the queue has room, otherwise later and merged.
     fn send(&mut self, new: Option<Changes>) {
         let changes = match (self.unsent.take(), new) {
             (None, None) => return,

@@ -1,4 +1,4 @@
-//! Why files cannot be watched, each with what to do about it.
+//! Why files cannot be watched, and what to do about it.
 
 use std::fs;
 use std::io;
@@ -9,52 +9,52 @@ use devhost_model::Error;
 /// Why files cannot be watched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WatchError {
-    /// The kernel's limit of inotify watches is reached.
+    /// The kernel's limit on inotify watches is reached.
     #[error(
         "no inotify watches are left for {} (fs.inotify.max_user_watches{})", path.display(), limit_text(*limit)
     )]
     NoWatchesLeft {
         /// The directory that could not be watched.
         path: PathBuf,
-        /// The limit, where it could be read.
+        /// The limit, if it could be read.
         limit: Option<u64>,
     },
-    /// The kernel's limit of inotify instances, or this process's limit of open files, is reached.
+    /// The kernel's limit on inotify instances, or the process's limit on open files, is reached.
     #[error("no inotify instance is left (fs.inotify.max_user_instances{})", limit_text(*limit))]
     NoInstancesLeft {
-        /// The limit, where it could be read.
+        /// The limit, if it could be read.
         limit: Option<u64>,
     },
-    /// A directory that is to be watched does not exist (any more).
+    /// A directory to watch does not exist.
     #[error("the directory {} does not exist", path.display())]
     RootMissing {
         /// The directory.
         path: PathBuf,
     },
-    /// A directory that was watched has been away for a while.
+    /// A watched directory has been missing for a while.
     #[error("the directory {} is gone", path.display())]
     RootGone {
         /// The directory.
         path: PathBuf,
     },
-    /// A directory that is to be watched cannot be read.
+    /// A directory to watch cannot be read.
     #[error("failed to watch {}: {message}", path.display())]
     Unreadable {
         /// The directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         message: String,
     },
-    /// Too many directories may hold inputs of the build.
+    /// Too many directories may contain inputs of the build.
     #[error("there are too many directories to watch for what a build reads; those from {} on are left out", path.display())]
     TooManyInputs {
-        /// The first that is not watched.
+        /// The first one that is not watched.
         path: PathBuf,
     },
     /// The watcher itself failed.
     #[error("failed to watch files: {message}")]
     Failed {
-        /// What the system said.
+        /// The system's error.
         message: String,
     },
 }
@@ -68,7 +68,7 @@ fn inotify_limit(name: &str) -> Option<u64> {
 }
 
 impl WatchError {
-    /// Says in our words what `notify` met while it watched `path`.
+    /// Translates an error of `notify` while watching `path`.
     pub(crate) fn from_notify(error: &notify::Error, path: &Path) -> Self {
         match &error.kind {
             notify::ErrorKind::MaxFilesWatch => {
@@ -80,7 +80,7 @@ impl WatchError {
         }
     }
 
-    /// Says in our words what the system met at `path`.
+    /// Translates a system error at `path`.
     pub(crate) fn from_io(error: &io::Error, path: &Path) -> Self {
         match error.raw_os_error() {
             Some(libc::ENOSPC) => {
@@ -94,7 +94,7 @@ impl WatchError {
         }
     }
 
-    /// What to do about it.
+    /// Returns what to do about it.
     pub fn hint(&self) -> String {
         match self {
             Self::NoWatchesLeft { limit, .. } => format!(

@@ -1,20 +1,20 @@
-//! What an event of the kernel says about a file.
+//! What a kernel event says about a file.
 
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
 
-/// What an event says about the file at a path.
+/// What an event says about the file at its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hint {
-    /// Its writer is not done: it was created, written to and not closed, or taken away by a save that may put
-    /// another in its place.
+    /// The file is not finished: it was created, or written to and not closed, or removed by a save that may be about
+    /// to replace it.
     Unfinished,
-    /// It is complete.
+    /// The file is complete.
     Finished,
-    /// Something that is no writing: its times or its mode.
+    /// Only its metadata changed.
     Touched,
 }
 
-/// What an event says, `None` where it says nothing: this thread's own reading of files makes events too.
+/// Returns what the event says, `None` if nothing: the tree's own reading of files causes events, too.
 pub(crate) fn hint_of(kind: EventKind) -> Option<Hint> {
     match kind {
         EventKind::Create(CreateKind::File)

@@ -1,6 +1,5 @@
-//! Which paths a directory tree ignores: `.gitignore`, `.ignore`, `.git/info/exclude`, git's global excludes, hidden
-//! names, and a few directories that hold no sources whatever the ignore files say. Reads ignore files, watches
-//! nothing.
+//! Which paths of a directory tree are ignored: by `.gitignore`, `.ignore`, `.git/info/exclude` and git's global excludes, as
+//! hidden files, or as directories that never contain sources. Reads ignore files, watches nothing.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,22 +8,21 @@ use std::path::{Path, PathBuf};
 
 use ignore::{IncrementalIgnore, WalkBuilder};
 
-/// How a directory that holds only what can be made again is marked (<https://bford.info/cachedir/>): cargo marks
-/// target directories so.
+/// The tag of cache directories (<https://bford.info/cachedir/>), with which cargo marks target directories.
 const CACHE_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
-/// The ignore rules of one directory tree. A snapshot: made anew when an ignore file changes.
+/// The ignore rules of a directory tree, as they were when this was made.
 #[derive(Debug)]
 pub(crate) struct Ignores {
-    /// `None` for a root that no matcher could be made for: nothing is ignored then.
+    /// `None` if no matcher could be made, so that nothing is ignored.
     matcher: Option<IncrementalIgnore>,
 }
 
 impl Ignores {
-    /// Rules for paths below `root`.
+    /// Reads the rules for paths below `root`.
     pub(crate) fn of(root: &Path) -> Self {
-        // Without a repository around it, ignore files above the root are not this project's (a stray one in the
-        // home directory may say `*`), but those inside still mean what they say.
+        // Outside a repository, ignore files above the root do not belong to the project (a stray one in the home
+        // directory may contain `*`), but those inside still count.
         let in_repository = repository_root(root).is_some();
         let matcher = WalkBuilder::new(root)
             .parents(in_repository)
@@ -36,7 +34,7 @@ impl Ignores {
         Self { matcher }
     }
 
-    /// Whether the path (relative to the root) is ignored, itself or through a directory above it.
+    /// Returns true if the path, relative to the root, or a directory above it is ignored.
     pub(crate) fn ignores(&mut self, relative: &Path, is_directory: bool) -> bool {
         if relative.as_os_str().is_empty() {
             return false;
@@ -48,12 +46,12 @@ impl Ignores {
     }
 }
 
-/// Files that say what is ignored, by their name.
+/// Returns true for the names of ignore files.
 pub(crate) fn is_ignore_file(name: &OsStr) -> bool {
     name == ".gitignore" || name == ".ignore"
 }
 
-/// The ignore files above `root` (in its repository) that rule over it, whether they exist or not.
+/// Lists the ignore files that apply to `root` from above, in its repository, whether or not they exist.
 pub(crate) fn ignore_files_above(root: &Path) -> Vec<PathBuf> {
     let Some(repository) = repository_root(root) else { return Vec::new() };
     let mut files: Vec<PathBuf> = root
@@ -61,7 +59,7 @@ pub(crate) fn ignore_files_above(root: &Path) -> Vec<PathBuf> {
         .take_while(|directory| directory.starts_with(repository))
         .flat_map(|directory| [directory.join(".gitignore"), directory.join(".ignore")])
         .collect();
-    // In a linked worktree `.git` is a file, and the excludes lie in the main repository.
+    // In a linked worktree `.git` is a file, and the excludes are in the main repository.
     if repository.join(".git").is_dir() {
         files.push(repository.join(".git/info/exclude"));
     }
@@ -72,7 +70,7 @@ fn repository_root(directory: &Path) -> Option<&Path> {
     directory.ancestors().find(|directory| directory.join(".git").exists())
 }
 
-/// Whether the directory is marked as a cache.
+/// Returns true if the directory is tagged as a cache.
 pub(crate) fn is_cache(directory: &Path) -> bool {
     let mut start = [0; CACHE_TAG.len()];
     fs::File::open(directory.join("CACHEDIR.TAG")).is_ok_and(|mut tag| tag.read_exact(&mut start).is_ok())

@@ -1,57 +1,56 @@
-//! The directories of which every file counts: those that build scripts name, and, after a build that failed, the packages
-//! themselves. Knows paths only; the tree follows them.
+//! Directories in which every file counts: those that build scripts name and, after a failed build, the packages themselves.
+//! Knows only paths; the tree watches them.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use crate::classify::{is_editor_file, is_scratch_file};
 
-/// How many directories are watched only because an input of the build may lie in them. Above that, a line says that changes
-/// deep in them may go unseen.
+/// How many directories are watched only because they may contain inputs of the build. Beyond that, a problem is reported.
 pub(crate) const INPUT_DIRECTORIES_COUNT_MAX: usize = 4_096;
 
-/// Directories inside of a directory of inputs that hold no inputs: a build script that runs a package manager names the
-/// directory around them, and nobody edits what is there.
+/// Subdirectories that contain no inputs: a build script that runs a package manager names the directory around them, and
+/// nobody edits what is in them.
 const SKIPPED_DIRECTORIES: &[&str] = &[".git", "node_modules"];
 
 /// Why every file in a directory counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// A build script names it, or a link in such a directory leads there.
+    /// A build script names it, or a link in such a directory leads to it.
     Named,
-    /// The last build failed, and nobody knows what it would have read.
+    /// The last build failed, and what it would have read is unknown.
     Doubt,
 }
 
-/// What a second look at a place has found.
+/// Where a place leads, compared with before.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// It leads where it led, or it is none of the directories.
+    /// To the same directory as before, or the place is not known.
     Same,
-    /// It leads to no directory any more.
+    /// To no directory any more.
     Gone,
-    /// It leads to this directory now.
+    /// To another directory.
     Other(PathBuf),
 }
 
-/// A directory of which every file counts.
+/// A directory in which every file counts.
 #[derive(Debug)]
 struct InputDirectory {
-    /// The path by which it was reached: it may be a symbolic link.
+    /// The path by which it is reached, which may be a symbolic link.
     place: PathBuf,
-    /// The canonical path, `None` as long as there is no such directory.
+    /// The canonical path, `None` while there is no such directory.
     target: Option<PathBuf>,
-    /// The path as whoever named it knows it.
+    /// The path as it was named.
     named: PathBuf,
     reason: Reason,
 }
 
-/// The directories of which every file counts.
+/// The directories in which every file counts.
 #[derive(Debug, Default)]
 pub(crate) struct InputDirectories(Vec<InputDirectory>);
 
 impl InputDirectories {
-    /// Adds one. False if it is known, or is part of one that is.
+    /// Adds a directory. Returns false if its place is known already.
     pub(crate) fn add(&mut self, place: PathBuf, named: PathBuf, reason: Reason) -> bool {
         if self.0.iter().any(|known| known.place == place) {
             return false;
@@ -61,7 +60,7 @@ impl InputDirectories {
         true
     }
 
-    /// Adds what a link inside of one leads to, unless that is part of one already or the link leads upwards.
+    /// Adds the target of a link inside one of the directories, unless it is inside one already or the link leads upwards.
     pub(crate) fn add_link(&mut self, link: &Path) -> Option<PathBuf> {
         let target = target_of(link)?;
         let around = self.directory_of(link)?;
@@ -73,14 +72,14 @@ impl InputDirectories {
         Some(target)
     }
 
-    /// Leaves those that `keep` does not want. True if there were some.
+    /// Removes the directories that `keep` rejects. Returns true if there were any.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Path, Reason) -> bool) -> bool {
         let before = self.0.len();
         self.0.retain(|directory| keep(&directory.place, directory.reason));
         before != self.0.len()
     }
 
-    /// Looks again at what the place leads to.
+    /// Checks again where the place leads.
     pub(crate) fn look_again(&mut self, place: &Path) -> Target {
         let Some(directory) = self.0.iter_mut().find(|directory| directory.place == place) else {
             return Target::Same;
@@ -93,28 +92,28 @@ impl InputDirectories {
         target.map_or(Target::Gone, Target::Other)
     }
 
-    /// The directories that exist.
+    /// Lists the directories that exist.
     pub(crate) fn targets(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().filter_map(|directory| directory.target.as_deref())
     }
 
-    /// The paths by which they were reached.
+    /// Lists the paths by which the directories are reached.
     pub(crate) fn places(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().map(|directory| directory.place.as_path())
     }
 
-    /// Whether the place is one of them, or below one and not skipped.
+    /// Returns true if the place is one of the directories, or below one and not skipped.
     pub(crate) fn holds(&self, place: &Path) -> bool {
         self.directory_of(place).is_some()
     }
 
-    /// Whether the file is an input for the directory that it lies in.
+    /// Returns true if the file is an input because of the directory that it is in.
     pub(crate) fn hold_file(&self, place: &Path) -> bool {
         let Some(name) = place.file_name() else { return false };
         !is_editor_file(name) && !is_scratch_file(name) && self.holds(place)
     }
 
-    /// The place as whoever named the directory would spell it.
+    /// Spells the place as the directory was named.
     pub(crate) fn named(&self, place: &Path) -> Option<PathBuf> {
         let directory = self.directory_of(place)?;
         let inside = place.strip_prefix(directory.target.as_deref()?).ok()?;

@@ -1,4 +1,4 @@
-//! Where events and orders wait for the engine's thread.
+//! The intake: where events and requests wait for the engine's thread.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use crate::error::WatchError;
 use crate::hint::{Hint, hint_of};
 use crate::suspicion::Suspicion;
 
-/// Events that wait for the thread; more are answered with a look at everything.
+/// How many events may wait. More are replaced by one look at everything.
 const INTAKE_COUNT_MAX: usize = 16_384;
 
-/// What waits for the thread.
+/// What waits for the engine.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     pub(crate) hints: Vec<(PathBuf, Hint, Instant)>,
     pub(crate) problems: Vec<WatchError>,
     pub(crate) inputs: Option<(BuildInputs, SystemTime)>,
-    /// What is known of the inputs of a build that failed after those.
+    /// The known inputs of a build that failed later.
     pub(crate) doubt: Option<(BuildInputs, SystemTime)>,
     /// Events were lost.
     pub(crate) rescan: bool,
@@ -39,12 +39,12 @@ impl Waiting {
     }
 }
 
-/// What may be code, though its name does not say so.
+/// Paths that may be code although their names do not say so.
 #[derive(Debug, Default)]
 struct Suspects {
     files: HashSet<PathBuf>,
     directories: Vec<PathBuf>,
-    /// Everything.
+    /// Every path.
     all: bool,
 }
 
@@ -56,7 +56,7 @@ impl Suspects {
     }
 }
 
-/// Where events and orders wait for the thread. Bounded: what would be too much becomes one look at everything.
+/// Where events and requests wait for the engine. Bounded: too many events become one look at everything.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
     waiting: Mutex<Waiting>,
@@ -66,17 +66,17 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// An empty one, which raises this suspicion.
+    /// Makes an empty intake, which raises the suspicion.
     pub(super) fn new(suspicion: Arc<Suspicion>) -> Self {
         Self { suspicion, ..Self::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing panics while it holds the lock; if it did, what waits would still be whole.
+        // Nothing panics while it holds the lock, and if it did, what waits would still be consistent.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what `notify` reports.
+    /// Takes an event or an error of `notify`.
     pub(super) fn report(&self, event: notify::Result<notify::Event>) {
         let now = Instant::now();
         let mut waiting = self.lock();
@@ -109,22 +109,22 @@ impl Intake {
         self.arrived.notify_one();
     }
 
-    /// A quick look: the tree knows better, in a moment.
+    /// Guesses from the path whether the file may be code; the tree will find out.
     fn may_be_code(&self, path: &Path) -> bool {
         let is_suspect = || self.suspects().have(path);
         may_lead_to_a_start(path) || is_suspect()
     }
 
-    /// Nothing is suspected where nothing waits.
+    /// Dismisses the suspicion if nothing waits.
     pub(crate) fn dismiss_suspicion_if_idle(&self) {
-        // Under the lock that events come in under: none is missed.
+        // Under the lock under which events arrive, so that none is missed.
         let waiting = self.lock();
         if waiting.is_empty() {
             self.suspicion.dismiss();
         }
     }
 
-    /// Notes that what may start the app anew has changed.
+    /// Confirms the suspicion.
     pub(crate) fn confirm_suspicion(&self) {
         self.suspicion.confirm();
     }
@@ -133,7 +133,7 @@ impl Intake {
         self.suspect.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands what the last build depends on to the thread.
+    /// Passes on what the last build depends on.
     pub(super) fn set_inputs(&self, inputs: BuildInputs, since: SystemTime) {
         let BuildInputs { files, named, packages } = &inputs;
         *self.suspects() = Suspects {
@@ -142,14 +142,14 @@ impl Intake {
             all: false,
         };
         let mut waiting = self.lock();
-        // The earlier order may not have been carried out: what changed since then is still unseen.
+        // An earlier request may still be waiting, so what changed since then has not been seen.
         let since = waiting.inputs.take().map_or(since, |(_, earlier)| earlier.min(since));
         waiting.inputs = Some((inputs, since));
         waiting.doubt = None;
         self.arrived.notify_one();
     }
 
-    /// Hands to the thread that a build has failed.
+    /// Passes on that a build has failed.
     pub(super) fn doubt(&self, known: BuildInputs, since: SystemTime) {
         self.suspects().all = true;
         let mut waiting = self.lock();
@@ -158,13 +158,13 @@ impl Intake {
         self.arrived.notify_one();
     }
 
-    /// Ends the thread.
+    /// Tells the engine to end.
     pub(super) fn stop(&self) {
         self.lock().stop = true;
         self.arrived.notify_one();
     }
 
-    /// Waits for something to arrive, at most until the deadline.
+    /// Takes what waits. If nothing does, waits until something arrives or the deadline is over.
     pub(crate) fn take(&self, deadline: Option<Instant>) -> Waiting {
         let mut waiting = self.lock();
         while waiting.is_empty() {

@@ -1,13 +1,13 @@
-//! Watches the files that the app is made of and says what has changed, sorted by what it leads to. May read and
-//! watch the file system; never builds, never waits for whoever reads the changes, and never writes a file.
+//! Watches the files that an app is made of, and reports what has changed, sorted by what it leads to. Reads and watches
+//! the file system; never builds, never waits for the reader of the changes, never writes a file.
 //!
-//! # Theory of operation
+//! # How it works
 //!
-//! Each directory that is not ignored has a watch of its own, so that `target` and `node_modules` cost none. An event
-//! is only a hint where to look: what counts is what the tree (`tree.rs`) finds there, compared with what it saw last.
-//! That makes every way of saving (in place, rename over, delete and create) the same, drops saves that change
-//! nothing, and lets polling and a recovery after lost events share one way. The engine (`engine.rs`) waits until a burst
-//! is over and sends one batch; a slow reader gets merged batches, never fewer changes.
+//! Each directory that is not ignored has a watch of its own, so that `target` and `node_modules` cost nothing. An event
+//! is only a hint where to look: what counts is what the tree (`tree`) finds there, compared with what it saw last. So
+//! all ways of saving (in place, rename over, delete and create) are alike, saves that change nothing are dropped,
+//! and polling and recovery after lost events work the same way. The engine (`engine.rs`) waits for the end of a
+//! burst and sends one batch. A slow reader gets merged batches, never fewer changes.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 

@@ -7,30 +7,30 @@ use std::path::PathBuf;
 pub struct Scope {
     /// The directories of the app's path packages.
     pub roots: Vec<PathBuf>,
-    /// The workspace's root. Only its manifests and its `.env` are watched, unless it is a root too.
+    /// The workspace's root. Only its manifests and `.env` files are watched, unless it is also in `roots`.
     pub workspace_root: PathBuf,
-    /// Directories around the packages, in which served files are looked for.
+    /// Directories outside the packages that may contain served files.
     pub surroundings: Vec<Surroundings>,
-    /// Target directories: nothing in them counts, even if a build names it.
+    /// Target directories. Nothing in them counts, even if a build names it.
     pub exclude: Vec<PathBuf>,
-    /// Files that mean a build or a new load whatever they are and wherever they lie.
+    /// Files that ask for a build whatever they are and wherever they are.
     pub extra_files: Vec<PathBuf>,
 }
 
-/// A directory from which the app may serve or read files that are in none of its packages.
+/// A directory outside the packages from which the app may serve or read files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surroundings {
-    /// The directory. It need not exist.
+    /// The directory, which need not exist.
     pub path: PathBuf,
-    /// How many levels of directories below it are looked at.
+    /// How many levels of subdirectories are watched.
     pub depth_max: usize,
 }
 
 /// How changes are noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The kernel tells (inotify).
+    /// The kernel reports them (inotify).
     Native,
-    /// Everything is looked at twice a second: for file systems that tell nothing (network and container mounts).
+    /// Everything is looked at twice a second, for file systems without events (network and container mounts).
     Poll,
 }

@@ -1,6 +1,5 @@
-//! The suspicion between the first event of a file and the verdict on it: a request that comes in then may be one of somebody
-//! who has saved just before, so it waits the millisecond or so until it is known whether code has changed. Knows no
-//! files; the wait is bounded, whatever becomes of the verdict.
+//! The suspicion: between a file event and the verdict on it, a request may come from somebody who has just saved, so it waits
+//! a millisecond or two until it is known whether code has changed. Knows no files. The wait is bounded, whatever happens.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -9,37 +8,37 @@ use tokio::sync::Notify;
 
 use devhost_sys::inotify::Queue;
 
-/// How long a request waits before it looks again whether events have been read.
+/// How long a request waits before it checks again whether events have been read.
 const UNREAD_PAUSE: Duration = Duration::from_millis(1);
 
-/// How long a request waits for a verdict: longer than the longest batch takes.
+/// How long a request waits for a verdict: longer than the longest batch.
 const SUSPICION_TIME_MAX: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Level {
     #[default]
     Clear,
-    /// Something has happened to a file.
+    /// A file that may be code had an event, at this time.
     Raised(Instant),
-    /// Code has changed, and whoever acts on it has not done so yet.
+    /// Code has changed, and nobody has acted on it yet. Since the first event.
     Confirmed(Instant),
 }
 
-/// Whether something may have changed that nobody has acted on yet.
+/// Whether code may have changed without anybody having acted on it.
 #[derive(Debug, Default)]
 pub struct Suspicion {
-    state: Mutex<Level>,
+    level: Mutex<Level>,
     settled: Notify,
-    /// Where events wait to be read.
+    /// The kernel's queue of events.
     queue: RwLock<Option<Queue>>,
 }
 
 impl Suspicion {
     fn lock(&self) -> MutexGuard<'_, Level> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.level.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, events in this queue are a reason to wait for what they will turn out to be.
+    /// Makes unread events in this queue count as a suspicion.
     pub(crate) fn look_at(&self, queue: Option<Queue>) {
         *self.queue.write().unwrap_or_else(PoisonError::into_inner) = queue;
     }
@@ -48,55 +47,55 @@ impl Suspicion {
         self.queue.read().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Queue::has_unread)
     }
 
-    /// Something has happened to a file that may be code.
+    /// Raises the suspicion: a file that may be code had an event.
     pub(crate) fn raise(&self) {
-        let mut state = self.lock();
-        if *state == Level::Clear {
-            *state = Level::Raised(Instant::now());
+        let mut level = self.lock();
+        if *level == Level::Clear {
+            *level = Level::Raised(Instant::now());
         }
     }
 
-    /// It was a change, and who acts on it is told.
+    /// Confirms the suspicion: it was a change, and was reported.
     pub(crate) fn confirm(&self) {
-        let mut state = self.lock();
-        if let Level::Raised(at) = *state {
-            *state = Level::Confirmed(at);
+        let mut level = self.lock();
+        if let Level::Raised(at) = *level {
+            *level = Level::Confirmed(at);
         }
     }
 
-    /// It was nothing, unless it was confirmed.
+    /// Drops the suspicion unless it was confirmed.
     pub(crate) fn dismiss(&self) {
-        self.clear(|state| matches!(state, Level::Raised(_)));
+        self.clear(|level| matches!(level, Level::Raised(_)));
     }
 
-    /// It was acted on.
+    /// Drops the suspicion: the change was acted on.
     pub fn settle(&self) {
-        self.clear(|state| state != Level::Clear);
+        self.clear(|level| level != Level::Clear);
     }
 
     fn clear(&self, when: impl FnOnce(Level) -> bool) {
-        let mut state = self.lock();
-        if when(*state) {
-            *state = Level::Clear;
+        let mut level = self.lock();
+        if when(*level) {
+            *level = Level::Clear;
             self.settled.notify_waiters();
         }
     }
 
-    /// Returns once there is none, or a tenth of a second after it was raised. The kernel queues an event
-    /// before the call returns that made it, so nothing that was saved before this call is missed.
+    /// Waits until there is no suspicion, at most a tenth of a second. The kernel queues an event before the system call
+    /// that caused it returns, so nothing that was saved before this call is missed.
     pub async fn settled(&self) {
         let began = Instant::now();
         while self.has_unread() && began.elapsed() < SUSPICION_TIME_MAX {
             tokio::time::sleep(UNREAD_PAUSE).await;
         }
-        // Before the look at the state: no notice is missed.
+        // Before looking at the level, so that no notification is missed.
         let settled = self.settled.notified();
         let at = match *self.lock() {
             Level::Clear => return,
             Level::Raised(at) | Level::Confirmed(at) => at,
         };
         let left = SUSPICION_TIME_MAX.saturating_sub(at.elapsed());
-        // Out of time is an answer, too.
+        // The request goes on when the time is up, too.
         let _ = tokio::time::timeout(left, settled).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The watcher: starts the engine, and hands it what builds depend on.
+//! The watcher: starts the engine, and tells it what builds depend on.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,13 +17,13 @@ use crate::scope::{Mode, Scope};
 use crate::suspicion::Suspicion;
 use crate::tree::{ReadOne, Tree};
 
-/// How long the start may take to read the files.
+/// How long starting may take to read files.
 const FIRST_READING_TIME_MAX_MS: u64 = 100;
 
-/// How far the clock that stamps files may be behind ours: a tick of the kernel, at 100 Hz.
+/// How far file timestamps may lag behind the clock: one tick of a kernel at 100 Hz.
 pub(crate) const STAMP_LAG_MAX_MS: u64 = 10;
 
-/// Watches until it is dropped; its threads end with it.
+/// Watches files until it is dropped; its threads end with it.
 #[derive(Debug)]
 pub struct Watcher {
     pub(crate) intake: Arc<Intake>,
@@ -31,10 +31,9 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts to watch. When it returns, every directory of the scope is watched, so that no later change is missed.
+    /// Starts to watch. When it returns, every directory of the scope is watched, and no later change is missed.
     ///
-    /// The suspicion is raised from the first event of a file that may be code until the changes have been sent; whoever
-    /// acts on them settles it.
+    /// Raises the suspicion at the first event of a file that may be code. Whoever acts on the changes settles it.
     ///
     /// # Errors
     /// Returns an error if a root is missing or unreadable, if the kernel's limits are reached, or if the thread
@@ -58,8 +57,8 @@ impl Watcher {
             Mode::Poll => Backend::Poll,
         };
         let mut tree = Tree::new(scope, backend)?;
-        // A save that changes nothing is known as such once the file has been read: most projects are read before the
-        // first save, and the rest in idle time.
+        // A save that changes nothing is recognized only if the file was read before it: read what time allows now, and
+        // the rest in idle time.
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(FIRST_READING_TIME_MAX_MS)
             && tree.read_one() != ReadOne::NoneLeft
@@ -73,17 +72,16 @@ impl Watcher {
         Ok((Self { intake, thread: Some(thread) }, receiver))
     }
 
-    /// Takes what the last build depends on. All of it counts wherever it lies, also if it is ignored, except in excluded
-    /// directories.
+    /// Sets what the last build depends on. It counts wherever it is, even if it is ignored, except in excluded directories.
     ///
-    /// A file that was not followed as code before, and was changed since `started`, when the build started, counts as
-    /// changed: the build may have read what was in it before.
+    /// A file that did not count as code before and was changed after `started`, when the build started, counts as changed:
+    /// the build may have read its older content.
     pub fn set_inputs_built_since(&self, inputs: BuildInputs, started: SystemTime) {
         self.intake.set_inputs(inputs, with_lag(started));
     }
 
-    /// Until inputs are set again, every file below the roots asks for a build, and those of an earlier build do: one that
-    /// started at `started` has failed, and nobody knows what it would have read.
+    /// Makes every file below the roots, and the `known` inputs of earlier builds, ask for a build until inputs are set again:
+    /// the build that started at `started` has failed, and what it would have read is unknown.
     pub fn doubt(&self, known: BuildInputs, started: SystemTime) {
         self.intake.doubt(known, with_lag(started));
     }
@@ -97,7 +95,7 @@ impl Drop for Watcher {
     fn drop(&mut self) {
         self.intake.stop();
         if let Some(thread) = self.thread.take() {
-            // If it panicked, it has said so already.
+            // If it panicked, the panic has been printed.
             let _ = thread.join();
         }
     }

@@ -10,7 +10,7 @@ use crate::classify::{Class, classify, classify_around, is_left_alone};
 /// What a change of a file means.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Meaning {
-    /// The build has read it.
+    /// The build read it.
     pub(super) is_read: bool,
     /// The build may have read it.
     pub(super) is_input: bool,
@@ -19,19 +19,19 @@ pub(super) struct Meaning {
 }
 
 impl Meaning {
-    /// Something.
+    /// Returns true if the change means anything.
     pub(super) fn is_any(self) -> bool {
         self.is_read || self.is_input || self.own_class.is_some()
     }
 
-    /// A build.
+    /// Returns true if the change asks for a build.
     pub(super) fn is_code(self) -> bool {
         self.is_read || self.is_input || self.own_class == Some(Class::Code)
     }
 }
 
 impl Tree {
-    /// Gives away what has changed since the last time, with `at` left to the caller.
+    /// Takes what has changed since the last call. `at` returns the time of the event at a place.
     pub(crate) fn take_changes(
         &mut self,
         mut at: impl FnMut(&Path) -> std::time::Instant,
@@ -66,7 +66,7 @@ impl Tree {
         (!changes.is_empty()).then_some(changes)
     }
 
-    /// What a change of the file means.
+    /// Finds what a change of the file means.
     pub(super) fn meaning_of(&mut self, place: &Path) -> Meaning {
         let (role, named_class) =
             self.wanted.get(place).map_or((Role::None, None), |wanted| (wanted.role, wanted.own_class));
@@ -95,7 +95,8 @@ impl Tree {
         (!self.is_ignored_by_rules(place, false)).then_some(class)
     }
 
-    /// cargo runs a build script that names no inputs again for any file of its package.
+    /// Returns true if cargo would run a build script because of the file: one that names no inputs runs again for any file of
+    /// its package.
     fn is_of_whole_package(&mut self, place: &Path) -> bool {
         let Some(root) = self.root_of(place).map(|index| &self.roots[index]) else { return false };
         let is_of_package = root.is_input

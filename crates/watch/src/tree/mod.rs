@@ -1,10 +1,9 @@
-//! The files that matter, where they are and what was last seen in them. It looks at the file system when told where
-//! to look, keeps the watches of the directories right, and says what has changed; it knows no events, no threads
-//! and no time.
+//! The tree: which files matter, where they are, and what was last seen in them. It looks at the file system when told where,
+//! keeps directories watched, and tells what has changed. It knows no events, no threads and no clock.
 //!
-//! A **place** is a file's path with its directory made canonical (the file's own name is not resolved), so that two
-//! spellings of one file are one place. What is reported is the spelling that the caller uses: a source as the build
-//! named it, any other file below its root as the root was given.
+//! A **place** is a file's path with its directory made canonical (but not the file's own name), so that two spellings of
+//! a file are one place. Changes are reported in the caller's spelling: a source as the build named it, any other file
+//! below its root as the root was given.
 
 mod inputs;
 mod inspect;

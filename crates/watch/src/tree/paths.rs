@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::WatchError;
 
-/// The path with its directory made canonical.
+/// Returns the path with its directory made canonical.
 pub(super) fn place_of(path: &Path) -> PathBuf {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => canonical(parent).join(name),
@@ -16,7 +16,7 @@ pub(super) fn place_of(path: &Path) -> PathBuf {
     }
 }
 
-/// The canonical path, or as much of it as exists followed by the rest as it is.
+/// Makes as much of the path canonical as exists.
 pub(super) fn canonical(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut rest: Vec<&OsStr> = Vec::new();
@@ -36,7 +36,7 @@ pub(super) fn existing_directory(named: &Path) -> Result<PathBuf, WatchError> {
     Ok(place)
 }
 
-/// Whether a `Cargo.toml` between the file and the root makes it part of another package.
+/// Returns true if a `Cargo.toml` between the file and the root makes it part of another package.
 pub(super) fn is_in_inner_package(place: &Path, root: &Path) -> bool {
     place
         .ancestors()
@@ -45,7 +45,7 @@ pub(super) fn is_in_inner_package(place: &Path, root: &Path) -> bool {
         .any(|directory| directory.join("Cargo.toml").is_file())
 }
 
-/// The keys at a path or below it. Paths are ordered by their components, so these are neighbours.
+/// Lists the keys at the path or below it. They are neighbours, because paths are ordered by their components.
 pub(super) fn below<'a, T>(
     map: &'a BTreeMap<PathBuf, T>,
     path: &'a Path,

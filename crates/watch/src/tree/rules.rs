@@ -1,24 +1,24 @@
-//! What is ignored, and what follows from a change of the ignore files.
+//! What is ignored, and what happens when ignore files change.
 
 use std::path::Path;
 
 use devhost_sys::content::Content;
 
-use super::state::{Extent, Tree, Unknown};
+use super::state::{Extent, FirstLook, Tree};
 use crate::ignores::Ignores;
 
 impl Tree {
-    pub(super) fn look_at_ignore_file(&mut self, place: &Path, unknown: Unknown) {
+    pub(super) fn look_at_ignore_file(&mut self, place: &Path, first_look: FirstLook) {
         match self.ignore_files.get_mut(place) {
             Some(content) => self.ignores_stale |= content.refresh(place),
             None => {
                 self.ignore_files.insert(place.to_owned(), Content::notice(place));
-                self.ignores_stale |= unknown == Unknown::New;
+                self.ignores_stale |= first_look == FirstLook::New;
             }
         }
     }
 
-    /// Reads the ignore files again if one has changed, and leaves what is now ignored.
+    /// Reads the ignore files again if one has changed, and drops what is ignored now. Returns true if one has.
     pub(super) fn refresh_rules(&mut self) -> bool {
         if !std::mem::take(&mut self.ignores_stale) {
             return false;
@@ -35,11 +35,11 @@ impl Tree {
         true
     }
 
-    /// Follows what is no longer ignored.
-    pub(super) fn adopt(&mut self, unknown: Unknown) {
+    /// Scans for what is no longer ignored.
+    pub(super) fn adopt(&mut self, first_look: FirstLook) {
         for index in 0..self.roots.len() {
             let place = self.roots[index].place.clone();
-            self.scan(place, unknown);
+            self.scan(place, first_look);
         }
         self.ignores_stale = false;
         self.watch_named_directories();

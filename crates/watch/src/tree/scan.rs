@@ -1,4 +1,4 @@
-//! Looks at directories and files: sets watches, compares contents, follows links.
+//! Looks at directories and files: watches directories, compares contents, follows links.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 
 use devhost_sys::content::Content;
 
-use super::state::{Extent, Known, Tree, Unknown};
+use super::state::{Extent, FirstLook, Known, Tree};
 use crate::classify::is_asset_directory;
 use crate::ignores::{is_cache, is_ignore_file};
 
-/// What [`Tree::read_one`] has found.
+/// The result of [`Tree::read_one`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ReadOne {
     /// Every file has been read.
     NoneLeft,
-    /// The file is as it was when it was noticed.
+    /// The file has not changed since it was noticed.
     Unchanged,
     /// The file has changed since it was noticed.
     Changed(PathBuf),
 }
 
 impl Tree {
-    /// Watches a directory and all below it, and looks at every file there.
-    pub(super) fn scan(&mut self, directory: PathBuf, unknown: Unknown) {
-        // The nearest come first: their number is bounded.
+    /// Watches a directory and everything below it, and looks at every file there.
+    pub(super) fn scan(&mut self, directory: PathBuf, first_look: FirstLook) {
+        // Breadth first, because the number of directories is bounded.
         let mut queue = VecDeque::from([directory]);
         while let Some(directory) = queue.pop_front() {
             let is_root = self.roots.iter().any(|root| root.place == directory)
@@ -32,7 +32,7 @@ impl Tree {
             if self.is_excluded(&directory) || (!is_root && is_cache(&directory)) {
                 continue;
             }
-            // The watch comes before the list: what is made in between is then seen twice, not never.
+            // Watch before listing, so that what is created in between is seen twice rather than never.
             if !self.is_within_surroundings(&directory) {
                 continue;
             }
@@ -51,11 +51,11 @@ impl Tree {
                         queue.push_back(place);
                     }
                 } else if kind.is_symlink() && place.is_dir() {
-                    self.follow_link(&place, unknown);
+                    self.follow_link(&place, first_look);
                 } else if is_ignore_file(&entry.file_name()) {
-                    self.look_at_ignore_file(&place, unknown);
+                    self.look_at_ignore_file(&place, first_look);
                 } else {
-                    self.look_at_file(&place, unknown);
+                    self.look_at_file(&place, first_look);
                 }
             }
         }
@@ -70,10 +70,10 @@ impl Tree {
         }
     }
 
-    /// Takes the directory at the end of a symbolic link as a root of its own, if it is not inside of one already.
-    pub(super) fn follow_link(&mut self, link: &Path, unknown: Unknown) {
+    /// Adds the target of a symbolic link to a directory as a root, unless it is inside one already.
+    pub(super) fn follow_link(&mut self, link: &Path, first_look: FirstLook) {
         if let Some(target) = self.inputs.add_link(link) {
-            self.scan(target, unknown);
+            self.scan(target, first_look);
         }
         let Ok(target) = fs::canonicalize(link) else { return };
         let is_covered =
@@ -83,8 +83,7 @@ impl Tree {
         }
         let Some(root) = self.root_of(link) else { return };
         let inside = self.roots[root].inside.join(link.strip_prefix(&self.roots[root].place).unwrap_or(link));
-        // Other links lead anywhere (a build tool's output, a whole store of packages); the sources behind them are
-        // named by the build.
+        // Other links may lead to a build tool's output or a package store. The build names the sources behind them.
         if !is_asset_directory(&inside) {
             return;
         }
@@ -92,19 +91,19 @@ impl Tree {
         let depth_max = self.roots[root].depth_max;
         self.add_root(target.clone(), named, inside);
         self.roots.last_mut().expect("just added").depth_max = depth_max;
-        self.scan(target, unknown);
+        self.scan(target, first_look);
     }
 
-    pub(super) fn look_at_file(&mut self, place: &Path, unknown: Unknown) {
+    pub(super) fn look_at_file(&mut self, place: &Path, first_look: FirstLook) {
         if !self.meaning_of(place).is_any() || !self.is_followed(place) {
             self.files.remove(place);
             return;
         }
-        let mut known = match (self.files.remove(place), unknown) {
+        let mut known = match (self.files.remove(place), first_look) {
             (Some(known), _) => known,
-            (None, Unknown::Old) => Known { content: Content::notice(place), pass: self.pass },
-            (None, Unknown::New) => Known { content: Content::Absent, pass: 0 },
-            (None, Unknown::NewSince(time)) => match Content::notice(place) {
+            (None, FirstLook::Old) => Known { content: Content::notice(place), pass: self.pass },
+            (None, FirstLook::New) => Known { content: Content::Absent, pass: 0 },
+            (None, FirstLook::NewSince(time)) => match Content::notice(place) {
                 content if content.is_newer_than(time) => Known { content: Content::Absent, pass: 0 },
                 content => Known { content, pass: self.pass },
             },
@@ -115,14 +114,14 @@ impl Tree {
         if known.content.is_unread() {
             self.unread.push_back(place.to_owned());
         }
-        // A file that is gone is remembered only if somebody named it.
+        // A missing file is remembered only if it was named.
         if known.content != Content::Absent || self.wanted.contains_key(place) {
             self.files.insert(place.to_owned(), known);
         }
         self.follow_file_link(place);
     }
 
-    /// A named file is followed anywhere, any other in directories that are watched as a whole.
+    /// Returns true for named files anywhere, and for all files in directories that are watched as a whole.
     fn is_followed(&self, place: &Path) -> bool {
         self.wanted.contains_key(place) || self.is_in_whole_directory(place)
     }

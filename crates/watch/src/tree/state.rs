@@ -1,5 +1,4 @@
-//! What the tree knows: its roots, the files that somebody named, the directories that are watched, and what was last seen
-//! in each file.
+//! The tree's state: its roots, the files that were named, the directories that are watched, and what was last seen in files.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use crate::ignores::{Ignores, ignore_files_above};
 use crate::input_directories::InputDirectories;
 use crate::scope::{Scope, Surroundings};
 
-/// Files beside a package's or the workspace's manifest that a build depends on.
+/// Files next to the manifest of a package or the workspace that builds depend on.
 const MANIFESTS: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",
@@ -26,24 +25,24 @@ const MANIFESTS: &[&str] = &[
     ".cargo/config.toml",
 ];
 
-/// Files with the app's environment.
+/// Files with environment variables for the app.
 const ENV_FILES: &[&str] = &[".env", ".env.local", ".env.development", ".env.development.local"];
 
-/// A directory tree that is watched as a whole: a package, or what a symbolic link inside of one points to.
+/// A directory tree that is watched as a whole: a package, or the target of a symbolic link inside one.
 pub(super) struct Root {
     /// The canonical path.
     pub(super) place: PathBuf,
-    /// The path as the caller knows it.
+    /// The path in the caller's spelling.
     pub(super) named: PathBuf,
-    /// Where it is inside its package: empty for the package itself.
+    /// Its path inside its package, empty for the package itself.
     pub(super) inside: PathBuf,
     pub(super) ignores: Ignores,
-    /// False from its removal until it is back.
+    /// False while it is missing.
     pub(super) present: bool,
-    /// Its build script names no inputs: every file that is not ignored counts.
+    /// Its build script names no inputs, so every file that is not ignored counts.
     pub(super) is_input: bool,
-    /// It is around packages, or a link there leads to it: only what may be served or read counts, and this many levels of
-    /// directories are looked at.
+    /// Set outside the packages, where only files that may be served or read count: how many levels of subdirectories are
+    /// watched.
     pub(super) depth_max: Option<usize>,
 }
 
@@ -53,12 +52,12 @@ impl Root {
     }
 }
 
-/// A file that counts because somebody named it, wherever it lies and whatever ignores it.
+/// A file that counts because it was named, wherever it is and even if it is ignored.
 pub(super) struct Wanted {
     pub(super) named: PathBuf,
-    /// What it means by itself, for a manifest or the environment's file.
+    /// What it means by itself, if it is a manifest or an environment file.
     pub(super) own_class: Option<Class>,
-    /// Read by the last build: code, whatever its path says.
+    /// What it was to the last build.
     pub(super) role: Role,
 }
 
@@ -66,41 +65,41 @@ pub(super) struct Wanted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     None,
-    /// The compiler has read it.
+    /// The compiler read it.
     Source,
-    /// A build script has named it: the app may read it as well.
+    /// A build script named it, and the app may read it, too.
     Named,
 }
 
-/// How much of a watched directory counts.
+/// Which files of a watched directory count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extent {
     /// Every file that is not ignored.
     Whole,
-    /// Every file: it is, or may be, an input of the build.
+    /// Every file, as an input of the build.
     Input,
-    /// Only files that somebody named.
+    /// Only files that were named.
     Named,
 }
 
-/// What a look at a file that was not known before means.
+/// How to take a file that is seen for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unknown {
-    /// It is new: a change.
+pub(super) enum FirstLook {
+    /// As new: a change.
     New,
-    /// It was there all the time.
+    /// As one that was there all the time.
     Old,
-    /// It was there all the time, unless it is newer than this.
+    /// As new if it is newer than this.
     NewSince(SystemTime),
 }
 
 pub(super) struct Known {
     pub(super) content: Content,
-    /// The pass that looked at it last.
+    /// The last pass that looked at it.
     pub(super) pass: u64,
 }
 
-/// The files that matter. See the module's documentation.
+/// The files that matter.
 pub(crate) struct Tree {
     pub(super) backend: Backend,
     pub(super) exclude: Vec<PathBuf>,
@@ -108,27 +107,30 @@ pub(crate) struct Tree {
     pub(super) wanted: BTreeMap<PathBuf, Wanted>,
     pub(super) directories: BTreeMap<PathBuf, Extent>,
     pub(super) inputs: InputDirectories,
-    /// How many directories around the packages are watched.
+    /// How many directories outside the packages are watched.
     pub(super) surroundings_count: usize,
-    /// Some are not, because there are too many.
+    /// True if some are not, because there are too many.
     pub(super) surroundings_left: bool,
-    /// How many directories are watched only for the inputs in them.
+    /// How many directories are watched only for inputs.
     pub(super) inputs_count: usize,
     pub(super) files: BTreeMap<PathBuf, Known>,
-    /// Files at the end of symbolic links, and the links' places.
+    /// The targets of symbolic links to files, with the places of the links.
     pub(super) links: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
     pub(super) ignore_files: BTreeMap<PathBuf, Content>,
     pub(super) ignores_stale: bool,
-    /// Files that were noticed and not read yet, those that matter most first.
+    /// Files that were noticed but not read yet, the most important first.
     pub(super) unread: VecDeque<PathBuf>,
-    /// Counts the looks at many files, so that one look does not read a file twice.
+    /// The number of the current pass, so that no pass reads a file twice.
     pub(super) pass: u64,
     pub(super) changed: BTreeSet<PathBuf>,
     pub(super) problems: Vec<WatchError>,
 }
 
 impl Tree {
-    /// Notices every file of the scope and watches its directories.
+    /// Notices every file of the scope, and watches its directories.
+    ///
+    /// # Errors
+    /// Returns an error if a root is missing or unreadable, or if a limit on watches is reached.
     pub(crate) fn new(scope: &Scope, backend: Backend) -> Result<Self, WatchError> {
         let mut tree = Self {
             backend,
@@ -180,14 +182,14 @@ impl Tree {
         tree.pass += 1;
         for index in 0..tree.roots.len() {
             let place = tree.roots[index].place.clone();
-            tree.scan(place, Unknown::Old);
+            tree.scan(place, FirstLook::Old);
         }
         let wanted: Vec<PathBuf> = tree.wanted.keys().cloned().collect();
         for place in wanted {
-            tree.look_at_file(&place, Unknown::Old);
+            tree.look_at_file(&place, FirstLook::Old);
         }
         tree.watch_named_directories();
-        // A limit that is reached at once is told at once: nothing would be seen from here on.
+        // Fail if a limit is reached already: changes would be missed from the start.
         match tree.problems.pop() {
             Some(problem) => Err(problem),
             None => Ok(tree),
@@ -216,7 +218,7 @@ impl Tree {
         });
     }
 
-    /// The innermost root that holds the place.
+    /// Finds the innermost root that contains the place.
     pub(super) fn root_of(&self, place: &Path) -> Option<usize> {
         let holds = |(_, root): &(usize, &Root)| place.starts_with(&root.place);
         let depth = |(_, root): &(usize, &Root)| root.place.components().count();
@@ -227,7 +229,7 @@ impl Tree {
         self.exclude.iter().any(|excluded| place.starts_with(excluded))
     }
 
-    /// Files of this directory count although nobody has named them.
+    /// Returns true if files of the directory count without being named.
     pub(super) fn is_searched(&self, directory: &Path) -> bool {
         matches!(self.directories.get(directory), Some(Extent::Whole | Extent::Input))
     }
@@ -259,8 +261,8 @@ impl Tree {
         }
     }
 
-    /// The packages whose directories are away.
-    pub(crate) fn packages_away(&self) -> impl Iterator<Item = &Path> {
+    /// Lists the packages whose directories are missing.
+    pub(crate) fn missing_packages(&self) -> impl Iterator<Item = &Path> {
         self.roots.iter().filter(|root| !root.present && root.is_package()).map(|root| root.named.as_path())
     }
 }

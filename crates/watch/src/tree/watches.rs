@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::paths::below;
-use super::state::{Extent, Tree, Unknown};
+use super::state::{Extent, FirstLook, Tree};
 use crate::error::WatchError;
 use crate::input_directories::INPUT_DIRECTORIES_COUNT_MAX;
 
-/// How many directories around the packages are watched, those nearest to their top first.
+/// How many directories outside the packages are watched, the outermost first.
 const SURROUNDING_DIRECTORIES_COUNT_MAX: usize = 2_000;
 
 impl Tree {
-    /// Watches the directories of every named file, of ignore files and of roots that are away.
+    /// Watches the directories of named files, ignore files and missing roots.
     pub(super) fn watch_named_directories(&mut self) {
         let places: Vec<PathBuf> = self
             .wanted
@@ -25,17 +25,17 @@ impl Tree {
             .collect();
         for place in places {
             if self.watch_directory_of(&place) && self.wanted.contains_key(&place) {
-                // What happened there before the watch was set has told nobody.
+                // Changes before the directory was watched caused no events.
                 if let Some(known) = self.files.get_mut(&place) {
                     known.pass = 0;
                 }
-                self.look_at_file(&place, Unknown::Old);
+                self.look_at_file(&place, FirstLook::Old);
             }
         }
     }
 
-    /// Watches the directory of a place, or the nearest one above it that exists, where its return will show. True
-    /// if it was not watched before.
+    /// Watches the directory of a place, or the nearest existing one above it, so that its return is seen. Returns true if that
+    /// was not watched before.
     pub(super) fn watch_directory_of(&mut self, place: &Path) -> bool {
         for directory in place.ancestors().skip(1) {
             if self.directories.contains_key(directory) {
@@ -53,8 +53,7 @@ impl Tree {
             return false;
         }
         let known = self.directories.get(directory).copied();
-        // Asked for again even if it is known: another directory may have taken its name, and a second watch of the
-        // same one is none.
+        // Even if it is known: another directory may have taken its name, and watching the same one twice has no effect.
         match self.backend.watch(directory) {
             Ok(()) => {
                 let extent = match (known, extent) {
@@ -84,7 +83,7 @@ impl Tree {
         }
     }
 
-    /// Drops the watches of a directory and of those below it.
+    /// Stops watching a directory and those below it.
     pub(super) fn forget_directory(&mut self, place: &Path) {
         let directories: Vec<PathBuf> = below(&self.directories, place).cloned().collect();
         if directories.is_empty() {
@@ -107,13 +106,13 @@ impl Tree {
         self.watch_named_directories();
     }
 
-    /// The directory would not be watched if it were not for the build's inputs.
+    /// Returns true if the directory is watched only for inputs.
     pub(super) fn is_left_to_inputs(&mut self, directory: &Path) -> bool {
         self.inputs.holds(directory)
             && (self.root_of(directory).is_none() || self.is_ignored_by_rules(directory, true))
     }
 
-    /// Whether a directory is watched as far as it is around the packages: not too deep, and not too many.
+    /// Returns false for a directory outside the packages that is too deep, or one too many.
     pub(super) fn is_within_surroundings(&mut self, directory: &Path) -> bool {
         let Some(root) = self.root_of(directory).map(|index| &self.roots[index]) else { return true };
         let Some(depth_max) = root.depth_max else { return true };
@@ -145,7 +144,7 @@ impl Tree {
     }
 }
 
-/// Whether one of the two says what the other says: a limit is told once, not for each directory.
+/// Returns true if the two are of one kind: a limit is reported once, not for each directory.
 fn is_alike(one: &WatchError, other: &WatchError) -> bool {
     std::mem::discriminant(one) == std::mem::discriminant(other)
 }
