@@ -23,12 +23,12 @@ impl Changes {
     }
 
     /// Returns true if nothing changed and nothing went wrong.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty() && self.problems.is_empty()
     }
 
     /// Adds later changes.
-    pub fn merge(&mut self, later: Self) {
+    pub(crate) fn merge(&mut self, later: Self) {
         self.files.merge(later.files);
         self.problems.extend(later.problems);
         self.problems.dedup();

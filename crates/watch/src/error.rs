@@ -95,7 +95,7 @@ impl WatchError {
     }
 
     /// Returns what to do about it.
-    pub fn hint(&self) -> String {
+    pub(crate) fn hint(&self) -> String {
         match self {
             Self::NoWatchesLeft { limit, .. } => format!(
                 "raise the limit with `sudo sysctl fs.inotify.max_user_watches={}`, end other programs that watch \
