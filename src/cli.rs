@@ -14,13 +14,13 @@ use devhost_terminal::Format;
 
 /// The port if neither the user nor the app asks for one.
 pub(crate) const PORT_DEFAULT: u16 = 3000;
-/// How long an old generation may finish what it has.
+/// How long an old generation may take to finish its requests.
 pub(crate) const DRAIN_TIME_DEFAULT_MS: u64 = 10_000;
-/// How long the app may stand still while it has requests.
+/// How long the app may ignore its requests.
 pub(crate) const STALL_TIME_DEFAULT_MS: u64 = 60_000;
 /// How long the app may take to start.
 pub(crate) const START_TIME_DEFAULT_MS: u64 = 10_000;
-/// How long the app may take to end when devhost ends.
+/// How long the app may take to exit when devhost exits.
 pub(crate) const STOP_TIME_DEFAULT_MS: u64 = 5_000;
 
 /// How many workers a generation may have: each has a process, a link and threads of its own.
@@ -234,8 +234,9 @@ pub(crate) struct RunArgs {
     #[arg(long = "allowed-host", value_name = "H", value_parser = parse_allowed_host, help_heading = "Server")]
     pub allowed_hosts: Vec<String>,
 
-    /// Let pages of this origin (SCHEME://HOST) open WebSockets, as local ones and those of allowed hosts may; may be
-    /// repeated
+    /// Let pages of this origin (SCHEME://HOST) open WebSockets, in addition to local ones and those of allowed hosts; may
+    /// be repeated
+    #[expect(clippy::doc_markdown, reason = "help shows it as it is")]
     #[arg(long = "allowed-origin", value_name = "O", value_parser = parse_allowed_origin, help_heading = "Server")]
     pub allowed_origins: Vec<String>,
 
@@ -251,29 +252,25 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "Reload")]
     pub no_inject: bool,
 
-    /// Look for changes twice a second, where the file system does not tell (network, container and WSL mounts)
+    /// Look for changes twice a second, for file systems that send no events (network, container and WSL mounts)
     #[arg(long, help_heading = "Reload")]
     pub poll: bool,
 
-    /// End the old code before the new starts, while requests wait: for an app that cannot run twice
+    /// End the old code before the new code starts, while requests wait: for apps that cannot run twice at once
     #[arg(long, help_heading = "Reload")]
     pub no_overlap: bool,
 
-    /// How many processes the app is served by, 1 to 16. Each runs the whole app: nothing that it keeps in memory (statics,
+    /// How many processes serve the app, 1 to 16. Each runs the whole app: nothing that it keeps in memory (statics,
     /// sessions, caches, broadcasts) is shared between them
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "App")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(WORKERS_COUNT_MAX)))]
     pub workers: u32,
 
-    /// What a new generation is: a fork that loads the app as a library, or the app's own program
+    /// How new code is run: in a fork that loads the app as a library, or as the app's own program
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Strategy::Auto, help_heading = "Reload")]
     pub strategy: Strategy,
 
-    /// How a new generation comes to its code; for `devhost bench`
-    #[arg(long, value_enum, value_name = "HOW", default_value_t = Loading::Preloaded, hide = true)]
-    pub loading: Loading,
-
-    /// How long the old code may finish its requests, in milliseconds
+    /// How long the old code may take to finish its requests, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = DRAIN_TIME_DEFAULT_MS, help_heading = "Reload")]
     pub drain_ms: u64,
 
@@ -282,12 +279,12 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub start_timeout_ms: u64,
 
-    /// How long the app may stand still while it has requests before it is started anew, in milliseconds; 0 for ever.
-    /// Being debugged does not count
+    /// How long the app may ignore its requests before it is restarted, in milliseconds; 0 for ever. Time under a debugger
+    /// does not count
     #[arg(long, value_name = "MS", default_value_t = STALL_TIME_DEFAULT_MS, help_heading = "Reload")]
     pub stall_ms: u64,
 
-    /// How long the app may take to end when devhost ends, in milliseconds; then it is killed. A second Ctrl-C does so at
+    /// How long the app may take to exit when devhost exits, in milliseconds; then it is killed. A second Ctrl-C kills it at
     /// once
     #[arg(long, value_name = "MS", default_value_t = STOP_TIME_DEFAULT_MS, help_heading = "App")]
     pub stop_timeout_ms: u64,
@@ -300,7 +297,7 @@ pub(crate) struct RunArgs {
     #[arg(long, help_heading = "App")]
     pub stdin: bool,
 
-    /// The port that the app's own listener asks for, where it has several [default: the first]
+    /// The port of the app's main listener, if it has several [default: the first one that it opens]
     #[arg(long, value_name = "N", help_heading = "App")]
     pub app_port: Option<std::num::NonZeroU16>,
 
@@ -308,28 +305,40 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub selection: Selection,
 
-    /// How much debug information the app gets; less builds faster
+    /// How much debug information the app is built with; less builds faster
     #[arg(long, value_enum, value_name = "LEVEL", default_value_t = DebugInfo::LineTables, help_heading = "Build")]
     pub debuginfo: DebugInfo,
 
-    /// How the app is linked to its dependencies; one shared library of them makes a reload fast
+    /// How the app is linked to its dependencies; one shared library of them makes reloads fast
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Deps::Auto, help_heading = "Build")]
     pub deps: Deps,
 
-    /// How to report what happens; json is one event a line, for editors
+    /// How to report what happens; json is one event per line, for editors
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Human, help_heading = "Output")]
     pub message_format: Format,
 
-    /// Say more; twice for devhost's own log
+    /// Print more; twice for devhost's own log
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
+
+    /// Options for devhost's own measurements and tests.
+    #[command(flatten)]
+    pub hidden: HiddenOptions,
 
     /// Arguments for the app
     #[arg(last = true, value_name = "APP ARGS")]
     pub app_args: Vec<OsString>,
 }
 
-/// What of a package is meant, and how it is built.
+/// Options of `devhost run` that no user needs: only `devhost bench` and its tests pass them, and help does not show them.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HiddenOptions {
+    /// How a new generation comes to its code
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Loading::Preloaded, hide = true)]
+    pub loading: Loading,
+}
+
+/// Which target of a package to serve, and how it is built.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Selection {
     /// Serve the package's library, which must have an `export!`
@@ -364,7 +373,7 @@ pub(crate) struct Selection {
     #[arg(long, value_name = "NAME", help_heading = "Build")]
     pub profile: Option<String>,
 
-    /// Directory for all that is built [default: target/devhost in the workspace]
+    /// Directory for everything that is built [default: target/devhost in the workspace]
     #[arg(long, value_name = "DIR", env = "DEVHOST_TARGET_DIR", hide_env = true, help_heading = "Build")]
     pub target_dir: Option<PathBuf>,
 
@@ -377,15 +386,15 @@ pub(crate) struct Selection {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Cargo")]
 pub(crate) struct CargoOptions {
-    /// Do without the network
+    /// Run without accessing the network
     #[arg(long)]
     pub offline: bool,
 
-    /// Fail rather than change Cargo.lock
+    /// Fail if Cargo.lock would change
     #[arg(long)]
     pub locked: bool,
 
-    /// As --locked and --offline together
+    /// Equivalent to --locked and --offline
     #[arg(long)]
     pub frozen: bool,
 
@@ -401,12 +410,13 @@ pub(crate) struct CargoOptions {
     #[arg(short = 'Z', value_name = "FLAG")]
     pub unstable: Vec<String>,
 
-    /// How many rustcs run at once [default: as many as there are processors]
+    /// How many rustc processes run at once [default: the number of CPUs]
     #[arg(short, long, value_name = "N", allow_hyphen_values = true, value_parser = parse_jobs)]
     pub jobs: Option<String>,
 }
 
-/// As cargo takes it: a number but 0, of which a negative one counts down from the number of processors, or `default`.
+/// Parses a number of jobs as cargo does: any number but 0, a negative one counting down from the number of CPUs, or
+/// `default`.
 fn parse_jobs(text: &str) -> Result<String, String> {
     match text.parse::<i32>() {
         Ok(count) if count != 0 => Ok(text.to_owned()),
@@ -415,7 +425,7 @@ fn parse_jobs(text: &str) -> Result<String, String> {
     }
 }
 
-/// What a new generation is.
+/// How new code is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Strategy {
     /// Fork, unless the app cannot be loaded as a library
@@ -423,7 +433,7 @@ pub(crate) enum Strategy {
     Auto,
     /// A fork of a process that has the dependencies loaded: the fastest
     Fork,
-    /// The app's own program, started afresh
+    /// The app's own program
     Restart,
 }
 
@@ -440,16 +450,16 @@ pub(crate) enum DebugInfo {
 /// How the app is linked to its dependencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Deps {
-    /// Shared, but for what cannot be
+    /// Shared, except for what cannot be
     #[default]
     Auto,
     /// Shared, or it is an error
     Shared,
-    /// Into the app
+    /// Statically, into the app
     Static,
 }
 
-/// A rate that a person can mean.
+/// Parses a rate within the limits.
 fn parse_rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "a number is needed".to_owned())?;
     if rate.is_finite() && (0.0..=REQUESTS_PER_SECOND_MAX).contains(&rate) {
@@ -458,7 +468,7 @@ fn parse_rate(text: &str) -> Result<f64, String> {
     Err(format!("it must be from 0 to {REQUESTS_PER_SECOND_MAX}"))
 }
 
-/// What follows the address in a URL.
+/// Parses the path and query of a URL.
 fn parse_url_path(text: &str) -> Result<String, String> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
     if text.starts_with('/') && is_plain {
@@ -468,7 +478,7 @@ fn parse_url_path(text: &str) -> Result<String, String> {
     }
 }
 
-/// A host name, or a domain with a leading dot.
+/// Parses a host name, or a domain with a leading dot.
 fn parse_allowed_host(text: &str) -> Result<String, String> {
     if text.contains('*') {
         return Err("with `*` every web page could read the app under a name of its own; name each host, or a domain \
@@ -483,7 +493,7 @@ fn parse_allowed_host(text: &str) -> Result<String, String> {
     Err("a host name is needed, without scheme, port and path, such as app.example.com".to_owned())
 }
 
-/// An origin, as browsers write it.
+/// Parses an origin and normalizes it as browsers write it.
 fn parse_allowed_origin(text: &str) -> Result<String, String> {
     origin::normalize(text).ok_or_else(|| {
         "an origin is needed, such as https://app.example.com or http://app.example.com:8080, without a path; or null, for \
@@ -492,7 +502,7 @@ fn parse_allowed_origin(text: &str) -> Result<String, String> {
     })
 }
 
-/// An IP address, or `localhost`.
+/// Parses an IP address, or `localhost`.
 fn parse_host(text: &str) -> Result<IpAddr, String> {
     if text.eq_ignore_ascii_case("localhost") {
         return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -645,5 +655,6 @@ mod tests {
         ] {
             assert!(help.contains(part), "{part} in {help}");
         }
+        assert!(!help.contains("--loading"), "only the bench needs it: {help}");
     }
 }

@@ -1,6 +1,6 @@
 //! `devhost run`: finds the app, takes the port, starts to watch, and hands over to the runner.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) fn run(args: RunArgs) -> ExitCode {
     }
 }
 
-/// devhost's own log, for its developers: `-vv`, or DEVHOST_LOG with a filter.
+/// Starts devhost's own log, for its developers: `-vv`, or `DEVHOST_LOG` with a filter.
 fn start_log(verbose: u8) {
     let filter = std::env::var("DEVHOST_LOG").ok().or_else(|| (verbose > 1).then(|| "devhost=debug".into()));
     if let Some(mut filter) = filter {
@@ -65,33 +65,13 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     })?;
     let devhost = std::env::current_exe()
         .map_err(|error| Error::fault(format!("failed to find the devhost executable: {error}")))?;
-    let mut settings = build_settings(&args, &cwd);
-    let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
-    let target = build::app::find(argument.as_deref(), &cwd, &settings)?;
-    settings.strategy = choose_strategy(args.strategy, &target, terminal)?;
-    settings.may_fall_back = args.strategy == Strategy::Auto;
-    if args.loading == Loading::OneProcess && target.kind() == AppKind::Plain {
-        return Err(Error::mistake(
-            format!("`{}` is a plain app, which cannot be loaded twice into one process", target.name()),
-            "leave --loading out, or make it a plugin app (README, *Plugin apps*)",
-        ));
-    }
+    let (settings, target) = find_target(&args, &cwd, terminal)?;
     let env_files: Vec<PathBuf> = args.env_files.iter().map(|file| cwd.join(file)).collect();
     runner::env_files::read(&env_files)?;
     let mode = if args.poll { Mode::Poll } else { Mode::Native };
     let watching = Watching::start(&target, &cwd, &env_files, mode)?;
-    let port_plan =
-        (listeners.is_empty() && args.port.is_none() && target.kind() == AppKind::Plain).then(|| PortPlan {
-            host: args.host,
-            strict: args.strict_port,
-            default: PORT_DEFAULT,
-            target_dir: target.target_dir().to_owned(),
-            app: match &target {
-                Target::App(app) => app.crate_name.clone(),
-                Target::Prebuilt(prebuilt) => prebuilt.name.clone(),
-            },
-            named: args.app_port.map(u16::from),
-        });
+    let apps_choice = listeners.is_empty() && args.port.is_none() && target.kind() == AppKind::Plain;
+    let port_plan = apps_choice.then(|| plan_port(&args, &target));
     let is_given = !listeners.is_empty();
     let port = match &port_plan {
         // Unknown until the app asks for one.
@@ -124,7 +104,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
             at_terminal: false,
             stdout_is_taken: args.message_format == Format::Json,
         },
-        loading: args.loading,
+        loading: args.hidden.loading,
         settings: devhost_supervisor::Settings {
             hold: !args.no_hold,
             overlap: !args.no_overlap,
@@ -153,19 +133,53 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
         watching,
         terminal: Arc::clone(terminal),
         on_serving: Box::new(move |terminal, bound| {
-            let urls = network::urls(bound);
-            let told: Vec<(&str, &str)> = urls.iter().map(|(label, url)| (*label, url.as_str())).collect();
-            terminal.banner(env!("CARGO_PKG_VERSION"), &app, &told, begun.elapsed());
-            if let Some(warning) = network::warning(bound, args.allow_remote) {
-                terminal.warn(warning);
-            }
-            if args.open
-                && let Some((_, url)) = urls.first()
-            {
-                open_browser(terminal, url);
-            }
+            greet(terminal, &app, bound, begun, args.allow_remote, args.open);
         }),
     })
+}
+
+/// Finds the app, and decides how it is built.
+fn find_target(args: &RunArgs, cwd: &Path, terminal: &Terminal) -> Result<(Settings, Target), Error> {
+    let mut settings = build_settings(args, cwd);
+    let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
+    let target = build::app::find(argument.as_deref(), cwd, &settings)?;
+    settings.strategy = choose_strategy(args.strategy, &target, terminal)?;
+    settings.may_fall_back = args.strategy == Strategy::Auto;
+    if args.hidden.loading == Loading::OneProcess && target.kind() == AppKind::Plain {
+        return Err(Error::mistake(
+            format!("`{}` is a plain app, which cannot be loaded twice into one process", target.name()),
+            "leave --loading out, or make it a plugin app (README, *Plugin apps*)",
+        ));
+    }
+    Ok((settings, target))
+}
+
+/// Plans for a port that the app chooses.
+fn plan_port(args: &RunArgs, target: &Target) -> PortPlan {
+    PortPlan {
+        host: args.host,
+        strict: args.strict_port,
+        default: PORT_DEFAULT,
+        target_dir: target.target_dir().to_owned(),
+        app: match target {
+            Target::App(app) => app.crate_name.clone(),
+            Target::Prebuilt(prebuilt) => prebuilt.name.clone(),
+        },
+        named: args.app_port.map(u16::from),
+    }
+}
+
+/// Tells the user where devhost serves.
+fn greet(terminal: &Terminal, app: &str, bound: SocketAddr, begun: Instant, allow_remote: bool, open: bool) {
+    let urls = network::urls(bound);
+    let told: Vec<(&str, &str)> = urls.iter().map(|(label, url)| (*label, url.as_str())).collect();
+    terminal.banner(env!("CARGO_PKG_VERSION"), app, &told, begun.elapsed());
+    if let Some(warning) = network::warning(bound, allow_remote) {
+        terminal.warn(warning);
+    }
+    if open && let Some((_, url)) = urls.first() {
+        open_browser(terminal, url);
+    }
 }
 
 /// The sockets that devhost was started with, if they are to be the front's: a port that the user names is meant.

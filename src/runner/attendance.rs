@@ -21,7 +21,7 @@ const STOPPED_LOOKS_COUNT_MAX: u32 = 2;
 /// In how many looks in a row the answer to a fork may be missing. A fork takes milliseconds.
 const SILENT_LOOKS_COUNT_MAX: u32 = 8;
 
-/// What is due from one zygote.
+/// What is due from one launcher.
 #[derive(Debug, Default)]
 pub(super) struct Attendance {
     /// It was told to fork, which is always answered, and has said nothing since.
@@ -64,7 +64,7 @@ impl Looks {
     }
 }
 
-/// Watches a zygote as long as its attendance is kept.
+/// Watches a launcher as long as its attendance is kept.
 pub(super) fn watch(number: u64, pid: i32, attendance: &Rc<Attendance>, inputs: Inputs) {
     let attendance = Rc::downgrade(attendance);
     rt::spawn(async move {
@@ -73,7 +73,7 @@ pub(super) fn watch(number: u64, pid: i32, attendance: &Rc<Attendance>, inputs: 
             tokio::time::sleep(LOOK_INTERVAL).await;
             let Some(attendance) = attendance.upgrade() else { return };
             if let Some(message) = looks.see(look_at(pid), &attendance) {
-                let _ = inputs.send(Input::ZygoteStuck { number, message }).await;
+                let _ = inputs.send(Input::LauncherStuck { number, message }).await;
                 return;
             }
         }

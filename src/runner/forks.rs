@@ -24,18 +24,18 @@ impl Runner {
             }
             if self.loading == Loading::Fresh {
                 let begun = Instant::now();
-                self.start_zygote(&code.origin);
-                self.fresh.insert(self.zygote, begun);
+                self.start_launcher(&code.origin);
+                self.fresh.insert(self.current_launcher, begun);
             }
         }
-        let Some(zygote) = self.zygotes.get(&self.zygote) else {
+        let Some(launcher) = self.launchers.get(&self.current_launcher) else {
             // Its end is being reported; the supervisor forks again after that.
             return;
         };
         let forked = env_files::read(&self.env_files).and_then(|variables| {
             let (size, wanted_port) = (self.workers_count, self.app_port);
             let start = StartWith { libraries, size, wanted_port, variables, stdin: self.stdin.as_ref() };
-            self.workers.fork(zygote, self.zygote, generation, code, start, &self.inputs)
+            self.workers.fork(launcher, self.current_launcher, generation, code, start, &self.inputs)
         });
         match forked {
             Ok(workers) => self.look_at_plain(Some(code.kind), &workers),
@@ -47,12 +47,12 @@ impl Runner {
         }
     }
 
-    /// Forks one more worker of a generation, from the zygote that it comes from.
+    /// Forks one more worker of a generation, from the launcher that it comes from.
     pub(super) fn replace(&mut self, generation: u64, replacement: u64) {
-        let zygote = self.workers.zygote_of(generation).and_then(|number| self.zygotes.get(&number));
+        let launcher = self.workers.launcher_of(generation).and_then(|number| self.launchers.get(&number));
         // Its end is being reported, and that of the generation with it.
-        let Some(zygote) = zygote else { return };
-        if zygote.is_stuck() {
+        let Some(launcher) = launcher else { return };
+        if launcher.is_stuck() {
             self.terminal
                 .note("its zygote stands still, so this worker is not replaced before the next change");
             return;
@@ -61,7 +61,7 @@ impl Runner {
             self.post(Event::CodeGone);
             return;
         }
-        match self.workers.replace(zygote, generation, replacement, &self.inputs) {
+        match self.workers.replace(launcher, generation, replacement, &self.inputs) {
             Ok(worker) => self.look_at_plain(self.workers.kind_of(generation), &[worker]),
             Err(error) => {
                 self.terminal.error(&error);

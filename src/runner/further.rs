@@ -35,9 +35,9 @@ impl<S> Default for Further<S> {
 
 impl Further {
     /// A worker listens at an address where others may as well.
-    pub(super) fn add(&mut self, worker: WorkerId, address: String, socket: OwnedFd) {
-        if self.insert(worker, address.clone(), socket) {
-            self.steer(&address);
+    pub(super) fn add(&mut self, worker: WorkerId, address: &str, socket: OwnedFd) {
+        if self.insert(worker, address.to_owned(), socket) {
+            self.steer(address);
         }
     }
 

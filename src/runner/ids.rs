@@ -9,11 +9,11 @@ pub(super) struct WorkerId {
     pub number: u64,
 }
 
-/// A process as its zygote knows it.
+/// A process as its launcher knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Target {
-    /// The zygote's number.
-    pub zygote: u64,
+pub(super) struct WorkerProcess {
+    /// The launcher's number.
+    pub launcher: u64,
     /// The process.
     pub pid: i32,
 }

@@ -35,9 +35,9 @@ pub(super) const INPUTS_COUNT_MAX: usize = 1024;
 pub(super) enum Input {
     Event(Event),
     Built { build: u64, started: SystemTime, outcome: build::Outcome, report: BuildReport },
-    Zygote { number: u64, report: Report },
-    ZygoteGone { number: u64 },
-    ZygoteStuck { number: u64, message: String },
+    Launcher { number: u64, report: Report },
+    LauncherGone { number: u64 },
+    LauncherStuck { number: u64, message: String },
     Worker { worker: WorkerId, report: WorkerReport, fd: Option<OwnedFd> },
     WorkerGone { worker: WorkerId },
     WorkerCondemned { worker: WorkerId, end: End },

@@ -20,7 +20,7 @@ use super::attendance::Attendance;
 pub(super) const DEVHOST: &str = "/proc/self/exe";
 
 /// How long a launcher may take to end when told so.
-pub(super) const ZYGOTE_END_TIME_MAX: Duration = Duration::from_millis(500);
+pub(super) const LAUNCHER_END_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// A zygote or a keeper.
 #[derive(Debug)]

@@ -14,89 +14,89 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::attendance;
-use super::ids::Target;
+use super::ids::WorkerProcess;
 use super::input::Input;
-use super::launcher::{Launcher, ZYGOTE_END_TIME_MAX};
+use super::launcher::{LAUNCHER_END_TIME_MAX, Launcher};
 use super::state::Runner;
 
-/// How often a worker is looked at whose zygote does not say when it has ended.
+/// How often a worker is looked at whose launcher does not say when it has ended.
 const END_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long the copy of a process that has ended may take to say that it is a daemon.
 const DAEMON_REPORT_TIME: Duration = Duration::from_millis(500);
 
 impl Runner {
-    pub(super) fn start_zygote(&mut self, origin: &Origin) {
-        self.zygote += 1;
-        let number = self.zygote;
+    pub(super) fn start_launcher(&mut self, origin: &Origin) {
+        self.current_launcher += 1;
+        let number = self.current_launcher;
         self.origin = origin.clone();
         match Launcher::start(origin, &self.argv, self.loading) {
-            Ok(zygote) => {
-                let zygote = Rc::new(zygote);
-                self.zygotes.insert(number, Rc::clone(&zygote));
-                attendance::watch(number, zygote.pid(), zygote.attendance(), self.inputs.clone());
+            Ok(launcher) => {
+                let launcher = Rc::new(launcher);
+                self.launchers.insert(number, Rc::clone(&launcher));
+                attendance::watch(number, launcher.pid(), launcher.attendance(), self.inputs.clone());
                 let inputs = self.inputs.clone();
                 rt::spawn(async move {
-                    while let Some(report) = zygote.report().await {
-                        if inputs.send(Input::Zygote { number, report }).await.is_err() {
+                    while let Some(report) = launcher.report().await {
+                        if inputs.send(Input::Launcher { number, report }).await.is_err() {
                             return;
                         }
                     }
-                    drop(zygote);
-                    let _ = inputs.send(Input::ZygoteGone { number }).await;
+                    drop(launcher);
+                    let _ = inputs.send(Input::LauncherGone { number }).await;
                 });
             }
             Err(error) => self.post(Event::ZygoteFailed { message: error.message }),
         }
     }
 
-    pub(super) fn kill_zygote(&mut self) {
-        if let Some(zygote) = self.zygotes.remove(&self.zygote) {
-            rt::spawn(async move { zygote.end(ZYGOTE_END_TIME_MAX).await });
+    pub(super) fn kill_launcher(&mut self) {
+        if let Some(launcher) = self.launchers.remove(&self.current_launcher) {
+            rt::spawn(async move { launcher.end(LAUNCHER_END_TIME_MAX).await });
         }
         // A number of its own, so that the end of the killed one is nobody's death.
-        self.zygote += 1;
+        self.current_launcher += 1;
     }
 
-    /// Ends the zygotes that are not current and have no worker left.
-    pub(super) fn retire_zygotes(&mut self) {
-        let current = self.zygote;
+    /// Ends the launchers that are not current and have no worker left.
+    pub(super) fn retire_launchers(&mut self) {
+        let current = self.current_launcher;
         let over: Vec<u64> = self
-            .zygotes
+            .launchers
             .keys()
             .copied()
-            .filter(|number| *number != current && !self.workers.any_of_zygote(*number))
+            .filter(|number| *number != current && !self.workers.any_of_launcher(*number))
             .collect();
         for number in over {
-            if let Some(zygote) = self.zygotes.remove(&number) {
-                if zygote.is_stuck() {
+            if let Some(launcher) = self.launchers.remove(&number) {
+                if launcher.is_stuck() {
                     // It would not hear that it is to end. Without a wait, which the end of devhost might cut off.
-                    let _ = zygote.end(Duration::ZERO).now_or_never();
+                    let _ = launcher.end(Duration::ZERO).now_or_never();
                     continue;
                 }
-                rt::spawn(async move { zygote.end(ZYGOTE_END_TIME_MAX).await });
+                rt::spawn(async move { launcher.end(LAUNCHER_END_TIME_MAX).await });
             }
         }
     }
 
-    pub(super) fn zygote_reported(&mut self, number: u64, report: Report) -> Vec<Event> {
+    pub(super) fn launcher_reported(&mut self, number: u64, report: Report) -> Vec<Event> {
         match report {
             Report::Preloaded { .. } if self.fresh.contains_key(&number) => Vec::new(),
-            Report::Preloaded { micros } if number == self.zygote => {
+            Report::Preloaded { micros } if number == self.current_launcher => {
                 tracing::debug!("zygote {number} preloaded in {} ms", micros / 1000);
                 vec![Event::ZygoteReady]
             }
-            Report::PreloadFailed { library, message } if number == self.zygote => {
+            Report::PreloadFailed { library, message } if number == self.current_launcher => {
                 vec![Event::ZygoteFailed {
                     message: format!("failed to preload {}: {message}", library.display()),
                 }]
             }
             Report::Preloaded { .. } | Report::PreloadFailed { .. } => Vec::new(),
             Report::Forked { pid, .. }
-                if self.zygotes.get(&number).is_some_and(|zygote| zygote.is_stuck()) =>
+                if self.launchers.get(&number).is_some_and(|launcher| launcher.is_stuck()) =>
             {
                 // It goes on after all, and nobody waits for this any more.
-                self.kill([Target { zygote: number, pid }]);
+                self.kill([WorkerProcess { launcher: number, pid }]);
                 Vec::new()
             }
             Report::Forked { generation, pid, micros } => {
@@ -128,7 +128,7 @@ impl Runner {
     }
 
     fn exited(&mut self, number: u64, pid: i32, code: Option<i32>, signal: Option<i32>) -> Vec<Event> {
-        let target = Target { zygote: number, pid };
+        let target = WorkerProcess { launcher: number, pid };
         let unheard = self.workers.is_unheard(target);
         let (ended, targets) = self.workers.exited(target, code, signal);
         self.kill(targets);
@@ -141,13 +141,13 @@ impl Runner {
         vec![ended]
     }
 
-    pub(super) fn zygote_gone(&mut self, number: u64) -> Vec<Event> {
+    pub(super) fn launcher_gone(&mut self, number: u64) -> Vec<Event> {
         self.fresh.remove(&number);
-        let is_current = number == self.zygote;
-        if let Some(zygote) = self.zygotes.remove(&number) {
+        let is_current = number == self.current_launcher;
+        if let Some(launcher) = self.launchers.remove(&number) {
             let terminal = Arc::clone(&self.terminal);
             rt::spawn(async move {
-                let status = zygote.end(ZYGOTE_END_TIME_MAX).await;
+                let status = launcher.end(LAUNCHER_END_TIME_MAX).await;
                 if is_current {
                     let how = status.map(|status| format!(" ({status})")).unwrap_or_default();
                     terminal.warn(&format!("{ZYGOTE_DEATH}{how}"));
@@ -162,27 +162,27 @@ impl Runner {
         }
     }
 
-    /// A zygote lives and does nothing: another one takes its place. Its workers serve on, and it ends with the last of
+    /// A launcher lives and does nothing: another one takes its place. Its workers serve on, and it ends with the last of
     /// them, as any that is replaced.
-    pub(super) fn zygote_stuck(&mut self, number: u64, message: &str) -> Vec<Event> {
-        let Some(zygote) = self.zygotes.get(&number) else { return Vec::new() };
-        zygote.give_up();
+    pub(super) fn launcher_stuck(&mut self, number: u64, message: &str) -> Vec<Event> {
+        let Some(launcher) = self.launchers.get(&number) else { return Vec::new() };
+        launcher.give_up();
         self.terminal
-            .warn(&format!("the {} stands still: {message}; another one takes its place", zygote.name()));
+            .warn(&format!("the {} stands still: {message}; another one takes its place", launcher.name()));
         self.fresh.remove(&number);
         let (lost, running) = self.workers.abandoned(number);
         for pid in running {
             self.watch_for_end(number, pid);
         }
-        if number == self.zygote {
+        if number == self.current_launcher {
             // A number of its own, so that the end of this one is nobody's death.
-            self.zygote += 1;
+            self.current_launcher += 1;
             return vec![Event::ZygoteDied { lost }];
         }
         lost.into_iter().map(|generation| Event::Ended { generation, end: End::Lost }).collect()
     }
 
-    /// Says that a worker has ended in the place of its zygote, which does not.
+    /// Says that a worker has ended in the place of its launcher, which does not.
     fn watch_for_end(&self, number: u64, pid: i32) {
         let inputs = self.inputs.clone();
         let process = Liveness::open(pid);
@@ -191,7 +191,7 @@ impl Runner {
                 tokio::time::sleep(END_LOOK_INTERVAL).await;
             }
             let report = Report::Exited { pid, code: None, signal: None };
-            let _ = inputs.send(Input::Zygote { number, report }).await;
+            let _ = inputs.send(Input::Launcher { number, report }).await;
         });
     }
 }

@@ -7,7 +7,7 @@ use devhost_watch::Changes;
 use tokio::sync::mpsc;
 
 use super::input::Input;
-use super::launcher::ZYGOTE_END_TIME_MAX;
+use super::launcher::LAUNCHER_END_TIME_MAX;
 use super::signals::{Signals, Wish};
 use super::state::Runner;
 
@@ -54,7 +54,7 @@ impl Runner {
             if let Some(anew) = self.changes_anew.take() {
                 changes = anew;
             }
-            self.retire_zygotes();
+            self.retire_launchers();
             self.further.retain(|worker| self.workers.lives(worker));
             self.settle_foreground();
             self.publish_processes();
@@ -76,10 +76,10 @@ impl Runner {
         if let Some(foreground) = &mut self.foreground {
             foreground.take_back();
         }
-        let ends = self.zygotes.values().map(|zygote| zygote.end(ZYGOTE_END_TIME_MAX));
+        let ends = self.launchers.values().map(|launcher| launcher.end(LAUNCHER_END_TIME_MAX));
         futures_util::future::join_all(ends).await;
         // A build that was cancelled has been killed once its builder is free again.
-        if let Ok(builder) = tokio::time::timeout(ZYGOTE_END_TIME_MAX, self.builder.lock()).await {
+        if let Ok(builder) = tokio::time::timeout(LAUNCHER_END_TIME_MAX, self.builder.lock()).await {
             builder.remove_artifacts();
         }
         self.door.close().await;
@@ -87,10 +87,11 @@ impl Runner {
     }
 
     fn publish_processes(&self) {
-        let zygote = self.zygotes.get(&self.zygote).map(|zygote| Process { pid: zygote.pid() });
+        let launcher =
+            self.launchers.get(&self.current_launcher).map(|launcher| Process { pid: launcher.pid() });
         let workers = self.workers.status();
         self.status.update(|status| {
-            status.zygote = zygote;
+            status.zygote = launcher;
             status.workers = workers;
         });
     }

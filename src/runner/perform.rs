@@ -1,12 +1,12 @@
 //! Performs the supervisor's actions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use devhost_model::{BrowserEvent, End, Failure, Reload, ServerState, StopReason};
 use devhost_supervisor::{Action, Answer, Event, Timer};
 
-use super::ids::Target;
+use super::ids::WorkerProcess;
 use super::names::{file_names, names_for_reload};
 use super::state::Runner;
 
@@ -18,8 +18,8 @@ impl Runner {
             match action {
                 Action::Build { build, changed } => self.start_build(build, changed),
                 Action::CancelBuild => self.cancel_build(),
-                Action::StartZygote { origin } => self.start_zygote(&origin),
-                Action::KillZygote => self.kill_zygote(),
+                Action::StartZygote { origin } => self.start_launcher(&origin),
+                Action::KillZygote => self.kill_launcher(),
                 Action::Fork { generation, code } => self.fork(generation, &code),
                 Action::Hold => self.gate.hold(),
                 Action::Release => self.gate.release(),
@@ -48,9 +48,9 @@ impl Runner {
                 Action::CloseStreams { generation } => self.workers.close_streams(generation),
                 Action::StopWorker { generation, reason } => {
                     self.tell_of_cut_off(generation, reason);
-                    for Target { zygote, pid } in self.workers.stop(generation, reason) {
-                        if let (Some(zygote), Some(how)) = (self.zygotes.get(&zygote), self.asks) {
-                            let _ = zygote.ask(pid, how);
+                    for WorkerProcess { launcher, pid } in self.workers.stop(generation, reason) {
+                        if let (Some(launcher), Some(how)) = (self.launchers.get(&launcher), self.asks) {
+                            let _ = launcher.ask(pid, how);
                         }
                     }
                 }
@@ -79,44 +79,48 @@ impl Runner {
                 Action::Tell(event) => self.hub.send(event),
                 Action::ReloadPages { files } => {
                     let names = names_for_reload(&files);
-                    self.terminal.statics(&self.relative(files));
+                    self.terminal.statics(&self.relative(&files));
                     self.hub.advance();
                     self.hub.send(BrowserEvent::Reload { generation: self.workers.current(), files: names });
                 }
                 Action::SwapStyles { files } => {
                     let names = file_names(&files);
-                    self.terminal.css(&self.relative(files));
+                    self.terminal.css(&self.relative(&files));
                     self.hub.send(BrowserEvent::Css { files: names });
                 }
                 Action::Note(message) => self.terminal.note(&message),
-                Action::TellOfEcho { answer, file } => {
-                    let (what, seldom) = match answer {
-                        Answer::Pages => ("pages are loaded", "they are loaded"),
-                        Answer::Styles => ("it is swapped in open pages", "it is swapped"),
-                        Answer::Start => ("the app is started", "it is started"),
-                        Answer::Build => ("the app is built", "it is built"),
-                    };
-                    let file = self.relative(vec![file]);
-                    self.note(format!(
-                        "{} changes again whenever {what} because of it, as if the app wrote it: {seldom} less and less \
-                         often because of it until it comes to rest",
-                        file[0].display()
-                    ));
-                }
-                Action::TellOfLeftAlone { file } => {
-                    let file = self.relative(vec![file]);
-                    self.terminal.note(&format!(
-                        "{} changes again and again while it is being built: this build is left to finish, and serves \
-                         until the next one is ready",
-                        file[0].display()
-                    ));
-                }
+                Action::TellOfEcho { answer, file } => self.tell_of_echo(answer, &file),
+                Action::TellOfLeftAlone { file } => self.tell_of_left_alone(&file),
                 Action::Report(reload) => self.report(reload),
                 Action::ReportCrash { end } => self.terminal.crash(&end),
                 Action::Exit => over = true,
             }
         }
         over
+    }
+
+    fn tell_of_echo(&mut self, answer: Answer, file: &Path) {
+        let (what, seldom) = match answer {
+            Answer::Pages => ("pages are loaded", "they are loaded"),
+            Answer::Styles => ("it is swapped in open pages", "it is swapped"),
+            Answer::Start => ("the app is started", "it is started"),
+            Answer::Build => ("the app is built", "it is built"),
+        };
+        let file = self.relative_to_workspace(file);
+        self.note(format!(
+            "{} changes again whenever {what} because of it, as if the app wrote it: {seldom} less and less often because \
+             of it until it comes to rest",
+            file.display()
+        ));
+    }
+
+    fn tell_of_left_alone(&self, file: &Path) {
+        let file = self.relative_to_workspace(file);
+        self.terminal.note(&format!(
+            "{} changes again and again while it is being built: this build is left to finish, and serves until the next \
+             one is ready",
+            file.display()
+        ));
     }
 
     fn arm(&self, timer: Timer, after: Duration) {

@@ -43,7 +43,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Wish::End(Ask::Interrupt),
             _ = self.terminate.recv() => Wish::End(Ask::Terminate),
-            Some(_) = received(&mut self.hang_up) => Wish::End(Ask::HangUp),
+            Some(()) = received(&mut self.hang_up) => Wish::End(Ask::HangUp),
             _ = self.suspend.recv() => Wish::Suspend,
             _ = self.proceed.recv() => Wish::Proceed,
         }

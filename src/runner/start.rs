@@ -22,7 +22,7 @@ use super::authors::Authors;
 use super::foreground::Foreground;
 use super::further::Further;
 use super::input::INPUTS_COUNT_MAX;
-use super::launcher::ZYGOTE_END_TIME_MAX;
+use super::launcher::LAUNCHER_END_TIME_MAX;
 use super::port::{Door, OnServing, PortPlan};
 use super::signals::Signals;
 use super::state::Runner;
@@ -71,7 +71,7 @@ pub(crate) fn run(parts: Parts) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::fault(format!("failed to start a runtime: {error}")))?;
     let result = rt::System::new().block_on(serve(parts, links.handle().clone()));
-    links.shutdown_timeout(ZYGOTE_END_TIME_MAX);
+    links.shutdown_timeout(LAUNCHER_END_TIME_MAX);
     result
 }
 
@@ -125,8 +125,8 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         build: None,
         argv,
         loading,
-        zygotes: HashMap::new(),
-        zygote: 0,
+        launchers: HashMap::new(),
+        current_launcher: 0,
         origin: Origin::Keeper,
         fresh: HashMap::new(),
         workers: Workers::new(gate.clone(), drivers, stall_time_max),

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use super::authors::Authors;
 use super::foreground::Foreground;
 use super::further::Further;
-use super::ids::Target;
+use super::ids::WorkerProcess;
 use super::input::{Input, Inputs};
 use super::launcher::Launcher;
 use super::port::Door;
@@ -43,12 +43,12 @@ pub(super) struct Runner {
     pub(super) argv: Argv,
     pub(super) loading: Loading,
     /// By number. All but the current one retire: they end with their last worker.
-    pub(super) zygotes: HashMap<u64, Rc<Launcher>>,
-    /// The current zygote's number, 0 before the first.
-    pub(super) zygote: u64,
+    pub(super) launchers: HashMap<u64, Rc<Launcher>>,
+    /// The current launcher's number, 0 before the first.
+    pub(super) current_launcher: u64,
     /// What it was to load.
     pub(super) origin: Origin,
-    /// The zygotes that were started for one generation, by number, and when that was.
+    /// The launchers that were started for one generation, by number, and when that was.
     pub(super) fresh: HashMap<u64, Instant>,
     pub(super) workers: Workers,
     pub(super) further: Further,
@@ -109,12 +109,13 @@ impl Runner {
 
     /// Tells something of the app, once.
     pub(super) fn note(&mut self, message: String) {
-        if self.notes.len() < NOTES_COUNT_MAX && self.notes.insert(message.clone()) {
+        if self.notes.len() < NOTES_COUNT_MAX && !self.notes.contains(&message) {
             self.terminal.note(&message);
+            self.notes.insert(message);
         }
     }
 
-    pub(super) fn relative(&self, files: Vec<PathBuf>) -> Vec<PathBuf> {
+    pub(super) fn relative(&self, files: &[PathBuf]) -> Vec<PathBuf> {
         files.iter().map(|file| self.relative_to_workspace(file)).collect()
     }
 
@@ -122,11 +123,11 @@ impl Runner {
         file.strip_prefix(&self.workspace).unwrap_or(file).to_owned()
     }
 
-    pub(super) fn kill(&self, targets: impl IntoIterator<Item = Target>) {
-        for Target { zygote, pid } in targets {
-            if let Some(zygote) = self.zygotes.get(&zygote) {
-                // A zygote that cannot be told is dead, and its workers with it.
-                let _ = zygote.kill(pid);
+    pub(super) fn kill(&self, targets: impl IntoIterator<Item = WorkerProcess>) {
+        for WorkerProcess { launcher, pid } in targets {
+            if let Some(launcher) = self.launchers.get(&launcher) {
+                // A launcher that cannot be told is dead, and its workers with it.
+                let _ = launcher.kill(pid);
             }
         }
     }

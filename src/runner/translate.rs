@@ -24,9 +24,9 @@ impl Runner {
             Input::Built { build, started, outcome, report } => {
                 self.build_ended(build, started, outcome, report)
             }
-            Input::Zygote { number, report } => self.zygote_reported(number, report),
-            Input::ZygoteGone { number } => self.zygote_gone(number),
-            Input::ZygoteStuck { number, message } => self.zygote_stuck(number, &message),
+            Input::Launcher { number, report } => self.launcher_reported(number, report),
+            Input::LauncherGone { number } => self.launcher_gone(number),
+            Input::LauncherStuck { number, message } => self.launcher_stuck(number, &message),
             Input::Worker { worker, report, fd } => self.worker_reported(worker, report, fd),
             Input::Relayed { worker, micros, path, relay } => self.relayed(worker, micros, &path, relay),
             Input::Look { worker, forked } => self.look(worker, forked),
@@ -73,7 +73,7 @@ impl Runner {
             WorkerReport::Further { address } => {
                 self.note(format!("the app also listens on {address}, which devhost leaves as it is"));
                 if let Some(listener) = fd {
-                    self.further.add(worker, address.clone(), listener);
+                    self.further.add(worker, &address, listener);
                 }
                 self.workers.add_further(worker, address);
                 return Vec::new();

@@ -8,7 +8,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
-use super::{Check, Closure};
+use super::check::Check;
+use super::closure::Closure;
 use crate::commands::package::{self, Found};
 
 /// The oldest rustc that builds what devhost generates: `&raw`, `extern crate` of a dylib with `-C prefer-dynamic`, and
@@ -84,7 +85,7 @@ pub(super) fn limits(found: &Found, closure: &Closure<'_>) -> Vec<Check> {
         check_watches(needed, read_number("/proc/sys/fs/inotify/max_user_watches"), used().watches),
         check_instances(read_number("/proc/sys/fs/inotify/max_user_instances"), used().instances),
         check_descriptors(getrlimit(Resource::RLIMIT_NOFILE).map(|(soft, _)| soft).unwrap_or_default()),
-        check_processes(getrlimit(Resource::RLIMIT_NPROC).map(|(soft, _)| soft).unwrap_or(u64::MAX)),
+        check_processes(getrlimit(Resource::RLIMIT_NPROC).map_or(u64::MAX, |(soft, _)| soft)),
         check_shared_memory(),
     ]
 }
@@ -215,7 +216,7 @@ fn used() -> Used {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Mark;
+    use super::super::check::Mark;
     use super::*;
 
     #[test]

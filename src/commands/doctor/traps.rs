@@ -1,10 +1,14 @@
 //! What in a package makes reloads slower or impossible. Reads manifests and sources; believes the compiler later.
 
+use std::path::Path;
+
 use cargo_metadata::cargo_platform::Cfg;
 use cargo_metadata::{DependencyKind, Target, TargetKind};
 use toml_edit::{Document, Item};
 
-use super::{Check, Closure, FRAMEWORKS, exists, list};
+use super::app::FRAMEWORKS;
+use super::check::Check;
+use super::closure::{Closure, list};
 use crate::commands::package::Found;
 use devhost_build::program_only::{Flags, TargetPlatform, has_no_main};
 use devhost_build::{self as build, Settings, allocator};
@@ -170,7 +174,7 @@ fn check_allocator(found: &Found, manifest: Option<&Document<String>>, profile: 
     let cfg = cfg(found, is_for_debugging(manifest, profile))?;
     let targets = found.package().targets.iter().filter(|target| is_meant(found, target));
     let source =
-        targets.filter_map(|target| allocator::declared(target.src_path.as_std_path(), &cfg)).next()?;
+        targets.into_iter().find_map(|target| allocator::declared(target.src_path.as_std_path(), &cfg))?;
     let source = source.strip_prefix(found.root()).unwrap_or(&source);
     Some(Check::warn(
         "global-allocator",
@@ -219,9 +223,10 @@ fn check_protocols(found: &Found) -> Vec<Check> {
         let serves_pages =
             FRAMEWORKS.iter().any(|(name, _)| !matches!(*name, "tonic" | "hyper") && found.depends_on(name))
                 || found.depends_on("tonic-web");
-        checks.push(match serves_pages {
-            true => Check::warn("protocol", message, advice),
-            false => Check::fail("protocol", message, advice),
+        checks.push(if serves_pages {
+            Check::warn("protocol", message, advice)
+        } else {
+            Check::fail("protocol", message, advice)
         });
     }
     let tls: Vec<String> = TLS_FEATURES
@@ -327,6 +332,11 @@ fn check_own_rustc(found: &Found) -> Vec<Check> {
         }
     }
     checks
+}
+
+/// Whether a file exists below a package's root.
+fn exists(root: &Path, name: &str) -> bool {
+    root.join(name).is_file()
 }
 
 #[cfg(test)]

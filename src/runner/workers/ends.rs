@@ -8,11 +8,11 @@ use nix::unistd::Pid;
 
 use super::table::{Phase, Team, Workers};
 use super::worker::Worker;
-use crate::runner::ids::{Target, WorkerId};
+use crate::runner::ids::{WorkerId, WorkerProcess};
 
 impl Workers {
     /// The start of a worker has failed, and with it that of its generation. Says whom to kill: the others.
-    pub(in crate::runner) fn fail(&mut self, id: WorkerId) -> Vec<Target> {
+    pub(in crate::runner) fn fail(&mut self, id: WorkerId) -> Vec<WorkerProcess> {
         self.put_output_last(id);
         self.kill_those(id.generation, |other, _| other != id)
     }
@@ -20,12 +20,12 @@ impl Workers {
     /// A worker was reaped. Says what that is to the supervisor, and whom to kill because of it.
     pub(in crate::runner) fn exited(
         &mut self,
-        target: Target,
+        target: WorkerProcess,
         code: Option<i32>,
         signal: Option<i32>,
-    ) -> (Option<Event>, Vec<Target>) {
+    ) -> (Option<Event>, Vec<WorkerProcess>) {
         let Some(id) = self.find(target) else { return (None, Vec::new()) };
-        let Some(worker) = self.workers.remove(&id) else { return (None, Vec::new()) };
+        let Some(worker) = self.by_id.remove(&id) else { return (None, Vec::new()) };
         let end = match (code, signal) {
             (_, Some(signal)) => End::Signalled { signal },
             (Some(code), None) => End::Exited { code },
@@ -67,13 +67,17 @@ impl Workers {
         Some(Event::Ended { generation, end: team.end.unwrap_or(End::Lost) })
     }
 
-    /// A zygote is gone, and its workers with it. What they had started goes too. Says which generations have ended.
-    pub(in crate::runner) fn lost(&mut self, zygote: u64) -> Vec<u64> {
-        let lost: Vec<u64> =
-            self.teams.iter().filter(|(_, team)| team.zygote == zygote).map(|(number, _)| *number).collect();
+    /// A launcher is gone, and its workers with it. What they had started goes too. Says which generations have ended.
+    pub(in crate::runner) fn lost(&mut self, launcher: u64) -> Vec<u64> {
+        let lost: Vec<u64> = self
+            .teams
+            .iter()
+            .filter(|(_, team)| team.launcher == launcher)
+            .map(|(number, _)| *number)
+            .collect();
         for generation in &lost {
             let workers: Vec<WorkerId> = self.of(*generation).map(|(id, _)| id).collect();
-            for worker in workers.iter().filter_map(|id| self.workers.remove(id)) {
+            for worker in workers.iter().filter_map(|id| self.by_id.remove(id)) {
                 if let Some(pid) = worker.pid {
                     let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
                 }
@@ -84,16 +88,17 @@ impl Workers {
         lost
     }
 
-    /// A zygote stands still. Forgets the workers that it was to fork, and with them the generations that need them; what
+    /// A launcher stands still. Forgets the workers that it was to fork, and with them the generations that need them; what
     /// runs, runs on. Says which generations are lost, and which processes run.
-    pub(in crate::runner) fn abandoned(&mut self, zygote: u64) -> (Vec<u64>, Vec<i32>) {
-        let of_zygote = |(_, team): &(&u64, &Team)| team.zygote == zygote;
-        let generations: Vec<u64> = self.teams.iter().filter(of_zygote).map(|(number, _)| *number).collect();
+    pub(in crate::runner) fn abandoned(&mut self, launcher: u64) -> (Vec<u64>, Vec<i32>) {
+        let of_launcher = |(_, team): &(&u64, &Team)| team.launcher == launcher;
+        let generations: Vec<u64> =
+            self.teams.iter().filter(of_launcher).map(|(number, _)| *number).collect();
         let (mut lost, mut running) = (Vec::new(), Vec::new());
         for generation in generations {
             let unforked: Vec<WorkerId> =
                 self.of(generation).filter(|(_, worker)| worker.pid.is_none()).map(|(id, _)| id).collect();
-            for worker in unforked.iter().filter_map(|id| self.workers.remove(id)) {
+            for worker in unforked.iter().filter_map(|id| self.by_id.remove(id)) {
                 worker.close(Some(End::Lost));
             }
             let is_starting = self.teams.get(&generation).is_some_and(|team| team.phase == Phase::Starting);
@@ -102,7 +107,7 @@ impl Workers {
                     let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
                 }
                 let rest: Vec<WorkerId> = self.of(generation).map(|(id, _)| id).collect();
-                for worker in rest.iter().filter_map(|id| self.workers.remove(id)) {
+                for worker in rest.iter().filter_map(|id| self.by_id.remove(id)) {
                     worker.close(Some(End::Lost));
                 }
                 self.teams.remove(&generation);
@@ -116,8 +121,8 @@ impl Workers {
 
     /// A worker's control socket hung up: it is dead or dying, and whoever waits for it need not wait any longer.
     /// Says whom to kill, should it be neither.
-    pub(in crate::runner) fn hung_up(&mut self, id: WorkerId) -> Option<Target> {
-        let worker = self.workers.get_mut(&id)?;
+    pub(in crate::runner) fn hung_up(&mut self, id: WorkerId) -> Option<WorkerProcess> {
+        let worker = self.by_id.get_mut(&id)?;
         if worker.pid.is_some_and(|pid| !process::is_ending(pid)) {
             worker.stop_for(StopReason::HungUp);
         }
@@ -127,8 +132,8 @@ impl Workers {
     }
 
     /// A worker has to end, for this reason. Whoever waits for it need not wait any longer. Says whom to kill.
-    pub(in crate::runner) fn condemned(&mut self, id: WorkerId, end: End) -> Option<Target> {
-        let worker = self.workers.get_mut(&id)?;
+    pub(in crate::runner) fn condemned(&mut self, id: WorkerId, end: End) -> Option<WorkerProcess> {
+        let worker = self.by_id.get_mut(&id)?;
         worker.close(Some(end.clone()));
         worker.condemned.get_or_insert(end);
         self.gate.leave(id.number);
@@ -136,21 +141,25 @@ impl Workers {
     }
 
     /// The same, for a replacement.
-    pub(in crate::runner) fn condemned_replacement(&mut self, replacement: u64, end: End) -> Option<Target> {
+    pub(in crate::runner) fn condemned_replacement(
+        &mut self,
+        replacement: u64,
+        end: End,
+    ) -> Option<WorkerProcess> {
         let id = self.find_replacement(replacement)?;
         self.condemned(id, end)
     }
 
     /// Says whom to kill; where its pid is unknown still, [`Self::forked`] says it later.
-    fn kill_one(&mut self, id: WorkerId) -> Option<Target> {
-        let zygote = self.teams.get(&id.generation)?.zygote;
-        let worker = self.workers.get_mut(&id)?;
+    fn kill_one(&mut self, id: WorkerId) -> Option<WorkerProcess> {
+        let launcher = self.teams.get(&id.generation)?.launcher;
+        let worker = self.by_id.get_mut(&id)?;
         worker.kill_wanted = true;
-        worker.pid.map(|pid| Target { zygote, pid })
+        worker.pid.map(|pid| WorkerProcess { launcher, pid })
     }
 
     /// Says whom to kill for a generation.
-    pub(in crate::runner) fn kill(&mut self, generation: u64) -> Vec<Target> {
+    pub(in crate::runner) fn kill(&mut self, generation: u64) -> Vec<WorkerProcess> {
         self.kill_those(generation, |_, _| true)
     }
 
@@ -158,7 +167,7 @@ impl Workers {
         &mut self,
         generation: u64,
         condition: impl Fn(WorkerId, &Worker) -> bool,
-    ) -> Vec<Target> {
+    ) -> Vec<WorkerProcess> {
         let those: Vec<WorkerId> =
             self.of(generation).filter(|(id, worker)| condition(*id, worker)).map(|(id, _)| id).collect();
         those.into_iter().filter_map(|id| self.kill_one(id)).collect()

@@ -16,7 +16,7 @@ use devhost_sys::seqpacket;
 
 use super::table::{Phase, Team, Workers};
 use super::worker::{Worker, listen, watch};
-use crate::runner::ids::{Target, WorkerId};
+use crate::runner::ids::{WorkerId, WorkerProcess};
 use crate::runner::input::Inputs;
 use crate::runner::launcher::Launcher;
 use crate::runner::stdin::{self, Stdin};
@@ -27,7 +27,7 @@ const OUTPUTS_KEPT_COUNT_MAX: usize = 8;
 /// What a generation is started with, beside its code.
 #[derive(Debug)]
 pub(in crate::runner) struct StartWith<'r> {
-    /// What its workers load before its code, because their zygote has not.
+    /// What its workers load before its code, because their launcher has not.
     pub(in crate::runner) libraries: Vec<PathBuf>,
     /// How many workers it has.
     pub(in crate::runner) size: u32,
@@ -40,12 +40,12 @@ pub(in crate::runner) struct StartWith<'r> {
 }
 
 impl Workers {
-    /// Has the zygote fork the workers of a new generation. Where one cannot be, none is: those before it have to be
+    /// Has the launcher fork the workers of a new generation. Where one cannot be, none is: those before it have to be
     /// killed.
     pub(in crate::runner) fn fork(
         &mut self,
-        zygote: &Launcher,
-        zygote_number: u64,
+        launcher: &Launcher,
+        launcher_number: u64,
         generation: u64,
         code: &Arc<Code>,
         start: StartWith<'_>,
@@ -54,7 +54,7 @@ impl Workers {
         let StartWith { libraries, size, wanted_port, variables, stdin } = start;
         let team = Team {
             code: Arc::clone(code),
-            zygote: zygote_number,
+            launcher: launcher_number,
             phase: Phase::Starting,
             size,
             libraries,
@@ -65,28 +65,28 @@ impl Workers {
         };
         self.teams.insert(generation, team);
         let forked: Result<Vec<_>, _> =
-            (0..size).map(|_| self.fork_one(zygote, generation, None, stdin, inputs)).collect();
+            (0..size).map(|_| self.fork_one(launcher, generation, None, stdin, inputs)).collect();
         if forked.is_err() {
             self.forget_if_over(generation);
         }
         forked
     }
 
-    /// Has its zygote fork one more worker for a generation.
+    /// Has its launcher fork one more worker for a generation.
     pub(in crate::runner) fn replace(
         &mut self,
-        zygote: &Launcher,
+        launcher: &Launcher,
         generation: u64,
         replacement: u64,
         inputs: &Inputs,
     ) -> Result<WorkerId, Error> {
-        self.fork_one(zygote, generation, Some(replacement), None, inputs)
+        self.fork_one(launcher, generation, Some(replacement), None, inputs)
     }
 
     /// A plugin app's worker is forked onto a link that is made for it.
     fn fork_one(
         &mut self,
-        zygote: &Launcher,
+        launcher: &Launcher,
         generation: u64,
         replacement: Option<u64>,
         stdin: Option<&Stdin>,
@@ -119,7 +119,7 @@ impl Workers {
                 stdin: stdin.as_ref().map(AsFd::as_fd),
                 earlier: self.earlier_sockets(generation, replacement),
             };
-            zygote
+            launcher
                 .fork(order)
                 .map_err(|error| Error::fault(format!("failed to tell the zygote to fork: {error}")))
         };
@@ -158,7 +158,7 @@ impl Workers {
             _stdin: stdin.and_then(stdin::Input::into_feed),
         };
         self.number = id.number;
-        self.workers.insert(id, worker);
+        self.by_id.insert(id, worker);
         self.outputs.push_back((id, output));
         while self.outputs.len() > outputs_kept {
             self.outputs.pop_front();
@@ -185,32 +185,37 @@ impl Workers {
         Ok((link, client))
     }
 
-    /// The zygote has forked a worker of this generation: the first one that was ordered of those that have no pid, as
+    /// The launcher has forked a worker of this generation: the first one that was ordered of those that have no pid, as
     /// it obeys in order. Says whom to kill, where that was wanted meanwhile.
-    pub(in crate::runner) fn forked(&mut self, generation: u64, pid: i32, inputs: &Inputs) -> Option<Target> {
+    pub(in crate::runner) fn forked(
+        &mut self,
+        generation: u64,
+        pid: i32,
+        inputs: &Inputs,
+    ) -> Option<WorkerProcess> {
         let id = self.ordered(generation)?;
-        let zygote = self.teams.get(&generation)?.zygote;
-        let worker = self.workers.get_mut(&id)?;
+        let launcher = self.teams.get(&generation)?.launcher;
+        let worker = self.by_id.get_mut(&id)?;
         worker.pid = Some(pid);
         if let Some(backend) = &worker.backend {
             backend.upstream.set_process(pid);
         }
-        let wanted = worker.kill_wanted.then_some(Target { zygote, pid });
-        // It may have been faster than the zygote's word of it.
+        let wanted = worker.kill_wanted.then_some(WorkerProcess { launcher, pid });
+        // It may have been faster than the launcher's word of it.
         if self.is_serving(id) {
             self.watch_for_stall(id, inputs);
         }
         wanted
     }
 
-    /// Forgets a worker that the zygote did not fork. Says what that is to the supervisor, and whom to kill.
+    /// Forgets a worker that the launcher did not fork. Says what that is to the supervisor, and whom to kill.
     pub(in crate::runner) fn not_forked(
         &mut self,
         generation: u64,
         message: String,
-    ) -> (Option<Event>, Vec<Target>) {
+    ) -> (Option<Event>, Vec<WorkerProcess>) {
         let Some(id) = self.ordered(generation) else { return (None, Vec::new()) };
-        let Some(worker) = self.workers.remove(&id) else { return (None, Vec::new()) };
+        let Some(worker) = self.by_id.remove(&id) else { return (None, Vec::new()) };
         worker.close(Some(End::Lost));
         let killed = if worker.replacement.is_none() { self.kill(generation) } else { Vec::new() };
         let ended = self.leave(id, End::Lost);

@@ -8,7 +8,7 @@ use devhost_front::upstream::SocketClient;
 
 use super::table::Workers;
 use super::worker::watch;
-use crate::runner::ids::{Target, WorkerId};
+use crate::runner::ids::{WorkerId, WorkerProcess};
 use crate::runner::input::Inputs;
 use crate::runner::relay::Relay;
 
@@ -21,7 +21,7 @@ const FURTHER_COUNT_MAX: usize = 64;
 impl Workers {
     /// A plain app listens: from now on there is a way to it. False where that is nothing new.
     pub(in crate::runner) fn connect(&mut self, id: WorkerId, private: SocketAddr, inputs: &Inputs) -> bool {
-        let Some(worker) = self.workers.get_mut(&id).filter(|worker| worker.backend.is_none()) else {
+        let Some(worker) = self.by_id.get_mut(&id).filter(|worker| worker.backend.is_none()) else {
             return false;
         };
         let client = {
@@ -39,7 +39,7 @@ impl Workers {
 
     /// An app that is reached through its Unix socket listens on a TCP port after all. False where it is not.
     pub(in crate::runner) fn redirect(&self, id: WorkerId, private: SocketAddr) -> bool {
-        let relay = self.workers.get(&id).and_then(|worker| worker.relay.as_ref());
+        let relay = self.by_id.get(&id).and_then(|worker| worker.relay.as_ref());
         let relay = relay.filter(|relay| relay.leads_to_unix_socket());
         if let Some(relay) = relay {
             relay.lead_to(private);
@@ -49,21 +49,21 @@ impl Workers {
 
     /// The pid of a plain app that has not listened yet.
     pub(in crate::runner) fn unheard(&self, id: WorkerId) -> Option<i32> {
-        self.workers
+        self.by_id
             .get(&id)
             .filter(|worker| worker.backend.is_none() && !worker.kill_wanted)
             .and_then(|worker| worker.pid)
     }
 
     /// True for a plain app that has not listened yet.
-    pub(in crate::runner) fn is_unheard(&self, target: Target) -> bool {
-        let found = self.find(target).and_then(|id| self.workers.get(&id));
+    pub(in crate::runner) fn is_unheard(&self, target: WorkerProcess) -> bool {
+        let found = self.find(target).and_then(|id| self.by_id.get(&id));
         found.is_some_and(|worker| worker.backend.is_none())
     }
 
     /// A plain app has another listener.
     pub(in crate::runner) fn add_further(&mut self, id: WorkerId, address: String) {
-        if let Some(worker) = self.workers.get_mut(&id)
+        if let Some(worker) = self.by_id.get_mut(&id)
             && worker.further.len() < FURTHER_COUNT_MAX
         {
             worker.further.push(address);
@@ -72,12 +72,12 @@ impl Workers {
 
     /// The other listeners of a plain app.
     pub(in crate::runner) fn further(&self, id: WorkerId) -> &[String] {
-        self.workers.get(&id).map_or(&[], |worker| &worker.further)
+        self.by_id.get(&id).map_or(&[], |worker| &worker.further)
     }
 
     /// Keeps a relay as long as its worker lives.
     pub(in crate::runner) fn keep(&mut self, id: WorkerId, relay: Relay) {
-        if let Some(worker) = self.workers.get_mut(&id) {
+        if let Some(worker) = self.by_id.get_mut(&id) {
             worker.relay = Some(relay);
         }
     }

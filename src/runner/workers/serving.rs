@@ -9,14 +9,14 @@ use devhost_process::WorkerCommand;
 use devhost_supervisor::Event;
 
 use super::table::{Phase, Workers, all_of};
-use crate::runner::ids::{Target, WorkerId};
+use crate::runner::ids::{WorkerId, WorkerProcess};
 use crate::runner::input::Inputs;
 use crate::runner::stall;
 
 impl Workers {
     /// A worker can serve. Says what that is to the supervisor: its whole generation can, or a replacement.
     pub(in crate::runner) fn ready(&mut self, id: WorkerId, took: Duration) -> Option<Event> {
-        let worker = self.workers.get_mut(&id)?;
+        let worker = self.by_id.get_mut(&id)?;
         worker.ready = true;
         if let Some(replacement) = worker.replacement {
             return Some(Event::ReplacementReady { replacement });
@@ -29,7 +29,7 @@ impl Workers {
     }
 
     pub(super) fn watch_for_stall(&self, id: WorkerId, inputs: &Inputs) {
-        let Some(worker) = self.workers.get(&id) else { return };
+        let Some(worker) = self.by_id.get(&id) else { return };
         if let (Some(backend), Some(pid), Some(limit)) = (&worker.backend, worker.pid, self.stall_time_max) {
             stall::watch(id, backend, pid, self.gate.clone(), limit, inputs.clone());
         }
@@ -49,13 +49,13 @@ impl Workers {
     /// Lets a replacement serve.
     pub(in crate::runner) fn join(&self, replacement: u64, inputs: &Inputs) -> Option<Arc<Backend>> {
         let id = self.find_replacement(replacement)?;
-        let worker = self.workers.get(&id).filter(|worker| !worker.kill_wanted)?;
+        let worker = self.by_id.get(&id).filter(|worker| !worker.kill_wanted)?;
         self.watch_for_stall(id, inputs);
         worker.backend.clone()
     }
 
     /// Tells a generation that nothing new will come. Says whom to kill: replacements that nobody was let into.
-    pub(in crate::runner) fn drain(&mut self, generation: u64) -> Vec<Target> {
+    pub(in crate::runner) fn drain(&mut self, generation: u64) -> Vec<WorkerProcess> {
         if let Some(team) = self.teams.get_mut(&generation) {
             team.phase = Phase::Draining { told_idle: false, told_empty: false };
         }
@@ -76,7 +76,7 @@ impl Workers {
         for (&generation, team) in &mut self.teams {
             let Phase::Draining { told_idle, told_empty } = &mut team.phase else { continue };
             let (mut finite, mut endless) = (0, 0);
-            for (id, _) in self.workers.range(all_of(generation)) {
+            for (id, _) in self.by_id.range(all_of(generation)) {
                 let visits = self.gate.visits(id.number);
                 finite += visits.finite;
                 endless += visits.endless;
@@ -105,8 +105,8 @@ impl Workers {
 
     /// Tells a generation's workers to stop and exit. Says whom to send a signal for it; one that is not forked yet is killed
     /// when it is.
-    pub(in crate::runner) fn stop(&mut self, generation: u64, reason: StopReason) -> Vec<Target> {
-        for worker in self.workers.range_mut(all_of(generation)).map(|(_, worker)| worker) {
+    pub(in crate::runner) fn stop(&mut self, generation: u64, reason: StopReason) -> Vec<WorkerProcess> {
+        for worker in self.by_id.range_mut(all_of(generation)).map(|(_, worker)| worker) {
             worker.stop_for(reason);
             worker.kill_wanted |= worker.pid.is_none();
         }
@@ -122,7 +122,7 @@ impl Workers {
                 Vec::new()
             }
             AppKind::Plain => {
-                let target = |pid| Target { zygote: team.zygote, pid };
+                let target = |pid| WorkerProcess { launcher: team.launcher, pid };
                 self.of(generation).filter_map(|(_, worker)| worker.pid.map(target)).collect()
             }
         }

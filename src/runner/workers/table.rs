@@ -14,12 +14,12 @@ use nix::unistd::Pid;
 
 use super::drivers::Drivers;
 use super::worker::Worker;
-use crate::runner::ids::{Target, WorkerId};
+use crate::runner::ids::{WorkerId, WorkerProcess};
 
 /// The workers of one generation have this in common.
 pub(super) struct Team {
     pub(super) code: Arc<Code>,
-    pub(super) zygote: u64,
+    pub(super) launcher: u64,
     pub(super) phase: Phase,
     /// With how many workers it is ready.
     pub(super) size: u32,
@@ -48,7 +48,7 @@ pub(super) enum Phase {
 
 /// All workers.
 pub(in crate::runner) struct Workers {
-    pub(super) workers: BTreeMap<WorkerId, Worker>,
+    pub(super) by_id: BTreeMap<WorkerId, Worker>,
     pub(super) teams: BTreeMap<u64, Team>,
     /// The number of the newest worker.
     pub(super) number: u64,
@@ -67,7 +67,7 @@ impl Workers {
     /// A worker that stands still for `stall_time_max` while it has requests is ended; without, it never is.
     pub(in crate::runner) fn new(gate: Gate, drivers: Drivers, stall_time_max: Option<Duration>) -> Self {
         Self {
-            workers: BTreeMap::new(),
+            by_id: BTreeMap::new(),
             teams: BTreeMap::new(),
             number: 0,
             sockets: VecDeque::new(),
@@ -80,7 +80,7 @@ impl Workers {
 
     /// True for a worker that has not ended.
     pub(in crate::runner) fn lives(&self, id: WorkerId) -> bool {
-        self.workers.contains_key(&id)
+        self.by_id.contains_key(&id)
     }
 
     /// True while a generation has a worker.
@@ -90,7 +90,7 @@ impl Workers {
 
     /// The workers of a generation.
     pub(super) fn of(&self, generation: u64) -> impl Iterator<Item = (WorkerId, &Worker)> {
-        self.workers.range(all_of(generation)).map(|(id, worker)| (*id, worker))
+        self.by_id.range(all_of(generation)).map(|(id, worker)| (*id, worker))
     }
 
     /// The ways to a generation.
@@ -98,28 +98,29 @@ impl Workers {
         self.of(generation).filter_map(|(_, worker)| worker.backend.as_ref())
     }
 
-    /// The worker that the zygote's next word on this generation is about.
+    /// The worker that the launcher's next word on this generation is about.
     pub(super) fn ordered(&self, generation: u64) -> Option<WorkerId> {
         self.of(generation).find(|(_, worker)| worker.pid.is_none()).map(|(id, _)| id)
     }
 
-    pub(super) fn find(&self, target: Target) -> Option<WorkerId> {
+    pub(super) fn find(&self, target: WorkerProcess) -> Option<WorkerId> {
         let is_it = |(id, worker): (&WorkerId, &Worker)| {
-            let of_zygote = self.teams.get(&id.generation).is_some_and(|team| team.zygote == target.zygote);
-            (of_zygote && worker.pid == Some(target.pid)).then_some(*id)
+            let of_launcher =
+                self.teams.get(&id.generation).is_some_and(|team| team.launcher == target.launcher);
+            (of_launcher && worker.pid == Some(target.pid)).then_some(*id)
         };
-        self.workers.iter().find_map(is_it)
+        self.by_id.iter().find_map(is_it)
     }
 
     pub(super) fn find_replacement(&self, replacement: u64) -> Option<WorkerId> {
         let is_it = |(_, worker): &(&WorkerId, &Worker)| worker.replacement == Some(replacement);
-        self.workers.iter().find(is_it).map(|(id, _)| *id)
+        self.by_id.iter().find(is_it).map(|(id, _)| *id)
     }
 
     /// True for a worker that gets requests.
     pub(super) fn is_serving(&self, id: WorkerId) -> bool {
         let is_current = self.teams.get(&id.generation).is_some_and(|team| team.phase == Phase::Current);
-        is_current && self.workers.get(&id).is_some_and(|worker| worker.ready)
+        is_current && self.by_id.get(&id).is_some_and(|worker| worker.ready)
     }
 
     /// True where the current generation has a worker that serves.
@@ -134,18 +135,18 @@ impl Workers {
 
     /// Which replacement a worker is, if it is one.
     pub(in crate::runner) fn replacement(&self, id: WorkerId) -> Option<u64> {
-        self.workers.get(&id).and_then(|worker| worker.replacement)
+        self.by_id.get(&id).and_then(|worker| worker.replacement)
     }
 
     /// The process groups of all workers.
     pub(in crate::runner) fn groups(&self) -> Vec<Pid> {
-        self.workers.values().filter_map(|worker| worker.pid.map(Pid::from_raw)).collect()
+        self.by_id.values().filter_map(|worker| worker.pid.map(Pid::from_raw)).collect()
     }
 
-    /// The newest worker that runs, as far as its zygote has said.
+    /// The newest worker that runs, as far as its launcher has said.
     pub(in crate::runner) fn newest(&self) -> Option<Pid> {
         let alive = |worker: &&Worker| !worker.kill_wanted;
-        self.workers.values().rev().filter(alive).find_map(|worker| worker.pid).map(Pid::from_raw)
+        self.by_id.values().rev().filter(alive).find_map(|worker| worker.pid).map(Pid::from_raw)
     }
 
     /// The current generation, 0 without one.
@@ -153,9 +154,9 @@ impl Workers {
         self.gate.current().map_or(0, |backend| backend.generation)
     }
 
-    /// The zygote that a generation comes from.
-    pub(in crate::runner) fn zygote_of(&self, generation: u64) -> Option<u64> {
-        self.teams.get(&generation).map(|team| team.zygote)
+    /// The launcher that a generation comes from.
+    pub(in crate::runner) fn launcher_of(&self, generation: u64) -> Option<u64> {
+        self.teams.get(&generation).map(|team| team.launcher)
     }
 
     /// The code that a generation has.
@@ -179,9 +180,9 @@ impl Workers {
         current.map(|team| team.code.artifact.clone())
     }
 
-    /// True where a zygote has a worker.
-    pub(in crate::runner) fn any_of_zygote(&self, zygote: u64) -> bool {
-        self.teams.values().any(|team| team.zygote == zygote)
+    /// True where a launcher has a worker.
+    pub(in crate::runner) fn any_of_launcher(&self, launcher: u64) -> bool {
+        self.teams.values().any(|team| team.launcher == launcher)
     }
 
     /// The workers for the status document.
@@ -190,7 +191,7 @@ impl Workers {
             let draining = self.is_draining(id.generation);
             worker.pid.map(|pid| WorkerStatus { pid, generation: id.generation, draining })
         };
-        self.workers.iter().filter_map(status).collect()
+        self.by_id.iter().filter_map(status).collect()
     }
 }
 

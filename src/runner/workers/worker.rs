@@ -22,7 +22,7 @@ pub(super) struct Worker {
     pub(super) ready: bool,
     /// Which replacement it is, if it is one.
     pub(super) replacement: Option<u64>,
-    /// Unknown until the zygote has forked it.
+    /// Unknown until the launcher has forked it.
     pub(super) pid: Option<i32>,
     pub(super) control: Rc<Channel>,
     pub(super) kill_wanted: bool,

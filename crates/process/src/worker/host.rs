@@ -2,6 +2,7 @@
 //!
 //! C structs come in, frames go out, and the other way round. Nothing here trusts a plugin's pointers beyond
 //! what the ABI promises, and no Rust panic leaves a vtable function.
+#![expect(clippy::print_stderr, reason = "a worker's standard error is the user's")]
 
 use std::ffi::c_void;
 use std::os::fd::{AsRawFd, BorrowedFd};

@@ -1,0 +1,38 @@
+//! One thing that was looked at, and how well it is.
+
+use serde::Serialize;
+
+/// How well something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Mark {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Check {
+    /// A name that stays the same from version to version.
+    pub(super) id: &'static str,
+    pub(super) mark: Mark,
+    /// What is.
+    pub(super) message: String,
+    /// What to do about it, empty where nothing is to be done.
+    pub(super) advice: String,
+}
+
+impl Check {
+    pub(super) fn ok(id: &'static str, message: impl Into<String>) -> Self {
+        Self { id, mark: Mark::Ok, message: message.into(), advice: String::new() }
+    }
+
+    pub(super) fn warn(id: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { id, mark: Mark::Warn, message: message.into(), advice: advice.into() }
+    }
+
+    pub(super) fn fail(id: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { id, mark: Mark::Fail, message: message.into(), advice: advice.into() }
+    }
+}

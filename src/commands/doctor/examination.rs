@@ -1,0 +1,61 @@
+//! The examination: looks at one thing after the other.
+
+use std::process::ExitCode;
+
+use cargo_metadata::Package;
+use devhost_build as build;
+use devhost_model::{EXIT_FAULT, EXIT_MISTAKE, Error};
+use devhost_terminal::{Format, Terminal};
+
+use super::app::{check_closure, check_framework, check_kind, check_shared, framework, kind};
+use super::check::Mark;
+use super::closure::{Closure, names};
+use super::report::{Examination, print};
+use super::{machine, traps};
+use crate::cli::DoctorArgs;
+use crate::commands::package;
+
+/// Runs the examination and prints it.
+pub(in crate::commands) fn run(args: &DoctorArgs) -> ExitCode {
+    let terminal = Terminal::new(Format::Human, false);
+    match examine(args) {
+        Ok(examination) => {
+            let failed = examination.checks.iter().any(|check| check.mark == Mark::Fail);
+            if print(&examination, args.json).is_err() {
+                return ExitCode::from(EXIT_FAULT);
+            }
+            if failed { ExitCode::from(EXIT_MISTAKE) } else { ExitCode::SUCCESS }
+        }
+        Err(error) => {
+            terminal.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn examine(args: &DoctorArgs) -> Result<Examination, Error> {
+    let cwd = std::env::current_dir()
+        .map_err(|error| Error::fault(format!("the current directory cannot be used: {error}")))?;
+    let found = package::find(args.app.as_deref(), &cwd, &args.selection)?;
+    let settings = package::settings(&args.selection, &cwd);
+    let closure = Closure::of(&found);
+    let kind = kind(&found);
+    let framework = framework(&found, &closure);
+    let mut checks = vec![check_kind(&found), check_framework(framework)];
+    let names = |packages: &[&Package]| names(packages.iter().copied());
+    let last = found.app.as_ref().ok().and_then(|app| build::last_build(app, &settings));
+    checks.push(check_shared(&closure, last));
+    checks.extend(check_closure(&closure));
+    checks.extend(traps::checks(&found, &closure, &settings));
+    checks.extend(machine::versions(found.root()));
+    checks.extend(machine::limits(&found, &closure));
+    Ok(Examination {
+        package: found.package().name.to_string(),
+        kind,
+        framework,
+        shared: names(&closure.shared),
+        path: names(&closure.path),
+        macros: names(&closure.macros),
+        checks,
+    })
+}
