@@ -20,18 +20,18 @@ use crate::region::{Direction, Region, seal_down, verify_seals};
 use crate::streams::Side;
 use crate::wake::Event;
 
-/// The front's end of a link: opens streams. Cheap to clone. The link is closed when the last clone and all halves
-/// of streams are gone.
+/// The front's end of a link: opens streams. Cheap to clone. The link is closed once the last clone and all halves of streams
+/// are dropped.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<LinkHandle>);
 
 impl Client {
     /// Attaches to a link that [`LinkFds::create`] made, puts the last seals on it, and spawns the driver task on
-    /// the current tokio runtime. Once for each link, and before its descriptors are passed to a worker.
+    /// the current tokio runtime. Once for each link, before its descriptors are passed to a worker.
     ///
     /// # Errors
     ///
-    /// Where there is no runtime, or the system refuses memory or descriptors.
+    /// There is no runtime, or the system refuses memory or descriptors.
     pub fn attach(fds: &LinkFds) -> Result<Self, RegionError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| RegionError::NoRuntime)?;
         let down = Region::map(&fds.down, Direction::Down, Access::Write)?;
@@ -42,8 +42,8 @@ impl Client {
         let event = {
             let _context = runtime.enter();
             let event = clone_event(fds.front_event.as_fd())?;
-            // SAFETY: an OwnedFd is open, always the same descriptor, and stays so until it is dropped, which the
-            // AsyncFd does after it deregistered it.
+            // SAFETY: an OwnedFd is always the same open descriptor until it is dropped, which the AsyncFd does after it
+            // has deregistered it.
             unsafe { AsyncFd::register_with_interest(event, Interest::READABLE) }
                 .map_err(|error| refuse("wait on an eventfd", &error.into_parts().1))?
         };
@@ -61,8 +61,8 @@ impl Client {
         self.shared().lock().open_count()
     }
 
-    /// Opens a stream with the encoded head of a request; waits while [`STREAMS_COUNT_MAX`] are open or the ring is
-    /// full. `end`: there is no body, and the sending half is finished already. Cancel-safe: no stream is opened.
+    /// Opens a stream with the encoded head of a request. Waits while [`STREAMS_COUNT_MAX`](crate::STREAMS_COUNT_MAX) are open
+    /// or the ring is full. `end`: there is no body, and the sending half is already finished. Cancel-safe: no stream is opened.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Client {
         let slot = Arc::new(StreamSlot::new(place));
         loop {
             let mut space = pin!(shared.space.notified());
-            // From here on no notice is missed, even one that comes before the wait.
+            // From here on no notice is missed, even if it comes before the wait.
             space.as_mut().enable();
             let open = |endpoint: &mut Endpoint<Arc<StreamSlot>>| {
                 let id = endpoint.open(&head, end, Arc::clone(&slot))?;
@@ -87,36 +87,36 @@ impl Client {
                 Ok(None) => space.await,
                 Err(Refusal::TooLarge) => return Err(StreamError::TooLarge),
                 Err(Refusal::Over(over)) => return Err(over.into()),
-                // Neither is said of a stream that is new.
+                // Neither happens to a new stream.
                 Err(Refusal::Dead | Refusal::Invalid) => return Err(StreamError::Reset),
             }
         }
     }
 
-    /// Tells the worker that a newer generation has taken over. Streams may still be opened, for requests that were
-    /// let in before.
+    /// Tells the worker that a newer generation has taken over. Streams may still be opened for requests that were admitted
+    /// before.
     pub fn goaway(&self) {
-        // A link that is over has nobody left to tell.
+        // If the link is over, nobody is left to tell.
         let _ = self.shared().call(Endpoint::go_away);
     }
 
-    /// The worker is dead: hands on the frames that it had committed, then fails every open stream with
+    /// Closes the link of a worker that is dead: delivers the frames that it had committed, then fails every open stream with
     /// [`StreamError::Lost`].
     pub fn close(&self) {
         self.shared().close();
     }
 
-    /// Looks for frames although nothing woke this end, and wakes a worker that has not read everything: called now and
-    /// then while streams are open, it makes lost wakes slow, and nothing worse.
+    /// Looks for frames without a wake, and wakes a worker that has not read everything. Called now and then while streams are
+    /// open, this turns lost wakes into delays.
     ///
-    /// Says how far the worker has read of what was sent to it, where it has not read everything: the same number
-    /// again after a while means that it does not read at all.
+    /// Returns how far the worker has read if it has not read everything: the same number again after a while means that it
+    /// does not read at all.
     pub fn look(&self) -> Option<u64> {
         self.shared().wake_driver();
         self.shared().call(Endpoint::nudge).unwrap_or(None)
     }
 
-    /// Resolves once the link is over, with the fault where there was one. Any number of tasks may wait.
+    /// Resolves once the link is over, with the worker's fault if there was one. Any number of tasks may wait.
     pub async fn closed(&self) -> Option<PeerFault> {
         match self.shared().ended().await? {
             Over::Lost => None,

@@ -1,9 +1,8 @@
-//! The only place where shared memory is read or written.
+//! The only place that reads or writes shared memory.
 //!
-//! A peer may write to a word at any moment, so every access is an atomic one of a whole word: a race is then a
-//! stale or torn value, which the callers validate, and never undefined behaviour. No reference to plain data in
-//! shared memory is ever made. Bulk data is copied word by word with relaxed order; the positions that publish it
-//! carry the order.
+//! A peer may write to a word at any moment, so every access is an atomic one to a whole word: a race yields a stale or torn
+//! value, which the callers validate, but never undefined behaviour. There are no references to plain data in shared memory.
+//! Bulk data is copied word by word with relaxed ordering; the positions that publish it carry the ordering.
 
 use std::ptr::NonNull;
 
@@ -12,7 +11,7 @@ use crate::word::WORD_BYTES;
 
 /// Memory that another process may write at the same time.
 ///
-/// Offsets are in bytes, from the start, and multiples of [`WORD_BYTES`].
+/// Offsets are in bytes from the start, and multiples of [`WORD_BYTES`].
 pub(crate) trait Words {
     /// Loads one word.
     fn load(&self, offset: usize, order: Ordering) -> u64;
@@ -28,7 +27,7 @@ pub(crate) trait Words {
         }
     }
 
-    /// Copies bytes in. A last word that is not full is filled up with zeros.
+    /// Copies bytes in. An incomplete last word is padded with zeros.
     fn write(&self, offset: usize, data: &[u8]) {
         for (index, chunk) in data.chunks(WORD_BYTES).enumerate() {
             let mut word = [0; WORD_BYTES];
@@ -65,9 +64,8 @@ impl SharedMemory {
     ///
     /// # Safety
     ///
-    /// `base` is the page-aligned start of a mapping of `length` bytes that allows `access`. It stays mapped for
-    /// as long as the value lives, its file cannot shrink, and it is reached through this value alone (in this
-    /// process).
+    /// `base` is the page-aligned start of a mapping of `length` bytes that allows `access`. It stays mapped as long as the
+    /// value lives, its file cannot shrink, and this process accesses it only through this value.
     pub(crate) unsafe fn new(base: NonNull<u8>, length: usize, access: Access) -> Self {
         Self { base, length, access }
     }
@@ -82,8 +80,7 @@ impl SharedMemory {
         self.length
     }
 
-    /// The words that a range of bytes lies in. One check for all of them: the copies are what the link's speed
-    /// depends on.
+    /// The words that cover a range of bytes. Checked once for all of them: the link's speed depends on the copies.
     fn words(&self, offset: usize, length: usize) -> &[std::sync::atomic::AtomicU64] {
         let count = length.div_ceil(WORD_BYTES);
         let is_inside = self.length.checked_sub(offset).is_some_and(|left| count <= left / WORD_BYTES);
@@ -100,10 +97,9 @@ impl SharedMemory {
             offset.is_multiple_of(WORD_BYTES) && offset < self.length,
             "offset {offset} is out of bounds"
         );
-        // SAFETY: the offset is inside the mapping and aligned (the base is, being that of a page; the length is
-        // a multiple of a word), and all access to the mapping in this process is through such atomics. What the
-        // other process does cannot be undefined behaviour here: it is outside of this program, and an atomic
-        // may change at any time.
+        // SAFETY: the offset is inside the mapping and aligned (the base is page-aligned; the length is a multiple of a
+        // word), and this process accesses the mapping only through such atomics. What the other process does cannot be
+        // undefined behaviour here: it is outside of this program, and an atomic may change at any time.
         unsafe { std::sync::atomic::AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
     }
 }

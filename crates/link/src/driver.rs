@@ -1,4 +1,4 @@
-//! The driver task of the front's end: takes what has arrived and hands it to the inbox of each stream.
+//! The driver task of the front's end: takes what has arrived and hands it to the streams' inboxes.
 //!
 //! Locks are taken in the order endpoint, then inbox, and never across an await. The front never reads its eventfd's
 //! counter: tokio waits for edges, and each ring is one.
@@ -19,12 +19,12 @@ use crate::layout::RING_LENGTH_MAX_BYTES;
 use crate::protocol::{FRAME_HEADER_BYTES, STREAMS_COUNT_MAX};
 use crate::spin::Spin;
 
-/// How many turns of the driver empty a full ring, whatever is in it: the bound on draining after a close.
+/// How many turns of the driver empty a full ring, whatever it contains: bounds the draining after a close.
 const DRAIN_TURNS_COUNT_MAX: usize =
     RING_LENGTH_MAX_BYTES / FRAME_HEADER_BYTES / FRAMES_PER_POLL_COUNT_MAX + 1;
 
-/// How many wakes in a row may find nothing. An honest worker rings at most twice for each change that it makes, and
-/// the second time may find that the first had told of both.
+/// How many wakes in a row may find nothing. An honest worker rings at most twice for each change, and what the second ring
+/// announces may have been found after the first.
 const EMPTY_WAKES_COUNT_MAX: u32 = 1024;
 
 /// What the driver, the client and the halves of all streams share.
@@ -33,12 +33,12 @@ pub(crate) struct Shared {
     endpoint: Mutex<Endpoint<Arc<StreamSlot>>>,
     /// A permit for each stream that may be open.
     pub(crate) places: Arc<Semaphore>,
-    /// The ring has more room.
+    /// Notified when the ring has more room.
     pub(crate) space: Notify,
-    /// Wakes the driver for something other than a frame.
+    /// Wakes the driver for anything but a frame.
     command: Notify,
     close_is_asked: AtomicBool,
-    /// A request or a message was sent since the driver last looked.
+    /// Whether a request or a message was sent since the driver's last turn.
     is_asked: AtomicBool,
     over: watch::Sender<Option<Over>>,
 }
@@ -60,7 +60,7 @@ impl Shared {
         self.endpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the endpoint. Where that finds the link to be over, everybody is told.
+    /// Calls the endpoint. If the link turns out to be over, all streams fail.
     pub(crate) fn call<R>(
         &self,
         call: impl FnOnce(&mut Endpoint<Arc<StreamSlot>>) -> Result<R, Refusal>,
@@ -72,7 +72,7 @@ impl Shared {
         result
     }
 
-    /// Something was sent that is probably answered at once.
+    /// Notes that something was sent that is probably answered at once.
     pub(crate) fn expect_answer(&self) {
         if Spin::is_for(self.places.available_permits()) {
             self.is_asked.store(true, Ordering::Relaxed);
@@ -80,7 +80,7 @@ impl Shared {
         }
     }
 
-    /// Has the driver hand on what is there and then end the link.
+    /// Has the driver deliver what is there and then end the link.
     pub(crate) fn close(&self) {
         self.close_is_asked.store(true, Ordering::Release);
         self.command.notify_one();
@@ -123,7 +123,7 @@ impl Shared {
         self.over.borrow().clone().unwrap_or(Over::Lost).into()
     }
 
-    /// Takes what has arrived and hands it on. Where that is nothing, it parks, unless `spin` goes on.
+    /// Takes what has arrived and delivers it. Parks if that is nothing, unless `spin` goes on.
     fn turn(&self, incoming: &mut Vec<Incoming<Arc<StreamSlot>>>, spin: &mut Spin) -> Turn {
         let collected = {
             let mut endpoint = self.lock();
@@ -166,26 +166,26 @@ impl Shared {
             Incoming::Writable { target, .. } => target.writable.notify_one(),
             Incoming::Reset { target, .. } => target.finish(Err(StreamError::Reset)),
             Incoming::Space => self.space.notify_waiters(),
-            // The endpoint takes it for a fault on this side.
+            // At this end the endpoint treats it as a fault.
             Incoming::GoAway => {}
         }
     }
 }
 
-/// What a turn of the driver came to.
+/// The result of a turn of the driver.
 enum Turn {
     /// There may be more.
     More,
-    /// Nothing is left, and the next frame rings.
+    /// Nothing is left; the next frame rings.
     Idle,
     /// The link is over.
     Over,
 }
 
-/// Whether the peer has a reason for its wakes.
+/// Checks that the peer has reasons for its wakes.
 #[derive(Debug, Default)]
 struct Wakes {
-    /// The peer has rung since the last check.
+    /// Whether the peer has rung since the last check.
     rung: bool,
     /// Rings in a row after which nothing had changed.
     empty: u32,
@@ -205,7 +205,7 @@ impl Wakes {
     }
 }
 
-/// Ends the link when the driver's task goes, also where its runtime dropped it.
+/// Ends the link with the driver's task, even if the runtime drops it.
 struct DriverGuard<'a>(&'a Shared);
 
 impl Drop for DriverGuard<'_> {
@@ -221,7 +221,7 @@ async fn drive(shared: Arc<Shared>, event: AsyncFd<OwnedFd>) {
     let mut wakes = Wakes::default();
     let mut spin = Spin::new();
     loop {
-        // Read before the turn: what a worker had committed before it died is then in sight of the turn.
+        // Read before the turn, so that the turn sees what a worker had committed before it died.
         let is_closing = shared.close_is_asked.load(Ordering::Acquire);
         drain_turns += usize::from(is_closing);
         if is_closing {

@@ -1,8 +1,8 @@
-//! One end of a link: two regions, the ring it writes, the ring it reads, the streams, the wakes. Without a
-//! runtime and without waiting; the front's and the worker's side each put one behind a mutex.
+//! One end of a link: two regions, the ring that it writes and the one that it reads, the streams, the wakes. It needs no
+//! runtime and never waits; the front's and the worker's side each put one behind a mutex.
 //!
-//! Once the peer has broken the protocol, or the link is closed, the endpoint is *over*: it reads shared memory
-//! no more and refuses everything.
+//! Once the peer has broken the protocol or the link is closed, the endpoint is *over*: it no longer reads shared memory and
+//! refuses everything.
 
 use std::collections::VecDeque;
 
@@ -24,10 +24,10 @@ use crate::streams::{AfterEnd, Received, Side, StreamRefusal, StreamTable};
 use crate::sync::Ordering;
 use crate::wake::{Event, Notice, Want};
 
-/// How many frames are taken at once, so that neither a lock nor a thread is held for long.
+/// How many frames are taken at once, so that no lock or thread is held for long.
 pub(crate) const FRAMES_PER_POLL_COUNT_MAX: usize = 64;
 
-/// The most frames of a stream that may wait for room: a head, an end or a reset, and the credit that is returned.
+/// The most frames of a stream that may wait for room: a head, an end or a reset, and returned credit.
 #[cfg(any(fuzzing, all(test, not(devhost_loom))))]
 pub(crate) const PENDING_PER_STREAM_COUNT_MAX: usize = 3;
 
@@ -45,7 +45,7 @@ pub(crate) enum Over {
 pub(crate) enum Refusal {
     /// The stream, or the direction, is over.
     Dead,
-    /// It is out of turn, or a number is out of range.
+    /// The call is out of turn, or a number is out of range.
     Invalid,
     /// The head is too long.
     TooLarge,
@@ -69,7 +69,7 @@ pub(crate) enum Incoming<T> {
     Head { stream: u32, target: T, bytes: Bytes, end: bool },
     /// A piece of a body; empty only at its end.
     Data { stream: u32, target: T, bytes: Bytes, end: bool },
-    /// The stream's sender, which was blocked, may try again.
+    /// The stream's blocked sender may try again.
     Writable { stream: u32, target: T },
     /// The peer has reset the stream.
     Reset { stream: u32, target: T },
@@ -92,7 +92,7 @@ enum Life {
     Over(Over),
 }
 
-/// One end of a link. `T` is what its user keeps for each stream.
+/// One end of a link. `T` is what its user attaches to each stream.
 #[derive(Debug)]
 pub(crate) struct Endpoint<T> {
     own: Region,
@@ -106,17 +106,16 @@ pub(crate) struct Endpoint<T> {
     peer_parked: Notice,
     peer_space: Notice,
     peer_event: Event,
-    /// Frames that must not be lost and had no room: at most a head, an end or a reset, and the credit that is
-    /// returned, of each stream.
+    /// Frames that must not be lost and had no room: of each stream at most a head, an end or a reset, and returned credit.
     pending: VecDeque<Pending>,
     streams: StreamTable<T>,
     life: Life,
-    /// What is written is not told to the peer yet.
+    /// Whether the peer is told of what is written later.
     is_batching: bool,
 }
 
 impl<T: Clone> Endpoint<T> {
-    /// The end that writes `own` and reads `peer`, and wakes the other end through `peer_event`.
+    /// Creates the end that writes `own`, reads `peer`, and wakes the other end through `peer_event`.
     pub(crate) fn new(own: Region, peer: Region, peer_event: Event, side: Side<T>) -> Self {
         let place = |length| Placement {
             ring: RING_OFFSET_BYTES,
@@ -154,13 +153,13 @@ impl<T: Clone> Endpoint<T> {
         self.over().map_or(Ok(()), |over| Err(over.clone()))
     }
 
-    /// Ends the link; the first reason stays. Tells the peer, and returns what was kept for the streams that were
-    /// still open.
+    /// Ends the link and tells the peer; the first reason stays. Returns what was attached to the streams that were still
+    /// open.
     pub(crate) fn shut(&mut self, over: Over) -> Vec<T> {
         if self.over().is_none() {
             self.life = Life::Over(over);
         }
-        // SYNC POINT `closing`: all that was committed is seen by whoever sees this.
+        // SYNC POINT `closing`: whoever sees this sees everything that was committed.
         self.own.memory().store(CLOSING_OFFSET_BYTES, 1, Ordering::Release);
         self.peer_event.ring();
         self.pending.clear();
@@ -175,15 +174,15 @@ impl<T: Clone> Endpoint<T> {
 
     // ---- receiving
 
-    /// Takes what has arrived, at most [`FRAMES_PER_POLL_COUNT_MAX`] frames, and appends it. What came before a
-    /// fault is appended too.
+    /// Takes what has arrived, at most [`FRAMES_PER_POLL_COUNT_MAX`] frames, and appends it, including what came before a
+    /// fault.
     pub(crate) fn collect(&mut self, incoming: &mut Vec<Incoming<T>>) -> Result<(), Over> {
         self.check_open()?;
         self.parked.withdraw(self.own.memory());
         self.notice_space(incoming).map_err(|fault| self.poison(fault))?;
         let taken = self.take_frames(incoming).map_err(|fault| self.poison(fault))?;
         if taken == 0 && self.peer_is_closing() {
-            // What was committed before the peer closed is visible now that its word is.
+            // Now that the peer's word is visible, so is everything that it had committed before.
             let taken = self.take_frames(incoming).map_err(|fault| self.poison(fault))?;
             if taken == 0 {
                 self.life = Life::Over(Over::Lost);
@@ -193,7 +192,7 @@ impl<T: Clone> Endpoint<T> {
         Ok(())
     }
 
-    /// Announces that this end sleeps. False if something has arrived meanwhile: collect again then.
+    /// Announces that this end sleeps. Returns false if something has arrived meanwhile, which is then to be collected.
     pub(crate) fn park(&mut self) -> Result<bool, Over> {
         self.check_open()?;
         self.parked.announce(self.own.memory());
@@ -206,13 +205,13 @@ impl<T: Clone> Endpoint<T> {
         Ok(!has_work)
     }
 
-    /// How far the peer has written and read, when it was last looked at: changes with everything that it does.
+    /// How far the peer had written and read at the last look. Changes with everything that it does.
     pub(crate) fn peer_positions(&self) -> (u64, u64) {
         (self.consumer.write_pos(), self.producer.read_pos())
     }
 
-    /// How far the peer has read, where it has not read everything. Then it is rung, asked for or not: what it says of
-    /// its sleep may be wrong.
+    /// Returns how far the peer has read if it has not read everything. Rings it then in any case: what it says about its
+    /// sleep may be wrong.
     pub(crate) fn nudge(&mut self) -> Result<Option<u64>, Refusal> {
         self.check_open().map_err(Refusal::Over)?;
         self.guard(|endpoint| endpoint.producer.refresh(endpoint.peer.memory()))?;
@@ -228,8 +227,8 @@ impl<T: Clone> Endpoint<T> {
         self.producer.write_pos()
     }
 
-    /// How far the peer has read, by its last word: to be asked once the peer's process has ended. `None` unless the link
-    /// is over without a fault.
+    /// How far the peer had read in the end; final once its process has ended. `None` unless the link is over without a
+    /// fault.
     pub(crate) fn last_read(&mut self) -> Option<u64> {
         let Life::Over(Over::Lost) = self.life else { return None };
         self.producer.refresh(self.peer.memory()).ok()?;
@@ -237,7 +236,7 @@ impl<T: Clone> Endpoint<T> {
     }
 
     fn peer_is_closing(&self) -> bool {
-        // SYNC POINT `closing`: the peer's positions are final for whoever sees this.
+        // SYNC POINT `closing`: for whoever sees this, the peer's positions are final.
         self.peer.memory().load(CLOSING_OFFSET_BYTES, Ordering::Acquire) != 0
     }
 
@@ -328,13 +327,13 @@ impl<T: Clone> Endpoint<T> {
 
     // ---- sending
 
-    /// Opens a stream. `None`: there is no room now; [`Incoming::Space`] follows.
+    /// Opens a stream. `None` if there is no room now; [`Incoming::Space`] follows.
     pub(crate) fn open(&mut self, head: &[u8], end: bool, target: T) -> Result<Option<u32>, Refusal> {
         self.check_open().map_err(Refusal::Over)?;
         if head.len() > HEAD_LENGTH_MAX_BYTES {
             return Err(Refusal::TooLarge);
         }
-        // Four billion streams outlast any generation; the next one starts over.
+        // Four billion streams outlast any generation; the next generation starts over.
         let id = self.streams.next_id().ok_or(Refusal::Over(Over::Lost))?;
         let header = FrameHeader::headers(id, head.len(), end);
         self.guard(|endpoint| {
@@ -358,16 +357,16 @@ impl<T: Clone> Endpoint<T> {
         self.guard(|endpoint| endpoint.send_surely(header, Bytes::copy_from_slice(head)))
     }
 
-    /// Sends of a body what there is credit and room for. Returns how many bytes were taken; where that is less than
-    /// all, [`Incoming::Writable`] follows.
+    /// Sends as much of a body as there is credit and room for. Returns how many bytes were taken; if not all,
+    /// [`Incoming::Writable`] follows.
     pub(crate) fn send_data(&mut self, stream: u32, data: &[u8]) -> Result<usize, Refusal> {
         self.send_pieces(stream, data, false)
     }
 
-    /// With `end`, the last piece, once it is sent whole, ends the body; there must be one.
+    /// With `end`, the last piece ends the body once it is sent whole; there must be one.
     fn send_pieces(&mut self, stream: u32, data: &[u8], end: bool) -> Result<usize, Refusal> {
         self.check_open().map_err(Refusal::Over)?;
-        // An empty piece is refused like any other where the stream is over.
+        // An empty piece is refused like any other if the stream is over.
         self.streams.credit(stream)?;
         let mut sent = 0;
         while sent < data.len() {
@@ -389,9 +388,8 @@ impl<T: Clone> Endpoint<T> {
         Ok(sent)
     }
 
-    /// Sends the head of a response and, as far as there is credit and room, its body; with all of the body also its
-    /// end. The peer is told of it once. Returns how many bytes of the body were taken; where that is less than all,
-    /// [`Incoming::Writable`] follows.
+    /// Sends the head of a response and as much of its body as there is credit and room for; after all of the body also its
+    /// end. The peer is told once. Returns how many bytes of the body were taken; if not all, [`Incoming::Writable`] follows.
     pub(crate) fn send_response(&mut self, stream: u32, head: &[u8], data: &[u8]) -> Result<usize, Refusal> {
         self.is_batching = true;
         let sent = self.send_response_frames(stream, head, data);
@@ -417,7 +415,7 @@ impl<T: Clone> Endpoint<T> {
         self.guard(|endpoint| endpoint.send_surely(FrameHeader::data(stream, 0, true), Bytes::new()))
     }
 
-    /// Ends a stream both ways. What was to be sent on it and had no room is dropped.
+    /// Ends a stream in both directions. Drops its frames that wait for room.
     pub(crate) fn reset(&mut self, stream: u32) -> Result<(), Refusal> {
         self.check_open().map_err(Refusal::Over)?;
         self.streams.reset(stream)?;
@@ -425,7 +423,7 @@ impl<T: Clone> Endpoint<T> {
         self.guard(|endpoint| endpoint.send_surely(FrameHeader::reset(stream), Bytes::new()))
     }
 
-    /// Says that bytes of a body were consumed, so that the peer may send more.
+    /// Notes that bytes of a body were consumed, so that the peer may send more.
     pub(crate) fn consume(&mut self, stream: u32, bytes: usize) -> Result<(), Refusal> {
         self.check_open().map_err(Refusal::Over)?;
         match self.streams.consume(stream, bytes)? {
@@ -434,7 +432,7 @@ impl<T: Clone> Endpoint<T> {
         }
     }
 
-    /// Returns credit, together with what of it waits for room still.
+    /// Returns credit, together with returned credit that still waits for room.
     fn return_credit(&mut self, stream: u32, credit: usize) -> Result<(), PeerFault> {
         let is_it = |pending: &&mut Pending| {
             pending.header.stream == stream && pending.header.kind == FrameKind::Window
@@ -444,14 +442,14 @@ impl<T: Clone> Endpoint<T> {
         };
         let bytes = waiting.header.credit + credit;
         if bytes > CREDIT_MAX_BYTES {
-            // Who never got the first part of it cannot have had credit for what the second part stands for.
+            // A peer that never got the first part had no credit for what the second part stands for.
             return Err(PeerFault::Credit { stream, bytes, left: CREDIT_MAX_BYTES });
         }
         waiting.header.credit = bytes;
         Ok(())
     }
 
-    /// Says that no new stream will come.
+    /// Tells the peer that no new stream will come.
     pub(crate) fn go_away(&mut self) -> Result<(), Refusal> {
         self.check_open().map_err(Refusal::Over)?;
         let is_waiting = self.pending.iter().any(|pending| pending.header.kind == FrameKind::GoAway);
@@ -475,7 +473,7 @@ impl<T: Clone> Endpoint<T> {
         Ok(())
     }
 
-    /// Sends the frames that wait. True if none is left.
+    /// Sends the frames that wait. Returns true if none is left.
     fn flush(&mut self) -> Result<bool, PeerFault> {
         while let Some(next) = self.pending.front() {
             let size = next.header.size();
@@ -489,12 +487,12 @@ impl<T: Clone> Endpoint<T> {
         Ok(true)
     }
 
-    /// True when a frame of this size may be written now: the ones that wait go first.
+    /// Whether a frame of this size may be written now. Frames that wait go first.
     fn has_room(&mut self, size: usize) -> Result<bool, PeerFault> {
         Ok(self.flush()? && self.ring_has_room(size)?)
     }
 
-    /// True when the ring has this much room; else the peer is asked to say when it has more.
+    /// Whether the ring has this much room. If not, asks the peer to tell when it has more.
     fn ring_has_room(&mut self, size: usize) -> Result<bool, PeerFault> {
         if self.producer.room() >= size {
             return Ok(true);
@@ -506,8 +504,8 @@ impl<T: Clone> Endpoint<T> {
         if !self.space.is_announced() {
             self.space_mark = self.producer.read_pos();
         }
-        // Announced once more where it was already: the answer to the last announcement may be on its way to a
-        // waiter that came before.
+        // Announced again even if it was already: the answer to the last announcement may be on its way to an earlier
+        // waiter.
         self.space.announce(self.own.memory());
         self.producer.refresh(self.peer.memory())?;
         Ok(self.producer.room() >= size)

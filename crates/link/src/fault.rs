@@ -1,6 +1,4 @@
-//! What can go wrong with a link: a region that cannot be had, and a peer that breaks the protocol.
-//!
-//! Both name the thing; a [`RegionError`] also says what to do about it.
+//! What can go wrong with a link: a region that cannot be created or attached, and a peer that breaks the protocol.
 
 use nix::errno::Errno;
 
@@ -12,22 +10,22 @@ pub enum RegionError {
     /// The system refused something.
     #[error("failed to {action} for the shared-memory link: {} ({errno:?})", errno.desc())]
     Refused {
-        /// What was to be done: `create a region`.
+        /// What failed: `create a region`.
         action: &'static str,
         /// Why it was refused.
         errno: Errno,
     },
-    /// A region is not protected as it has to be, so its memory could vanish or change under its reader.
+    /// A region lacks protection, so its memory could vanish or change under its reader.
     #[error("the {region} region lacks seals: has {found:#x}, needs {needed:#x}")]
     Unsealed {
         /// `down` or `up`.
         region: &'static str,
-        /// The bits of the seals it has.
+        /// The bits of its seals.
         found: i32,
-        /// The bits of the seals it needs.
+        /// The bits of the seals that it needs.
         needed: i32,
     },
-    /// A region does not say what it has to.
+    /// A region has a wrong header or size.
     #[error("the {region} region is malformed: {what}")]
     Malformed {
         /// `down` or `up`.
@@ -41,7 +39,7 @@ pub enum RegionError {
 }
 
 impl RegionError {
-    /// What to do about it, empty where unknown.
+    /// What to do about it; empty if unknown.
     pub fn hint(&self) -> &'static str {
         let Self::Refused { errno, .. } = self else { return "" };
         match *errno {
@@ -66,46 +64,46 @@ impl RegionError {
     }
 }
 
-/// How the peer broke the protocol. The link is over with it.
+/// How the peer broke the protocol. This ends the link.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerFault {
-    /// A position that goes back, is ahead of what there is, or lies between two words.
+    /// A position goes back, is too far ahead, or lies between two words.
     #[error("position {found} of the {ring} is out of bounds ({low} to {high})")]
     Position {
         /// Which position: `writer` or `reader`.
         ring: &'static str,
         /// What the peer wrote.
         found: u64,
-        /// The least that it may be.
+        /// The lowest valid position.
         low: u64,
-        /// The most that it may be.
+        /// The highest valid position.
         high: u64,
     },
-    /// A frame that is longer than what was committed.
+    /// A frame is longer than what was committed.
     #[error("a frame of {needed} bytes was committed with only {available}")]
     Truncated {
-        /// The bytes that the frame says it takes.
+        /// The bytes that the frame claims.
         needed: usize,
         /// The bytes that were committed.
         available: usize,
     },
-    /// A kind of frame that does not exist.
+    /// A frame of a kind that does not exist.
     #[error("unknown kind of frame {0}")]
     UnknownKind(u8),
-    /// A field of a frame's header that holds what it must not.
+    /// A field of a frame's header has an invalid value.
     #[error("bad {field} {value} in a {kind:?} frame")]
     Field {
         /// The kind of the frame.
         kind: FrameKind,
         /// The field of its header.
         field: &'static str,
-        /// What it holds.
+        /// Its value.
         value: u32,
     },
-    /// A kind of frame that this peer must not send.
+    /// A frame of a kind that this peer must not send.
     #[error("a {0:?} frame came from the wrong side")]
     WrongSide(FrameKind),
-    /// A stream that was never opened, or is opened out of turn.
+    /// A frame for a stream that was never opened, or that is opened out of turn.
     #[error("a {kind:?} frame for stream {stream}, while {last} was the last one opened")]
     UnknownStream {
         /// The kind of the frame.
@@ -123,10 +121,10 @@ pub enum PeerFault {
         /// The stream it names.
         stream: u32,
     },
-    /// More streams than there may be.
+    /// More streams than allowed.
     #[error("more than {0} streams at once")]
     TooManyStreams(usize),
-    /// More data than there was credit for, or more credit than there may be.
+    /// More data than there was credit for, or more credit than allowed.
     #[error("stream {stream} got {bytes} bytes, while {left} were allowed")]
     Credit {
         /// The stream.
@@ -136,7 +134,7 @@ pub enum PeerFault {
         /// The bytes that were allowed.
         left: usize,
     },
-    /// Wakes without end, and nothing to be found after any of them.
+    /// Too many wakes in a row without anything to read.
     #[error("it woke devhost {0} times in a row for nothing")]
     Wakes(u32),
 }

@@ -8,7 +8,7 @@ use crate::fault::RegionError;
 use crate::layout::RING_LENGTH_BYTES;
 use crate::region::{Direction, create_region};
 
-/// The four descriptors of a link, in the order in which they are passed to a worker. All are close-on-exec.
+/// The four descriptors of a link, in the order in which a worker gets them. All are close-on-exec.
 #[derive(Debug)]
 pub struct LinkFds {
     /// The region that the front writes.
@@ -22,14 +22,14 @@ pub struct LinkFds {
 }
 
 impl LinkFds {
-    /// Creates the regions, with all of their memory, and the eventfds of one link.
+    /// Creates the regions of one link, with all of their memory, and its eventfds.
     ///
     /// The front attaches ([`Client::attach`](crate::Client::attach)) before the descriptors are passed to the worker: that puts the last
-    /// seals on `down`, without which the worker refuses it.
+    /// seals on `down`, which the worker insists on.
     ///
     /// # Errors
     ///
-    /// Where the system refuses memory or descriptors; [`RegionError::hint`] says what to do about it.
+    /// The system refuses memory or descriptors; [`RegionError::hint`] says what to do about it.
     pub fn create(generation: u64) -> Result<Self, RegionError> {
         Self::create_with(generation, RING_LENGTH_BYTES)
     }

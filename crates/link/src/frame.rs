@@ -1,7 +1,7 @@
-//! The header of a frame: sixteen bytes in front of each payload, and the limits that it has to keep.
+//! The header of a frame: sixteen bytes before each payload.
 //!
-//! Decoding takes bytes that were copied out of shared memory already, and validates every field, so that what
-//! follows can rely on the limits.
+//! Decoding takes bytes that were already copied out of shared memory and validates every field, so that later code can rely
+//! on the limits.
 
 use crate::fault::PeerFault;
 use crate::protocol::{
@@ -36,7 +36,7 @@ impl FrameHeader {
         Self { kind: FrameKind::Data, end, stream, length, credit: 0 }
     }
 
-    /// `credit` bytes more may be sent.
+    /// The peer may send `credit` bytes more.
     pub(crate) fn window(stream: u32, credit: usize) -> Self {
         Self { kind: FrameKind::Window, end: false, stream, length: 0, credit }
     }
@@ -97,7 +97,7 @@ impl FrameHeader {
             FrameKind::Window | FrameKind::Reset | FrameKind::GoAway => 0,
         };
         check(length as usize <= length_max, "length", length)?;
-        // An empty piece that ends nothing would cost the reader work and the writer no credit.
+        // An empty piece that ends nothing would cost the reader work, but the writer no credit.
         check(kind != FrameKind::Data || end || length > 0, "length", length)?;
         let credit_range = if kind == FrameKind::Window { 1..=CREDIT_MAX_BYTES } else { 0..=0 };
         check(credit_range.contains(&(aux as usize)), "credit", aux)?;

@@ -1,4 +1,4 @@
-//! The two halves of a stream at the front: one sends the body of the request, the other one receives the response.
+//! The two halves of a stream at the front: one sends the request's body, the other one receives the response.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,7 +9,7 @@ use crate::driver::{LinkHandle, Shared};
 use crate::endpoint::Refusal;
 use crate::inbox::{StreamError, StreamSlot};
 
-/// A body that comes in larger pieces is an upload, to which nobody answers piece by piece.
+/// A body in larger pieces is an upload, which is not answered piece by piece.
 const MESSAGE_LENGTH_MAX_BYTES: usize = 4 * 1024;
 
 /// What both halves of a stream hold.
@@ -29,7 +29,7 @@ impl Stream {
 
     /// Ends the stream both ways, if it is not over yet.
     fn reset(&self) {
-        // It often is over, and then there is nothing to do.
+        // If it is over, as it often is, there is nothing to do.
         if self.shared().call(|endpoint| endpoint.reset(self.id)).is_ok() {
             self.slot.finish(Err(StreamError::Reset));
         }
@@ -64,7 +64,7 @@ enum SendState {
     Finished,
 }
 
-/// The body of a request. Dropped before [`SendHalf::finish`], it resets the stream unless that is over.
+/// Sends the body of a request. Resets the stream when dropped before [`SendHalf::finish`], unless it is over.
 #[derive(Debug)]
 pub struct SendHalf {
     stream: Stream,
@@ -72,12 +72,12 @@ pub struct SendHalf {
 }
 
 impl SendHalf {
-    /// Sends all of it, waiting for credit and room: that is the back-pressure. When cancelled, part of it may have
-    /// been sent.
+    /// Sends all of the data, waiting for credit and room: that is the back-pressure. When cancelled, part of it may have been
+    /// sent.
     ///
     /// # Errors
     ///
-    /// `Reset` where the worker wants no more of it, which the response says nothing bad about; `Lost`, `Fault`.
+    /// `Reset` if the worker does not want more, although its response may be fine; `Lost` or `Fault`.
     pub async fn send(&mut self, mut data: Bytes) -> Result<(), StreamError> {
         if self.state == SendState::Finished {
             return Err(StreamError::Reset);
@@ -100,12 +100,12 @@ impl SendHalf {
         Ok(())
     }
 
-    /// Ends the body.
+    /// Ends the body. Never waits: where there is no room, the end follows later.
     ///
     /// # Errors
     ///
     /// As [`SendHalf::send`].
-    pub async fn finish(&mut self) -> Result<(), StreamError> {
+    pub fn finish(&mut self) -> Result<(), StreamError> {
         if self.state == SendState::Finished {
             return Ok(());
         }
@@ -125,17 +125,16 @@ impl Drop for SendHalf {
     }
 }
 
-/// The response. Dropped before its end, it resets the stream, which cancels the handler.
+/// Receives the response. Resets the stream when dropped before the end, which cancels the handler.
 #[derive(Debug)]
 pub struct RecvHalf {
     stream: Stream,
-    /// The bytes of the last piece, whose credit is returned when the next one is asked for.
+    /// The length of the last piece, whose credit is returned when the next one is requested.
     unreturned: usize,
 }
 
 impl RecvHalf {
-    /// The head of the response, encoded, and whether the response is over with it. Once for each stream.
-    /// Cancel-safe.
+    /// Receives the encoded head of the response, and whether that is all of it. Once for each stream. Cancel-safe.
     ///
     /// # Errors
     ///
@@ -157,23 +156,22 @@ impl RecvHalf {
         .await
     }
 
-    /// After [`StreamError::Lost`]: true if the worker has not taken the request from the ring. To be asked once its
-    /// process has ended; before, it may still do so.
+    /// Whether the worker has not taken the request from the ring, after [`StreamError::Lost`]. Only final once the worker's
+    /// process has ended.
     pub fn was_never_read(&self) -> bool {
         self.stream.shared().lock().last_read().is_some_and(|read| read < self.stream.head_end)
     }
 
-    /// The next piece of the body; `None` at its end. Asking for it says that the last one was consumed.
-    /// Cancel-safe.
+    /// Receives the next piece of the body, `None` at its end. Counts the last piece as consumed. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// `Reset`, `Lost` or `Fault`, after all that had arrived.
+    /// `Reset`, `Lost` or `Fault`, after everything that had arrived.
     pub async fn data(&mut self) -> Result<Option<Bytes>, StreamError> {
         std::future::poll_fn(|context| self.poll_data(context)).await
     }
 
-    /// [`RecvHalf::data`] as a poll.
+    /// Polls for the next piece of the body, as [`RecvHalf::data`].
     ///
     /// # Errors
     ///

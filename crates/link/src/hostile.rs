@@ -1,8 +1,8 @@
-//! A worker that does what the bytes of an input say, against the front's end of a link: for the fuzz targets and for
-//! the tests of properties, which share it.
+//! A worker that does what the bytes of an input say to the front's end of a link. The fuzz targets and the property tests
+//! share it.
 //!
-//! Whatever the worker writes, each call of the front's end returns, keeps every limit, and reads no byte that the
-//! worker did not commit. The worker's end here is a mapping and nothing else; the front's is the real one.
+//! Whatever the worker writes, each call of the front's end returns, keeps every limit, and reads no byte that the worker did
+//! not commit. The worker's end is a bare mapping here; the front's is the real one.
 
 use std::cell::Cell;
 
@@ -110,7 +110,7 @@ impl Board {
     fn take() -> Self {
         let Some(board) = BOARD.take() else { return Self::new() };
         for memory in [board.down.memory(), board.worker.memory()] {
-            memory.write(0, &[0; REGION_LENGTH_BYTES]);
+            memory.write(0, &vec![0; REGION_LENGTH_BYTES]);
         }
         board
     }
@@ -321,7 +321,7 @@ mod tests {
     fn credit_that_a_worker_was_never_given_is_not_credit() {
         let mut game = Game::new();
         // A ring that is full and never read: nothing that the front says arrives.
-        while game.front.open(&[0; HEAD_LENGTH_MAX_BYTES], false, game.opened + 1).unwrap().is_some() {
+        while game.front.open(&vec![0; HEAD_LENGTH_MAX_BYTES], false, game.opened + 1).unwrap().is_some() {
             game.opened += 1;
             game.held.push(0);
         }

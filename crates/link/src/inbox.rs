@@ -1,4 +1,4 @@
-//! What has arrived for one stream and was not taken yet: filled by the driver, emptied by the stream's halves.
+//! What has arrived on one stream of the front and was not read yet: filled by the driver, emptied by the stream's halves.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,14 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use crate::endpoint::Over;
 use crate::fault::PeerFault;
 
-/// Pieces of a body that are smaller than this together are joined, so that a worker that sends byte by byte does not
-/// cost the front an allocation for each.
+/// Small pieces of a body are joined up to this size, so that a worker that sends byte by byte does not cost the front an
+/// allocation for each.
 const PIECE_JOIN_MAX_BYTES: usize = 4 * 1024;
 
-/// Why a stream or a link is over, seen from the front.
+/// Why a stream or a link is over, as seen from the front.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
-    /// The worker cut this one response off, or wants no more of its request.
+    /// The worker aborted this response, or does not want the rest of the request.
     #[error("the worker has reset the stream")]
     Reset,
     /// The link is gone: the worker died or was killed.
@@ -40,13 +40,13 @@ impl From<Over> for StreamError {
     }
 }
 
-/// What has arrived for a stream and was not taken yet. Its size is bounded by the credit of the stream.
+/// What has arrived on a stream and was not read yet. Bounded by the credit of the stream.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     /// The head of the response, and whether the response is over with it.
     pub(crate) head: Option<(Bytes, bool)>,
     pub(crate) body: VecDeque<Bytes>,
-    /// Set once nothing more will come, and why.
+    /// Why nothing more will come, once that is so.
     pub(crate) ending: Option<Result<(), StreamError>>,
     pub(crate) waker: Option<Waker>,
 }
@@ -69,10 +69,10 @@ impl Inbox {
 #[derive(Debug)]
 pub(crate) struct StreamSlot {
     inbox: Mutex<Inbox>,
-    /// The sender may go on, or must give up.
+    /// Notified when the sender may continue or must give up.
     pub(crate) writable: Notify,
-    /// The stream's place among [`STREAMS_COUNT_MAX`], given back with the last half: until then its inbox takes
-    /// memory.
+    /// The stream's permit among [`STREAMS_COUNT_MAX`](crate::STREAMS_COUNT_MAX), returned with the last half: until then its
+    /// inbox takes memory.
     _place: OwnedSemaphorePermit,
 }
 
@@ -97,7 +97,7 @@ impl StreamSlot {
         }
     }
 
-    /// Nothing more will come. The first reason stays.
+    /// Notes that nothing more will come. The first reason stays.
     pub(crate) fn finish(&self, ending: Result<(), StreamError>) {
         self.change(|inbox| {
             inbox.ending.get_or_insert(ending);

@@ -1,7 +1,7 @@
-//! The layout of a region: where each word lies, and how the header is checked. All words are little endian.
+//! The layout of a region: the offset of each word, and the check of the header. All words are little-endian.
 //!
-//! Positions count bytes since the start and never wrap; a position modulo the ring length is an offset in the
-//! ring. Each control word is written by the owner of the region alone.
+//! Positions count bytes from the start and never wrap; a position modulo the ring length is an offset in the ring. Only the
+//! owner of a region writes its control words.
 
 use crate::copy::Words;
 use crate::fault::RegionError;
@@ -14,11 +14,11 @@ pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"devhost\0");
 /// The version of the layout and of the frames.
 pub(crate) const VERSION: u64 = 1;
 
-/// The length of a ring that [`crate::LinkFds::create`] makes.
+/// The length of the rings that [`crate::LinkFds::create`] makes.
 pub(crate) const RING_LENGTH_BYTES: usize = 1 << 20;
-/// The least length of a ring: the largest frame twice over fits.
+/// The smallest length of a ring: the largest frame fits twice.
 pub(crate) const RING_LENGTH_MIN_BYTES: usize = 1 << 18;
-/// The greatest length of a ring.
+/// The largest length of a ring.
 pub(crate) const RING_LENGTH_MAX_BYTES: usize = 1 << 26;
 
 /// Where the header's words lie.
@@ -33,16 +33,16 @@ const HEADER_LENGTH_BYTES: usize = 32;
 pub(crate) const WRITE_POS_OFFSET_BYTES: usize = 4096;
 /// How far this end has read the opposite ring.
 pub(crate) const READ_POS_OFFSET_BYTES: usize = 4096 + 128;
-/// Not zero while this end sleeps and wants to be woken by the next frame.
+/// Not zero while this end sleeps and the next frame must wake it.
 pub(crate) const PARKED_OFFSET_BYTES: usize = 4096 + 256;
-/// Not zero while this end wants to be woken when its ring has more room.
+/// Not zero while this end must be woken once its ring has more room.
 pub(crate) const SPACE_WANTED_OFFSET_BYTES: usize = 4096 + 384;
 /// Not zero once this end will write no more.
 pub(crate) const CLOSING_OFFSET_BYTES: usize = 4096 + 512;
 /// Where the ring starts.
 pub(crate) const RING_OFFSET_BYTES: usize = 8192;
 
-/// Where the control words are.
+/// The offsets of all control words.
 pub(crate) const CONTROL_OFFSETS_BYTES: [usize; 5] = [
     WRITE_POS_OFFSET_BYTES,
     READ_POS_OFFSET_BYTES,
@@ -64,7 +64,7 @@ const _: () = {
     assert!(RING_OFFSET_BYTES.is_multiple_of(4096));
     assert!(RING_LENGTH_MIN_BYTES.is_power_of_two() && RING_LENGTH_MAX_BYTES.is_power_of_two());
     assert!(RING_LENGTH_MIN_BYTES <= RING_LENGTH_BYTES && RING_LENGTH_BYTES <= RING_LENGTH_MAX_BYTES);
-    // A frame that waits for room gets it once the peer has read, whatever is in the way.
+    // A frame that waits for room gets it once the peer has read, whatever is before it.
     let frame_max = FRAME_HEADER_BYTES + HEAD_LENGTH_MAX_BYTES;
     assert!(2 * frame_max <= RING_LENGTH_MIN_BYTES);
 };
@@ -74,12 +74,12 @@ const _: () = {
 pub(crate) struct RegionHeader {
     /// The length of the ring in bytes: a power of two.
     pub(crate) ring_length: usize,
-    /// The generation of the worker that the region was made for.
+    /// The generation of the worker.
     pub(crate) generation: u64,
 }
 
 impl RegionHeader {
-    /// The header as it is written at the start of a fresh region.
+    /// The header for the start of a fresh region.
     pub(crate) fn encode(&self) -> [u8; HEADER_LENGTH_BYTES] {
         let mut bytes = [0; HEADER_LENGTH_BYTES];
         let words = [
@@ -120,7 +120,7 @@ pub(crate) fn region_size(ring_length: usize) -> usize {
     RING_OFFSET_BYTES + ring_length
 }
 
-/// True for a power of two within the limits.
+/// Whether the length is a power of two within the limits.
 pub(crate) fn ring_length_is_valid(ring_length: usize) -> bool {
     ring_length.is_power_of_two() && (RING_LENGTH_MIN_BYTES..=RING_LENGTH_MAX_BYTES).contains(&ring_length)
 }

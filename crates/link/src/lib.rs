@@ -1,14 +1,14 @@
-//! The shared-memory link between the front and one worker: many streams at once, each a request with its
-//! response, bodies streamed both ways with back-pressure.
+//! The shared-memory link between the front and one worker. It carries many streams at once, each a request and its
+//! response, with bodies streamed both ways under back-pressure.
 //!
-//! It knows bytes and streams, and no HTTP library. Two memfds (`down`, written by the front; `up`, written by the
-//! worker) hold a ring each; frames go through the rings; an eventfd for each direction wakes the end that sleeps.
-//! Neither end trusts the other: what a peer wrote is loaded once, validated, and copied out before it is used, and
-//! a peer that breaks the protocol costs the link ([`PeerFault`]) and nothing else.
+//! It knows bytes and streams, but no HTTP library. Two memfds (`down`, written by the front; `up`, written by the worker)
+//! hold a ring each. Frames go through the rings; an eventfd for each direction wakes the end that sleeps. Neither end
+//! trusts the other: what a peer wrote is loaded once, validated, and copied out before it is used. A peer that breaks the
+//! protocol costs the link ([`PeerFault`]) and nothing else.
 //!
-//! The layers, from the bottom: `copy` (the only one that touches shared memory) and `region`, `layout`; `ring` and
-//! `wake`; `frame`; `stream` (state machines without I/O); `link` (one end, without waiting); and on top the front's
-//! asynchronous side ([`Client`]) and the worker's ([`WorkerLink`]), which has neither runtime nor thread.
+//! The layers, from the bottom: `copy` (the only one that touches shared memory), `layout` and `region`; `ring` and `wake`;
+//! `frame`; `streams` (state machines without I/O); `endpoint` (one end, never waits). On top are the front's asynchronous
+//! side ([`Client`], `driver`, `halves`) and the worker's ([`WorkerLink`]), which needs neither a runtime nor a thread.
 #![cfg(target_os = "linux")]
 
 mod client;

@@ -1,7 +1,7 @@
-//! Models that loom runs in every order that the memory model allows: what the ring publishes is seen whole, and no
-//! wake is lost. CONTRIBUTING.md has the command.
+//! Models that loom runs in every order that the memory model allows: what the ring publishes is seen whole, and no wake is
+//! lost. CONTRIBUTING.md has the command.
 //!
-//! Local memory of loom's atomics stands for the two regions, and a counter under a mutex for the eventfd.
+//! Local memory made of loom's atomics stands for the two regions, and a flag under a mutex for the eventfd.
 
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
@@ -43,7 +43,7 @@ impl Bell {
         *self.rung.lock().unwrap() = false;
     }
 
-    /// Waits until it is readable. Where nobody will ever ring, loom reports the deadlock.
+    /// Waits until it is readable. If nobody will ever ring, loom reports the deadlock.
     fn wait(&self) {
         let mut rung = self.rung.lock().unwrap();
         while !*rung {

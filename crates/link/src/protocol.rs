@@ -8,7 +8,7 @@ pub(crate) const FRAME_HEADER_BYTES: usize = 16;
 pub const DATA_LENGTH_MAX_BYTES: usize = 16 * 1024;
 /// The most bytes of an encoded head in one HEADERS frame.
 pub const HEAD_LENGTH_MAX_BYTES: usize = 64 * 1024;
-/// How many bytes may be on their way, for each stream and direction.
+/// How many bytes may be in flight for each stream and direction.
 pub const CREDIT_MAX_BYTES: usize = 64 * 1024;
 
 const _: () = {
@@ -18,8 +18,8 @@ const _: () = {
     assert!(HEAD_LENGTH_MAX_BYTES <= u32::MAX as usize && CREDIT_MAX_BYTES <= u32::MAX as usize);
 };
 
-/// How many streams may be open on a link at once. With the credit of each, the bound on what the front keeps for clients
-/// that do not read.
+/// How many streams may be open on a link at once. Together with the credit, this bounds what the front keeps for clients that
+/// do not read.
 pub const STREAMS_COUNT_MAX: usize = 2304;
 
 /// The kinds of frames.

@@ -1,7 +1,7 @@
 //! A region: one memfd, created, sealed, checked and mapped.
 //!
-//! Its memory is allocated when it is created, so that a lack of it is an error there and never a SIGBUS later;
-//! its seals are checked when it is attached, so that it cannot shrink under its reader.
+//! Its memory is allocated at creation, so that a lack of memory is an error there and not a SIGBUS later. Its seals are
+//! checked when it is attached, so that it cannot shrink under its reader.
 
 use std::ffi::CStr;
 use std::num::NonZeroUsize;
@@ -41,7 +41,7 @@ impl Direction {
         }
     }
 
-    /// The seals that a region has before a worker gets it.
+    /// The seals that a region must have before a worker gets it.
     fn seals(self) -> SealFlag {
         let fixed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         match self {
@@ -55,8 +55,8 @@ fn refuse(action: &'static str) -> impl FnOnce(Errno) -> RegionError {
     move |errno| RegionError::Refused { action, errno }
 }
 
-/// Creates a region with its memory and its header. `up` is sealed; `down` cannot be yet, for no writable mapping
-/// can be made once it is: [`seal_down`] follows when the front has mapped it.
+/// Creates a region with its memory and its header. Seals `up`, but not yet `down`, which could then no longer be mapped
+/// writable: [`seal_down`] follows once the front has mapped it.
 pub(crate) fn create_region(
     direction: Direction,
     generation: u64,
@@ -80,7 +80,7 @@ pub(crate) fn create_region(
     Ok(fd)
 }
 
-/// Puts the last seals on a `down` region: from now on nobody else can map or write it for writing.
+/// Puts the last seals on a `down` region: from now on nobody else can write it or map it writable.
 pub(crate) fn seal_down(fd: impl AsFd) -> Result<(), RegionError> {
     add_seals(fd, Direction::Down.seals())
 }
@@ -89,7 +89,7 @@ fn add_seals(fd: impl AsFd, seals: SealFlag) -> Result<(), RegionError> {
     fcntl(fd, FcntlArg::F_ADD_SEALS(seals)).map(drop).map_err(refuse("seal a region"))
 }
 
-/// Checks that a region which this end did not create cannot shrink, and is not writable where it must not be.
+/// Checks that a region cannot shrink, and that nobody else can write `down`.
 pub(crate) fn verify_seals(fd: impl AsFd, direction: Direction) -> Result<(), RegionError> {
     let found = fcntl(fd, FcntlArg::F_GET_SEALS).map_err(refuse("read the seals of a region"))?;
     let needed = direction.seals().bits();
@@ -123,8 +123,8 @@ impl Region {
         // SAFETY: a new mapping at an address that the kernel picks; nothing else is affected.
         let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd, 0) }
             .map_err(refuse("map a region"))?;
-        // SAFETY: just mapped with this length and access. The file cannot shrink: it was created or verified to
-        // be sealed so. The mapping is only reached through `memory`, and unmapped only when that is dropped.
+        // SAFETY: just mapped with this length and access. The file cannot shrink: it was created or verified with that
+        // seal. The mapping is accessed only through `memory`, and unmapped only when that is dropped.
         let memory = unsafe { SharedMemory::new(base.cast(), length.get(), access) };
         let mut region = Self { memory, header: RegionHeader { ring_length: 0, generation: 0 } };
         region.header = RegionHeader::read(&region.memory, size, direction.name())?;
@@ -136,7 +136,7 @@ impl Region {
         &self.memory
     }
 
-    /// What its header said when it was mapped.
+    /// Its header as of when it was mapped.
     pub(crate) fn header(&self) -> RegionHeader {
         self.header
     }

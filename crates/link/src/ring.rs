@@ -1,9 +1,9 @@
-//! A ring with one producer and one consumer in two processes, of which neither trusts the other.
+//! A ring between one producer and one consumer in two processes that do not trust each other.
 //!
-//! Each end keeps its own position in its own memory and publishes a copy; it never reads its own words back from
-//! shared memory. The peer's position is loaded once, validated, and then only the copy is used.
+//! Each end keeps its position in private memory and publishes a copy; it never reads its own words back from shared memory.
+//! The peer's position is loaded once and validated, and then only the copy is used.
 //!
-//! Two orderings carry it, each with a `SYNC POINT` comment at both of its ends. *committed*: [`Producer::publish`]
+//! Its correctness rests on two orderings, each marked by a `SYNC POINT` comment at both ends. *committed*: [`Producer::publish`]
 //! (release) pairs with [`Consumer::refresh`] (acquire), so that what was written is seen. *taken*:
 //! [`Consumer::publish`] (release) pairs with [`Producer::refresh`] (acquire), so that nothing is overwritten before it
 //! was copied out. Positions move by whole words.
@@ -49,7 +49,7 @@ impl Placement {
 pub(crate) struct Producer {
     place: Placement,
     write_pos: u64,
-    /// The peer's position when it was last looked at.
+    /// The peer's position at the last refresh.
     read_pos: u64,
 }
 
@@ -59,7 +59,7 @@ impl Producer {
         Self { place, write_pos: 0, read_pos: 0 }
     }
 
-    /// How many bytes fit, by the peer's position when it was last looked at.
+    /// How many bytes fit, as of the last refresh.
     pub(crate) fn room(&self) -> usize {
         // `refresh` keeps the difference within the ring length.
         self.place.length - usize::try_from(self.write_pos - self.read_pos).unwrap_or(self.place.length)
@@ -70,17 +70,17 @@ impl Producer {
         self.write_pos
     }
 
-    /// How far the peer had read when it was last looked at.
+    /// How far the peer had read at the last refresh.
     pub(crate) fn read_pos(&self) -> u64 {
         self.read_pos
     }
 
-    /// True when the peer had read everything when it was last looked at.
+    /// Whether the peer had read everything at the last refresh.
     pub(crate) fn is_empty(&self) -> bool {
         self.read_pos == self.write_pos
     }
 
-    /// Looks at the peer's position.
+    /// Loads the peer's position.
     pub(crate) fn refresh(&mut self, peer: &impl Words) -> Result<(), PeerFault> {
         // SYNC POINT `taken`: what the consumer copied out before it stored this is not overwritten before it did.
         let found = peer.load(self.place.read_pos, Ordering::Acquire);
@@ -89,8 +89,7 @@ impl Producer {
         Ok(())
     }
 
-    /// Writes a header and a payload one after the other, each filled up to whole words. They are not visible to
-    /// the peer before [`Producer::publish`].
+    /// Writes a header and a payload, each padded to whole words. The peer sees them only after [`Producer::publish`].
     ///
     /// # Panics
     ///
@@ -105,7 +104,7 @@ impl Producer {
         }
     }
 
-    /// Makes all that was pushed visible to the peer.
+    /// Makes everything that was pushed visible to the peer.
     pub(crate) fn publish(&self, own: &impl Words) {
         // SYNC POINT `committed`: the bytes that were pushed before are seen by whoever sees this.
         own.store(self.place.write_pos, self.write_pos, Ordering::Release);
@@ -117,7 +116,7 @@ impl Producer {
 pub(crate) struct Consumer {
     place: Placement,
     read_pos: u64,
-    /// The peer's position when it was last looked at.
+    /// The peer's position at the last refresh.
     write_pos: u64,
 }
 
@@ -127,17 +126,17 @@ impl Consumer {
         Self { place, read_pos: 0, write_pos: 0 }
     }
 
-    /// How many bytes are there to be read, by the peer's position when it was last looked at.
+    /// How many bytes can be read, as of the last refresh.
     pub(crate) fn available(&self) -> usize {
         usize::try_from(self.write_pos - self.read_pos).unwrap_or(self.place.length)
     }
 
-    /// How far the peer had written when it was last looked at.
+    /// How far the peer had written at the last refresh.
     pub(crate) fn write_pos(&self) -> u64 {
         self.write_pos
     }
 
-    /// Looks at the peer's position.
+    /// Loads the peer's position.
     pub(crate) fn refresh(&mut self, peer: &impl Words) -> Result<(), PeerFault> {
         // SYNC POINT `committed`: what the producer pushed before it stored this is seen by the loads after it.
         let found = peer.load(self.place.write_pos, Ordering::Acquire);
@@ -146,7 +145,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// Copies out the next bytes and takes the whole words that they are in.
+    /// Copies out the next bytes and consumes the whole words that contain them.
     ///
     /// # Panics
     ///
@@ -161,7 +160,7 @@ impl Consumer {
         self.read_pos += round_up(length) as u64;
     }
 
-    /// Gives the room of all that was popped back to the peer.
+    /// Returns the room of everything that was popped to the peer.
     pub(crate) fn publish(&self, own: &impl Words) {
         // SYNC POINT `taken`: the loads of the bytes that were popped are done before anybody sees this.
         own.store(self.place.read_pos, self.read_pos, Ordering::Release);

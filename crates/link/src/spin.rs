@@ -1,27 +1,27 @@
-//! When the front keeps looking for an answer instead of going to sleep. Waking a thread that sleeps costs more than most
-//! answers do; between two looks everything else on the thread has its turn.
+//! Decides when the front polls for an answer instead of sleeping. Waking a sleeping thread takes longer than most answers;
+//! between two polls everything else on the thread gets its turn.
 
 use std::time::{Duration, Instant};
 
 use crate::protocol::STREAMS_COUNT_MAX;
 
-/// How long the driver looks after a request, at most. Long enough for the answer of a handler that does not wait, and for
-/// the client's next request after that; short enough that it costs a battery nothing.
+/// How long the driver polls after a request, at most. Long enough for the answer of a handler that does not wait and for the
+/// client's next request; short enough not to drain a battery.
 const SPIN_TIME_MAX: Duration = Duration::from_micros(100);
 
-/// With more requests than that in flight, frames come so often that nobody sleeps long, and the processor is the app's.
+/// With more requests in flight, frames come so often that nobody sleeps long, and the app needs the processor.
 const IN_FLIGHT_COUNT_MAX: usize = 4;
 
-/// After so many times in vain in a row, the app's answers take longer than that.
+/// After so many misses in a row, the app's answers are taken to be slower.
 const MISSES_COUNT_MAX: u32 = 8;
 
-/// Then one of so many requests finds out whether that has changed.
+/// Then one request in so many finds out whether that has changed.
 const RETRY_INTERVAL_REQUESTS: u32 = 32;
 
-/// Looks, for as long as it is worth while.
+/// Polls for as long as that is worthwhile.
 #[derive(Debug)]
 pub(crate) struct Spin {
-    /// Where there is one processor, whoever looks keeps the worker from answering.
+    /// With a single processor, polling would keep the worker from answering.
     is_worth_while: bool,
     until: Option<Instant>,
     has_frames: bool,
@@ -35,12 +35,12 @@ impl Spin {
         Self { is_worth_while: processors > 1, until: None, has_frames: false, misses: 0, passed_over: 0 }
     }
 
-    /// Whether the driver is to hear of it, with places for so many more.
+    /// Whether the driver should poll, given how many more streams could be opened.
     pub(crate) fn is_for(places_left_count: usize) -> bool {
         places_left_count >= STREAMS_COUNT_MAX - IN_FLIGHT_COUNT_MAX
     }
 
-    /// A request or a message was sent at this time.
+    /// Notes that a request or a message was sent at this time.
     pub(crate) fn begin(&mut self, now: Instant) {
         if !self.is_worth_while {
             return;
@@ -55,18 +55,18 @@ impl Spin {
         self.until = Some(now + SPIN_TIME_MAX);
     }
 
-    /// Nothing more is to be looked for.
+    /// Stops polling.
     pub(crate) fn end(&mut self) {
         self.until = None;
         self.has_frames = false;
     }
 
-    /// A frame has arrived. One that comes when nobody looks any more has come too late.
+    /// Notes that a frame has arrived. It does not count if polling has stopped.
     pub(crate) fn note_frame(&mut self) {
         self.has_frames |= self.until.is_some();
     }
 
-    /// Whether to look again at once. Asks the clock only while it does.
+    /// Whether to poll again at once. Reads the clock only while polling.
     pub(crate) fn goes_on(&mut self) -> bool {
         let Some(until) = self.until else { return false };
         if Instant::now() < until {

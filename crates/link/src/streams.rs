@@ -1,10 +1,9 @@
-//! The streams of a link as state machines, without any I/O: what may be sent, what may be received, who has how
-//! much credit. Both ends use the same table; it validates what the peer sent and refuses what this end must not
-//! send.
+//! The streams of a link as state machines without I/O: what may be sent, what may be received, and how much credit is left.
+//! Both ends use the same table; it validates what the peer sent and refuses what this end must not send.
 //!
-//! A stream is over when both directions have ended or when either end resets it. Then it leaves the table. Frames
-//! for it may still be on their way and are ignored; the ids of streams are consecutive, so one that was never
-//! opened is told apart from one that is over.
+//! A stream is over once both directions have ended or either end resets it. Then it leaves the table. Frames for it that are
+//! still in flight are ignored; the ids of streams are consecutive, which tells one that was never opened from one that is
+//! over.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,7 +15,7 @@ use crate::protocol::{CREDIT_MAX_BYTES, DATA_LENGTH_MAX_BYTES, FrameKind, STREAM
 /// Consumed bytes are returned as credit once there are this many of them.
 const CREDIT_RETURN_MIN_BYTES: usize = CREDIT_MAX_BYTES / 2;
 
-// What is not returned yet never keeps a sender from a full frame.
+// Credit that is not returned yet never keeps a sender from a full frame.
 const _: () = assert!(CREDIT_MAX_BYTES - CREDIT_RETURN_MIN_BYTES >= DATA_LENGTH_MAX_BYTES);
 
 /// What this end expects from the peer on one stream.
@@ -24,11 +23,11 @@ const _: () = assert!(CREDIT_MAX_BYTES - CREDIT_RETURN_MIN_BYTES >= DATA_LENGTH_
 enum Receiving {
     /// The response's head.
     Head,
-    /// Pieces of the body. The three numbers add up to [`CREDIT_MAX_BYTES`].
+    /// Pieces of the body. The numbers add up to [`CREDIT_MAX_BYTES`].
     Body {
         /// What the peer may still send, in bytes.
         credit: usize,
-        /// What was handed on and is not consumed yet, in bytes.
+        /// What was delivered and is not consumed yet, in bytes.
         held: usize,
         /// What was consumed and is not returned as credit yet, in bytes.
         owed: usize,
@@ -40,13 +39,13 @@ enum Receiving {
 /// What this end may send on one stream.
 #[derive(Debug)]
 enum Sending {
-    /// The response's head. The credit for its body is there from the start.
+    /// The response's head. The credit for its body exists from the start.
     Head,
     /// Pieces of the body.
     Body {
         /// What may still be sent, in bytes.
         credit: usize,
-        /// True when a sender waits to be told that it may go on.
+        /// Whether a sender waits to be told that it may continue.
         is_blocked: bool,
     },
     /// Nothing.
@@ -78,7 +77,7 @@ impl<T> Stream<T> {
     }
 }
 
-/// Which end of the link this is. A target is what the user of the table keeps for each stream.
+/// Which end of the link this is. A target is what the user of the table attaches to each stream.
 #[derive(Debug)]
 pub(crate) enum Side<T> {
     /// Opens the streams.
@@ -87,7 +86,7 @@ pub(crate) enum Side<T> {
     Worker(T),
 }
 
-/// What a frame of the peer amounts to.
+/// What a frame of the peer means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received<T> {
     /// Nothing: the stream is over already.
@@ -96,7 +95,7 @@ pub(crate) enum Received<T> {
     Head(T, AfterEnd),
     /// A piece of a body.
     Data(T, AfterEnd),
-    /// The stream's sender may go on.
+    /// The stream's sender may continue.
     Writable(T),
     /// The peer has reset the stream.
     Reset(T),
@@ -104,16 +103,16 @@ pub(crate) enum Received<T> {
     GoAway,
 }
 
-/// What is left to be done about a stream after a frame.
+/// What is left to do about a stream after a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AfterEnd {
     /// Nothing.
     Nothing,
-    /// The response is over and the rest of the request is not wanted: the peer has to be told.
+    /// The response is over, so the rest of the request is not needed: the peer has to be told.
     Abandon,
 }
 
-/// Why this end must not do what it was about to.
+/// Why this end must not do what it was about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamRefusal {
     /// The stream, or the direction, is over.
@@ -131,12 +130,12 @@ pub(crate) struct StreamTable<T> {
 }
 
 impl<T: Clone> StreamTable<T> {
-    /// No stream is open.
+    /// Creates an empty table.
     pub(crate) fn new(side: Side<T>) -> Self {
         Self { side, last: 0, open: HashMap::new() }
     }
 
-    /// The id that the next stream will have; `None` when there are no more.
+    /// The id of the next stream; `None` if there are no more.
     pub(crate) fn next_id(&self) -> Option<u32> {
         self.last.checked_add(1)
     }
@@ -148,7 +147,7 @@ impl<T: Clone> StreamTable<T> {
         self.open.insert(id, Stream { receiving: Receiving::Head, sending: Sending::body(end), target });
     }
 
-    /// Takes in a frame of the peer.
+    /// Applies a frame of the peer.
     pub(crate) fn receive(&mut self, frame: &FrameHeader) -> Result<Received<T>, PeerFault> {
         match (&self.side, frame.kind) {
             (Side::Front, FrameKind::GoAway) => Err(PeerFault::WrongSide(frame.kind)),
@@ -256,7 +255,7 @@ impl<T: Clone> StreamTable<T> {
         }
     }
 
-    /// Uses credit up.
+    /// Uses up credit.
     pub(crate) fn use_credit(&mut self, id: u32, bytes: usize) {
         if let Ok(Stream { sending: Sending::Body { credit, .. }, .. }) = self.find(id) {
             debug_assert!(bytes <= *credit, "more was sent than there is credit for");
@@ -271,7 +270,7 @@ impl<T: Clone> StreamTable<T> {
         }
     }
 
-    /// The streams whose sender waits although it has credit: it waited for room. They are no longer blocked.
+    /// Unblocks the streams whose sender has credit and waited for room, and returns them.
     pub(crate) fn unblock_all(&mut self) -> Vec<(u32, T)> {
         let mut unblocked = Vec::new();
         for (id, stream) in &mut self.open {
@@ -283,7 +282,7 @@ impl<T: Clone> StreamTable<T> {
         unblocked
     }
 
-    /// Ends the direction that this end sends in.
+    /// Ends the direction in which this end sends.
     pub(crate) fn end(&mut self, id: u32) -> Result<(), StreamRefusal> {
         let stream = self.find(id)?;
         match stream.sending {
@@ -295,16 +294,16 @@ impl<T: Clone> StreamTable<T> {
         Ok(())
     }
 
-    /// Ends the stream both ways.
+    /// Ends the stream in both directions.
     pub(crate) fn reset(&mut self, id: u32) -> Result<(), StreamRefusal> {
         self.open.remove(&id).map(drop).ok_or(StreamRefusal::Dead)
     }
 
-    /// Counts bytes as consumed. Returns the credit to be given back now, if any.
+    /// Counts bytes as consumed. Returns the credit to return now, if any.
     pub(crate) fn consume(&mut self, id: u32, bytes: usize) -> Result<Option<usize>, StreamRefusal> {
         match &mut self.find(id)?.receiving {
             Receiving::Head => Err(StreamRefusal::Invalid),
-            // The peer needs no credit any more.
+            // The peer needs no more credit.
             Receiving::Ended => Ok(None),
             Receiving::Body { credit, held, owed } => {
                 *held = held.checked_sub(bytes).ok_or(StreamRefusal::Invalid)?;

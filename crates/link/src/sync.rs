@@ -1,7 +1,7 @@
-//! The switch between real atomics and those of loom, for the parts of the link that loom models.
+//! Switches between real atomics and those of loom, for the parts of the link that loom models.
 //!
-//! A model is built with `--cfg devhost_loom`, not `--cfg loom`: tokio leaves out its process and signal
-//! modules under the latter, and then the crate does not compile.
+//! Models are built with `--cfg devhost_loom`, not `--cfg loom`: the latter makes tokio leave out its process and signal
+//! modules, and the crate would not compile.
 
 #[cfg(devhost_loom)]
 pub(crate) use loom::sync::atomic::{Ordering, fence};

@@ -1,5 +1,6 @@
 //! Two ends of a link in one process: what each promises the other, and what a broken worker can do to the front.
 
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -56,14 +57,13 @@ fn spawn<R: Send + 'static>(
 
 /// Answers each request with its own head and body, until the link is closed.
 fn echo(link: &WorkerLink) {
-    let mut unsent: std::collections::HashMap<u32, (std::collections::VecDeque<Bytes>, bool)> =
-        Default::default();
+    let mut unsent: HashMap<u32, (VecDeque<Bytes>, bool)> = HashMap::new();
     while let Ok(events) = wait(link) {
         for event in events {
             let stream = match event {
                 WorkerEvent::Head { stream, bytes, end } => {
                     link.head(stream, &bytes, false).unwrap();
-                    unsent.insert(stream, (Default::default(), end));
+                    unsent.insert(stream, (VecDeque::new(), end));
                     stream
                 }
                 WorkerEvent::Data { stream, bytes, end } => {
@@ -117,7 +117,7 @@ async fn exchange(client: &Client, request: Bytes) -> Vec<u8> {
     let (mut send, mut receive) = client.open(Bytes::from_static(b"head"), false).await.unwrap();
     let sender = tokio::spawn(async move {
         send.send(request).await.unwrap();
-        send.finish().await.unwrap();
+        send.finish().unwrap();
     });
     assert_eq!(receive.head().await, Ok((Bytes::from_static(b"head"), false)));
     let response = receive_all(&mut receive).await.unwrap();
@@ -173,7 +173,7 @@ async fn a_response_can_be_a_head_alone() {
 
 /// Answers each request in one call, with a body as long as the number in its head says.
 fn answer_whole(link: &WorkerLink) {
-    let mut unsent: std::collections::HashMap<u32, Bytes> = Default::default();
+    let mut unsent: HashMap<u32, Bytes> = HashMap::new();
     while let Ok(events) = wait(link) {
         for event in events {
             let (stream, mut rest, taken) = match event {

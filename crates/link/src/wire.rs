@@ -1,15 +1,14 @@
-//! How a request head and a response head travel in a HEADERS frame.
+//! The encoding of request and response heads in HEADERS frames.
 //!
-//! Both ends are the same devhost executable, so the encoding is private: little-endian lengths in front of
-//! bytes. It knows neither actix nor the ring. What a worker wrote is untrusted: [`ResponseHead::decode`]
-//! checks each length against what is left and refuses trailing bytes.
+//! Both ends are the same devhost executable, so the encoding is private: little-endian lengths before bytes. What a worker
+//! wrote is untrusted: [`ResponseHead::decode`] checks each length against what is left and refuses trailing bytes.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// A header as bytes: names in lower case, values as they came.
+/// A header as bytes: the name in lower case, the value as received.
 pub type Header = (Bytes, Bytes);
 
-/// The largest number of headers that a head may have, either way.
+/// The most headers of a request or a response.
 pub const HEADERS_COUNT_MAX: usize = 256;
 
 /// The client asks for an upgrade (`Connection: upgrade`): the body is a raw byte stream both ways after a 101.
@@ -21,7 +20,7 @@ pub const REQUEST_EXPECT: u8 = 2;
 /// The body of the response is a [`PanicReport`] in JSON, to be rendered by the front.
 pub const RESPONSE_PANIC: u8 = 1;
 
-/// The head of a request, on its way from the front to a worker.
+/// The head of a request, sent by the front to a worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestHead {
     /// Bits of `REQUEST_*`.
@@ -34,13 +33,13 @@ pub struct RequestHead {
     pub target: Bytes,
     /// `address:port` of the client.
     pub remote: Bytes,
-    /// The length of the body in bytes where the client gave it.
+    /// The length of the body in bytes, if the client gave it.
     pub body_length: Option<u64>,
-    /// All headers but the hop-by-hop ones.
+    /// All headers except the hop-by-hop ones.
     pub headers: Vec<Header>,
 }
 
-/// The head of a response, on its way from a worker to the front.
+/// The head of a response, sent by a worker to the front.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResponseHead {
     /// Bits of `RESPONSE_*`.
@@ -51,18 +50,18 @@ pub struct ResponseHead {
     pub headers: Vec<Header>,
 }
 
-/// What is known of a panic in a handler: the body of a response with [`RESPONSE_PANIC`].
+/// A panic in a handler: the body of a response with [`RESPONSE_PANIC`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PanicReport {
     /// The panic's message.
     pub message: String,
-    /// `file:line:column`, empty where unknown.
+    /// `file:line:column`; empty if unknown.
     pub location: String,
-    /// The backtrace as std prints it, empty where there is none.
+    /// The backtrace as std prints it; empty if there is none.
     pub backtrace: String,
 }
 
-/// A head that does not decode: the peer is broken.
+/// A head that cannot be decoded: the peer is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed head: {0}")]
 pub struct MalformedHead(&'static str);
@@ -82,6 +81,9 @@ impl RequestHead {
     }
 
     /// Decodes what [`RequestHead::encode`] made.
+    ///
+    /// # Errors
+    /// The bytes are not such an encoding.
     pub fn decode(bytes: Bytes) -> Result<Self, MalformedHead> {
         let mut input = Reader(bytes);
         let head = Self {
@@ -109,6 +111,9 @@ impl ResponseHead {
     }
 
     /// Decodes and checks what a worker wrote.
+    ///
+    /// # Errors
+    /// The bytes are not the encoding of a head, or the status is out of range.
     pub fn decode(bytes: Bytes) -> Result<Self, MalformedHead> {
         let mut input = Reader(bytes);
         let head = Self { flags: input.u8()?, status: input.u16()?, headers: input.headers()? };

@@ -1,7 +1,7 @@
-//! The worker's end of a link. It has no runtime and no thread: whoever has a loop calls [`WorkerLink::poll`] when
+//! The worker's end of a link. It has neither a runtime nor a thread: its user calls [`WorkerLink::poll`] when
 //! [`WorkerLink::event_fd`] is readable, and sends from any thread.
 //!
-//! It never blocks but for the short time that another thread is in a call.
+//! It blocks only while another thread is in a call, which is short.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::region::{Direction, Region, verify_seals};
 use crate::streams::Side;
 use crate::wake::Event;
 
-/// How often a poll that found nothing looks again because something arrived while it parked.
+/// How often a poll that found nothing tries again because something arrived while it parked.
 const PARK_RETRIES_COUNT_MAX: usize = 8;
 
 /// What a worker's link has received.
@@ -28,7 +28,7 @@ pub enum WorkerEvent {
         stream: u32,
         /// The encoded head.
         bytes: Bytes,
-        /// True when there is no body.
+        /// Whether there is no body.
         end: bool,
     },
     /// A piece of a request's body.
@@ -37,24 +37,24 @@ pub enum WorkerEvent {
         stream: u32,
         /// At most [`crate::DATA_LENGTH_MAX_BYTES`]; empty only at the end.
         bytes: Bytes,
-        /// True for the last piece.
+        /// Whether this is the last piece.
         end: bool,
     },
-    /// A send that took less than it was given may be tried again.
+    /// A send that took less than all may be tried again.
     Writable {
         /// Its stream.
         stream: u32,
     },
-    /// The client is gone, or wants no more: the stream is over.
+    /// The client is gone or wants no more: the stream is over.
     Cancel {
         /// The stream.
         stream: u32,
     },
-    /// A newer generation has taken over. Requests that the front had let in before may still come.
+    /// A newer generation has taken over. Requests that the front had admitted before may still come.
     GoAway,
 }
 
-/// What a call on the worker's side can fail with.
+/// Why a call at the worker's end has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The client is gone, or the response has ended.
@@ -82,7 +82,7 @@ impl From<Refusal> for SendError {
     }
 }
 
-/// The worker's end of a link. Usable from any thread. Dropping it tells the front that nothing more will come.
+/// The worker's end of a link, usable from any thread. Dropping it tells the front that nothing more will come.
 #[derive(Debug)]
 pub struct WorkerLink {
     endpoint: Mutex<Endpoint<()>>,
@@ -95,7 +95,7 @@ impl WorkerLink {
     ///
     /// # Errors
     ///
-    /// Where a region is not sealed or malformed, or memory is short.
+    /// A region is malformed or not sealed, or memory is short.
     pub fn attach(fds: LinkFds) -> Result<Self, RegionError> {
         verify_seals(&fds.down, Direction::Down)?;
         verify_seals(&fds.up, Direction::Up)?;
@@ -111,11 +111,12 @@ impl WorkerLink {
     }
 
     /// The generation that the link was created for.
+    #[inline]
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// How the front broke the protocol, once it did.
+    /// How the front broke the protocol, if it did.
     pub fn fault(&self) -> Option<PeerFault> {
         match self.lock().over() {
             Some(Over::Fault(fault)) => Some(fault.clone()),
@@ -123,18 +124,19 @@ impl WorkerLink {
         }
     }
 
-    /// Becomes readable when [`WorkerLink::poll`] has something to do. Fit for edge and level triggered waits.
+    /// The descriptor that becomes readable when [`WorkerLink::poll`] has something to do. Fit for edge-triggered and
+    /// level-triggered waits.
+    #[inline]
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }
 
-    /// Takes what has arrived, at most 64 frames, and appends it. Where nothing is left it parks, so that the next
-    /// arrival makes `event_fd` readable, and returns with nothing appended: call it until then. It takes the
-    /// eventfd's counter itself.
+    /// Takes what has arrived, at most 64 frames, and appends it. Call it until it appends nothing: then it has parked, and the
+    /// next arrival makes `event_fd` readable. Resets the eventfd's counter itself.
     ///
     /// # Errors
     ///
-    /// [`SendError::Closed`] once the front is gone and all it had sent was taken, or when it broke the protocol.
+    /// [`SendError::Closed`] once the front is gone and everything that it had sent was taken, or when it broke the protocol.
     pub fn poll(&self, events: &mut Vec<WorkerEvent>) -> Result<(), SendError> {
         let mut endpoint = self.lock();
         let mut incoming = Vec::new();
@@ -146,44 +148,46 @@ impl WorkerLink {
                 return Ok(());
             }
             collected.map_err(|_| SendError::Closed)?;
-            // Before the announcement: a ring that answers it must stay in the counter.
+            // Before the announcement, so that a ring that answers it stays in the counter.
             self.event.clear();
             if endpoint.park().map_err(|_| SendError::Closed)? {
                 return Ok(());
             }
         }
-        // The front is as busy as this end. Nothing was parked, so this end has to wake itself.
+        // The front is as busy as this end. It has not parked, so it has to wake itself.
         self.event.ring();
         Ok(())
     }
 
-    /// Sends the head of a response. Where there is no room it is kept, and sent as soon as there is. `end`: there is
-    /// no body.
+    /// Sends the head of a response, or keeps it until there is room. `end`: there is no body.
     ///
     /// # Errors
     ///
     /// Any [`SendError`].
+    #[inline]
     pub fn head(&self, stream: u32, head: &[u8], end: bool) -> Result<(), SendError> {
         Ok(self.lock().send_head(stream, head, end)?)
     }
 
-    /// Sends bytes of a body. Returns how many were taken; where that is less than all, for want of credit or room,
+    /// Sends bytes of a body. Returns how many were taken; if not all, for want of credit or room,
     /// [`WorkerEvent::Writable`] follows.
     ///
     /// # Errors
     ///
     /// Any [`SendError`] but `TooLarge`.
+    #[inline]
     pub fn data(&self, stream: u32, data: &[u8]) -> Result<usize, SendError> {
         Ok(self.lock().send_data(stream, data)?)
     }
 
-    /// Sends the head of a response and, as far as there is credit and room, its body. Returns how many bytes of the
-    /// body were taken: with all of them the response is over, else it goes on as after [`WorkerLink::head`] and
-    /// [`WorkerLink::data`]. The front is woken once for all of it.
+    /// Sends the head of a response and as much of its body as there is credit and room for. Returns how many bytes of the body
+    /// were taken: if all, the response is over; else it continues as after [`WorkerLink::head`] and [`WorkerLink::data`]. The
+    /// front is woken once.
     ///
     /// # Errors
     ///
     /// Any [`SendError`].
+    #[inline]
     pub fn respond(&self, stream: u32, head: &[u8], data: &[u8]) -> Result<usize, SendError> {
         Ok(self.lock().send_response(stream, head, data)?)
     }
@@ -193,24 +197,27 @@ impl WorkerLink {
     /// # Errors
     ///
     /// Any [`SendError`] but `TooLarge`.
+    #[inline]
     pub fn end(&self, stream: u32) -> Result<(), SendError> {
         Ok(self.lock().send_end(stream)?)
     }
 
-    /// Cuts a response off and ends its stream.
+    /// Aborts a response and ends its stream.
     ///
     /// # Errors
     ///
     /// `DeadStream` or `Closed`.
+    #[inline]
     pub fn reset(&self, stream: u32) -> Result<(), SendError> {
         Ok(self.lock().reset(stream)?)
     }
 
-    /// Says that bytes of a request's body were consumed, so that the front may send more.
+    /// Notes that bytes of a request's body were consumed, so that the front may send more.
     ///
     /// # Errors
     ///
-    /// `Invalid` where that is more than was received; `DeadStream` or `Closed`.
+    /// `Invalid` if that is more than was received; `DeadStream` or `Closed`.
+    #[inline]
     pub fn consume(&self, stream: u32, bytes: usize) -> Result<(), SendError> {
         Ok(self.lock().consume(stream, bytes)?)
     }

@@ -89,8 +89,10 @@ unsafe fn start_app(start: *const abi::Start, state: *mut *mut c_void, load: fn(
         // SAFETY: the header says that they are valid until the process ends.
         Ok(start) => unsafe { Host::new(start) },
         Err(error) => {
-            // There is nothing to log with.
-            eprintln!("{error}");
+            #[expect(clippy::print_stderr, reason = "without a host there is no log")]
+            {
+                eprintln!("{error}");
+            }
             return abi::INVALID;
         }
     };

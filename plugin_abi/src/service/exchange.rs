@@ -28,9 +28,8 @@ pub(crate) async fn run(app: App, stream: Arc<Stream>, disposition: Disposition)
     })
     .await;
     match outcome {
-        Ok(Ok(())) => {}
-        // Nobody is there any more.
-        Ok(Err(Refusal::Over)) => {}
+        // With `Over` nobody is left to be told.
+        Ok(Ok(()) | Err(Refusal::Over)) => {}
         Ok(Err(refusal)) => {
             let message = format!("the host refused a response: {refusal:?}");
             stream.host().log(abi::LOG_ERROR, &message);

@@ -32,6 +32,7 @@ fn factory() -> Router {
     router("factory")
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the form of the function is what is tested")]
 fn fallible_factory() -> Result<Router, std::io::Error> {
     Ok(router("fallible factory"))
 }
@@ -69,6 +70,7 @@ fn service() -> BareService {
     BareService
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the form of the function is what is tested")]
 fn handler(request: Request) -> Response {
     format!("handler for {}", request.method()).into_response()
 }

@@ -187,7 +187,7 @@ impl SendHalf {
     /// Ends the request body.
     pub async fn finish(&mut self) -> Result<(), UpstreamError> {
         match self {
-            Self::Link(half) => Ok(half.finish().await?),
+            Self::Link(half) => Ok(half.finish()?),
             Self::Socket(half) => half.finish().await,
             #[cfg(test)]
             Self::Fake(half) => Ok(half.finish().await?),
