@@ -13,6 +13,7 @@
 //!
 //! The executable is also its own rustc wrapper, linker, build guard, zygote, keeper and artifact host. `main` finds out which
 //! of them it is to be, from its name or its environment, before anything else runs.
+#![forbid(unsafe_code)]
 
 #[cfg(target_os = "linux")]
 mod cli;

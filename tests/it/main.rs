@@ -24,6 +24,7 @@ mod plugin;
 mod reloads;
 mod restart;
 mod said;
+mod structure;
 mod support;
 mod symbols;
 mod terminal;

@@ -1,0 +1,109 @@
+//! The structure of the workspace: which crate may depend on which, and where `unsafe` is forbidden.
+
+use std::collections::HashMap;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+
+use crate::support::repository;
+
+/// The crates by floor, from the bottom up. A normal dependency points to a lower floor.
+const FLOORS: [&[&str]; 5] = [
+    &["devhost-model", "devhost-sys", "devhost-link", "devhost-plugin"],
+    &["devhost-watch", "devhost-build", "devhost-terminal"],
+    &["devhost-supervisor", "devhost-process", "devhost-front"],
+    &["devhost-bench"],
+    &["devhost"],
+];
+
+/// Crates outside of devhost proper: an app that is served, and no dependency of any of the others.
+const APPS: [&str; 1] = ["example_app"];
+
+/// Dependencies within a floor that are allowed all the same.
+const WITHIN_A_FLOOR: [(&str, &str); 1] = [("devhost-sys", "devhost-model")];
+
+/// The link knows bytes and streams, but no HTTP library.
+const HTTP_LIBRARIES: [&str; 8] = ["actix-", "axum", "h2", "http", "httparse", "hyper", "reqwest", "tower"];
+
+/// The files at whose head `unsafe` is forbidden, with all of their crate.
+const SAFE_CRATES: [&str; 7] = [
+    "crates/build/src/lib.rs",
+    "crates/front/src/lib.rs",
+    "crates/model/src/lib.rs",
+    "crates/supervisor/src/lib.rs",
+    "crates/terminal/src/lib.rs",
+    "crates/watch/src/lib.rs",
+    "src/main.rs",
+];
+
+fn metadata() -> Metadata {
+    let mut command = MetadataCommand::new();
+    command.current_dir(repository()).no_deps().other_options(vec!["--offline".to_owned()]);
+    command.exec().unwrap()
+}
+
+fn floor_of(name: &str) -> Option<usize> {
+    FLOORS.iter().position(|floor| floor.contains(&name))
+}
+
+/// The normal dependencies of a crate, each once.
+fn dependencies(package: &Package) -> Vec<&str> {
+    let normal = package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
+    normal.map(|dependency| dependency.name.as_str()).collect()
+}
+
+#[test]
+fn crates_depend_only_on_crates_of_lower_floors() {
+    let metadata = metadata();
+    let members: HashMap<&str, &Package> =
+        metadata.workspace_packages().into_iter().map(|package| (package.name.as_str(), package)).collect();
+    let mut faults = Vec::new();
+    for (name, package) in &members {
+        if APPS.contains(name) {
+            continue;
+        }
+        let Some(floor) = floor_of(name) else {
+            faults.push(format!("{name} is on no floor: place it in tests/it/structure.rs"));
+            continue;
+        };
+        for needed in dependencies(package).into_iter().filter(|needed| members.contains_key(needed)) {
+            let is_lower = floor_of(needed).is_some_and(|needed| needed < floor);
+            if !is_lower && !WITHIN_A_FLOOR.contains(&(name, needed)) {
+                faults.push(format!("{name} depends on {needed}, which is not on a lower floor"));
+            }
+        }
+    }
+    for name in FLOORS.into_iter().flatten().filter(|name| !members.contains_key(*name)) {
+        faults.push(format!("{name} is on a floor, but is no member of the workspace"));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn supervisor_and_link_name_no_crate_that_would_let_them_do_more() {
+    let metadata = metadata();
+    let find = |name: &str| {
+        let packages = metadata.workspace_packages();
+        packages.into_iter().find(|package| package.name.as_str() == name).expect("a member of the workspace")
+    };
+    for needed in dependencies(find("devhost-supervisor")) {
+        assert!(
+            ["devhost-model", "serde"].contains(&needed),
+            "devhost-supervisor depends on {needed}, although it only decides"
+        );
+    }
+    for needed in dependencies(find("devhost-link")) {
+        let is_http = HTTP_LIBRARIES.iter().any(|library| needed.starts_with(library));
+        assert!(!is_http, "devhost-link depends on {needed}, although it carries bytes alone");
+    }
+}
+
+#[test]
+fn unsafe_is_forbidden_where_nothing_needs_it() {
+    for file in SAFE_CRATES {
+        let text = std::fs::read_to_string(repository().join(file)).unwrap();
+        assert!(
+            text.lines().any(|line| line.trim() == "#![forbid(unsafe_code)]"),
+            "{file} does not forbid unsafe code"
+        );
+    }
+}
