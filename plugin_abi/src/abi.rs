@@ -1,22 +1,22 @@
-//! The types of `include/devhost_plugin.h` in Rust, field by field in the same order. They depend on nothing and
-//! do nothing; the rules for their use stand in the header. Function pointers are `Option`s, because what the
-//! other side filled in is only known after a look (see [`crate::negotiation`]).
+//! The types of `include/devhost_plugin.h` in Rust, field by field in the same order. The header has the rules for their use.
+//! Function pointers are `Option`s, since what the other side filled in is only known after a check (see
+//! [`crate::negotiation`]).
 
 use std::ffi::c_void;
 
-/// The major part of the ABI version: host and plugin must have the same.
+/// The major part of the ABI version, which must be the same for host and plugin.
 pub const ABI_MAJOR: u32 = 1;
 /// The minor part of the ABI version: a higher one adds fields at the end of structs.
 pub const ABI_MINOR: u32 = 1;
 /// Major part in the upper, minor part in the lower 16 bits.
 pub const ABI_VERSION: u32 = (ABI_MAJOR << 16) | ABI_MINOR;
 
-/// The name of the one symbol that a plugin exports: a function that returns its [`Descriptor`].
+/// The symbol that a plugin exports: a function that returns its [`Descriptor`].
 pub const DESCRIPTOR_SYMBOL: &str = "devhost_plugin_descriptor";
 
 /// Done.
 pub const OK: i32 = 0;
-/// The stream is over: the client is gone, or it was ended already.
+/// The stream is over: the client is gone, or the response has ended.
 pub const DEAD_STREAM: i32 = -1;
 /// The link to the front is gone: the process is about to end.
 pub const CLOSED: i32 = -2;
@@ -25,7 +25,7 @@ pub const INVALID: i32 = -3;
 /// A response head of more than 64 KiB, or of more than 256 headers.
 pub const TOO_LARGE: i32 = -4;
 
-/// [`RequestHead::flags`]: there is no body, `request_body` will not be called.
+/// [`RequestHead::flags`]: there is no body, and `request_body` will not be called.
 pub const REQUEST_END: u32 = 1;
 /// [`RequestHead::flags`]: the client asks for an upgrade.
 pub const REQUEST_UPGRADE: u32 = 2;
@@ -40,7 +40,7 @@ pub const LOG_ERROR: i32 = 1;
 pub const LOG_WARN: i32 = 2;
 /// `log`: good to know.
 pub const LOG_INFO: i32 = 3;
-/// `log`: for whoever searches a fault.
+/// `log`: for debugging.
 pub const LOG_DEBUG: i32 = 4;
 
 /// One request and its response; never reused in a process.
@@ -50,7 +50,7 @@ pub type StreamId = u32;
 #[repr(C)]
 pub struct Host {
     _opaque: [u8; 0],
-    // Neither Send nor Sync nor Unpin: nothing is known of what is behind the pointer.
+    // Neither Send nor Sync nor Unpin: nothing is known about what is behind the pointer.
     _marker: std::marker::PhantomData<(*mut u8, std::marker::PhantomPinned)>,
 }
 

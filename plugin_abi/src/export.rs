@@ -1,10 +1,9 @@
 //! `export!`, the one line that an app needs. The macros stand at the root of the crate, as all exported ones do.
 
-/// Exports an app to devhost: the one line that an app needs. See the [crate's documentation](crate) for what can be
-/// exported.
+/// Exports an app to devhost. See the [crate's documentation](crate) for what can be exported.
 ///
-/// Without `--cfg devhost`, which devhost sets when it builds the app, it expands to nothing. It may stand once in a
-/// crate, at its root or in a module.
+/// It expands to nothing without `--cfg devhost`, which devhost sets when it builds the app. A crate may use it once, at its
+/// root or in a module.
 ///
 /// ```
 /// fn app() -> axum::Router {
@@ -14,7 +13,7 @@
 /// devhost_plugin::export!(app);
 /// ```
 ///
-/// What does not fit does not compile under devhost: here the state is missing.
+/// What cannot be exported does not compile under devhost: here the state is missing.
 ///
 /// ```compile_fail
 /// fn app() -> axum::Router<u32> {

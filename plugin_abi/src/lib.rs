@@ -1,6 +1,6 @@
-//! Makes a Rust web app one that `devhost` can serve: on each save the app's code is built as a shared library and
-//! loaded into a fresh process, while this crate connects it to the development server. In production the same
-//! code runs as an ordinary binary, without anything of devhost in it.
+//! Connects a Rust web app to `devhost`: on each save the app's code is built as a shared library and loaded into a fresh
+//! process, where this crate links it to the development server. In production the same code runs as an ordinary binary,
+//! without anything of devhost in it.
 //!
 //! # Making an app a plugin app
 //!
@@ -40,9 +40,9 @@
 //!
 //! # What can be exported
 //!
-//! A function without arguments that returns a service: an axum `Router` that has its state, or any
-//! [`tower_service::Service`] of [`Request`] that is `Clone + Send + 'static`. It may be `async`, and it may return
-//! a `Result`; the error is then shown in terminal and browser, and the code before it goes on serving.
+//! A function without arguments that returns a service: an axum `Router` with its state, or any
+//! [`tower_service::Service`] of [`Request`] that is `Clone + Send + 'static`. It may be `async`, and it may return a
+//! `Result`; an error is shown in the terminal and the browser, and the last good code keeps serving.
 //!
 //! ```
 //! # struct Database;
@@ -55,8 +55,8 @@
 //! devhost_plugin::export!(app);
 //! ```
 //!
-//! Or a plain handler, `async` or not, that takes a [`Request`] and returns what is [`IntoResponse`]. One that is not
-//! `async` may block; it runs on a thread for that.
+//! Or a plain handler, `async` or not, that takes a [`Request`] and returns what implements [`IntoResponse`]. A handler that
+//! is not `async` may block; it runs on a thread for that.
 //!
 //! ```
 //! use devhost_plugin::{IntoResponse, Request, http::StatusCode};
@@ -82,17 +82,17 @@
 //!
 //! # How it runs
 //!
-//! - The app runs in a tokio runtime of its own, also while the exported function runs: it may spawn tasks.
+//! - The app runs in a tokio runtime of its own, also while the exported function runs, which may spawn tasks.
 //! - Bodies are streamed in both directions, with back-pressure. When the client goes away, the handler's future is
 //!   dropped.
-//! - A panic in a handler becomes an error page with message, place and backtrace; the app lives on.
+//! - A panic in a handler becomes an error page with message, location and backtrace; the app keeps running.
 //! - WebSocket upgrades work as they do under hyper.
 //! - The client's address is a [`Remote`] among the request's extensions.
 //!
 //! # Plugins in other languages
 //!
-//! The boundary is C: `include/devhost_plugin.h` is its reference, [`abi`] the same in Rust, and [`negotiation`] what
-//! each side checks before it trusts the other. With `default-features = false` only these are compiled.
+//! The boundary is C: `include/devhost_plugin.h` is its reference, [`abi`] the same in Rust, and [`negotiation`] is what each
+//! side checks before it trusts the other. With `default-features = false` only these are compiled.
 
 #![deny(missing_docs)]
 

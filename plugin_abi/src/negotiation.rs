@@ -1,6 +1,6 @@
-//! What each side checks before it trusts a struct of the other: the version first, then the size, then the
-//! function pointers. It may read only what version and size allow, and gives out checked copies with owned text
-//! and plain function pointers, so that nobody else has to look twice.
+//! What each side checks before it trusts a struct of the other: first the version, then the size, then the function
+//! pointers. It reads only what version and size allow, and returns checked copies with owned text and plain function
+//! pointers, so that nothing has to be checked again.
 
 use std::fmt;
 use std::mem::{MaybeUninit, offset_of, size_of};
@@ -100,7 +100,7 @@ pub struct DescriptorView {
     pub request: abi::RequestFn,
     /// Bytes of the request body.
     pub request_body: abi::RequestBodyFn,
-    /// `respond_body` would take bytes again.
+    /// Tells that `respond_body` takes bytes again.
     pub writable: abi::StreamFn,
     /// The client is gone.
     pub cancel: abi::StreamFn,
@@ -151,11 +151,11 @@ pub struct StartView {
 /// Checks what a plugin's `devhost_plugin_descriptor` returned. For the host.
 ///
 /// # Errors
-/// See [`AbiError`]. Nothing beyond `abi_version` and `struct_size` was read when the version does not match.
+/// See [`AbiError`]. If the version does not match, nothing beyond `abi_version` and `struct_size` was read.
 ///
 /// # Safety
-/// `descriptor` must be null, or point to a struct that begins with `abi_version` and `struct_size` and, where the
-/// major part of its version is [`abi::ABI_MAJOR`], is `struct_size` bytes long and laid out as the header says.
+/// `descriptor` must be null, or point to a struct that begins with `abi_version` and `struct_size` and, if the major part of
+/// its version is [`abi::ABI_MAJOR`], is `struct_size` bytes long and laid out as the header says.
 pub unsafe fn check_descriptor(descriptor: *const Descriptor) -> Result<DescriptorView, AbiError> {
     // SAFETY: the caller vouches for the pointer; `Descriptor` is valid when zeroed.
     let copy =
@@ -177,7 +177,7 @@ pub unsafe fn check_descriptor(descriptor: *const Descriptor) -> Result<Descript
     })
 }
 
-/// Checks what `start` was given. For plugins.
+/// Checks the argument of `start`. For plugins.
 ///
 /// # Errors
 /// See [`AbiError`].
@@ -214,7 +214,7 @@ enum Side {
     Host,
 }
 
-/// Copies as much of `*source` as both sides know; what the other side lacks is zero.
+/// Copies the part of `*source` that both sides know; the rest is zero.
 ///
 /// # Safety
 /// As for [`check_descriptor`]; `T` begins with two `u32`, version and size, and is valid when zeroed.
@@ -254,7 +254,7 @@ unsafe fn copy_versioned<T: Copy>(
 }
 
 /// # Safety
-/// `text` must point to `len` readable bytes where it is neither null nor too long.
+/// `text` must point to `len` readable bytes unless it is null or too long.
 unsafe fn copy_text(text: Slice, field: &'static str) -> Result<String, AbiError> {
     if text.len > TEXT_BYTES_MAX || (text.len > 0 && text.data.is_null()) {
         return Err(AbiError::BadText { field });

@@ -1,5 +1,5 @@
-//! The app behind the C functions: starts the runtime and the app, turns callbacks into tasks, stops. One
-//! instance for each `start`, never freed: the process ends with it.
+//! The app behind the C functions: starts the runtime and the app, turns callbacks into tasks, and stops. One instance for
+//! each `start`, never freed: it ends with the process.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -27,12 +27,12 @@ use super::stream::Stream;
 
 /// How long `stop` waits for code of the app that does not return.
 const STOP_TIME_MAX: Duration = Duration::from_millis(500);
-/// After so many successful polls in a row the loop lets other tasks run.
+/// After this many successful polls in a row the loop lets other tasks run.
 const POLLS_IN_A_ROW_COUNT_MAX: u32 = 8;
-/// One thread for an app that blocks, one to go on meanwhile.
+/// One thread for an app that blocks, and one to go on meanwhile.
 const THREADS_COUNT_MIN: usize = 2;
 
-/// What [`export!`](crate::export) knows of an app.
+/// What [`export!`](crate::export) knows about an app.
 pub trait Plugin {
     /// The package's name.
     const NAME: &'static str;
@@ -133,7 +133,7 @@ fn load_app(load: fn() -> Loading) -> Result<(Runtime, App), AppError> {
         .map_err(|error| AppError::new(format!("failed to start the tokio runtime: {error}")))?;
     panics::install_hook();
     let app = {
-        // Entered, not blocked on: a function that is not asynchronous may use a runtime of its own.
+        // Entered, not blocked on: a synchronous function may use a runtime of its own.
         let _context = runtime.enter();
         match panics::catch(load) {
             Ok(Loading::Done(app)) => Ok(app),
@@ -141,7 +141,7 @@ fn load_app(load: fn() -> Loading) -> Result<(Runtime, App), AppError> {
             Err(report) => Err(report),
         }
     };
-    // Again, in front of a hook that the app has installed.
+    // Again, before a hook that the app may have installed.
     panics::install_hook();
     match app {
         Ok(Ok(app)) => Ok((runtime, app)),
@@ -158,10 +158,10 @@ fn load_app(load: fn() -> Loading) -> Result<(Runtime, App), AppError> {
     }
 }
 
-/// Calls `poll` whenever there is something to do, until the host says that it is over.
+/// Calls `poll` whenever there is something to do, until the host ends.
 async fn run_loop(host: Host) {
-    // The constructor that replaces the deprecated one came with tokio 1.54, and apps may lock an older one. What it
-    // asks for holds: the host keeps the descriptor open and the same until the process ends.
+    // The replacement of the deprecated constructor came with tokio 1.54, and apps may lock an older version. Its safety
+    // condition holds: the host keeps the same descriptor open until the process ends.
     #[allow(deprecated)]
     let event_fd = match AsyncFd::with_interest(host.event_fd(), Interest::READABLE) {
         Ok(event_fd) => event_fd,
@@ -172,7 +172,7 @@ async fn run_loop(host: Host) {
     };
     loop {
         match event_fd.readable().await {
-            // Before the poll, not after it: what arrives after the poll's last look must count as new.
+            // Before the poll, so that what arrives after the poll's last look counts as new.
             Ok(mut ready) => ready.clear_ready(),
             Err(_) => return,
         }
@@ -187,8 +187,8 @@ async fn run_loop(host: Host) {
     }
 }
 
-/// Goes to the end of the run queue. Not tokio's `yield_now`: that waits for this very thread to become idle, and
-/// the next task on it may block for long, whereas from the queue another thread can take the loop.
+/// Goes to the end of the run queue. Tokio's `yield_now` would wait for this thread to become idle, and the next task on it may
+/// block for long; from the queue another thread can take the loop.
 async fn let_others_run() {
     let mut yielded = false;
     poll_fn(|cx| {
@@ -211,7 +211,7 @@ impl Adapter {
 
     fn accept(&'static self, stream: Arc<Stream>, disposition: Disposition) {
         let id = stream.id();
-        // Held until the entry is there: the task's own removal waits for it.
+        // Held until the entry is inserted: its removal by the task waits for that.
         let mut streams = lock(&self.streams);
         let run = self.run(stream.clone(), disposition);
         let task = self.handle.spawn(run).abort_handle();

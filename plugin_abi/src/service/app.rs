@@ -1,5 +1,5 @@
-//! What can be exported: each accepted form of a function becomes an [`App`], a service behind a pointer. The
-//! generic code here is all that the app's own crate instantiates, so it stays small.
+//! What can be exported: each accepted form of a function becomes an [`App`], a service behind a pointer. The app's own crate
+//! instantiates only the generic code here, so it stays small.
 
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
@@ -18,14 +18,14 @@ use super::response::{IntoResponse, Response};
 /// A request as an app gets it.
 pub type Request = http::Request<Body>;
 
-/// What a service comes to: a response, or the text of its error.
+/// The result of a service: a response, or the text of its error.
 pub(crate) type Reply = Pin<Box<dyn Future<Output = Result<Response, AppError>> + Send>>;
 
 trait Serve: Send + Sync {
     fn call(&self, request: Request) -> Reply;
 }
 
-/// A loaded app. Made by [`IntoApp`], used by the adapter.
+/// A loaded app.
 #[derive(Clone)]
 pub struct App(Arc<dyn Serve>);
 
@@ -41,11 +41,11 @@ impl std::fmt::Debug for App {
     }
 }
 
-/// An app on its way: the function that makes it may be asynchronous.
+/// An app that is being made, perhaps by an asynchronous function.
 pub enum Loading {
-    /// It is there, or the text of the error with which the function failed.
+    /// The function has returned.
     Done(Result<App, AppError>),
-    /// It will be.
+    /// The function is asynchronous.
     Future(Pin<Box<dyn Future<Output = Result<App, AppError>>>>),
 }
 
@@ -115,9 +115,9 @@ where
     }
 }
 
-/// Runs a synchronous handler where it may block: on a thread for that.
+/// Runs a synchronous handler on a thread where it may block.
 async fn run_blocking(handler: Box<dyn FnOnce() -> Response + Send>) -> Result<Response, AppError> {
-    /// A handler that has not begun when the client leaves need not begin.
+    /// If the client leaves before the handler has begun, it need not begin.
     struct AbortOnDrop(tokio::task::JoinHandle<Result<Response, PanicReport>>);
     impl Drop for AbortOnDrop {
         fn drop(&mut self) {
@@ -127,7 +127,7 @@ async fn run_blocking(handler: Box<dyn FnOnce() -> Response + Send>) -> Result<R
     let mut task = AbortOnDrop(tokio::task::spawn_blocking(move || panics::catch(handler)));
     match (&mut task.0).await {
         Ok(Ok(response)) => Ok(response),
-        // The report goes on as the payload of a panic to whoever polls this request.
+        // The report continues as the payload of a panic to whoever polls this request.
         Ok(Err(report)) => std::panic::resume_unwind(Box::new(report)),
         Err(error) => Err(AppError::new(format!("the handler did not run: {error}"))),
     }
@@ -252,7 +252,7 @@ where
     }
 }
 
-/// The alternate form shows the causes too where the error is one of anyhow's.
+/// The alternate form also shows the causes of anyhow's errors.
 fn finish_load<S: AppService, E: Display>(service: Result<S, E>) -> Result<App, AppError> {
     service.map(AppService::into_app).map_err(|error| AppError::new(format!("{error:#}")))
 }

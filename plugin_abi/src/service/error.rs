@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A body that cannot be read to its end.
+/// Why a body could not be read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyError(String);
 
@@ -20,7 +20,7 @@ impl fmt::Display for BodyError {
 
 impl std::error::Error for BodyError {}
 
-/// What an app failed with at its start, or its service with at a request.
+/// Why an app failed to start, or its service failed to answer a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppError(String);
 

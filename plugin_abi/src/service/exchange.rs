@@ -15,7 +15,7 @@ use super::request::Disposition;
 use super::stream::Stream;
 use super::upgrade;
 
-/// Does what is to be done, and ends the response in every case.
+/// Has a request answered, and ends the response in every case.
 pub(crate) async fn run(app: App, stream: Arc<Stream>, disposition: Disposition) {
     let stream_of_task = stream.clone();
     let outcome = Catch::new(async move {

@@ -1,5 +1,5 @@
-//! The host's functions with Rust types. The one place that calls through the vtable; it keeps no state and knows
-//! nothing of the app.
+//! The host's functions with Rust types. The only place that calls through the vtable; it keeps no state and knows nothing
+//! about the app.
 
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -12,16 +12,16 @@ use super::panics::PanicReport;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Host(StartView);
 
-// SAFETY: the contract lets `respond_*`, `reset`, `consume` and `log` be called from any thread; `poll` is called
-// by the loop task alone, which runs on one thread at a time.
+// SAFETY: by contract `respond_*`, `reset`, `consume` and `log` may be called from any thread; only the loop task calls
+// `poll`, and it runs on one thread at a time.
 unsafe impl Send for Host {}
 // SAFETY: as above; calls for one stream are serialized by `Stream`.
 unsafe impl Sync for Host {}
 
-/// Why the host took nothing more.
+/// Why the host refused a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The stream or the whole link is over: nobody is there to be told anything.
+    /// The stream or the whole link is over: nobody is left to be told.
     Over,
     /// The head was too large.
     TooLarge,
@@ -49,14 +49,14 @@ impl Host {
         check(unsafe { (self.0.respond_head)(self.0.host, stream, &raw const head, i32::from(end)) })
     }
 
-    /// How many of the bytes were taken; 0 where `writable` will tell when to try again.
+    /// Sends bytes of the body. Returns how many were taken; after 0, `writable` tells when to try again.
     pub(crate) fn respond_body(self, stream: abi::StreamId, data: &[u8]) -> Result<usize, Refusal> {
         // SAFETY: function and host are valid (`new`); the bytes outlive the call.
         taken(unsafe { (self.0.respond_body)(self.0.host, stream, data.as_ptr(), data.len()) }, data)
     }
 
-    /// Sends a response whose body is there. How many bytes of the body were taken: with all of them the response is
-    /// over, with fewer it goes on with `respond_body`.
+    /// Sends a response with a complete body. Returns how many bytes of the body were taken: if all, the response is over; if
+    /// fewer, it continues with `respond_body`.
     pub(crate) fn respond(
         self,
         stream: abi::StreamId,
@@ -105,13 +105,13 @@ impl Host {
         check(unsafe { (self.0.consume)(self.0.host, stream, bytes) })
     }
 
-    /// The descriptor to wait for, for tokio's `AsyncFd`. Never closed here.
+    /// The descriptor to wait for, for tokio's `AsyncFd`. It is never closed here.
     pub(crate) fn event_fd(self) -> EventFd {
         // SAFETY: function and host are valid (`new`).
         EventFd(unsafe { (self.0.event_fd)(self.0.host) })
     }
 
-    /// Lets the host call the callbacks. How much it handled, or `None` where it is over.
+    /// Lets the host call the callbacks. Returns how much it handled, or `None` once the link is over.
     pub(crate) fn poll(self) -> Option<u32> {
         // SAFETY: function and host are valid (`new`), and only the loop task calls this.
         u32::try_from(unsafe { (self.0.poll)(self.0.host) }).ok()
@@ -150,7 +150,7 @@ fn head_of(status: u16, headers: &[abi::Header]) -> abi::ResponseHead {
     }
 }
 
-/// How many of the bytes the host took, by what it returned.
+/// Converts the host's result into the number of bytes that it took.
 fn taken(result: i64, data: &[u8]) -> Result<usize, Refusal> {
     match usize::try_from(result) {
         Ok(taken) => Ok(taken.min(data.len())),

@@ -1,5 +1,5 @@
-//! Panics of the app: caught where a request is polled, with message, place and backtrace. The hook only adds to
-//! what std prints: it runs the hook that was there before.
+//! Panics of the app, caught where a request is polled, with message, location and backtrace. The hook runs the previous hook
+//! too, so std prints what it always does.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -14,7 +14,7 @@ const BACKTRACE_BYTES_MAX: usize = 48 * 1024;
 /// The longest message that is reported, in bytes.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 
-/// What is known of a panic.
+/// A panic, as it is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PanicReport {
     pub(crate) message: String,
@@ -24,7 +24,7 @@ pub(crate) struct PanicReport {
     pub(crate) backtrace: String,
 }
 
-/// What the hook saw of the last panic on this thread.
+/// What the hook has seen of the last panic on this thread.
 struct Seen {
     location: String,
     backtrace: Backtrace,
@@ -33,12 +33,12 @@ struct Seen {
 thread_local! {
     /// Calls of [`catch`] on this thread.
     static CATCHING: Cell<u32> = const { Cell::new(0) };
-    /// Set while the hook runs: one that is installed twice acts once.
+    /// Set while the hook runs, so that a hook that is installed twice acts once.
     static IN_HOOK: Cell<bool> = const { Cell::new(false) };
     static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
 }
 
-/// Puts a hook in front of the present one that remembers place and backtrace of panics inside [`catch`].
+/// Installs a hook before the current one that remembers location and backtrace of panics inside [`catch`].
 pub(crate) fn install_hook() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -58,13 +58,13 @@ pub(crate) fn install_hook() {
 pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, PanicReport> {
     CATCHING.set(CATCHING.get() + 1);
     SEEN.with(|slot| slot.borrow_mut().take());
-    // Whatever the panic left half done is dropped by the caller and not used again.
+    // The caller drops whatever the panic has left half-done.
     let result = catch_unwind(AssertUnwindSafe(|| begin_app_backtrace(run)));
     CATCHING.set(CATCHING.get() - 1);
     result.map_err(report)
 }
 
-/// Marks the frame below which a backtrace is of no interest.
+/// Marks the frame below which a backtrace is not interesting.
 #[inline(never)]
 fn begin_app_backtrace<T>(run: impl FnOnce() -> T) -> T {
     let result = run();
@@ -75,7 +75,7 @@ fn begin_app_backtrace<T>(run: impl FnOnce() -> T) -> T {
 
 fn report(payload: Box<dyn Any + Send>) -> PanicReport {
     let payload = match payload.downcast::<PanicReport>() {
-        // Caught already, on the thread of a synchronous handler.
+        // Already caught on the thread of a synchronous handler.
         Ok(report) => return *report,
         Err(payload) => payload,
     };
@@ -121,7 +121,7 @@ impl<F: Future> Future for Catch<F> {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Err(report) => {
-                // What is left of it is dropped here, where a second panic is caught as well.
+                // Dropped here, where a second panic is caught as well.
                 let future = self.0.take();
                 let _ = catch(|| drop(future));
                 Poll::Ready(Err(report))
@@ -143,7 +143,7 @@ impl Frame<'_> {
         self.name.contains("__rust_end_short_backtrace")
     }
 
-    /// What stands between the app's code and the hook: `panic!`, `unwrap`, an index out of bounds.
+    /// Frames between the app's code and the hook: `panic!`, `unwrap`, an index out of bounds.
     fn is_panic_machinery(&self) -> bool {
         ["core::panicking::", "std::panicking::", "core::option::", "core::result::", "core::slice::index::"]
             .iter()
@@ -155,10 +155,10 @@ impl Frame<'_> {
         self.name.contains("begin_app_backtrace") && self.name.contains("devhost_plugin")
     }
 
-    /// In code that the user writes, as far as the path tells.
+    /// Whether the frame is in the user's code, judging by its path.
     fn is_own(&self) -> bool {
         let foreign = ["/rustc/", "/registry/src/", "/git/checkouts/", "/lib/rustlib/src/"];
-        // This crate is often a path dependency, and its frames lie around the app's. Not each has its name.
+        // This crate is often a path dependency, and its frames surround the app's. Not all of them carry its name.
         let is_adapter =
             ["devhost_plugin::", "<devhost_plugin::"].iter().any(|prefix| self.name.starts_with(prefix));
         !is_adapter
@@ -168,7 +168,7 @@ impl Frame<'_> {
     }
 }
 
-/// True for a place in the sources of this crate; std shortens what lies below the working directory.
+/// Whether a place is in the sources of this crate; std shortens paths below the working directory.
 fn is_in_this_crate(place: &str) -> bool {
     const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/service/");
     if place.starts_with(SOURCES) {
@@ -186,8 +186,8 @@ fn trim_backtrace(text: &str) -> String {
         from += 1;
     }
     let mut to = frames.iter().position(Frame::is_begin_of_app).unwrap_or(frames.len()).max(from);
-    // The frames of server and runtime between the marker and the app. Without debug info no place is known, and
-    // everything stays.
+    // Cuts the frames of server and runtime between the marker and the app. Without debug info no place is known, and all
+    // frames stay.
     if let Some(last) = frames[from..to].iter().rposition(Frame::is_own) {
         to = from + last + 1;
     }

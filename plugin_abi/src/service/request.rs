@@ -19,13 +19,13 @@ pub struct Remote(
     pub SocketAddr,
 );
 
-/// What is to be done with a request.
+/// What is done with a request.
 pub(crate) enum Disposition {
-    /// The app is to answer.
+    /// The app answers.
     Serve(Request),
-    /// The app is to answer, and may take over the connection.
+    /// The app answers, and may take over the connection.
     ServeUpgrade(Request),
-    /// It cannot be given to the app.
+    /// The adapter answers: the app cannot get the request.
     Refuse(Response),
 }
 
@@ -47,7 +47,7 @@ pub(crate) unsafe fn read_head(head: &abi::RequestHead, stream: &Arc<Stream>) ->
             return Disposition::Refuse(plain_text(StatusCode::BAD_REQUEST, error.to_string()));
         }
     };
-    // An upgrade from a request that has a body (h2c) need not be granted.
+    // An upgrade of a request with a body (h2c) need not be granted.
     let is_upgrade =
         head.flags & abi::REQUEST_UPGRADE != 0 && request.method() == Method::GET && length.unwrap_or(0) == 0;
     if is_upgrade { Disposition::ServeUpgrade(request) } else { Disposition::Serve(request) }

@@ -1,4 +1,4 @@
-//! What a plain handler may return. Services such as an axum `Router` bring their own responses.
+//! What a plain handler may return. Services such as an axum `Router` make their own responses.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -65,7 +65,7 @@ impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
     }
 }
 
-/// A response of plain text that the adapter itself makes.
+/// Makes a response of plain text, for the adapter's own responses.
 pub(crate) fn plain_text(status: StatusCode, text: impl Into<String>) -> Response {
     (status, text.into()).into_response()
 }

@@ -1,6 +1,6 @@
-//! One request and its response, as the adapter sees them: what has arrived of the request body, and how far the
-//! response is. The poll thread puts in, the request's task takes out. Every call of the host for this stream is
-//! made under its lock, because the contract forbids that such calls overlap.
+//! One request and its response as the adapter sees them: what has arrived of the request body, and how far the response is.
+//! The poll thread puts in, the request's task takes out. Every call of the host for a stream is made under its lock, because
+//! the contract forbids overlapping calls.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -16,8 +16,7 @@ use super::host::{Host, Refusal};
 use super::lock::lock;
 use super::panics::PanicReport;
 
-/// How much of a request body that nobody reads is taken in and thrown away, so that the client gets to read the
-/// response, before the rest is refused.
+/// How much of an unread request body is discarded, so that the client gets to read the response, before the rest is refused.
 const DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -36,7 +35,7 @@ struct StreamState {
 
 #[derive(Debug)]
 enum RequestBody {
-    /// Is arriving, and is being read. Bounded by the credit: what was read is what may come.
+    /// Is arriving and being read. Bounded by the credit: only as much may come as was read.
     Arriving { pieces: VecDeque<Bytes>, ended: bool, reader: Option<Waker> },
     /// Is arriving, but the app has dropped it.
     Discarding { bytes: usize, refused: bool },
@@ -72,7 +71,7 @@ impl Stream {
         self.host
     }
 
-    /// Neither side has anything more to say.
+    /// Whether both sides are done.
     pub(crate) fn is_over(&self) -> bool {
         let state = lock(&self.state);
         state.response == ResponseState::Over
@@ -83,7 +82,7 @@ impl Stream {
             }
     }
 
-    /// A piece of the request body has arrived.
+    /// Takes a piece of the request body that has arrived.
     pub(crate) fn receive(&self, data: &[u8], end: bool) {
         let mut state = lock(&self.state);
         match &mut state.request {
@@ -102,7 +101,7 @@ impl Stream {
         }
     }
 
-    /// The client is gone.
+    /// Notes that the client is gone.
     pub(crate) fn cancel(&self) {
         let mut state = lock(&self.state);
         state.response = ResponseState::Over;
@@ -114,18 +113,18 @@ impl Stream {
         self.writable.notify_one();
     }
 
-    /// The host takes bytes of the response again.
+    /// Notes that the host takes bytes of the response again.
     pub(crate) fn wake_writer(&self) {
         self.writable.notify_one();
     }
 
-    /// The next piece of the request body. Taking it lets the client send as much again.
+    /// Polls for the next piece of the request body. Taking it lets the client send as much again.
     pub(crate) fn poll_request_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let mut state = lock(&self.state);
         match &mut state.request {
             RequestBody::Arriving { pieces, ended, reader } => {
                 if let Some(piece) = pieces.pop_front() {
-                    // A refusal means that the stream is over; `cancel` will say so.
+                    // A refusal means that the stream is over, which `cancel` will report.
                     let _ = self.host.consume(self.id, piece.len());
                     Poll::Ready(Some(Ok(piece)))
                 } else if *ended {
@@ -151,7 +150,7 @@ impl Stream {
         }
     }
 
-    /// The app has dropped the request body.
+    /// Notes that the app has dropped the request body.
     pub(crate) fn discard_request_body(&self) {
         let mut state = lock(&self.state);
         if let RequestBody::Arriving { pieces, ended, .. } = &mut state.request {
@@ -165,7 +164,7 @@ impl Stream {
         }
     }
 
-    /// Lets the client go on, or stops it once too much was thrown away.
+    /// Lets the client continue, or stops it once too much was discarded.
     fn discard(&self, state: &mut StreamState, len: usize) {
         if let RequestBody::Discarding { bytes, refused } = &mut state.request {
             *bytes += len;
@@ -194,7 +193,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Sends a response whose whole body is there; waits where the client is slower.
+    /// Sends a response with a complete body, waiting if the client is slower.
     pub(crate) async fn respond(
         &self,
         status: u16,
@@ -219,7 +218,7 @@ impl Stream {
         self.respond_end()
     }
 
-    /// Sends all of the bytes, waiting for the client where it is slower.
+    /// Sends all of the bytes, waiting if the client is slower.
     pub(crate) async fn respond_body(&self, mut data: Bytes) -> Result<(), Refusal> {
         while !data.is_empty() {
             let taken = {
@@ -231,7 +230,7 @@ impl Stream {
             };
             data.advance(taken);
             if taken == 0 {
-                // A permit left over from an earlier call only costs one more try.
+                // A permit left from an earlier call only costs one more try.
                 self.writable.notified().await;
             }
         }
@@ -246,7 +245,7 @@ impl Stream {
         self.finish(|| self.host.respond_panic(self.id, report))
     }
 
-    /// Cuts the response off. The request body ends with it.
+    /// Aborts the response. The request body ends with it.
     pub(crate) fn reset(&self) {
         let _ = self.finish(|| self.host.reset(self.id));
         let mut state = lock(&self.state);

@@ -1,6 +1,6 @@
-//! Requests that ask for an upgrade (WebSocket). An app expects hyper's `OnUpgrade` among the extensions, which only
-//! hyper can make; so such a request runs through a hyper client and a hyper server inside the process. After a
-//! 101 the bytes behind it are piped in both directions.
+//! Requests that ask for an upgrade (WebSocket). An app expects hyper's `OnUpgrade` among the extensions, which only hyper can
+//! make. So such a request runs through a hyper client and a hyper server within the process. After a 101, the bytes that
+//! follow are piped in both directions.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -23,7 +23,7 @@ use super::stream::Stream;
 
 /// The size of the pipe between client and server, in bytes.
 const PIPE_BYTES: usize = 64 * 1024;
-/// How much is read at once from the app, in bytes.
+/// How much is read from the app at once, in bytes.
 const READ_BYTES_MAX: usize = 16 * 1024;
 /// As many headers as the link carries.
 const HEADERS_COUNT_MAX: usize = 256;
@@ -31,7 +31,7 @@ const HEADERS_COUNT_MAX: usize = 256;
 /// Serves a request that may become a connection.
 pub(crate) async fn serve(app: App, stream: &Stream, request: Request) -> Result<(), Refusal> {
     let (mut parts, raw_body) = request.into_parts();
-    // Hop-by-hop headers may have been dropped on the way; these two are what this is about.
+    // Hop-by-hop headers may have been dropped on the way, but an upgrade needs these two.
     parts.headers.entry(CONNECTION).or_insert(HeaderValue::from_static("upgrade"));
     parts.headers.entry(UPGRADE).or_insert(HeaderValue::from_static("websocket"));
     parts.version = Version::HTTP_11;
@@ -64,14 +64,14 @@ pub(crate) async fn serve(app: App, stream: &Stream, request: Request) -> Result
             }
             Ok(mut response) => {
                 drop(raw_body);
-                // hyper's client has decoded it.
+                // hyper's client has already decoded it.
                 response.headers_mut().remove(TRANSFER_ENCODING);
                 send(stream, response.map(Body::new), true).await
             }
             Err(error) => send_failure(stream, &error).await,
         }
     };
-    // Both ends run here, not in tasks of their own: a cancelled request ends them, and a panic is caught.
+    // Both ends run here instead of in tasks of their own, so that a cancelled request ends them and a panic is caught.
     let both_ends = future::join(server, client.with_upgrades());
     match future::select(pin!(exchange), pin!(both_ends)).await {
         Either::Left((result, _)) => result,
@@ -110,7 +110,7 @@ async fn pipe(
         while let Some(Ok(frame)) = raw_body.frame().await {
             let data = frame.into_data().unwrap_or_default();
             if to_app.write_all(&data).await.is_err() || to_app.flush().await.is_err() {
-                // The app reads no more; what still comes is thrown away.
+                // The app reads no more; the rest is discarded.
                 break;
             }
         }
