@@ -16,8 +16,7 @@ fn chromium_shows_each_change() {
     let driver = install_driver();
     let _turn = cargo_turn();
     let app = ExampleApp::new();
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     let mut script = Command::new("node");
     script.arg(driver.join("reload.mjs")).env("DEVHOST_URL", &devhost.url).env("APP_DIR", app.path("."));
     run_script(script, &chromium);
@@ -60,8 +59,7 @@ fn drive_site(name: &str) {
     let driver = install_driver();
     let _turn = cargo_turn();
     let app = PlainApp::trap("site");
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     let mut script = Command::new("node");
     script.arg(driver.join(name)).env("DEVHOST_URL", &devhost.url).env("APP_DIR", app.path("traps"));
     run_script(script, &chromium);

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::support::write_file;
 use devhost_build::{self as build, Artifact, Builder, DebugInfo, Outcome, Settings, Target};
 use devhost_model::Error;
 use devhost_model::{Diagnostic, Failure};
@@ -111,10 +112,7 @@ impl Workspace {
     }
 
     pub(crate) fn write(&self, path: &str, text: &str) -> PathBuf {
-        let path = self.path(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        path
+        write_file(self.path(path), text)
     }
 
     fn find(&self, argument: Option<&str>) -> Result<Target, Error> {

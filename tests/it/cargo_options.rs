@@ -8,7 +8,7 @@ use devhost_model::Failure;
 
 use crate::build::{built, load, manifest, run};
 use crate::clean::{TINY, Tiny};
-use crate::support::{run_to_end_with, scratch};
+use crate::support::{run_to_end_with, scratch, write_file};
 
 /// A workspace whose crates come from a registry on disk.
 struct Site {
@@ -30,10 +30,7 @@ impl Site {
     }
 
     fn write(&self, path: &str, text: &str) -> PathBuf {
-        let path = self.path(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        path
+        write_file(self.path(path), text)
     }
 
     /// Publishes a crate whose name has more than three letters. Without a source it is in the index alone.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{COLD_BUILD, Devhost, SOON, cargo_turn, scratch};
+use crate::support::{COLD_BUILD, Devhost, SOON, cargo_turn, scratch, write_file};
 
 /// A server whose page is what `page` gives for the request's path.
 const SERVER: &str = r#"
@@ -58,9 +58,7 @@ impl App {
     }
 
     fn write(&self, path: &str, text: &str) {
-        let path = self.path(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        write_file(self.path(path), text);
     }
 
     /// In the workspace's directory.
@@ -137,13 +135,11 @@ fn changes_in_data_are_seen(app: &App, devhost: &Devhost) {
 fn every_file_of_a_directory_that_a_build_script_names_starts_a_build_and_each_start_builds_once() {
     let _turn = cargo_turn();
     let app = listing("println!(\"cargo::rerun-if-changed=data\");");
-    let devhost = app.start();
-    devhost.wait_ready(1);
+    let devhost = app.start().ready();
     changes_in_data_are_seen(&app, &devhost);
     assert!(devhost.stop().success());
 
-    let devhost = app.start();
-    devhost.wait_ready(1);
+    let devhost = app.start().ready();
     app.write("data/last.sql", "x");
     wait_page(&devhost, "[data/last.sql=x]");
     let status = devhost.wait_ready(2);
@@ -158,8 +154,7 @@ fn a_directory_that_a_build_script_names_before_it_exists_is_noticed() {
     let _turn = cargo_turn();
     let app = listing("println!(\"cargo:rerun-if-changed=data\");");
     std::fs::remove_dir_all(app.path("data")).unwrap();
-    let devhost = app.start();
-    devhost.wait_ready(1);
+    let devhost = app.start().ready();
     wait_page(&devhost, "<>");
     app.write("data/a.sql", "one");
     changes_in_data_are_seen(&app, &devhost);
@@ -170,8 +165,7 @@ fn a_directory_that_a_build_script_names_before_it_exists_is_noticed() {
 fn a_build_script_that_names_nothing_runs_again_for_any_file_of_its_package() {
     let _turn = cargo_turn();
     let app = listing("");
-    let devhost = app.start();
-    devhost.wait_ready(1);
+    let devhost = app.start().ready();
     changes_in_data_are_seen(&app, &devhost);
     assert!(devhost.stop().success());
 }
@@ -215,8 +209,7 @@ fn main() {
 fn comes_to_an_end_and_follows_edits(app: &App) {
     let _turn = cargo_turn();
     for _ in 0..2 {
-        let devhost = app.start();
-        devhost.wait_ready(1);
+        let devhost = app.start().ready();
         wait_page(&devhost, "stamp ");
         let text = std::fs::read_to_string(app.path("src/main.rs")).unwrap();
         for number in 0..3 {
@@ -278,8 +271,7 @@ fn what_the_app_has_read_once_starts_it_anew_and_what_it_serves_does_not() {
     let files =
         [("templates/page.html", "old page"), ("config/default.yaml", "old: config"), ("static/a.js", "1")];
     let app = App::new(READING_MAIN, &files);
-    let devhost = app.start();
-    devhost.wait_ready(1);
+    let devhost = app.start().ready();
     wait_page(&devhost, "old page old: config visit 0.");
     app.write("templates/page.html", "new page");
     let page = devhost.get("/").body;
@@ -305,8 +297,7 @@ fn served_files_outside_of_the_package_are_followed() {
     app.write("backend/src/main.rs", &format!("{main}{SERVER}"));
     app.write("frontend/static/a.js", "one");
     app.write("frontend/static/a.css", "one");
-    let devhost = app.start();
-    devhost.wait_ready(1);
+    let devhost = app.start().ready();
     app.write("frontend/static/a.css", "two");
     devhost.wait_line("css update frontend/static/a.css");
     app.write("frontend/static/a.js", "two");
@@ -354,8 +345,7 @@ fn page(path: &str) -> String {
     for (path, file) in
         [("/static/thumbs/u.png", "static/thumbs/u.png"), ("/pages/made.html", "pages/made.html")]
     {
-        let devhost = app.start();
-        devhost.wait_ready(1);
+        let devhost = app.start().ready();
         let loads = follow(&devhost, path, LOADS_COUNT_MAX);
         assert!(loads < LOADS_COUNT_MAX, "{}", devhost.printed());
         let line = devhost.wait_line("less and less often");
@@ -394,8 +384,7 @@ fn saves_without_a_pause_do_not_keep_requests_waiting_and_the_last_one_is_served
         format!("fn start() {{}}\nfn page(_: &str) -> String {{ \"save {number}.\".into() }}\n{SERVER}")
     };
     let app = App::new("", &[("src/main.rs", &main(0))]);
-    let devhost = app.start();
-    devhost.wait_ready(1);
+    let devhost = app.start().ready();
     wait_page(&devhost, "save 0.");
     let mut slowest = Duration::ZERO;
     std::thread::scope(|scope| {

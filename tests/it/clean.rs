@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::build::{Workspace, build_error, built, load, manifest};
-use crate::support::{COLD_BUILD, Devhost, run_to_end, scratch};
+use crate::support::{COLD_BUILD, Devhost, run_to_end, scratch, write_file};
 
 /// A server of the standard library alone, which says what `TEXT` is.
 pub(crate) const TINY: &str = "use std::io::{Read, Write};
@@ -44,10 +44,7 @@ impl Tiny {
     }
 
     pub(crate) fn write(&self, path: &str, text: &str) -> PathBuf {
-        let path = self.path(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        path
+        write_file(self.path(path), text)
     }
 
     /// Lets it say something else.

@@ -18,8 +18,7 @@ type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStre
 fn every_kind_of_traffic_reaches_the_app() {
     let _turn = cargo_turn();
     let app = ExampleApp::new();
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
 
     // A page with the live-reload script, a form that stores, JSON that shows it.
     let page = devhost.get_page("/");
@@ -120,8 +119,7 @@ fn a_panic_is_a_page_and_the_worker_lives(devhost: &Devhost) {
 fn an_edit_is_served_and_never_anything_older_after_it() {
     let _turn = cargo_turn();
     let app = ExampleApp::new();
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     let mut shown = HEADING.to_owned();
     for round in 1..=3 {
         let next = format!("Edition {round}");
@@ -164,8 +162,7 @@ fn an_edit_is_served_and_never_anything_older_after_it() {
 fn a_request_after_a_save_waits_for_the_new_code() {
     let _turn = cargo_turn();
     let app = ExampleApp::new();
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     app.edit("src/pages.rs", HEADING, "Held for this");
     devhost.wait_status(SOON, "building", |status| status["state"] == "building");
     let page = devhost.get_page("/");
@@ -177,8 +174,7 @@ fn a_request_after_a_save_waits_for_the_new_code() {
 fn a_compile_error_keeps_the_last_good_code_and_goes_away() {
     let _turn = cargo_turn();
     let app = ExampleApp::new();
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     let mut events = listen(&devhost);
     app.edit("src/pages.rs", "const HEADING: &str = ", "const HEADING: u8 = ");
     let status = devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
@@ -235,8 +231,7 @@ fn websockets_and_feeds_in_several_workers_are_closed_cleanly() {
 fn websockets_and_feeds_of_the_old_code_are_closed_cleanly(workers: usize, clients: usize) {
     let _turn = cargo_turn();
     let app = ExampleApp::new();
-    let devhost = app.start(&["--workers", &workers.to_string()]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&["--workers", &workers.to_string()]).ready();
     let feed = |_| {
         let feed = devhost.connect(b"GET /feed HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         let mut feed = BufReader::new(feed);
@@ -282,8 +277,7 @@ fn websockets_and_feeds_of_the_old_code_are_closed_cleanly(workers: usize, clien
 fn a_request_in_flight_finishes_in_the_old_generation() {
     let _turn = cargo_turn();
     let app = ExampleApp::new();
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     let slow = devhost.connect(b"GET /slow?ms=4000 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     let mut slow = BufReader::new(slow);
     let mut begun = String::new();
@@ -303,8 +297,7 @@ fn a_request_in_flight_finishes_in_the_old_generation() {
 fn a_request_right_after_a_save_gets_the_new_code() {
     let _turn = cargo_turn();
     let app = ExampleApp::new();
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     // One connection, so that nothing but the request itself lies between the save and the answer.
     let client = client();
     let mut shown = HEADING.to_owned();
@@ -334,8 +327,7 @@ fn a_hundred_saves_under_load_lose_no_request_and_never_go_back() {
 fn saves_under_load(saves: u64) {
     let _turn = cargo_turn();
     let app = ExampleApp::new();
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     let over = AtomicBool::new(false);
     let url = devhost.url.clone();
     std::thread::scope(|scope| {
@@ -383,8 +375,7 @@ fn saves_under_load(saves: u64) {
 fn killing_devhost_during_a_build_leaves_nothing() {
     let _turn = cargo_turn();
     let app = ExampleApp::new();
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     app.edit("src/pages.rs", HEADING, "Killed while building");
     devhost.wait_status(SOON, "building", |status| status["state"] == "building");
     devhost.kill_9();

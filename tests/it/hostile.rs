@@ -26,8 +26,7 @@ struct Hostile {
 impl Hostile {
     fn start() -> Self {
         let plugin = Plugin::new("hostile.c");
-        let devhost = plugin.start(&["--stall-ms", STALL_MS]);
-        devhost.wait_ready(1);
+        let devhost = plugin.start(&["--stall-ms", STALL_MS]).ready();
         Self { devhost, _plugin: plugin }
     }
 
@@ -284,8 +283,7 @@ fn a_stopped_parent_of_workers_is_replaced(devhost: &Devhost, name: &str, edit: 
 #[test]
 fn a_zygote_that_is_stopped_is_replaced_and_its_workers_serve_on() {
     let plugin = Plugin::new("plugin.c");
-    let devhost = plugin.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&[]).ready();
     a_stopped_parent_of_workers_is_replaced(&devhost, "zygote", || touch(&plugin.path(), 7));
     assert!(devhost.stop().success());
 }

@@ -30,14 +30,12 @@ fn allow_descriptors(count: u64) {
 /// An app that is reached in each way, and how it is reloaded; the first is a plugin.
 pub(crate) fn on_each_way(check: impl Fn(&Devhost, &dyn Fn())) {
     let plugin = Plugin::new("sockets.c");
-    let devhost = plugin.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&[]).ready();
     check(&devhost, &|| touch(&plugin.path(), 1));
     assert!(devhost.stop().success());
     let _turn = cargo_turn();
     let app = PlainApp::trap("sockets");
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     check(&devhost, &|| app.edit("traps/src/bin/sockets.rs", "Before the edit", "After the edit"));
     assert!(devhost.stop().success());
 }

@@ -159,8 +159,7 @@ fn a_host_that_would_be_every_host_is_refused() {
 #[test]
 fn memory_and_descriptors_that_are_refused_fail_the_start_with_a_reason() {
     let (dir, path) = plugin();
-    let devhost = Devhost::start(dir.path(), &["run", &path, "--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = Devhost::start(dir.path(), &["run", &path, "--port", "0"]).ready();
     // So few that no further link can be made; what is open stays open.
     let open = std::fs::read_dir(format!("/proc/{}/fd", devhost.pid())).unwrap().count();
     limit_descriptors(devhost.pid(), open as u64);

@@ -333,8 +333,7 @@ mod packages {
     fn a_path_package_that_is_added_while_devhost_runs_is_watched() {
         let _turn = cargo_turn();
         let app = PlainApp::new("layouts/bin_path");
-        let devhost = app.start(&[]);
-        devhost.wait_ready(1);
+        let devhost = app.start(&[]).ready();
         let extra = app.path("layouts/extra");
         std::fs::create_dir_all(extra.join("src")).unwrap();
         std::fs::create_dir_all(extra.join("static")).unwrap();
@@ -585,8 +584,7 @@ mod starts {
         let _turn = cargo_turn();
         let app = PlainApp::trap("never_returns");
         let file = "traps/src/bin/never_returns.rs";
-        let devhost = app.start(&[]);
-        devhost.wait_ready(1);
+        let devhost = app.start(&[]).ready();
         app.edit(file, "127.0.0.1:3000", "nowhere");
         // It is tried once more alone before that, so the last good code may have been started again.
         devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
@@ -603,8 +601,7 @@ mod starts {
     fn a_compile_error_names_the_real_file() {
         let _turn = cargo_turn();
         let app = PlainApp::new("layouts/strict");
-        let devhost = app.start(&[]);
-        devhost.wait_ready(1);
+        let devhost = app.start(&[]).ready();
         app.edit("layouts/strict/src/main.rs", "text::HEADING", "text::HEADLINE");
         let status = devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
         let diagnostic = &status["failure"]["diagnostics"][0];
@@ -628,8 +625,7 @@ mod starts {
         let mut line = app.command_line();
         line.retain(|word| *word != "traps");
         line.extend(["--port", "0", "--", "one", "--two"]);
-        let devhost = Devhost::start(&package, &line);
-        devhost.wait_ready(1);
+        let devhost = Devhost::start(&package, &line).ready();
         devhost.wait_line("local address 127.0.0.1:3000");
         let page = devhost.get_page("/").body;
         let package = package.to_str().unwrap();
@@ -673,8 +669,7 @@ mod starts {
         let wanted = std::fs::metadata(library).unwrap().ino();
         for (strategy, old, new) in [("fork", BEFORE, AFTER), ("restart", AFTER, BEFORE)] {
             let args = ["run", "frameworks/tiny_http", "--port", "0", "--strategy", strategy];
-            let devhost = Devhost::start(app.dir.path(), &args);
-            devhost.wait_ready(1);
+            let devhost = Devhost::start(app.dir.path(), &args).ready();
             app.edit("frameworks/tiny_http/src/text.rs", old, new);
             devhost.wait_ready(2);
             assert!(devhost.get_page("/").body.contains(new));
@@ -696,8 +691,7 @@ mod ends {
     fn an_exit_on_a_request_is_a_page_and_the_app_comes_back() {
         let _turn = cargo_turn();
         let app = PlainApp::trap("exits_on_request");
-        let devhost = app.start(&[]);
-        devhost.wait_ready(1);
+        let devhost = app.start(&[]).ready();
         let page = devhost.get_page("/exit");
         assert!(page.status >= 500, "{}", page.status);
         assert!(page.body.contains("code 7"), "{}", page.body);
@@ -713,8 +707,7 @@ mod ends {
         let _turn = cargo_turn();
         let app = PlainApp::trap("drains");
         let note = app.path("note");
-        let devhost = app.start(&[note.to_str().unwrap()]);
-        devhost.wait_ready(1);
+        let devhost = app.start(&[note.to_str().unwrap()]).ready();
         let slow = devhost.connect(b"GET /slow HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         devhost.wait_line("a slow request has begun");
         app.edit("traps/src/bin/drains.rs", BEFORE, AFTER);
@@ -758,8 +751,7 @@ mod ends {
     fn a_killed_devhost_leaves_no_app() {
         let _turn = cargo_turn();
         let app = PlainApp::new("layouts/bin_path");
-        let devhost = app.start(&[]);
-        devhost.wait_ready(1);
+        let devhost = app.start(&[]).ready();
         devhost.kill_9();
     }
 }

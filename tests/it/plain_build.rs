@@ -8,6 +8,7 @@ use devhost_model::Error;
 use devhost_model::{AppKind, PLAIN_MAIN_SYMBOL};
 
 use crate::build::{Workspace, build_error, built, load, manifest, mentions, start_error};
+use crate::support::write_file;
 
 /// A package or a workspace in a directory of its own.
 struct Plain {
@@ -32,10 +33,7 @@ impl Plain {
     }
 
     fn write(&self, path: &str, text: &str) -> PathBuf {
-        let path = self.path(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        path
+        write_file(self.path(path), text)
     }
 
     fn find(&self, argument: Option<&str>, settings: &Settings) -> Result<Target, Error> {

@@ -40,8 +40,14 @@ impl App {
         self.dir.path().join("app.so")
     }
 
+    /// Starts it at the port that it asks for.
     fn start(&self, more: &[&str]) -> Devhost {
         start(&self.path(), self.dir.path(), more)
+    }
+
+    /// Starts it on any free port.
+    fn start_anywhere(&self, more: &[&str]) -> Devhost {
+        self.start(&[&["--port", "0"][..], more].concat())
     }
 }
 
@@ -91,29 +97,9 @@ fn the_front_takes_the_port_that_the_app_asks_for() {
     assert!(devhost.stop().success());
 }
 
-/// The addresses at which a process listens by TCP: IPv4 ones, also where the socket is of IPv6, and others as they are.
+/// The addresses at which a process listens by TCP: IPv4 ones, also if the socket is of IPv6, and others as they are.
 fn listeners_of(pid: i32) -> Vec<IpAddr> {
-    let sockets: HashSet<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
-        .unwrap()
-        .filter_map(|entry| Some(std::fs::read_link(entry.ok()?.path()).ok()?.to_str()?.to_owned()))
-        .collect();
-    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/{pid}/net/{table}")));
-    let lines = tables.iter().flatten().flat_map(|table| table.lines().skip(1));
-    lines
-        .filter_map(|line| {
-            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            let is_one = fields[3] == "0A" && sockets.contains(&format!("socket:[{}]", fields[9]));
-            let host = fields[1].split(':').next()?;
-            let words =
-                (0..host.len()).step_by(8).map(|at| u32::from_str_radix(&host[at..at + 8], 16).unwrap());
-            let bytes: Vec<u8> = words.flat_map(u32::to_ne_bytes).collect();
-            let ip = match <[u8; 4]>::try_from(bytes.as_slice()) {
-                Ok(four) => IpAddr::from(four),
-                Err(_) => IpAddr::from(<[u8; 16]>::try_from(bytes.as_slice()).unwrap()),
-            };
-            is_one.then_some(ip.to_canonical())
-        })
-        .collect()
+    devhost_sys::listeners::listening(pid).into_iter().map(|at| at.ip().to_canonical()).collect()
 }
 
 #[test]
@@ -128,8 +114,7 @@ fn a_private_listener_is_at_an_address_that_nobody_can_guess() {
         (&["PORT=0", "FAMILY=6"], 1),
     ] {
         let app = App::new(macros);
-        let devhost = app.start(&["--port", "0"]);
-        devhost.wait_ready(1);
+        let devhost = app.start_anywhere(&[]).ready();
         let listeners = listeners_of(devhost.worker_pid());
         assert_eq!(listeners.len(), count, "{macros:?}");
         for ip in &listeners {
@@ -147,8 +132,7 @@ fn an_app_sees_the_addresses_that_it_asked_for_and_reaches_itself_there() {
     let number = format!("PORT={port}");
     for (family, listener, loopback) in [("4", "0.0.0.0", "127.0.0.1"), ("6", "::", "::1")] {
         let app = App::new(&[&number, &format!("FAMILY={family}")]);
-        let devhost = app.start(&["--port", "0"]);
-        devhost.wait_ready(1);
+        let devhost = app.start_anywhere(&[]).ready();
         let answer = devhost.get(&format!("/self/{loopback}"));
         assert_eq!(line(&answer, "listener"), format!("{listener} {port}"));
         assert_eq!(line(&answer, "connection"), format!("{loopback} {port}"));
@@ -161,8 +145,7 @@ fn an_app_sees_the_addresses_that_it_asked_for_and_reaches_itself_there() {
 #[test]
 fn an_app_reaches_itself_on_a_port_that_the_system_chose() {
     let app = App::new(&["PORT=0"]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     let answer = devhost.get("/self/127.0.0.1");
     let port = line(&answer, "listener").strip_prefix("0.0.0.0 ").expect("it asked for all addresses");
     assert_eq!(line(&answer, "self"), format!("127.0.0.1 {port}"));
@@ -174,7 +157,7 @@ fn an_app_reaches_itself_on_a_port_that_the_system_chose() {
 fn a_port_that_the_user_gives_wins() {
     let asked = free_port();
     let app = App::new(&[&format!("PORT={asked}")]);
-    let devhost = app.start(&["--port", "0"]);
+    let devhost = app.start_anywhere(&[]);
     assert_ne!(devhost.port, asked);
     devhost.wait_ready(1);
     assert_eq!(devhost.get("/").status, 200);
@@ -186,8 +169,7 @@ fn a_port_that_the_user_gives_wins() {
 fn a_reload_ends_the_old_code_gracefully() {
     let port = format!("PORT={}", free_port());
     let app = App::new(&[&port, "GRACEFUL"]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     app.compile(&[&port, "GRACEFUL", "VERSION=\"two\""]);
     devhost.wait_ready(2);
     assert_eq!(line(&devhost.get("/"), "version"), "two");
@@ -200,8 +182,7 @@ fn a_reload_ends_the_old_code_gracefully() {
 fn both_families_of_one_port_are_the_apps() {
     let port = free_port();
     let app = App::new(&[&format!("PORT={port}"), "FAMILY=46"]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     assert_eq!(devhost.get("/").status, 200);
     devhost.wait_line(&format!("app: version one listens on :: {port}"));
     assert!(!devhost.printed().contains("also listens"), "{}", devhost.printed());
@@ -213,8 +194,7 @@ fn an_app_on_ipv6_or_on_any_port_is_served() {
     let port = format!("PORT={}", free_port());
     for macros in [&[port.as_str(), "FAMILY=6"][..], &["PORT=0"], &["PORT=0", "FAMILY=6"]] {
         let app = App::new(macros);
-        let devhost = app.start(&["--port", "0"]);
-        devhost.wait_ready(1);
+        let devhost = app.start_anywhere(&[]).ready();
         assert_eq!(devhost.get("/").status, 200, "{macros:?}");
         assert!(devhost.stop().success());
     }
@@ -223,8 +203,7 @@ fn an_app_on_ipv6_or_on_any_port_is_served() {
 #[test]
 fn a_privileged_port_is_the_fronts_to_take() {
     let app = App::new(&["PORT=80"]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     assert_eq!(line(&devhost.get("/"), "listener"), "0.0.0.0 80");
     assert!(devhost.stop().success());
 }
@@ -234,8 +213,7 @@ fn a_further_listener_is_left_alone_and_both_generations_have_it() {
     let (port, further) = (format!("PORT={}", free_port()), free_port());
     let macros = [port.as_str(), &format!("FURTHER={further}")];
     let app = App::new(&macros);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     devhost.wait_line(&format!("note: the app also listens on 0.0.0.0:{further}"));
     let direct = crate::support::answer(devhost.client.get(format!("http://127.0.0.1:{further}/")).call());
     assert_eq!(line(&direct, "listener"), format!("0.0.0.0 {further}"));
@@ -250,8 +228,7 @@ fn an_app_that_asks_for_ipv6_is_reachable_by_it() {
     let port = format!("PORT={}", free_port());
     for (family, by_ipv6) in [("6", true), ("46", true), ("4", false)] {
         let app = App::new(&[&port, &format!("FAMILY={family}")]);
-        let devhost = app.start(&["--port", "0"]);
-        devhost.wait_ready(1);
+        let devhost = app.start_anywhere(&[]).ready();
         assert_eq!(devhost.get("/").status, 200, "{family}");
         let at = (Ipv6Addr::LOCALHOST, devhost.port);
         if by_ipv6 {
@@ -277,8 +254,7 @@ fn a_second_listener_never_leads_to_old_code_beside_new() {
     let (port, further) = (format!("PORT={}", free_port()), free_port());
     let macros = [port.as_str(), &format!("FURTHER={further}")];
     let app = App::new(&macros);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     devhost.wait_line(&format!("note: the app also listens on 0.0.0.0:{further}"));
     let ask = || {
         let answer = crate::support::answer(client().get(format!("http://127.0.0.1:{further}/")).call());
@@ -325,8 +301,7 @@ fn a_port_that_is_named_wins_over_one_that_was_remembered() {
 #[test]
 fn a_unix_socket_of_an_earlier_generation_is_no_obstacle() {
     let app = App::new(&["UNIX=\"app.sock\"", "KEEPS"]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     for (generation, version) in [(2, "two"), (3, "three")] {
         app.compile(&["UNIX=\"app.sock\"", "KEEPS", &format!("VERSION=\"{version}\"")]);
         devhost.wait_ready(generation);
@@ -343,8 +318,7 @@ fn a_unix_socket_of_an_earlier_generation_is_no_obstacle() {
 #[test]
 fn somebody_elses_unix_socket_is_left_to_them() {
     let app = App::new(&[&format!("PORT={}", free_port())]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     let theirs = UnixListener::bind(app.dir.path().join("app.sock")).unwrap();
     app.compile(&["UNIX=\"app.sock\"", "KEEPS"]);
     wait_failed(&devhost);
@@ -357,8 +331,7 @@ fn somebody_elses_unix_socket_is_left_to_them() {
 #[test]
 fn old_code_that_removes_its_unix_socket_leaves_that_of_the_new() {
     let app = App::new(&["UNIX=\"app.sock\"", "CLEANUP"]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     app.compile(&["UNIX=\"app.sock\"", "CLEANUP", "VERSION=\"two\""]);
     devhost.wait_ready(2);
     devhost.wait_line("cleaned up: version one");
@@ -371,8 +344,7 @@ fn old_code_that_removes_its_unix_socket_leaves_that_of_the_new() {
 fn new_code_that_fails_after_it_took_the_unix_socket_leaves_the_last_good_serving() {
     let app = App::new(&["UNIX=\"app.sock\""]);
     // Without a second try, for which the old code would end.
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     app.compile(&["UNIX=\"app.sock\"", "FAILS"]);
     wait_failed(&devhost);
     devhost.wait_status(SOON, "the last good code", |status| status["generation"].as_u64() >= Some(1));
@@ -394,8 +366,7 @@ fn the_apps_own_port_can_be_named_where_another_comes_first() {
 #[test]
 fn a_unix_socket_is_served() {
     let app = App::new(&["UNIX=\"app.sock\"", "VERSION=\"local\""]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     assert_eq!(line(&devhost.get("/"), "version"), "local");
     app.compile(&["UNIX=\"app.sock\"", "VERSION=\"newer\""]);
     devhost.wait_ready(2);
@@ -407,8 +378,7 @@ fn a_unix_socket_is_served() {
 fn an_app_that_goes_round_the_c_library_is_found_and_told() {
     let port = free_port();
     let app = App::new(&[&format!("PORT={port}"), "RAW"]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     devhost.wait_line("by a way that devhost cannot see");
     assert_eq!(line(&devhost.get("/"), "listener"), format!("0.0.0.0 {port}"));
     // Both generations need the very same port, so the second one starts alone.
@@ -425,8 +395,7 @@ fn an_app_that_cannot_run_twice_is_tried_alone_and_then_always_so() {
     let port = format!("PORT={}", free_port());
     let macros = [port.as_str(), "LOCK=\"database.lock\""];
     let app = App::new(&macros);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     app.compile(&[macros[0], macros[1], "VERSION=\"two\""]);
     devhost.wait_line("it is tried once more alone");
     devhost.wait_line("from now on the old code ends before the new one starts");
@@ -444,8 +413,7 @@ fn without_overlap_nothing_runs_twice_and_no_request_is_lost() {
     let port = format!("PORT={}", free_port());
     let macros = [port.as_str(), "LOCK=\"database.lock\""];
     let app = App::new(&macros);
-    let devhost = app.start(&["--port", "0", "--no-overlap"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&["--no-overlap"]).ready();
     for (version, generation) in [("two", 2), ("three", 3)] {
         app.compile(&[macros[0], macros[1], &format!("VERSION=\"{version}\"")]);
         devhost.wait_status(SOON, version, |status| {
@@ -462,7 +430,7 @@ fn without_overlap_nothing_runs_twice_and_no_request_is_lost() {
 fn an_app_that_ends_before_it_listens_is_told_what_is_expected() {
     let port = format!("PORT={}", free_port());
     let app = App::new(&["EXIT=0"]);
-    let devhost = app.start(&["--port", "0"]);
+    let devhost = app.start_anywhere(&[]);
     wait_failed(&devhost);
     let page = devhost.get_page("/");
     assert!(page.body.contains("exited with code 0 before it listened"), "{}", page.body);
@@ -481,7 +449,7 @@ fn an_app_that_ends_before_it_listens_is_told_what_is_expected() {
 #[test]
 fn an_app_that_never_listens_is_told_what_is_expected() {
     let app = App::new(&["HANG"]);
-    let devhost = app.start(&["--port", "0", "--start-timeout-ms", "400"]);
+    let devhost = app.start_anywhere(&["--start-timeout-ms", "400"]);
     wait_failed(&devhost);
     let page = devhost.get_page("/");
     assert!(page.body.contains("did not listen within 0.4 s"), "{}", page.body);
@@ -492,7 +460,7 @@ fn an_app_that_never_listens_is_told_what_is_expected() {
 #[test]
 fn a_daemon_is_told_to_stay() {
     let app = App::new(&[&format!("PORT={}", free_port()), "DAEMON"]);
-    let devhost = app.start(&["--port", "0"]);
+    let devhost = app.start_anywhere(&[]);
     wait_failed(&devhost);
     let page = devhost.get_page("/");
     assert!(page.body.contains("has become a daemon"), "{}", page.body);
@@ -502,8 +470,7 @@ fn a_daemon_is_told_to_stay() {
 #[test]
 fn an_exit_on_a_request_is_a_crash_and_the_app_comes_back() {
     let app = App::new(&[&format!("PORT={}", free_port())]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     let page = devhost.get_page("/exit");
     assert!(page.status >= 500 && page.body.contains("code 3"), "{} {}", page.status, page.body);
     devhost.wait_ready(2);
@@ -516,8 +483,7 @@ fn an_environment_file_counts_and_a_change_of_it_restarts_the_app() {
     let app = App::new(&[&format!("PORT={}", free_port())]);
     let file = app.dir.path().join("local.env");
     std::fs::write(&file, "COLOUR=red\nNO_COLOR=never\n").unwrap();
-    let devhost = app.start(&["--port", "0", "--env-file", "local.env"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&["--env-file", "local.env"]).ready();
     assert_eq!(line(&devhost.get("/env/COLOUR"), "variable"), "red");
     assert_eq!(line(&devhost.get("/env/NO_COLOR"), "variable"), "1", "what is set already wins");
     assert_eq!(line(&devhost.get("/env/DEVHOST_ZYGOTE"), "variable"), "(none)");
@@ -530,7 +496,7 @@ fn an_environment_file_counts_and_a_change_of_it_restarts_the_app() {
 #[test]
 fn the_page_of_a_failed_start_shows_what_the_app_said_last() {
     let app = App::new(&["SAY=\"\\033[31mno <database>\\033[0m at all\\n\"", "EXIT=4"]);
-    let devhost = app.start(&["--port", "0"]);
+    let devhost = app.start_anywhere(&[]);
     wait_failed(&devhost);
     let page = devhost.get_page("/");
     assert!(page.body.contains("exited with code 4 before it listened"), "{}", page.body);
@@ -553,7 +519,7 @@ fn the_page_of_a_failed_start_shows_what_the_app_said_last() {
 #[test]
 fn the_page_of_an_app_that_never_listens_shows_what_it_waits_for() {
     let app = App::new(&["SAY=\"waiting for the queue\\n\"", "HANG"]);
-    let devhost = app.start(&["--port", "0", "--start-timeout-ms", "400"]);
+    let devhost = app.start_anywhere(&["--start-timeout-ms", "400"]);
     wait_failed(&devhost);
     let page = devhost.get_page("/");
     assert!(page.body.contains("waiting for the queue"), "{}", page.body);
@@ -563,8 +529,7 @@ fn the_page_of_an_app_that_never_listens_shows_what_it_waits_for() {
 #[test]
 fn the_page_of_a_crash_shows_what_the_app_said_last() {
     let app = App::new(&[&format!("PORT={}", free_port()), "SAY=\"famous last words\\n\""]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     let page = devhost.get_page("/exit");
     assert!(page.body.contains("code 3") && page.body.contains("famous last words"), "{}", page.body);
     assert!(devhost.stop().success());
@@ -577,8 +542,7 @@ fn a_terminal_stays_one_for_the_app() {
     let target = app.dir.path().join("target");
     let path = app.path();
     let args = ["run", path.to_str().unwrap(), "--target-dir", target.to_str().unwrap(), "--port", "0"];
-    let devhost = Devhost::start_on(app.dir.path(), &args, devhosts, ours);
-    devhost.wait_ready(1);
+    let devhost = Devhost::start_on(app.dir.path(), &args, devhosts, ours).ready();
     assert_eq!(line(&devhost.get("/"), "terminal"), "1");
     assert!(devhost.stop().success());
 }
@@ -599,13 +563,11 @@ fn standard_input_is_empty_unless_it_is_asked_for() {
             command.stdin(input);
         })
     };
-    let devhost = start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = start(&["--port", "0"]).ready();
     assert_eq!(line(&devhost.get("/"), "input"), "");
     assert!(devhost.stop().success());
     // Each generation reads the file from its beginning.
-    let devhost = start(&["--port", "0", "--stdin"]);
-    devhost.wait_ready(1);
+    let devhost = start(&["--port", "0", "--stdin"]).ready();
     assert_eq!(line(&devhost.get("/"), "input"), "one two");
     app.compile(&[&port, "STDIN", "VERSION=\"two\""]);
     devhost.wait_ready(2);
@@ -642,8 +604,7 @@ fn a_tcp_listener_after_a_unix_socket_takes_over() {
         &format!("PORT={}", free_port()),
         "VERSION=\"late\"",
     ]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     devhost.wait_line("no TCP port, so requests go there");
     assert!(line(&devhost.get("/"), "listener").starts_with("unix"));
     std::fs::write(app.dir.path().join("now"), "").unwrap();
@@ -678,8 +639,7 @@ fn another_port_of_the_app_is_followed_and_the_old_one_stays() {
 fn a_port_that_the_user_gives_does_not_move() {
     let (first, second) = (free_port(), free_port());
     let app = App::new(&[&format!("PORT={first}")]);
-    let devhost = app.start(&["--port", "0"]);
-    devhost.wait_ready(1);
+    let devhost = app.start_anywhere(&[]).ready();
     app.compile(&[&format!("PORT={second}"), "VERSION=\"moved\""]);
     devhost.wait_ready(2);
     assert_eq!(line(&devhost.get("/"), "version"), "moved");
@@ -834,7 +794,7 @@ fn rusts_own_listeners_are_seen() {
 fn an_app_that_panics_at_start_gets_no_advice_on_its_input() {
     for (code, advised) in [("EXIT=1", true), ("EXIT=101", false)] {
         let app = App::new(&[code]);
-        let devhost = app.start(&["--port", "0"]);
+        let devhost = app.start_anywhere(&[]);
         wait_failed(&devhost);
         let hint = devhost.status()["failure"]["hint"].to_string();
         assert_eq!(hint.contains("--stdin"), advised, "{hint}");

@@ -91,8 +91,7 @@ fn a_replaced_plugin_is_loaded_anew() {
 #[test]
 fn a_stack_overflow_in_a_plugin_is_told_as_one() {
     let plugin = Plugin::new("plugin.c");
-    let devhost = plugin.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&[]).ready();
     let page = devhost.get_page("/overflow");
     assert!(page.body.contains("Thread &#39;main&#39; of the app has overflowed its stack"), "{}", page.body);
     devhost.wait_line("thread 'main' of the app has overflowed its stack");
@@ -103,8 +102,7 @@ fn a_stack_overflow_in_a_plugin_is_told_as_one() {
 #[test]
 fn a_crash_shows_the_signal_and_a_new_worker_serves_at_once() {
     let plugin = Plugin::new("plugin.c");
-    let devhost = plugin.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&[]).ready();
     let first = devhost.worker_pid();
     let crash = devhost.get_page("/crash");
     assert!(crash.status >= 500, "{}", crash.status);
@@ -121,8 +119,7 @@ fn a_crash_shows_the_signal_and_a_new_worker_serves_at_once() {
 #[test]
 fn repeated_crashes_end_in_an_explanation_and_a_change_recovers() {
     let plugin = Plugin::new("plugin.c");
-    let devhost = plugin.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&[]).ready();
     let explained = (0..20).find_map(|_| {
         let answer = devhost.get_page("/crash");
         answer.body.contains("in a row").then_some(answer)
@@ -162,8 +159,7 @@ fn another_abi_version_is_refused_by_both_names() {
 #[test]
 fn a_killed_worker_is_replaced() {
     let plugin = Plugin::new("plugin.c");
-    let devhost = plugin.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&[]).ready();
     kill_9(devhost.worker_pid());
     devhost.wait_ready(2);
     assert_eq!(devhost.get("/").status, 200);
@@ -173,8 +169,7 @@ fn a_killed_worker_is_replaced() {
 #[test]
 fn a_killed_zygote_is_replaced_and_its_workers_with_it() {
     let plugin = Plugin::new("plugin.c");
-    let devhost = plugin.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&[]).ready();
     let (zygote, worker) = (devhost.zygote_pid(), devhost.worker_pid());
     // A client that waits for an answer is told, not left alone.
     let mut waiting =
@@ -195,16 +190,14 @@ fn a_killed_zygote_is_replaced_and_its_workers_with_it() {
 #[test]
 fn a_killed_front_leaves_nothing() {
     let plugin = Plugin::new("plugin.c");
-    let devhost = plugin.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&[]).ready();
     devhost.kill_9();
 }
 
 #[test]
 fn sigterm_ends_it_with_success() {
     let plugin = Plugin::new("plugin.c");
-    let devhost = plugin.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&[]).ready();
     kill(Pid::from_raw(devhost.pid()), Signal::SIGTERM).unwrap();
     assert!(devhost.stop().success());
 }
@@ -212,8 +205,7 @@ fn sigterm_ends_it_with_success() {
 #[test]
 fn a_foreign_host_header_is_refused() {
     let plugin = Plugin::new("plugin.c");
-    let devhost = plugin.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&[]).ready();
     for path in ["/", "/__devhost/status"] {
         let request = format!("GET {path} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n");
         let mut answer = String::new();
@@ -241,8 +233,7 @@ pub(crate) fn touch(path: &Path, with: u32) {
 #[test]
 fn many_reloads_leave_fds_threads_maps_and_processes_constant() {
     let plugin = Plugin::new("plugin.c");
-    let devhost = plugin.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&[]).ready();
     let mut generation = 1u32;
     let mut reload = || {
         generation += 1;

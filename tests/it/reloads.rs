@@ -133,8 +133,7 @@ fn reloads_lose_nothing(devhost: &Devhost, count: usize, save: impl Fn(usize)) {
 fn of_a_plugin(count: usize) {
     let source = std::fs::read_to_string(repository().join("tests/fixtures/c_plugin/sockets.c")).unwrap();
     let plugin = Plugin::new("sockets.c");
-    let devhost = plugin.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&[]).ready();
     reloads_lose_nothing(&devhost, count, |version| {
         let changed = plugin.path().with_file_name("changed.c");
         std::fs::write(&changed, source.replace(&text(0), &text(version))).unwrap();
@@ -147,8 +146,7 @@ fn of_a_plugin(count: usize) {
 fn of_a_plain_app(count: usize) {
     let _turn = cargo_turn();
     let app = PlainApp::trap("sockets");
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     reloads_lose_nothing(&devhost, count, |version| {
         app.edit("traps/src/bin/sockets.rs", &text(version - 1), &text(version));
     });

@@ -37,6 +37,35 @@ pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("it-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
+/// Writes a file and the directories above it.
+pub(crate) fn write_file(path: PathBuf, text: &str) -> PathBuf {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// The source of a server that answers each request with the value of this expression.
+pub(crate) fn server(expression: &str) -> String {
+    const SERVER: &str = r#"
+use std::io::{Read, Write};
+fn main() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
+            head.push(byte[0]);
+        }
+        let text = EXPRESSION;
+        let length = text.len();
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}");
+    }
+}
+"#;
+    SERVER.replace("EXPRESSION", expression)
+}
+
 /// Compiles a C plugin of the fixtures.
 pub(crate) fn compile_c(source: &str, to: &Path) {
     let fixtures = repository().join("tests/fixtures/c_plugin");
@@ -233,6 +262,18 @@ fn new_mark() -> String {
     format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Waits for the end of a process; `None` if it does not come in time.
+fn wait_for_end(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let status = child.try_wait().unwrap();
+        if status.is_some() || Instant::now() > deadline {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Runs devhost to its end, which must come soon, and checks that nothing is left.
 pub(crate) fn run_to_end(cwd: &Path, args: &[&str]) -> Output {
     run_to_end_with(cwd, args, |_| {})
@@ -253,13 +294,9 @@ pub(crate) fn run_to_end_within(
     let mut command = command(cwd, args, &mark, temporary.path());
     adjust(&mut command);
     let mut child = command.spawn().unwrap();
-    let deadline = Instant::now() + limit;
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            panic!("devhost {args:?} did not end: {:?}", child.wait_with_output());
-        }
-        std::thread::sleep(Duration::from_millis(5));
+    if wait_for_end(&mut child, limit).is_none() {
+        let _ = child.kill();
+        panic!("devhost {args:?} did not end: {:?}", child.wait_with_output());
     }
     let output = child.wait_with_output().unwrap();
     assert_nothing_left(&mark, temporary.path());
@@ -283,16 +320,9 @@ impl Session {
 
     /// Waits for the end, and checks that nothing is left.
     pub(crate) fn end(mut self) -> ExitStatus {
-        let deadline = Instant::now() + SOON;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            if Instant::now() > deadline {
-                let _ = self.child.kill();
-                panic!("devhost did not end");
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        let Some(status) = wait_for_end(&mut self.child, SOON) else {
+            let _ = self.child.kill();
+            panic!("devhost did not end");
         };
         assert_nothing_left(&self.mark, self.temporary.path());
         status
@@ -329,14 +359,7 @@ impl Running {
     /// Sends a signal, waits for the end, and checks that nothing is left.
     pub(crate) fn end_by(mut self, signal: Signal) -> ExitStatus {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
-        let deadline = Instant::now() + SOON;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "it did not end");
-            std::thread::sleep(Duration::from_millis(5));
-        };
+        let status = wait_for_end(&mut self.child, SOON).expect("it ends");
         assert_nothing_left(&self.mark, self.temporary.path());
         status
     }
@@ -460,6 +483,12 @@ impl Devhost {
         })
     }
 
+    /// Waits until its first generation serves.
+    pub(crate) fn ready(self) -> Self {
+        self.wait_ready(1);
+        self
+    }
+
     pub(crate) fn worker_pid(&self) -> i32 {
         let status = self.status();
         let workers = status["workers"].as_array().unwrap();
@@ -494,36 +523,32 @@ impl Devhost {
         kill(Pid::from_raw(self.pid()), Signal::SIGINT).unwrap();
         let status = self.wait_exit();
         assert!(begun.elapsed() < Duration::from_secs(20), "ending took {:?}", begun.elapsed());
-        assert_nothing_left(&self.mark, self.temporary.path());
-        TcpListener::bind(("127.0.0.1", self.port)).expect("the port is free");
+        self.expect_all_gone();
         status
     }
 
     /// Waits for its end, which somebody else has asked for, and checks that nothing is left.
     pub(crate) fn ended(mut self) -> ExitStatus {
+        self.expect_all_gone()
+    }
+
+    /// Kills it without a chance to clean up, and checks that nothing is left all the same.
+    pub(crate) fn kill_9(mut self) {
+        kill(Pid::from_raw(self.pid()), Signal::SIGKILL).unwrap();
+        self.expect_all_gone();
+    }
+
+    /// Waits for the end, and checks that neither a process, nor a file, nor the port is left.
+    fn expect_all_gone(&mut self) -> ExitStatus {
         let status = self.wait_exit();
         assert_nothing_left(&self.mark, self.temporary.path());
         TcpListener::bind(("127.0.0.1", self.port)).expect("the port is free");
         status
     }
 
-    /// Kills it without a chance to clean up, and checks that nothing is left all the same.
-    pub(crate) fn kill_9(mut self) {
-        kill(Pid::from_raw(self.pid()), Signal::SIGKILL).unwrap();
-        self.wait_exit();
-        assert_nothing_left(&self.mark, self.temporary.path());
-        TcpListener::bind(("127.0.0.1", self.port)).expect("the port is free");
-    }
-
     fn wait_exit(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + SOON;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "devhost did not end:\n{}", self.printed());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for_end(&mut self.child, SOON)
+            .unwrap_or_else(|| panic!("devhost did not end:\n{}", self.printed()))
     }
 }
 

@@ -20,8 +20,7 @@ struct Run {
 impl Run {
     fn start() -> Self {
         let plugin = Plugin::new("plugin.c");
-        let devhost = plugin.start(&[]);
-        devhost.wait_ready(1);
+        let devhost = plugin.start(&[]).ready();
         // What the first request allocates for good is no growth.
         assert_eq!(devhost.post("/echo", "text/plain", &vec![b'w'; 1 << 20]).status, 200);
         Self { devhost, _plugin: plugin }

@@ -33,8 +33,7 @@ fn a_stack_overflow_is_told_as_one_whichever_thread_it_was() {
             (&[], "/overflow-named", "a-deep-thinker"),
         ] {
             let app = PlainApp::trap("ends_badly").with(&["--strategy", strategy]);
-            let devhost = app.start(args);
-            devhost.wait_ready(1);
+            let devhost = app.start(args).ready();
             let page = devhost.get_page(path);
             assert_eq!(page.status, 502, "{}", page.body);
             let shown = thread.replace('<', "&lt;").replace('>', "&gt;");
@@ -61,8 +60,7 @@ fn a_stack_overflow_is_told_as_one_whichever_thread_it_was() {
 fn a_crash_page_has_no_output_of_earlier_requests() {
     let _turn = cargo_turn();
     let app = PlainApp::trap("ends_badly");
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     assert_eq!(devhost.get_page("/first").status, 200);
     let page = devhost.get_page("/abort");
     assert!(page.body.contains("SIGABRT") && page.body.contains("asked for /abort"), "{}", page.body);
@@ -75,8 +73,7 @@ fn a_request_that_outlives_the_drain_is_told_that_newer_code_took_over() {
     let _turn = cargo_turn();
     for strategy in ["fork", "restart"] {
         let app = PlainApp::trap("ends_badly").with(&["--drain-ms", "200", "--strategy", strategy]);
-        let devhost = app.start(&[]);
-        devhost.wait_ready(1);
+        let devhost = app.start(&[]).ready();
         let slow = ask(&devhost, "/slow");
         devhost.wait_line("asked for /slow");
         app.edit(ENDS_BADLY, BEFORE, AFTER);
@@ -95,8 +92,7 @@ fn a_request_that_outlives_the_drain_is_told_that_newer_code_took_over() {
 fn a_request_that_is_cut_off_by_the_end_of_devhost_is_told_so() {
     let _turn = cargo_turn();
     let app = PlainApp::trap("ends_badly");
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     let slow = ask(&devhost, "/slow");
     devhost.wait_line("asked for /slow");
     assert!(devhost.stop().success());
@@ -108,8 +104,7 @@ fn a_request_that_is_cut_off_by_the_end_of_devhost_is_told_so() {
 fn an_app_that_closes_what_is_not_its_own_is_not_said_to_be_out_of_memory() {
     let _turn = cargo_turn();
     let app = PlainApp::trap("ends_badly");
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     let page = devhost.get_page("/close-everything");
     assert!(page.body.contains("had closed descriptors that are not its own"), "{}", page.body);
     assert!(!page.body.contains("SIGKILL"), "{}", page.body);
@@ -121,8 +116,7 @@ fn an_app_that_closes_what_is_not_its_own_is_not_said_to_be_out_of_memory() {
 fn the_last_good_code_that_is_brought_back_has_not_crashed() {
     let _turn = cargo_turn();
     let app = PlainApp::trap("ends_badly").with(&["--no-overlap"]);
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     app.edit(
         ENDS_BADLY,
         "let listener =",

@@ -20,15 +20,13 @@ const CLIENTS: usize = 4;
 
 fn plugin() -> (Plugin, Devhost) {
     let plugin = Plugin::new("plugin.c");
-    let devhost = plugin.start(&["--workers", "3"]);
-    devhost.wait_ready(1);
+    let devhost = plugin.start(&["--workers", "3"]).ready();
     (plugin, devhost)
 }
 
 fn plain() -> (PlainApp, Devhost) {
     let app = PlainApp::trap("tells_its_pid").with(&["--workers", "3"]);
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     (app, devhost)
 }
 
@@ -288,8 +286,7 @@ fn no_request_sees_an_idle_worker_die(devhost: &Devhost, workers: usize) {
 fn no_request_sees_an_idle_plugin_worker_die() {
     for workers in ["1", "3"] {
         let plugin = Plugin::new("plugin.c");
-        let devhost = plugin.start(&["--workers", workers]);
-        devhost.wait_ready(1);
+        let devhost = plugin.start(&["--workers", workers]).ready();
         no_request_sees_an_idle_worker_die(&devhost, workers.parse().unwrap());
         assert!(devhost.stop().success());
     }
@@ -300,8 +297,7 @@ fn no_request_sees_an_idle_plain_worker_die() {
     let _turn = cargo_turn();
     for workers in ["1", "3"] {
         let app = PlainApp::trap("tells_its_pid").with(&["--workers", workers]);
-        let devhost = app.start(&[]);
-        devhost.wait_ready(1);
+        let devhost = app.start(&[]).ready();
         no_request_sees_an_idle_worker_die(&devhost, workers.parse().unwrap());
         assert!(devhost.stop().success());
     }

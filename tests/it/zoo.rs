@@ -112,8 +112,7 @@ fn a_mixture_of_packages() {
 fn what_a_build_script_and_a_macro_of_the_workspace_read_is_followed() {
     let _turn = cargo_turn();
     let app = PlainApp::new("zoo/with_mixture");
-    let devhost = app.start(&[]);
-    devhost.wait_ready(1);
+    let devhost = app.start(&[]).ready();
     for (file, from, to) in [
         ("zoo/with_mixture/words.txt", "by a build script", "by another run of it"),
         ("zoo/our_macros/src/lib.rs", "by the first macro", "by the second macro"),

@@ -14,7 +14,7 @@ use devhost_model::AppKind;
 
 use super::scripts;
 use super::site::{Seen, Site, is_noticed};
-use crate::support::{Devhost, SOON, scratch};
+use crate::support::{Devhost, SOON, scratch, server, write_file};
 
 pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -143,13 +143,9 @@ fn variables_that_the_configuration_sets_reach_the_code() {
 #[test]
 fn variables_of_the_environment_reach_the_code_when_devhost_starts_again() {
     let directory = scratch();
-    let write = |path: &str, text: &str| {
-        let path = directory.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
+    let write = |path: &str, text: &str| write_file(directory.path().join(path), text);
     write("Cargo.toml", &manifest("app", "[workspace]\n"));
-    write("src/main.rs", SERVER);
+    write("src/main.rs", &server(ANSWER));
     let serve = |variable: Option<&str>| {
         Devhost::start_with(directory.path(), &["run", "--port", "0"], |command| {
             match variable {
@@ -160,34 +156,19 @@ fn variables_of_the_environment_reach_the_code_when_devhost_starts_again() {
     };
     for variable in [Some("one"), Some("two"), None] {
         let shown = variable.unwrap_or("none");
-        write("src/main.rs", SERVER);
+        write("src/main.rs", &server(ANSWER));
         let devhost = serve(variable);
         devhost.wait_ready(1);
         assert_eq!(devhost.get("/").body, format!("before {shown}"));
-        write("src/main.rs", &SERVER.replace("before", "after"));
+        write("src/main.rs", &server(&ANSWER.replace("before", "after")));
         devhost.wait_ready(2);
         assert_eq!(devhost.get("/").body, format!("after {shown}"));
         devhost.stop();
     }
 }
 
-const SERVER: &str = r#"
-use std::io::{Read, Write};
-fn main() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    for stream in listener.incoming() {
-        let mut stream = stream.unwrap();
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
-            head.push(byte[0]);
-        }
-        let text = format!("before {}", option_env!("EQUIVALENCE_CASE").unwrap_or("none"));
-        let length = text.len();
-        let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}");
-    }
-}
-"#;
+/// What the app answers, as an expression.
+const ANSWER: &str = r#"format!("before {}", option_env!("EQUIVALENCE_CASE").unwrap_or("none"))"#;
 
 #[test]
 fn manifests_reach_the_code() {

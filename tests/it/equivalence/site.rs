@@ -12,7 +12,7 @@ use devhost_build::{self as build, Artifact, Builder, CargoOptions, Outcome, Set
 use devhost_model::{AppKind, PLAIN_MAIN_SYMBOL};
 use devhost_model::{Diagnostic, Failure};
 
-use crate::support::repository;
+use crate::support::{repository, write_file};
 
 /// How long a build may take on a busy machine.
 const BUILD_TIME_MAX: Duration = Duration::from_secs(300);
@@ -106,10 +106,7 @@ impl Site {
 
     /// Writes a file in place, and returns its path.
     pub(super) fn write(&self, path: &str, text: &str) -> PathBuf {
-        let path = self.path(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        path
+        write_file(self.path(path), text)
     }
 
     pub(super) fn remove(&self, path: &str) -> PathBuf {
