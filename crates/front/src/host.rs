@@ -8,7 +8,7 @@ use actix_web::http::header::{self, HeaderMap};
 
 /// What the front answers to.
 #[derive(Debug, Clone, Default)]
-pub struct HostRules {
+pub(crate) struct HostRules {
     bound: Vec<IpAddr>,
     any_address: bool,
     allowed: Vec<String>,
@@ -16,7 +16,7 @@ pub struct HostRules {
 
 /// Why a request is turned away.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The `Host` header is not one, or contradicts the request line.
     Malformed,
     /// The name is not an allowed one.
@@ -28,7 +28,7 @@ pub enum Refusal {
 impl HostRules {
     /// Rules for a server bound to these addresses. `allowed` are further names; one with a leading dot stands
     /// for a domain and all that is under it.
-    pub fn new(bound: &[SocketAddr], allowed: &[String]) -> Self {
+    pub(crate) fn new(bound: &[SocketAddr], allowed: &[String]) -> Self {
         Self {
             bound: bound.iter().map(SocketAddr::ip).collect(),
             // Bound to all interfaces, the machine's own addresses are unknown here. An address as a host name
@@ -39,7 +39,7 @@ impl HostRules {
     }
 
     /// Checks the `Host` header and the authority of the request line, where there is one.
-    pub fn check(&self, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Refusal> {
         let host = match headers.get(header::HOST) {
             Some(value) => Some(value.to_str().map_err(|_| Refusal::Malformed)?),
             // Only HTTP/1.0 comes so far without one, and no browser speaks it.
@@ -64,7 +64,7 @@ impl HostRules {
     }
 
     /// True for a name of this machine or one that was allowed, whatever the port. `name` is as [`host_name`] returns it.
-    pub fn is_local_or_allowed(&self, name: &str) -> bool {
+    pub(crate) fn is_local_or_allowed(&self, name: &str) -> bool {
         if let Some(address) = parse_address(name) {
             let is_bound = self.bound.contains(&address) && !address.is_unspecified();
             return is_bound
@@ -81,7 +81,7 @@ impl HostRules {
 }
 
 /// Checks that a request for one of the front's own endpoints comes from the same origin, or from no page.
-pub fn check_same_origin(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn check_same_origin(headers: &HeaderMap) -> Result<(), Refusal> {
     if let Some(site) = headers.get("sec-fetch-site")
         && !matches!(site.as_bytes(), b"same-origin" | b"none")
     {
@@ -94,7 +94,7 @@ pub fn check_same_origin(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// True if a page of this origin has been loaded by this `Host`.
-pub fn is_same_origin(origin: &str, host: &str) -> bool {
+pub(crate) fn is_same_origin(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let port = match scheme {
         "http" => ":80",

@@ -199,12 +199,12 @@ struct Injector {
     input: ByteStream,
     tag: String,
     if_empty: String,
-    state: State,
+    search: Search,
     /// What was looked at and is not decided yet: a few bytes.
     held: BytesMut,
 }
 
-enum State {
+enum Search {
     /// A browser may or may not take it for a page.
     Sniffing,
     /// The place of the script is yet to come.
@@ -219,24 +219,26 @@ enum State {
 
 impl Injector {
     fn new(input: ByteStream, tag: String, if_empty: String, sniffed: bool) -> Self {
-        let state = if sniffed { State::Sniffing } else { State::looking() };
-        Self { input, tag, if_empty, state, held: BytesMut::new() }
+        let search = if sniffed { Search::Sniffing } else { Search::looking() };
+        Self { input, tag, if_empty, search, held: BytesMut::new() }
     }
 
     /// Takes what came in, and returns what can go on.
     fn pass(&mut self, chunk: Bytes) -> Bytes {
-        if matches!(self.state, State::Passing) {
+        if matches!(self.search, Search::Passing) {
             return chunk;
         }
         self.held.extend_from_slice(&chunk);
-        if matches!(self.state, State::Sniffing) {
+        if matches!(self.search, Search::Sniffing) {
             match sniff::is_html(&self.held) {
                 None => return Bytes::new(),
-                Some(true) => self.state = State::looking(),
-                Some(false) => self.state = State::Passing,
+                Some(true) => self.search = Search::looking(),
+                Some(false) => self.search = Search::Passing,
             }
         }
-        let State::Looking { prolog, is_empty } = &mut self.state else { return self.held.split().freeze() };
+        let Search::Looking { prolog, is_empty } = &mut self.search else {
+            return self.held.split().freeze();
+        };
         *is_empty &= self.held.is_empty();
         match prolog.advance(&self.held) {
             Found::NotYet(used) => {
@@ -245,14 +247,14 @@ impl Injector {
                 out
             }
             Found::Nowhere => {
-                self.state = State::Passing;
+                self.search = Search::Passing;
                 self.held.split().freeze()
             }
             Found::Place(at) => {
                 let mut out = self.held.split_to(at);
                 out.extend_from_slice(self.tag.as_bytes());
                 out.unsplit(self.held.split());
-                self.state = State::Passing;
+                self.search = Search::Passing;
                 out.freeze()
             }
         }
@@ -260,9 +262,11 @@ impl Injector {
 
     /// What is left at the end.
     fn finish(&mut self) -> Bytes {
-        let tag = match std::mem::replace(&mut self.state, State::Over) {
-            State::Sniffing | State::Looking { is_empty: true, .. } if self.held.is_empty() => &self.if_empty,
-            State::Looking { prolog, .. } if prolog.is_between() => &self.tag,
+        let tag = match std::mem::replace(&mut self.search, Search::Over) {
+            Search::Sniffing | Search::Looking { is_empty: true, .. } if self.held.is_empty() => {
+                &self.if_empty
+            }
+            Search::Looking { prolog, .. } if prolog.is_between() => &self.tag,
             _ => "",
         };
         let mut out = BytesMut::from(tag);
@@ -271,7 +275,7 @@ impl Injector {
     }
 }
 
-impl State {
+impl Search {
     fn looking() -> Self {
         Self::Looking { prolog: Prolog::default(), is_empty: true }
     }
@@ -282,13 +286,13 @@ impl Stream for Injector {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if matches!(self.state, State::Over) {
+            if matches!(self.search, Search::Over) {
                 return Poll::Ready(None);
             }
             let output = match ready!(self.input.poll_next_unpin(cx)) {
                 Some(Ok(chunk)) => self.pass(chunk),
                 Some(Err(error)) => {
-                    self.state = State::Over;
+                    self.search = Search::Over;
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => self.finish(),

@@ -23,12 +23,11 @@ pub mod origin;
 mod pages;
 mod prolog;
 mod proxy;
-#[doc(hidden)]
+#[cfg(any(test, feature = "testing"))]
 pub mod samples;
 mod server;
-pub mod slots;
+mod slots;
 mod sniff;
-mod tunnel;
 mod unpack;
 pub mod upstream;
 mod websocket;
@@ -38,6 +37,5 @@ mod words;
 mod tests;
 
 pub use html::escape;
-pub use inbound::HEAD_TIME_MAX as CLIENT_HEAD_TIME_MAX;
-pub use live_reload::{EVENTS_BEHIND_COUNT_MAX, Hub, KEEP_ALIVE_INTERVAL};
-pub use server::{FrontConfig, Server, WORKER_COUNT, serve};
+pub use live_reload::Hub;
+pub use server::{FrontConfig, Server, serve};

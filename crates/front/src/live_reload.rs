@@ -12,17 +12,17 @@ use super::gate::Gate;
 use devhost_model::BrowserEvent;
 
 /// How many events a slow page may be behind before it is told to start over.
-pub const EVENTS_BEHIND_COUNT_MAX: usize = 64;
+const EVENTS_BEHIND_COUNT_MAX: usize = 64;
 
 /// How often an idle event stream says that it is alive.
-pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The sender of events to all open pages. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Hub(Arc<Mutex<State>>);
+pub struct Hub(Arc<Mutex<Events>>);
 
 #[derive(Debug)]
-struct State {
+struct Events {
     /// `None` once closed, which ends all streams.
     sender: Option<broadcast::Sender<(u64, BrowserEvent)>>,
     /// Counts what changes the look of a page, so that a page which was away knows that it missed something.
@@ -43,10 +43,10 @@ impl Hub {
     /// A hub with no listeners.
     pub fn new() -> Self {
         let sender = Some(broadcast::Sender::new(EVENTS_BEHIND_COUNT_MAX));
-        Self(Arc::new(Mutex::new(State { sender, revision: 0, builds: 0, building: None })))
+        Self(Arc::new(Mutex::new(Events { sender, revision: 0, builds: 0, building: None })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Events> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

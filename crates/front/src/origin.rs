@@ -10,7 +10,7 @@ use super::host::{HostRules, host_name, is_same_origin};
 const SHOWN_SIZE_MAX: usize = 200;
 
 /// The origin of a page that must not open a WebSocket, as far as it can be shown; `None` if there is no such page.
-pub fn foreign(headers: &HeaderMap, hosts: &HostRules, allowed: &[String]) -> Option<String> {
+pub(crate) fn foreign(headers: &HeaderMap, hosts: &HostRules, allowed: &[String]) -> Option<String> {
     let mut origins = headers.get_all(header::ORIGIN);
     // Only programs come without one.
     let origin = origins.next()?;

@@ -11,7 +11,7 @@ pub(crate) const HELD_SIZE_MAX: usize = 5;
 
 /// Follows a document from its first byte.
 #[derive(Debug, Default)]
-pub(crate) struct Prolog(State);
+pub(crate) struct Prolog(Position);
 
 /// What a look at some bytes has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) enum Found {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum State {
+enum Position {
     #[default]
     Start,
     /// Where the next piece of markup may begin.
@@ -65,7 +65,7 @@ enum Attribute {
 enum Markup {
     Begins {
         size: usize,
-        state: State,
+        state: Position,
     },
     Unfinished,
     /// What makes a browser open the head or the body.
@@ -76,19 +76,19 @@ impl Prolog {
     /// Looks at the bytes that follow those it has taken so far. Not to be called again once there is a place, or none.
     pub(crate) fn advance(&mut self, bytes: &[u8]) -> Found {
         let mut used = 0;
-        if self.0 == State::Start {
+        if self.0 == Position::Start {
             match bytes {
                 [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => return Found::Nowhere,
                 [0xef, 0xbb, 0xbf, ..] => used = 3,
                 [] | [0xfe] | [0xff] | [0xef] | [0xef, 0xbb] => return Found::NotYet(0),
                 _ => {}
             }
-            self.0 = State::Between;
+            self.0 = Position::Between;
         }
         while let Some(&byte) = bytes.get(used) {
             match self.0 {
-                State::Start | State::Between if is_space(byte) => used += 1,
-                State::Start | State::Between if byte == b'<' => match begin(&bytes[used..]) {
+                Position::Start | Position::Between if is_space(byte) => used += 1,
+                Position::Start | Position::Between if byte == b'<' => match begin(&bytes[used..]) {
                     Markup::Begins { size, state } => {
                         used += size;
                         self.0 = state;
@@ -96,23 +96,23 @@ impl Prolog {
                     Markup::Unfinished => return Found::NotYet(used),
                     Markup::Content => return Found::Place(used),
                 },
-                State::Start | State::Between => return Found::Place(used),
-                State::Comment(comment) => {
+                Position::Start | Position::Between => return Found::Place(used),
+                Position::Comment(comment) => {
                     used += 1;
-                    self.0 = comment.next(byte).map_or(State::Between, State::Comment);
+                    self.0 = comment.next(byte).map_or(Position::Between, Position::Comment);
                 }
-                State::Declaration => {
+                Position::Declaration => {
                     used += 1;
                     if byte == b'>' {
-                        self.0 = State::Between;
+                        self.0 = Position::Between;
                     }
                 }
-                State::Tag { attribute, is_place } => {
+                Position::Tag { attribute, is_place } => {
                     used += 1;
                     match attribute.next(byte) {
-                        Some(attribute) => self.0 = State::Tag { attribute, is_place },
+                        Some(attribute) => self.0 = Position::Tag { attribute, is_place },
                         None if is_place => return Found::Place(used),
-                        None => self.0 = State::Between,
+                        None => self.0 = Position::Between,
                     }
                 }
             }
@@ -122,15 +122,15 @@ impl Prolog {
 
     /// True if the document may end here with a script: not within a comment or a tag.
     pub(crate) fn is_between(&self) -> bool {
-        matches!(self.0, State::Start | State::Between)
+        matches!(self.0, Position::Start | Position::Between)
     }
 }
 
 fn begin(bytes: &[u8]) -> Markup {
     match bytes {
         [_] | [_, b'!'] | [_, b'!', b'-'] => Markup::Unfinished,
-        [_, b'!', b'-', b'-', ..] => Markup::Begins { size: 4, state: State::Comment(Comment::Start) },
-        [_, b'!' | b'?', ..] => Markup::Begins { size: 2, state: State::Declaration },
+        [_, b'!', b'-', b'-', ..] => Markup::Begins { size: 4, state: Position::Comment(Comment::Start) },
+        [_, b'!' | b'?', ..] => Markup::Begins { size: 2, state: Position::Declaration },
         [_, name @ ..] => {
             let (known, end) = name.split_at(name.len().min(4));
             let may_be = |wanted: &[u8; 4]| wanted[..known.len()].eq_ignore_ascii_case(known);
@@ -142,7 +142,7 @@ fn begin(bytes: &[u8]) -> Markup {
                 return Markup::Content;
             }
             let is_place = !known.eq_ignore_ascii_case(b"html");
-            Markup::Begins { size: 5, state: State::Tag { attribute: Attribute::BeforeName, is_place } }
+            Markup::Begins { size: 5, state: Position::Tag { attribute: Attribute::BeforeName, is_place } }
         }
         [] => Markup::Unfinished,
     }

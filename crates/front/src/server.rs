@@ -25,7 +25,7 @@ use devhost_watch::Suspicion;
 
 /// Threads that serve the requests of one call of `listen`. With one, everything that a request needs of the front runs
 /// on it, the driver of its upstream included, and nothing is handed from thread to thread.
-pub const WORKER_COUNT: usize = 1;
+const WORKER_COUNT: usize = 1;
 
 /// How long responses may take to finish when the server is stopped.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(1);

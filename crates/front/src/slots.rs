@@ -15,10 +15,10 @@ use devhost_link::STREAMS_COUNT_MAX;
 use devhost_sys::limits;
 
 /// How many ordinary requests may be in one worker at once.
-pub const ORDINARY_COUNT_MAX: usize = 256;
+pub(crate) const ORDINARY_COUNT_MAX: usize = 256;
 
 /// How many long-lived requests may be in one worker at once, if devhost may have the descriptors for them.
-pub const LONG_LIVED_COUNT_MAX: usize = 2000;
+pub(crate) const LONG_LIVED_COUNT_MAX: usize = 2000;
 
 /// How many of them there may be even if that leaves few descriptors.
 const LONG_LIVED_COUNT_MIN: usize = 64;
@@ -30,14 +30,14 @@ const DESCRIPTORS_PER_REQUEST_COUNT: usize = 3;
 const DESCRIPTORS_KEPT_COUNT: usize = ORDINARY_COUNT_MAX * DESCRIPTORS_PER_REQUEST_COUNT + 256;
 
 /// A request that has been open for so long counts as long-lived.
-pub const LONG_LIVED_TIME_MIN: Duration = Duration::from_secs(2);
+pub(crate) const LONG_LIVED_TIME_MIN: Duration = Duration::from_secs(2);
 
 // A link has a stream for each.
 const _: () = assert!(ORDINARY_COUNT_MAX + LONG_LIVED_COUNT_MAX <= STREAMS_COUNT_MAX);
 
 /// What kind of slot a request wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SlotKind {
+pub(crate) enum SlotKind {
     /// It ends by itself, as far as is known.
     Ordinary,
     /// A WebSocket, or an event stream.
@@ -57,7 +57,7 @@ impl SlotKind {
 
 /// The slots of one worker. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Slots(Arc<Shared>);
+pub(crate) struct Slots(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -98,7 +98,7 @@ impl Default for Slots {
 
 impl Slots {
     /// So many slots of each kind.
-    pub fn new(ordinary: usize, long_lived: usize) -> Self {
+    pub(crate) fn new(ordinary: usize, long_lived: usize) -> Self {
         Self(Arc::new(Shared {
             ordinary: Semaphore::new(ordinary),
             long_lived: Semaphore::new(long_lived),
@@ -108,18 +108,18 @@ impl Slots {
     }
 
     /// How many long-lived requests there may be at once.
-    pub fn long_lived_count_max(&self) -> usize {
+    pub(crate) fn long_lived_count_max(&self) -> usize {
         self.0.long_lived_count_max
     }
 
     /// A slot, if one is free and nobody waits for it.
-    pub fn try_take(&self, kind: SlotKind) -> Option<Slot> {
+    pub(crate) fn try_take(&self, kind: SlotKind) -> Option<Slot> {
         self.0.semaphore(kind).try_acquire().ok()?.forget();
         Some(self.slot(kind))
     }
 
     /// The next free slot, in turn. Cancel-safe.
-    pub async fn take(&self, kind: SlotKind) -> Slot {
+    pub(crate) async fn take(&self, kind: SlotKind) -> Slot {
         match self.0.semaphore(kind).acquire().await {
             Ok(permit) => permit.forget(),
             // It is never closed.
@@ -140,7 +140,7 @@ impl Slots {
     }
 
     /// Counts what has been open for [`LONG_LIVED_TIME_MIN`] among the long-lived ones, as far as there is room.
-    pub fn move_old_ones(&self) {
+    pub(crate) fn move_old_ones(&self) {
         self.move_old_ones_as_of(Instant::now());
     }
 
@@ -159,14 +159,14 @@ impl Slots {
 
 /// A slot that is taken. Dropped, it is free for another request.
 #[derive(Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     slots: Slots,
     number: u64,
 }
 
 impl Slot {
     /// The request turns out to be long-lived. False if there is no slot for it among those.
-    pub fn make_long_lived(&mut self) -> bool {
+    pub(crate) fn make_long_lived(&mut self) -> bool {
         let shared = &self.slots.0;
         let mut taken = shared.lock();
         if !taken.ordinary.contains_key(&self.number) {

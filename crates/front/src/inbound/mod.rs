@@ -13,6 +13,5 @@ mod stream;
 mod turn;
 
 pub(crate) use head::{HEAD_SIZE_MAX, HEADERS_COUNT_MAX, Refusal, RefusalReason};
-pub use stream::HEAD_TIME_MAX;
-pub(crate) use stream::{ClientStream, LINGER_TIME_MAX};
+pub(crate) use stream::{ClientStream, HEAD_TIME_MAX, LINGER_TIME_MAX};
 pub(crate) use turn::Turn;

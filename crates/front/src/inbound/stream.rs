@@ -20,7 +20,7 @@ use super::chunked::Dechunker;
 use super::head::{BodyFraming, Examined, HEAD_SIZE_MAX, Refusal, RefusalReason, examine};
 
 /// How long a client may take for the head of a request, from its first byte.
-pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How long an idle connection is kept. Longer than clients keep theirs, so that they close first and no
 /// request meets a connection that is being closed.

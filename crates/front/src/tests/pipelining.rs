@@ -16,14 +16,14 @@ enum After {
     Tunnel,
 }
 
-struct Kind {
+struct RequestCase {
     name: &'static str,
     request: Vec<u8>,
     after: After,
 }
 
-fn kinds() -> Vec<Kind> {
-    let kind = |name, request: &str, after| Kind { name, request: request.as_bytes().to_vec(), after };
+fn kinds() -> Vec<RequestCase> {
+    let kind = |name, request: &str, after| RequestCase { name, request: request.as_bytes().to_vec(), after };
     let host = "host: localhost\r\n";
     let many: String = (0..crate::inbound::HEADERS_COUNT_MAX).map(|n| format!("x-{n}: 1\r\n")).collect();
     vec![
@@ -129,7 +129,7 @@ async fn exchange(site: &Site, pieces: &[&[u8]], expected: Option<&str>) -> Stri
 }
 
 /// What a kind is answered alone.
-async fn alone(site: &Site, kind: &Kind) -> String {
+async fn alone(site: &Site, kind: &RequestCase) -> String {
     let mut browser = site.connect().await;
     browser.send(&kind.request).await;
     match kind.after {
@@ -155,7 +155,7 @@ async fn alone(site: &Site, kind: &Kind) -> String {
 }
 
 /// What a sequence is to be answered.
-fn expected(kinds: &[(&Kind, &String)]) -> String {
+fn expected(kinds: &[(&RequestCase, &String)]) -> String {
     let mut whole = String::new();
     for (index, (kind, answer)) in kinds.iter().enumerate() {
         whole += answer;
@@ -172,7 +172,7 @@ fn expected(kinds: &[(&Kind, &String)]) -> String {
     whole
 }
 
-async fn check(site: &Site, sequence: &[(&Kind, &String)], cuts: &[usize]) {
+async fn check(site: &Site, sequence: &[(&RequestCase, &String)], cuts: &[usize]) {
     let whole: Vec<u8> = sequence.iter().flat_map(|(kind, _)| kind.request.clone()).collect();
     let mut pieces: Vec<&[u8]> = Vec::new();
     let mut from = 0;
@@ -200,7 +200,7 @@ async fn each_of_several_requests_in_a_segment_is_answered_as_if_it_were_alone()
         for kind in &kinds {
             answers.push(alone(&site, kind).await);
         }
-        let all: Vec<(&Kind, &String)> = kinds.iter().zip(&answers).collect();
+        let all: Vec<(&RequestCase, &String)> = kinds.iter().zip(&answers).collect();
         for first in &all {
             for second in &all {
                 check(&site, &[*first, *second], &[]).await;
@@ -225,7 +225,7 @@ async fn requests_are_told_apart_wherever_the_segments_are_cut() {
     for kind in &kinds {
         answers.push(alone(&site, kind).await);
     }
-    let all: Vec<(&Kind, &String)> = kinds.iter().zip(&answers).collect();
+    let all: Vec<(&RequestCase, &String)> = kinds.iter().zip(&answers).collect();
     for (index, kind) in all.iter().enumerate() {
         if kind.0.name == "many headers" {
             continue;

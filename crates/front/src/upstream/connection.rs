@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use devhost_link::wire::HEADERS_COUNT_MAX;
 
 /// How long an app may take to accept a connection.
-pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How long after a connection's end the kernel's word on what the app left unread is waited for. On loopback it
 /// comes with the end itself.
@@ -33,7 +33,7 @@ const RESET_NOTICE_TIME_MAX: Duration = Duration::from_millis(20);
 const TUNNEL_READ_SIZE: usize = 64 * 1024;
 
 /// What hyper buffers of a connection, in each direction. Also the largest head of a response.
-pub const RESPONSE_HEAD_SIZE_MAX: usize = 256 * 1024;
+pub(crate) const RESPONSE_HEAD_SIZE_MAX: usize = 256 * 1024;
 
 /// How a record begins with which a TLS server turns down what is no TLS: an alert (RFC 8446 §5.1, §6).
 const TLS_ALERT: [u8; 2] = [21, 3];
@@ -240,9 +240,9 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub(super) struct Connection {
     /// Where requests go in.
-    pub sender: SendRequest<RequestBody>,
+    pub(super) sender: SendRequest<RequestBody>,
     /// What they go over.
-    pub wire: Arc<Wire>,
+    pub(super) wire: Arc<Wire>,
 }
 
 impl Connection {

@@ -15,17 +15,17 @@ use futures_util::future::LocalBoxFuture;
 
 use devhost_link::{self as shm, Client, PeerFault, StreamError};
 
-pub use connection::{CONNECT_TIME_MAX, RESPONSE_HEAD_SIZE_MAX};
-pub use pool::{IDLE_COUNT_MAX, IDLE_TIME_MAX};
-pub use socket::{DEATH_NOTICE_TIME_MAX, SocketClient};
+#[cfg(test)]
+pub(crate) use connection::RESPONSE_HEAD_SIZE_MAX;
+pub use socket::SocketClient;
 
 /// How long an app behind a link may take to refuse a request whose client waits with the body. The link does not tell when an
 /// app begins to read, so the client is let go on after this.
-pub const REFUSAL_TIME_MAX: Duration = Duration::from_millis(50);
+const REFUSAL_TIME_MAX: Duration = Duration::from_millis(50);
 
 /// Why an exchange, or the whole upstream, is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UpstreamError {
+pub(crate) enum UpstreamError {
     /// The app cut this one response off, or wants no more of its request.
     #[error("the app broke off the exchange")]
     Reset,
@@ -90,7 +90,7 @@ impl From<SocketClient> for Upstream {
 impl Upstream {
     /// Opens a stream with an encoded [`RequestHead`](devhost_link::wire::RequestHead); `end` means that no body
     /// follows.
-    pub async fn open(&self, head: Bytes, end: bool) -> Result<(SendHalf, RecvHalf), UpstreamError> {
+    pub(crate) async fn open(&self, head: Bytes, end: bool) -> Result<(SendHalf, RecvHalf), UpstreamError> {
         match self {
             Self::Link(client) => {
                 let (send, recv) = client.open(head, end).await?;
@@ -163,7 +163,7 @@ impl Upstream {
 
 /// The request body. Dropped before [`SendHalf::finish`], it cuts the exchange off.
 #[derive(Debug)]
-pub enum SendHalf {
+pub(crate) enum SendHalf {
     /// On a link.
     Link(shm::SendHalf),
     /// On a connection.
@@ -175,7 +175,7 @@ pub enum SendHalf {
 
 impl SendHalf {
     /// Sends all of it, waiting for room.
-    pub async fn send(&mut self, data: Bytes) -> Result<(), UpstreamError> {
+    pub(crate) async fn send(&mut self, data: Bytes) -> Result<(), UpstreamError> {
         match self {
             Self::Link(half) => Ok(half.send(data).await?),
             Self::Socket(half) => half.send(data).await,
@@ -185,7 +185,7 @@ impl SendHalf {
     }
 
     /// Ends the request body.
-    pub async fn finish(&mut self) -> Result<(), UpstreamError> {
+    pub(crate) async fn finish(&mut self) -> Result<(), UpstreamError> {
         match self {
             Self::Link(half) => Ok(half.finish()?),
             Self::Socket(half) => half.finish().await,
@@ -197,7 +197,7 @@ impl SendHalf {
 
 /// The response. Dropped before its end, it cancels the app's handler.
 #[derive(Debug)]
-pub enum RecvHalf {
+pub(crate) enum RecvHalf {
     /// On a link.
     Link(shm::RecvHalf),
     /// On a connection.
@@ -209,7 +209,7 @@ pub enum RecvHalf {
 
 impl RecvHalf {
     /// Resolves once the app wants the body that the client waits with ([`REQUEST_EXPECT`](devhost_link::wire::REQUEST_EXPECT)).
-    pub fn go_ahead(&self) -> LocalBoxFuture<'static, ()> {
+    pub(crate) fn go_ahead(&self) -> LocalBoxFuture<'static, ()> {
         match self {
             Self::Socket(half) => half.go_ahead().boxed_local(),
             Self::Link(_) => tokio::time::sleep(REFUSAL_TIME_MAX).boxed_local(),
@@ -219,7 +219,7 @@ impl RecvHalf {
     }
 
     /// The encoded [`ResponseHead`](devhost_link::wire::ResponseHead), and whether the response is over with it.
-    pub async fn head(&mut self) -> Result<(Bytes, bool), UpstreamError> {
+    pub(crate) async fn head(&mut self) -> Result<(Bytes, bool), UpstreamError> {
         match self {
             Self::Link(half) => Ok(half.head().await?),
             Self::Socket(half) => half.head().await,
@@ -230,7 +230,7 @@ impl RecvHalf {
 
     /// After [`UpstreamError::Lost`] in place of a head: true if the worker has not read the request, or the request
     /// may be read twice. To be asked once the worker's process has ended.
-    pub fn was_never_read(&self) -> bool {
+    pub(crate) fn was_never_read(&self) -> bool {
         match self {
             Self::Link(half) => half.was_never_read(),
             Self::Socket(half) => half.was_never_read(),
@@ -241,7 +241,7 @@ impl RecvHalf {
 
     /// After [`UpstreamError::Lost`] in place of a head: true if the request may be sent to another worker although this
     /// one may have read it.
-    pub fn may_be_repeated(&self) -> bool {
+    pub(crate) fn may_be_repeated(&self) -> bool {
         match self {
             Self::Socket(half) => half.may_be_repeated(),
             Self::Link(_) => false,
@@ -251,7 +251,7 @@ impl RecvHalf {
     }
 
     /// The next piece of the body, `None` at its end.
-    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UpstreamError>> {
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UpstreamError>> {
         match self {
             Self::Link(half) => half.poll_data(cx).map_err(Into::into),
             Self::Socket(half) => half.poll_data(cx),
@@ -261,7 +261,7 @@ impl RecvHalf {
     }
 
     /// The next piece of the body, `None` at its end.
-    pub async fn data(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+    pub(crate) async fn data(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         std::future::poll_fn(|cx| self.poll_data(cx)).await
     }
 }

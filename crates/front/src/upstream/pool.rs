@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use super::connection::Connection;
 
 /// How many idle connections are kept.
-pub const IDLE_COUNT_MAX: usize = 32;
+const IDLE_COUNT_MAX: usize = 32;
 
 /// How long an idle connection is kept. actix-web and rocket close theirs after 5 s.
-pub const IDLE_TIME_MAX: Duration = Duration::from_secs(4);
+const IDLE_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// How long a connection may take to be ready for the next request after a response.
 const READY_TIME_MAX: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ struct Idle {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct IdleConnections {
     /// The one that was used last is at the back.
     idle: VecDeque<Idle>,
     /// Nothing is kept any more.
@@ -37,18 +37,18 @@ struct State {
 
 /// The idle connections. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pool(Arc<Mutex<State>>);
+pub(super) struct Pool(Arc<Mutex<IdleConnections>>);
 
 impl Pool {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, IdleConnections> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection that is open as far as is known.
     pub(super) fn take(&self) -> Option<Connection> {
-        let mut state = self.lock();
+        let mut kept = self.lock();
         let fresh_since = Instant::now().checked_sub(IDLE_TIME_MAX);
-        while let Some(idle) = state.idle.pop_back() {
+        while let Some(idle) = kept.idle.pop_back() {
             if fresh_since.is_none_or(|fresh_since| idle.since > fresh_since)
                 && idle.connection.sender.is_ready()
             {
@@ -78,9 +78,9 @@ impl Pool {
     /// Closes the idle ones, and keeps no more.
     pub(super) fn close(&self) {
         let idle = {
-            let mut state = self.lock();
-            state.closed = true;
-            std::mem::take(&mut state.idle)
+            let mut kept = self.lock();
+            kept.closed = true;
+            std::mem::take(&mut kept.idle)
         };
         drop(idle);
     }
@@ -92,35 +92,35 @@ impl Pool {
     }
 
     fn keep(&self, connection: Connection, runtime: &Handle) {
-        let mut state = self.lock();
-        if state.closed {
+        let mut kept = self.lock();
+        if kept.closed {
             return;
         }
-        if state.idle.len() >= IDLE_COUNT_MAX {
-            state.idle.pop_front();
+        if kept.idle.len() >= IDLE_COUNT_MAX {
+            kept.idle.pop_front();
         }
-        state.idle.push_back(Idle { connection, since: Instant::now() });
-        if !std::mem::replace(&mut state.swept, true) {
+        kept.idle.push_back(Idle { connection, since: Instant::now() });
+        if !std::mem::replace(&mut kept.swept, true) {
             runtime.spawn(sweep(Arc::downgrade(&self.0)));
         }
     }
 }
 
 /// Closes connections as they grow old, until there are none.
-async fn sweep(state: std::sync::Weak<Mutex<State>>) {
+async fn sweep(kept: std::sync::Weak<Mutex<IdleConnections>>) {
     loop {
         let next = {
-            let Some(state) = state.upgrade() else { return };
-            let pool = Pool(state);
-            let mut state = pool.lock();
+            let Some(kept) = kept.upgrade() else { return };
+            let pool = Pool(kept);
+            let mut kept = pool.lock();
             let now = Instant::now();
-            while state.idle.front().is_some_and(|idle| idle.since + IDLE_TIME_MAX <= now) {
-                state.idle.pop_front();
+            while kept.idle.front().is_some_and(|idle| idle.since + IDLE_TIME_MAX <= now) {
+                kept.idle.pop_front();
             }
-            match state.idle.front() {
+            match kept.idle.front() {
                 Some(idle) => idle.since + IDLE_TIME_MAX,
                 None => {
-                    state.swept = false;
+                    kept.swept = false;
                     return;
                 }
             }

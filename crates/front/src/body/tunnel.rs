@@ -1,95 +1,21 @@
-//! The client's half of a WebSocket on its way to the app, and the end of the connection to the app: when a generation ends,
-//! the app is told by a close frame, between two frames of the client's. Its answer is waited for a moment, then the
-//! connection is ended in order. So the app sees what it sees of a browser tab that is closed, and has nothing to log.
+//! The client's half of a WebSocket on its way to the app.
 //!
-//! What the app still sends meanwhile is thrown away: an app that is stuck in sending would not come to read the close frame.
+//! When a generation ends, the app is told by a close frame, between two frames of the client. The app has a moment
+//! to answer, then the connection is ended in order. The app sees what it sees of a browser tab that is closed,
+//! and has nothing to log.
 
 use std::collections::VecDeque;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 
 use actix_web::dev::Payload;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::time::Sleep;
 
-use super::body::{PumpEnd, Signals, WEBSOCKET_CLOSE_TIME_MAX};
-use super::gate::Visit;
-use super::upstream::{RecvHalf, SendHalf, UpstreamError};
-use super::websocket::{CLOSE_GOING_AWAY, FrameTracker};
-
-/// The end of the app's half: the client gets no more of it.
-pub(super) struct Farewell {
-    output: Output,
-    deadline: Pin<Box<Sleep>>,
-    /// Until it is over, the generation has a request.
-    _visit: Visit,
-}
-
-/// What the app sends, which nobody gets.
-struct Output {
-    recv: RecvHalf,
-    tracker: FrameTracker,
-    has_ended: bool,
-}
-
-impl Output {
-    /// Throws the next piece away. Cancel-safe.
-    async fn discard(&mut self) {
-        match self.recv.data().await {
-            Ok(Some(piece)) => self.tracker.advance(&piece),
-            Ok(None) | Err(_) => self.has_ended = true,
-        }
-    }
-
-    /// True once the app says nothing more that matters.
-    fn is_closed(&self) -> bool {
-        self.has_ended || self.tracker.has_seen_close()
-    }
-}
-
-impl Farewell {
-    /// Begins it, with the place in the app's frames.
-    pub(crate) fn new(recv: RecvHalf, tracker: FrameTracker, visit: Visit) -> Self {
-        Self {
-            output: Output { recv, tracker, has_ended: false },
-            deadline: Box::pin(tokio::time::sleep(WEBSOCKET_CLOSE_TIME_MAX)),
-            _visit: visit,
-        }
-    }
-
-    /// Does something else meanwhile; `None` if the time is over.
-    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut work => return Some(done),
-                () = &mut self.deadline => return None,
-                () = self.output.discard(), if !self.output.has_ended => {}
-            }
-        }
-    }
-
-    /// Waits for the app's close frame, answers it by the end of the client's half, and waits for the end of the app's.
-    async fn finish(mut self, mut send: SendHalf) {
-        let Self { output, deadline, .. } = &mut self;
-        let end = async {
-            while !output.is_closed() {
-                output.discard().await;
-            }
-            // An error means that the app is gone.
-            let _ = send.finish().await;
-            while !output.has_ended {
-                output.discard().await;
-            }
-        };
-        tokio::select! {
-            () = end => {}
-            () = deadline => {}
-        }
-    }
-}
+use super::farewell::Farewell;
+use super::signals::{PumpEnd, Signals};
+use crate::upstream::{SendHalf, UpstreamError};
+use crate::websocket::{CLOSE_GOING_AWAY, FrameTracker};
 
 /// How the open time of a WebSocket ends.
 enum Open {

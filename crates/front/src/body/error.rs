@@ -1,0 +1,32 @@
+//! Why a body broke off, and what a body is.
+
+use bytes::Bytes;
+use futures_util::stream::LocalBoxStream;
+
+use crate::upstream::UpstreamError;
+
+/// Why a response broke off after its head.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The app or its worker failed.
+    #[error("the app's response broke off: {0}")]
+    Upstream(#[from] UpstreamError),
+    /// The client closed the connection.
+    #[error("the client is gone")]
+    ClientGone,
+    /// The client broke its request body off.
+    #[error("the request body broke off")]
+    RequestBroken,
+    /// What the app sent is not what its content-encoding says.
+    #[error("failed to decode the response: {0}")]
+    Decode(std::io::Error),
+    /// The app announced a longer body.
+    #[error("the response ended {0} bytes early")]
+    Short(u64),
+    /// The app did not finish its WebSocket frame in time.
+    #[error("the generation ended within a frame")]
+    FrameUnfinished,
+}
+
+/// A stream of body bytes.
+pub(crate) type ByteStream = LocalBoxStream<'static, Result<Bytes, BodyError>>;

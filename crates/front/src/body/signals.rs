@@ -1,0 +1,108 @@
+//! What the task that sends a request body and the body of the response tell each other.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use actix_web::dev::Payload;
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::farewell::Farewell;
+use crate::inbound::Turn;
+use crate::websocket::FrameTracker;
+use devhost_link::CREDIT_MAX_BYTES;
+
+/// How much of a request body is kept until the response begins, so that it can be sent to another worker. More than a
+/// worker can be sent that has read nothing of it.
+const KEPT_SIZE_MAX: usize = 2 * CREDIT_MAX_BYTES;
+
+/// How the sending of a request body ended.
+pub(super) enum PumpEnd {
+    Finished(Payload),
+    Recalled(Payload),
+    Broken,
+}
+
+/// What the task that sends and the body of the response tell each other.
+pub(super) struct Signals {
+    /// What was taken from the payload, as long as that is everything and may be wanted.
+    kept: RefCell<Option<VecDeque<Bytes>>>,
+    pub(super) turn: Turn,
+    pub(super) recall: Notify,
+    /// The app's half of a WebSocket whose generation ends.
+    farewell: RefCell<Option<Farewell>>,
+    leave: Notify,
+    /// The task ends the connection to the app; until then it must not be stopped.
+    is_leaving: Cell<bool>,
+    /// The body of the response is gone.
+    pub(super) gone: Notify,
+    client_closing: Cell<bool>,
+    pub(super) client_closed: Notify,
+}
+
+impl Signals {
+    pub(super) fn new(kept: Option<VecDeque<Bytes>>, turn: Turn) -> Self {
+        Self {
+            kept: RefCell::new(kept),
+            turn,
+            recall: Notify::new(),
+            farewell: RefCell::new(None),
+            leave: Notify::new(),
+            is_leaving: Cell::new(false),
+            gone: Notify::new(),
+            client_closing: Cell::new(false),
+            client_closed: Notify::new(),
+        }
+    }
+
+    /// True while the body can be sent to another worker.
+    pub(super) fn has_kept(&self) -> bool {
+        self.kept.borrow().is_some()
+    }
+
+    /// Lets the task end the connection to the app.
+    pub(super) fn leave(&self, farewell: Farewell) {
+        self.farewell.replace(Some(farewell));
+        self.is_leaving.set(true);
+        self.leave.notify_one();
+    }
+
+    /// Waits until the connection to the app is to be ended. Cancel-safe.
+    pub(super) async fn farewell(&self) -> Farewell {
+        loop {
+            if let Some(farewell) = self.farewell.take() {
+                return farewell;
+            }
+            self.leave.notified().await;
+        }
+    }
+
+    /// Keeps nothing any more, and returns what was kept.
+    pub(super) fn take_kept(&self) -> Option<VecDeque<Bytes>> {
+        self.kept.take()
+    }
+
+    /// Returns true while the task ends the connection to the app, and must not be stopped.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.get()
+    }
+
+    /// Looks for the close frame in what the client sends.
+    pub(super) fn follow(&self, tracker: &mut FrameTracker, chunk: &[u8]) {
+        tracker.advance(chunk);
+        if tracker.has_seen_close() && !self.client_closing.replace(true) {
+            self.client_closed.notify_one();
+        }
+    }
+
+    /// Keeps a piece of the body that is about to be sent.
+    pub(super) fn keep(&self, chunk: &Bytes) {
+        let mut kept = self.kept.borrow_mut();
+        if let Some(pieces) = kept.as_mut() {
+            pieces.push_back(chunk.clone());
+            if pieces.iter().map(Bytes::len).sum::<usize>() > KEPT_SIZE_MAX {
+                *kept = None;
+            }
+        }
+    }
+}
