@@ -1,6 +1,5 @@
-//! Keeps what is typed from being shown in the middle of a progress bar, which a typed character would leave behind
-//! broken. Only the echo is switched off: line editing, Ctrl-C and Ctrl-Z stay as they are, and what is typed is still
-//! read by whoever reads it.
+//! Keeps typed characters out of a progress bar, which they would break. Only the echo is switched off: line editing,
+//! Ctrl-C and Ctrl-Z work as before, and whoever reads the terminal still gets what is typed.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -8,14 +7,14 @@ use std::os::fd::AsFd;
 use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 use nix::unistd::{getpgrp, tcgetpgrp};
 
-/// The terminal on standard input does not echo while this lives.
+/// Switches off the echo of the terminal on standard input while it lives.
 #[derive(Debug)]
-pub(super) struct Silence {
+pub(crate) struct Silence {
     before: Termios,
 }
 
 impl Silence {
-    /// `None` if there is no terminal, or if devhost is in the background, from where it must not be changed.
+    /// Returns `None` if there is no terminal, or if devhost is in the background and must not change it.
     pub(crate) fn start() -> Option<Self> {
         let stdin = io::stdin();
         if !stdin.is_terminal() || !is_foreground() {

@@ -1,5 +1,5 @@
-//! The events of `--message-format json`: one JSON object a line on standard output, told apart by its `event`. This
-//! is the one place where they are defined; fields are only ever added.
+//! The events of `--message-format json`: one JSON object per line on standard output, told apart by its `event`. This
+//! is the only place that defines them; fields are only ever added.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use devhost_model::{Diagnostic, End, Failure, Reload};
 /// An event, as a line of JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum TerminalEvent {
+pub(crate) enum TerminalEvent {
     /// The port is open: requests are taken (and held until the app is ready).
     Listening {
         /// devhost's version.
@@ -95,7 +95,7 @@ pub enum TerminalEvent {
 
 /// An address at which the app can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Url {
+pub(crate) struct Url {
     /// `Local`, `Network`, …
     pub label: String,
     /// The address.
@@ -103,9 +103,9 @@ pub struct Url {
 }
 
 impl TerminalEvent {
-    /// The line, with its end.
-    pub fn line(&self) -> String {
-        // Strings and numbers only: there is nothing in it that cannot be written as JSON.
+    /// Returns the event as a line, with its line break.
+    pub(crate) fn line(&self) -> String {
+        // Strings and numbers only: all of it can be written as JSON.
         let mut line = serde_json::to_string(self).unwrap_or_else(|error| {
             serde_json::json!({ "event": "error", "message": format!("failed to write an event: {error}"), "hint": "",
                 "mistake": false })

@@ -1,9 +1,9 @@
-//! The words and colours of what people see. Pure: from a fact to its text, in one place so that all of it reads as
-//! one.
+//! The wording of what people see, all in one place so that it reads alike. Pure: from a fact to its text.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::style::{Style, printable};
 use devhost_model::Error;
 use devhost_model::{BuildReport, Cause, Diagnostic, End, Failure, Outcome, Reload, Steps, counted};
 
@@ -14,47 +14,8 @@ const WHOLE_FROM_MS: f64 = 10.0;
 /// Steps that took less are not shown.
 const SHOWN_FROM_MS: f64 = 0.05;
 
-/// Writes with colours or without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
-    pub colours: bool,
-}
-
 impl Style {
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    pub fn bold(self, text: &str) -> String {
-        self.paint("1", text)
-    }
-
-    pub fn dim(self, text: &str) -> String {
-        self.paint("2", text)
-    }
-
-    pub fn good(self, text: &str) -> String {
-        self.paint("1;32", text)
-    }
-
-    pub fn bad(self, text: &str) -> String {
-        self.paint("1;31", text)
-    }
-
-    pub fn doubtful(self, text: &str) -> String {
-        self.paint("1;33", text)
-    }
-
-    pub fn notable(self, text: &str) -> String {
-        self.paint("36", text)
-    }
-
-    /// Text that has colours already: as it is, or without them.
-    fn coloured(self, text: &str) -> String {
-        if self.colours { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() }
-    }
-
-    pub(super) fn banner(self, version: &str, app: &str, urls: &[(&str, &str)]) -> String {
+    pub(crate) fn banner(self, version: &str, app: &str, urls: &[(&str, &str)]) -> String {
         let mut text =
             format!("\n  {} {}  {}\n\n", self.good("devhost"), self.notable(version), self.dim(app));
         let width = urls.iter().map(|(label, _)| label.chars().count() + 1).max().unwrap_or(0);
@@ -66,11 +27,11 @@ impl Style {
         text
     }
 
-    pub(super) fn progress(self, done: u32, total: u32, current: &str) -> String {
+    pub(crate) fn progress(self, done: u32, total: u32, current: &str) -> String {
         format!("{} {done}/{total} {}\n", self.good("building"), printable(current)).replace(" \n", "\n")
     }
 
-    pub(super) fn reload(self, reload: &Reload, verbose: bool) -> String {
+    pub(crate) fn reload(self, reload: &Reload, verbose: bool) -> String {
         let number = format!("#{}", reload.generation);
         let took = time(reload.total_ms);
         let serving = match reload.generation {
@@ -115,7 +76,7 @@ impl Style {
         line
     }
 
-    pub(super) fn failure(self, failure: &Failure, verbose: bool) -> String {
+    pub(crate) fn failure(self, failure: &Failure, verbose: bool) -> String {
         let mut text = String::new();
         match failure {
             Failure::Build { diagnostics, output } => {
@@ -151,11 +112,11 @@ impl Style {
         text
     }
 
-    pub(super) fn diagnostic(self, diagnostic: &Diagnostic) -> String {
+    pub(crate) fn diagnostic(self, diagnostic: &Diagnostic) -> String {
         format!("{}\n\n", self.coloured(diagnostic.rendered.trim_end()))
     }
 
-    pub(super) fn error(self, error: &Error) -> String {
+    pub(crate) fn error(self, error: &Error) -> String {
         let mut text = format!("{} {}\n", self.bad("error:"), self.bold(&self.coloured(&error.message)));
         self.hint(&mut text, &error.hint);
         text
@@ -167,23 +128,23 @@ impl Style {
         }
     }
 
-    pub(super) fn warning(self, message: &str) -> String {
+    pub(crate) fn warning(self, message: &str) -> String {
         format!("{} {message}\n", self.doubtful("warning:"))
     }
 
-    pub(super) fn note(self, message: &str) -> String {
+    pub(crate) fn note(self, message: &str) -> String {
         format!("{} {message}\n", self.notable("note:"))
     }
 
-    pub(super) fn crash(self, end: &End) -> String {
+    pub(crate) fn crash(self, end: &End) -> String {
         format!("{} {end}\n", self.bad("crashed:"))
     }
 
-    pub(super) fn stylesheets(self, files: &[impl AsRef<Path>]) -> String {
+    pub(crate) fn stylesheets(self, files: &[impl AsRef<Path>]) -> String {
         format!("{} {}\n", self.good("css update"), self.files(files, 0).unwrap_or_default())
     }
 
-    pub(super) fn statics(self, files: &[impl AsRef<Path>]) -> String {
+    pub(crate) fn statics(self, files: &[impl AsRef<Path>]) -> String {
         format!("{} {}\n", self.good("page reload"), self.files(files, 0).unwrap_or_default())
     }
 
@@ -218,11 +179,6 @@ fn steps(steps: &Steps) -> Option<String> {
     .map(|(name, ms)| if ms < WHOLE_FROM_MS { format!("{name} {ms:.1}") } else { format!("{name} {ms:.0}") })
     .collect();
     (!steps.is_empty()).then(|| steps.join(" · "))
-}
-
-/// Without control characters: a file may have any name, and a terminal obeys what it is shown.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
 #[cfg(test)]

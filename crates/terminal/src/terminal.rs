@@ -1,0 +1,433 @@
+//! The terminal: each message as text for people or as an event for programs.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::event::{TerminalEvent, Url};
+use crate::progress::Progress;
+use crate::sink::Sink;
+use crate::style::Style;
+use devhost_model::{Cause, Diagnostic, Diagnostics, End, Error, Failure, Outcome, Reload};
+
+/// Time between two lines of progress if there is no terminal to draw a bar on.
+const PROGRESS_LINE_INTERVAL_MS: u64 = 3_000;
+
+/// Time between two progress events.
+const PROGRESS_EVENT_INTERVAL_MS: u64 = 250;
+
+/// How messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Human,
+    /// One JSON object a line
+    Json,
+}
+
+/// Tells the user what happens. Can be used from several threads.
+#[derive(Debug)]
+pub struct Terminal {
+    format: Format,
+    verbose: bool,
+    out: Sink,
+    err: Sink,
+    out_style: Style,
+    err_style: Style,
+    draws_bar: bool,
+    /// Also orders the messages: whoever holds the lock writes.
+    progress: Mutex<Progress>,
+}
+
+impl Terminal {
+    /// Creates a terminal on standard output and standard error. `verbose` also shows details, and warnings beside
+    /// errors.
+    pub fn new(format: Format, verbose: bool) -> Self {
+        Self {
+            format,
+            verbose,
+            out: Sink::Stdout,
+            err: Sink::Stderr,
+            out_style: Style::of(&io::stdout()),
+            err_style: Style::of(&io::stderr()),
+            draws_bar: format == Format::Human && io::stderr().is_terminal(),
+            progress: Mutex::new(Progress::Idle),
+        }
+    }
+
+    /// Shows the addresses, once the port is open. `since_start` is the time since devhost was started; only the event
+    /// has it.
+    pub fn banner(&self, version: &str, app: &str, urls: &[(&str, &str)], since_start: Duration) {
+        self.say(
+            || self.out_style.banner(version, app, urls),
+            || TerminalEvent::Listening {
+                version: version.into(),
+                app: app.into(),
+                urls: urls
+                    .iter()
+                    .map(|(label, url)| Url { label: (*label).into(), url: (*url).into() })
+                    .collect(),
+                since_start_ms: since_start.as_secs_f64() * 1000.0,
+            },
+        );
+    }
+
+    /// Shows how far the build is, in crates.
+    pub fn progress(&self, done: u32, total: u32, current: &str) {
+        let mut progress = self.lock();
+        if self.draws_bar {
+            progress.move_bar(self.err_style.colours, done, total, current);
+            return;
+        }
+        let interval = match self.format {
+            Format::Human => PROGRESS_LINE_INTERVAL_MS,
+            Format::Json => PROGRESS_EVENT_INTERVAL_MS,
+        };
+        if !progress.is_due(Duration::from_millis(interval), current) {
+            return;
+        }
+        match self.format {
+            Format::Human => self.err.write(&self.err_style.progress(done, total, current)),
+            Format::Json => {
+                self.out.write(&TerminalEvent::Progress { done, total, current: current.into() }.line());
+            }
+        }
+    }
+
+    /// Removes the progress bar: the build is over.
+    pub fn progress_done(&self) {
+        self.lock().finish();
+    }
+
+    /// Tells how a reload went.
+    pub fn reload(&self, reload: &Reload) {
+        let event = || match (reload.cause, reload.outcome) {
+            (Cause::Start, Outcome::Ok) => TerminalEvent::Ready { reload: reload.clone() },
+            _ => TerminalEvent::Reload { reload: reload.clone() },
+        };
+        match reload.outcome {
+            Outcome::Ok | Outcome::Unchanged => {
+                self.say(|| self.out_style.reload(reload, self.verbose), event);
+            }
+            // On the same stream as the failure.
+            Outcome::BuildFailed | Outcome::StartFailed => {
+                self.complain(|| self.err_style.reload(reload, self.verbose), event);
+            }
+        }
+    }
+
+    /// Tells why the newest code is not being served.
+    pub fn failure(&self, failure: &Failure) {
+        self.complain(
+            || self.err_style.failure(failure, self.verbose),
+            || TerminalEvent::Failure { title: failure.title(), failure: without_colours(failure) },
+        );
+    }
+
+    /// Tells the compiler's warnings about code that built: people only those that are `new`, programs `all` of them.
+    pub fn warnings(&self, all: &Diagnostics, new: &[&Diagnostic]) {
+        let told: Vec<&Diagnostic> = match self.format {
+            Format::Human => new.to_vec(),
+            Format::Json => all.iter().collect(),
+        };
+        let any = !told.is_empty();
+        for warning in told {
+            self.complain(
+                || self.err_style.diagnostic(warning),
+                || TerminalEvent::Diagnostic { diagnostic: in_plain(warning) },
+            );
+        }
+        if let Some(left_out) = all.left_out().describe().filter(|_| any) {
+            self.note(&format!("{left_out}, which `cargo build` shows"));
+        }
+    }
+
+    /// Tells that stylesheets were swapped in open pages.
+    pub fn css(&self, files: &[impl AsRef<Path>]) {
+        self.say(|| self.out_style.stylesheets(files), || TerminalEvent::Css { files: texts(files) });
+    }
+
+    /// Tells that open pages were reloaded because of these files.
+    pub fn statics(&self, files: &[impl AsRef<Path>]) {
+        self.say(|| self.out_style.statics(files), || TerminalEvent::Statics { files: texts(files) });
+    }
+
+    /// Tells something worth knowing.
+    pub fn note(&self, message: &str) {
+        self.complain(|| self.err_style.note(message), || TerminalEvent::Note { message: message.into() });
+    }
+
+    /// Tells something worth knowing to those who asked for details.
+    pub fn detail(&self, message: &str) {
+        if self.verbose {
+            self.note(message);
+        }
+    }
+
+    /// Tells something that is probably not as it should be.
+    pub fn warn(&self, message: &str) {
+        self.complain(
+            || self.err_style.warning(message),
+            || TerminalEvent::Warning { message: message.into() },
+        );
+    }
+
+    /// Tells what is wrong, and what to do about it.
+    pub fn error(&self, error: &Error) {
+        self.complain(
+            || self.err_style.error(error),
+            || TerminalEvent::Error {
+                message: error.message.clone(),
+                hint: error.hint.clone(),
+                mistake: error.mistake,
+            },
+        );
+    }
+
+    /// Tells that a worker crashed.
+    pub fn crash(&self, end: &End) {
+        self.complain(
+            || self.err_style.crash(end),
+            || TerminalEvent::Crash { message: end.to_string(), end: end.clone() },
+        );
+    }
+
+    /// Tells that devhost is ending. Also removes the progress bar.
+    pub fn stopping(&self) {
+        self.progress_done();
+        // A new line first: a terminal shows Ctrl-C as `^C` where the cursor is.
+        self.say(|| "\nstopping\n".to_owned(), || TerminalEvent::Stopping);
+    }
+
+    fn say(&self, text: impl FnOnce() -> String, event: impl FnOnce() -> TerminalEvent) {
+        self.tell(&self.out, text, event);
+    }
+
+    fn complain(&self, text: impl FnOnce() -> String, event: impl FnOnce() -> TerminalEvent) {
+        self.tell(&self.err, text, event);
+    }
+
+    fn tell(&self, sink: &Sink, text: impl FnOnce() -> String, event: impl FnOnce() -> TerminalEvent) {
+        let progress = self.lock();
+        match self.format {
+            Format::Json => self.out.write(&event().line()),
+            Format::Human => progress.make_way_for(|| sink.write(&text())),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns a failure without colours, as what cargo writes for `--message-format json`.
+fn without_colours(failure: &Failure) -> Failure {
+    match failure {
+        Failure::Build { diagnostics, output } => Failure::Build {
+            diagnostics: diagnostics.map(in_plain),
+            output: anstream::adapter::strip_str(output).to_string(),
+        },
+        other => other.clone(),
+    }
+}
+
+fn in_plain(diagnostic: &Diagnostic) -> Diagnostic {
+    let rendered = anstream::adapter::strip_str(&diagnostic.rendered).to_string();
+    Diagnostic { rendered, ..diagnostic.clone() }
+}
+
+fn texts(files: &[impl AsRef<Path>]) -> Vec<String> {
+    files.iter().map(|file| file.as_ref().to_string_lossy().into_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devhost_model::Steps;
+    use std::sync::Arc;
+
+    struct Written {
+        terminal: Terminal,
+        out: Arc<Mutex<Vec<u8>>>,
+        err: Arc<Mutex<Vec<u8>>>,
+    }
+
+    fn in_memory(format: Format) -> Written {
+        let out = Arc::new(Mutex::new(Vec::new()));
+        let err = Arc::new(Mutex::new(Vec::new()));
+        let terminal = Terminal {
+            format,
+            verbose: false,
+            out: Sink::Memory(out.clone()),
+            err: Sink::Memory(err.clone()),
+            out_style: Style { colours: false },
+            err_style: Style { colours: false },
+            draws_bar: false,
+            progress: Mutex::new(Progress::Idle),
+        };
+        Written { terminal, out, err }
+    }
+
+    impl Written {
+        fn take(&self) -> (String, String) {
+            let take = |bytes: &Mutex<Vec<u8>>| {
+                String::from_utf8(std::mem::take(&mut bytes.lock().unwrap())).unwrap()
+            };
+            (take(&self.out), take(&self.err))
+        }
+
+        fn take_event(&self) -> serde_json::Value {
+            let (out, err) = self.take();
+            assert_eq!(err, "");
+            assert!(out.ends_with('\n') && out.matches('\n').count() == 1, "{out}");
+            serde_json::from_str(&out).unwrap()
+        }
+    }
+
+    fn reload(cause: Cause, outcome: Outcome) -> Reload {
+        Reload {
+            generation: 2,
+            cause,
+            files: vec!["src/main.rs".into()],
+            files_left_out: 0,
+            outcome,
+            total_ms: 700.0,
+            steps: Steps { build_ms: 690.0, fork_ms: 0.5, load_ms: 2.0, ready_ms: 4.0, ..Steps::default() },
+            build: None,
+        }
+    }
+
+    #[test]
+    fn course_goes_to_stdout_and_trouble_to_stderr() {
+        let written = in_memory(Format::Human);
+        written.terminal.reload(&reload(Cause::Change, Outcome::Ok));
+        written.terminal.css(&["style.css"]);
+        let (out, err) = written.take();
+        assert!(
+            out.starts_with("reloaded #2 in 700 ms (") && out.ends_with("css update style.css\n"),
+            "{out}"
+        );
+        assert_eq!(err, "");
+        written.terminal.reload(&reload(Cause::Change, Outcome::BuildFailed));
+        written.terminal.warn("hm");
+        written.terminal.detail("not asked for");
+        let (out, err) = written.take();
+        assert_eq!(out, "");
+        assert!(
+            err.starts_with("build failed in 700 ms; #2 goes on serving") && err.ends_with("warning: hm\n"),
+            "{err}"
+        );
+    }
+
+    #[test]
+    fn progress_without_a_terminal_is_a_line_now_and_then() {
+        let written = in_memory(Format::Human);
+        for done in 0..100 {
+            written.terminal.progress(done, 100, "serde");
+        }
+        assert_eq!(written.take().1, "building 0/100 serde\n");
+        written.terminal.progress(0, 100, "waiting for another cargo (file lock on build directory)");
+        assert!(
+            written.take().1.contains("waiting for another cargo"),
+            "nobody should wonder why nothing happens"
+        );
+        written.terminal.progress(1, 100, "waiting for another cargo (file lock on build directory)");
+        assert_eq!(written.take().1, "", "it is told once");
+        written.terminal.progress_done();
+        written.terminal.progress(0, 3, "app");
+        assert_eq!(written.take().1, "building 0/3 app\n");
+    }
+
+    #[test]
+    fn every_message_is_an_event_with_json() {
+        let written = in_memory(Format::Json);
+        let terminal = &written.terminal;
+        terminal.banner("0.1.0", "app", &[("Local", "http://127.0.0.1:3000/")], Duration::from_millis(42));
+        assert_eq!(
+            written.take_event(),
+            serde_json::json!({"event": "listening", "version": "0.1.0", "app": "app", "since_start_ms": 42.0,
+                "urls": [{"label": "Local", "url": "http://127.0.0.1:3000/"}]})
+        );
+        terminal.progress(1, 2, "serde");
+        assert_eq!(
+            written.take_event(),
+            serde_json::json!({"event": "progress", "done": 1, "total": 2, "current": "serde"})
+        );
+        terminal.reload(&reload(Cause::Start, Outcome::Ok));
+        assert_eq!(written.take_event()["event"], "ready");
+        terminal.reload(&reload(Cause::Change, Outcome::BuildFailed));
+        assert_eq!(
+            written.take_event(),
+            serde_json::json!({"event": "reload", "generation": 2, "cause": "change", "files": ["src/main.rs"],
+                "files_left_out": 0, "outcome": "build_failed", "total_ms": 700.0,
+                "steps": {"notice_ms": 0.0, "build_ms": 690.0, "fork_ms": 0.5, "load_ms": 2.0, "ready_ms": 4.0,
+                    "other_ms": 0.0, "first_response_ms": null},
+                "build": null})
+        );
+        let diagnostic = Diagnostic {
+            level: "error".into(),
+            message: "no".into(),
+            code: Some("E0308".into()),
+            file: Some("src/a.rs".into()),
+            line: Some(1),
+            column: Some(2),
+            rendered: "error: no\nmore".into(),
+        };
+        terminal.failure(&Failure::Build { diagnostics: vec![diagnostic].into(), output: String::new() });
+        let event = written.take_event();
+        assert_eq!((&event["event"], &event["failure"]["kind"]), (&"failure".into(), &"build".into()));
+        assert_eq!(event["failure"]["diagnostics"][0]["line"], 1);
+        terminal.css(&["a.css"]);
+        assert_eq!(written.take_event(), serde_json::json!({"event": "css", "files": ["a.css"]}));
+        terminal.statics(&["a.html"]);
+        assert_eq!(written.take_event(), serde_json::json!({"event": "statics", "files": ["a.html"]}));
+        terminal.crash(&End::Exited { code: 3 });
+        assert_eq!(written.take_event()["end"], serde_json::json!({"how": "exited", "code": 3}));
+        terminal.note("n");
+        assert_eq!(written.take_event(), serde_json::json!({"event": "note", "message": "n"}));
+        terminal.warn("w");
+        assert_eq!(written.take_event(), serde_json::json!({"event": "warning", "message": "w"}));
+        terminal.error(&Error::mistake("m", "h"));
+        assert_eq!(
+            written.take_event(),
+            serde_json::json!({"event": "error", "message": "m", "hint": "h", "mistake": true})
+        );
+        terminal.stopping();
+        assert_eq!(written.take_event(), serde_json::json!({"event": "stopping"}));
+    }
+
+    #[test]
+    fn a_path_that_is_no_utf_8_is_a_reload_event_like_any_other() {
+        use std::os::unix::ffi::OsStrExt;
+        let written = in_memory(Format::Json);
+        let mut odd = reload(Cause::Change, Outcome::Ok);
+        odd.files = vec![std::ffi::OsStr::from_bytes(b"src/\xff.rs").into()];
+        written.terminal.reload(&odd);
+        let event = written.take_event();
+        assert_eq!(
+            (&event["event"], &event["files"]),
+            (&"reload".into(), &serde_json::json!(["src/\u{fffd}.rs"]))
+        );
+    }
+
+    #[test]
+    fn events_have_no_colours() {
+        let written = in_memory(Format::Json);
+        let coloured = Diagnostic {
+            level: "error".into(),
+            code: None,
+            file: None,
+            line: None,
+            column: None,
+            message: "no".into(),
+            rendered: "\u{1b}[1merror\u{1b}[0m: no\n".into(),
+        };
+        written.terminal.warnings(&vec![coloured.clone()].into(), &[]);
+        let output = "\u{1b}[31mred\u{1b}[0m".into();
+        written.terminal.failure(&Failure::Build { diagnostics: vec![coloured].into(), output });
+        let (out, _) = written.take();
+        assert!(out.contains("error: no\\n") && out.contains("\"red\"") && !out.contains("u001b"), "{out}");
+    }
+}
