@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::refusal::Difference;
+
 /// What one run has said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Directives {
@@ -54,15 +56,15 @@ impl Directives {
     pub(crate) fn changed_variables<'a>(
         &'a self,
         before: &'a Self,
-    ) -> Result<Vec<(&'a str, &'a str, &'a str)>, &'static str> {
+    ) -> Result<Vec<(&'a str, &'a str, &'a str)>, Difference> {
         if self.has_errors {
-            return Err("reports an error");
+            return Err(Difference::Error);
         }
         if self.others != before.others {
-            return Err("has told cargo something else than before");
+            return Err(Difference::Directives);
         }
         if !self.variables.keys().eq(before.variables.keys()) {
-            return Err("sets other variables than before");
+            return Err(Difference::Variables);
         }
         let pairs = before.variables.iter().zip(&self.variables);
         let changed = pairs.filter(|((_, old), (_, new))| old != new);

@@ -56,6 +56,7 @@ mod paths;
 mod plain;
 pub mod program_only;
 mod record;
+mod refusal;
 pub mod replay;
 mod root;
 mod script;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::{Call, expand};
 use crate::documents;
 use crate::job_sheet::JobSheet;
+use crate::refusal::Refusal;
 
 /// Says to the wrapper that the call is a replayed one, which is recorded already.
 pub(crate) const REPLAY_VARIABLE: &str = "DEVHOST_REPLAY";
@@ -54,15 +55,15 @@ pub(crate) struct Recorded {
 
 impl Recorded {
     /// Whether it was made under the same settings and variables as the job sheet's; why not.
-    pub(crate) fn is_of(&self, sheet: &JobSheet, name: &str) -> Result<(), String> {
+    pub(crate) fn is_of(&self, sheet: &JobSheet, name: &str) -> Result<(), Refusal> {
         if self.key != sheet.key {
-            return Err(format!("the recorded call of `{name}` is of other settings"));
+            return Err(Refusal::OtherSettings(name.to_owned()));
         }
         let mut before = self.before.iter();
         if let Some((variable, _)) =
             before.find(|(variable, hash)| sheet.environment.get(*variable) != hash.as_ref())
         {
-            return Err(format!("{variable} has another value than when `{name}` was compiled"));
+            return Err(Refusal::OtherVariable { name: name.to_owned(), variable: variable.clone() });
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::base::Builder;
 use crate::app::Target;
 use crate::footing::Footing;
 use crate::outcome::{Artifact, Progress};
+use crate::refusal::Refusal;
 
 /// How often a build is made again because somebody removes what it needs while it runs.
 const ATTEMPTS_AGAIN_COUNT_MAX: u32 = 3;
@@ -37,7 +38,7 @@ impl Builder {
                 return outcome;
             }
             tracing::debug!("something was removed in {} during a build", target_dir.display());
-            self.recording = Err("the target directory was removed while it was built".into());
+            self.recording = Err(Refusal::TargetDirRemoved);
             self.rebuild_wanted = true;
         }
         self.build_library_or_program(changed, progress).await

@@ -12,18 +12,13 @@ use crate::documents;
 use crate::explain::build_failure;
 use crate::inspector::Inspector;
 use crate::paths::entries;
+use crate::refusal::Refusal;
 use crate::replay::Recording;
 #[cfg(any(test, feature = "testing"))]
 use crate::replay::Weakness;
 use crate::settings::{Settings, Strategy};
 use crate::store::{ArtifactDirectory, units};
 use crate::tool::Tool;
-
-/// Why there is no replay after a build that was not let to its end. What was recorded is then of neither state.
-pub(super) const GIVEN_UP: &str = "the build before was given up";
-
-/// Why there is no replay after a build that failed under cargo.
-pub(super) const FAILED_BEFORE: &str = "the build before failed";
 
 /// Builds one target, again and again.
 #[derive(Debug)]
@@ -40,7 +35,7 @@ pub struct Builder {
     /// A manifest may have changed since cargo was asked about the app.
     pub(super) outdated: bool,
     /// What a replay needs, since the last good run of cargo, or why there is none.
-    pub(super) recording: Result<Recording, String>,
+    pub(super) recording: Result<Recording, Refusal>,
     /// How the last build was made.
     pub(super) report: BuildReport,
     #[cfg(any(test, feature = "testing"))]
@@ -85,7 +80,7 @@ impl Builder {
             memory: Memory::default(),
             inspector: Inspector::default(),
             outdated: false,
-            recording: Err("it is the first build".into()),
+            recording: Err(Refusal::FirstBuild),
             report: BuildReport::default(),
             #[cfg(any(test, feature = "testing"))]
             weakness: None,

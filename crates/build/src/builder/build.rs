@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use devhost_model::BuildReport;
 
-use super::base::{Builder, FAILED_BEFORE, GIVEN_UP};
+use super::base::Builder;
 use crate::app::Target;
 use crate::outcome::{Outcome, Progress};
+use crate::refusal::Refusal;
 use crate::store;
 
 impl Builder {
@@ -29,10 +30,8 @@ impl Builder {
         match outcome {
             Ok(artifact) => Outcome::Built(artifact),
             Err(failure) => {
-                if let Err(reason) = &mut self.recording
-                    && reason == GIVEN_UP
-                {
-                    *reason = FAILED_BEFORE.into();
+                if let Err(refusal @ Refusal::GivenUp) = &mut self.recording {
+                    *refusal = Refusal::FailedBefore;
                 }
                 Outcome::Failed(failure)
             }

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use devhost_model::{BuildReport, Failure};
 
-use super::base::{Builder, GIVEN_UP};
+use super::base::Builder;
 use super::cargo_run::valid_report;
 use crate::explain::{build_failure, explain, finish};
 use crate::inputs::ScriptInputs;
 use crate::outcome::{Artifact, Progress};
 use crate::paths::concerns_cargo;
+use crate::refusal::Refusal;
 use crate::replay::{Before, Recording};
 use crate::{dep_info, fallback, settings, stale};
 
@@ -27,7 +28,7 @@ impl Builder {
             }
             Err(reason) => reason,
         };
-        self.report = BuildReport { reason: refusal, ..BuildReport::default() };
+        self.report = BuildReport { reason: refusal.to_string(), ..BuildReport::default() };
         self.outdated |= changed.iter().any(|path| concerns_cargo(path) || self.configuration.contains(path));
         let app = self.current_app().await?;
         self.configuration.clone_from(&app.config_files);
@@ -42,7 +43,7 @@ impl Builder {
             recording.is_quiet().await;
         }
         // It stands only if nobody lets this build come to its end.
-        self.recording = Err(GIVEN_UP.into());
+        self.recording = Err(Refusal::GivenUp);
         self.show_hidden_changes(&app, changed);
         self.seed(&app, progress).await;
         let mut run = self.run_cargo(&app, &sheet_path, progress).await?;

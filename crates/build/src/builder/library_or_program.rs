@@ -9,6 +9,7 @@ use crate::app::Target;
 use crate::fallback::reason_to_restart;
 use crate::outcome::{Artifact, Progress};
 use crate::paths::concerns_cargo;
+use crate::refusal::Refusal;
 use crate::settings::Strategy;
 
 impl Builder {
@@ -31,7 +32,7 @@ impl Builder {
         };
         let Some(reason) = reason_to_restart(&failure) else { return Err(failure) };
         self.fallback = Some(reason);
-        self.recording = Err("the app was built as a program".into());
+        self.recording = Err(Refusal::BuiltAsProgram);
         let program = self.build_program(&[], progress).await;
         if program.is_err() {
             self.fallback = None;

@@ -10,6 +10,7 @@ use crate::app::{App, Target};
 use crate::explain::finish;
 use crate::outcome::{Artifact, Progress};
 use crate::paths::temporary_directory;
+use crate::refusal::Refusal;
 use crate::{fallback, replay};
 
 impl Builder {
@@ -18,13 +19,13 @@ impl Builder {
         &mut self,
         changed: &[PathBuf],
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Result<Artifact, Failure>, String> {
+    ) -> Result<Result<Artifact, Failure>, Refusal> {
         let Target::App(app) = &self.target else { unreachable!("only called for an app") };
         if let Err(reason) = &self.recording {
             return Err(reason.clone());
         }
         if self.outdated {
-            return Err("a manifest changed".into());
+            return Err(Refusal::ManifestChanged);
         }
         let (sheet_path, report_path) = (self.document(app, "job-sheet"), self.document(app, "report"));
         let context = self.replay_context(app.clone(), sheet_path);
@@ -35,18 +36,18 @@ impl Builder {
         let named: Vec<PathBuf> = recording.named().cloned().collect();
         if !run.success {
             if fallback::reason_to_share_nothing(&run).is_some() {
-                return Err("the linker refused it".into());
+                return Err(Refusal::LinkerRefused);
             }
             return Ok(finish(&run, None).map(|_| unreachable!("it has failed")));
         }
         let Some(report) = valid_report(&report_path, &context.sheet_path) else {
-            return Err("the wrapper's report is gone".into());
+            return Err(Refusal::ReportGone);
         };
-        let (library, ready) = finish(&run, Some(report)).map_err(|_| "nothing was made")?;
+        let (library, ready) = finish(&run, Some(report)).map_err(|_| Refusal::NothingMade)?;
         let checked = self
             .inspector
             .check(Some(context.app.kind), &library, &ready.preload)
-            .map_err(|_| "what was made could not be loaded")?;
+            .map_err(|_| Refusal::NotLoadable)?;
         let names_more = self.memory.scripts.add(&named);
         if names_more || self.memory.sources != sources {
             self.memory.sources.clone_from(&sources);

@@ -20,6 +20,7 @@ use crate::cargo::Run;
 use crate::job_sheet::{JobSheet, Report};
 use crate::paths::entries;
 use crate::record::Recorded;
+use crate::refusal::Refusal;
 use crate::{documents, stale};
 
 impl Recording {
@@ -31,23 +32,16 @@ impl Recording {
         sources: &[PathBuf],
         profile_dirs: Vec<PathBuf>,
         before: &Before,
-    ) -> Result<Self, String> {
-        let sheet: JobSheet =
-            documents::read(&context.sheet_path).ok_or("the job sheet for rustc is gone")?;
+    ) -> Result<Self, Refusal> {
+        let sheet: JobSheet = documents::read(&context.sheet_path).ok_or(Refusal::JobSheetGone)?;
         let mut finder = UnitFinder::new(context, &sheet, before);
-        let root = report.call.as_ref().ok_or("the app's rustc call was not recorded")?;
+        let root = report.call.as_ref().ok_or(Refusal::NotRecorded)?;
         finder.add(root)?;
         finder.look_for_other_users(run);
         let mut units = finder.units;
         let scripts = Scripts::read(context, &sheet, run, &units, before);
         for unit in units.iter_mut().filter(|unit| scripts.without_inputs.contains(&unit.package.id)) {
-            unit.only_cargo.get_or_insert_with(|| {
-                format!(
-                    "the build script of `{}` names no inputs that exist (`cargo::rerun-if-changed=…`), so cargo runs it \
-                     after every change",
-                    unit.package.name
-                )
-            });
+            unit.only_cargo.get_or_insert_with(|| Refusal::ScriptNamesNothing(unit.package.name.clone()));
         }
         let mut recording = Self {
             key: sheet.key.clone(),

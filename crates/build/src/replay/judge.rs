@@ -9,10 +9,11 @@ use super::context::Context;
 use super::inputs::Inputs;
 use super::recording::{Recording, listing};
 use super::weakness::is_left_out;
+use crate::refusal::Refusal;
 
 impl Recording {
     /// Whether all that cargo decides by is as it was; why not.
-    pub(super) fn check(&mut self, context: &Context, changed: &[PathBuf]) -> Result<(), String> {
+    pub(super) fn check(&mut self, context: &Context, changed: &[PathBuf]) -> Result<(), Refusal> {
         if !is_left_out!(context, Guards) {
             self.check_guards(context)?;
         }
@@ -29,7 +30,7 @@ impl Recording {
         context: &Context,
         changed: &[PathBuf],
         due: &BTreeSet<usize>,
-    ) -> Result<Vec<usize>, String> {
+    ) -> Result<Vec<usize>, Refusal> {
         let has_script_made = |path: &Path| self.scripts.iter().any(|script| script.has_made(path));
         let mut wanted = BTreeSet::new();
         for index in 0..self.units.len() {
@@ -45,7 +46,7 @@ impl Recording {
         for index in &wanted {
             let unit = &self.units[*index];
             if unit.is_macro {
-                return Err(format!("`{}` is a procedural macro, or changes one", unit.package.name));
+                return Err(Refusal::Macro(unit.package.name.clone()));
             }
             if let Some(reason) = &unit.only_cargo {
                 return Err(reason.clone());
@@ -53,54 +54,54 @@ impl Recording {
         }
         for unit in self.units.iter().filter(|unit| !unit.due) {
             if let Some((path, _)) = unit.outputs.iter().find(|(path, made)| Identity::of(path) != **made) {
-                return Err(format!("{} was changed by another program", context.shown(path)));
+                return Err(Refusal::ChangedByOthers(context.shown(path)));
             }
         }
         Ok(wanted.into_iter().collect())
     }
 
-    fn check_guards(&mut self, context: &Context) -> Result<(), String> {
+    fn check_guards(&mut self, context: &Context) -> Result<(), Refusal> {
         for (path, known) in &mut self.guards {
             let Some((identity, content)) = known else {
-                return Err(format!("{} may have changed while cargo ran", context.shown(path)));
+                return Err(Refusal::MayHaveChanged(context.shown(path)));
             };
             let mut now = *content;
             if now.refresh(path) || Identity::of(path) != *identity {
-                return Err(format!("{} changed", context.shown(path)));
+                return Err(Refusal::Changed(context.shown(path)));
             }
             *content = now;
         }
         for (path, identity) in &self.fixed {
             if Identity::of(path) != *identity {
-                return Err(format!("{} changed", context.shown(path)));
+                return Err(Refusal::Changed(context.shown(path)));
             }
         }
         for (path, stamps) in &self.trees {
             if stamps.is_none() || Inputs::Named(vec![path.clone()]).stamps() != *stamps {
-                return Err(format!("{}, which a build script reads, changed", context.shown(path)));
+                return Err(Refusal::ReadByScript(context.shown(path)));
             }
         }
         Ok(())
     }
 
-    fn check_unknown(&self, context: &Context, changed: &[PathBuf]) -> Result<(), String> {
+    fn check_unknown(&self, context: &Context, changed: &[PathBuf]) -> Result<(), Refusal> {
         for path in changed {
             // It may have changed while cargo ran, and then nothing here shows it.
             if self.guards.contains_key(path) {
-                return Err(format!("{} changed", context.shown(path)));
+                return Err(Refusal::Changed(context.shown(path)));
             }
             let is_known = self.units.iter().any(|unit| unit.sources.contains_key(path))
                 || self.scripts.iter().any(|script| script.reads(path));
             if !is_known {
-                let what = if path.exists() { "is new to the build" } else { "is gone" };
-                return Err(format!("{} {what}", context.shown(path)));
+                let refusal = if path.exists() { Refusal::NewToBuild } else { Refusal::Gone };
+                return Err(refusal(context.shown(path)));
             }
         }
         for (directory, names) in &self.listings {
             let now = listing(directory);
             if let Some(name) = now.symmetric_difference(names).next() {
-                let what = if names.contains(name) { "is gone" } else { "is new" };
-                return Err(format!("{} {what}", context.shown(&directory.join(name))));
+                let refusal = if names.contains(name) { Refusal::Gone } else { Refusal::New };
+                return Err(refusal(context.shown(&directory.join(name))));
             }
         }
         Ok(())

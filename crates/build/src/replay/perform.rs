@@ -16,6 +16,7 @@ use super::unit::Unit;
 use super::weakness::is_left_out;
 use crate::cargo::Run;
 use crate::outcome::Progress;
+use crate::refusal::Refusal;
 use crate::{build_lock, stale};
 
 /// How often a crate is compiled again because its files change while rustc reads them. After that the result is what
@@ -37,12 +38,12 @@ impl Recording {
         context: &Context,
         changed: &[PathBuf],
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Run, String> {
+    ) -> Result<Run, Refusal> {
         if !self.is_quiet().await {
-            return Err("a cancelled rustc is still running".into());
+            return Err(Refusal::StillRunning);
         }
         let Some(lock) = build_lock::lock(&self.profile_dirs) else {
-            return Err("another process builds in this target directory".into());
+            return Err(Refusal::Locked);
         };
         let begun = Instant::now();
         let mut run = Run { success: true, ..Run::default() };
@@ -100,7 +101,7 @@ impl Recording {
         context: &Context,
         changed: &[PathBuf],
         always: bool,
-    ) -> Result<Vec<Wanted>, String> {
+    ) -> Result<Vec<Wanted>, Refusal> {
         let mut wanted = Vec::new();
         for (index, script) in self.scripts.iter().enumerate() {
             let look = script.look(context, changed)?;
@@ -119,7 +120,7 @@ impl Recording {
         begun: Instant,
         scripts: Vec<Wanted>,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Vec<BuildStep>, String> {
+    ) -> Result<Vec<BuildStep>, Refusal> {
         let started = SystemTime::now();
         let alive_count = self.alive.len();
         let mut runs = Vec::new();
@@ -171,7 +172,7 @@ impl Recording {
         begun: Instant,
         units: &[usize],
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Run, String> {
+    ) -> Result<Run, Refusal> {
         let mut calls = Vec::new();
         for index in units {
             let unit = &mut self.units[*index];
@@ -211,12 +212,12 @@ impl Recording {
         self.list_directories();
         let in_code = |diagnostic: &Diagnostic| diagnostic.level == "error" && diagnostic.file.is_some();
         if !run.success && !run.diagnostics.iter().any(in_code) {
-            return Err("rustc failed, and not because of the code".into());
+            return Err(Refusal::RustcFailed);
         }
         Ok(run)
     }
 }
 
-fn no_pipe(error: &std::io::Error) -> String {
-    format!("cannot create a pipe: {error}")
+fn no_pipe(error: &std::io::Error) -> Refusal {
+    Refusal::system("create a pipe", error)
 }

@@ -20,6 +20,7 @@ use crate::diagnostics;
 use crate::job_sheet::JOB_SHEET_VARIABLE;
 use crate::outcome::Progress;
 use crate::record::{REPLAY_VARIABLE, Recorded};
+use crate::refusal::Refusal;
 use devhost_model::{BuildStep, Diagnostic, Diagnostics};
 
 /// Longer command lines are passed by a file, as cargo does.
@@ -88,7 +89,7 @@ pub(super) async fn run(
     held: PipeWriter,
     progress: &mut dyn FnMut(Progress),
     mut tell: impl FnMut(Event),
-) -> Result<Run, String> {
+) -> Result<Run, Refusal> {
     let (sender, mut receiver) = mpsc::channel(LINES_WAITING_COUNT_MAX);
     let mut tasks = JoinSet::new();
     let mut states = vec![Stage::Waits; calls.len()];
@@ -130,7 +131,7 @@ pub(super) async fn run(
                 }
             },
             Some(Said::Over(index, status)) => {
-                let success = status.map_err(|error| format!("cannot run rustc: {error}"))?;
+                let success = status.map_err(|error| Refusal::system("run rustc", &error))?;
                 states[index] = if success { Stage::Done } else { Stage::Failed };
                 let mut end = std::mem::take(&mut ends[index]);
                 end.success = success;
@@ -149,7 +150,7 @@ pub(super) async fn run(
                 }
                 tell(Event::Ended(index, end));
             }
-            None => return Err("rustc's output was lost".into()),
+            None => return Err(Refusal::OutputLost),
         }
     }
     Ok(run)
@@ -172,8 +173,8 @@ fn start(
     held: &PipeWriter,
     tasks: &mut JoinSet<()>,
     sender: mpsc::Sender<Said>,
-) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("cannot run rustc: {error}");
+) -> Result<(), Refusal> {
+    let failed = |error: std::io::Error| Refusal::system("run rustc", &error);
     let mut command = attended::guarded(&context.devhost, context.wrapper.as_os_str());
     command.arg(&recorded.rustc);
     let mut file = None;
@@ -230,8 +231,8 @@ pub(super) async fn run_script(
     recorded: &Recorded,
     mut reader: Receiver,
     writer: PipeWriter,
-) -> Result<Vec<u8>, String> {
-    let failed = |error: std::io::Error| format!("cannot run the build script of `{name}`: {error}");
+) -> Result<Vec<u8>, Refusal> {
+    let failed = |error: std::io::Error| Refusal::system(format!("run the build script of `{name}`"), &error);
     let mut command = attended::guarded(&context.devhost, recorded.rustc.as_os_str());
     command.args(&recorded.args);
     set_place(context, recorded, &mut command);
@@ -247,7 +248,7 @@ pub(super) async fn run_script(
             count = reader.read_buf(&mut output), if is_open => {
                 is_open = count.map_err(failed)? > 0;
                 if output.len() > SCRIPT_OUTPUT_LEN_MAX_BYTES {
-                    return Err(format!("the build script of `{name}` says too much"));
+                    return Err(Refusal::ScriptSaysTooMuch(name.to_owned()));
                 }
             }
             // What it says on its standard error, cargo shows only if it fails.
@@ -262,7 +263,7 @@ pub(super) async fn run_script(
     }
     match status {
         Some(status) if status.success() => Ok(output),
-        _ => Err(format!("the build script of `{name}` failed")),
+        _ => Err(Refusal::ScriptFailed(name.to_owned())),
     }
 }
 

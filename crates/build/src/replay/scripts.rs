@@ -30,6 +30,7 @@ use crate::documents;
 use crate::file_times::CLOCK_LAG_MAX;
 use crate::job_sheet::JobSheet;
 use crate::record::{self, OUT_DIR, Recorded};
+use crate::refusal::Refusal;
 use crate::{script, stale};
 use devhost_model::Diagnostic;
 use devhost_sys::content::Content;
@@ -164,10 +165,9 @@ impl Script {
         &self,
         context: &Context,
         changed: &[PathBuf],
-    ) -> Result<Option<(Cause, Look)>, String> {
-        let inputs = self.inputs.stamps().ok_or_else(|| {
-            format!("the build script of `{}` has too many inputs to look at", self.package.name)
-        })?;
+    ) -> Result<Option<(Cause, Look)>, Refusal> {
+        let inputs =
+            self.inputs.stamps().ok_or_else(|| Refusal::ScriptHasTooManyInputs(self.package.name.clone()))?;
         let differs =
             self.known.as_ref() != Some(&inputs) || changed.iter().any(|path| self.inputs.cover(path));
         if differs && !is_left_out!(context, ScriptInputs) {
@@ -198,24 +198,22 @@ impl Script {
         (cause, look): (Cause, Look),
         output: &[u8],
         started: SystemTime,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, Refusal> {
         self.last_run = Some((started, SystemTime::now()));
         let said = Directives::read(output);
         let mut is_other = false;
         if !is_left_out!(context, ScriptOutput) {
-            let changed = said
-                .changed_variables(&self.said)
-                .map_err(|what| format!("the build script of `{}` {what}", self.package.name))?;
+            let changed = said.changed_variables(&self.said).map_err(|difference| {
+                Refusal::ScriptDiffers { name: self.package.name.clone(), difference }
+            })?;
             for (name, old, new) in changed {
                 is_other = true;
                 for index in &self.units {
                     // What cargo has made of it is known if it is there as it was said.
                     let value = units[*index].recorded.set.get_mut(name).filter(|value| *value == old);
-                    let value = value.ok_or_else(|| {
-                        format!(
-                            "the build script of `{}` sets {name}, which cargo did not pass on",
-                            self.package.name
-                        )
+                    let value = value.ok_or_else(|| Refusal::ScriptVariable {
+                        name: self.package.name.clone(),
+                        variable: name.to_owned(),
                     })?;
                     new.clone_into(value);
                 }

@@ -13,6 +13,7 @@ use crate::app::PathPackage;
 use crate::call::Call;
 use crate::dep_info;
 use crate::record::Recorded;
+use crate::refusal::Refusal;
 
 /// A crate of the workspace, as one rustc call.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(super) struct Unit {
     pub(super) needs: Vec<usize>,
     pub(super) is_macro: bool,
     /// Why every change in its package is cargo's business.
-    pub(super) only_cargo: Option<String>,
+    pub(super) only_cargo: Option<Refusal>,
     /// What was in its files when it was last compiled; `None` where that is not known.
     pub(super) sources: BTreeMap<PathBuf, Option<Content>>,
     /// The files that it makes.
@@ -63,7 +64,7 @@ impl Unit {
         context: &Context,
         has_script_made: &dyn Fn(&Path) -> bool,
         only: Option<&[PathBuf]>,
-    ) -> Result<bool, String> {
+    ) -> Result<bool, Refusal> {
         let mut changed = false;
         for (path, content) in &self.sources {
             if only.is_some_and(|only| !only.contains(path)) {
@@ -77,11 +78,11 @@ impl Unit {
                 None => true,
             };
             if differs && !path.is_file() {
-                return Err(format!("{} is gone", context.shown(path)));
+                return Err(Refusal::Gone(context.shown(path)));
             }
             let is_made = path.starts_with(&context.app.target_dir) && !has_script_made(path);
             if differs && is_made {
-                return Err(format!("{}, which a build script makes, changed", context.shown(path)));
+                return Err(Refusal::MadeByScript(context.shown(path)));
             }
             changed |= differs;
         }

@@ -13,6 +13,7 @@ use crate::cargo::Run;
 use crate::documents;
 use crate::job_sheet::JobSheet;
 use crate::record::{self, Recorded};
+use crate::refusal::Refusal;
 
 /// Finds units from the app downwards.
 pub(super) struct UnitFinder<'a> {
@@ -29,14 +30,14 @@ impl<'a> UnitFinder<'a> {
     }
 
     /// Adds the unit of a recorded call, after those that it needs.
-    pub(super) fn add(&mut self, path: &Path) -> Result<usize, String> {
-        let recorded: Recorded = documents::read(path).ok_or("the app's rustc call was not recorded")?;
+    pub(super) fn add(&mut self, path: &Path) -> Result<usize, Refusal> {
+        let recorded: Recorded = documents::read(path).ok_or(Refusal::NotRecorded)?;
         let call = recorded.call();
         let name = call.crate_name.clone();
         recorded.is_of(self.sheet, &name)?;
         let mut packages = self.context.app.path_packages.iter();
         let package = packages.find(|package| package.root == recorded.package_root);
-        let package = package.ok_or_else(|| format!("`{name}` is no package of the app any more"))?.clone();
+        let package = package.ok_or_else(|| Refusal::PackageGone(name.clone()))?.clone();
         let mut needs = Vec::new();
         for library in &call.externs {
             let out_dir = library.path.parent().unwrap_or(Path::new(""));
@@ -57,7 +58,7 @@ impl<'a> UnitFinder<'a> {
             .map(|path| (path.clone(), self.before.content(&path)))
             .collect();
         if sources.is_empty() {
-            return Err(format!("what `{name}` was compiled from is not known"));
+            return Err(Refusal::SourcesUnknown(name));
         }
         self.units.push(Unit {
             needs,
@@ -76,13 +77,13 @@ impl<'a> UnitFinder<'a> {
     }
 
     /// Why every change in a package is cargo's business.
-    fn reason_for_cargo(&self, package: &PathPackage, recorded: &Recorded) -> Option<String> {
+    fn reason_for_cargo(&self, package: &PathPackage, recorded: &Recorded) -> Option<Refusal> {
         let name = &package.name;
         if !recorded.is_current(self.sheet) && !is_left_out!(self.context, Manifests) {
-            return Some(format!("a manifest or the configuration changed since `{name}` was compiled"));
+            return Some(Refusal::OlderManifest(name.clone()));
         }
         let used = self.context.app.used_by_scripts.contains(&package.id);
-        used.then(|| format!("`{name}` is used by a build script"))
+        used.then(|| Refusal::UsedByScript(name.clone()))
     }
 
     /// What is used by a package of the build that is not replayed is cargo's business, too.
@@ -92,9 +93,7 @@ impl<'a> UnitFinder<'a> {
         for unit in &mut self.units {
             let mut users = self.context.app.uses.iter().filter(|(user, _)| is_other(user));
             if users.any(|(_, used)| used.contains(&unit.package.id)) {
-                unit.only_cargo.get_or_insert_with(|| {
-                    format!("`{}` is used by a package that only cargo compiles", unit.package.name)
-                });
+                unit.only_cargo.get_or_insert_with(|| Refusal::UsedOutside(unit.package.name.clone()));
             }
         }
     }
