@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
 use crate::documents;
+use crate::helper_error::{HelperError, Unshareable};
 use crate::inspector::{self, Inspector, list_symbols};
 use crate::job_sheet::PROGRESS_MARK;
 use crate::job_sheet::{Exclusion, JobSheet};
@@ -132,10 +133,10 @@ pub(crate) fn provide(
     call: &Call,
     sheet: &JobSheet,
     libraries: &[PathBuf],
-) -> Result<Linkage, String> {
+) -> Result<Linkage, HelperError> {
     let directory = directory(&sheet.target_dir);
     std::fs::create_dir_all(&directory)
-        .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
+        .map_err(|error| HelperError::io(format!("create {}", directory.display()), error))?;
     let mut hash = hash_of(rustc, call, sheet, libraries)?;
     let exclusion_path = directory.join(format!("{hash}.without"));
     let exclusion: Option<Exclusion> = documents::read(&exclusion_path);
@@ -153,7 +154,7 @@ pub(crate) fn provide(
     }
     let reason = std::fs::read_to_string(&static_marker).ok().or_else(|| reason_to_be_static(call));
     let shared = match reason {
-        Some(reason) => Err(reason),
+        Some(reason) => Err(Unshareable(reason)),
         None => recipe.dylib(&libraries)?,
     };
     let linkage = match shared {
@@ -161,12 +162,12 @@ pub(crate) fn provide(
             Linkage::Shared { std, dylib, static_marker, relink_marker, exclusion_path, exclusion }
         }
         Err(reason) if sheet.deps == Deps::Shared => {
-            return Err(format!("the dependencies cannot be linked into a shared library: {reason}"));
+            return Err(HelperError::MustBeShared(reason));
         }
         Err(reason) => {
             // The next build need not find out again.
-            let _ = std::fs::write(&static_marker, &reason);
-            Linkage::Static { rlib: recipe.rlib()?, reason: Some(reason), static_marker }
+            let _ = std::fs::write(&static_marker, &reason.0);
+            Linkage::Static { rlib: recipe.rlib()?, reason: Some(reason.0), static_marker }
         }
     };
     drop(lock);
@@ -190,16 +191,21 @@ fn reason_to_be_static(call: &Call) -> Option<String> {
 }
 
 /// Serializes builders of the same target directory; released when the file is closed.
-fn lock(directory: &Path) -> Result<File, String> {
+fn lock(directory: &Path) -> Result<File, HelperError> {
     let path = directory.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     file.and_then(|file| file.lock().map(|()| file))
-        .map_err(|error| format!("cannot lock {}: {error}", path.display()))
+        .map_err(|error| HelperError::io(format!("lock {}", path.display()), error))
 }
 
 /// Covers everything that decides what the library contains. cargo names a dependency's file after its version,
 /// features, flags and rustc, and writes it anew when anything below it has changed.
-fn hash_of(rustc: &OsStr, call: &Call, sheet: &JobSheet, libraries: &[PathBuf]) -> Result<String, String> {
+fn hash_of(
+    rustc: &OsStr,
+    call: &Call,
+    sheet: &JobSheet,
+    libraries: &[PathBuf],
+) -> Result<String, HelperError> {
     let mut hasher = blake3::Hasher::new();
     let mut put = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
@@ -214,7 +220,7 @@ fn hash_of(rustc: &OsStr, call: &Call, sheet: &JobSheet, libraries: &[PathBuf]) 
     put(call.codegen("panic").unwrap_or_default().as_bytes());
     for library in libraries {
         let metadata = std::fs::metadata(library)
-            .map_err(|error| format!("cannot read {}: {error}", library.display()))?;
+            .map_err(|error| HelperError::io(format!("read {}", library.display()), error))?;
         put(library.as_os_str().as_encoded_bytes());
         put(&metadata.len().to_le_bytes());
         put(&metadata.mtime().to_le_bytes());
@@ -261,7 +267,7 @@ struct Recipe<'a> {
 
 impl Recipe<'_> {
     /// The standard library's and the dependencies' dylib, or the reason why there can be none.
-    fn dylib(&self, libraries: &[PathBuf]) -> Result<Result<(PathBuf, PathBuf), String>, String> {
+    fn dylib(&self, libraries: &[PathBuf]) -> Result<Result<(PathBuf, PathBuf), Unshareable>, HelperError> {
         let name = format!("lib{CRATE_NAME}-{}.so", self.hash);
         let dylib = self.directory.join(&name);
         let completed = self.directory.join(format!("lib{CRATE_NAME}-{}.json", self.hash));
@@ -293,20 +299,20 @@ impl Recipe<'_> {
             }
             let made = scratch.path().join(&name);
             if inspector::brings_allocator(&made) {
-                return Ok(Err("a dependency brings a #[global_allocator] of its own".into()));
+                return Ok(Err(Unshareable("a dependency brings a #[global_allocator] of its own".into())));
             }
             unresolved = Inspector::default().unresolved_of(&made, &std)?;
             if unresolved.is_empty() {
                 self.keep(&scratch, &name)?;
                 documents::write(&completed, &Completed { std: std.clone() })
-                    .map_err(|error| format!("cannot write {}: {error}", completed.display()))?;
+                    .map_err(|error| HelperError::io(format!("write {}", completed.display()), error))?;
                 return Ok(Ok((std, dylib)));
             }
         }
-        Ok(Err(format!(
+        Ok(Err(Unshareable(format!(
             "the shared library of dependencies would need {}, which nothing has",
             list_symbols(&unresolved)
-        )))
+        ))))
     }
 
     fn dylib_command(&self, name: &str, libraries: &[PathBuf], out_dir: &Path, take_all: bool) -> Command {
@@ -338,7 +344,7 @@ impl Recipe<'_> {
     }
 
     /// An empty crate under the library's name.
-    fn rlib(&self) -> Result<PathBuf, String> {
+    fn rlib(&self) -> Result<PathBuf, HelperError> {
         let name = format!("lib{CRATE_NAME}-{}.rlib", self.hash);
         let rlib = self.directory.join(&name);
         if !rlib.is_file() {
@@ -346,7 +352,7 @@ impl Recipe<'_> {
             let mut command = self.command("rlib", scratch.path());
             command.args(["-C", "debuginfo=0"]);
             command.args(self.call.codegen("panic").map(|panic| format!("-Cpanic={panic}")));
-            run(command, "")??;
+            run(command, "")?.map_err(HelperError::NoPlaceholder)?;
             self.keep(&scratch, &name)?;
         }
         Ok(rlib)
@@ -366,35 +372,35 @@ impl Recipe<'_> {
     }
 
     /// Beside the place where the result goes, for a rename; removed with whatever is left in it.
-    fn scratch(&self) -> Result<tempfile::TempDir, String> {
-        tempfile::Builder::new()
-            .prefix("making-")
-            .tempdir_in(self.directory)
-            .map_err(|error| format!("cannot create a directory in {}: {error}", self.directory.display()))
+    fn scratch(&self) -> Result<tempfile::TempDir, HelperError> {
+        tempfile::Builder::new().prefix("making-").tempdir_in(self.directory).map_err(|error| {
+            HelperError::io(format!("create a directory in {}", self.directory.display()), error)
+        })
     }
 
-    fn keep(&self, scratch: &tempfile::TempDir, name: &str) -> Result<(), String> {
+    fn keep(&self, scratch: &tempfile::TempDir, name: &str) -> Result<(), HelperError> {
         let made = scratch.path().join(name);
         std::fs::rename(&made, self.directory.join(name))
-            .map_err(|error| format!("cannot move {} to its place: {error}", made.display()))
+            .map_err(|error| HelperError::io(format!("move {} to its place", made.display()), error))
     }
 
     /// `libstd-HASH.so`, or the reason why there is none.
-    fn find_std(&self) -> Result<Result<PathBuf, String>, String> {
+    fn find_std(&self) -> Result<Result<PathBuf, Unshareable>, HelperError> {
         let mut command = Command::new(self.rustc);
         command.args(["--print", "target-libdir"]);
         command.args(self.call.target.iter().flat_map(|target| ["--target", target]));
         command.args(self.call.sysroot.iter().flat_map(|sysroot| ["--sysroot", sysroot]));
-        let output = command.output().map_err(|error| format!("cannot run rustc: {error}"))?;
+        let output = command.output().map_err(|error| HelperError::io("run rustc", error))?;
         let directory = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-        let entries = std::fs::read_dir(&directory)
-            .map_err(|error| format!("cannot read rustc's libraries in {}: {error}", directory.display()))?;
+        let entries = std::fs::read_dir(&directory).map_err(|error| {
+            HelperError::io(format!("read rustc's libraries in {}", directory.display()), error)
+        })?;
         let std = entries.filter_map(|entry| Some(entry.ok()?.path())).find(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             name.starts_with("libstd-") && name.ends_with(".so")
         });
         Ok(std.ok_or_else(|| {
-            format!("the toolchain has no shared standard library in {}", directory.display())
+            Unshareable(format!("the toolchain has no shared standard library in {}", directory.display()))
         }))
     }
 }
@@ -405,14 +411,14 @@ fn source(libraries: &[PathBuf]) -> String {
 }
 
 /// Runs rustc on a source that it reads from its standard input; gives the first thing that it complains about.
-fn run(mut command: Command, source: &str) -> Result<Result<(), String>, String> {
-    let failed = |what: &dyn std::fmt::Display| format!("cannot make the library of dependencies: {what}");
+fn run(mut command: Command, source: &str) -> Result<Result<(), Unshareable>, HelperError> {
+    let failed = |error| HelperError::io("make the library of dependencies", error);
     command.stdin(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| failed(&error))?;
+    let mut child = command.spawn().map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(source.as_bytes()).map_err(|error| failed(&error))?;
+        stdin.write_all(source.as_bytes()).map_err(failed)?;
     }
-    let output = child.wait_with_output().map_err(|error| failed(&error))?;
+    let output = child.wait_with_output().map_err(failed)?;
     if output.status.success() {
         return Ok(Ok(()));
     }
@@ -420,12 +426,11 @@ fn run(mut command: Command, source: &str) -> Result<Result<(), String>, String>
     if said.lines().any(|line| missing_library(line).is_some()) {
         // The app would miss it just as much, and once it is there all is well.
         eprint!("{said}");
-        return Err(failed(&"the linker does not find all that they need"));
+        return Err(HelperError::DependenciesMissing);
     }
-    Ok(Err(match complaint(&said) {
-        Some(complaint) => complaint,
-        None => format!("rustc ended with {} when it made the library", output.status),
-    }))
+    let complaint = complaint(&said)
+        .unwrap_or_else(|| format!("rustc ended with {} when it made the library", output.status));
+    Ok(Err(Unshareable(complaint)))
 }
 
 /// What went wrong, in one line, of what rustc or a linker says in many.

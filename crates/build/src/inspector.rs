@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::helper_error::HelperError;
 use devhost_model::{AppKind, PLAIN_MAIN_SYMBOL};
 use devhost_plugin::abi::DESCRIPTOR_SYMBOL;
 use object::elf;
@@ -155,11 +156,14 @@ impl Inspector {
     }
 
     /// The symbols of a library of dependencies that neither `std` nor the system's libraries offer.
-    pub(crate) fn unresolved_of(&mut self, library: &Path, std: &PathBuf) -> Result<Vec<String>, String> {
-        let bytes =
-            std::fs::read(library).map_err(|error| format!("cannot read {}: {error}", library.display()))?;
-        let file = ElfFile64::<Endianness>::parse(&*bytes)
-            .map_err(|error| format!("the linker wrote no library: {error}"))?;
+    pub(crate) fn unresolved_of(
+        &mut self,
+        library: &Path,
+        std: &PathBuf,
+    ) -> Result<Vec<String>, HelperError> {
+        let bytes = std::fs::read(library)
+            .map_err(|error| HelperError::io(format!("read {}", library.display()), error))?;
+        let file = ElfFile64::<Endianness>::parse(&*bytes).map_err(HelperError::NotElf)?;
         let (_, undefined) = symbols(&file);
         Ok(self.unresolved(undefined, dynamic(&file), std::slice::from_ref(std)))
     }

@@ -46,6 +46,7 @@ mod fallback;
 mod file_times;
 mod footing;
 mod guard;
+mod helper_error;
 mod inputs;
 mod inspector;
 mod job_sheet;

@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use crate::helper_error::HelperError;
 use object::elf;
 use object::read::archive::ArchiveFile;
 use object::read::elf::{ElfFile64, SectionHeader, Sym};
@@ -40,17 +41,18 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
     };
     match prepare(&expand(args), output).and_then(|prepared| run(&linker, &prepared)) {
         Ok(code) => code,
-        Err(message) => {
-            eprintln!("error: {message}");
+        Err(error) => {
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(linker: &OsString, prepared: &Prepared) -> Result<ExitCode, String> {
+fn run(linker: &OsString, prepared: &Prepared) -> Result<ExitCode, HelperError> {
     // The arguments may have come from a response file, so they may be too long for a command line.
-    let file = response_file(&prepared.args, &prepared.directory)
-        .map_err(|error| format!("cannot write a file in {}: {error}", prepared.directory.display()))?;
+    let file = response_file(&prepared.args, &prepared.directory).map_err(|error| {
+        HelperError::io(format!("write a file in {}", prepared.directory.display()), error)
+    })?;
     let mut argument = OsString::from("@");
     argument.push(file.path());
     let status = Command::new(linker)
@@ -59,7 +61,7 @@ fn run(linker: &OsString, prepared: &Prepared) -> Result<ExitCode, String> {
         .env_remove(TAKE_ALL_VARIABLE)
         .env_remove(APP_VARIABLE)
         .status()
-        .map_err(|error| format!("cannot run the linker {}: {error}", linker.to_string_lossy()))?;
+        .map_err(|error| HelperError::io(format!("run the linker {}", linker.to_string_lossy()), error))?;
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
 }
 
@@ -133,7 +135,7 @@ enum Output {
     },
 }
 
-fn prepare(args: &[OsString], output: Output) -> Result<Prepared, String> {
+fn prepare(args: &[OsString], output: Output) -> Result<Prepared, HelperError> {
     let mut args = args.to_vec();
     let Some(script) = version_script(&args) else {
         return Ok(Prepared { args, directory: std::env::temp_dir(), _archives: None });
@@ -166,7 +168,7 @@ fn prepare(args: &[OsString], output: Output) -> Result<Prepared, String> {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let copy = kept.path().join(format!("{number}-{name}"));
             std::fs::write(&copy, bytes)
-                .map_err(|error| format!("cannot write {}: {error}", copy.display()))?;
+                .map_err(|error| HelperError::io(format!("write {}", copy.display()), error))?;
             args[number] = copy.into();
         }
         symbols.extend(exported.names);
@@ -202,24 +204,24 @@ fn is_object(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "o")
 }
 
-fn archive_directory(directory: &Path) -> Result<tempfile::TempDir, String> {
+fn archive_directory(directory: &Path) -> Result<tempfile::TempDir, HelperError> {
     tempfile::Builder::new()
         .prefix("devhost-")
         .tempdir_in(directory)
-        .map_err(|error| format!("cannot create a directory in {}: {error}", directory.display()))
+        .map_err(|error| HelperError::io(format!("create a directory in {}", directory.display()), error))
 }
 
 /// Adds symbols to the `global:` list of a version script.
-fn export(script: &Path, symbols: &BTreeSet<String>) -> Result<(), String> {
-    let failed = |error: &dyn std::fmt::Display| format!("cannot change {}: {error}", script.display());
-    let text = std::fs::read_to_string(script).map_err(|error| failed(&error))?;
+fn export(script: &Path, symbols: &BTreeSet<String>) -> Result<(), HelperError> {
+    let failed = |error: std::io::Error| HelperError::io(format!("change {}", script.display()), error);
+    let text = std::fs::read_to_string(script).map_err(failed)?;
     let list: String = symbols.iter().map(|symbol| format!("    {symbol};\n")).collect();
     let changed = match (text.find("global:"), text.find('{')) {
         (Some(position), _) => insert(&text, position + "global:".len(), &format!("\n{list}")),
         (None, Some(position)) => insert(&text, position + 1, &format!("\n  global:\n{list}")),
-        (None, None) => return Err(failed(&"it has no block")),
+        (None, None) => return Err(HelperError::VersionScript(script.to_owned())),
     };
-    std::fs::write(script, changed).map_err(|error| failed(&error))
+    std::fs::write(script, changed).map_err(failed)
 }
 
 fn insert(text: &str, position: usize, what: &str) -> String {

@@ -12,6 +12,7 @@ use cargo_metadata::cargo_platform::Cfg;
 use crate::allocator;
 use crate::call::{Call, Token, expand, tokens};
 use crate::exit_code::exit_code;
+use crate::helper_error::HelperError;
 use crate::job_sheet::{JOB_SHEET_VARIABLE, JobSheet};
 use crate::root::{self, Root};
 use crate::shadow::{self, About, Shadow};
@@ -44,19 +45,15 @@ impl PlainCall {
         call: &Call,
         sheet: &JobSheet,
         shared: bool,
-    ) -> Result<Self, String> {
-        let failed =
-            |what: &Path, error: &dyn std::fmt::Display| format!("cannot read {}: {error}", what.display());
-        let cwd = std::env::current_dir().map_err(|error| failed(Path::new("."), &error))?;
+    ) -> Result<Self, HelperError> {
+        let failed = |what: &Path, error| HelperError::io(format!("read {}", what.display()), error);
+        let cwd = std::env::current_dir().map_err(|error| failed(Path::new("."), error))?;
         let path = cwd.join(&call.input);
-        let source = std::fs::read(&path).map_err(|error| failed(&path, &error))?;
+        let source = std::fs::read(&path).map_err(|error| failed(&path, error))?;
         // rustc will say what is wrong with a file that is no text.
         let source = String::from_utf8_lossy(&source);
         if root::has_no_main(&source) {
-            return Err(format!(
-                "{} says #![no_main]: the app has a C `main` of its own, and devhost can only call a Rust `main`",
-                call.input.display()
-            ));
+            return Err(HelperError::NoMain(call.input.clone()));
         }
         let mirror = sheet.target_dir.join("shadow").join(call.stem());
         let shadow = Shadow::new(&mirror, &cwd, &call.input);
@@ -67,7 +64,9 @@ impl PlainCall {
         };
         let shadow = shadow
             .and_then(|shadow| shadow.write(&root, &sheet.workspace_root, &sheet.target_dir).map(|()| shadow))
-            .map_err(|error| format!("cannot mirror the app's sources in {}: {error}", mirror.display()))?;
+            .map_err(|error| {
+                HelperError::io(format!("mirror the app's sources in {}", mirror.display()), error)
+            })?;
         Ok(Self {
             given: expand(args),
             long: args.iter().any(|arg| arg.as_encoded_bytes().starts_with(b"@")),
@@ -121,7 +120,7 @@ impl PlainCall {
     }
 
     /// Runs `command`, which is rustc with what devhost adds to the arguments, and gives its exit code.
-    pub(crate) fn run(&self, mut command: Command) -> Result<ExitCode, String> {
+    pub(crate) fn run(&self, mut command: Command) -> Result<ExitCode, HelperError> {
         // Unlinked first, the old library keeps its content for whoever has mapped or hard-linked it, whichever
         // linker writes the new one.
         let _ = std::fs::remove_file(&self.output);
@@ -158,9 +157,9 @@ impl PlainCall {
 
     /// Something is wrong at the end of the root file, where the app's text and devhost's meet: lets rustc say about
     /// the app's own text what it has to say.
-    fn run_as_given(&self, rustc: OsString, reason: &str) -> Result<ExitCode, String> {
+    fn run_as_given(&self, rustc: OsString, reason: &str) -> Result<ExitCode, HelperError> {
         let scratch = tempfile::tempdir_in(&self.temporary)
-            .map_err(|error| format!("cannot write {}: {error}", self.temporary.display()))?;
+            .map_err(|error| HelperError::io(format!("write {}", self.temporary.display()), error))?;
         let mut args: Vec<OsString> = Vec::new();
         for token in tokens(&self.given) {
             match token {
@@ -175,10 +174,10 @@ impl PlainCall {
         command.env_remove(JOB_SHEET_VARIABLE);
         let kept = self.give(&mut command, &args)?;
         let status =
-            command.stdin(Stdio::null()).status().map_err(|error| format!("cannot run rustc: {error}"))?;
+            command.stdin(Stdio::null()).status().map_err(|error| HelperError::io("run rustc", error))?;
         drop(kept);
         if status.success() {
-            return Err(format!("{NO_LIBRARY_MESSAGE}{reason}"));
+            return Err(HelperError::NoLibrary(reason.to_owned()));
         }
         Ok(exit_code(status))
     }
@@ -188,12 +187,13 @@ impl PlainCall {
         &self,
         command: &mut Command,
         args: &[OsString],
-    ) -> Result<Option<tempfile::NamedTempFile>, String> {
+    ) -> Result<Option<tempfile::NamedTempFile>, HelperError> {
         if !self.long {
             command.args(args);
             return Ok(None);
         }
-        let failed = |error: std::io::Error| format!("cannot write {}: {error}", self.temporary.display());
+        let failed =
+            |error: std::io::Error| HelperError::io(format!("write {}", self.temporary.display()), error);
         let mut file = tempfile::NamedTempFile::new_in(&self.temporary).map_err(failed)?;
         for arg in args {
             file.write_all(arg.as_encoded_bytes()).and_then(|()| file.write_all(b"\n")).map_err(failed)?;
@@ -204,9 +204,9 @@ impl PlainCall {
         Ok(Some(file))
     }
 
-    fn translate_dep_info(&self) -> Result<(), String> {
+    fn translate_dep_info(&self) -> Result<(), HelperError> {
         let path = self.call.out_dir.join(format!("{}.d", self.call.stem()));
-        let failed = |error: std::io::Error| format!("cannot rewrite {}: {error}", path.display());
+        let failed = |error: std::io::Error| HelperError::io(format!("rewrite {}", path.display()), error);
         let text = std::fs::read(&path).map_err(failed)?;
         std::fs::write(&path, self.shadow.translate(&text, shadow::escape_dep_info)).map_err(failed)
     }
@@ -219,11 +219,11 @@ fn cfg(rustc: &OsStr, args: &[OsString]) -> Vec<Cfg> {
     String::from_utf8_lossy(&text).lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-fn output(command: &mut Command) -> Result<Output, String> {
-    let child = command
-        .spawn()
-        .map_err(|error| format!("cannot run {}: {error}", command.get_program().to_string_lossy()))?;
-    child.wait_with_output().map_err(|error| format!("cannot wait for rustc: {error}"))
+fn output(command: &mut Command) -> Result<Output, HelperError> {
+    let child = command.spawn().map_err(|error| {
+        HelperError::io(format!("run {}", command.get_program().to_string_lossy()), error)
+    })?;
+    child.wait_with_output().map_err(|error| HelperError::io("wait for rustc", error))
 }
 
 fn message(line: &[u8]) -> String {

@@ -20,6 +20,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use crate::call::Call;
 use crate::documents;
 use crate::exit_code::exit_code;
+use crate::helper_error::HelperError;
 use crate::job_sheet::{JOB_SHEET_VARIABLE, JobSheet};
 use crate::record::{self, REPLAY_VARIABLE};
 
@@ -120,12 +121,12 @@ impl Place {
     }
 
     /// Runs `rustc` and, if it succeeds, puts devhost in the place of what it has made; gives its exit code.
-    pub(crate) fn run(&self, mut rustc: Command) -> Result<ExitCode, String> {
+    pub(crate) fn run(&self, mut rustc: Command) -> Result<ExitCode, HelperError> {
         // Whichever linker writes the program, it must not write into what is there.
         let _ = std::fs::remove_file(&self.program);
-        let status = rustc
-            .status()
-            .map_err(|error| format!("cannot run {}: {error}", rustc.get_program().to_string_lossy()))?;
+        let status = rustc.status().map_err(|error| {
+            HelperError::io(format!("run {}", rustc.get_program().to_string_lossy()), error)
+        })?;
         if status.success() {
             let real = self.program.with_added_extension(&REAL_SUFFIX[1..]);
             // Where devhost cannot be put there, the script is its own program.

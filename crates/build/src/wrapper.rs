@@ -13,6 +13,7 @@ use crate::call::{Call, library_stem};
 use crate::deps::{self, Linkage};
 use crate::documents;
 use crate::extern_kind::ExternKind;
+use crate::helper_error::HelperError;
 use crate::job_sheet::{Externs, JOB_SHEET_VARIABLE, JobSheet, Report};
 use crate::linker::{APP_VARIABLE, REAL_LINKER_VARIABLE};
 use crate::plain::PlainCall;
@@ -46,21 +47,21 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
         }
     };
     command.env_remove(JOB_SHEET_VARIABLE).env_remove(REPLAY_VARIABLE);
-    let message = match result {
+    let error = match result {
         Ok(None) => match sheet.and_then(|sheet| Place::of(&call, &sheet)) {
             Some(place) => match place.run(command) {
                 Ok(code) => return code,
-                Err(message) => message,
+                Err(error) => error,
             },
-            None => format!("cannot run {}: {}", rustc.to_string_lossy(), command.exec()),
+            None => HelperError::io(format!("run {}", rustc.to_string_lossy()), command.exec()),
         },
         Ok(Some(plain)) => match plain.run(command) {
             Ok(code) => return code,
-            Err(message) => message,
+            Err(error) => error,
         },
-        Err(message) => message,
+        Err(error) => error,
     };
-    eprintln!("error: {message}");
+    eprintln!("error: {error}");
     ExitCode::FAILURE
 }
 
@@ -72,7 +73,7 @@ fn add(
     args: &[OsString],
     call: &Call,
     sheet: &JobSheet,
-) -> Result<Option<PlainCall>, String> {
+) -> Result<Option<PlainCall>, HelperError> {
     let root = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let app_type = match sheet.kind {
         AppKind::Plugin => "cdylib",
@@ -101,7 +102,7 @@ fn add(
         }
         let path = record_path(sheet, &call.stem());
         documents::write(&path, &externs)
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            .map_err(|error| HelperError::io(format!("write {}", path.display()), error))?;
         return Ok(None);
     }
     let linkage = add_app(command, rustc, call, sheet, externs)?;
@@ -122,7 +123,7 @@ fn add(
         plain = Some(prepared);
     }
     documents::write(&sheet.report, &report)
-        .map_err(|error| format!("cannot write {}: {error}", sheet.report.display()))?;
+        .map_err(|error| HelperError::io(format!("write {}", sheet.report.display()), error))?;
     Ok(plain)
 }
 
@@ -185,7 +186,7 @@ fn add_app(
     call: &Call,
     sheet: &JobSheet,
     externs: Externs,
-) -> Result<Linkage, String> {
+) -> Result<Linkage, HelperError> {
     let libraries = collect_libraries(sheet, externs);
     let linkage = deps::provide(rustc, call, sheet, &libraries)?;
     if sheet.kind == AppKind::Plugin {

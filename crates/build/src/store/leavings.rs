@@ -50,6 +50,11 @@ pub struct Leavings {
 #[derive(Debug)]
 pub struct Held(#[expect(dead_code, reason = "held, not used")] Vec<File>);
 
+/// Somebody uses the directory; says who.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct InUse(String);
+
 impl Leavings {
     /// Looks into devhost's target directory.
     ///
@@ -126,7 +131,7 @@ impl Leavings {
     ///
     /// # Errors
     /// Somebody does; who.
-    pub fn hold(&self) -> Result<Held, String> {
+    pub fn hold(&self) -> Result<Held, InUse> {
         let runs = entries(&self.place.join("artifacts")).map(|path| (path.join(LOCK_NAME), "a devhost"));
         let bench = [(self.place.join("bench").join(LOCK_NAME), "a bench")];
         let builds = self.profile_dirs().map(|path| (path.join(".cargo-lock"), "a build"));
@@ -139,7 +144,11 @@ impl Leavings {
                     let pid = std::fs::read_to_string(&path).unwrap_or_default();
                     let pid = pid.trim();
                     let is_pid = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
-                    return Err(if is_pid { format!("{user} (process {pid})") } else { user.to_owned() });
+                    return Err(InUse(if is_pid {
+                        format!("{user} (process {pid})")
+                    } else {
+                        user.to_owned()
+                    }));
                 }
                 // A file system without locks cannot tell.
                 Err(TryLockError::Error(_)) => {}
@@ -224,7 +233,7 @@ mod tests {
         assert!((30_000..90_000).contains(&leavings.size_bytes()), "{}", leavings.size_bytes());
         let lock = File::options().write(true).open(place.join("artifacts/run-1/lock")).unwrap();
         lock.lock().unwrap();
-        assert!(leavings.hold().unwrap_err().starts_with("a devhost"));
+        assert!(leavings.hold().unwrap_err().to_string().starts_with("a devhost"));
         drop(lock);
         let held = leavings.hold().unwrap();
         leavings.remove().unwrap();

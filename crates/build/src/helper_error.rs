@@ -1,0 +1,43 @@
+//! Why devhost cannot do its part in the place of rustc, of a linker or of a build script.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::plain::NO_LIBRARY_MESSAGE;
+
+/// Why a helper cannot do its part.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HelperError {
+    #[error("cannot {what}: {error}")]
+    Io {
+        what: String,
+        #[source]
+        error: io::Error,
+    },
+    #[error("{} says #![no_main]: the app has a C `main` of its own, and devhost can only call a Rust `main`", .0.display())]
+    NoMain(PathBuf),
+    #[error("{NO_LIBRARY_MESSAGE}{0}")]
+    NoLibrary(String),
+    #[error("the dependencies cannot be linked into a shared library: {0}")]
+    MustBeShared(Unshareable),
+    #[error("cannot make the library of dependencies: the linker does not find all that they need")]
+    DependenciesMissing,
+    #[error("{0}")]
+    NoPlaceholder(Unshareable),
+    #[error("the linker wrote no library: {0}")]
+    NotElf(object::Error),
+    #[error("cannot change {}: it has no block", .0.display())]
+    VersionScript(PathBuf),
+}
+
+impl HelperError {
+    /// A call of the system has failed.
+    pub(crate) fn io(what: impl Into<String>, error: io::Error) -> Self {
+        Self::Io { what: what.into(), error }
+    }
+}
+
+/// Why the dependencies cannot be in a shared library, as a user is told. It is kept in a file for later builds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unshareable(pub String);
