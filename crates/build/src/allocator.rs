@@ -1,5 +1,5 @@
-//! Finds the `#[global_allocator]` of an app that is in force: not one that `cfg` leaves out. It reads sources as they are
-//! written; what a macro makes is counted as if it were there.
+//! Finds the `#[global_allocator]` that is in force in an app, ignoring what `cfg` leaves out. It reads source files; an
+//! allocator in a macro's arguments counts as declared.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! A process under the guard, and what it says. Dropping an [`Attended`] ends the process and everything that it started, at
-//! once.
+//! A process under the guard, and what it says. Dropping an [`Attended`] ends the process, and everything that it started,
+//! at once.
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A rustc command line, read as far as the wrapper needs it. What devhost wants differently is appended, and rustc
-//! lets the last one win; only where that cannot do, the command line is put together anew from its [`tokens`].
+//! A rustc command line, parsed as far as the wrapper needs it. Most changes are appended, since rustc lets the last flag win;
+//! only if that is not enough is the command line rebuilt from its [`tokens`].
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -108,7 +108,7 @@ pub(crate) enum Token<'a> {
     Input(&'a str),
 }
 
-/// Takes a command line apart.
+/// Parses a command line.
 pub(crate) fn tokens(args: &[String]) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut args = args.iter().map(String::as_str);

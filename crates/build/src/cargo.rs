@@ -1,5 +1,5 @@
-//! Runs cargo under its guard and reads what it says. Dropping [`run`]'s future ends cargo and everything that
-//! it started, at once.
+//! Runs cargo under its guard and reads its output. Dropping [`run`]'s future ends cargo, and everything that it started, at
+//! once.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};

@@ -1,18 +1,19 @@
 //! What cargo writes for people: what of it matters, and what it looks like without colours. Pure.
 
-/// What cargo says while something takes its time.
+/// How cargo's lines about slow steps start.
 pub(crate) const PROGRESS_WORDS: &[&str] =
     &["Updating ", "Downloading ", "Downloaded ", "Locking ", "Adding "];
 
-/// What cargo says that says nothing.
+/// How cargo's lines start that are not worth showing.
 pub(crate) const SILENT_WORDS: &[&str] = &["Finished ", "Fresh ", "Dirty "];
 
-/// How many lines of a complaint of cargo's are told from its beginning, and how many from its end, where the causes are.
+/// How many lines of cargo's error are shown from its start. The end has the causes.
 const COMPLAINT_FIRST_LINES_MAX: usize = 24;
 
+/// How many are shown from its end.
 const COMPLAINT_LAST_LINES_MAX: usize = 12;
 
-/// What matters of what cargo says when it refuses: without colours, progress, and what comes before the error.
+/// The essence of cargo's error: without colours, progress, and anything before the error.
 pub(crate) fn essence(said: &str) -> String {
     let plain = strip_colours(said);
     let is_progress = |line: &&str| {
@@ -34,7 +35,7 @@ pub(crate) fn essence(said: &str) -> String {
     text.trim().to_owned()
 }
 
-/// Leaves out ANSI escape sequences.
+/// Removes ANSI escape sequences.
 pub(crate) fn strip_colours(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut characters = text.chars();
@@ -50,7 +51,7 @@ pub(crate) fn strip_colours(text: &str) -> String {
     plain
 }
 
-/// What a build script warns of, as cargo passes it on: `warning: NAME@VERSION: TEXT`.
+/// The warning of a build script, as cargo passes it on: `warning: NAME@VERSION: TEXT`.
 pub(crate) fn script_warning(line: &str) -> Option<&str> {
     let message = line.strip_prefix("warning: ")?;
     let (name, rest) = message.split_once('@')?;

@@ -1,4 +1,4 @@
-//! Reads the files in which rustc and cargo list, as make rules, what something was built from.
+//! Reads dep-info files, in which rustc and cargo list, as make rules, what something was built from.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use devhost_model::AppKind;
 
 use crate::app::App;
 
-/// Every file that a dep-info file lists, relative ones seen from `base`; nothing where there is no such file.
+/// Every file that a dep-info file lists, relative ones resolved against `base`; nothing if there is no such file.
 pub(crate) fn read_sources(dep_info: &Path, base: &Path) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(dep_info).unwrap_or_default();
     let mut sources: Vec<PathBuf> = text
@@ -21,7 +21,7 @@ pub(crate) fn read_sources(dep_info: &Path, base: &Path) -> Vec<PathBuf> {
     sources
 }
 
-/// Where cargo lists what the app's library was made of.
+/// The dep-info file of the app's library.
 pub(crate) fn path_of(app: &App, library: &Path) -> PathBuf {
     match app.kind {
         AppKind::Plugin => library.with_extension("d"),

@@ -1,7 +1,6 @@
-//! The library of dependencies: one dylib of everything the app uses and a developer does not edit, linked once
-//! and then loaded once, in the zygote. Its name has a hash of what it was made of, so one that exists is right
-//! and is never written again. Where sharing cannot work, an empty rlib takes its place and the app is linked
-//! statically.
+//! The library of dependencies: one dylib of everything that the app uses and a developer does not edit. It is linked once,
+//! and loaded once, in the zygote. Its name contains a hash of its ingredients, so one that exists is right and is never
+//! written again. If the dependencies cannot be shared, an empty rlib takes its place and the app is linked statically.
 #![expect(clippy::print_stderr, reason = "rustc and cargo pass on to the builder what the wrapper writes")]
 
 use std::ffi::{OsStr, OsString};

@@ -1,5 +1,4 @@
-//! Turns what rustc says into what devhost shows. It drops rustc's summaries ("aborting due to 2 previous
-//! errors"), which say nothing that is not there already.
+//! Turns rustc's messages into what devhost shows, without the summaries ("aborting due to 2 previous errors").
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -100,8 +99,8 @@ impl std::ops::Deref for Collected {
     }
 }
 
-/// Those of `now` that say something which nothing in `before` has said. Lines may have moved: the same words about the
-/// same file, as often as before, are nothing new.
+/// The diagnostics of `now` that are not in `before`. Line numbers are ignored: the same message about the same file, as often as
+/// before, is not new.
 pub fn news<'a>(before: &[Diagnostic], now: &'a [Diagnostic]) -> Vec<&'a Diagnostic> {
     let mut known: Vec<&Diagnostic> = before.iter().collect();
     let mut take = |is_same: &dyn Fn(&Diagnostic) -> bool| {

@@ -1,6 +1,6 @@
-//! What a build script says to cargo by its standard output
-//! (<https://doc.rust-lang.org/cargo/reference/build-scripts.html#outputs-of-the-build-script>), as far as devhost
-//! has to know it: the inputs, and whether two runs differ. Pure.
+//! The directives that a build script prints for cargo
+//! (<https://doc.rust-lang.org/cargo/reference/build-scripts.html#outputs-of-the-build-script>), as far as devhost needs them:
+//! the inputs, and whether two runs differ. Pure.
 
 use std::collections::BTreeMap;
 
@@ -51,8 +51,8 @@ impl Directives {
         read
     }
 
-    /// The variables that have another value than before, each with both values; why not, if something else than the
-    /// value of a variable is different that rustc or another package may see.
+    /// The variables whose value differs from before, each with both values; an error if anything else differs that rustc or
+    /// another package may see.
     pub(crate) fn changed_variables<'a>(
         &'a self,
         before: &'a Self,

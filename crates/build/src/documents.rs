@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::app::App;
 use crate::settings::{Choice, Settings};
 
-/// Reads a document; `None` where there is none or it is of another version of devhost.
+/// Reads a document; `None` if there is none or another version of devhost wrote it.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }

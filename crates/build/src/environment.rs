@@ -1,5 +1,5 @@
-//! Which of devhost's own environment variables cargo must not see. A devhost that was started by `cargo run`,
-//! by `make` or by another devhost has variables that speak of that build, not of the app's.
+//! Environment variables that cargo must not inherit. A devhost that was started by `cargo run`, `make` or another devhost
+//! has variables that are about that build, not about the app's.
 
 use std::ffi::{OsStr, OsString};
 

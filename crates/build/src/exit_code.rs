@@ -9,7 +9,7 @@ pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }
 
-/// Says how a guarded command ended, where it was by a signal.
+/// The signal that ended a guarded command, if one did.
 pub(crate) fn signal_of(status: ExitStatus) -> Option<i32> {
     status.signal().or_else(|| status.code().filter(|code| (129..=192).contains(code)).map(|code| code - 128))
 }

@@ -1,4 +1,4 @@
-//! What people are told when a build has failed: what it came to, and what they can do about it.
+//! The wording of failures: what went wrong in a build, and what to do about it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::deps;
 use crate::inspector::{self, Problem};
 use crate::job_sheet::Report;
 
-/// The library and the report of a run that was good.
+/// The library and the report of a successful run.
 pub(crate) fn finish(run: &cargo::Run, report: Option<Report>) -> Result<(PathBuf, Report), Failure> {
     if !run.success {
         return Err(failed(run));
@@ -29,7 +29,7 @@ pub(crate) fn finish(run: &cargo::Run, report: Option<Report>) -> Result<(PathBu
     Ok((library, report))
 }
 
-/// The failure that a run came to.
+/// The failure of a run.
 pub(crate) fn failed(run: &cargo::Run) -> Failure {
     let mut output = run.output.clone();
     if let Some(hint) = missing_from_the_system(run) {
@@ -38,7 +38,7 @@ pub(crate) fn failed(run: &cargo::Run) -> Failure {
     Failure::Build { diagnostics: run.diagnostics.sorted(), output }
 }
 
-/// What to do where the build fails for want of something that cargo does not bring.
+/// What to do if something is missing that cargo does not provide.
 fn missing_from_the_system(run: &cargo::Run) -> Option<String> {
     let rendered = run.diagnostics.iter().map(|diagnostic| diagnostic.rendered.as_str());
     let text: Vec<String> = rendered.chain([run.output.as_str()]).map(cargo_text::strip_colours).collect();
@@ -60,7 +60,7 @@ fn missing_from_the_system(run: &cargo::Run) -> Option<String> {
     })
 }
 
-/// The failure that a library comes to which cannot be loaded.
+/// The failure for a library that cannot be loaded.
 pub(crate) fn explain(problem: Problem, library: &Path) -> Failure {
     match problem {
         Problem::Unfit { message, hint } => start_failure(message, hint),

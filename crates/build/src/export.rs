@@ -1,5 +1,5 @@
-//! Whether the sources of a library say `export!`: what tells a plugin app from a package that only has the dependency for
-//! it. Reads source files; the build has the last word.
+//! Whether a library's source files say `export!`, which tells a plugin app from a package that merely depends on the plugin
+//! crate. The build has the last word.
 
 use std::path::Path;
 

@@ -1,7 +1,6 @@
-//! What to do where an app cannot be made a library for a reason that is not in its code: first nothing is shared,
-//! then, for a plain app, its own program is built and started anew for each generation. It only looks at what a
-//! failed build has said; the app's own errors are never a reason, and where the program does not build either, what
-//! counts is the first failure.
+//! Reasons, other than the app's own code, why an app cannot be a library. Then nothing is shared, and if that does not help,
+//! a plain app's own program is built and started for each generation. Only the output of a failed build is looked at. The
+//! app's own errors are never a reason; if the program does not build either, the first failure counts.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +27,7 @@ pub fn note(reason: &str) -> String {
     format!("each reload starts the app's own program (as with --strategy restart): {reason}")
 }
 
-/// Why the app should be linked statically, where that may be what a failed run of cargo needs.
+/// Why the app should be linked statically, if that may help after a failed run of cargo.
 pub(crate) fn reason_to_share_nothing(run: &cargo::Run) -> Option<String> {
     let messages = run.diagnostics.iter().map(|diagnostic| diagnostic.message.as_str());
     if let Some(message) = messages.into_iter().find(|message| message.contains(DUPLICATE_MESSAGE)) {
@@ -50,7 +49,7 @@ pub(crate) fn misses_symbols(run: &cargo::Run) -> bool {
             .any(|said| said.lines().any(|line| SYMBOL_WORDS.iter().any(|words| line.contains(words))))
 }
 
-/// Why a plain app should become its own program, where that may be what a failed build needs.
+/// Why a plain app should be run as its own program, if that may help after a failed build.
 pub(crate) fn reason_to_restart(failure: &Failure) -> Option<String> {
     match failure {
         Failure::Build { diagnostics, output } => {
@@ -67,7 +66,7 @@ pub(crate) fn reason_to_restart(failure: &Failure) -> Option<String> {
     }
 }
 
-/// What a linker says, in one line, where nothing but the linking has failed, and not for want of a library.
+/// The linker's error, in one line, if only linking has failed and no library is missing.
 fn link_error(diagnostics: &[Diagnostic]) -> Option<String> {
     let mut errors = diagnostics.iter().filter(|diagnostic| diagnostic.level.starts_with("error"));
     let error = errors.next().filter(|error| is_link_error(error))?;
@@ -95,8 +94,7 @@ fn is_link_error(diagnostic: &Diagnostic) -> bool {
     diagnostic.message.starts_with("linking with ") && diagnostic.message.contains(" failed")
 }
 
-/// A decision that is taken back unless the build that follows shows that it was right. A build that is cancelled
-/// shows nothing.
+/// A decision that is reverted unless the following build proves it right. A cancelled build proves nothing.
 #[derive(Debug)]
 pub(crate) struct Doubt(Option<PathBuf>);
 

@@ -1,6 +1,6 @@
-//! Whether the ground is still there that a build stands on. Anything below the target directory may be removed at any
-//! moment, also while cargo runs (`cargo clean`, `rm -rf target`); what cargo and rustc then complain about is no fault of
-//! the code. A build that has failed while something was removed below it is made once more.
+//! Whether directories that a build needs are still there. Anything below the target directory may be removed at any moment,
+//! even while cargo runs (`cargo clean`, `rm -rf target`); what cargo and rustc then complain about is not the code's fault. A
+//! build that failed while something was removed is repeated.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

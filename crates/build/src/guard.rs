@@ -1,8 +1,7 @@
-//! The guard: a small process between the front and cargo that makes sure of cargo's end. It runs cargo in a
-//! process group of its own and kills that whole group (cargo, every rustc, every linker) as soon as the pipe
-//! on its standard input closes, which happens when the front cancels a build and also when the front is
-//! killed. A signal on the death of the parent would not do: it follows the parent's thread, not its process,
-//! and reaches cargo alone.
+//! The guard: a small process between devhost and cargo that ensures cargo's end. It runs cargo in a process group of its own
+//! and kills that group (cargo, every rustc, every linker) as soon as the pipe on its standard input closes, which happens
+//! when devhost cancels a build and also when devhost is killed. `PR_SET_PDEATHSIG` alone would not do: it is tied to the
+//! parent's thread, not its process, and reaches only cargo.
 #![expect(clippy::print_stderr, reason = "a program of its own, whose standard error the builder reads")]
 
 use std::ffi::OsString;

@@ -1,4 +1,4 @@
-//! What build scripts have told cargo about their inputs, for the watcher: cargo itself looks at these only when it runs.
+//! The inputs that build scripts have named to cargo, for the watcher: cargo looks at them only when it runs.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,12 @@ use crate::cargo::Run;
 use crate::directives::Directives;
 use devhost_model::BuildInputs;
 
-/// What the build scripts of a build depend on.
+/// The inputs of a build's build scripts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScriptInputs {
-    /// What they name, whether it exists or not.
+    /// The paths that they name, existing or not.
     pub named: Vec<PathBuf>,
-    /// Path packages whose script names nothing: for cargo, each file of the package is an input.
+    /// Path packages whose script names nothing: to cargo, every file of the package is an input.
     pub packages: Vec<PathBuf>,
 }
 
@@ -48,7 +48,7 @@ impl ScriptInputs {
         self.named.len() > before
     }
 
-    /// These, and what the compiler has read. cargo lists what scripts name among the sources.
+    /// These inputs together with the sources. cargo lists what scripts name among the sources.
     pub fn with_sources(&self, sources: &[PathBuf]) -> BuildInputs {
         let is_named = |path: &&PathBuf| self.named.contains(&crate::paths::normalize(path));
         let files = sources.iter().filter(|path| !is_named(path)).cloned().collect();

@@ -1,6 +1,6 @@
-//! Looks into a freshly built library before a process is forked for it: is it a whole library for this machine,
-//! does it export the symbol by which it is entered, which build is it, and will the loader find every symbol that it needs. It
-//! only reads; it never loads anything.
+//! Checks a freshly built library before a process is forked for it: is it a complete library for this machine, does it export
+//! its entry symbol, which build is it, and will the loader find every symbol that it needs? It only reads; it never loads
+//! anything.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const LOADER_FILES_COUNT_MAX: usize = 100;
 pub(crate) struct Checked {
     /// The GNU build id in hexadecimal.
     pub build_id: String,
-    /// How the app in it is started.
+    /// How its app is started.
     pub kind: AppKind,
 }
 

@@ -91,7 +91,7 @@ pub(crate) struct Report {
     /// nothing is shared.
     #[serde(default)]
     pub relink_marker: Option<PathBuf>,
-    /// The file that lists what later builds keep out of the shared library; not there, where something already is.
+    /// The file that lists what later builds keep out of the shared library; missing if something is kept out already.
     pub exclusion: Option<PathBuf>,
     /// What a user should know: what is static, and why.
     pub notes: Vec<String>,

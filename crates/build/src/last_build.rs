@@ -1,4 +1,4 @@
-//! What is known of an app's last build, before there is a new one.
+//! What is known of an app's last build before the next one.
 
 use crate::app::App;
 use crate::directives::Directives;
@@ -7,22 +7,22 @@ use crate::job_sheet::Report;
 use crate::paths::entries;
 use crate::settings::Settings;
 
-/// What is known of how an app was linked when devhost built it last.
+/// How an app was linked when devhost built it last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastBuild {
-    /// Its dependencies are in a shared library, but for what the notes name.
+    /// Whether its dependencies are in a shared library, apart from those in the notes.
     pub shared: bool,
-    /// What was said about it.
+    /// The notes of that build.
     pub notes: Vec<String>,
 }
 
-/// How an app was linked when it was built last with these settings, if it ever was.
+/// How an app was linked when it was last built with these settings, if it ever was.
 pub fn last_build(app: &App, settings: &Settings) -> Option<LastBuild> {
     let report: Report = documents::read(&documents::path(app, settings, "report"))?;
     Some(LastBuild { shared: !report.preload.is_empty(), notes: report.notes })
 }
 
-/// Whether the app's build script named inputs when it ran last, in devhost's target directory or in the user's.
+/// Whether the app's build script named inputs when it last ran, in devhost's target directory or the user's.
 pub fn script_names_inputs(app: &App, settings: &Settings) -> Option<bool> {
     let places = [&app.target_dir, &app.user_build_dir];
     let scripts =

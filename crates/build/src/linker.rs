@@ -1,13 +1,13 @@
-//! devhost as a linker: of the library of dependencies, and of an app that it is asked for. In the end the real linker runs.
+//! devhost as a linker, of the library of dependencies and, on request, of an app. In the end the real linker runs.
 //!
-//! rustc keeps symbols local to a dylib that generic Rust code needs, which is instantiated in the app: those of C code
-//! (rust-lang/rust#65610) and of assembly. They are added to the version script's global list, and where C code was compiled
-//! hidden, a copy of the archive with their visibility set to protected is linked. What Rust objects define is never touched:
-//! rustc has decided about that.
+//! rustc makes C symbols (rust-lang/rust#65610) and assembly symbols local to a dylib, although generic Rust code that is
+//! instantiated in the app needs them. They are added to the global list of the version script. If C code was compiled hidden,
+//! a copy of the archive is linked in which their visibility is protected. Definitions in Rust objects are left alone: rustc
+//! has decided about them.
 //!
-//! What Rust objects refer to is: if a crate makes a shim for a function of another one (a `#[track_caller]` function behind a
-//! pointer or in a vtable), rustc believes that the function itself was made there, and marks the reference hidden. One
-//! such reference hides the function in the whole library, and in the app it can never be met by a shared library. So hidden
+//! References from Rust objects are not. If a crate makes a shim for a function of another crate (a `#[track_caller]` function
+//! behind a pointer or in a vtable), rustc believes that the function itself was made there and marks the reference hidden.
+//! One such reference hides the function in the whole library, and in the app no shared library can satisfy it. So hidden
 //! references to Rust symbols become ordinary ones, in copies.
 #![expect(clippy::print_stderr, reason = "a program of its own: rustc shows what its linker writes")]
 
@@ -25,11 +25,10 @@ use object::{Endianness, Object};
 /// The environment variable with the linker to be run in the end.
 pub(crate) const REAL_LINKER_VARIABLE: &str = "DEVHOST_LINKER";
 
-/// The environment variable that, where it is set, makes the linker take in C code that nothing in the library
-/// refers to: the app may.
+/// The environment variable that makes the linker include C code that nothing in the library refers to: the app may.
 pub(crate) const TAKE_ALL_VARIABLE: &str = "DEVHOST_LINK_ALL";
 
-/// The environment variable that, where it is set, says that an app is linked, and not the library of dependencies.
+/// The environment variable that is set if an app is linked, and not the library of dependencies.
 pub(crate) const APP_VARIABLE: &str = "DEVHOST_LINK_APP";
 
 /// Links as rustc asks, with what others need exported.

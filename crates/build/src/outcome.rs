@@ -1,4 +1,4 @@
-//! What a build says while it runs, and what it comes to. Plain data.
+//! The progress and the outcome of a build. Plain data.
 
 use std::path::PathBuf;
 
@@ -7,18 +7,18 @@ use devhost_model::{AppKind, Diagnostics, Failure};
 use crate::inputs::ScriptInputs;
 use crate::settings::Strategy;
 
-/// How far a build is.
+/// The progress of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Crates done, fresh ones too.
+    /// The number of finished crates, including fresh ones.
     pub done: u32,
-    /// Crates expected; an estimate that is never below `done`.
+    /// The estimated number of crates, never below `done`.
     pub total: u32,
     /// What is being done, such as `serde v1.0.228`.
     pub current: String,
 }
 
-/// What a build came to.
+/// The outcome of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// A library that can be loaded.
@@ -32,20 +32,20 @@ pub enum Outcome {
 pub struct Artifact {
     /// The library, under a name of its own.
     pub path: PathBuf,
-    /// How the app in it is started.
+    /// How its app is started.
     pub kind: AppKind,
     /// Whether it is a library to be forked with, or a program.
     pub strategy: Strategy,
     /// Its GNU build id in hexadecimal: the same id is the same code.
     pub build_id: String,
-    /// What must be loaded before it, in this order; empty where everything is in the library itself.
+    /// The libraries to load before it, in this order; empty if everything is in the library itself.
     pub preload: Vec<PathBuf>,
-    /// Every file that the app's own code was built from, as absolute paths.
+    /// Absolute paths of the files that the app's own code was built from.
     pub sources: Vec<PathBuf>,
     /// What its build scripts depend on.
     pub scripts: ScriptInputs,
     /// Warnings in the app's own code.
     pub warnings: Diagnostics,
-    /// What a user should know about the build.
+    /// Notes for the user about the build.
     pub notes: Vec<String>,
 }

@@ -1,11 +1,11 @@
-//! Paths and links that several parts of a build need.
+//! Operations on paths that several parts of a build need.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// A change of these may change what the app's packages are.
+/// Whether a change of this file may change what the app's packages are.
 pub(crate) fn concerns_cargo(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     matches!(name, "Cargo.toml" | "Cargo.lock" | "rust-toolchain" | "rust-toolchain.toml")
@@ -17,7 +17,7 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Without `.` and `..`, by the words alone: what does not exist has no better name.
+/// Removes `.` and `..` lexically: a path that does not exist cannot be resolved.
 pub fn normalize(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {

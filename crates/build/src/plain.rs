@@ -1,6 +1,6 @@
-//! The rustc call of a plain app: cargo asks for a binary, and gets a library that a worker can load, in the very
-//! place where it expects the binary. The root file is the shadow's (see [`crate::shadow`]), so rustc runs as a child
-//! here, and what it says and writes is translated before cargo reads it.
+//! The rustc call of a plain app: cargo asks for a binary and gets, where it expects that binary, a library that a worker can
+//! load. The root file is the shadow's (see [`crate::shadow`]), so rustc runs as a child here, and its messages and dep-info
+//! are translated before cargo reads them.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
@@ -155,8 +155,8 @@ impl PlainCall {
         Ok(exit_code(output.status))
     }
 
-    /// Something is wrong at the end of the root file, where the app's text and devhost's meet: lets rustc say about
-    /// the app's own text what it has to say.
+    /// Something is wrong at the end of the root file, where the app's text and devhost's meet: lets rustc judge the app's own
+    /// text alone.
     fn run_as_given(&self, rustc: OsString, reason: &str) -> Result<ExitCode, HelperError> {
         let scratch = tempfile::tempdir_in(&self.temporary)
             .map_err(|error| HelperError::io(format!("write {}", self.temporary.display()), error))?;
@@ -182,7 +182,7 @@ impl PlainCall {
         Ok(exit_code(status))
     }
 
-    /// Gives a command its arguments, by a file where there are too many.
+    /// Gives a command its arguments, in a file if there are too many.
     fn give(
         &self,
         command: &mut Command,

@@ -1,5 +1,5 @@
-//! Why an app cannot be loaded as a library, as far as that can be known before a build. Reads sources and cargo's
-//! configuration; the compiler's own word comes later, from the builder.
+//! Why an app can only run as its own program and not be loaded as a library, as far as that is known before a build. Reads
+//! source files and cargo's configuration; the builder learns the rest from the compiler.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ pub fn has_no_main(source: &Path) -> bool {
 /// What the environment and cargo's configuration say about how and for what rustc compiles.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// The target platform, where one is named.
+    /// The target platform, if one is named.
     pub target: Option<String>,
     /// The flags for rustc, and where they come from.
     pub rustflags: Vec<(String, String)>,
@@ -58,7 +58,7 @@ pub struct TargetPlatform {
 }
 
 impl TargetPlatform {
-    /// Asks rustc about a platform, or about its own one. `None` where it does not answer: cargo will say why.
+    /// Asks rustc about a platform, or about its own. `None` if it does not answer: cargo will say why.
     pub fn by_rustc(directory: &Path, target: Option<&str>) -> Option<Self> {
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let ask = |args: &[&str]| {
@@ -80,8 +80,8 @@ impl TargetPlatform {
 }
 
 impl Flags {
-    /// Reads the configuration that cargo would read in `directory`. `describe` is asked at most once, and only where
-    /// it matters, about the target platform, or the host where none is named.
+    /// Reads the configuration that cargo would read in `directory`. `describe` is called at most once, and
+    /// only if it matters, for the target platform, or for the host if none is named.
     pub fn read(
         directory: &Path,
         variable: impl Fn(&str) -> Option<OsString>,

@@ -1,8 +1,8 @@
-//! What the wrapper writes down of each rustc call for a crate of the workspace: enough to make the same call again
-//! without cargo. The call is as cargo made it, before devhost's own additions, which the wrapper adds anew.
+//! What the wrapper records of each rustc call for a crate of the workspace: enough to repeat it without cargo. The call is
+//! recorded as cargo made it; the wrapper adds devhost's own arguments anew each time.
 //!
-//! Of the environment only what cargo has changed is kept: the rest is whatever devhost itself runs with, it may hold
-//! secrets, and it does not belong in a file.
+//! Of the environment only cargo's changes are kept. The rest is what devhost itself runs with; it may hold secrets and does not
+//! belong in a file.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -54,7 +54,7 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    /// Whether it was made under the same settings and variables as the job sheet's; why not.
+    /// Checks that it was made under the settings and variables of the job sheet.
     pub(crate) fn is_of(&self, sheet: &JobSheet, name: &str) -> Result<(), Refusal> {
         if self.key != sheet.key {
             return Err(Refusal::OtherSettings(name.to_owned()));

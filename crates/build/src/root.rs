@@ -1,6 +1,5 @@
-//! The text of a plain app's generated root file: the app's own root file, with an entry appended that the worker
-//! can call. Every line of the original stays where it is. It only looks at what may stand at a file's head; all
-//! else is for rustc to understand.
+//! The generated root file of a plain app: the app's own root file, with an entry point appended that the worker can call.
+//! Every line of the original keeps its place. Only the head of the file is looked at; rustc understands the rest.
 
 use std::ops::Range;
 

@@ -1,9 +1,9 @@
-//! devhost in the place of a build script: cargo starts build scripts without a wrapper, so only here can be seen how. The
-//! rustc wrapper puts a small file where cargo expects the script's program: its first line makes the kernel start devhost
-//! as `devhost-script`, which writes down how it was called and becomes the real program. Arguments, directory, standard
-//! streams, exit code and signals are the script's own; its environment is as cargo made it.
+//! devhost in the place of a build script: cargo starts build scripts without a wrapper, so this is the only place to see how. The
+//! rustc wrapper puts a small file where cargo expects the script's program. Its first line makes the kernel start devhost as
+//! `devhost-script`, which records how it was called and then becomes the real program. Arguments, directory, standard
+//! streams, exit code and signals are the script's own; its environment is what cargo made it.
 //!
-//! In a replay (see [`crate::replay`]) it writes nothing down, but provides the jobserver that cargo would.
+//! In a replay (see [`crate::replay`]) it records nothing, but provides the jobserver that cargo would.
 #![expect(clippy::print_stderr, reason = "a program of its own: cargo shows what a build script writes")]
 
 use std::ffi::{OsStr, OsString};

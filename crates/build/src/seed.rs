@@ -1,7 +1,6 @@
-//! The first start: takes over into devhost's target directory what cargo has already built of the dependencies for
-//! the user, so that only the workspace's own crates are compiled. The user's target directory is only read, and
-//! nothing in devhost's can be written through to it: hard links are made only of files that cargo and rustc replace
-//! and never write into; everything else is copied.
+//! The first start: takes over the dependencies that cargo has already built for the user, so that only the workspace's own
+//! crates are compiled. The user's target directory is only read, and nothing can be written through to it: only files
+//! that cargo and rustc replace, and never write into, are hard-linked; everything else is copied.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
@@ -12,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::app::App;
 use crate::paths::{entries, temporary_directory};
 
-/// How much is copied where there can be no hard links (another file system): more takes longer than it saves.
+/// How much is copied if hard links are impossible (another file system): more takes longer than it saves.
 const COPIED_SIZE_MAX_BYTES: u64 = 2 << 30;
 
 /// Whether there is anything to take over for a profile, by its directory's name.
@@ -46,8 +45,8 @@ fn is_built(directory: &Path) -> bool {
     directory.join(".fingerprint").is_dir()
 }
 
-/// Gives a target directory of cargo's what another one has of the app's dependencies. Both are named with
-/// the profile's directory. What cannot be taken over will be built.
+/// Copies the app's built dependencies from one of cargo's target directories to another. Both paths include the profile's
+/// directory. What cannot be copied will be built.
 pub fn take_over_dependencies(app: &App, from: &Path, to: &Path) {
     take_over(app, from, to, &to.with_file_name("tmp"));
 }

@@ -1,10 +1,10 @@
-//! What a user can choose about the build. Plain data.
+//! The build options that a user can choose, and what cargo's configuration files add to them.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// What a user can choose about the build.
+/// The build options that a user can choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Features of the app to switch on.
@@ -13,17 +13,17 @@ pub struct Settings {
     pub all_features: bool,
     /// Without the app's default features.
     pub no_default_features: bool,
-    /// The profile, where it is not to be `dev`.
+    /// The profile, if not `dev`.
     pub profile: Option<String>,
-    /// What of the package to serve, where devhost is not to find out.
+    /// The target to serve; devhost chooses if there is none.
     pub choice: Option<Choice>,
     /// How the app is linked to its dependencies.
     pub deps: Deps,
     /// How much debug information the crates of the workspace get.
     pub debug_info: DebugInfo,
-    /// devhost's own target directory, where it is not to be `devhost` in cargo's.
+    /// devhost's own target directory, if not `devhost` in cargo's.
     pub target_dir: Option<PathBuf>,
-    /// What a new generation is.
+    /// How a new generation comes to be.
     pub strategy: Strategy,
     /// A plain app that cannot be made a library becomes its own program, without being asked.
     pub may_fall_back: bool,
@@ -34,13 +34,13 @@ pub struct Settings {
 /// Options of cargo's own, for each of its calls that takes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CargoOptions {
-    /// Without the network.
+    /// Does not use the network.
     pub offline: bool,
-    /// Cargo.lock must not change.
+    /// Fails if Cargo.lock would change.
     pub locked: bool,
     /// Both.
     pub frozen: bool,
-    /// The `rust-version` of packages does not count.
+    /// Ignores the `rust-version` of packages.
     pub ignore_rust_version: bool,
     /// Values for its configuration, `KEY=VALUE`, or absolute paths of configuration files. Of two for the same key the
     /// later one wins.
@@ -52,7 +52,7 @@ pub struct CargoOptions {
 }
 
 impl CargoOptions {
-    /// For commands that only resolve dependencies.
+    /// The arguments for commands that only resolve dependencies.
     pub fn resolving_args(&self) -> Vec<String> {
         let flags =
             [(self.offline, "--offline"), (self.locked, "--locked"), (self.frozen, "--frozen")].into_iter();
@@ -63,7 +63,7 @@ impl CargoOptions {
         args
     }
 
-    /// For commands that build.
+    /// The arguments for commands that build.
     pub fn building_args(&self) -> Vec<String> {
         let mut args = self.resolving_args();
         args.extend(self.ignore_rust_version.then(|| "--ignore-rust-version".into()));
@@ -104,7 +104,7 @@ pub enum Deps {
     /// Against one shared library of them, and statically to what cannot be in it.
     #[default]
     Auto,
-    /// As [`Deps::Auto`], but the build fails where everything would have to be static.
+    /// As [`Deps::Auto`], but the build fails if everything would have to be static.
     Shared,
     /// Statically.
     Static,
@@ -121,7 +121,7 @@ pub enum DebugInfo {
     Full,
 }
 
-/// What a new generation is.
+/// How a new generation comes to be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
@@ -148,7 +148,7 @@ impl Settings {
         args
     }
 
-    /// How many rustcs may run at once: as cargo is told, also by its configuration files, or as many as there are processors.
+    /// How many rustcs may run at once: as cargo is told, by its configuration files too, or else one per processor.
     pub(crate) fn jobs(&self, configuration: &[PathBuf]) -> usize {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let variable = || count_jobs(&std::env::var("CARGO_BUILD_JOBS").ok()?, processors);
@@ -191,8 +191,8 @@ impl Settings {
     }
 }
 
-/// The configuration files that cargo reads where it runs in a directory, those that win first, whether they exist or not. What a
-/// file includes follows it.
+/// The configuration files that cargo reads in a directory, existing or not, in descending precedence. Included files follow
+/// the including one.
 pub(crate) fn config_files(directory: &Path) -> Vec<PathBuf> {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)

@@ -1,7 +1,7 @@
-//! The shadow of a plain app's root file: a directory in devhost's target directory that mirrors, by symbolic links,
-//! everything around the app's root file, so that `mod`, `#[path]` and `include_str!("../…")` find what they find in
-//! the user's own tree. Only the root file itself is generated (see [`crate::root`]). Whatever rustc says of files in
-//! the mirror is translated back. The user's tree is only read.
+//! The shadow of a plain app's root file: a directory in devhost's target directory that mirrors, by symbolic links, everything
+//! around the root file, so that `mod`, `#[path]` and `include_str!("../…")` find what they find in the user's own tree. Only
+//! the root file itself is generated (see [`crate::root`]). Paths into the mirror are translated back wherever rustc writes
+//! them. The user's tree is only read.
 
 use std::ffi::OsStr;
 use std::io;
@@ -141,7 +141,7 @@ impl Shadow {
             .collect()
     }
 
-    /// Names the real files in a text, where `escape` says how paths are written in it.
+    /// Replaces paths into the mirror by the real ones; `escape` writes a path as the text does.
     pub(crate) fn translate(&self, text: &[u8], escape: fn(&str) -> String) -> Vec<u8> {
         let mut text = text.to_vec();
         for (shadow, real) in self.prefixes() {

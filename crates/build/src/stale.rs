@@ -1,7 +1,6 @@
-//! Makes cargo see changes that it cannot see. cargo compares times of last modification, so a file that was
-//! replaced by an older one (`mv` of a backup, `cp -p`, some editors' undo files) looks unchanged to it. For
-//! such files the times that cargo compares with, in devhost's own target directory, are set back; the user's
-//! files are never touched.
+//! Makes cargo notice changes that it cannot see. cargo compares modification times, so a file that was replaced by an older
+//! one (`mv` of a backup, `cp -p`, some editors' undo files) looks unchanged to it. For such files, the times in devhost's own
+//! target directory that cargo compares with are set back; the user's files are never touched.
 
 use std::fs::{File, FileTimes, Metadata};
 use std::ops::RangeInclusive;

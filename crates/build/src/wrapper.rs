@@ -1,7 +1,7 @@
-//! devhost as `RUSTC_WORKSPACE_WRAPPER`: cargo calls it instead of rustc for the crates of the workspace. The
-//! app's call gets the library of dependencies and what else makes it loadable; the other crates get cheaper
-//! debug information. Everything else passes through untouched. It replaces itself by rustc, so that signals,
-//! exit codes and output need no care; only the call of a plain app needs care (see the module `plain`).
+//! devhost as `RUSTC_WORKSPACE_WRAPPER`: cargo calls it instead of rustc for the crates of the workspace. The app's call gets the
+//! library of dependencies and whatever else makes it loadable; other crates get cheaper debug information. Everything else
+//! passes through untouched. It replaces itself by rustc, so signals, exit codes and output need no care, except for a
+//! plain app's call (see `plain`).
 #![expect(clippy::print_stderr, reason = "a program of its own: cargo shows what rustc writes")]
 
 use std::ffi::{OsStr, OsString};

@@ -46,7 +46,7 @@ impl<'m> Closure<'m> {
         self.packages.get(id).copied()
     }
 
-    /// A library or macro for each package, and a build script to be compiled where it has one.
+    /// A library or macro for each package, and a build script if it has one.
     pub(super) fn units_expected(&self) -> u32 {
         let units = self.nodes.iter().filter_map(|node| self.package(&node.id)).map(|package| {
             1 + package.targets.iter().filter(|target| target.is_kind(TargetKind::CustomBuild)).count()
@@ -94,7 +94,7 @@ impl<'m> Closure<'m> {
         self.nodes.iter().map(|node| (node.id.repr.clone(), used(node))).collect()
     }
 
-    /// Directly or not: cargo compiles a crate once for a script and for the app, where its features are the same.
+    /// Directly or not: cargo compiles a crate only once for a script and the app if the features are the same.
     pub(super) fn used_by_scripts(&self) -> BTreeSet<String> {
         let uses = |node: &'m Node, wanted: fn(DependencyKind) -> bool| {
             let is_wanted = move |dep: &&NodeDep| dep.dep_kinds.iter().any(|kind| wanted(kind.kind));

@@ -1,5 +1,5 @@
-//! Finds what `devhost run` is to serve: a package, from a directory, a manifest or a name, or a shared library that
-//! something else builds.
+//! Finds what `devhost run` is to serve: a package, by directory, manifest or name, or a shared library that something else
+//! builds.
 
 use std::path::{Path, PathBuf};
 
@@ -22,11 +22,11 @@ use crate::settings::{Choice, Settings};
 const VANISHED_HINT: &str =
     "devhost stays with what was chosen at the start: bring it back, or start devhost again to choose anew";
 
-/// Finds what `argument` means to somebody in `cwd`.
+/// Finds what `argument` means in the directory `cwd`.
 ///
 /// # Errors
-/// A mistake with a hint where there is no such package, it has neither a binary nor an `export!`, it has several
-/// binaries and none is chosen, its manifest is broken, or cargo is missing.
+/// A mistake with a hint if there is no such package, it has neither a binary nor an `export!`, it has several binaries and
+/// none is chosen, its manifest is broken, or cargo is missing.
 pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Target, Error> {
     match locate(argument, cwd, settings)? {
         Location::Library(path) => Ok(Target::Prebuilt(prebuilt(path, settings)?)),
@@ -34,7 +34,7 @@ pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<T
     }
 }
 
-/// What an argument has led to.
+/// What an argument refers to.
 #[derive(Debug)]
 pub enum Location {
     /// A package, whether it can be served or not.
@@ -46,9 +46,9 @@ pub enum Location {
 /// A package, and what cargo says of its workspace.
 #[derive(Debug)]
 pub struct Located {
-    /// All that cargo said.
+    /// Everything that cargo said.
     pub metadata: Metadata,
-    /// Where in it the package is.
+    /// The index of the package in it.
     index: usize,
 }
 
@@ -69,19 +69,19 @@ impl Located {
         &self.metadata.packages[self.index]
     }
 
-    /// The app that it is.
+    /// Describes the package as an app.
     ///
     /// # Errors
-    /// A mistake where it is none, or one has to be chosen.
+    /// A mistake if the package has no app, or one has to be chosen.
     pub fn app(&self, settings: &Settings) -> Result<App, Error> {
         describe(&self.metadata, self.package(), settings)
     }
 }
 
-/// Finds the package or the library that `argument` means to somebody in `cwd`, whatever it is.
+/// Finds the package or library that `argument` means in the directory `cwd`, whether it can be served or not.
 ///
 /// # Errors
-/// A mistake with a hint where there is no such package, its manifest is broken, or cargo is missing.
+/// A mistake with a hint if there is no such package, its manifest is broken, or cargo is missing.
 pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Location, Error> {
     let located = match whereabouts(argument, cwd)? {
         Place::Library(path) => return Ok(Location::Library(path)),
@@ -104,7 +104,7 @@ pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result
     located.map(|located| Location::Package(Box::new(located)))
 }
 
-/// Where devhost builds what `argument` means to somebody in `cwd`, whether it can be served or not.
+/// Where devhost builds what `argument` means in the directory `cwd`, whether it can be served or not.
 ///
 /// # Errors
 /// As [`locate`]; but cargo need not know what the package uses.
@@ -124,8 +124,7 @@ pub fn place_of_builds(argument: Option<&str>, cwd: &Path, settings: &Settings) 
     Ok(target_dir(&metadata, settings))
 }
 
-/// Asks cargo again about an app whose manifests may have changed. Package and target stay those that were chosen at the
-/// start, whatever else there is by now.
+/// Asks cargo again about an app whose manifests may have changed. Package and target stay those that were chosen at the start.
 ///
 /// # Errors
 /// A mistake with a hint if they are not there any more, the manifest is broken, or cargo is missing.
@@ -167,7 +166,7 @@ fn choice_again(metadata: &Metadata, package: &Package, app: &App) -> Result<Cho
 enum Place {
     /// A shared library.
     Library(PathBuf),
-    /// A manifest, with the name that was typed where it also could be a package's.
+    /// A manifest, with the name that was typed if it could be a package's as well.
     Package(PathBuf, Option<String>),
     /// The manifest of the current directory: of a package or of a workspace.
     Around(PathBuf),

@@ -77,7 +77,7 @@ pub(super) fn metadata(manifest: &Path, settings: &Settings) -> Result<Metadata,
 /// The platform of the toolchain that `cargo` means in a directory.
 ///
 /// # Errors
-/// A mistake where cargo is missing or does not say it.
+/// A mistake if cargo is missing or does not say it.
 pub fn host_triple(directory: &Path) -> Result<String, Error> {
     let mut command = Command::new("cargo");
     command.arg("-vV").current_dir(directory);

@@ -1,7 +1,7 @@
-//! What cargo can say of one package if it cannot say all. `cargo metadata` wants to see every crate that any member of the
-//! workspace may use; a build needs those of its own package alone, and without a network there may be no others. Then the
-//! members come from `cargo metadata --no-deps`, and what the package uses from `cargo tree`, which looks at no more than
-//! a build does. Of the crates that come from elsewhere only name, version, origin and the kind of library are known this way.
+//! Asks cargo about one package if it cannot describe the whole workspace. `cargo metadata` needs every crate that any member
+//! may use, while a build needs only those of its own package; without a network, there may be no others. Then the members
+//! come from `cargo metadata --no-deps`, and the package's dependencies from `cargo tree`, which needs no more than a build does.
+//! This way only name, version, origin and kind of library are known of crates from elsewhere.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -9,7 +9,7 @@ use super::packages::parent;
 use crate::extern_kind::ExternKind;
 use crate::settings::Choice;
 
-/// What is to be served.
+/// What `devhost run` serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Target {
@@ -28,7 +28,7 @@ impl Target {
         }
     }
 
-    /// How it is started, as far as is known before it is built.
+    /// How it is started, as far as that is known before it is built.
     pub fn kind(&self) -> AppKind {
         match self {
             Self::App(app) => app.kind,
@@ -155,7 +155,7 @@ pub struct PathPackage {
     pub(crate) id: String,
     /// The directory of its `Cargo.toml`.
     pub root: PathBuf,
-    /// The root source file of its library, where it has one.
+    /// The root source file of its library, if it has one.
     pub lib_source: Option<PathBuf>,
     /// The name of its library as rustc knows it.
     pub(crate) crate_name: Option<String>,

@@ -40,17 +40,17 @@ pub struct Builder {
     pub(super) report: BuildReport,
     #[cfg(any(test, feature = "testing"))]
     pub(super) weakness: Option<Weakness>,
-    /// Why the app is its own program, although nobody has asked for that.
+    /// Why the app runs as its own program although nobody asked for that.
     pub(super) fallback: Option<String>,
-    /// cargo's configuration files, whether they exist or not.
+    /// cargo's configuration files, existing or not.
     pub(super) configuration: Vec<PathBuf>,
-    /// Something was removed while cargo ran, so that what cargo believes to be done may be of no use.
+    /// Something was removed while cargo ran, so what cargo believes to be done may be missing.
     pub(super) rebuild_wanted: bool,
     /// cargo was started for the build that runs.
     pub(super) cargo_started: bool,
     /// When the last good build ended.
     pub(super) last_built: Option<SystemTime>,
-    /// What of cargo's is in use.
+    /// Knows which of cargo's units are in use.
     pub(super) units: units::Keeper,
 }
 
@@ -97,12 +97,12 @@ impl Builder {
         Ok(builder)
     }
 
-    /// What is being built, as cargo last described it.
+    /// The target, as cargo last described it.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// What the last good build depends on, also one of an earlier run of devhost.
+    /// What the last successful build depends on, even one of an earlier run of devhost.
     pub fn known_inputs(&self) -> BuildInputs {
         self.memory.scripts.with_sources(&self.memory.sources)
     }
@@ -112,13 +112,13 @@ impl Builder {
         &self.report
     }
 
-    /// Leaves out a part of the rule for replays, to see that the tests notice.
+    /// Leaves out a part of the rule for replays, to see whether the tests notice.
     #[cfg(any(test, feature = "testing"))]
     pub fn weaken(&mut self, weakness: Weakness) {
         self.weakness = Some(weakness);
     }
 
-    /// In a directory that the user has named, others may build, and need what devhost does not.
+    /// Whether the target directory is devhost's own. In one that the user has named, others may build.
     pub(super) fn owns_target_dir(&self) -> bool {
         self.settings.target_dir.is_none()
     }
@@ -159,7 +159,7 @@ impl Builder {
         let _ = documents::write(&self.document(app, "memory"), &self.memory);
     }
 
-    /// Where cargo keeps what it built for the profile: for the host, and for a target that was named.
+    /// cargo's directories for the profile: for the host, and for each target that was named.
     pub(super) fn profile_dirs(&self, app: &App) -> Vec<PathBuf> {
         let profile = self.settings.profile_directory();
         std::iter::once(app.target_dir.clone())

@@ -12,11 +12,10 @@ use crate::refusal::Refusal;
 use crate::store;
 
 impl Builder {
-    /// Builds the target as it is now. `changed` has the files that changed since the last call; a file that is
-    /// missing from it is found too, unless something has set its time of modification back within the last
-    /// clock tick.
+    /// Builds the target as it is now. `changed` lists the files that changed since the last call; changes that are missing from
+    /// it are found too, unless something has set a modification time back within the last clock tick.
     ///
-    /// Dropping the future ends cargo, and all that it started, at once; the next call starts afresh.
+    /// Dropping the future ends cargo, and everything that it started, at once; the next call starts afresh.
     pub async fn build(&mut self, changed: &[PathBuf], progress: &mut dyn FnMut(Progress)) -> Outcome {
         self.report = BuildReport::default();
         let outcome = match &self.target {
@@ -38,9 +37,8 @@ impl Builder {
         }
     }
 
-    /// Removes artifacts that no process uses any more: all of this run but `in_use`, those of runs that are
-    /// over, libraries of dependencies but the most recent ones, and what cargo has built for none of the last sets of
-    /// dependencies.
+    /// Removes what no process uses any more: artifacts of this run except `in_use`, those of runs that are over, all but the
+    /// most recent libraries of dependencies, and what cargo has built for older sets of dependencies.
     pub fn collect(&self, in_use: &[PathBuf]) {
         store::collect(self.target.target_dir(), &self.artifacts, in_use);
         if let Target::App(app) = &self.target
@@ -50,7 +48,7 @@ impl Builder {
         }
     }
 
-    /// Removes this run's artifacts, when it is over. Whoever still runs code from there has it mapped.
+    /// Removes this run's artifacts at its end. Processes that still run code from there have it mapped.
     pub fn remove_artifacts(&self) {
         self.artifacts.remove();
     }

@@ -19,7 +19,7 @@ use crate::store::units;
 use crate::{cargo, documents, environment, footing, record, replay, script, seed, stale};
 
 impl Builder {
-    /// Takes over what cargo has built for the user, where nothing has been built here yet.
+    /// Takes over what cargo has built for the user, if nothing has been built here yet.
     pub(super) async fn seed(&self, app: &App, progress: &mut dyn FnMut(Progress)) {
         if !self.profile_dirs(app).is_empty() {
             return;
@@ -34,7 +34,7 @@ impl Builder {
         let _ = tokio::task::spawn_blocking(move || seed::seed(&app, &profile)).await;
     }
 
-    /// Writes the wrapper's job sheet and makes the links by whose names devhost is called.
+    /// Writes the wrapper's job sheet and links the names under which devhost is called.
     pub(super) fn place_job_sheet(&self, app: &App, report: &Path) -> io::Result<PathBuf> {
         let key = self.key(app);
         let sheet_path = self.document(app, "job-sheet");
@@ -71,8 +71,8 @@ impl Builder {
         Ok(sheet_path)
     }
 
-    /// Covers what decides how workspace crates are compiled and cargo does not know. cargo hashes the wrapper's
-    /// path, so that it compiles them again when this changes.
+    /// Hashes what affects how workspace crates are compiled and cargo does not know of. cargo hashes the wrapper's path, so it
+    /// recompiles them when this changes.
     pub(super) fn key(&self, app: &App) -> String {
         let mut hasher = blake3::Hasher::new();
         let settings = format!("{:?} {:?}", self.strategy(), self.settings.decisive());
@@ -132,7 +132,7 @@ impl Builder {
         Ok(run)
     }
 
-    /// The rustc wrapper's path, which differs wherever the wrapper would do something else.
+    /// The rustc wrapper's path, which is another one whenever the wrapper would behave differently.
     pub(super) fn wrapper(&self, app: &App) -> PathBuf {
         app.target_dir.join("bin").join(self.key(app)).join("devhost-rustc")
     }

@@ -13,8 +13,8 @@ use crate::settings::Deps;
 use crate::{cargo, documents, fallback, linker};
 
 impl Builder {
-    /// Sees to it that the next run of cargo shares less, where that may mend a problem: that it leaves out the crates
-    /// that bring it, or else shares nothing.
+    /// Makes the next run of cargo share less if that may solve a problem: it leaves out the crates that cause it, or else
+    /// shares nothing.
     pub(super) fn share_less(
         &self,
         app: &App,
@@ -55,7 +55,7 @@ impl Builder {
     }
 }
 
-/// Leaves out the crates that define the symbols, and those that use them: a library must hold all that it is made of.
+/// Leaves out the crates that define the symbols, and those that depend on them: a library must be complete.
 fn exclusion(
     app: &App,
     symbols: &[String],

@@ -12,7 +12,7 @@ use crate::inputs::ScriptInputs;
 pub(super) struct Memory {
     /// When cargo was last started.
     pub(super) last_start: Option<SystemTime>,
-    /// When that run ended; `None` where nobody saw its end.
+    /// When that run ended; `None` if nobody saw its end.
     #[serde(default)]
     pub(super) last_end: Option<SystemTime>,
     /// The sources of the last good build.

@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::{fallback, replay};
 
 impl Builder {
-    /// Builds the app without cargo; why not, where that is not allowed.
+    /// Builds the app without cargo, or refuses if that is not allowed.
     pub(super) async fn replay_app(
         &mut self,
         changed: &[PathBuf],

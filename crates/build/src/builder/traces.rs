@@ -1,5 +1,5 @@
-//! Whether the last build has read a file as it is now, and whether a build script has written it: what the build itself
-//! writes is not an edit. Told by times that cargo takes: when it has called rustc for a crate, and when a build script ran.
+//! Whether the last build has read a file's present content, and whether a build script has written it: what the build itself
+//! writes is no edit. cargo's timestamps tell: of rustc calls and of runs of build scripts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::paths::entries;
 use crate::replay::Recording;
 use crate::{dep_info, stale};
 
-/// What there is to tell of a file that changed while a build ran.
+/// What is known of a file that changed while a build ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Trace {
-    /// Whoever of the build reads it has read what is in it now.
+    /// Every part of the build that reads it has read its present content.
     pub is_read: bool,
     /// It was last written while a build script ran.
     pub is_written: bool,
@@ -30,7 +30,7 @@ struct Times {
 }
 
 impl Builder {
-    /// What there is to tell of the files, after a build.
+    /// What is known of the files after a build.
     pub fn traces(&self, files: &[PathBuf]) -> BTreeMap<PathBuf, Trace> {
         let Target::App(app) = &self.target else { return BTreeMap::new() };
         if files.is_empty() {

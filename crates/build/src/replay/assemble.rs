@@ -24,7 +24,7 @@ use crate::refusal::Refusal;
 use crate::{documents, stale};
 
 impl Recording {
-    /// Puts together what a good run of cargo has left; why not, where a replay could never be right.
+    /// Puts a recording together from what a successful run of cargo has left. Refuses if a replay could never be right.
     pub(crate) fn make(
         context: &Context,
         run: &Run,

@@ -1,4 +1,4 @@
-//! The files whose change makes cargo run a build script again. It looks at them and reads none.
+//! The files whose change makes cargo run a build script again. Looks at their metadata and reads none.
 
 use std::path::{Path, PathBuf};
 

@@ -12,7 +12,7 @@ use super::weakness::is_left_out;
 use crate::refusal::Refusal;
 
 impl Recording {
-    /// Whether all that cargo decides by is as it was; why not.
+    /// Checks that everything by which cargo decides is unchanged.
     pub(super) fn check(&mut self, context: &Context, changed: &[PathBuf]) -> Result<(), Refusal> {
         if !is_left_out!(context, Guards) {
             self.check_guards(context)?;
@@ -23,8 +23,8 @@ impl Recording {
         Ok(())
     }
 
-    /// The units that a change needs to have compiled, with those that are `due` for another reason; why not, where that is
-    /// cargo's business. See the module's head for the rule.
+    /// The units to be compiled for a change, including those that are `due` for another reason. Refuses if cargo has to do it.
+    /// The rule is at the head of [`super`].
     pub(super) fn judge(
         &self,
         context: &Context,

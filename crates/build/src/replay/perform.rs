@@ -30,9 +30,8 @@ const CANCELLED_END_TIME_MAX: Duration = Duration::from_secs(5);
 type Wanted = (usize, (Cause, Look));
 
 impl Recording {
-    /// Builds what changed, well or not; why not, where that is not allowed, or where it failed in a way that only cargo
-    /// can explain. Dropping the future ends every rustc at once; what was not compiled to its end is compiled the next
-    /// time.
+    /// Builds what changed, successfully or not. Refuses if a replay is not allowed, or failed in a way that only cargo can
+    /// explain. Dropping the future ends every rustc at once; crates that were not finished are compiled the next time.
     pub(crate) async fn replay(
         &mut self,
         context: &Context,
@@ -112,8 +111,8 @@ impl Recording {
         Ok(wanted)
     }
 
-    /// Runs build scripts, as many at once as may be, and takes in what they have said and made; why not, if only cargo
-    /// knows what follows.
+    /// Runs build scripts, as many at once as allowed, and takes in their output and files. Refuses if only cargo knows what
+    /// follows from them.
     async fn run_scripts(
         &mut self,
         context: &Context,

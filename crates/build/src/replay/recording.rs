@@ -17,10 +17,10 @@ use super::unit::Unit;
 #[derive(Debug)]
 pub(crate) struct Recording {
     pub(super) key: String,
-    /// What crates are needed by others come before those.
+    /// In dependency order.
     pub(super) units: Vec<Unit>,
     /// Files whose change is cargo's business, even if they are only touched: a build script may be meant to run then.
-    /// `None` where it may have changed while cargo ran.
+    /// `None` if it may have changed while cargo ran.
     pub(super) guards: BTreeMap<PathBuf, Option<(Option<Identity>, Content)>>,
     /// Trees whose change is cargo's business.
     pub(super) trees: BTreeMap<PathBuf, Option<Vec<Stamped>>>,

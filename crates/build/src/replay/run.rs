@@ -1,7 +1,6 @@
-//! Makes recorded calls. Those of rustc: each in order, several at once, a crate as soon as the metadata of what it uses is there.
-//! And those of build scripts. Every process runs under the guard, like cargo, and ends at once when the future is dropped.
-//! It decides nothing about
-//! what is to be compiled.
+//! Makes recorded calls: those of rustc, in dependency order and several at once, each as soon as the metadata of what it needs
+//! is there; and those of build scripts. Every process runs under the guard, as cargo does, and ends at once when the future
+//! is dropped. What is to be compiled is decided elsewhere.
 
 use std::ffi::OsString;
 use std::io::{PipeWriter, Write as _};

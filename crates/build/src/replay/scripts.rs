@@ -189,8 +189,8 @@ impl Script {
         self.has_run = true;
     }
 
-    /// Takes in what it has said and made; why not, if only cargo knows what follows. True if its package is to be
-    /// compiled.
+    /// Takes in what it has said and made, and tells whether its package is to be compiled. Refuses if only cargo knows what
+    /// follows.
     pub(super) fn take(
         &mut self,
         context: &Context,

@@ -26,7 +26,7 @@ pub(super) struct Unit {
     pub(super) is_macro: bool,
     /// Why every change in its package is cargo's business.
     pub(super) only_cargo: Option<Refusal>,
-    /// What was in its files when it was last compiled; `None` where that is not known.
+    /// What was in its files when it was last compiled; `None` if that is not known.
     pub(super) sources: BTreeMap<PathBuf, Option<Content>>,
     /// The files that it makes.
     pub(super) outputs: BTreeMap<PathBuf, Option<Identity>>,

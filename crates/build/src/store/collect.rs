@@ -18,8 +18,8 @@ const MARKER_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// How old what a killed rustc has left must be to be removed.
 const LEFTOVER_AGE_MIN_SECS: u64 = 3_600;
 
-/// Removes what nobody uses any more: artifacts of this run but `in_use`, those of runs that are over, libraries of
-/// dependencies but the most recent ones, and what killed processes have left.
+/// Removes what nobody uses any more: artifacts of this run except `in_use`, those of runs that are over, all but the most
+/// recent libraries of dependencies, and what killed processes have left.
 pub(crate) fn collect(target_dir: &Path, own: &ArtifactDirectory, in_use: &[PathBuf]) {
     for path in entries(&own.path) {
         let is_lock = path.file_name().is_some_and(|name| name == LOCK_NAME);

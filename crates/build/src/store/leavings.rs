@@ -1,5 +1,5 @@
-//! What devhost has put into its target directory, all in all: how much it is, who uses it, and how it is removed. A
-//! directory that the user has named (`--target-dir`) may hold other things, which are let be.
+//! Everything that devhost has put into its target directory: how large it is, who uses it, and how to remove it. A directory
+//! that the user has named (`--target-dir`) may hold other files, which are left alone.
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
@@ -38,7 +38,7 @@ const PROFILE_MARK: &str = ".fingerprint";
 /// How deep the directories of files are followed.
 const DEPTH_MAX: u32 = 100;
 
-/// What there is.
+/// What devhost has left in its target directory.
 #[derive(Debug)]
 pub struct Leavings {
     place: PathBuf,
@@ -59,7 +59,7 @@ impl Leavings {
     /// Looks into devhost's target directory.
     ///
     /// # Errors
-    /// It cannot be read. One that is not there has nothing in it.
+    /// It cannot be read. A missing directory counts as empty.
     pub fn look(place: &Path) -> io::Result<Self> {
         let mut leavings = Self { place: place.to_owned(), parts: Vec::new(), file_count: 0 };
         match std::fs::read_dir(place) {
@@ -105,12 +105,12 @@ impl Leavings {
         }
     }
 
-    /// Whether there is nothing.
+    /// Whether there is nothing to remove.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// How much room is free when it is gone, in bytes.
+    /// How many bytes removing it frees.
     pub fn size_bytes(&self) -> u64 {
         self.parts.iter().map(|(_, size)| size).sum()
     }
@@ -120,17 +120,17 @@ impl Leavings {
         self.file_count
     }
 
-    /// The names of its parts, and how much room each takes, in bytes.
+    /// The names of its parts and their sizes in bytes.
     pub fn parts(&self) -> impl Iterator<Item = (String, u64)> {
         self.parts
             .iter()
             .map(|(path, size)| (path.file_name().unwrap_or_default().to_string_lossy().into_owned(), *size))
     }
 
-    /// Keeps out whoever would use it.
+    /// Locks the directory.
     ///
     /// # Errors
-    /// Somebody does; who.
+    /// Somebody uses it.
     pub fn hold(&self) -> Result<Held, InUse> {
         let runs = entries(&self.place.join("artifacts")).map(|path| (path.join(LOCK_NAME), "a devhost"));
         let bench = [(self.place.join("bench").join(LOCK_NAME), "a bench")];
@@ -167,7 +167,7 @@ impl Leavings {
     /// Removes it, and the directory itself if nothing is left in it.
     ///
     /// # Errors
-    /// Something cannot be removed; the rest is.
+    /// Something cannot be removed; everything else is.
     pub fn remove(&self) -> io::Result<()> {
         let mut failed = None;
         for (path, _) in &self.parts {

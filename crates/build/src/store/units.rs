@@ -1,14 +1,14 @@
-//! What cargo has built for devhost, crate by crate, and what of it nobody needs any more. cargo never removes anything: other
-//! versions of dependencies, other features and other toolchains lie beside the old ones for ever.
+//! What cargo has built for devhost, crate by crate, and what of it is no longer needed. cargo never removes anything: other
+//! versions of dependencies, other features and other toolchains stay beside the old ones for ever.
 //!
 //! A *unit* is one crate compiled in one way, or one run of a build script. Its files are known by the hash in their names:
-//! `.fingerprint/NAME-HASH`, `build/NAME-HASH`, `deps/libNAME-HASH.rlib` and the like. Whether it is in use, no file tells: cargo
-//! touches nothing that is fresh. But each run of cargo lists all that the app is made of, fresh or not. Such a list is a *set*,
-//! and the sets that were used last are kept, for each app and profile. What no kept set names is removed, under cargo's lock, the
-//! fingerprint first: if it is wanted again, cargo misses it and builds it anew. So a mistake here could cost time, and never give
-//! old code.
+//! `.fingerprint/NAME-HASH`, `build/NAME-HASH`, `deps/libNAME-HASH.rlib` and the like. No file says whether a unit is in use:
+//! cargo touches nothing that is fresh. But each run of cargo lists everything that the app is made of, fresh or not. Such a
+//! list is a *set*; the most recently used sets of each app and profile are kept. What no kept set names is removed under
+//! cargo's lock, the fingerprint first, so that cargo misses it and rebuilds it if it is needed again. A mistake here can thus
+//! cost time, but never give old code.
 //!
-//! What rustc keeps for incremental compilation has names of its own. It belongs to the set that it was compiled for.
+//! Directories for incremental compilation have names of their own. Each belongs to the set that it was compiled for.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
