@@ -286,8 +286,8 @@ impl Recipe<'_> {
             Ok(std) => std,
             Err(reason) => return Ok(Err(reason)),
         };
-        // C code that only the app refers to must be in the library, so all of it is taken in. Where some of it
-        // refers to what is not there (a part for another system, say), only what the library refers to is.
+        // C code that only the app refers to must be in the library, so all of it is included. If some of it refers to
+        // missing symbols (a part for another system, say), only what the library refers to is included.
         let mut unresolved = Vec::new();
         for take_all in [true, false] {
             let scratch = self.scratch()?;

@@ -102,8 +102,7 @@ struct Offer {
 }
 
 impl Inspector {
-    /// Checks a library that is to be loaded after the libraries of `preload`, and is of the expected kind, or, where
-    /// none is expected, of any.
+    /// Checks a library that will be loaded after the libraries of `preload`. It must be of the expected kind, if one is expected.
     pub(crate) fn check(
         &mut self,
         expected: Option<AppKind>,

@@ -3,13 +3,13 @@
 //!
 //! In devhost's main process:
 //!
-//! - [`app`] asks cargo what is to be built.
+//! - [`app`] asks cargo what there is to build.
 //! - [`Builder`] (`builder`) builds it, again and again: `cargo` runs cargo, `replay` repeats its rustc calls without it,
 //!   `inspector` checks what came out.
 //! - `seed` takes over what cargo had built before devhost's first start, `stale` makes cargo see changes that it would miss,
-//!   `footing` notices what somebody has removed during a build.
+//!   `footing` notices what was removed during a build.
 //! - `fallback` and [`program_only`] know why an app cannot be a library, `explain` why a build has failed.
-//! - `store` keeps artifacts, and removes what nobody needs any more.
+//! - `store` keeps artifacts, and removes what is no longer needed.
 //!
 //! In processes that cargo and rustc start, which [`dispatch`] enters:
 //!

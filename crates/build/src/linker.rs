@@ -31,7 +31,7 @@ pub(crate) const TAKE_ALL_VARIABLE: &str = "DEVHOST_LINK_ALL";
 /// The environment variable that is set if an app is linked, and not the library of dependencies.
 pub(crate) const APP_VARIABLE: &str = "DEVHOST_LINK_APP";
 
-/// Links as rustc asks, with what others need exported.
+/// Links as rustc asks, and exports what others need.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let linker = std::env::var_os(REAL_LINKER_VARIABLE).unwrap_or_else(|| "cc".into());
     let output = match std::env::var_os(APP_VARIABLE) {

@@ -42,7 +42,7 @@ pub struct Artifact {
     pub preload: Vec<PathBuf>,
     /// Absolute paths of the files that the app's own code was built from.
     pub sources: Vec<PathBuf>,
-    /// What its build scripts depend on.
+    /// The inputs of its build scripts.
     pub scripts: ScriptInputs,
     /// Warnings in the app's own code.
     pub warnings: Diagnostics,

@@ -17,7 +17,7 @@ use crate::job_sheet::{JOB_SHEET_VARIABLE, JobSheet};
 use crate::root::{self, Root};
 use crate::shadow::{self, About, Shadow};
 
-/// What the wrapper says where rustc takes the binary, but not the library; the reason follows.
+/// The wrapper's message if rustc accepts the binary but not the library; the reason follows.
 pub(crate) const NO_LIBRARY_MESSAGE: &str = "this binary cannot be made a library that devhost can load: ";
 
 /// A rustc call that makes a library of a binary.
@@ -25,12 +25,12 @@ pub(crate) const NO_LIBRARY_MESSAGE: &str = "this binary cannot be made a librar
 pub(crate) struct PlainCall {
     /// What cargo asked for.
     given: Vec<String>,
-    /// cargo passed a file of arguments: they are too many for a command line.
+    /// cargo passed a file of arguments, as they are too many for a command line.
     long: bool,
     call: Call,
     shadow: Shadow,
     root: Root,
-    /// Its `#[global_allocator]` is in force, and was taken out.
+    /// Its `#[global_allocator]` is in force and was removed.
     loses_allocator: bool,
     /// Where cargo expects the binary.
     output: PathBuf,
@@ -121,8 +121,8 @@ impl PlainCall {
 
     /// Runs `command`, which is rustc with what devhost adds to the arguments, and gives its exit code.
     pub(crate) fn run(&self, mut command: Command) -> Result<ExitCode, HelperError> {
-        // Unlinked first, the old library keeps its content for whoever has mapped or hard-linked it, whichever
-        // linker writes the new one.
+        // Unlinked first: whichever linker writes the new library, the old one keeps its content for those who have it mapped or
+        // hard-linked.
         let _ = std::fs::remove_file(&self.output);
         let added: Vec<OsString> = command.get_args().map(OsString::from).collect();
         let mut whole = Command::new(command.get_program());

@@ -8,7 +8,7 @@ use devhost_model::PLAIN_MAIN_SYMBOL;
 /// The exit code of a `main` that panicked, as Rust's runtime has it.
 const PANIC_EXIT_CODE: i32 = 101;
 
-/// What the app may deny and the entry does; `warnings` covers only what is no more than a warning.
+/// Lints that the app may deny and the entry violates; `warnings` covers only those at the level of warnings.
 const ALLOWED_LINTS: &[&str] = &[
     "unknown_lints",
     "warnings",
@@ -35,12 +35,12 @@ pub(crate) struct Root {
     pub text: String,
     /// How many of its lines are the app's.
     pub own_lines: usize,
-    /// A `#[global_allocator]` was taken out.
+    /// A `#[global_allocator]` was removed.
     pub without_allocator: bool,
 }
 
-/// Appends the entry to a root file. Where the standard library is shared, so is its allocator: what one part of the
-/// process allocates another one frees, and an allocator of the app alone would get memory that it knows nothing of.
+/// Appends the entry to a root file. If the standard library is shared, so is its allocator: one part of the process frees what
+/// another has allocated, and an allocator of the app's own would be given memory that it does not know.
 pub(crate) fn generate(source: &str, edition: &str, shared: bool) -> Root {
     let mut text = allow_exceptions(source);
     let allocators = if shared { code_words(source, 0..source.len(), ALLOCATOR.0) } else { Vec::new() };
@@ -58,7 +58,7 @@ pub(crate) fn generate(source: &str, edition: &str, shared: bool) -> Root {
 /// The attribute of an allocator, and one of the same length that does nothing.
 const ALLOCATOR: (&str, &str) = ("global_allocator", "allow(dead_code)");
 
-/// True for a crate that brings its own C `main`.
+/// Whether a crate has a C `main` of its own.
 pub(crate) fn has_no_main(source: &str) -> bool {
     inner_attributes(source).into_iter().any(|range| {
         let attribute: String =
@@ -114,7 +114,7 @@ fn allow_exceptions(source: &str) -> String {
     text
 }
 
-/// Where a word stands in a piece of code, outside of strings and comments.
+/// The positions of a word in code, outside strings and comments.
 fn code_words(source: &str, range: Range<usize>, word: &str) -> Vec<usize> {
     let mut found = Vec::new();
     let mut position = range.start;

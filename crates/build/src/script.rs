@@ -54,7 +54,7 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
             let made = jobserver(jobs.parse().unwrap_or(1));
             match made {
                 Ok(flags) => command.env(JOBSERVER_VARIABLE, flags),
-                // As without make; whoever needs it says so.
+                // As without make: a script that needs it will say so.
                 Err(_) => command.env_remove(JOBSERVER_VARIABLE),
             };
         }
@@ -144,7 +144,7 @@ impl Place {
         file.write_all(real.file_name().unwrap_or_default().as_bytes())?;
         file.write_all(b"\n")?;
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o755))?;
-        // Closed first: the kernel runs no file that somebody writes.
+        // Closed first: the kernel runs no file that is open for writing.
         file.into_temp_path().persist(&self.program)?;
         Ok(())
     }

@@ -14,13 +14,13 @@ use crate::paths::{entries, temporary_directory};
 /// How much is copied if hard links are impossible (another file system): more takes longer than it saves.
 const COPIED_SIZE_MAX_BYTES: u64 = 2 << 30;
 
-/// Whether there is anything to take over for a profile, by its directory's name.
+/// Whether there is anything to take over for a profile, given its directory's name.
 pub(crate) fn finds(app: &App, profile: &str) -> bool {
     sources(app, profile).any(|(from, to)| is_built(&from) && !to.exists())
 }
 
-/// Takes over what is there for a profile, by its directory's name, unless something has been built for it already.
-/// What cannot be taken over will be built: nothing here is an error to the user.
+/// Takes over what there is for a profile, given its directory's name, unless it has been built already. What cannot be taken over
+/// will be built, so no error reaches the user.
 pub(crate) fn seed(app: &App, profile: &str) {
     for (from, to) in sources(app, profile) {
         take_over(app, &from, &to, &temporary_directory(&app.target_dir));

@@ -49,8 +49,8 @@ impl Shadow {
         self.within(&self.source_dir).join(&self.file_name)
     }
 
-    /// Brings the links up to date and writes the root file. Of what is outside of `workspace`, less is mirrored;
-    /// of `excluded`, devhost's own directory, nothing.
+    /// Updates the links and writes the root file. Large directories outside `workspace` are not mirrored, nor is `excluded`,
+    /// devhost's own directory.
     pub(crate) fn write(&self, root: &Root, workspace: &Path, excluded: &Path) -> io::Result<()> {
         let excluded = excluded.canonicalize()?;
         self.mirror_directory(Path::new("/"), workspace, &excluded)?;
@@ -197,7 +197,7 @@ fn link(target: &Path, path: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, path)
 }
 
-/// What a message of rustc's JSON is about, as far as it concerns the generated lines.
+/// Whether a message of rustc's is about the generated lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum About {
     /// The app's own code.
@@ -208,7 +208,7 @@ pub(crate) enum About {
     GeneratedError,
 }
 
-/// Tells what a line of rustc's JSON is about; `file` is the root file as rustc names it.
+/// Classifies a line of rustc's JSON; `file` is the root file as rustc names it.
 pub(crate) fn about(line: &[u8], file: &Path, own_lines: usize) -> About {
     let Ok(message) = serde_json::from_slice::<serde_json::Value>(line) else { return About::App };
     let spans = message["spans"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -36,7 +36,7 @@ pub(crate) fn find_hidden(
     hidden
 }
 
-/// Makes cargo compile every path package again that may use one of the files.
+/// Makes cargo recompile every path package that may use one of the files.
 pub(crate) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) {
     for package in &app.path_packages {
         if files.iter().any(|file| may_use(app, profile_dirs, package, file)) {
@@ -45,8 +45,8 @@ pub(crate) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) 
     }
 }
 
-/// Makes cargo compile every path package again that is not among the known ones: it may have been built once, for an app
-/// that then did without it, and nobody has followed its files since.
+/// Makes cargo recompile every path package that is not among the known ones: it may have been built earlier, for an app that
+/// then dropped it, and its files have not been followed since.
 pub(crate) fn age_newcomers(app: &App, profile_dirs: &[PathBuf], known: &[PathBuf]) {
     for package in app.path_packages.iter().filter(|package| !known.contains(&package.root)) {
         age(profile_dirs, package);
@@ -95,7 +95,7 @@ fn twin(path: &Path) -> Option<PathBuf> {
     (path.extension()? == "rs").then(|| path.with_extension("").join("mod.rs"))
 }
 
-/// Makes cargo compile the app's own package again.
+/// Makes cargo recompile the app's own package.
 pub(crate) fn age_app(app: &App, profile_dirs: &[PathBuf]) {
     if let Some(package) = app.path_packages.first() {
         age(profile_dirs, package);
@@ -129,18 +129,18 @@ pub(crate) fn dep_info_names(
     })
 }
 
-/// Makes cargo compile a package again, its build script as well.
+/// Makes cargo recompile a package, including its build script.
 fn age_compiled(profile_dirs: &[PathBuf], package: &PathPackage) {
     dep_infos(profile_dirs, package).iter().for_each(|file| set_back(file));
 }
 
-/// Makes cargo compile a package again, but neither compile nor run its build script.
+/// Makes cargo recompile a package, but neither recompile nor run its build script.
 pub(crate) fn age_crates(profile_dirs: &[PathBuf], package: &PathPackage) {
     let of_script = |file: &PathBuf| name_of(file).starts_with("dep-build-script-");
     dep_infos(profile_dirs, package).iter().filter(|file| !of_script(file)).for_each(|file| set_back(file));
 }
 
-/// The files whose times stand for those of a package's compiled crates.
+/// The files whose times cargo takes for those of a package's compiled crates.
 fn dep_infos(profile_dirs: &[PathBuf], package: &PathPackage) -> Vec<PathBuf> {
     let directories = directories_of(profile_dirs, package, ".fingerprint");
     directories
@@ -160,7 +160,7 @@ fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
     age_script(profile_dirs, package);
 }
 
-/// Makes cargo run a package's build script again, and compile what follows from it.
+/// Makes cargo run a package's build script again and recompile what depends on it.
 pub(crate) fn age_script(profile_dirs: &[PathBuf], package: &PathPackage) {
     for directory in directories_of(profile_dirs, package, "build") {
         set_back(&directory.join("output"));

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use crate::paths::is_same_file;
 
-/// The devhost executable as it was at the start, whatever becomes of its file: it may itself lie in a target directory.
+/// The devhost executable as it was at the start, even if its file is replaced or removed: it may be in a target directory itself.
 #[derive(Debug)]
 pub(crate) struct Tool {
     path: PathBuf,
@@ -26,8 +26,7 @@ impl Tool {
         Ok(Self { path: path.to_owned(), file, stamp })
     }
 
-    /// By which path it can be run as long as this process lives: its own, or, if that has another file now or none, that of
-    /// the file that is held.
+    /// The path by which it can be run while this process lives: its own, or that of the open file if its own leads elsewhere now.
     pub(crate) fn path(&self) -> PathBuf {
         if is_same_file(&self.path, &self.file) {
             return self.path.clone();
@@ -35,7 +34,7 @@ impl Tool {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
     }
 
-    /// Stands for its content.
+    /// A stamp that differs if its content does.
     pub(crate) fn stamp(&self) -> &str {
         &self.stamp
     }

@@ -22,7 +22,7 @@ use crate::script::Place;
 use crate::settings::DebugInfo;
 use devhost_model::AppKind;
 
-/// Runs `rustc` as cargo asked for it, with devhost's additions.
+/// Runs `rustc` as cargo asked, with devhost's additions.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let Some((rustc, args)) = args.split_first() else {
         eprintln!("devhost-rustc: cargo runs this in place of rustc; there is nothing to run it for by hand");
@@ -65,8 +65,7 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Gives a command the arguments of a call, with what devhost wants differently; the arguments of a plain app's call
-/// are left to what is returned.
+/// Gives a command the arguments of a call, with devhost's changes. If it returns a plain app's call, that adds the arguments.
 fn add(
     command: &mut Command,
     rustc: &OsStr,
@@ -127,7 +126,7 @@ fn add(
     Ok(plain)
 }
 
-/// Lowers what the profile says, never raises it.
+/// Lowers the debug information of the profile, never raises it.
 fn add_debug_info(command: &mut Command, call: &Call, wanted: DebugInfo) {
     let full = matches!(call.codegen("debuginfo"), Some("1" | "2" | "limited" | "full"))
         || call.codegen.iter().any(|option| option == "debuginfo");
@@ -136,7 +135,7 @@ fn add_debug_info(command: &mut Command, call: &Call, wanted: DebugInfo) {
     }
 }
 
-/// What a crate is compiled against, told apart by what cargo says of each package, never by a file's name.
+/// Sorts what a crate is compiled against by what cargo says of each package, never by file name.
 fn sort_externs(call: &Call, sheet: &JobSheet, root: &Path) -> Externs {
     let mut sorted = Externs::default();
     let Some(kinds) = sheet.externs.get(root) else { return sorted };
@@ -213,8 +212,8 @@ fn add_app(
     Ok(linkage)
 }
 
-/// Unlinked first, an old library keeps its content for whoever has mapped or hard-linked it, whichever linker writes
-/// the new one.
+/// Unlinks an old library: whichever linker writes the new one, it keeps its content for those who have it mapped or
+/// hard-linked.
 fn remove_old(call: &Call) {
     let _ = std::fs::remove_file(call.out_dir.join(format!("lib{}.so", call.stem())));
 }

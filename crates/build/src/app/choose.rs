@@ -22,8 +22,7 @@ pub(super) fn package_at<'m>(
     }
 }
 
-/// As [`package_at`], for a directory that nobody has named: there the workspace's default members count, as they do
-/// for cargo.
+/// As [`package_at`], for the current directory: there the workspace's default members count, as they do for cargo.
 pub(super) fn package_around<'m>(
     metadata: &'m Metadata,
     manifest: &Path,

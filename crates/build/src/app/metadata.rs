@@ -19,7 +19,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// All that is to be known of one of its packages.
+    /// Everything that a build needs to know of one of its packages.
     pub(super) fn about(self, package: &PackageId, settings: &Settings) -> Result<Metadata, Error> {
         match self.refusal {
             None => Ok(self.metadata),

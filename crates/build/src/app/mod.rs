@@ -3,7 +3,7 @@
 //! `export!`.
 //!
 //! - `locate` finds the package or library that an argument means, `choose` decides which package and which of its targets is
-//!   the app, `describe` (with `closure` and `variables`) collects what is to be known of it: an [`App`].
+//!   the app, `describe` (with `closure` and `variables`) collects what a build needs to know of it: an [`App`].
 //! - `metadata` asks cargo, with `partial` if cargo cannot say everything.
 
 mod choose;

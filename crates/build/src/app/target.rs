@@ -1,4 +1,4 @@
-//! What is to be served, as cargo describes it. Plain data.
+//! The target that devhost serves, as cargo describes it. Plain data.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};

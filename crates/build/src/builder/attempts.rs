@@ -10,7 +10,7 @@ use crate::footing::Footing;
 use crate::outcome::{Artifact, Progress};
 use crate::refusal::Refusal;
 
-/// How often a build is made again because somebody removes what it needs while it runs.
+/// How often a build is repeated because something that it needs is removed while it runs.
 const ATTEMPTS_AGAIN_COUNT_MAX: u32 = 3;
 
 impl Builder {

@@ -42,7 +42,7 @@ impl Builder {
         if let Ok(recording) = &mut self.recording {
             recording.is_quiet().await;
         }
-        // It stands only if nobody lets this build come to its end.
+        // Stays if this build is cancelled.
         self.recording = Err(Refusal::GivenUp);
         self.show_hidden_changes(&app, changed);
         self.seed(&app, progress).await;

@@ -44,7 +44,7 @@ impl Builder {
         Ok(Some(fallback::Doubt::of(path)))
     }
 
-    /// How else the app may be linked after the linker has refused it: the file to be made for that, and what is to be in it.
+    /// How else to link the app after the linker has refused it: the marker file to write, and its text.
     pub(super) fn other_linkage(&self, ready: &Report, run: &cargo::Run) -> Option<(PathBuf, String)> {
         let reason = fallback::reason_to_share_nothing(run)?;
         match &ready.relink_marker {

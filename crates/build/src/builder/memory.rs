@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inputs::ScriptInputs;
 
-/// What is remembered from one run of devhost to the next.
+/// What a builder remembers from one run of devhost to the next.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Memory {
     /// When cargo was last started.
@@ -17,13 +17,13 @@ pub(super) struct Memory {
     pub(super) last_end: Option<SystemTime>,
     /// The sources of the last good build.
     pub(super) sources: Vec<PathBuf>,
-    /// The directories of the path packages that cargo was last started with: of these, each change is known.
+    /// The directories of the path packages that cargo was last started with: every change in them is known.
     #[serde(default)]
     pub(super) packages: Vec<PathBuf>,
-    /// What its build scripts depend on.
+    /// The inputs of its build scripts.
     #[serde(default)]
     pub(super) scripts: ScriptInputs,
-    /// What its build scripts write beside their output.
+    /// Files that its build scripts write outside of their output directories.
     #[serde(default)]
     pub(super) written: Vec<PathBuf>,
     /// How many messages cargo had for it.

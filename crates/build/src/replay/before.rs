@@ -41,7 +41,7 @@ impl Before {
         Self { started, target_dir: app.target_dir.clone(), contents }
     }
 
-    /// What somebody has looked at already.
+    /// Contents that were looked at already.
     pub(super) fn of(
         target_dir: &Path,
         started: SystemTime,

@@ -1,4 +1,4 @@
-//! Makes a replay: runs build scripts, then compiles what changed.
+//! Performs a replay: runs build scripts, then compiles what changed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -19,8 +19,8 @@ use crate::outcome::Progress;
 use crate::refusal::Refusal;
 use crate::{build_lock, stale};
 
-/// How often a crate is compiled again because its files change while rustc reads them. After that the result is what
-/// it is: whoever changes them then says so once more.
+/// How often a crate is compiled again because its files change while rustc reads them. After that the result stands: the next
+/// change starts another build.
 const ROUNDS_COUNT_MAX: usize = 3;
 
 /// How long a cancelled rustc may take to be gone.
@@ -146,7 +146,7 @@ impl Recording {
         }
         let ended: Vec<_> =
             futures_util::stream::iter(runs).buffer_unordered(context.jobs.max(1)).collect().await;
-        // None was cancelled; what a script may have left running for good is nobody's to wait for.
+        // None was cancelled. Nobody waits for what a script may have left running for good.
         self.alive.truncate(alive_count);
         let mut steps = Vec::new();
         for (index, look, step, output) in ended {

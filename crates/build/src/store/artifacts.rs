@@ -33,7 +33,7 @@ impl ArtifactDirectory {
         Ok(Self { parent, path, lock })
     }
 
-    /// Its path. If somebody has removed it, another one is made.
+    /// Its path. If it was removed, another one is made.
     pub(crate) fn ensure(&mut self) -> io::Result<&Path> {
         if !self.is_there() {
             let target_dir = self.parent.parent().unwrap_or(Path::new("/"));
@@ -42,7 +42,7 @@ impl ArtifactDirectory {
         Ok(&self.path)
     }
 
-    /// False if somebody has removed it.
+    /// False if it was removed.
     pub(crate) fn is_there(&self) -> bool {
         is_same_file(&self.path.join(LOCK_NAME), &self.lock)
     }

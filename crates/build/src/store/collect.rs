@@ -1,4 +1,4 @@
-//! Removes what earlier runs and builds have left and nobody uses any more.
+//! Removes what earlier runs and builds have left and is no longer used.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! What devhost keeps on disk, and what of it goes again: `artifacts` has the directory of this run, `collect` removes what
-//! earlier runs and builds have left, `units` what cargo has built and nobody needs, `leavings` all of it.
+//! What devhost keeps on disk, and how it is removed again: `artifacts` has the directory of this run, `collect` removes what
+//! earlier runs and builds have left, `units` what cargo has built and is no longer needed, `leavings` everything.
 
 mod artifacts;
 mod collect;

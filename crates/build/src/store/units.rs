@@ -64,7 +64,7 @@ impl Set {
         self.dependencies.iter().chain(&self.own)
     }
 
-    /// It is the same one, or an earlier stage of it: a dependency was added since, or it was not built to its end.
+    /// Whether it is the same set or an earlier stage of it: a dependency was added since, or its build was not finished.
     fn is_stage_of(&self, later: &Self) -> bool {
         self.dependencies.is_subset(&later.dependencies)
             && (self.dependencies != later.dependencies || self.own.is_subset(&later.own))
@@ -74,7 +74,7 @@ impl Set {
         self.dependencies == other.dependencies && self.own == other.own
     }
 
-    /// Takes over what rustc has kept for another set, but of the crates that were compiled for this one, too. Gives that back.
+    /// Takes over another set's incremental directories, except those of crates that were compiled for this set too; returns these.
     fn inherit(&mut self, incremental: BTreeSet<String>) -> Vec<String> {
         let crate_of = |name: &str| name.rsplit_once('-').map(|(name, _)| name.to_owned());
         let compiled: BTreeSet<_> = self.incremental.iter().map(|name| crate_of(name)).collect();
@@ -86,7 +86,7 @@ impl Set {
 }
 
 impl Uses {
-    /// Takes the list of a run of cargo. True if it has another one's place, or is new.
+    /// Adds the list of a run of cargo. True if it is new or replaces another one.
     fn add(&mut self, mut set: Set, is_whole: bool) -> bool {
         let mut is_new = true;
         if let Some(index) = self.sets.iter().position(|known| !is_whole && set.is_stage_of(known)) {
@@ -111,7 +111,7 @@ impl Uses {
     }
 }
 
-/// What a run of cargo has used, and its app's earlier ones.
+/// Records what runs of cargo have used, and removes what none of the last has.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     /// Something may be there that no kept set names. Shared with the thread that removes it.
@@ -127,7 +127,7 @@ impl Default for Keeper {
 }
 
 impl Keeper {
-    /// Takes down in the document what a run of cargo that began at `started` has used. A run that failed has not told all.
+    /// Records in the document what a run of cargo that began at `started` has used. A failed run has not reported everything.
     pub(crate) fn note(
         &mut self,
         document: &Path,
@@ -156,8 +156,8 @@ impl Keeper {
         }
     }
 
-    /// Removes, on a thread of its own, what no kept set names; not what was made since the last good run of cargo began: that
-    /// may be of somebody whose set is not written yet. It waits for another time where somebody builds.
+    /// Removes, on a thread of its own, what no kept set names, except what was made since the last successful run of cargo began:
+    /// its set may not be written yet. If another build runs, it is left for later.
     pub(crate) fn collect(&self, target_dir: &Path, profile_dirs: Vec<PathBuf>) {
         if self.last_run == SystemTime::UNIX_EPOCH || !self.due.swap(false, Ordering::Relaxed) {
             return;
@@ -176,7 +176,7 @@ impl Keeper {
     }
 }
 
-/// What a run of cargo has reported; `None` if it cannot be told whose it is.
+/// The set that a run of cargo has reported; `None` if a file cannot be attributed.
 fn list(app: &App, profile_dirs: &[PathBuf], run: &Run) -> Option<Set> {
     let mut set = Set {
         used: SystemTime::now(),
@@ -249,7 +249,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::symlink_metadata(path).ok()?.modified().ok()
 }
 
-/// Removes what no kept set of any app names and was made before. Nobody else may build there meanwhile.
+/// Removes what no kept set of any app names and was made before that time. No other build may run meanwhile.
 fn remove_unused(target_dir: &Path, profile_dirs: &[PathBuf], before: SystemTime) {
     let mut kept = Vec::new();
     let mut left = BTreeSet::new();
