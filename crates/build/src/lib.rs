@@ -58,7 +58,7 @@ mod plain;
 pub mod program_only;
 mod record;
 mod refusal;
-pub mod replay;
+mod replay;
 mod root;
 mod script;
 mod seed;
@@ -77,6 +77,8 @@ pub use self::inputs::ScriptInputs;
 pub use self::last_build::{LastBuild, last_build, script_names_inputs};
 pub use self::outcome::{Artifact, Outcome, Progress};
 pub use self::paths::normalize;
+#[cfg(any(test, feature = "testing"))]
+pub use self::replay::Weakness;
 pub use self::seed::take_over_dependencies;
 pub use self::settings::{CargoOptions, Choice, DebugInfo, Deps, Settings, Strategy};
 pub use self::store::Leavings;

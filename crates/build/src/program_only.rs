@@ -20,7 +20,7 @@ pub fn reason(source: &Path, directory: &Path) -> Option<String> {
 }
 
 /// The reason that lies in how and for what rustc compiles.
-pub fn reason_of_flags(directory: &Path) -> Option<String> {
+fn reason_of_flags(directory: &Path) -> Option<String> {
     Flags::read(
         directory,
         |name| std::env::var_os(name),

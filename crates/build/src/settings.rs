@@ -53,7 +53,7 @@ pub struct CargoOptions {
 
 impl CargoOptions {
     /// The arguments for commands that only resolve dependencies.
-    pub fn resolving_args(&self) -> Vec<String> {
+    pub(crate) fn resolving_args(&self) -> Vec<String> {
         let flags =
             [(self.offline, "--offline"), (self.locked, "--locked"), (self.frozen, "--frozen")].into_iter();
         let mut args: Vec<String> =

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use devhost_build::replay::Weakness;
+use devhost_build::Weakness;
 use devhost_model::AppKind;
 
 use super::scripts;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-use devhost_build::replay::Weakness;
+use devhost_build::Weakness;
 use devhost_build::{self as build, Artifact, Builder, CargoOptions, Outcome, Settings};
 use devhost_model::{AppKind, PLAIN_MAIN_SYMBOL};
 use devhost_model::{Diagnostic, Failure};

@@ -166,7 +166,7 @@ pub(super) fn choose(
 }
 
 /// The root source file of a target.
-pub(super) fn source(package: &Package, choice: &Choice) -> PathBuf {
+pub(super) fn root_source(package: &Package, choice: &Choice) -> PathBuf {
     let target = match choice {
         Choice::Lib => library(package),
         Choice::Bin(name) => package.targets.iter().find(|target| target.is_bin() && target.name == *name),

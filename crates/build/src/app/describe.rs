@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cargo_metadata::{Metadata, Package};
 use devhost_model::Error;
 
-use super::choose::{choose, source};
+use super::choose::{choose, root_source};
 use super::closure::Closure;
 use super::packages::library;
 use super::target::App;
@@ -27,7 +27,7 @@ pub(super) fn describe(metadata: &Metadata, package: &Package, settings: &Settin
         package_id: package.id.repr.clone(),
         kind,
         crate_name: crate_name.replace('-', "_"),
-        source: source(package, &choice),
+        source: root_source(package, &choice),
         choice,
         manifest_path: package.manifest_path.clone().into_std_path_buf(),
         workspace_root: metadata.workspace_root.clone().into_std_path_buf(),

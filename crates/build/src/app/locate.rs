@@ -29,7 +29,7 @@ const VANISHED_HINT: &str =
 /// none is chosen, its manifest is broken, or cargo is missing.
 pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Target, Error> {
     match locate(argument, cwd, settings)? {
-        Location::Library(path) => Ok(Target::Prebuilt(prebuilt(path, settings)?)),
+        Location::Library(path) => Ok(Target::Prebuilt(describe_library(path, settings)?)),
         Location::Package(located) => located.app(settings).map(Target::App),
     }
 }
@@ -83,18 +83,18 @@ impl Located {
 /// # Errors
 /// A mistake with a hint if there is no such package, its manifest is broken, or cargo is missing.
 pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Location, Error> {
-    let located = match whereabouts(argument, cwd)? {
-        Place::Library(path) => return Ok(Location::Library(path)),
-        Place::Package(manifest, name) => Located::new(ask(&manifest, settings)?, settings, |metadata| {
+    let located = match resolve(argument, cwd)? {
+        Argument::Library(path) => return Ok(Location::Library(path)),
+        Argument::Package(manifest, name) => Located::new(ask(&manifest, settings)?, settings, |metadata| {
             if let Some(name) = name {
                 refuse_ambiguity(metadata, &name, &manifest, cwd)?;
             }
             package_at(metadata, &manifest, settings)
         }),
-        Place::Around(manifest) => Located::new(ask(&manifest, settings)?, settings, |metadata| {
+        Argument::CurrentDir(manifest) => Located::new(ask(&manifest, settings)?, settings, |metadata| {
             package_around(metadata, &manifest, settings)
         }),
-        Place::Named(manifest, name) => Located::new(ask(&manifest, settings)?, settings, |metadata| {
+        Argument::Named(manifest, name) => Located::new(ask(&manifest, settings)?, settings, |metadata| {
             let mut members = metadata.workspace_packages().into_iter();
             members
                 .find(|package| package.name.as_str() == name)
@@ -112,9 +112,13 @@ pub fn place_of_builds(argument: Option<&str>, cwd: &Path, settings: &Settings) 
     if let Some(target_dir) = &settings.target_dir {
         return Ok(absolute(target_dir));
     }
-    let manifest = match whereabouts(argument, cwd)? {
-        Place::Library(path) => return prebuilt(path, settings).map(|prebuilt| prebuilt.target_dir),
-        Place::Package(manifest, _) | Place::Around(manifest) | Place::Named(manifest, _) => manifest,
+    let manifest = match resolve(argument, cwd)? {
+        Argument::Library(path) => {
+            return describe_library(path, settings).map(|prebuilt| prebuilt.target_dir);
+        }
+        Argument::Package(manifest, _) | Argument::CurrentDir(manifest) | Argument::Named(manifest, _) => {
+            manifest
+        }
     };
     let metadata = match partial::members(&manifest, settings) {
         Some(metadata) => metadata,
@@ -163,18 +167,18 @@ fn choice_again(metadata: &Metadata, package: &Package, app: &App) -> Result<Cho
 }
 
 /// What an argument points at.
-enum Place {
+enum Argument {
     /// A shared library.
     Library(PathBuf),
     /// A manifest, with the name that was typed if it could be a package's as well.
     Package(PathBuf, Option<String>),
     /// The manifest of the current directory: of a package or of a workspace.
-    Around(PathBuf),
+    CurrentDir(PathBuf),
     /// A package name, to be looked up in the workspace of a manifest.
     Named(PathBuf, String),
 }
 
-fn whereabouts(argument: Option<&str>, cwd: &Path) -> Result<Place, Error> {
+fn resolve(argument: Option<&str>, cwd: &Path) -> Result<Argument, Error> {
     let Some(argument) = argument else {
         let manifest = manifest_above(cwd).ok_or_else(|| {
             Error::mistake(
@@ -182,12 +186,12 @@ fn whereabouts(argument: Option<&str>, cwd: &Path) -> Result<Place, Error> {
                 "run devhost in the directory of a package, or give it one: `devhost run PATH`",
             )
         })?;
-        return Ok(Place::Around(manifest));
+        return Ok(Argument::CurrentDir(manifest));
     };
-    place(argument, cwd)
+    resolve_given(argument, cwd)
 }
 
-fn place(argument: &str, cwd: &Path) -> Result<Place, Error> {
+fn resolve_given(argument: &str, cwd: &Path) -> Result<Argument, Error> {
     let path = cwd.join(argument);
     if path.extension().is_some_and(|extension| extension == "so") {
         let path = path.canonicalize().map_err(|error| {
@@ -196,13 +200,13 @@ fn place(argument: &str, cwd: &Path) -> Result<Place, Error> {
                 format!("give the path of a shared library that exports {DESCRIPTOR_SYMBOL}"),
             )
         })?;
-        return Ok(Place::Library(path));
+        return Ok(Argument::Library(path));
     }
     let name_like = !argument.contains('/') && argument != "." && argument != "..";
     if path.is_dir() {
         let manifest = path.join("Cargo.toml");
         if manifest.is_file() {
-            return Ok(Place::Package(canonical(&manifest), name_like.then(|| argument.to_owned())));
+            return Ok(Argument::Package(canonical(&manifest), name_like.then(|| argument.to_owned())));
         }
         if !name_like {
             return Err(Error::mistake(
@@ -212,7 +216,7 @@ fn place(argument: &str, cwd: &Path) -> Result<Place, Error> {
         }
     } else if path.is_file() {
         if path.file_name().is_some_and(|name| name == "Cargo.toml") {
-            return Ok(Place::Package(canonical(&path), None));
+            return Ok(Argument::Package(canonical(&path), None));
         }
         return Err(Error::mistake(
             format!("{} is neither a package nor a shared library", path.display()),
@@ -225,7 +229,7 @@ fn place(argument: &str, cwd: &Path) -> Result<Place, Error> {
         ));
     }
     match manifest_above(cwd) {
-        Some(manifest) => Ok(Place::Named(manifest, argument.to_owned())),
+        Some(manifest) => Ok(Argument::Named(manifest, argument.to_owned())),
         None if path.is_dir() => Err(Error::mistake(
             format!("{} is not a package: it has no Cargo.toml", path.display()),
             "give the directory that holds the app's Cargo.toml",
@@ -237,7 +241,7 @@ fn place(argument: &str, cwd: &Path) -> Result<Place, Error> {
     }
 }
 
-fn prebuilt(path: PathBuf, settings: &Settings) -> Result<Prebuilt, Error> {
+fn describe_library(path: PathBuf, settings: &Settings) -> Result<Prebuilt, Error> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let name = name.strip_prefix("lib").unwrap_or(&name).to_owned();
     let target_dir = match &settings.target_dir {
