@@ -210,7 +210,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The app's library, if this is the app: for a plain app it is where cargo believes the binary to be.
+/// The app's library, if this is the app; for a plain app, the file that cargo takes for the binary.
 fn library_of(app: &App, artifact: &cargo_metadata::Artifact) -> Option<PathBuf> {
     if artifact.package_id.repr != app.package_id {
         return None;

@@ -9,7 +9,7 @@ use devhost_model::{Diagnostic, Diagnostics};
 
 use crate::environment;
 
-/// How many messages are known again where they come twice.
+/// How many messages are remembered to recognize repetitions.
 const SEEN_COUNT_MAX: usize = 1 << 17;
 
 /// A message of rustc, unless it is a mere summary.

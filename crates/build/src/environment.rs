@@ -48,7 +48,7 @@ pub(crate) fn colour() -> &'static str {
     if coloured() { "always" } else { "never" }
 }
 
-/// False where the user has set `NO_COLOR`.
+/// False if the user has set `NO_COLOR`.
 pub(crate) fn coloured() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -167,7 +167,7 @@ impl Inspector {
         Ok(self.unresolved(undefined, dynamic(&file), std::slice::from_ref(std)))
     }
 
-    /// The names that nothing offers; none where something that is needed cannot be looked into.
+    /// The names that nothing offers; none if a needed library cannot be inspected.
     fn unresolved(&mut self, undefined: Vec<&[u8]>, needs: Offer, preload: &[PathBuf]) -> Vec<String> {
         let mut offers = Vec::new();
         let mut present = HashSet::new();

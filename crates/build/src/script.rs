@@ -102,8 +102,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// For the rustc call of a build script. `None` for any other, and where the kernel could not find devhost by the
-    /// first line of a file: then the script is its own program, and cargo's business alone.
+    /// For the rustc call of a build script. `None` for any other, and if the kernel could not find devhost by the
+    /// first line of a file: then the script stays its own program, and only cargo runs it.
     pub(crate) fn of(call: &Call, sheet: &JobSheet) -> Option<Self> {
         let is_script = call.crate_name.starts_with("build_script_")
             && call.crate_types == ["bin"]
@@ -129,7 +129,7 @@ impl Place {
         })?;
         if status.success() {
             let real = self.program.with_added_extension(&REAL_SUFFIX[1..]);
-            // Where devhost cannot be put there, the script is its own program.
+            // If devhost cannot be put there, the script stays its own program.
             if std::fs::rename(&self.program, &real).is_ok() && self.put(&real).is_err() {
                 let _ = std::fs::rename(&real, &self.program);
             }

@@ -31,7 +31,7 @@ pub(crate) fn seed(app: &App, profile: &str) {
 fn sources(app: &App, profile: &str) -> impl Iterator<Item = (PathBuf, PathBuf)> {
     let user = &app.user_build_dir;
     let triples = entries(user).filter(|path| {
-        // `x86_64-unknown-linux-gnu`, where a target is configured; `devhost` and others have directories here too.
+        // `x86_64-unknown-linux-gnu`, if a target is configured; `devhost` and others have directories here too.
         path.file_name().is_some_and(|name| name.to_string_lossy().matches('-').count() >= 2)
     });
     std::iter::once(user.clone()).chain(triples).filter_map(move |from| {

@@ -142,7 +142,7 @@ impl Builder {
         let own: [(&str, OsString); 7] = [
             (JOB_SHEET_VARIABLE, sheet.into()),
             ("RUSTC_WORKSPACE_WRAPPER", self.wrapper(app).into()),
-            // Where a user keeps intermediate files for all builds together, ours would wait for theirs.
+            // If the user keeps intermediate files of all builds together, devhost's builds would wait for theirs.
             ("CARGO_BUILD_BUILD_DIR", app.target_dir.clone().into()),
             ("CARGO_TERM_COLOR", environment::colour().into()),
             ("CARGO_TERM_PROGRESS_WHEN", "never".into()),

@@ -70,7 +70,7 @@ impl Builder {
         }
         let (mut library, mut ready) = finish(&run, report)?;
         let mut checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
-        // First less is shared, then nothing. Where that does not help either, the reason lies elsewhere.
+        // First less is shared, then nothing. If that does not help either, the reason lies elsewhere.
         let mut doubts = Vec::new();
         for _ in 0..2 {
             let Err(problem) = &checked else { break };

@@ -1,39 +1,37 @@
-//! Replay: builds the app by making cargo's recorded rustc calls again, without cargo. cargo's own no-op costs a fifth
-//! of a second and grows with the workspace; a replay costs what rustc needs for the crates that changed.
+//! Replay: builds the app by repeating cargo's recorded rustc calls, without cargo. Even if there is nothing to do, cargo takes a
+//! fifth of a second, and more in a larger workspace; a replay takes what rustc needs for the crates that changed.
 //!
 //! # When it is allowed
 //!
-//! By default it is not. `Recording::judge` allows it if it can prove that cargo would make the very same calls, for
-//! no other crates, and that nothing but the content of known files is different:
+//! By default it is not. `Recording::judge` allows it if it can prove that cargo would make exactly these calls, and that
+//! nothing but the content of known files has changed:
 //!
-//! 1. The last run of cargo succeeded, and there is a record (`record`) under the present settings, made with the
-//!    present values of the variables that cargo changes, for the app and for each crate of the workspace that it is
-//!    linked from. Where a wrapper of the user's own (`RUSTC_WRAPPER`), other than a compiler cache, stands between cargo
-//!    and devhost, there is none.
-//! 2. Every *guard* is as it was: the manifests, the lock file, cargo's and rustup's configuration, the toolchain file
-//!    (those that are missing must still be missing), rustc and devhost themselves, the wrapper's job sheet, every
-//!    library that a call is given and that is no crate of the workspace, the libraries to preload, what build scripts
-//!    have named as their inputs, every file that cargo lists for the app and no recorded call does, and the sources of
-//!    recorded crates that the last run of cargo reported and that the app is not linked from (build scripts).
-//! 3. Every file that is said to have changed is one that a recorded call has read, and each of them still exists. In
-//!    the directories that they lie in, there is no other Rust file and no other directory than before: a file that is
-//!    new or gone may be found as another one's module.
-//! 4. No crate to be compiled is a procedural macro, has a build script that names no inputs and that only cargo can run, or
-//!    is used by a procedural macro, a build script or a package whose calls are not recorded (one outside of the
-//!    workspace). Its call was recorded under the present manifests and configuration.
-//!    Which build scripts a replay runs, and what follows from it, stands at the head of `scripts`. Their inputs are no guards.
-//! 5. What the calls have made is as they left it, and nobody else builds in this target directory.
+//! 1. The last run of cargo succeeded, and the calls of the app and of each workspace crate that it is linked from are
+//!    recorded (`record`), under the present settings and the present values of the variables that cargo changes. There is no
+//!    record if a `RUSTC_WRAPPER` other than a compiler cache stands between cargo and devhost.
+//! 2. Every *guard* is unchanged: the manifests, the lock file, cargo's and rustup's configuration, the toolchain file (what was
+//!    missing must still be missing), rustc and devhost themselves, the wrapper's job sheet, every library that a call is given
+//!    and that is no workspace crate, the libraries to preload, the inputs that build scripts have named, every file that cargo
+//!    lists for the app and no recorded call has read, and the sources of recorded crates that the last run of cargo reported
+//!    but the app is not linked from (build scripts).
+//! 3. Every file that is reported as changed was read by a recorded call and still exists. The directories of these files
+//!    contain the same Rust files and directories as before: one that is new or gone could be another file's module.
+//! 4. No crate to be compiled is a procedural macro, has a build script that names no inputs and that only cargo can run, or is
+//!    used by a procedural macro, a build script or a package without recorded calls (one outside of the workspace). Its call
+//!    was recorded under the present manifests and configuration. Which build scripts a replay runs, and what follows, is
+//!    explained in `scripts`. Their inputs are no guards.
+//! 5. The outputs of the calls are unchanged, and no other process builds in this target directory.
 //!
-//! What has changed is found by content, never by time: every known file is looked at, whether the watcher has told of
-//! it or not, so that a file restored with an old time, or a clock that is wrong, makes no difference. A crate is
-//! compiled again if one of its files has another content than when it was last compiled, if that compilation failed or
-//! was cancelled, or if a crate that it uses is. Files are compared once more when rustc is done with them; if one has
-//! changed meanwhile, nobody knows which content rustc has read, and the crate is compiled again.
+//! Changes are found by content, never by time: every known file is looked at, whether or not the watcher has reported it, so
+//! a file restored with an old time, or a wrong clock, makes no difference. A crate is recompiled if the content of one of
+//! its files differs from when it was last compiled, if that compilation failed or was cancelled, or if a crate that it uses
+//! is recompiled. Files are compared again when rustc is done with them; if one has changed meanwhile, it is unknown
+//! which content rustc has read, and the crate is compiled again.
 //!
-//! Before a crate is replayed, cargo's memory of it is aged (see `stale`), so that the next run of cargo
-//! compiles it anew whatever its files' times say.
+//! Before a crate is replayed, cargo's memory of it is aged (see `stale`), so that the next run of cargo recompiles it whatever
+//! the times of its files.
 //!
-//! Errors in the code are said as rustc says them. Any other failure is not believed: cargo is asked.
+//! Errors in the code are reported as rustc reports them. Any other failure is not trusted: cargo is asked.
 
 mod assemble;
 mod before;

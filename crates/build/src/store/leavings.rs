@@ -67,7 +67,7 @@ impl Leavings {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(leavings),
             Err(error) => return Err(error),
         }
-        // Where devhost has never built anything, nothing is its own.
+        // If devhost has never built anything here, nothing is its own.
         if !place.join("artifacts").is_dir()
             && !place.join("job-sheet").is_dir()
             && !place.join("bench").is_dir()
@@ -195,7 +195,7 @@ fn is_ours(path: &Path) -> bool {
     }
 }
 
-/// Of a platform or the host, where something was built.
+/// Whether it is cargo's directory of a profile, for a platform or the host.
 fn is_profile(path: &Path) -> bool {
     path.join(PROFILE_MARK).is_dir()
 }

@@ -271,7 +271,7 @@ fn remove_unused(target_dir: &Path, profile_dirs: &[PathBuf], before: SystemTime
     let is_old = |path: &Path| modified(path).is_some_and(|at| at < before);
     let mut removed = BTreeSet::new();
     for directory in profile_dirs {
-        // Whatever is left where this ends halfway: without its fingerprint a unit is not built.
+        // Fingerprints first: if this ends halfway, a unit without its fingerprint counts as not built.
         for part in [".fingerprint", "build", "deps", "examples"] {
             for path in entries(&directory.join(part)) {
                 let Some(name) = name_of(&path) else { continue };
