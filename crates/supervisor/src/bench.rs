@@ -74,6 +74,11 @@ impl Bench {
         bench
     }
 
+    /// Returns true if nothing is in progress, and no generation but the current one exists.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        !self.supervisor.is_in_progress() && self.supervisor.draining.is_empty()
+    }
+
     pub(crate) fn send(&mut self, event: Event) -> Vec<Action> {
         self.now += MS;
         self.supervisor.handle(self.now, event)

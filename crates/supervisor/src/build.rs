@@ -20,7 +20,7 @@ impl Supervisor {
     }
 
     /// Handles the end of a build. One that was cancelled meanwhile is ignored.
-    pub(crate) fn build_ended(
+    pub(crate) fn on_build_ended(
         &mut self,
         now: Duration,
         build: u64,
@@ -32,8 +32,8 @@ impl Supervisor {
         let Some(journey) = self.finish_build(now, build, report) else { return };
         self.overtaking.code.retain(|file| !settled.contains(file));
         match result {
-            Ok(code) => self.built(now, journey, code, actions),
-            Err(failure) => self.build_failed(now, &journey, failure, actions),
+            Ok(code) => self.on_built(now, journey, code, actions),
+            Err(failure) => self.on_build_failed(now, &journey, failure, actions),
         }
     }
 
@@ -55,7 +55,13 @@ impl Supervisor {
         }
     }
 
-    pub(crate) fn built(&mut self, now: Duration, journey: Journey, code: Arc<Code>, actions: &mut Actions) {
+    pub(crate) fn on_built(
+        &mut self,
+        now: Duration,
+        journey: Journey,
+        code: Arc<Code>,
+        actions: &mut Actions,
+    ) {
         self.build_broken = false;
         self.newest = Some(Arc::clone(&code));
         let unchanged = self.current.as_ref().is_some_and(|current| {
@@ -76,7 +82,7 @@ impl Supervisor {
         self.want(Wanted { code, journey, second_try: false }, actions);
     }
 
-    pub(crate) fn build_failed(
+    pub(crate) fn on_build_failed(
         &mut self,
         now: Duration,
         journey: &Journey,
@@ -90,7 +96,7 @@ impl Supervisor {
     }
 
     /// Builds again what was removed (`cargo clean`) and is needed.
-    pub(crate) fn code_gone(&mut self, now: Duration, actions: &mut Actions) {
+    pub(crate) fn on_code_gone(&mut self, now: Duration, actions: &mut Actions) {
         // The files do not come back, so nothing is forked from them again.
         self.last_good = None;
         self.newest = None;
@@ -105,8 +111,9 @@ impl Supervisor {
         if matches!(self.build, Build::Running { .. }) {
             return;
         }
-        actions
-            .push(Action::Note("what was built is gone from the target directory: it is built again".into()));
+        actions.push(Action::Note(
+            "the build has been removed from the target directory and is made again".into(),
+        ));
         if self.settings.hold || self.current.is_none() {
             actions.push(Action::Hold);
         }

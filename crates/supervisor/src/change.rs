@@ -13,7 +13,7 @@ use crate::journey::Journey;
 use crate::state::{Build, Supervisor, Wanted};
 
 impl Supervisor {
-    pub(crate) fn changed(
+    pub(crate) fn on_changed(
         &mut self,
         now: Duration,
         at: Duration,
@@ -32,10 +32,10 @@ impl Supervisor {
         }
         if !code.is_empty() {
             self.restart_wanted |= !startup.is_empty();
-            self.code_changed(now, at, code, actions);
+            self.on_code_changed(now, at, code, actions);
         } else if !startup.is_empty() {
             let startup = self.answer_to(Answer::Start, now, startup, busy || is_at_start, actions);
-            self.startup_changed(now, at, startup, actions);
+            self.on_startup_changed(now, at, startup, actions);
         }
         let styles = self.answer_to(Answer::Styles, now, styles, busy, actions);
         refresh_pages(Answer::Styles, styles, actions);
@@ -84,12 +84,12 @@ impl Supervisor {
         }
         match answer {
             Answer::Pages | Answer::Styles => refresh_pages(answer, files, actions),
-            Answer::Start => self.startup_changed(now, now, files, actions),
-            Answer::Build => self.code_changed(now, now, files, actions),
+            Answer::Start => self.on_startup_changed(now, now, files, actions),
+            Answer::Build => self.on_code_changed(now, now, files, actions),
         }
     }
 
-    pub(crate) fn code_changed(
+    pub(crate) fn on_code_changed(
         &mut self,
         now: Duration,
         at: Duration,
@@ -119,7 +119,7 @@ impl Supervisor {
         self.start_build(now, at, actions);
     }
 
-    pub(crate) fn startup_changed(
+    pub(crate) fn on_startup_changed(
         &mut self,
         now: Duration,
         at: Duration,

@@ -19,14 +19,14 @@ pub(crate) const CRASH_ROW_TIME: Duration = Duration::from_secs(10);
 const CRASH_BACKOFF_TIME: Duration = Duration::from_millis(100);
 
 impl Supervisor {
-    pub(crate) fn ended(&mut self, now: Duration, generation: u64, end: End, actions: &mut Actions) {
+    pub(crate) fn on_ended(&mut self, now: Duration, generation: u64, end: End, actions: &mut Actions) {
         self.draining.retain(|draining| draining.generation != generation);
         if self.starting_mut(generation).is_some() {
-            self.ended_at_start(now, generation, &end, actions);
+            self.on_ended_at_start(now, generation, &end, actions);
             return;
         }
         let Some(current) = self.current.take_if(|current| current.generation == generation) else {
-            self.fork_what_waited(actions);
+            self.fork_waiting(actions);
             return;
         };
         self.bring_back = Cause::Crash;
@@ -35,7 +35,7 @@ impl Supervisor {
         self.count_crash(now, current.since);
         if self.starting.is_some() || self.wanted.is_some() {
             // Its successor is starting already.
-            self.fork_what_waited(actions);
+            self.fork_waiting(actions);
             return;
         }
         if self.crash_row() > CRASHES_IN_A_ROW_COUNT_MAX {

@@ -30,7 +30,7 @@ impl Supervisor {
         }
     }
 
-    pub(crate) fn idle(&mut self, generation: u64, actions: &mut Actions) {
+    pub(crate) fn on_idle(&mut self, generation: u64, actions: &mut Actions) {
         if self.drain_phase(generation) == Some(DrainPhase::Finishing) {
             self.close_streams(generation, actions);
         }
@@ -42,19 +42,19 @@ impl Supervisor {
         actions.push(Action::Arm { timer: Timer::Close(generation), after: CLOSE_TIME_MAX });
     }
 
-    pub(crate) fn close_timed_out(&mut self, generation: u64, actions: &mut Actions) {
+    pub(crate) fn on_close_timed_out(&mut self, generation: u64, actions: &mut Actions) {
         if self.drain_phase(generation) == Some(DrainPhase::Closing) {
             self.stop_worker(generation, StopReason::Replaced, actions);
         }
     }
 
-    pub(crate) fn stop_timed_out(&self, generation: u64, actions: &mut Actions) {
+    pub(crate) fn on_stop_timed_out(&self, generation: u64, actions: &mut Actions) {
         if self.drain_phase(generation) == Some(DrainPhase::Stopping) {
             actions.push(Action::KillWorker { generation });
         }
     }
 
-    pub(crate) fn empty(&mut self, generation: u64, actions: &mut Actions) {
+    pub(crate) fn on_empty(&mut self, generation: u64, actions: &mut Actions) {
         if matches!(self.drain_phase(generation), Some(DrainPhase::Finishing | DrainPhase::Closing)) {
             self.stop_worker(generation, StopReason::Replaced, actions);
         }

@@ -30,7 +30,7 @@ impl Supervisor {
         file: Option<&PathBuf>,
         actions: &mut Actions,
     ) -> bool {
-        if !self.is_on_its_way() {
+        if !self.is_in_progress() {
             return false;
         }
         if !self.is_left_alone(now) {
@@ -47,16 +47,16 @@ impl Supervisor {
 
     /// Handles what changed meanwhile, once the build or the start that was left to finish is over.
     pub(crate) fn catch_up(&mut self, now: Duration, actions: &mut Actions) {
-        if self.is_on_its_way() {
+        if self.is_in_progress() {
             return;
         }
         self.give_ups = GiveUps::default();
         let Overtaking { code, startup, since } = std::mem::take(&mut self.overtaking);
         self.restart_wanted |= !startup.is_empty();
         if !code.is_empty() {
-            self.code_changed(now, since, code, actions);
+            self.on_code_changed(now, since, code, actions);
         } else if !startup.is_empty() {
-            self.startup_changed(now, since, startup, actions);
+            self.on_startup_changed(now, since, startup, actions);
         }
     }
 

@@ -25,52 +25,54 @@ impl Supervisor {
         }
         match event {
             Event::Changed { age, files, busy } => {
-                self.changed(now, now.saturating_sub(age), files, busy, &mut actions);
+                self.on_changed(now, now.saturating_sub(age), files, busy, &mut actions);
             }
             Event::BuildEnded { build, report, settled, result } => {
-                self.build_ended(now, build, report, &settled, result, &mut actions);
+                self.on_build_ended(now, build, report, &settled, result, &mut actions);
             }
-            Event::CodeGone => self.code_gone(now, &mut actions),
-            Event::ZygoteReady => self.zygote_ready(&mut actions),
-            Event::ZygoteFailed { message } => self.zygote_failed(now, message, &mut actions),
-            Event::ZygoteDied { lost } => self.zygote_died(now, &lost, &mut actions),
-            Event::Forked { generation, took } => self.forked(generation, took),
+            Event::CodeGone => self.on_code_gone(now, &mut actions),
+            Event::ZygoteReady => self.on_zygote_ready(&mut actions),
+            Event::ZygoteFailed { message } => self.on_zygote_failed(now, message, &mut actions),
+            Event::ZygoteDied { lost } => self.on_zygote_died(now, &lost, &mut actions),
+            Event::Forked { generation, took } => self.on_forked(generation, took),
             Event::Loaded { generation, build_id, took } => {
-                self.loaded(now, generation, &build_id, took, &mut actions);
+                self.on_loaded(now, generation, &build_id, took, &mut actions);
             }
-            Event::Ready { generation, took } => self.ready(now, generation, took, &mut actions),
+            Event::Ready { generation, took } => self.on_ready(now, generation, took, &mut actions),
             Event::StartFailed { generation, message, hint } => {
-                self.start_failed(now, generation, message, hint, &mut actions);
+                self.on_start_failed(now, generation, message, hint, &mut actions);
             }
-            Event::Detached { generation } => self.detached(generation),
+            Event::Detached { generation } => self.on_detached(generation),
             Event::KeepsItsPort => self.overlap = Overlap::Barred,
-            Event::Ended { generation, end } => self.ended(now, generation, end, &mut actions),
-            Event::WorkerEnded { generation, end } => self.worker_ended(now, generation, end, &mut actions),
+            Event::Ended { generation, end } => self.on_ended(now, generation, end, &mut actions),
+            Event::WorkerEnded { generation, end } => {
+                self.on_worker_ended(now, generation, end, &mut actions);
+            }
             Event::ReplacementLoaded { replacement, build_id } => {
-                self.replacement_loaded(replacement, &build_id, &mut actions);
+                self.on_replacement_loaded(replacement, &build_id, &mut actions);
             }
             Event::ReplacementReady { replacement } => {
-                self.replacement_ready(now, replacement, &mut actions);
+                self.on_replacement_ready(now, replacement, &mut actions);
             }
-            Event::Idle { generation } => self.idle(generation, &mut actions),
-            Event::Empty { generation } => self.empty(generation, &mut actions),
-            Event::Timer(timer) => self.timer(now, timer, &mut actions),
+            Event::Idle { generation } => self.on_idle(generation, &mut actions),
+            Event::Empty { generation } => self.on_empty(generation, &mut actions),
+            Event::Timer(timer) => self.on_timer(now, timer, &mut actions),
             Event::Stop => self.stop(&mut actions),
         }
         actions
     }
 
-    fn timer(&mut self, now: Duration, timer: Timer, actions: &mut Actions) {
+    fn on_timer(&mut self, now: Duration, timer: Timer, actions: &mut Actions) {
         match timer {
-            Timer::Start(generation) => self.start_timed_out(now, generation, actions),
-            Timer::Drain(generation) => self.idle(generation, actions),
-            Timer::Close(generation) => self.close_timed_out(generation, actions),
-            Timer::Stop(generation) => self.stop_timed_out(generation, actions),
+            Timer::Start(generation) => self.on_start_timed_out(now, generation, actions),
+            Timer::Drain(generation) => self.on_idle(generation, actions),
+            Timer::Close(generation) => self.on_close_timed_out(generation, actions),
+            Timer::Stop(generation) => self.on_stop_timed_out(generation, actions),
             Timer::Refork(_) => self.refork(now, actions),
             Timer::Echo(answer) => self.answer_echo(now, answer, actions),
             Timer::Replace(generation) => self.replace(generation, actions),
-            Timer::Replacement(replacement) => self.replacement_timed_out(replacement, actions),
-            Timer::Preload(zygote) => self.preload_timed_out(now, zygote, actions),
+            Timer::Replacement(replacement) => self.on_replacement_timed_out(replacement, actions),
+            Timer::Preload(zygote) => self.on_preload_timed_out(now, zygote, actions),
             Timer::Shutdown => {}
         }
     }
@@ -100,7 +102,7 @@ mod tests {
         let actions = bench.send(Event::Empty { generation: 1 });
         assert!(actions.contains(&Action::StopWorker { generation: 1, reason: StopReason::Replaced }));
         bench.send(Event::Ended { generation: 1, end: End::Exited { code: 0 } });
-        assert!(!bench.supervisor.is_busy());
+        assert!(bench.is_at_rest());
     }
 
     #[test]

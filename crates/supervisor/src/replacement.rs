@@ -12,7 +12,13 @@ use crate::state::{Build, Serving, Supervisor};
 
 impl Supervisor {
     /// Handles the end of one worker while others serve.
-    pub(crate) fn worker_ended(&mut self, now: Duration, generation: u64, end: End, actions: &mut Actions) {
+    pub(crate) fn on_worker_ended(
+        &mut self,
+        now: Duration,
+        generation: u64,
+        end: End,
+        actions: &mut Actions,
+    ) {
         let Some(since) = self.current_if(generation).map(|current| current.since) else { return };
         actions.push(Action::ReportCrash { end });
         self.count_crash(now, since);
@@ -42,7 +48,7 @@ impl Supervisor {
         actions.push(Action::Arm { timer, after: self.settings.start_time_max });
     }
 
-    pub(crate) fn replacement_loaded(&mut self, replacement: u64, build_id: &str, actions: &mut Actions) {
+    pub(crate) fn on_replacement_loaded(&mut self, replacement: u64, build_id: &str, actions: &mut Actions) {
         let Some(current) = &self.current else { return };
         let built = current.code.build_id.clone();
         if built != build_id && self.take_replacement(replacement).is_some() {
@@ -51,7 +57,7 @@ impl Supervisor {
         }
     }
 
-    pub(crate) fn replacement_ready(&mut self, now: Duration, replacement: u64, actions: &mut Actions) {
+    pub(crate) fn on_replacement_ready(&mut self, now: Duration, replacement: u64, actions: &mut Actions) {
         let Some(current) = self.take_replacement(replacement) else { return };
         current.since = now;
         let awaits_newer =
@@ -59,7 +65,7 @@ impl Supervisor {
         actions.push(Action::Join { replacement, release: !(awaits_newer && self.settings.hold) });
     }
 
-    pub(crate) fn replacement_timed_out(&mut self, replacement: u64, actions: &mut Actions) {
+    pub(crate) fn on_replacement_timed_out(&mut self, replacement: u64, actions: &mut Actions) {
         if self.take_replacement(replacement).is_some() {
             let limit = self.settings.start_time_max.as_secs_f64();
             let message = format!("it was not ready within {limit:.1} s");

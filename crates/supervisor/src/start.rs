@@ -21,7 +21,7 @@ impl Supervisor {
     /// Forks at once, or once the other generations have ended if they must not overlap.
     pub(crate) fn fork_when_free(&mut self, wanted: Wanted, actions: &mut Actions) {
         let alone = wanted.second_try || self.overlap == Overlap::Barred;
-        if !alone || !self.any_lives() {
+        if !alone || !self.any_generation_runs() {
             self.fork(wanted, actions);
             return;
         }
@@ -35,8 +35,8 @@ impl Supervisor {
     }
 
     /// Forks what waited for the other generations to end.
-    pub(crate) fn fork_what_waited(&mut self, actions: &mut Actions) {
-        if !self.any_lives()
+    pub(crate) fn fork_waiting(&mut self, actions: &mut Actions) {
+        if !self.any_generation_runs()
             && matches!(self.zygote, Zygote::Ready { .. })
             && let Some(wanted) = self.wanted.take()
         {
@@ -55,7 +55,7 @@ impl Supervisor {
             Some(Starting { generation, code, loaded: false, detached: false, second_try, journey });
     }
 
-    pub(crate) fn forked(&mut self, generation: u64, took: Duration) {
+    pub(crate) fn on_forked(&mut self, generation: u64, took: Duration) {
         if let Some(starting) = self.starting_mut(generation) {
             let steps = &mut starting.journey.steps;
             // Of several workers, the slowest is the one that is waited for.
@@ -63,13 +63,13 @@ impl Supervisor {
         }
     }
 
-    pub(crate) fn detached(&mut self, generation: u64) {
+    pub(crate) fn on_detached(&mut self, generation: u64) {
         if let Some(starting) = self.starting_mut(generation) {
             starting.detached = true;
         }
     }
 
-    pub(crate) fn loaded(
+    pub(crate) fn on_loaded(
         &mut self,
         now: Duration,
         generation: u64,
@@ -86,10 +86,10 @@ impl Supervisor {
         }
         let message = describe_other_code(build_id, &starting.code.build_id);
         actions.push(Action::KillWorker { generation });
-        self.start_failed(now, generation, message, "save the file again".into(), actions);
+        self.on_start_failed(now, generation, message, "save the file again".into(), actions);
     }
 
-    pub(crate) fn start_failed(
+    pub(crate) fn on_start_failed(
         &mut self,
         now: Duration,
         generation: u64,
@@ -119,7 +119,7 @@ impl Supervisor {
     }
 
     /// Gives up a start that takes too long.
-    pub(crate) fn start_timed_out(&mut self, now: Duration, generation: u64, actions: &mut Actions) {
+    pub(crate) fn on_start_timed_out(&mut self, now: Duration, generation: u64, actions: &mut Actions) {
         let Some(starting) = self.starting_mut(generation) else { return };
         let (step, hint) = match (starting.loaded, starting.code.kind) {
             (true, AppKind::Plain) => (
@@ -132,7 +132,7 @@ impl Supervisor {
         let message =
             format!("the app did not {step} within {:.1} s", self.settings.start_time_max.as_secs_f64());
         actions.push(Action::KillWorker { generation });
-        self.start_failed(now, generation, message, hint.into(), actions);
+        self.on_start_failed(now, generation, message, hint.into(), actions);
     }
 
     /// Adds to the hint that the app may not be able to run several times at once, if there are several workers.
@@ -147,7 +147,7 @@ impl Supervisor {
         if hint.is_empty() { cause } else { format!("{hint}; {cause}") }
     }
 
-    pub(crate) fn ended_at_start(
+    pub(crate) fn on_ended_at_start(
         &mut self,
         now: Duration,
         generation: u64,
@@ -183,9 +183,9 @@ impl Supervisor {
             }
             (AppKind::Plain | AppKind::Plugin, _) => (Self::describe_end(kind, end), ""),
         };
-        self.start_failed(now, generation, message, hint.into(), actions);
+        self.on_start_failed(now, generation, message, hint.into(), actions);
         self.draining.retain(|draining| draining.generation != generation);
-        self.fork_what_waited(actions);
+        self.fork_waiting(actions);
     }
 
     fn describe_end(kind: AppKind, end: &End) -> String {
@@ -200,7 +200,7 @@ impl Supervisor {
 
     /// Takes a generation that died while starting, if another one that was running may be the reason.
     fn take_for_second_try(&mut self, generation: u64) -> Option<Wanted> {
-        if self.overlap != Overlap::Tried || !self.any_lives() {
+        if self.overlap != Overlap::Tried || !self.any_generation_runs() {
             return None;
         }
         let starting = self.starting.take_if(|starting| {

@@ -16,11 +16,16 @@ use crate::settings::Settings;
 pub struct Supervisor {
     pub(crate) settings: Settings,
     pub(crate) build: Build,
+    /// How many builds have begun: the number of the last one.
     pub(crate) builds: u64,
+    /// How many generations have been forked: the number of the last one.
     pub(crate) generations: u64,
+    /// How many replacements have been forked: the number of the last one.
     pub(crate) replacements: u64,
     pub(crate) zygote: Zygote,
+    /// How many zygotes have been started: the number of the last one.
     pub(crate) zygotes: u64,
+    /// How often the zygote has died since a generation became ready or code changed.
     pub(crate) zygote_deaths: u32,
     pub(crate) wanted: Option<Wanted>,
     pub(crate) starting: Option<Starting>,
@@ -36,6 +41,7 @@ pub struct Supervisor {
     pub(crate) failed: bool,
     /// Files that changed since the last build that succeeded.
     pub(crate) unbuilt: Vec<PathBuf>,
+    /// Crashes in a row, of all workers together.
     pub(crate) crashes: u32,
     pub(crate) overlap: Overlap,
     /// The cause to report if the last good code is forked again.
@@ -187,21 +193,13 @@ impl Supervisor {
         &self.overtaking.code
     }
 
-    /// Returns true while a build runs, or any generation other than the current one exists or is to be forked.
-    pub fn is_busy(&self) -> bool {
-        self.starting.is_some()
-            || self.wanted.is_some()
-            || !self.draining.is_empty()
-            || matches!(self.build, Build::Running { .. })
-    }
-
     /// Returns true while a build or a start is in progress.
-    pub(crate) fn is_on_its_way(&self) -> bool {
+    pub(crate) fn is_in_progress(&self) -> bool {
         matches!(self.build, Build::Running { .. }) || self.starting.is_some() || self.wanted.is_some()
     }
 
     /// Returns true while an older generation is running.
-    pub(crate) fn any_lives(&self) -> bool {
+    pub(crate) fn any_generation_runs(&self) -> bool {
         self.current.is_some() || !self.draining.is_empty()
     }
 

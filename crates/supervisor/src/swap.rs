@@ -10,7 +10,7 @@ use crate::journey::millis;
 use crate::state::{Build, Overlap, Serving, Starting, Supervisor};
 
 impl Supervisor {
-    pub(crate) fn ready(&mut self, now: Duration, generation: u64, took: Duration, actions: &mut Actions) {
+    pub(crate) fn on_ready(&mut self, now: Duration, generation: u64, took: Duration, actions: &mut Actions) {
         match &self.starting {
             Some(starting) if starting.generation == generation && starting.loaded => {}
             _ => return,

@@ -38,7 +38,7 @@ impl Supervisor {
         actions.push(Action::Arm { timer: Timer::Preload(self.zygotes), after: PRELOAD_TIME_MAX });
     }
 
-    pub(crate) fn zygote_ready(&mut self, actions: &mut Actions) {
+    pub(crate) fn on_zygote_ready(&mut self, actions: &mut Actions) {
         if let Zygote::Preloading { origin } = &self.zygote {
             self.zygote = Zygote::Ready { origin: origin.clone() };
             if let Some(wanted) = self.wanted.take() {
@@ -47,7 +47,7 @@ impl Supervisor {
         }
     }
 
-    pub(crate) fn zygote_failed(&mut self, now: Duration, message: String, actions: &mut Actions) {
+    pub(crate) fn on_zygote_failed(&mut self, now: Duration, message: String, actions: &mut Actions) {
         if !matches!(self.zygote, Zygote::Preloading { .. }) {
             return;
         }
@@ -58,13 +58,13 @@ impl Supervisor {
         }
     }
 
-    pub(crate) fn preload_timed_out(&mut self, now: Duration, zygote: u64, actions: &mut Actions) {
+    pub(crate) fn on_preload_timed_out(&mut self, now: Duration, zygote: u64, actions: &mut Actions) {
         if zygote == self.zygotes {
-            self.zygote_failed(now, "the app's dependencies took too long to load".into(), actions);
+            self.on_zygote_failed(now, "the app's dependencies took too long to load".into(), actions);
         }
     }
 
-    pub(crate) fn zygote_died(&mut self, now: Duration, lost: &[u64], actions: &mut Actions) {
+    pub(crate) fn on_zygote_died(&mut self, now: Duration, lost: &[u64], actions: &mut Actions) {
         if self.zygote == Zygote::None {
             return;
         }

@@ -46,7 +46,7 @@ pub enum WatchError {
         message: String,
     },
     /// Too many directories may contain inputs of the build.
-    #[error("there are too many directories to watch for what a build reads; those from {} on are left out", path.display())]
+    #[error("too many directories may contain what the build reads; {} and later ones are not watched", path.display())]
     TooManyInputs {
         /// The first one that is not watched.
         path: PathBuf,
@@ -113,7 +113,7 @@ impl WatchError {
             Self::TooManyInputs { .. } => {
                 "let the build script name fewer (`cargo::rerun-if-changed=PATH`), or save a source file to build".into()
             }
-            Self::RootGone { .. } => "its files are followed again as soon as it is back".into(),
+            Self::RootGone { .. } => "it is watched again as soon as it is back".into(),
             Self::Unreadable { path, .. } => format!("check the permissions of {}", path.display()),
             Self::Failed { .. } => "run devhost with --poll".into(),
         }

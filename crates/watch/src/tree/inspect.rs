@@ -116,7 +116,7 @@ impl Tree {
                 self.look_at_known_below(place);
             }
             Ok(metadata) if metadata.is_symlink() && place.is_dir() => {
-                self.follow_link(place, FirstLook::New)
+                self.follow_link(place, FirstLook::New);
             }
             Ok(_) => self.look_at_file(place, FirstLook::New),
             Err(_) => {
