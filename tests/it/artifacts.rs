@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::path::Path;
 
-use devhost_bench::artifacts::kinds::{KINDS, Kind};
+use devhost_bench::artifacts::kinds::{ArtifactKind, KINDS};
 use devhost_bench::artifacts::measure_kinds;
 use devhost_bench::model::{ArtifactCell, ArtifactRow, Strategy, Verdict};
 
@@ -13,7 +13,7 @@ use crate::support::scratch;
 /// Runs the bench's part and checks that no process of it is left. It is cancelled once `is_enough` says so of what it
 /// says that it does.
 fn measure(
-    kinds: &'static [Kind],
+    kinds: &'static [ArtifactKind],
     strategies: &[Strategy],
     is_enough: impl Fn(&str) -> bool,
 ) -> anyhow::Result<Vec<ArtifactRow>> {
@@ -89,7 +89,8 @@ fn a_cancelled_run_gives_the_rows_that_are_complete() {
 
 #[test]
 fn a_plugin_that_does_not_compile_is_named_with_what_the_compiler_says() {
-    const BROKEN: &[Kind] = &[Kind { name: "broken", source: "pub fn start() { missing }", ..KINDS[0] }];
+    const BROKEN: &[ArtifactKind] =
+        &[ArtifactKind { name: "broken", source: "pub fn start() { missing }", ..KINDS[0] }];
     let error = measure(BROKEN, &[Strategy::Fork], |_| false).unwrap_err().to_string();
     assert!(error.contains("broken") && error.contains("missing"), "{error}");
 }
@@ -115,7 +116,7 @@ fn what_crosses_a_fork_is_told() {
         }
         pub fn stop() {}
     "#;
-    const MARKING: &[Kind] = &[Kind { name: "marking", source: SOURCE, ..KINDS[0] }];
+    const MARKING: &[ArtifactKind] = &[ArtifactKind { name: "marking", source: SOURCE, ..KINDS[0] }];
     let rows = measure(MARKING, &[Strategy::Fork, Strategy::Spawn], |_| false).unwrap();
     for cell in &rows[0].cells {
         assert_eq!(cell.verdict, Verdict::Crashed, "{}", cell.observation);

@@ -15,7 +15,7 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// What the error of a cancelled wait says.
 const CANCELLED: &str = "cancelled";
 
-/// Whether the user has had enough. Cheap to clone.
+/// Whether the user has cancelled. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
@@ -23,7 +23,7 @@ impl Cancel {
     /// Listens for Ctrl-C and SIGTERM from now on. A second one ends this process, and the kernel then its children.
     ///
     /// # Errors
-    /// There is no thread or no signal handler to be had.
+    /// A thread or a signal handler cannot be made.
     pub fn on_signals() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let cancel = Self::default();
@@ -62,7 +62,7 @@ impl Cancel {
         Ok(())
     }
 
-    /// Lets time pass; fails once it is cancelled.
+    /// Sleeps; fails once it is cancelled.
     pub(super) fn pause(&self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {

@@ -57,13 +57,13 @@ impl Client {
         Ok(Answer { asked, first_byte, status, generation, body })
     }
 
-    /// One request that is given up when the user cancels: a server may hold it for long. Nothing where it fails.
+    /// Makes one request and gives it up when the user cancels, since a server may hold it for long; `None` if it fails.
     pub(crate) fn get_unless_cancelled(&self, url: &str, cancel: &Cancel) -> Result<Option<Answer>> {
         cancel.check()?;
         let (sender, receiver) = mpsc::sync_channel(1);
         let (client, url) = (self.clone(), url.to_owned());
         std::thread::Builder::new().name("request".into()).spawn(move || {
-            // Nobody listens any more where it was given up.
+            // Nobody listens if it was given up.
             let _ = sender.send(client.get(&url));
         })?;
         loop {

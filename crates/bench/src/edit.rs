@@ -41,10 +41,10 @@ impl Edit {
         Self { file: file.to_owned(), text: text.to_owned(), before: before.into(), after: after.into() }
     }
 
-    /// The place behind a text that the user names, where it is in the file first.
+    /// The place behind the first occurrence of a text that the user names.
     ///
     /// # Errors
-    /// A mistake where the file is not the workspace's or does not have the text.
+    /// A mistake if the file is not in the workspace or does not contain the text.
     pub(crate) fn named(root: &Path, file: &Path, text: &str) -> Result<Self, Error> {
         let hint = "name a file of the workspace and a text in it: --edit src/pages.rs:Welcome";
         let relative = file

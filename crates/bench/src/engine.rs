@@ -45,7 +45,7 @@ pub struct Plan {
     pub requests_per_second: f64,
     /// What is asked for, from `/` on.
     pub url_path: String,
-    /// The place that is edited, where the user names one: a file and a text in it.
+    /// The place to edit, if the user names one: a file and a text in it.
     pub edit: Option<(PathBuf, String)>,
     /// Whether forks are measured.
     pub with_fork_cost: bool,
@@ -55,10 +55,10 @@ pub struct Plan {
     pub app_args: Vec<OsString>,
 }
 
-/// Measures. A run that was cancelled is a report that is not complete.
+/// Runs the bench. A run that was cancelled gives a report that is not complete.
 ///
 /// # Errors
-/// Nothing can be measured: the edit is nowhere to be seen, or no strategy can be prepared for a reason of the user's.
+/// Nothing can be measured: no edit shows, or the one that the user names is not there.
 pub fn run(plan: &Plan, cancel: &Cancel) -> Result<Report, Error> {
     Engine::new(plan, cancel).run()
 }
@@ -285,7 +285,7 @@ impl<'p> Engine<'p> {
         )
     }
 
-    /// All rounds, the first of which does not count. False where they were cancelled.
+    /// Makes all rounds, the first of which is thrown away; false if they were cancelled.
     fn take_turns(&mut self, edit: &Edit) -> bool {
         for round in 0..=self.plan.reload_count {
             let mut order: Vec<Strategy> = self.ways.iter().map(|way| way.strategy()).collect();
@@ -362,7 +362,7 @@ impl<'p> Engine<'p> {
         self.progress.left(round_time * rounds_left + rest);
     }
 
-    /// A strategy is given up; the others go on.
+    /// Gives up a strategy; the others go on.
     fn fail(&mut self, strategy: Strategy, error: &anyhow::Error) {
         let failure = format!("{error:#}");
         self.progress.note(&format!("{}: {failure}", strategy.name()));

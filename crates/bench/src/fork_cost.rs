@@ -141,7 +141,7 @@ fn compile_crate(directory: &Path, number: u32, cancel: &Cancel) -> Result<()> {
     Ok(())
 }
 
-/// One library of so many crates.
+/// Links one library of that many crates.
 fn link(directory: &Path, count: u32, cancel: &Cancel) -> Result<PathBuf> {
     let image = directory.join(format!("libimage_{count}.so"));
     if image.exists() {

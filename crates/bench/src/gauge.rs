@@ -1,4 +1,4 @@
-//! What processes use, as `/proc` tells it: memory, CPU time, and which processes belong together. Reads, nothing else.
+//! What processes use according to `/proc`: memory, CPU time, and which processes belong together. Only reads.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -11,7 +11,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use super::model::Memory;
 
-/// Ticks of `/proc/PID/stat` a second, where the system does not say.
+/// Ticks of `/proc/PID/stat` per second, if the system does not say.
 const TICKS_PER_SECOND_DEFAULT: i64 = 100;
 
 /// Fields of `/proc/PID/stat` (proc(5)) behind the name, from 0: the parent, the CPU times of the process and of the
@@ -65,8 +65,8 @@ impl CpuTimes {
         let lives = |pid: &i32, stat: &Stat| {
             self.processes.get(pid).is_some_and(|now| now.begun_ticks == stat.begun_ticks)
         };
-        // The account of a process that was reaped has moved to its parent, and on to the next one where that has ended,
-        // too. Where somebody has killed both (a tool a shell and what it runs), nobody has it any more.
+        // The account of a process that was reaped has moved to its parent, and on to the next one if that has ended,
+        // too. If somebody has killed both (a tool a shell and what it runs), it is lost.
         let is_counted_now = |pid: &i32, stat: &Stat| {
             if lives(pid, stat) {
                 return true;
@@ -217,6 +217,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "whole numbers of ticks")]
     fn what_nobody_has_reaped_does_not_make_the_rest_smaller() {
         let stat = |parent, ticks| Stat { parent, ticks, begun_ticks: 1 };
         let times = |processes: &[(i32, Stat)]| CpuTimes {

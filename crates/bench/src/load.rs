@@ -15,10 +15,10 @@ const OUTSTANDING_COUNT_MAX: usize = 512;
 /// How long requests may take after the reload is over.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether they have ended.
+/// How often to check whether they have ended.
 const FINISH_POLL_TIME: Duration = Duration::from_millis(1);
 
-/// One request, as it went.
+/// One request and its outcome.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Sent {
     at: Instant,

@@ -1,4 +1,4 @@
-//! Where a run was made, as far as it can be found out. What cannot be found out is left empty.
+//! The machine of a run. What cannot be found out is left empty.
 
 use std::process::Command;
 

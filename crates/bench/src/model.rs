@@ -21,7 +21,7 @@ pub enum Strategy {
     ForkNoPreload,
     /// A fresh process that loads dependencies and app
     Spawn,
-    /// cargo's own binary, started anew
+    /// cargo's own binary, restarted
     Restart,
     /// The same, built with line tables for debug information, as devhost builds
     RestartLineTables,
@@ -213,7 +213,7 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// Forks of a process that has so many crates loaded.
+/// Forks of a process with a certain number of crates loaded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForkCost {
     /// How many crates were preloaded.
@@ -244,7 +244,7 @@ pub struct ArtifactRow {
     pub kind: String,
     /// What the plugin does, in a few words.
     pub title: String,
-    /// What goes wrong where it is left behind, in a sentence or two.
+    /// What goes wrong if it is left behind, in a sentence or two.
     pub explanation: String,
     /// One for each strategy that can be tried.
     pub cells: Vec<ArtifactCell>,

@@ -1,5 +1,5 @@
-//! Child processes of the bench. Each has a process group of its own, which is killed when its owner is dropped, and is
-//! told by the kernel when the bench is gone. Every wait has a limit and ends early when the user cancels.
+//! Child processes of the bench. Each has a process group of its own, which is killed when its owner is dropped, and gets
+//! a signal from the kernel when the bench is gone. Every wait has a limit and ends early when the user cancels.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -25,10 +25,10 @@ pub(super) const EDIT_TIME_MAX: Duration = Duration::from_secs(300);
 /// How long a server may take to end by itself once it is asked to.
 const END_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How often a process is looked at whose end is waited for.
+/// How often to check whether a process has ended.
 const END_POLL_TIME: Duration = Duration::from_millis(1);
 
-/// How much of a log is shown where something fails.
+/// How much of a log is shown when something fails.
 const LOG_SHOWN_BYTES_MAX: u64 = 2_000;
 
 /// A command in the environment that a user's shell would give it: without what cargo has set, where this devhost was

@@ -1,5 +1,9 @@
 //! How far the bench is, on standard error: a bar with an estimate of the time left on a terminal, else a line for each
 //! thing that is begun.
+#![expect(
+    clippy::print_stderr,
+    reason = "the progress is for people, and standard output may be the report's"
+)]
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -9,14 +13,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// How often the bar moves while nothing else happens.
 const TICK_TIME: Duration = Duration::from_millis(120);
 
-/// Tells how far the bench is.
+/// Shows how far the bench is.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    /// For so many steps.
+    /// Starts a bar of that many steps, if there is a terminal.
     pub(crate) fn new(step_count: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(step_count);
@@ -28,7 +32,7 @@ impl Progress {
         Self { bar }
     }
 
-    /// Something is begun.
+    /// Shows what has begun.
     pub(crate) fn begin(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(what.to_owned()),
@@ -36,28 +40,28 @@ impl Progress {
         }
     }
 
-    /// A detail of what has been begun: for the bar alone.
+    /// Shows a detail of it, on the bar only.
     pub(crate) fn detail(&self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(what.to_owned());
         }
     }
 
-    /// A step is done.
+    /// Counts a step as done.
     pub(crate) fn done(&self) {
         if let Some(bar) = &self.bar {
             bar.inc(1);
         }
     }
 
-    /// How long it will go on.
+    /// Shows how much time is left.
     pub(crate) fn left(&self, left: Duration) {
         if let Some(bar) = &self.bar {
             bar.set_prefix(format!("about {} left", text(left)));
         }
     }
 
-    /// Something that stays to be read.
+    /// Prints something that stays.
     pub(crate) fn note(&self, note: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{note}")),
@@ -74,7 +78,7 @@ impl Drop for Progress {
     }
 }
 
-/// A time that nobody needs to know exactly.
+/// A rough duration.
 fn text(time: Duration) -> String {
     let seconds = time.as_secs();
     if seconds < 90 { format!("{} s", seconds.max(1)) } else { format!("{} min", (seconds + 30) / 60) }

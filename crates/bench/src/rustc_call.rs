@@ -110,7 +110,10 @@ impl RustcCall {
 
     /// The source files among its arguments.
     pub(crate) fn sources(&self) -> impl Iterator<Item = PathBuf> {
-        self.args.iter().filter(|arg| arg.ends_with(".rs")).map(|arg| self.directory.join(arg))
+        self.args
+            .iter()
+            .filter(|arg| Path::new(arg).extension().is_some_and(|extension| extension == "rs"))
+            .map(|arg| self.directory.join(arg))
     }
 
     /// The shared library that it makes.

@@ -16,8 +16,11 @@ use devhost_model::Error;
 /// The directory of the bench within devhost's target directory.
 const DIRECTORY_NAME: &str = "bench";
 
-/// devhost's own repository has this package, and the bench takes it where nothing else is named.
+/// The package of devhost's own repository that the bench takes if no other is named.
 const EXAMPLE_PACKAGE: &str = "example_app";
+
+/// The package of the devhost executable.
+const DEVHOST_PACKAGE: &str = "devhost";
 
 /// The app that is measured.
 #[derive(Debug, Clone)]
@@ -53,11 +56,11 @@ impl Subject {
     /// Finds the app as `devhost run` does.
     ///
     /// # Errors
-    /// A mistake where there is none, or one has to be chosen.
+    /// A mistake if there is none, or several to choose from.
     pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Self, Error> {
         let mut location = app::locate(argument, cwd, settings)?;
         if let (None, Location::Package(located)) = (argument, &location)
-            && located.package().name.as_str() == env!("CARGO_PKG_NAME")
+            && located.package().name.as_str() == DEVHOST_PACKAGE
             && located
                 .metadata
                 .workspace_packages()
@@ -120,12 +123,12 @@ impl Subject {
         }
     }
 
-    /// Where all that the bench makes goes.
+    /// The directory for everything that the bench makes.
     pub fn place(&self) -> &Path {
         &self.place
     }
 
-    /// Whether it says `export!`.
+    /// Whether it is a plugin app.
     pub(super) fn is_plugin(&self) -> bool {
         self.app.kind == AppKind::Plugin
     }

@@ -90,7 +90,7 @@ impl Workspace<'_> {
         files
     }
 
-    /// cargo finds it above the copy as it does above the original, and would add the one to the other.
+    /// Whether cargo finds the file above the copy already, and would apply it twice.
     fn is_inherited(&self, relative: &Path, to: &Path) -> bool {
         to.starts_with(self.root)
             && (relative == Path::new(".cargo/config.toml") || relative == Path::new(".cargo/config"))
@@ -139,7 +139,7 @@ impl Workspace<'_> {
         Ok(())
     }
 
-    /// Where a link's copy leads: out of the workspace to where the original leads.
+    /// The target of a link's copy. A link out of the workspace still leads to the original's target.
     fn link_target(&self, link: &Path) -> io::Result<PathBuf> {
         let target = fs::read_link(link)?;
         let absolute = resolve(&link.parent().unwrap_or(Path::new("/")).join(&target));
@@ -148,7 +148,7 @@ impl Workspace<'_> {
     }
 }
 
-/// The manifest with absolute paths for what is outside of the workspace; nothing where there is no such path.
+/// The manifest with absolute paths for what is outside of the workspace; `None` if it has no such path.
 fn with_outer_paths(text: &str, directory: &Path, root: &Path) -> Option<String> {
     let mut document: DocumentMut = text.parse().ok()?;
     let mut changed = false;
@@ -203,7 +203,7 @@ fn resolve(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or(path)
 }
 
-/// Removes from a copy what is not in the original any more.
+/// Removes from a copy what is no longer in the original.
 fn remove_others(directory: &Path, kept: &HashSet<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();

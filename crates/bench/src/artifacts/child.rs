@@ -31,7 +31,7 @@ pub(super) enum End {
     Signaled(i32),
     /// It was killed at its deadline.
     TimedOut,
-    /// It was killed because it was not wanted any more.
+    /// It was killed because the user has cancelled.
     Cancelled,
 }
 

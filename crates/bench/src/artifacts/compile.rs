@@ -1,4 +1,4 @@
-//! Compiles the plugins: each with its trait and without, in two versions, as libraries and, where they are wanted, as
+//! Compiles the plugins: each with its trait and without, in two versions, as libraries and, if wanted, as
 //! programs. It uses rustc alone, no cargo, no crates, no network.
 
 use std::io;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use super::child::{self, End, Stream};
-use super::kinds::{Kind, PLUGIN_SOURCE, SHARED_SOURCE};
+use super::kinds::{ArtifactKind, PLUGIN_SOURCE, SHARED_SOURCE};
 
 /// How long one call of rustc may take.
 const RUSTC_TIME_MAX: Duration = Duration::from_secs(120);
@@ -21,7 +21,7 @@ const RUSTC_TIME_MAX: Duration = Duration::from_secs(120);
 /// The time between two looks whether the compilation is still wanted.
 const CANCEL_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What rustc is called by where `RUSTC` is not set.
+/// The rustc to call if `RUSTC` is not set.
 const RUSTC: &str = "rustc";
 
 /// What one call of rustc makes.
@@ -62,7 +62,7 @@ impl Compiled {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unit {
     /// Which plugin.
-    pub kind: &'static Kind,
+    pub kind: &'static ArtifactKind,
     /// With the trait that is tried.
     pub has_trait: bool,
     /// 1, or 2 for the edited one.
@@ -88,7 +88,7 @@ impl Unit {
 /// rustc is missing or refuses a plugin; a file cannot be written.
 pub(super) fn compile(
     work: &Path,
-    kinds: &'static [Kind],
+    kinds: &'static [ArtifactKind],
     wants_programs: bool,
     progress: &mut dyn FnMut(&str),
     is_cancelled: &dyn Fn() -> bool,
@@ -116,7 +116,7 @@ pub(super) fn compile(
 
 fn rustc() -> Command {
     let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| RUSTC.into()));
-    // Warnings of other compilers than the one that this was written with are nobody's concern.
+    // Warnings of other compiler versions concern nobody.
     command.args(["--edition", "2024", "--cap-lints", "allow", "-C", "opt-level=0", "-C", "debuginfo=0"]);
     command
 }
@@ -133,7 +133,7 @@ fn std_dir(is_cancelled: &dyn Fn() -> bool) -> anyhow::Result<Option<PathBuf>> {
     }
 }
 
-fn write_sources(work: &Path, kinds: &[Kind]) -> io::Result<()> {
+fn write_sources(work: &Path, kinds: &[ArtifactKind]) -> io::Result<()> {
     std::fs::create_dir_all(work)?;
     std::fs::write(work.join("shared.rs"), SHARED_SOURCE)?;
     for kind in kinds {

@@ -132,7 +132,7 @@ fn signal_name(number: i32) -> String {
     Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
 }
 
-/// What several tries of the same came to: the worst, and in how many of them, where they differ.
+/// What several tries of the same came to: the worst, and in how many of them, if they differ.
 pub(super) fn worst(judgements: &[Judgement]) -> Judgement {
     let Some(worst) = judgements.iter().max_by_key(|judgement| badness(judgement.verdict)) else {
         return Judgement { verdict: Verdict::Hung, observation: "was not tried".into() };

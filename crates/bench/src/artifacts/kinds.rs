@@ -1,14 +1,14 @@
 //! The kinds of things that a reload can leave behind. Each is a small plugin in `plugins/`, which the executable carries
-//! along as source; what is written here is what is tried, not what comes of it.
+//! along as source; this file says what is tried, not what comes of it.
 
 /// One kind.
 #[derive(Debug, Clone, Copy)]
-pub struct Kind {
+pub struct ArtifactKind {
     /// Its short name.
     pub name: &'static str,
     /// What the plugin does.
     pub title: &'static str,
-    /// What goes wrong where it is left behind, and why.
+    /// What goes wrong if it is left behind, and why.
     pub explanation: &'static str,
     /// The module `kind` of the plugin.
     pub source: &'static str,
@@ -26,7 +26,7 @@ pub(super) const SHARED_SOURCE: &str = include_str!("plugins/shared.rs");
 
 macro_rules! kind {
     ($name:literal, $file:literal, $title:literal, $explanation:literal) => {
-        Kind {
+        ArtifactKind {
             name: $name,
             title: $title,
             explanation: $explanation,
@@ -38,7 +38,7 @@ macro_rules! kind {
 }
 
 /// All of them.
-pub const KINDS: &[Kind] = &[
+pub const KINDS: &[ArtifactKind] = &[
     kind!(
         "static-value",
         "static_value.rs",
@@ -72,7 +72,7 @@ pub const KINDS: &[Kind] = &[
         "The C library runs a library's own exit handlers at dlclose, but not those that a dependency has registered for \
          it: they are called when the process ends, in code that is unmapped."
     ),
-    Kind {
+    ArtifactKind {
         has_own_std: true,
         shares_place: true,
         ..kind!(

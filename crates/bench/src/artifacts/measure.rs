@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use super::child::{self, End, Stream};
 use super::compile::{self, Compiled, Form, Unit};
 use super::judge::{self, Answer, Judgement, Life};
-use super::kinds::{KINDS, Kind};
+use super::kinds::{ArtifactKind, KINDS};
 use crate::model::{ArtifactCell, ArtifactRow, Strategy, Verdict};
 use crate::programs::{ARTIFACT_HOST_NAME, HostJob, ReloadMode};
 
@@ -21,7 +21,7 @@ const PROCESS_TIME_MAX: Duration = Duration::from_secs(30);
 /// The variable that tells the loader where to look for libraries.
 const LIBRARY_PATH_VARIABLE: &str = "LD_LIBRARY_PATH";
 
-/// Tries all kinds under those of the strategies that reload by themselves; `work` is an empty directory, made where
+/// Tries all kinds under those of the strategies that reload by themselves; `work` is an empty directory, made if
 /// there is none, that the caller removes. If it is cancelled, the rows that are complete are given.
 ///
 /// # Errors
@@ -43,7 +43,7 @@ pub(crate) fn measure(
 /// As for [`measure`].
 pub fn measure_kinds(
     devhost: &Path,
-    kinds: &'static [Kind],
+    kinds: &'static [ArtifactKind],
     work: &Path,
     strategies: &[Strategy],
     tries: u32,
@@ -60,11 +60,11 @@ pub fn measure_kinds(
     let Some(compiled) = compile::compile(work, kinds, wants_programs, progress, is_cancelled)? else {
         return Ok(rows);
     };
-    let bench =
-        Bench { devhost, compiled, place: work.join("place.so"), try_count: tries.max(1), is_cancelled };
+    let trials =
+        Trials { devhost, compiled, place: work.join("place.so"), try_count: tries.max(1), is_cancelled };
     for (index, kind) in kinds.iter().enumerate() {
         progress(&format!("reloading plugins: {} ({} of {})", kind.name, index + 1, kinds.len()));
-        match bench.row(kind, &strategies)? {
+        match trials.row(kind, &strategies)? {
             Some(row) => rows.push(row),
             None => break,
         }
@@ -89,7 +89,7 @@ fn can_be_tried(strategy: Strategy) -> bool {
     }
 }
 
-struct Bench<'run> {
+struct Trials<'run> {
     devhost: &'run Path,
     compiled: Compiled,
     /// Where plugins are put that are to be loaded from one path.
@@ -98,11 +98,11 @@ struct Bench<'run> {
     is_cancelled: &'run dyn Fn() -> bool,
 }
 
-/// Nothing where it was cancelled.
+/// `None` if it was cancelled.
 type Cancellable<T> = anyhow::Result<Option<T>>;
 
-impl Bench<'_> {
-    fn row(&self, kind: &'static Kind, strategies: &[Strategy]) -> Cancellable<ArtifactRow> {
+impl Trials<'_> {
+    fn row(&self, kind: &'static ArtifactKind, strategies: &[Strategy]) -> Cancellable<ArtifactRow> {
         let mut cells = Vec::new();
         let Some(with) = self.cold(kind, true)? else { return Ok(None) };
         let Some(without) = self.cold(kind, false)? else { return Ok(None) };
@@ -133,8 +133,8 @@ impl Bench<'_> {
         }))
     }
 
-    /// What version 2 says where nothing was before it.
-    fn cold(&self, kind: &'static Kind, has_trait: bool) -> Cancellable<Answer> {
+    /// What version 2 says after a cold start.
+    fn cold(&self, kind: &'static ArtifactKind, has_trait: bool) -> Cancellable<Answer> {
         let Some(life) = self.host(kind, ReloadMode::New, &[self.plugin(kind, has_trait, 2)])? else {
             return Ok(None);
         };
@@ -146,7 +146,7 @@ impl Bench<'_> {
 
     fn tries(
         &self,
-        kind: &'static Kind,
+        kind: &'static ArtifactKind,
         has_trait: bool,
         strategy: Strategy,
         cold: &Answer,
@@ -161,7 +161,7 @@ impl Bench<'_> {
 
     fn reload(
         &self,
-        kind: &'static Kind,
+        kind: &'static ArtifactKind,
         has_trait: bool,
         strategy: Strategy,
         cold: &Answer,
@@ -196,16 +196,16 @@ impl Bench<'_> {
         Ok(lives.map(|lives| judge::judge_two_processes(&lives, cold)))
     }
 
-    fn plugin(&self, kind: &'static Kind, has_trait: bool, version: u32) -> PathBuf {
+    fn plugin(&self, kind: &'static ArtifactKind, has_trait: bool, version: u32) -> PathBuf {
         self.compiled.unit(Unit { kind, has_trait, version, form: Form::Plugin })
     }
 
-    fn program(&self, kind: &'static Kind, has_trait: bool, version: u32) -> Cancellable<Life> {
+    fn program(&self, kind: &'static ArtifactKind, has_trait: bool, version: u32) -> Cancellable<Life> {
         let path = self.compiled.unit(Unit { kind, has_trait, version, form: Form::Program });
         self.run(Command::new(path))
     }
 
-    fn host(&self, kind: &Kind, mode: ReloadMode, plugins: &[PathBuf]) -> Cancellable<Life> {
+    fn host(&self, kind: &ArtifactKind, mode: ReloadMode, plugins: &[PathBuf]) -> Cancellable<Life> {
         let place = kind.shares_place.then(|| self.place.clone());
         let job = HostJob { mode, shared: self.compiled.shared(), plugins: plugins.to_vec(), place };
         let mut command = Command::new(self.devhost);

@@ -26,7 +26,7 @@ use devhost_sys::process::{count_threads, exit_now};
 /// The longest answer of a plugin.
 const ANSWER_BYTES_MAX: usize = 4096;
 
-/// Smaller than any core file, and the one value that keeps a program that collects them from being called.
+/// Smaller than any core file, and the one value that keeps a core dump handler from being called.
 const CORE_FILE_BYTES_MAX: u64 = 1;
 
 /// Runs the host, if the process was called as one.
@@ -234,7 +234,7 @@ unsafe fn symbol<F: Copy>(library: &Library, name: &[u8]) -> Result<F> {
     Ok(*symbol)
 }
 
-/// Puts a version where the one before was, as a build does: by a new file that takes the name.
+/// Replaces the version before, as a build does: with a new file that takes its name.
 fn put<'place>(plugin: &Path, place: &'place Path) -> Result<&'place Path> {
     let staged = place.with_extension("staged");
     std::fs::copy(plugin, &staged)

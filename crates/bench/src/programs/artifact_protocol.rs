@@ -32,7 +32,7 @@ pub(crate) struct HostJob {
     pub mode: ReloadMode,
     /// The library that stands for the dependencies.
     pub shared: PathBuf,
-    /// The old and the new version, or the one that is wanted.
+    /// The old and the new version, or the only one.
     pub plugins: Vec<PathBuf>,
     /// Where each version is put before it is loaded, replacing the one before. Without it each is loaded from where it is.
     pub place: Option<PathBuf>,

@@ -29,7 +29,7 @@ pub(crate) const TOUCH_SYMBOL: &str = "devhost_bench_touch";
 /// Forks that are not counted: the first ones find caches cold.
 const WARM_UP_COUNT: u32 = 3;
 
-/// The page size where the system does not say.
+/// The page size if the system does not say.
 const PAGE_SIZE_DEFAULT_BYTES: i64 = 4096;
 
 /// Runs the timer, if the process was called as one.
@@ -80,7 +80,7 @@ fn fork_once(touch: unsafe extern "C" fn() -> u64) -> Result<ForkSample> {
     // SAFETY: this process has one thread, as was just proven.
     match unsafe { fork() }? {
         ForkResult::Child => {
-            // SAFETY: as where the symbol was found.
+            // SAFETY: as for the symbol above.
             let touched = unsafe { touch() };
             let faults = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.minor_page_faults());
             // What was read must not be optimized away.

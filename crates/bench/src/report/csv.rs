@@ -92,6 +92,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "what was written is read back exactly")]
     fn each_reload_is_a_line_that_can_be_read_back() {
         let report = sample::full();
         let text = csv(&report);

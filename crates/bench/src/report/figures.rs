@@ -57,7 +57,7 @@ pub(super) fn show(value: f64, unit: Unit) -> String {
     format!("{}{suffix}", number(scaled, unit.digits(scaled, suffix), unit))
 }
 
-/// An estimate: the figure, and its interval in the same unit. The second is empty where there is none.
+/// An estimate: the figure, and its interval in the same unit. The second is empty if there is none.
 pub(super) fn show_estimate(estimate: &Estimate, unit: Unit) -> (String, String) {
     let (low, high) = estimate.interval.unwrap_or((estimate.value, estimate.value));
     let largest = [estimate.value, low, high].into_iter().map(f64::abs).fold(0.0, f64::max);

@@ -64,7 +64,7 @@ pub(super) fn none(text: &str) -> Markup {
     html! { p class="none" { (text) } }
 }
 
-/// A table. The number of samples stands beside the name, where a narrow screen shows it, too.
+/// A table. The number of samples is beside the name, so that a narrow screen shows it, too.
 pub(super) fn table(table: &Table) -> Markup {
     let id = table.title.to_lowercase().replace(' ', "-");
     let about = format!("about-{id}");

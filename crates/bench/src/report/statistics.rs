@@ -1,4 +1,4 @@
-//! What samples are boiled down to. Pure arithmetic on slices: knows nothing of the bench, and gives the same answer for
+//! Estimates made of samples. Pure arithmetic on slices: knows nothing of the bench, and gives the same answer for
 //! the same samples, since its random numbers start from one seed.
 //!
 //! Intervals are percentile bootstrap intervals (Efron and Tibshirani, *An Introduction to the Bootstrap*, chapter 13):
@@ -6,14 +6,14 @@
 
 use fastrand::Rng;
 
-/// How often samples are drawn anew for an interval.
+/// How often samples are redrawn for an interval.
 pub(super) const BOOTSTRAP_RESAMPLE_COUNT: usize = 2_000;
 /// How sure an interval is.
 pub(super) const CONFIDENCE: f64 = 0.95;
 /// With fewer samples not even the range from the least to the most holds the median with [`CONFIDENCE`]: each of n
 /// samples is below it with probability 1/2, so that all are on one side with 2 · 0.5ⁿ.
 pub(super) const INTERVAL_SAMPLE_COUNT_MIN: usize = 6;
-/// A line through fewer points says nothing of where they would go on.
+/// A line through fewer points predicts nothing.
 const SLOPE_SAMPLE_COUNT_MIN: usize = 3;
 
 const SEED: u64 = 0x6465_7668_6f73_7421;
@@ -23,7 +23,7 @@ const SEED: u64 = 0x6465_7668_6f73_7421;
 pub(super) struct Estimate {
     /// The figure.
     pub value: f64,
-    /// Its interval; none where one sample is all there is.
+    /// Its interval; none for a single sample.
     pub interval: Option<(f64, f64)>,
     /// How many samples.
     pub count: usize,
@@ -175,6 +175,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "exact in binary")]
     fn median_and_quartiles_lie_between_neighbours() {
         assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]).unwrap().value, 2.5);
         assert_eq!(

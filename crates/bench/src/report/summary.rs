@@ -1,4 +1,4 @@
-//! A report boiled down to estimates, once, for all that show it. Knows the model and the statistics, and nothing of
+//! A report reduced to estimates, once, for all that show it. Knows the model and the statistics, and nothing of
 //! terminals or pages.
 
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ impl MemoryKind {
     }
 }
 
-/// A report, boiled down.
+/// A report, reduced to estimates.
 #[derive(Debug)]
 pub(super) struct Summary<'a> {
     /// What it is made of.
@@ -59,7 +59,7 @@ pub(super) struct Summary<'a> {
     pub step_names: Vec<String>,
 }
 
-/// One strategy, boiled down.
+/// One strategy, reduced to estimates.
 #[derive(Debug)]
 pub(super) struct StrategySummary<'a> {
     /// What it is made of.
@@ -82,12 +82,12 @@ pub(super) struct StrategySummary<'a> {
     pub failed_count: u64,
     /// How many of them waited for the new code.
     pub held_count: u64,
-    /// The longest wait of any, in milliseconds; none where no request was sent.
+    /// The longest wait of any, in milliseconds; none if no request was sent.
     pub longest_wait_ms: Option<f64>,
 }
 
 impl<'a> Summary<'a> {
-    /// Boils a report down.
+    /// Reduces a report to estimates.
     pub(super) fn new(report: &'a Report) -> Self {
         let reference = reference(report);
         let base =

@@ -1,15 +1,15 @@
 //! What stands in the tables, as plain text with a tone for each cell: the terminal and the page show the same ones. Nothing
-//! here is escaped, which is for those who know where it goes.
+//! here is escaped: that depends on where it goes.
 
 use super::figures::{Unit, show, show_estimate};
 use super::statistics::{self, BOOTSTRAP_RESAMPLE_COUNT, CONFIDENCE, Estimate, INTERVAL_SAMPLE_COUNT_MIN};
 use super::summary::{MemoryKind, StrategySummary, Summary, verdict_words};
 use crate::model::{ArtifactCell, ForkCost, Report, Verdict};
 
-/// Stands where nothing was measured.
+/// Shown if nothing was measured.
 const NOTHING: &str = "–";
 
-/// How a cell is meant; never the only thing that tells it.
+/// How a cell is meant; never the only sign of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     /// Nothing special.
@@ -29,15 +29,15 @@ pub(super) enum Tone {
 pub(super) struct Cell {
     /// What it says.
     pub text: String,
-    /// More of it, such as an interval; where there is little room it is left out.
+    /// More of it, such as an interval; left out if there is little room.
     pub detail: String,
-    /// How many samples it is made of, where that is not the number of the row.
+    /// How many samples it is made of, if not as many as the row.
     pub count: Option<usize>,
     /// How it is meant.
     pub tone: Tone,
 }
 
-/// A table. The first column names the row; the last one, if it is called `n`, tells its number of samples.
+/// A table. The first column names the row; the last one, if it is called `n`, has its number of samples.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     /// What it shows.
@@ -297,7 +297,7 @@ pub(super) fn artifacts(report: &Report) -> Option<Table> {
     })
 }
 
-/// What was observed where a reload was not clean: kind, strategy, observation.
+/// What was observed of reloads that were not clean: kind, strategy, observation.
 pub(super) fn observations(report: &Report) -> Vec<(String, String, String)> {
     let cells = report.artifacts.iter().flat_map(|row| row.cells.iter().map(move |cell| (row, cell)));
     cells
@@ -359,7 +359,7 @@ fn artifact(cell: &ArtifactCell, shows_count: bool) -> Cell {
     }
 }
 
-/// How often each cell was tried, where that is the same for all.
+/// How often each cell was tried, if that is the same for all.
 fn tries(report: &Report) -> Option<u32> {
     let mut counts = report.artifacts.iter().flat_map(|row| &row.cells).map(|cell| cell.try_count);
     let first = counts.next()?;

@@ -190,7 +190,7 @@ fn cell_text(cell: &Cell, table: &Table) -> String {
     text
 }
 
-/// A heading of several words takes several lines where the cells below are narrower.
+/// A heading of several words takes several lines if the cells below are narrower.
 fn heading_lines(text: &str, widest_cell: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in printable(text).split_whitespace() {

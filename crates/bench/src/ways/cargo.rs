@@ -17,7 +17,7 @@ use crate::gauge;
 use crate::model::Strategy;
 use crate::process::{self, COLD_BUILD_TIME_MAX, EDIT_TIME_MAX, Running};
 
-/// The app's own program, started anew for each edit.
+/// The app's own program, restarted for each edit.
 #[derive(Debug)]
 pub(crate) struct Cargo {
     context: Context,

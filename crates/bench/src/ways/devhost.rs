@@ -29,13 +29,13 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 /// How often the status is asked for.
 const STATUS_POLL_TIME: Duration = Duration::from_millis(5);
 
-/// How often it is looked how far the first build is.
+/// How often the progress of the first build is read.
 const BUILD_POLL_TIME: Duration = Duration::from_millis(100);
 
 /// devhost's answer to a request that it has held for too long.
 const GIVEN_UP_STATUS: u16 = 503;
 
-/// How much of a failure is told.
+/// How much of a failure is reported.
 const FAILURE_LEN_MAX_CHARS: usize = 2_000;
 
 /// A devhost that serves.
@@ -148,7 +148,7 @@ impl Devhost {
         Ok(())
     }
 
-    /// What devhost says of it, once it has reaped it.
+    /// What devhost reports, once it has reaped the process.
     fn how_the_loader_died(&self) -> Result<String> {
         let log = self.log();
         let begun = Instant::now();
@@ -331,7 +331,7 @@ fn status(client: &Client, address: &str) -> Result<Value> {
     serde_json::from_str(&answer.body).context("devhost's status is no JSON")
 }
 
-/// Fails where the newest code is not served.
+/// Fails if the newest code is not served.
 fn check_status(status: &Value) -> Result<()> {
     let failure = &status["failure"];
     // The reason may be a moment behind the state, or ahead of it.

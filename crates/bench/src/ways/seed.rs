@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-/// What an earlier build has left, shown to devhost as if it were the user's own, until its first build is over.
+/// The output of an earlier build, shown to devhost as if it were the user's own, until its first build is over.
 #[derive(Debug)]
 pub(crate) struct Seed(Option<PathBuf>);
 
 impl Seed {
-    /// Shows what is in a directory as that of a profile in a copy. Does nothing where there is something already.
+    /// Shows a directory as that of a profile in a copy. Does nothing if there is something already.
     pub(crate) fn offer(copy: &Path, built: &Path) -> Self {
         let Some(profile) = built.file_name() else { return Self(None) };
         let place = copy.join("target").join(profile);

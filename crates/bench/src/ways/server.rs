@@ -20,7 +20,7 @@ pub(super) const CHECK_TIME: Duration = Duration::from_millis(100);
 /// The same for a program that was just started: until it is known where it listens, nothing else can be done.
 pub(super) const STARTED_CHECK_TIME: Duration = Duration::from_millis(2);
 
-/// Asks until the answer is as wanted. `check` is called now and then, and fails where that is hopeless.
+/// Asks until the answer is as wanted. `check` is called now and then, and fails if that is hopeless.
 pub(super) fn poll(
     client: &Client,
     url: impl Fn() -> String,
@@ -46,7 +46,7 @@ pub(super) fn poll(
     }
 }
 
-/// A server that some program started, found by looking where its processes listen.
+/// The address of a server that some program started, found among those that its processes listen on.
 #[derive(Debug, Default)]
 pub(super) struct ServerAddress {
     address: Option<String>,
@@ -91,7 +91,7 @@ impl ServerAddress {
         Ok(())
     }
 
-    /// Asks until the answer is as wanted. Meanwhile it is looked again where the server's processes listen: an app may
+    /// Asks until the answer is as wanted. Meanwhile the address is looked up again: an app may
     /// take another port each time.
     pub(super) fn poll(
         &mut self,

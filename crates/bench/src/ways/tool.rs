@@ -143,7 +143,7 @@ fn what_it_runs(tool: i32) -> Vec<i32> {
     gauge::descendants(&[tool]).into_iter().filter(|pid| *pid != tool).collect()
 }
 
-/// What a user would type. The copies lie where git ignores everything, so the tools are told not to ask git.
+/// What a user would type. git ignores the directory of the copies, so the tools must not ask git.
 fn command(context: &Context, strategy: Strategy, copy: &Path) -> Command {
     let subject = &context.subject;
     let empty = [String::new(), String::new()];

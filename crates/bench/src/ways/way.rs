@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::edit::Edit;
 use crate::model::{Memory, Step, Strategy};
 
-/// A reload, as soon as its new code is seen.
+/// A reload whose new code has been seen.
 #[derive(Debug)]
 pub(crate) struct Seen {
     /// When the file was saved.
@@ -20,7 +20,7 @@ pub(crate) struct Seen {
     pub steps: Vec<Step>,
 }
 
-/// What is known of a reload once it has settled.
+/// A reload once nothing of the old code is left.
 #[derive(Debug)]
 pub(crate) struct Settled {
     /// The steps from the save to the first response.
@@ -71,5 +71,5 @@ pub(super) fn step(name: &str, duration_ms: f64) -> Step {
     Step::new(name, duration_ms)
 }
 
-/// What is said where a text does not show.
+/// The error for an edit that does not show.
 pub(super) const NOT_SHOWN: &str = "the new code answers, but without the edit";
