@@ -1,5 +1,5 @@
-//! What a reload leaves behind: every kind is really left in one process, none where new code gets a process of its own,
-//! and none by a plugin without the trait.
+//! What a reload leaves behind: each kind is left in one process, none if new code gets a process of its own, and none by a
+//! plugin without the trait.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -10,8 +10,7 @@ use devhost_bench::model::{ArtifactCell, ArtifactRow, Strategy, Verdict};
 
 use crate::support::scratch;
 
-/// Runs the bench's part and checks that no process of it is left. It is cancelled once `is_enough` says so of what it
-/// says that it does.
+/// Runs that part of the bench and checks that no process of it is left. Cancels it once `is_enough` accepts its progress.
 fn measure(
     kinds: &'static [ArtifactKind],
     strategies: &[Strategy],
@@ -27,7 +26,7 @@ fn measure(
     rows
 }
 
-/// Every process of the bench has a file of the directory among its arguments, or is one.
+/// Every process of the bench is a file of the directory or has one among its arguments.
 fn assert_nothing_runs_in(work: &Path) {
     let work = work.to_str().unwrap();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -97,7 +96,7 @@ fn a_plugin_that_does_not_compile_is_named_with_what_the_compiler_says() {
 
 #[test]
 fn what_crosses_a_fork_is_told() {
-    // The old code leaves a file, and the new one ends itself where it finds it: no fork undoes that.
+    // The old code leaves a file, and the new one ends itself if it finds it: no fork undoes that.
     const SOURCE: &str = r#"
         fn mark() -> std::path::PathBuf {
             let path = std::env::var("LD_LIBRARY_PATH").unwrap();

@@ -1,4 +1,4 @@
-//! `devhost bench` tried from outside, on apps that are small enough to be built in no time.
+//! `devhost bench` from outside, on apps that are small enough to build quickly.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -10,7 +10,7 @@ use crate::support::{
     COLD_BUILD, ExampleApp, Running, cargo_turn, repository, run_to_end, run_to_end_within, scratch,
 };
 
-/// A plain app in a workspace of its own, with a path dependency outside of it.
+/// A plain app in a workspace of its own, with a path dependency outside it.
 struct App(tempfile::TempDir);
 
 const MAIN: &str = r#"fn main() {
@@ -43,7 +43,7 @@ impl App {
     }
 }
 
-/// Runs a bench to its end; what came out, and the document.
+/// Runs a bench to its end. Returns its output and the document.
 fn bench(cwd: &Path, args: &[&str]) -> (Output, Value) {
     let args: Vec<&str> = ["bench", "--json", "-"].iter().chain(args).copied().collect();
     let output = run_to_end_within(COLD_BUILD, cwd, &args, |_| {});
@@ -58,7 +58,7 @@ fn result<'r>(report: &'r Value, strategy: &str) -> &'r Value {
     found.unwrap_or_else(|| panic!("no {strategy} in {report:#}"))
 }
 
-/// Checks what must hold for every reload; gives the names of its steps.
+/// Checks what must hold for every reload. Returns the names of its steps.
 fn check(reload: &Value) -> Vec<&str> {
     let total = reload["total_ms"].as_f64().unwrap();
     let steps = reload["steps"].as_array().unwrap();
@@ -146,7 +146,7 @@ fn bare_rustc_calls_are_measured_although_nothing_serves() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("`rustc` serves nothing") && error.contains("--edit"), "{error}");
-    // The second run has the calls of the first for what it need not build.
+    // The second run has the first run's recorded calls for what it need not build.
     let (output, report) = app.bench(&[&args[..], &["--edit=src/main.rs:A heading"]].concat());
     assert!(output.status.success(), "{output:?}");
     let result = result(&report, "rustc");
@@ -197,7 +197,7 @@ fn a_plugin_app_is_exchanged_within_its_process() {
     }
 }
 
-/// Does what is needed of `watchexec`: runs what follows `--` again whenever a source is newer.
+/// Stands for `watchexec`: runs what follows `--` again whenever a source is newer.
 const WATCHEXEC: &str = r#"#!/bin/sh
 if [ "$1" = --version ]; then echo "watchexec 0.0.0-test"; exit; fi
 while [ "$1" != -- ]; do

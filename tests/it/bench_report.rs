@@ -15,7 +15,7 @@ mod sample;
 fn chromium_draws_each_plot_of_a_report() {
     let Some(chromium) = find_chromium() else { return };
     let driver = install_driver();
-    // Kept, like the screenshots, to be looked at.
+    // Kept for people to look at, like the screenshots.
     let pages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-report");
     std::fs::create_dir_all(&pages).unwrap();
     for (name, report) in [

@@ -1,5 +1,5 @@
-//! Reports as a run of the bench could make them, for the tests of how reports are shown. The figures are invented; nothing but
-//! tests may use them.
+//! Reports as the bench could produce them, for the tests of how reports are shown. The figures are invented; only tests may
+//! use them.
 
 use super::model::{
     ArtifactCell, ArtifactRow, ForkCost, ForkSample, Machine, Memory, ReloadSample, Report, Requests,
@@ -8,7 +8,7 @@ use super::model::{
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// A run in which most went well: each field has a value somewhere.
+/// A mostly good run, in which each field has a value somewhere.
 pub(super) fn full() -> Report {
     let strategies = [
         sampled(
@@ -119,7 +119,7 @@ pub(super) fn single() -> Report {
     report
 }
 
-/// Whatever an app, a tool or a machine may call itself, it means to break out of the page and the terminal.
+/// The names of app, tool and machine try to break out of the page and the terminal.
 pub(super) fn hostile() -> Report {
     let mut report = full();
     let hostile =
@@ -156,11 +156,11 @@ pub(super) fn hostile() -> Report {
     report
 }
 
-/// Reloads around these times, a little skewed; `growth_mib` is what each adds to the process.
+/// Reloads around these times, a little skewed; each adds `growth_mib` to the process.
 fn sampled(strategy: Strategy, steps: &[(&str, f64)], growth_mib: f64, count: u32) -> StrategyResult {
     let mut random = Random(strategy as u64 + 1);
     let reloads = (1..=count).map(|round| {
-        // What hurts a round hurts all strategies in it: the same for each of them.
+        // What slows a round down slows all of its strategies down.
         let noise_of_round = Random(u64::from(round) * 7_919).next() * 0.12;
         let noise = 0.97 + noise_of_round + 0.1 * random.next().powi(4);
         let mut steps: Vec<Step> = steps
@@ -179,7 +179,7 @@ fn sampled(strategy: Strategy, steps: &[(&str, f64)], growth_mib: f64, count: u3
             began_ms: f64::from(round) * 9_000.0 + f64::from(strategy as u32) * 1_000.0,
             total_ms,
             steps,
-            // A tool's child that is gone before it could be looked at.
+            // A tool's child that has ended before it could be measured.
             memory: (strategy != Strategy::CargoWatch || round % 4 != 0).then_some(Memory {
                 rss_bytes: (resident_mib * MIB) as u64,
                 pss_bytes: (resident_mib * 0.55 * MIB) as u64,
@@ -309,7 +309,7 @@ fn artifacts() -> Vec<ArtifactRow> {
 struct Random(u64);
 
 impl Random {
-    /// From 0 up to 1.
+    /// A number from 0 to 1.
     fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -177,7 +177,7 @@ pub(crate) fn start_error(builder: &mut Builder, changed: &[PathBuf]) -> (String
     }
 }
 
-/// A library that was loaded as a worker loads it, and stays.
+/// A library, loaded as by a worker and never unloaded.
 pub(crate) struct Loaded(Library);
 
 pub(crate) fn load(artifact: &Artifact) -> Loaded {
@@ -198,7 +198,7 @@ impl Loaded {
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        // SAFETY: one more reference, so that the library is never unloaded.
+        // SAFETY: one more reference keeps the library loaded.
         let handle = unsafe { Library::from_raw(std::mem::replace(&mut self.0, Library::this()).into_raw()) };
         std::mem::forget(handle);
     }
@@ -208,7 +208,7 @@ fn letter(artifact: &Artifact) -> char {
     load(artifact).call::<u8>("letter").into()
 }
 
-/// The text of a file's string tables is enough to look for a symbol.
+/// Searching the file's string tables is enough to find a symbol.
 pub(crate) fn mentions(library: &Path, symbol: &str) -> bool {
     let bytes = std::fs::read(library).unwrap();
     bytes.windows(symbol.len()).any(|window| window == symbol.as_bytes())
@@ -263,7 +263,7 @@ fn dependencies_are_shared_and_path_crates_are_not() {
     assert!(third.path.exists() && third.preload[1].exists());
     assert!(!first.path.exists() && !second.path.exists());
 
-    // Another run of devhost finds everything made, and removes what the run before it has left.
+    // Another run of devhost finds everything built, and removes what the previous run has left.
     drop(builder);
     let mut builder = workspace.builder();
     let again = built(&mut builder, &[]);
@@ -374,7 +374,7 @@ fn what_cannot_be_shared_alone_is_linked_statically_and_says_why() {
     assert!(artifact.notes[0].starts_with("`native`"), "{:?}", artifact.notes);
     assert!(artifact.notes[0].contains("_Z4seenv"), "{:?}", artifact.notes);
     assert_eq!(load(&artifact).call::<i32>("answer"), 123);
-    // It is remembered: the next run does not try again.
+    // This is remembered: the next run does not try again.
     let again = built(&mut workspace.builder(), &[]);
     assert_eq!((again.build_id, again.notes), (artifact.build_id, artifact.notes));
 
@@ -422,7 +422,7 @@ fn a_prebuilt_library_is_copied() {
     let target = build::app::find(Some("libprebuilt.so"), &workspace.path(""), &settings).unwrap();
     assert_eq!(target.name(), "prebuilt");
     let mut builder = Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").as_ref()).unwrap();
-    // It needs the app's dependencies, which nobody preloads here; what the loader says is not known before.
+    // It needs the app's dependencies, which are not preloaded here; the loader's message is not predictable.
     let artifact = built(&mut builder, &[]);
     assert_eq!(artifact.build_id, app.build_id);
     std::fs::write(&library, "half").unwrap();
@@ -432,7 +432,7 @@ fn a_prebuilt_library_is_copied() {
     assert!(hint.contains("build it again"), "{hint}");
 }
 
-/// A build that hangs in the app's build script, which is connected to the test by a socket.
+/// A build that hangs in the app's build script, which has a socket to the test.
 struct Hanging {
     workspace: Workspace,
     listener: UnixListener,
@@ -498,7 +498,7 @@ fn a_killed_front_leaves_no_cargo() {
     use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
     let hanging = Hanging::new();
-    // `cat` stands for the front: the only holder of the pipe's other end, killed without a chance to act.
+    // `cat` stands for the front: it alone holds the pipe's other end, and is killed without a chance to act.
     let (reader, writer) = std::io::pipe().unwrap();
     let mut guard = Command::new(env!("CARGO_BIN_EXE_devhost"));
     guard.arg0("devhost-guard").args(["cargo", "build", "--lib", "-p", "app"]);
@@ -569,7 +569,7 @@ fn a_name_that_means_two_things_is_refused() {
     assert_eq!(app.package, "other");
 }
 
-/// Every file below a directory with its content, its permissions and its time of modification.
+/// Every file below a directory with its content, its permissions and its modification time.
 fn snapshot(directory: &Path) -> std::collections::BTreeMap<PathBuf, (Vec<u8>, u32, SystemTime)> {
     use std::os::unix::fs::MetadataExt;
     let mut files = std::collections::BTreeMap::new();
@@ -622,7 +622,7 @@ fn what_cargo_has_built_is_taken_over_and_left_as_it_is() {
     let again = compiled.iter().any(|what| what.starts_with("native v") || what.starts_with("derive v"));
     assert!(!again, "a dependency is compiled again: {compiled:?}");
 
-    // All of it is built again, under the same names, and what the user has stays as it is all the same.
+    // All of it is built again under the same names, and the user's files still stay as they are.
     std::fs::remove_dir_all(workspace.path("target/devhost/debug/.fingerprint")).unwrap();
     let mut builder = workspace.builder();
     let mut compiled = Vec::new();

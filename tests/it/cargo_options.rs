@@ -33,7 +33,7 @@ impl Site {
         write_file(self.path(path), text)
     }
 
-    /// Publishes a crate whose name has more than three letters. Without a source it is in the index alone.
+    /// Publishes a crate whose name has more than three letters. Without a source it is only in the index.
     fn publish(&self, name: &str, dependencies: &[&str], more: &str, source: Option<&str>) {
         let directory = format!("{name}-1.0.0");
         let mut checksum = "0".repeat(64);
@@ -71,14 +71,14 @@ impl Site {
         self.write(&format!("registry/index/{}/{}/{name}", &name[..2], &name[2..4]), &format!("{entry}\n"));
     }
 
-    /// Where cargo unpacks the crates: nowhere that other tests look.
+    /// Where cargo unpacks the crates: away from other tests.
     fn find(&self, argument: Option<&str>, settings: &Settings) -> Result<Target, devhost_model::Error> {
         build::app::find(argument, &self.path(""), settings)
     }
 }
 
-/// The app `app` needs crates that are there. What is not there is needed by its tests, on another system, and by
-/// another member.
+/// The app `app` needs only crates that exist. Missing ones are needed by its tests, on another system, and by another
+/// member.
 fn partial_site() -> Site {
     let site = Site::new();
     site.publish("absent", &[], "", None);
@@ -196,7 +196,7 @@ fn values_for_cargos_configuration_reach_every_build() {
         assert_eq!(exit_code(&mut builder, std::slice::from_ref(&path)), length);
         assert!(builder.last_report().replayed, "{:?}", builder.last_report());
     }
-    // A file that was named is a configuration file like any other.
+    // A file given by name is a configuration file like any other.
     let mut builder = builder_of(&site, with(&[file.to_str().unwrap()]));
     assert_eq!(exit_code(&mut builder, &[]), 4);
     site.write("more/settings.toml", "[env]\nWORD = 'seven77'\n");
@@ -226,7 +226,7 @@ fn options_about_versions_and_the_lock_file_are_cargos_to_obey() {
     assert!(error.mistake && error.message.contains("-Z"), "{error:?}");
 }
 
-/// What devhost prints in a pipe.
+/// What devhost prints to a pipe.
 fn printed(cwd: &Path, args: &[&str], variables: &[(&str, &str)]) -> String {
     let output = run_to_end_with(cwd, args, |command| {
         command.env_remove("NO_COLOR").envs(variables.iter().copied());

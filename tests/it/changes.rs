@@ -1,5 +1,5 @@
-//! What counts as a change, on packages of the standard library alone: inputs of builds, what builds write themselves, and
-//! what the app reads and writes while it runs.
+//! What counts as a change, on packages without dependencies: inputs of builds, what builds write themselves, and what the app
+//! reads and writes while it runs.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{COLD_BUILD, Devhost, SOON, cargo_turn, scratch, write_file};
 
-/// A server whose page is what `page` gives for the request's path.
+/// A server that answers with `page` of the request's path.
 const SERVER: &str = r#"
 use std::io::{BufRead, BufReader, Write};
 
@@ -67,7 +67,7 @@ impl App {
     }
 }
 
-/// Waits until the page has this text. Requests wait while something is built.
+/// Waits until the page has this text. Requests wait during a build.
 fn wait_page(devhost: &Devhost, text: &str) {
     let deadline = Instant::now() + SOON;
     loop {
@@ -86,7 +86,7 @@ fn reloads(status: &Value) -> Vec<(String, String)> {
     reloads.iter().map(|reload| (text(&reload["cause"]), text(&reload["outcome"]))).collect()
 }
 
-/// Lists what is in `data`, with the content.
+/// Lists the files in `data` with their content.
 const LISTING_SCRIPT: &str = r#"
 use std::path::Path;
 
@@ -187,7 +187,7 @@ fn what_a_failed_build_missed_is_noticed_when_it_appears() {
     wait_page(&devhost, "first");
     assert!(devhost.stop().success());
 
-    // What an earlier run has built, this one has not.
+    // This run lacks what an earlier one has built.
     std::fs::rename(app.path("notes"), app.path("elsewhere")).unwrap();
     let devhost = app.start();
     devhost.wait_status(COLD_BUILD, "failed", failed);
@@ -196,7 +196,7 @@ fn what_a_failed_build_missed_is_noticed_when_it_appears() {
     assert!(devhost.stop().success());
 }
 
-/// Writes another text at each run, and then takes its time.
+/// Writes a different text at each run, then is slow.
 const STAMPING_SCRIPT: &str = r#"
 fn main() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
@@ -218,7 +218,7 @@ fn comes_to_an_end_and_follows_edits(app: &App) {
         }
         app.write("src/main.rs", &text);
         wait_page(&devhost, ">stamp ");
-        // At rest: what is built next is built for an edit.
+        // At rest: the next build is for an edit.
         let at_rest = |status: &Value| status["state"] == "ready";
         let before = reloads(&devhost.wait_status(COLD_BUILD, "ready", at_rest)).len();
         app.write("src/main.rs", &text.replacen("\"stamp ", "\"last stamp ", 1));
@@ -307,8 +307,7 @@ fn served_files_outside_of_the_package_are_followed() {
     assert!(devhost.stop().success());
 }
 
-/// What an open page does: it loads itself when it is told to, until devhost says that it does so less often. Gives the number of
-/// loads.
+/// Behaves like an open page: reloads when told to, until devhost says that it slows down. Returns the number of loads.
 fn follow(devhost: &Devhost, path: &str, loads_max: usize) -> usize {
     let mut stream = devhost
         .connect(b"GET /__devhost/events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n");
@@ -326,7 +325,7 @@ fn follow(devhost: &Devhost, path: &str, loads_max: usize) -> usize {
     loads
 }
 
-/// Loops without a bound load at least this often.
+/// Unbounded loops load at least this often.
 const LOADS_COUNT_MAX: usize = 60;
 
 #[test]
@@ -405,7 +404,7 @@ fn saves_without_a_pause_do_not_keep_requests_waiting_and_the_last_one_is_served
     let page = devhost.get("/").body;
     assert_eq!(page, format!("save {SAVES_COUNT}."));
     eprintln!("the slowest request took {slowest:?}");
-    // A build and a start of this package take a second or two on a busy machine; without a bound it is all the time.
+    // A build and a start of this package take a second or two on a busy machine; unbounded, it goes on all the time.
     assert!(slowest < SOON / 3, "{slowest:?}");
     let line = devhost.wait_line("this build is left to finish");
     assert!(line.contains("src/main.rs"), "{line}");

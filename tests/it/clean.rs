@@ -1,5 +1,5 @@
-//! Whatever lies below the target directory may be removed at any moment (`cargo clean`, `rm -rf target`): what runs goes
-//! on, and the next build makes it again.
+//! Anything below the target directory may be removed at any moment (`cargo clean`, `rm -rf target`): what runs keeps running,
+//! and the next build restores it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use crate::build::{Workspace, build_error, built, load, manifest};
 use crate::support::{COLD_BUILD, Devhost, run_to_end, scratch, write_file};
 
-/// A server of the standard library alone, which says what `TEXT` is.
+/// A server without dependencies that answers with `TEXT`.
 pub(crate) const TINY: &str = "use std::io::{Read, Write};
 const TEXT: &str = \"one\";
 fn main() {
@@ -26,7 +26,7 @@ fn main() {
 }
 ";
 
-/// A package of its own that has no dependencies, with devhost's target directory where it usually is.
+/// A package without dependencies, with devhost's target directory in its usual place.
 pub(crate) struct Tiny {
     pub dir: tempfile::TempDir,
 }
@@ -47,7 +47,7 @@ impl Tiny {
         write_file(self.path(path), text)
     }
 
-    /// Lets it say something else.
+    /// Changes its answer.
     pub(crate) fn say(&self, text: &str) {
         self.write("src/main.rs", &TINY.replace("\"one\"", &format!("\"{text}\"")));
     }
@@ -79,7 +79,7 @@ fn the_target_directory_may_be_removed_while_devhost_runs() {
         tiny.say(&format!("text {number}"));
         wait_served(&devhost, generation, &format!("text {number}"));
     }
-    // What is to be started again is built again first.
+    // A restart builds again first.
     remove("target");
     kill(Pid::from_raw(devhost.worker_pid()), Signal::SIGKILL).unwrap();
     devhost.wait_status(COLD_BUILD, "built again", |status| {
@@ -94,13 +94,13 @@ fn the_target_directory_may_be_removed_while_devhost_runs() {
     devhost.stop();
 }
 
-/// What the app answers with.
+/// The answer of the app.
 fn answer(artifact: &Artifact) -> (u8, i32) {
     let library = load(artifact);
     (library.call::<u8>("letter"), library.call::<i32>("answer"))
 }
 
-/// The directories in devhost's target directory, two levels deep, the inner ones first.
+/// The directories in devhost's target directory, two levels deep, inner ones first.
 fn parts(target: &Path) -> Vec<PathBuf> {
     let directories = |path: &Path| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());

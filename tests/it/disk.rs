@@ -1,4 +1,4 @@
-//! What cargo has built for devhost and no build uses any more is removed, and what is used is not.
+//! What cargo has built for devhost is removed once no build uses it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use crate::build::{Workspace, built, load, manifest};
 /// How long a test waits for something that must happen.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How many versions of a dependency there are: more than sets of dependencies are kept.
+/// How many versions the dependency has: more than the sets of dependencies that are kept.
 const VERSIONS: std::ops::RangeInclusive<i32> = 2..=7;
 
 /// How many sets are kept.
 const KEPT_COUNT: usize = 4;
 
-/// With many versions of `native`.
+/// Has many versions of `native`.
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
-    // Nothing but the app depends on it, so that nothing else makes cargo compile the app.
+    // Only the app depends on it, so that nothing else makes cargo compile the app.
     workspace.write("util/Cargo.toml", &manifest("util", "[lib]\ncrate-type = ['lib', 'cdylib']"));
     workspace.write("util/src/lib.rs", "pub fn number() -> i32 { 100 }\n");
     for version in VERSIONS {
@@ -35,7 +35,7 @@ fn workspace() -> Workspace {
     workspace
 }
 
-/// A checkout of a branch whose manifests ask for that version.
+/// Checks out a branch whose manifests ask for that version.
 fn check_out(workspace: &Workspace, version: i32) -> Vec<PathBuf> {
     let app = format!(
         "devhost-plugin = {{ path = '../plugin' }}\nutil = {{ path = '../util' }}\nnative = '{version}'"
@@ -51,7 +51,7 @@ fn build(builder: &mut Builder, workspace: &Workspace, version: i32) -> Artifact
     artifact
 }
 
-/// The names in a directory that begin like this.
+/// The names in a directory with this prefix.
 fn names(directory: &Path, beginning: &str) -> BTreeSet<String> {
     let entries = std::fs::read_dir(directory).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -85,14 +85,14 @@ fn what_cargo_has_built_for_none_of_the_last_sets_of_dependencies_is_removed() {
             && names(&debug.join("deps"), "native-").len() == KEPT_COUNT
             && names(&debug.join("incremental"), "app-").len() == KEPT_COUNT
     });
-    // What is kept is used again as it is, what was removed is built again, and nothing is stale.
+    // What was kept is reused, what was removed is rebuilt, and nothing is stale.
     let kept: BTreeSet<String> = libraries().collect();
     let newest = *VERSIONS.end();
     build(&mut builder, &workspace, newest - 2);
     assert_eq!(libraries().collect::<BTreeSet<_>>(), kept);
     build(&mut builder, &workspace, *VERSIONS.start());
     assert_eq!(libraries().count(), KEPT_COUNT + 1);
-    // What is no file of a unit's is let be.
+    // Files that belong to no unit stay.
     assert!(debug.join("libapp.so").exists() && debug.join("deps/libapp.so").exists());
 }
 

@@ -1,4 +1,4 @@
-//! An app finds around it what it would find under `cargo run`: see `tests/environment.sh`.
+//! An app's environment is the one of `cargo run`: see `tests/environment.sh`.
 
 use std::process::{Command, Stdio};
 

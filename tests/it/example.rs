@@ -30,7 +30,7 @@ fn every_kind_of_traffic_reaches_the_app() {
     let json = devhost.get("/api/entries");
     assert!(json.body.contains("Ada") && json.header("content-type") == Some("application/json"));
     assert!(!json.body.contains("client.js"));
-    // A static file is the file, and a browser has to ask for it again.
+    // A static file is served as it is, and a browser must revalidate it.
     let style = devhost.get("/static/style.css");
     assert_eq!(
         (style.body.as_str(), style.header("cache-control")),
@@ -62,7 +62,7 @@ fn follow_the_feed(devhost: &Devhost) {
     lines.find(|line| line.contains("pushed")).expect("the entry was pushed");
 }
 
-/// A binary message comes back as it was.
+/// A binary message comes back unchanged.
 async fn demand_echo(socket: &mut Socket, binary: Vec<u8>) {
     socket.send(Message::binary(binary.clone())).await.unwrap();
     loop {
@@ -92,7 +92,7 @@ fn chat(devhost: &Devhost) {
 }
 
 fn a_cancelled_request_frees_its_place(devhost: &Devhost) {
-    // More than the link has streams: it passes only if each client that goes frees its stream.
+    // More than the streams of the link: passes only if each client that leaves frees its stream.
     for _ in 0..300 {
         drop(devhost.connect(b"GET /slow?ms=120000 HTTP/1.1\r\nhost: localhost\r\n\r\n"));
     }
@@ -140,7 +140,7 @@ fn an_edit_is_served_and_never_anything_older_after_it() {
         assert!(reload["build"]["replayed"] == true && crates.len() == 1, "{reload}");
         shown = next;
     }
-    // Back to older content is a change like any other, also when the file gets its older time back.
+    // Going back to older content is a change like any other, even if the file gets its older time back.
     let before = std::fs::metadata(app.path("src/pages.rs")).unwrap().modified().unwrap();
     app.edit("src/pages.rs", &shown, HEADING);
     let file = std::fs::File::options().append(true).open(app.path("src/pages.rs")).unwrap();
@@ -209,7 +209,7 @@ fn a_stylesheet_changes_pages_without_a_start_and_a_template_without_a_build() {
     events.find(|event| event.contains("\"reload\"")).unwrap();
     let page = devhost.get_page("/");
     assert!(page.body.contains("Write in the book"), "{}", page.body);
-    // The app may have read the template once.
+    // The app may read the template only once.
     assert_eq!(page.generation(), 2);
     let after = devhost.status();
     let reloads = after["reloads"].as_array().unwrap();
@@ -298,7 +298,7 @@ fn a_request_right_after_a_save_gets_the_new_code() {
     let _turn = cargo_turn();
     let app = ExampleApp::new();
     let devhost = app.start(&[]).ready();
-    // One connection, so that nothing but the request itself lies between the save and the answer.
+    // One connection, so that only the request itself lies between the save and the answer.
     let client = client();
     let mut shown = HEADING.to_owned();
     for save in 1..=5 {
@@ -323,7 +323,7 @@ fn a_hundred_saves_under_load_lose_no_request_and_never_go_back() {
     saves_under_load(100);
 }
 
-/// Saves one edit after the other while a client sends 20 requests a second, POSTs among them.
+/// Saves one edit after the other while a client sends 20 requests a second, including POSTs.
 fn saves_under_load(saves: u64) {
     let _turn = cargo_turn();
     let app = ExampleApp::new();
@@ -347,7 +347,7 @@ fn saves_under_load(saves: u64) {
                 assert!(generation >= newest, "generation {generation} after {newest}");
                 newest = generation;
                 count += 1;
-                // A pace, not a wait for something.
+                // Sets the pace; waits for nothing.
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
             count

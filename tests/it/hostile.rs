@@ -1,5 +1,5 @@
-//! Workers that write into their link what no correct one does, that are stopped or killed at any step, and what is
-//! left of it: the front answers, the next request has a worker, and nothing stays behind.
+//! Workers that write to their link what no correct one would, or are stopped or killed at any step: the front still answers,
+//! the next request has a worker, and nothing is left behind.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -11,11 +11,11 @@ use crate::plain::PlainApp;
 use crate::plugin::{Plugin, kill_9, touch};
 use crate::support::{COLD_BUILD, Devhost, SOON, cargo_turn};
 
-/// How long a worker may stand still in these tests, in milliseconds.
+/// How long a worker may stall in these tests, in milliseconds.
 const STALL_MS: &str = "2000";
 
-/// How many requests may fail after a deed whose effects may show late: the one that finds them out, and those that
-/// come while the worker's end is not known yet.
+/// How many requests may fail after an act whose effects may show late: the one that reveals them, and those that come before
+/// the worker's end is known.
 const FAILED_REQUESTS_COUNT_MAX: usize = 10;
 
 struct Hostile {
@@ -40,12 +40,12 @@ impl Hostile {
         )
     }
 
-    /// What became of a request: everything up to the end of its connection.
+    /// The result of a request: everything up to the end of its connection.
     fn get(&self, target: &str) -> String {
         rest(self.send(target))
     }
 
-    /// A worker that serves: the first one, or another.
+    /// A serving worker: the first one, or another.
     fn expect_service(&self, what: &str) {
         for _ in 0..FAILED_REQUESTS_COUNT_MAX {
             let answer = self.get("/");
@@ -53,7 +53,7 @@ impl Hostile {
                 assert!(answer.starts_with("HTTP/1.1 200"), "{what}: {answer}");
                 return;
             }
-            // A page, or a response that was cut off when the deed came to light.
+            // A page, or a response that was cut off when the act was discovered.
             assert!(
                 answer.starts_with("HTTP/1.1 502") || answer.starts_with("HTTP/1.1 200"),
                 "{what}: {answer}"
@@ -130,7 +130,7 @@ fn random_bytes_in_the_region_cost_at_most_the_worker() {
             let hostile = Hostile::start();
             let victim = hostile.send(&deed);
             hostile.expect_service(&deed);
-            // Nobody answers it where the worker was let live.
+            // Nobody answers it if the worker was left alive.
             drop(victim);
             hostile.stop(&deed);
         }
@@ -191,7 +191,7 @@ fn a_worker_that_never_looks_at_its_link_is_replaced() {
     hostile.stop("/deaf");
 }
 
-/// The steps at which the fixture sends itself a signal, and whether the client has got a head by then.
+/// The steps at which the fixture sends itself a signal, and whether the client has received a head by then.
 const STEPS: [(&str, bool); 5] =
     [("written", false), ("published", true), ("rung", true), ("body", true), ("torn", true)];
 
@@ -245,38 +245,38 @@ fn a_worker_that_is_stopped_from_outside_answers_when_it_goes_on_in_time() {
     let page = hostile.get("/");
     assert!(page.starts_with("HTTP/1.1 502") && page.contains("SIGSTOP"), "{page}");
     hostile.expect_new_worker("SIGSTOP");
-    // An idle worker that is stopped has nobody to hold up, and does not hold up the end.
+    // A stopped idle worker delays nobody, not even the end.
     let worker = Pid::from_raw(hostile.devhost.worker_pid());
     kill(worker, Signal::SIGSTOP).unwrap();
     hostile.devhost.wait_status(SOON, "serving", |status| status["state"] == "ready");
     hostile.stop("SIGSTOP");
 }
 
-/// Stops the process that new generations come from, and expects that the next one comes from another.
+/// Stops the process that forks new generations, and expects the next one from another process.
 fn a_stopped_parent_of_workers_is_replaced(devhost: &Devhost, name: &str, edit: impl FnOnce()) {
     let stopped = devhost.zygote_pid();
     kill(Pid::from_raw(stopped), Signal::SIGSTOP).unwrap();
-    // What it has forked serves on.
+    // What it has forked keeps serving.
     assert_eq!(devhost.get("/pid").generation(), 1);
     edit();
     devhost.wait_ready(2);
     devhost.wait_line(&format!("the {name} stands still: a signal (SIGSTOP"));
-    // The number that the stopped one was told is not used again.
+    // The number that was given to the stopped one is not reused.
     let answer = devhost.get("/pid");
     let second = answer.generation();
     assert!(answer.status == 200 && second >= 2, "{second}: {}", answer.body);
     assert_ne!(devhost.zygote_pid(), stopped);
-    // The old generation ends without its help, and then it does.
+    // The old generation ends without its help, then it ends itself.
     devhost.wait_status(SOON, "drained", |status| {
         status["workers"].as_array().unwrap().len() == 1
             && !std::path::Path::new(&format!("/proc/{stopped}")).exists()
     });
-    // A worker that dies meanwhile is missed all the same.
+    // A worker that dies meanwhile is noticed all the same.
     kill(Pid::from_raw(devhost.zygote_pid()), Signal::SIGSTOP).unwrap();
     kill_9(devhost.worker_pid());
     let answer = devhost.get("/pid");
     assert!(answer.status == 200 && answer.generation() > second, "{}", answer.body);
-    // And one that is stopped when devhost ends holds nothing up.
+    // And one that is stopped when devhost ends delays nothing.
     kill(Pid::from_raw(devhost.zygote_pid()), Signal::SIGSTOP).unwrap();
 }
 

@@ -48,7 +48,7 @@ impl Session {
     }
 }
 
-/// Waits until a process stands still, or goes on.
+/// Waits until a process is stopped, or continues.
 fn wait_stopped(pid: i32, wanted: bool) {
     let deadline = Instant::now() + SOON;
     loop {
@@ -87,7 +87,7 @@ fn with_stdin_an_app_has_the_terminal_and_so_has_each_new_generation() {
     session.devhost.wait_line("app: hello Grace");
     session.devhost.wait_ready(2);
     session.wait_foreground(session.devhost.worker_pid());
-    // Where nothing of the app is left, the terminal is devhost's.
+    // Once nothing of the app is left, the terminal is devhost's.
     session.app.compile(&["EXIT=3"]);
     session.devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
     let devhost = session.devhost.pid();

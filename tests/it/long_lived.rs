@@ -1,5 +1,5 @@
-//! Requests that stay open: `WebSockets`, event streams, uploads that never end. They leave the others their places, in a
-//! plugin app as in a plain one.
+//! Requests that stay open: `WebSockets`, event streams, uploads that never end. They leave room for the others, in
+//! plugin apps and in plain ones.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -20,14 +20,14 @@ const ORDINARY_COUNT_MAX: usize = 256;
 pub(crate) const WEBSOCKET: &str = " HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// Lets this process, and what it starts from now on, open so many files.
+/// Lets this process and its children open this many files.
 fn allow_descriptors(count: u64) {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     assert!(hard >= count, "the system allows {hard} open files, and the test needs {count}");
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(count), hard).unwrap();
 }
 
-/// An app that is reached in each way, and how it is reloaded; the first is a plugin.
+/// One app for each way of reaching it, and how it is reloaded; the first is a plugin.
 pub(crate) fn on_each_way(check: impl Fn(&Devhost, &dyn Fn())) {
     let plugin = Plugin::new("sockets.c");
     let devhost = plugin.start(&[]).ready();
@@ -70,7 +70,7 @@ fn is_answered(devhost: &Devhost) {
     assert_eq!((answer.status, answer.body.as_str()), (200, "Before the edit"));
 }
 
-/// A message goes through and comes back.
+/// Sends a message and expects it back.
 fn echoes(websocket: &mut TcpStream) {
     websocket.write_all(b"\x81\x82\0\0\0\0hi").unwrap();
     let mut echo = [0; 4];
@@ -91,7 +91,7 @@ fn requests_are_answered_beside_three_hundred_websockets() {
 #[test]
 fn requests_are_answered_beside_three_hundred_event_streams() {
     on_each_way(|devhost, _| {
-        // As `EventSource` asks for them, and as something else does.
+        // As `EventSource` asks for them, and in another way.
         let asked = "GET /events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n";
         let other = "GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n";
         let _streams: Vec<_> =
@@ -129,7 +129,7 @@ fn a_websocket_ends_well_for_client_and_app_when_its_generation_does() {
                 end.drain(..end.len().saturating_sub(4));
             }
         });
-        // It does not read, so its app comes to a stand in sending.
+        // It does not read, so its app blocks in sending.
         let _unread = open_websocket(devhost, "/flood");
         reload();
         devhost.wait_ready(2);
@@ -184,7 +184,7 @@ fn two_thousand_websockets_and_the_requests_beside_them_are_answered() {
         assert!(page.starts_with("HTTP/1.1 503") && page.contains("2000 WebSockets"), "{page}");
         devhost.wait_line("2000 WebSockets");
         is_answered(devhost);
-        // With the ordinary places full as well, everybody is told.
+        // Once the ordinary places are full as well, every client gets a page.
         let half = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\nhalf";
         let uploads: Vec<_> = (0..ORDINARY_COUNT_MAX).map(|_| devhost.connect(half)).collect();
         let deadline = Instant::now() + SOON;

@@ -1,4 +1,4 @@
-//! devhost tried from outside: the real executable, real processes, real files.
+//! devhost from outside: the real executable, real processes, real files.
 
 mod adopt;
 mod artifacts;

@@ -1,5 +1,5 @@
-//! Plain apps: unmodified binaries of `tests/fixtures/plain`, one for each framework and one for each thing that
-//! apps do and that a development server can trip over.
+//! Plain apps: unmodified binaries of `tests/fixtures/plain`, one for each framework and one for each habit of apps that a
+//! development server can trip over.
 //!
 //! Most frameworks take a minute to compile, so their tests are ignored unless asked for:
 //! `cargo test --test it plain -- --include-ignored`.
@@ -69,7 +69,7 @@ impl PlainApp {
         line
     }
 
-    /// Starts it on a port of devhost's choice, with these arguments for the app.
+    /// Starts it on a port that devhost chooses, with these arguments for the app.
     pub(crate) fn start(&self, app_args: &[&str]) -> Devhost {
         let mut line = self.command_line();
         line.extend(["--port", "0", "--"]);
@@ -77,7 +77,7 @@ impl PlainApp {
         Devhost::start(self.dir.path(), &line)
     }
 
-    /// All files of the workspace and what is in them.
+    /// All files of the workspace with their content.
     fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         files_below(self.dir.path())
     }
@@ -116,7 +116,7 @@ fn wait_for<T>(what: &str, devhost: &Devhost, mut look: impl FnMut() -> Option<T
     }
 }
 
-/// The whole course: started, requested, edited, requested again, ended, and the sources as they were.
+/// The whole course: start, request, edit, request, end; the sources stay as they were.
 fn is_served_and_served_anew_after_an_edit(app: &PlainApp, file: &str) {
     is_served_and_served_anew_with(app, &[], file, |_| {});
 }
@@ -152,12 +152,12 @@ pub(crate) fn is_served_and_served_anew_with(
     assert!(changed.is_empty(), "devhost wrote into the sources: {changed:?}");
 }
 
-/// It cannot serve: the page and the terminal say why, and both have what the app itself said.
+/// It cannot serve: the page and the terminal say why, and both show what the app itself said.
 fn is_explained(app: &PlainApp, args: &[&str], why: &str, said: &[&str]) {
     is_explained_with_notes(app, args, why, said, &[]);
 }
 
-/// Beside it the terminal has notes of devhost's.
+/// The terminal also has notes by devhost.
 fn is_explained_with_notes(app: &PlainApp, args: &[&str], why: &str, said: &[&str], notes: &[&str]) {
     let _turn = cargo_turn();
     let devhost = app.start(args);
@@ -497,7 +497,7 @@ mod listeners {
     #[test]
     fn a_unix_socket_alone_is_served() {
         let app = PlainApp::trap("unix_only");
-        // Where no comparison of the sources finds it.
+        // Where a comparison of the sources does not find it.
         let elsewhere = scratch();
         let socket = elsewhere.path().join("app.socket");
         let file = "traps/src/bin/unix_only.rs";
@@ -520,7 +520,7 @@ mod listeners {
         is_served_and_served_anew_with(&app, &[&port], "traps/src/bin/bypasses_libc.rs", |devhost| {
             let printed = devhost.printed();
             assert!(printed.contains("devhost cannot see"), "{printed}");
-            // It ends the old code first, as that note says, and does not have to find out that it must.
+            // It ends the old code first, as that note says, without having to find out.
             assert!(!printed.contains("tried once more"), "{printed}");
         });
     }

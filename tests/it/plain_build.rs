@@ -1,4 +1,4 @@
-//! The builder on plain apps: each trap of making a library of somebody's binary, on a package that has nothing else.
+//! The builder on plain apps: each trap of turning somebody's binary into a library, each on a minimal package.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ impl Plain {
         built(&mut self.builder(Settings::default()), &[])
     }
 
-    /// What `main` came to, and what there is in the user's directory after it.
+    /// Runs `main` and returns its exit code; the user's directory must stay as it was.
     fn exit_code(&self) -> i32 {
         let before = tree(&self.path(""));
         let artifact = self.built();
@@ -441,7 +441,7 @@ fn dependencies_are_static_on_demand() {
     assert_eq!(run_main(&artifact), 0);
 }
 
-/// An allocator that would notice memory of another one's.
+/// An allocator that notices memory of another allocator.
 const ALLOCATOR: &str = r"
     use std::alloc::{GlobalAlloc, Layout, System};
     use std::sync::atomic::{AtomicU8, Ordering};
@@ -538,7 +538,7 @@ fn what_cannot_be_linked_as_a_library_becomes_a_program_until_it_can() {
 
 #[test]
 fn a_malloc_for_the_whole_process_is_left_to_a_program() {
-    // As the crates of allocators do it that override the C library's.
+    // As the allocator crates that override the C library's functions.
     let plain = Plain::new(
         "#[no_mangle] pub unsafe extern \"C\" fn malloc(size: usize) -> *mut u8 {
             extern \"C\" { fn __libc_malloc(size: usize) -> *mut u8; }
@@ -664,7 +664,7 @@ fn a_dependency_of_any_crate_type_is_linked_in() {
         let artifact = built(&mut builder, &[]);
         assert_eq!(run_main(&artifact), 24, "{kinds}: {:?}", artifact.notes);
         assert_eq!(!artifact.preload.is_empty(), shared, "{kinds}: {:?}", artifact.notes);
-        // Where it is a dylib that contains what others use, too, that is said.
+        // If it is a dylib that also contains what others use, devhost says so.
         let said = artifact.notes.iter().any(|note| note.contains("a crate that is a dylib contains `"));
         assert_eq!(said, !shared, "{kinds}: {:?}", artifact.notes);
         workspace.write("app/src/main.rs", &text.replace("KIND", &name).replace(" as u8", " as u8 + 1"));

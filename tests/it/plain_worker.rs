@@ -1,4 +1,4 @@
-//! Plain apps without the build: a library that stands for what devhost makes of a binary, in C and in Rust.
+//! Plain apps without the build: a library, in C or in Rust, stands for what devhost makes of a binary.
 
 use std::collections::HashSet;
 use std::io::BufReader;
@@ -58,7 +58,7 @@ fn start(library: &Path, dir: &Path, more: &[&str]) -> Devhost {
     Devhost::start(dir, &args)
 }
 
-/// A port that was free a moment ago.
+/// A port that was free just now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -90,7 +90,7 @@ fn the_front_takes_the_port_that_the_app_asks_for() {
     let name = std::fs::read_to_string(format!("/proc/{}/comm", devhost.zygote_pid())).unwrap();
     assert_eq!(name.trim(), "devhost-zygote");
     assert!(devhost.stop().success());
-    // The next start takes the port at once, also where there is nothing to serve yet.
+    // The next start takes the port at once, even if there is nothing to serve yet.
     app.compile(&["EXIT=1"]);
     let devhost = app.start(&[]);
     assert_eq!(devhost.port, port);
@@ -261,7 +261,7 @@ fn a_second_listener_never_leads_to_old_code_beside_new() {
         line(&answer, "version").to_owned()
     };
     assert_eq!(ask(), "one");
-    // The old code lives on for a while, and listens.
+    // The old code keeps running for a while, and listens.
     let slow = devhost.connect(b"GET /slow HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     devhost.wait_line("a slow request has begun");
     app.compile(&[macros[0], macros[1], "VERSION=\"two\""]);
@@ -273,7 +273,7 @@ fn a_second_listener_never_leads_to_old_code_beside_new() {
     std::io::Read::read_to_string(&mut BufReader::new(slow), &mut slowly).unwrap();
     assert!(slowly.contains("version one"), "{slowly}");
     devhost.wait_status(SOON, "alone", |status| status["workers"].as_array().unwrap().len() == 1);
-    // The same once more, with another order of listeners.
+    // The same with another order of listeners.
     app.compile(&[macros[0], macros[1], "VERSION=\"three\""]);
     devhost.wait_ready(3);
     for _ in 0..20 {
@@ -308,7 +308,7 @@ fn a_unix_socket_of_an_earlier_generation_is_no_obstacle() {
         assert_eq!(line(&devhost.get("/"), "version"), version);
     }
     assert!(!devhost.printed().contains("tried once more"), "{}", devhost.printed());
-    // One that died has left its file behind.
+    // A worker that died has left its file behind.
     assert!(devhost.get_page("/exit").status >= 500);
     devhost.wait_ready(4);
     assert_eq!(line(&devhost.get("/"), "version"), "three");
@@ -627,7 +627,7 @@ fn another_port_of_the_app_is_followed_and_the_old_one_stays() {
         let url = format!("http://127.0.0.1:{port}/");
         assert_eq!(line(&crate::support::answer(devhost.client.get(url).call()), "version"), "moved");
     }
-    // Back again: nothing is to be opened.
+    // Back again: nothing has to be opened.
     app.compile(&[&format!("PORT={first}"), "VERSION=\"back\""]);
     devhost.wait_ready(3);
     assert_eq!(line(&devhost.get("/"), "version"), "back");

@@ -171,13 +171,13 @@ fn a_killed_zygote_is_replaced_and_its_workers_with_it() {
     let plugin = Plugin::new("plugin.c");
     let devhost = plugin.start(&[]).ready();
     let (zygote, worker) = (devhost.zygote_pid(), devhost.worker_pid());
-    // A client that waits for an answer is told, not left alone.
+    // A client that waits for an answer gets one.
     let mut waiting =
         devhost.connect(b"POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nabc");
     devhost.wait_status(SOON, "serving", |status| status["state"] == "ready");
     kill_9(zygote);
     let mut told = Vec::new();
-    // A reset connection tells as well as an answer does; only silence would not.
+    // A reset connection is as good as an answer; silence would not be.
     let _ = waiting.read_to_end(&mut told);
     devhost.wait_ready(2);
     devhost.wait_line("the zygote has died (signal: 9 (SIGKILL))");
@@ -218,7 +218,7 @@ fn a_foreign_host_header_is_refused() {
     assert!(devhost.stop().success());
 }
 
-/// Makes a library other code that does the same: it gets another build id.
+/// Turns a library into other code that does the same, by changing its build id.
 pub(crate) fn touch(path: &Path, with: u32) {
     /// The name, and nothing else of 4 bytes, comes before the build id.
     const NOTE: &[u8] = b"\x14\0\0\0\x03\0\0\0GNU\0";
@@ -249,7 +249,7 @@ fn many_reloads_leave_fds_threads_maps_and_processes_constant() {
     for _ in 0..60 {
         reload();
     }
-    // A keep-alive connection more or less is no leak; one for each reload would be.
+    // One keep-alive connection more or less is no leak; one for each reload would be.
     assert_near(front, count_resources(devhost.pid()));
     assert_near(zygote, count_resources(devhost.zygote_pid()));
     assert!(devhost.stop().success());

@@ -15,13 +15,13 @@ use crate::traffic::resident_kib;
 /// The time between two requests of the load.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(50);
 
-/// After so many reloads everything is as it stays.
+/// After this many reloads everything has settled.
 const WARM_UP_COUNT: usize = 5;
 
-/// By how much front and zygote may grow together in any number of reloads.
+/// How much front and zygote together may grow, whatever the number of reloads.
 const GROWTH_MAX_KIB: u64 = 16 * 1024;
 
-/// How many descriptors more they may have in the end; connections of the load come and go.
+/// How many more descriptors they may have in the end; connections of the load come and go.
 const DESCRIPTORS_MORE_COUNT_MAX: usize = 16;
 
 /// The text that the apps answer with, before and after each edit.
@@ -33,7 +33,7 @@ fn version_in(text: &str) -> Option<usize> {
     if text == "Before the edit" { Some(0) } else { text.strip_prefix("version ")?.parse().ok() }
 }
 
-/// Twenty requests a second, whatever becomes of those before; every other one is a POST.
+/// Twenty requests a second, whatever happens to earlier ones; every other one is a POST.
 struct Load {
     over: Arc<AtomicBool>,
     sender: JoinHandle<Vec<JoinHandle<Result<(), String>>>>,
@@ -72,7 +72,7 @@ impl Load {
         Self { over, sender }
     }
 
-    /// How many requests there were. Each must have been answered.
+    /// The number of requests, each of which must have been answered.
     fn end(self) -> usize {
         self.over.store(true, Ordering::Relaxed);
         let requests = self.sender.join().unwrap();
@@ -84,14 +84,14 @@ impl Load {
     }
 }
 
-/// What front and zygote take: resident memory in KiB, and descriptors.
+/// The resident memory in KiB and the descriptors of front and zygote.
 fn taken(devhost: &Devhost) -> (u64, usize) {
     let pids = [devhost.pid(), devhost.zygote_pid()];
     let descriptors = |pid: &i32| std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     (pids.into_iter().map(resident_kib).sum(), pids.iter().map(descriptors).sum())
 }
 
-/// Saves so many versions under load, each once the one before is there.
+/// Saves this many versions under load, each once the previous one is there.
 fn reloads_lose_nothing(devhost: &Devhost, count: usize, save: impl Fn(usize)) {
     let saved = Arc::new(AtomicUsize::new(0));
     let load = Load::start(devhost, Arc::clone(&saved));

@@ -1,4 +1,4 @@
-//! The keeper of the strategy `restart`, with small programs: what it says for them, where their listeners go, and that
+//! The keeper of the strategy `restart`, with small programs: what it reports for them, where their listeners go, and that
 //! nothing outlives it. The devhost executable is the keeper; this test plays the front.
 
 use std::io::Read;
@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 
 use crate::support::{COLD_BUILD, Devhost, SOON, cargo_turn, run_to_end, scratch};
 
-/// Answers each connection with what the app knows of itself.
+/// Answers each connection with what the app knows about itself.
 const SERVER: &str = r#"
     use std::io::Write;
     use std::net::TcpListener;
@@ -121,7 +121,7 @@ impl Front {
         self.soon("a worker's report", worker.channel.receive())
     }
 
-    /// Waits until the program listens; gives what it said on the way.
+    /// Waits until the program listens. Returns what it said on the way.
     fn ready(&self, worker: &Worker) -> (Listening, Vec<String>) {
         let mut notes = Vec::new();
         loop {
@@ -166,7 +166,7 @@ fn wait_gone(pid: i32) {
 fn a_listener_gets_a_private_port_and_the_app_sees_the_one_it_asked_for() {
     let dir = scratch();
     let program = compile(dir.path(), "server", SERVER, &[]);
-    // Nobody but the test has the port: the app must not need it.
+    // Only the test has the port: the app must not need it.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let asked = taken.local_addr().unwrap().to_string();
     let front = Front::start(&[&asked]);
@@ -358,7 +358,7 @@ fn a_killed_keeper_or_front_leaves_no_program_and_no_child_of_one() {
     front.end();
 }
 
-/// A package with a library that has a word, and a program.
+/// A package with a library that defines a word, and a program.
 fn small_shop(main: &str) -> tempfile::TempDir {
     let dir = scratch();
     std::fs::create_dir_all(dir.path().join("src")).unwrap();
@@ -396,7 +396,7 @@ fn the_binary_of_a_package_is_built_under_a_name_of_its_own() {
     assert_eq!(first.build_id, program::build_id(&first.path).unwrap());
     assert!(first.sources.contains(&main), "{:?}", first.sources);
 
-    // An edit of the library alone makes a new program; the old one stays what it was.
+    // An edit of the library alone makes a new program; the old one stays as it was.
     let library = dir.path().join("src/lib.rs");
     std::fs::write(&library, "pub const WORD: &str = \"two\";").unwrap();
     let Outcome::Built(second) = build(&[library]) else { panic!("it did not build") };

@@ -1,4 +1,4 @@
-//! The harness: a devhost that runs for one test, what can be asked of it, and the proof that it left nothing.
+//! The harness: starts a devhost for one test, talks to it, and checks that it has left nothing behind.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,16 +13,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// The deadline for anything that should happen soon. Generous: a busy machine is no failure.
+/// The deadline for anything that should happen soon. Generous, since a busy machine is no failure.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// The deadline for a first build, which may compile all dependencies.
 pub(crate) const COLD_BUILD: Duration = Duration::from_secs(900);
 
-/// Marks the processes of one test in their environment.
+/// The variable that marks the processes of one test.
 const MARK: &str = "DEVHOST_TEST_MARK";
 
-/// Tests that run cargo share one target directory, so only one of them runs at a time.
+/// Waits for the turn of a test that runs cargo: they share a target directory, so only one runs at a time.
 pub(crate) fn cargo_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -140,7 +140,7 @@ impl ExampleApp {
     }
 }
 
-/// Copies a directory without what builds and runs have left in it.
+/// Copies a directory without what builds and runs leave there.
 pub(crate) fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -157,7 +157,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// What a server answered.
+/// The answer of a server.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub status: u16,
@@ -229,7 +229,7 @@ impl Lines {
     }
 }
 
-/// A devhost that runs.
+/// A running devhost.
 pub(crate) struct Devhost {
     child: Child,
     output: Arc<Lines>,
@@ -274,7 +274,7 @@ fn wait_for_end(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     }
 }
 
-/// Runs devhost to its end, which must come soon, and checks that nothing is left.
+/// Runs devhost, which must end soon, and checks that nothing is left.
 pub(crate) fn run_to_end(cwd: &Path, args: &[&str]) -> Output {
     run_to_end_with(cwd, args, |_| {})
 }
@@ -283,7 +283,7 @@ pub(crate) fn run_to_end_with(cwd: &Path, args: &[&str], adjust: impl FnOnce(&mu
     run_to_end_within(SOON, cwd, args, adjust)
 }
 
-/// What it prints must fit into a pipe, unless it goes elsewhere.
+/// Its output must fit into a pipe, unless it goes elsewhere.
 pub(crate) fn run_to_end_within(
     limit: Duration,
     cwd: &Path,
@@ -329,7 +329,7 @@ impl Session {
     }
 }
 
-/// A devhost command that serves nothing itself, as it runs.
+/// A running devhost command that serves nothing itself.
 pub(crate) struct Running {
     child: Child,
     output: Arc<Lines>,
@@ -386,18 +386,18 @@ impl Devhost {
         Self::of(child, vec![Box::new(stdout), Box::new(stderr)], mark, temporary)
     }
 
-    /// On a terminal of its own.
+    /// Starts it with its output on a terminal of its own.
     pub(crate) fn start_on(cwd: &Path, args: &[&str], terminal: OwnedFd, other_end: OwnedFd) -> Self {
         let (mark, temporary) = (new_mark(), scratch());
         let mut command = command(cwd, args, &mark, temporary.path());
         command.stdout(terminal.try_clone().unwrap()).stderr(terminal);
         let child = command.spawn().unwrap();
-        // Its copies of the terminal, without which the other end sees the end.
+        // Drops its copies of the terminal, so that the other end sees the end.
         drop(command);
         Self::of(child, vec![Box::new(std::fs::File::from(other_end))], mark, temporary)
     }
 
-    /// In a session of its own, whose terminal has this other end; what is written to that is typed.
+    /// Starts it in a session of its own, with a terminal whose other end types.
     pub(crate) fn start_in_terminal(
         cwd: &Path,
         args: &[&str],
@@ -447,7 +447,7 @@ impl Devhost {
         answer(self.client.get(format!("{}{path}", self.url)).call())
     }
 
-    /// As a browser's navigation does.
+    /// Gets a page as a browser's navigation does.
     pub(crate) fn get_page(&self, path: &str) -> Answer {
         let request = self.client.get(format!("{}{path}", self.url));
         answer(request.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8").call())
@@ -462,7 +462,7 @@ impl Devhost {
         serde_json::from_str(&self.get("/__devhost/status").body).expect("the status is JSON")
     }
 
-    /// Waits until the status document is as wanted.
+    /// Waits for a status document that is as wanted.
     pub(crate) fn wait_status(&self, limit: Duration, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + limit;
         loop {
@@ -517,7 +517,7 @@ impl Devhost {
         stream
     }
 
-    /// Ends it as Ctrl-C does, and checks that nothing is left.
+    /// Ends it like Ctrl-C, and checks that nothing is left.
     pub(crate) fn stop(mut self) -> ExitStatus {
         let begun = Instant::now();
         kill(Pid::from_raw(self.pid()), Signal::SIGINT).unwrap();
@@ -527,12 +527,12 @@ impl Devhost {
         status
     }
 
-    /// Waits for its end, which somebody else has asked for, and checks that nothing is left.
+    /// Waits for an end that was caused otherwise, and checks that nothing is left.
     pub(crate) fn ended(mut self) -> ExitStatus {
         self.expect_all_gone()
     }
 
-    /// Kills it without a chance to clean up, and checks that nothing is left all the same.
+    /// Kills it without a chance to clean up, and checks that nothing is left even so.
     pub(crate) fn kill_9(mut self) {
         kill(Pid::from_raw(self.pid()), Signal::SIGKILL).unwrap();
         self.expect_all_gone();

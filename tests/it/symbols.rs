@@ -1,10 +1,10 @@
-//! What an app needs of its dependencies is found in the shared library of them, although rustc or a linker hides it.
+//! An app finds what it needs in the shared library of its dependencies, although rustc or a linker hides it.
 
 use devhost_build::{Artifact, Settings};
 
 use crate::build::{Workspace, built, load, manifest};
 
-/// A crate of functions that somebody else makes shims for, refers to by name alone, or takes up by generic code.
+/// A crate of functions for which other crates make shims, which they only name, or which their generic code uses.
 const TRACKED: &str = r#"
 pub trait Shared: Send + Sync { fn next(&self) -> i32; }
 pub struct Direct(pub i32);
@@ -84,7 +84,7 @@ fn functions_that_need_shims_are_found_in_the_shared_library() {
     workspace.write("util/src/lib.rs", "pub fn pointer() -> fn() -> i32 { tracked::free }\n");
     let mut builder = workspace.builder_with(Settings::default());
     for (expression, expected) in [
-        // Each is one that rustc hides, or could.
+        // rustc hides each of them, or may hide it.
         ("{ let it: Box<dyn tracked::Shared> = Box::new(tracked::Direct(1)); it.next() }", 21),
         ("tracked::Shared::next(&tracked::Other(2))", 22),
         ("between::shared().next()", 22),

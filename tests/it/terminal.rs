@@ -12,7 +12,7 @@ use nix::pty::openpty;
 
 use crate::support::{COLD_BUILD, Session, scratch};
 
-/// A terminal and all that has been written to it so far.
+/// A terminal and everything written to it so far.
 struct Screen {
     keys: fs::File,
     shown: Arc<(Mutex<String>, Condvar)>,
@@ -27,7 +27,7 @@ impl Screen {
         let screen = Arc::clone(&shown);
         let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // Its end is an error: nobody has the terminal any more.
+            // Its end is an error: nobody has the terminal open any more.
             while let Ok(len @ 1..) = output.read(&mut buffer) {
                 screen.0.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..len]));
                 screen.1.notify_all();

@@ -1,4 +1,4 @@
-//! Traffic in bulk through front and worker, and what it does to their memory. Long, so by command.
+//! Bulk traffic through front and worker, and its effect on their memory. Slow, so only on demand.
 
 use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
@@ -6,10 +6,10 @@ use std::net::TcpStream;
 use crate::plugin::Plugin;
 use crate::support::{Devhost, SOON};
 
-/// By how much front and worker may grow together, whatever passes through them.
+/// How much front and worker together may grow, whatever passes through them.
 const GROWTH_MAX_KIB: u64 = 64 * 1024;
 
-/// What a day of server-sent events is, at one a second.
+/// A day of server-sent events, at one a second.
 const EVENTS_COUNT: usize = 24 * 60 * 60;
 
 struct Run {
@@ -21,7 +21,7 @@ impl Run {
     fn start() -> Self {
         let plugin = Plugin::new("plugin.c");
         let devhost = plugin.start(&[]).ready();
-        // What the first request allocates for good is no growth.
+        // What the first request allocates permanently is no growth.
         assert_eq!(devhost.post("/echo", "text/plain", &vec![b'w'; 1 << 20]).status, 200);
         Self { devhost, _plugin: plugin }
     }
@@ -31,7 +31,7 @@ impl Run {
         [self.devhost.pid(), self.devhost.worker_pid()].into_iter().map(resident_kib).sum()
     }
 
-    /// Sends a body of so many pieces, and reads it back at the same time. Returns the greatest growth.
+    /// Sends a body of this many pieces and reads it back at the same time. Returns the greatest growth.
     fn echo(&self, piece: &[u8], count: usize) -> u64 {
         let before = self.resident_kib();
         let mut sender = self
@@ -62,7 +62,7 @@ pub(crate) fn resident_kib(pid: i32) -> u64 {
     line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// The length of a chunked body, checked to be what its chunks say.
+/// Returns the length of a chunked body, after checking its chunks.
 fn read_chunked(stream: TcpStream, expected: usize) -> usize {
     use std::io::BufRead;
     stream.set_read_timeout(Some(SOON)).unwrap();
@@ -108,7 +108,7 @@ fn a_day_of_events_leaves_memory_as_it_was() {
     let second = run.echo(b"data: tick\n\n", EVENTS_COUNT);
     eprintln!("{EVENTS_COUNT} events: front and worker grew by {first} KiB, the second time by {second} KiB");
     assert!(first <= GROWTH_MAX_KIB, "they grew by {first} KiB");
-    // What once was needed is there the second time.
+    // Memory that was needed once is reused the second time.
     assert!(second <= GROWTH_MAX_KIB / 16, "they grew by {second} KiB again");
     assert!(run.devhost.stop().success());
 }

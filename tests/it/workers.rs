@@ -1,4 +1,4 @@
-//! `--workers`: one generation in several processes, a plugin app's and a plain one's.
+//! `--workers`: one generation in several processes, of a plugin app and of a plain one.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::support::{COLD_BUILD, Devhost, SOON, answer, cargo_turn, client};
 
 const WORKERS: usize = 3;
 
-/// How many clients ask without a pause.
+/// How many clients send requests without a pause.
 const CLIENTS: usize = 4;
 
 fn plugin() -> (Plugin, Devhost) {
@@ -30,12 +30,12 @@ fn plain() -> (PlainApp, Devhost) {
     (app, devhost)
 }
 
-/// The workers that the status document has.
+/// The workers in the status document.
 fn listed(status: &serde_json::Value) -> BTreeSet<i64> {
     status["workers"].as_array().unwrap().iter().map(|worker| worker["pid"].as_i64().unwrap()).collect()
 }
 
-/// The workers, once all are there and none drains.
+/// The workers, once all run and none drains.
 fn wait_for_all(devhost: &Devhost, but: i64) -> BTreeSet<i64> {
     let status = devhost.wait_status(SOON, "all workers", |status| {
         let workers = status["workers"].as_array().unwrap();
@@ -46,13 +46,13 @@ fn wait_for_all(devhost: &Devhost, but: i64) -> BTreeSet<i64> {
     listed(&status)
 }
 
-/// Which process made an answer.
+/// The process that has answered.
 fn pid_in(body: &str) -> i64 {
     let (_, after) = body.split_once("process ").unwrap_or_else(|| panic!("no process in {body:?}"));
     after.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
 }
 
-/// Who answers this many requests, one after the other; each is answered.
+/// The processes that answer this many requests, one after the other.
 fn ask(devhost: &Devhost, count: usize) -> Vec<i64> {
     let one = |_| {
         let answer = devhost.get("/pid");
@@ -62,7 +62,7 @@ fn ask(devhost: &Devhost, count: usize) -> Vec<i64> {
     (0..count).map(one).collect()
 }
 
-/// What a client got.
+/// The answer to a client.
 #[derive(Debug)]
 struct Got {
     status: u16,
@@ -70,7 +70,7 @@ struct Got {
     body: String,
 }
 
-/// Clients that ask without a pause.
+/// Clients that send requests without a pause.
 struct Load {
     over: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Vec<Got>>>,
@@ -98,7 +98,7 @@ impl Load {
         Self { over, clients }
     }
 
-    /// What each client got.
+    /// The answers to each client.
     fn end(self) -> Vec<Vec<Got>> {
         self.over.store(true, Ordering::Relaxed);
         self.clients.into_iter().map(|client| client.join().unwrap()).collect()
@@ -136,7 +136,7 @@ fn a_killed_worker_is_replaced_while_the_others_serve(devhost: &Devhost) {
     let load = Load::start(devhost);
     kill_9(i32::try_from(killed).unwrap());
     devhost.wait_status(SOON, "noticed", |status| !listed(status).contains(&killed));
-    // Whether the new one is there already or not, somebody answers.
+    // Somebody answers, whether or not the new one is there.
     assert!(!ask(devhost, 2 * WORKERS).contains(&killed));
     let after = wait_for_all(devhost, killed);
     assert_eq!(before.intersection(&after).count(), WORKERS - 1, "the others live on");
@@ -146,7 +146,7 @@ fn a_killed_worker_is_replaced_while_the_others_serve(devhost: &Devhost) {
     let new = *after.difference(&before).next().unwrap();
     devhost.wait_status(SOON, "joined", |_| ask(devhost, WORKERS).contains(&new));
     let got = load.end();
-    // What was in the killed one is told so, and no more than that.
+    // Only the requests in the killed worker fail.
     let failed = got.iter().flatten().filter(|got| got.status != 200).count();
     assert!(failed <= CLIENTS, "{failed} requests failed");
     assert!(
@@ -248,18 +248,18 @@ fn an_app_that_can_run_only_once_is_told_of_one_worker() {
     assert!(devhost.stop().success());
 }
 
-/// Requests that together try every way to a worker: a kept connection, a fresh one, with a body.
+/// Requests that try every way to a worker: on a kept connection, on a fresh one, with a body.
 const IDLE_DEATH_REQUESTS: [&str; 3] = [
     "GET /pid HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
     "POST /echo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
     "POST /echo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 4\r\n\r\nbody",
 ];
 
-/// Kills the idle workers, each time in another way, and expects that no request meets with that.
+/// Kills the idle workers, each time in another way, and expects that no request notices.
 fn no_request_sees_an_idle_worker_die(devhost: &Devhost, workers: usize) {
     // devhost gives up after five crashes in a row of each worker.
     for (round, is_stopped_first) in [(0, false), (1, true), (2, false), (3, true)] {
-        // So that there is a kept connection.
+        // To have a kept connection.
         assert_eq!(devhost.get("/pid").status, 200);
         let status = devhost.wait_status(SOON, "all workers", |status| listed(status).len() == workers);
         let pids: Vec<_> = listed(&status).into_iter().map(|pid| i32::try_from(pid).unwrap()).collect();

@@ -1,5 +1,5 @@
 //! Dependencies that are hard to share: the apps of `tests/fixtures/plain/zoo`, each with crates of a kind that many real
-//! apps have. What cannot be in the shared library must be said, and everything must work.
+//! apps use. devhost must say what cannot be in the shared library, and everything must work.
 //!
 //! They take minutes to compile, so most are ignored unless asked for: `cargo test --workspace --test it zoo --
 //! --include-ignored`.
@@ -7,8 +7,8 @@
 use crate::plain::{PlainApp, is_served_and_served_anew_with};
 use crate::support::{Devhost, cargo_turn};
 
-/// Started, requested, edited, requested again and ended; the page says `shown` after the edit, and devhost had nothing to
-/// say about how the app is linked.
+/// Starts, requests, edits, requests again and ends. The page says `shown` after the edit, and devhost prints nothing about
+/// how the app is linked.
 fn is_shared(package: &str, args: &[&str], shown: &str) {
     let devhost_said_nothing = |devhost: &Devhost| {
         assert!(!devhost.printed().contains("linked into the app"), "{}", devhost.printed());

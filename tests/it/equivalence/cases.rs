@@ -1,5 +1,5 @@
-//! Each way in which a build that is shorter than cargo's could leave old code in place, alone and by name. A case tells
-//! the builder what the watcher would, and demands the new response at once.
+//! Each way in which a build shorter than cargo's could leave old code in place, alone and by name. A case tells the builder
+//! what the watcher would tell it, and demands the new response at once.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -66,7 +66,7 @@ fn a_module_moves_between_its_two_places() {
     site.shows("1", &moved);
     let other = site.write("ws/app/src/part/mod.rs", "pub const SHOWN: u8 = 2;");
     site.shows("2", std::slice::from_ref(&other));
-    // A file that no compiler has read yet decides.
+    // The outcome depends on a file that no compiler has read yet.
     site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 3;");
     site.fails("E0761", std::slice::from_ref(&file));
     site.remove("ws/app/src/part/mod.rs");
@@ -139,7 +139,7 @@ fn variables_that_the_configuration_sets_reach_the_code() {
     site.shows("three", &[]);
 }
 
-/// Only another process has another environment, so this one is devhost itself.
+/// The environment belongs to the process, so this case runs devhost itself.
 #[test]
 fn variables_of_the_environment_reach_the_code_when_devhost_starts_again() {
     let directory = scratch();
@@ -251,7 +251,7 @@ fn what_the_configuration_includes_reaches_the_code() {
     assert!(site.sources.contains(&file), "it is watched: {:?}", site.sources);
     site.write("ws/settings/one.toml", &value(2));
     site.shows("2", &[file]);
-    // Nobody has said that it changed.
+    // Nobody has reported the change.
     site.write("ws/settings/one.toml", &value(3));
     let main = main_of(&site, "", "format!(\"{} again\", env!(\"INCLUDED\"))");
     site.shows("3 again", &[main]);
@@ -365,7 +365,7 @@ fn what_a_build_script_shares_with_the_code_reaches_both() {
         site.shows(&format!("{round}{0} {round}{0}", round - 1), std::slice::from_ref(&value));
         site.write("ws/helper/src/lib.rs", &format!("pub const VALUE: u8 = {round};"));
         site.shows(&format!("{round}{round} {round}{round}"), std::slice::from_ref(&helper));
-        // cargo runs, and has nothing to do for the script.
+        // cargo runs, but has nothing to do for the script.
         site.write("ws/part/Cargo.toml", &format!("{}# {round}\n", manifest("part", &more)));
         site.shows(&format!("{round}{round} {round}{round}"), std::slice::from_ref(&part));
     }
@@ -421,7 +421,7 @@ fn what_a_build_script_uses_by_a_feature_reaches_the_code() {
     site.shows("3 0 3", &[far]);
 }
 
-/// No call of the package in the middle is recorded: only cargo compiles it again.
+/// No call for the package in the middle is recorded, so only cargo can compile it again.
 #[test]
 fn a_crate_that_is_used_from_outside_of_the_workspace_reaches_the_code() {
     let mut site =
@@ -464,7 +464,7 @@ fn a_time_within_the_run_of_cargo_hides_no_later_change() {
     }
 }
 
-/// What was compiled before belongs to no build any more, and is no reason to ask cargo.
+/// What was compiled before belongs to no build any more, and is no reason to run cargo.
 #[test]
 fn edits_are_replayed_again_after_the_dependencies_changed() {
     let mut site = site("'app', 'part'", "");
@@ -493,12 +493,12 @@ fn clocks_of_files_decide_nothing() {
     let same = file.metadata().unwrap().modified().unwrap();
     let times = [now + HOUR, now - HOUR, same, SystemTime::UNIX_EPOCH, now + 2 * HOUR, now + HOUR, same];
     for (number, time) in (1..).zip(times) {
-        // Of one length, so that the size decides nothing either.
+        // Of the same length, so that the size reveals nothing either.
         site.write(path, &format!("pub const SHOWN: u8 = {number};"));
         site.set_modified(path, time);
         site.shows(&number.to_string(), std::slice::from_ref(&file));
     }
-    // Not told by anyone, and from the past.
+    // Not reported, and dated back.
     site.write(path, "pub const SHOWN: u8 = 8;");
     site.set_modified(path, now - HOUR);
     site.restart();
@@ -622,10 +622,9 @@ fn every_crate_that_uses_a_changed_one_is_made_anew() {
 
 type Deed = Box<dyn FnOnce() + Send>;
 
-/// Stops rustc where a test wants it to: a program in rustc's place calls before or after rustc runs, and waits to be
-/// let on.
+/// Stops rustc at will: a program in rustc's place reports before or after rustc runs, and waits for permission to go on.
 struct Gate {
-    /// What is done when rustc next comes by.
+    /// What happens at the next run of rustc.
     deed: Arc<Mutex<Option<Deed>>>,
     socket: PathBuf,
     thread: Option<JoinHandle<()>>,
@@ -680,7 +679,7 @@ impl Gate {
         Self { deed, socket, thread: Some(thread) }
     }
 
-    /// Does something when rustc next comes by, and lets it on.
+    /// Does something at the next run of rustc, then lets it go on.
     fn next(&self, deed: impl FnOnce() + Send + 'static) {
         *self.deed.lock().unwrap() = Some(Box::new(deed));
     }
@@ -692,7 +691,7 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        // Who comes and says nothing ends it.
+        // A connection without a message ends it.
         drop(UnixStream::connect(&self.socket));
         let _ = self.thread.take().map(JoinHandle::join);
     }
@@ -710,7 +709,7 @@ fn edited_at_the_gate(after: bool) {
     site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 2;");
     let path = file.clone();
     gate.next(move || std::fs::write(path, "pub const SHOWN: u8 = 3;").unwrap());
-    // What this one shows is of no matter: another build follows, for the watcher has seen the change.
+    // What this one shows does not matter: the watcher has seen the change, so another build follows.
     let seen = site.build(std::slice::from_ref(&file));
     assert!(gate.was_passed());
     if site.is_replayed() {
@@ -732,7 +731,7 @@ fn edited_at_the_gate(after: bool) {
     site.shows("5", &[file]);
 }
 
-/// The watcher compares what it saw last with what it sees: where a file is as before again, it tells nobody.
+/// The watcher compares what it sees with what it saw last: if a file is as before again, it reports nothing.
 fn changed_back_at_the_gate(after: bool) {
     let mut site = app("mod part;", "part::SHOWN");
     let file = site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 1;");
@@ -761,7 +760,7 @@ fn code_that_changes_after_rustc_has_read_it_is_built_once_more() {
     changed_back_at_the_gate(true);
 }
 
-/// A crate that has not asked for a variable is not compiled for it, and nobody may remember the old value.
+/// A crate that does not read a variable is not compiled for it, and the old value must not be remembered.
 #[test]
 fn a_variable_that_is_asked_for_after_it_changed_has_its_new_value() {
     let mut site = app_and_part("pub fn shown() -> u8 { 0 }");
@@ -786,7 +785,7 @@ fn a_variable_that_is_asked_for_after_it_changed_has_its_new_value() {
     assert!(site.is_replayed(), "{}", site.reason);
 }
 
-/// The cases are worth something if they fail where the rule is not kept.
+/// The cases are only worth something if they fail when a rule is broken.
 #[test]
 fn every_part_of_the_rule_is_needed() {
     let cases: [(Weakness, fn()); 11] = [

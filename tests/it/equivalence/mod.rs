@@ -1,6 +1,6 @@
-//! Never stale: whatever happens to the sources of an app, what devhost builds behaves as what cargo builds of the same
-//! sources from nothing. `cases` has each thing by which a shorter way than cargo's could go wrong, by name; `walk` tries
-//! them in any order, on workspaces that are generated.
+//! Never stale: whatever happens to the sources of an app, what devhost builds behaves like a clean cargo build of the same
+//! sources. `cases` names each way in which a shortcut could go wrong; `walk` tries them in any order on generated
+//! workspaces.
 //!
 //! The long run: `cargo test --workspace --test it -- --ignored --nocapture thousands_of_random_edits`, with
 //! `DEVHOST_EQUIVALENCE_STEPS` for how many, and `DEVHOST_EQUIVALENCE_SEED` to repeat one walk.
@@ -17,10 +17,10 @@ use devhost_model::AppKind;
 
 use self::walk::{Difference, Plan, Tally, walk};
 
-/// How many steps a walk has: after that, another workspace is generated.
+/// How many steps a walk has before another workspace is generated.
 const WALK_STEPS: u64 = 40;
 
-/// How many steps the long run has where nobody says so.
+/// How many steps the long run has by default.
 const LONG_RUN_STEPS: u64 = 10_000;
 
 fn number(variable: &str) -> Option<u64> {

@@ -1,7 +1,7 @@
-//! A workspace as data: which files it has, and what its app must print. Both come from the same few values, so that
-//! the right answer to any change is known without a build. Pure: it writes no file and runs nothing.
+//! A workspace as data: which files it has, and what its app must print. Both derive from the same few values, so the right
+//! answer to any change is known without a build. Writes no file and runs nothing.
 //!
-//! Everything through which one crate can show in another is there once: constants, types, inlined and generic
+//! Everything by which one crate can show in another occurs once: constants, types, inlined and generic
 //! functions, macros by example, procedural macros, features, the environment, included and generated files.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ pub(super) enum Entry {
     Link(String),
 }
 
-/// Where the text of a module stands.
+/// Where the text of a module is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// `NAME.rs`
@@ -58,7 +58,7 @@ pub(super) enum Place {
 
 pub(super) const PLACES: [Place; 3] = [Place::Beside, Place::AboveSource, Place::AboveWorkspace];
 
-/// What a build script tells cargo of its inputs.
+/// What a build script tells cargo about its inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Naming {
     /// All of them.
@@ -75,7 +75,7 @@ pub(super) const NAMINGS: [Naming; 3] = [Naming::All, Naming::Nothing, Naming::M
 pub(super) struct Script {
     /// What is in the file that it reads.
     pub input: u32,
-    /// What it adds by itself.
+    /// What it adds itself.
     pub text: u32,
     /// It looks into a directory, not at one file.
     pub directory: bool,
@@ -213,7 +213,7 @@ impl Model {
         files
     }
 
-    /// What the app prints; `None` where it does not build.
+    /// What the app prints; `None` if it does not build.
     pub(super) fn response(&self) -> Option<String> {
         let broken =
             |part: &Crate| part.fault.is_some() || (part.variable == Some(true) && self.variable.is_none());
@@ -539,7 +539,7 @@ fn module_files(name: &str, module: &Module, files: &mut Vec<(String, Entry)>) {
         }
         Form::Link(_) => {}
     }
-    // These stay when the module is none of them any more: whoever remembers the link finds something.
+    // These stay when the module no longer uses them, so that a remembered link leads somewhere.
     for target in [0, 1] {
         text(format!("linked/{name}_{target}.rs"), body(format!("{target} {}", module.text)));
     }
@@ -612,7 +612,7 @@ pub extern "C" fn equivalence_main() -> i32 {
 }
 "#;
 
-/// As much of `devhost-plugin` as the builder looks at.
+/// The part of `devhost-plugin` that the builder looks at.
 const PLUGIN: &str = r#"#[macro_export]
 macro_rules! export { () => {
     #[cfg(devhost)]

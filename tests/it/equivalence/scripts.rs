@@ -1,5 +1,5 @@
-//! Build scripts that are run without cargo: what they read, say and make reaches the code as if cargo had run them. A case
-//! tells the builder what the watcher would, and demands the new response at once.
+//! Build scripts that run without cargo: what they read, print and generate reaches the code as if cargo had run them. A case
+//! tells the builder what the watcher would tell it, and demands the new response at once.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -29,7 +29,7 @@ fn is_replayed(site: &Site) {
     assert!(site.is_replayed(), "{}", site.reason);
 }
 
-/// A package of which devhost sees nothing but that cargo has run: its manifest is another one.
+/// Changes a manifest: devhost then knows nothing about the package except that cargo has run.
 fn ask_cargo(site: &Site, round: u32) -> PathBuf {
     let text = manifest("app", "[dependencies]\npart = { path = '../part' }\n");
     site.write("ws/app/Cargo.toml", &format!("{text}# {round}\n"))
@@ -42,7 +42,7 @@ fn part_with(own: u32) -> String {
     )
 }
 
-/// As shadow-rs, vergen and built do it.
+/// As shadow-rs, vergen and built do.
 #[test]
 pub(super) fn values_that_a_script_sets_at_every_build_reach_the_code() {
     let mut site = site(
@@ -106,11 +106,11 @@ pub(super) fn what_a_script_reads_is_read_again_without_cargo() {
     let deep = site.write("ws/part/names/two/deep", "");
     site.shows("3 2", &[deep]);
     is_replayed(&site);
-    // Nobody has told.
+    // Nobody has reported it.
     site.write("ws/value.txt", "4");
     site.shows("4 2", &[]);
     is_replayed(&site);
-    // It is no input any more once the script does not name it.
+    // It is no longer an input once the script does not name it.
     site.write("ws/part/build.rs", "fn main() { println!(\"cargo::rustc-env=SET=fixed\"); }");
     let build = site.path("ws/part/build.rs");
     site.shows("fixed", &[build]);
@@ -159,7 +159,7 @@ pub(super) fn what_a_script_makes_every_time_reaches_a_macro() {
     site.write("ws/maker/src/lib.rs", READER);
     site.shows("1", &[]);
     for round in 2..6 {
-        // Twice the same: then the package is left alone.
+        // Twice the same, so the package is left alone.
         let value = round / 2;
         site.write("ws/value.txt", &value.to_string());
         let main = main_of(&site, "", &format!("format!(\"{{}} {round}\", part::shown())"));
@@ -190,7 +190,7 @@ fn cargo_runs_a_script_again_that_was_run_without_it() {
     }
 }
 
-/// It may have made the half of something, and cargo would not know.
+/// It may have generated only half of something without cargo knowing.
 #[test]
 pub(super) fn cargo_runs_a_script_again_that_was_given_up_without_it() {
     let mut site = site(
@@ -257,7 +257,7 @@ fn what_a_script_cannot_change_without_cargo_is_left_to_cargo() {
     site.shows("false set", &[notes]);
 }
 
-/// What it makes goes to packages that are not compiled for it here.
+/// Its output goes to packages that are not compiled for it here.
 #[test]
 fn a_script_that_speaks_to_other_scripts_is_left_to_cargo() {
     let mut site = site(

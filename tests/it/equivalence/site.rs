@@ -1,5 +1,5 @@
-//! A workspace on disk, a builder that serves it, and a clean cargo build to compare with. Knows nothing of what is in
-//! the workspace but that its app prints a response and is done. Every library runs in a process of its own.
+//! A workspace on disk, a builder that serves it, and a clean cargo build to compare with. Knows nothing
+//! about the workspace except that its app prints a response and ends. Every library runs in a process of its own.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ thread_local! {
     static WEAKNESS: Cell<Option<Weakness>> = const { Cell::new(None) };
 }
 
-/// Does something with builders whose rule lacks a part, and says whether that was noticed.
+/// Runs something with builders that break a rule. Returns whether that was noticed.
 pub(super) fn is_noticed(weakness: Weakness, deed: impl FnOnce() + std::panic::UnwindSafe) -> bool {
     WEAKNESS.set(Some(weakness));
     let outcome = std::panic::catch_unwind(deed);
@@ -35,17 +35,17 @@ pub(super) fn is_noticed(weakness: Weakness, deed: impl FnOnce() + std::panic::U
     outcome.is_err()
 }
 
-/// What a build came to.
+/// The result of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
     /// What the app printed.
     Response(String),
-    /// The code does not build; why.
+    /// The code does not build, and why.
     Broken(String),
 }
 
 impl Seen {
-    /// The response; `None` where there is none.
+    /// The response, if there is one.
     pub(super) fn response(&self) -> Option<&str> {
         match self {
             Self::Response(text) => Some(text),
@@ -61,18 +61,18 @@ pub(super) struct Site {
     kind: AppKind,
     loader: PathBuf,
     builder: Option<Builder>,
-    /// What every new builder does wrong.
+    /// The rule that every new builder breaks.
     weakness: Option<Weakness>,
     runtime: tokio::runtime::Runtime,
-    /// What the last good build was made of: what the watcher follows.
+    /// The inputs of the last good build, which the watcher follows.
     pub sources: Vec<PathBuf>,
     /// The warnings about what was last built.
     pub warnings: Vec<Diagnostic>,
     /// How many builds were made without cargo.
     pub replayed_count: u64,
-    /// How the last build came about.
+    /// Why the last build was made the way it was.
     pub reason: String,
-    /// How often each reason was given.
+    /// How often each reason occurred.
     pub reasons: BTreeMap<String, u64>,
 }
 
@@ -153,7 +153,7 @@ impl Site {
         })
     }
 
-    /// devhost ends and is started anew. Needs manifests that cargo accepts.
+    /// Ends devhost and starts it again. Needs manifests that cargo accepts.
     pub(super) fn restart(&mut self) {
         if let Some(builder) = self.builder.take() {
             builder.remove_artifacts();
@@ -183,7 +183,7 @@ impl Site {
         self.look(outcome.expect("the build takes for ever"))
     }
 
-    /// Starts a build and gives it up once `until` is over; true where it was done before.
+    /// Starts a build and gives it up once `until` is over. Returns whether it was done before.
     pub(super) fn begin_build(&mut self, changed: &[PathBuf], until: impl Future<Output = ()>) -> bool {
         self.builder();
         let Self { builder: Some(builder), runtime, .. } = self else { unreachable!("just made") };
@@ -234,7 +234,7 @@ impl Site {
         text_of(Command::new(&self.loader).arg(symbol).arg(library).args(preload).output().unwrap())
     }
 
-    /// What cargo alone makes of the sources, in a target directory where nothing is.
+    /// Builds the sources with cargo alone, in an empty target directory.
     pub(super) fn clean_build(&self) -> Seen {
         let target = tempfile::Builder::new().prefix("clean-").tempdir_in(&self.root).unwrap();
         let mut command = Command::new("cargo");
@@ -264,7 +264,7 @@ impl Site {
         })
     }
 
-    /// The last build was made without cargo.
+    /// Demands that the last build was made without cargo.
     pub(super) fn is_replayed(&self) -> bool {
         self.reason == REPLAYED
     }

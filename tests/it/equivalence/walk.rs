@@ -1,6 +1,6 @@
 //! A random walk through the states of a workspace: edits of every kind, several at once, undone, made while a build
-//! runs or while no devhost does. After each, what devhost built must print what the model says; now and then cargo
-//! alone is asked as well, for the model may be wrong too. The same seed gives the same edits; only how far a build
+//! runs or while no devhost does. After each, what devhost built must print what the model says; now and then a build
+//! by cargo alone is compared as well, since the model may be wrong too. The same seed gives the same edits; only how far a build
 //! gets before it is disturbed depends on the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use devhost_model::AppKind;
 use super::model::{Crate, Entry, FAULTS, FORMS, Model, Module, NAMINGS, PLACES, Script};
 use super::site::{Seen, Site, set_modified};
 
-/// One of how many steps is compared with a clean build by cargo.
+/// One in so many steps is compared with a clean build by cargo.
 const CLEAN_BUILD_INTERVAL_STEPS: u64 = 12;
 
 /// How many states are remembered to go back to.
@@ -21,10 +21,10 @@ const HISTORY_COUNT_MAX: usize = 20;
 
 const CRATE_COUNT_MAX: usize = 5;
 
-/// Values are taken from a few, so that what was there before comes again.
+/// Values are taken from a small set, so that earlier ones come again.
 const VALUE_COUNT: u64 = 6;
 
-/// How far the clocks of files are put forward or back.
+/// How far the times of files are moved forward or back.
 const SKEW: Duration = Duration::from_secs(3_600);
 
 /// `SplitMix64` (Steele, Lea and Flood, 2014): the same numbers for a seed for ever, whatever libraries do.
@@ -64,7 +64,7 @@ impl Random {
     }
 }
 
-/// What a walk is to do.
+/// The options of a walk.
 #[derive(Clone, Copy)]
 pub(super) struct Plan {
     pub kind: AppKind,
@@ -72,7 +72,7 @@ pub(super) struct Plan {
     pub steps: u64,
 }
 
-/// What a walk came to where all was well.
+/// The result of a successful walk.
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
     /// How many builds were made without cargo.
@@ -83,7 +83,7 @@ pub(super) struct Tally {
     pub reasons: BTreeMap<String, u64>,
 }
 
-/// Where devhost and the model parted, and how it came to that.
+/// Where devhost and the model differ, and how it came to that.
 #[derive(Debug)]
 pub(super) struct Difference(pub String);
 
@@ -95,7 +95,7 @@ enum Manner {
     Recreated,
 }
 
-/// What the time of modification is afterwards.
+/// The modification time afterwards.
 #[derive(Debug, Clone, Copy)]
 enum Clock {
     Now,
@@ -128,7 +128,7 @@ struct Walk {
     log: String,
     /// How long the last undisturbed build took, in microseconds.
     build_us: u64,
-    /// The step is one of a person at work, who changes what is in files and nothing about what files there are: most
+    /// The step is that of a person at work, who changes the content of files but not which files there are: most
     /// can be replayed.
     is_plain: bool,
 }
@@ -276,7 +276,7 @@ impl Walk {
         self.build(&changed.clone())
     }
 
-    /// The list as a builder may get it: more than has changed, or twice.
+    /// The list as a builder may get it: with unchanged files, or with duplicates.
     fn as_told(&mut self, changed: &[PathBuf]) -> Vec<PathBuf> {
         let mut told = changed.to_vec();
         if self.is_plain {
@@ -461,7 +461,7 @@ fn change_crate(part: &mut Crate, random: &mut Random) -> String {
     "edit".into()
 }
 
-/// Another value where there is one already.
+/// Replaces a value by another one.
 fn change_content(part: &mut Crate, random: &mut Random) {
     match random.below(14) {
         which @ 0..VALUES_COUNT => change_value(part, which, random),
@@ -588,7 +588,7 @@ fn write_file(path: &Path, text: &str, manner: Manner, clock: Clock) {
     }
 }
 
-/// Below the crates' own directories, an empty one is as good as none.
+/// Below the crates' own directories, an empty directory is as good as none.
 fn remove_empty_directories(root: &Path, path: &str) {
     for directory in Path::new(path).ancestors().skip(1).filter(|path| path.components().count() > 1) {
         if std::fs::remove_dir(root.join(directory)).is_err() {
