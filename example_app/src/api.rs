@@ -1,5 +1,5 @@
-//! The JSON side of the book. Every answer is JSON, the refusals too: `{"error": "…"}`, with `"fields"` where
-//! single fields are to blame.
+//! The JSON side of the book. Every answer is JSON, including refusals: `{"error": "…"}`, with `"fields"` if single fields are
+//! to blame.
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -86,7 +86,7 @@ pub(crate) struct Range {
 #[derive(Debug, Serialize)]
 pub(crate) struct List {
     entries: Vec<Entry>,
-    /// How many there are in all.
+    /// The number of all entries.
     total: i64,
 }
 
@@ -131,7 +131,7 @@ pub(crate) async fn add_entry(
 pub(crate) struct Version {
     name: &'static str,
     version: &'static str,
-    /// The process that answers: another one after each reload.
+    /// The process that answers, a new one after each reload.
     pid: u32,
 }
 

@@ -1,8 +1,8 @@
-//! `GET /ws`: a chat over a WebSocket. Nothing of it is kept.
+//! `GET /ws`: a chat over a WebSocket. Nothing is stored.
 //!
-//! A text message is a line, sent on to everybody in the room, its author too. A binary message is echoed to
+//! A text message is a line, passed on to everybody in the room including its author. A binary message is echoed to
 //! its sender alone. The server sends [`Notice`]s as JSON: `welcome` once, `presence` when somebody comes or
-//! goes, `said` for a line, `refused` for a line that was not sent on.
+//! goes, `said` for a line, `refused` for a line that was not passed on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ const LINE_MAX_CHARS: usize = 500;
 /// The longest message of either kind, in bytes. A longer one ends the connection.
 const MESSAGE_MAX_BYTES: usize = 1024 * 1024;
 
-/// How many lines a slow guest may lag behind before some are left out for them.
+/// How many lines a slow guest may lag behind before some are skipped.
 const BACKLOG_MAX_LINES: usize = 256;
 
 /// Everybody who is chatting. Cheap to clone.
@@ -38,7 +38,7 @@ impl Room {
     }
 
     fn tell_everybody(&self, notice: &Notice<'_>) {
-        // An error means that nobody is there to be told.
+        // An error means that the room is empty.
         let _ = self.lines.send(notice.to_text());
     }
 

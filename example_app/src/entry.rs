@@ -21,7 +21,7 @@ pub(crate) struct Entry {
     pub written_at: String,
 }
 
-/// What a visitor sent, not yet looked at. A field that was not sent is empty.
+/// What a visitor sent, not validated yet. A missing field is empty.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Draft {
@@ -31,7 +31,7 @@ pub(crate) struct Draft {
     pub message: String,
 }
 
-/// A draft that was found good.
+/// A valid draft.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Checked {
     name: String,
@@ -65,7 +65,7 @@ impl Draft {
     /// Accepts the draft or says what is wrong with it.
     pub(crate) fn check(&self) -> Result<Checked, Complaints> {
         let name = self.name.trim();
-        // Browsers send line ends of forms as CR LF, scripts as LF: one of them is enough.
+        // Browsers send line ends in forms as CR LF, scripts as LF. Keeps LF only.
         let message = self.message.trim().replace("\r\n", "\n");
         let complaints = Complaints { name: complain_of_name(name), message: complain_of_message(&message) };
         if complaints == Complaints::default() {

@@ -1,5 +1,4 @@
-//! What can go wrong inside the app through no fault of a visitor. A visitor sees a bare 500, the terminal
-//! sees the cause.
+//! What can go wrong inside the app through no fault of a visitor. The visitor sees a bare 500, the terminal shows the cause.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 /// A fault of the app or its surroundings.
 #[derive(Debug)]
 pub enum Error {
-    /// The folder for the database could not be made.
+    /// The folder for the database could not be created.
     Folder {
         /// The folder.
         path: PathBuf,

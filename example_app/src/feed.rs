@@ -1,8 +1,8 @@
 //! `GET /feed`: new entries as server-sent events, each with the entry as JSON and its id as the event's id.
 //!
-//! A reader that comes back names the last id that it has seen, and gets what it missed first. The entries
-//! themselves are always read from the store; what wakes a feed only says that there is something to read. So
-//! nothing is lost or out of order, whether a reader is slow or the process was replaced meanwhile.
+//! A reader that reconnects names the last id that it has seen, and first gets what it missed. The entries themselves are
+//! always read from the store; what wakes a feed only says that there is something to read. So nothing is lost or out of
+//! order, even if a reader is slow or the process was replaced meanwhile.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::store::Store;
 
-/// How soon a reader shall come back after its connection ended.
+/// How soon a reader should reconnect after its connection has ended.
 const RETRY_TIME: Duration = Duration::from_millis(500);
 
 /// How often an idle feed says something, so that a dead connection is noticed.
@@ -32,7 +32,7 @@ const BATCH_MAX_ENTRIES: u32 = 50;
 /// Where to start.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Start {
-    /// The last id that the reader has, where it has no `Last-Event-ID` to send yet.
+    /// The last id that the reader has, for readers without a `Last-Event-ID`.
     after: Option<i64>,
 }
 
@@ -78,7 +78,7 @@ impl Follower {
                 Ok(entries) if entries.is_empty() => self.changes.changed().await.ok()?,
                 Ok(entries) => self.batch.extend(entries),
                 Err(error) => {
-                    // The reader comes back by itself and starts where it is.
+                    // The reader reconnects by itself and continues where it was.
                     eprintln!("error: {error}");
                     return None;
                 }

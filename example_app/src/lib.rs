@@ -1,8 +1,8 @@
 //! A guest book: people sign it, see each other's entries arrive, chat, and upload files.
 //!
-//! The library is the whole app; `main.rs` only gives it a port. Under devhost the line with `export!` is the
-//! way in instead, and that line is all that this app knows of devhost. Templates and static files are read
-//! from the source folder at run time, the entries are kept in one `SQLite` file.
+//! The library is the whole app; `main.rs` only gives it a port. Under devhost the entry point is the line with `export!`
+//! instead, which is all that this app knows about devhost. Templates and static files are read from the source folder at run
+//! time; the entries are kept in one `SQLite` file.
 
 mod api;
 mod chat;
@@ -38,11 +38,11 @@ struct Board {
     room: chat::Room,
 }
 
-/// The app, with its data where `EXAMPLE_APP_DATA` says, else in `data/` beside the sources.
+/// Makes the app, with its data in the folder named by `EXAMPLE_APP_DATA`, by default `data/` beside the sources.
 ///
 /// # Errors
 ///
-/// When the database cannot be opened.
+/// The database cannot be opened.
 pub fn app() -> Result<Router, Error> {
     let data =
         std::env::var_os(DATA_VARIABLE).map_or_else(|| Path::new(SOURCE_FOLDER).join("data"), PathBuf::from);
@@ -51,11 +51,11 @@ pub fn app() -> Result<Router, Error> {
 
 devhost_plugin::export!(app);
 
-/// The app, with its data in the given folder, which is made if it is missing.
+/// Makes the app, with its data in the given folder, which is created if it is missing.
 ///
 /// # Errors
 ///
-/// When the database cannot be opened.
+/// The database cannot be opened.
 pub fn app_with_data(data: &Path) -> Result<Router, Error> {
     let source = Path::new(SOURCE_FOLDER);
     let board = Board {
@@ -73,7 +73,7 @@ pub fn app_with_data(data: &Path) -> Result<Router, Error> {
         .route("/api/{*rest}", axum::routing::any(api::refuse_unknown_path))
         .route("/feed", get(feed::follow))
         .route("/ws", get(chat::join))
-        // An upload is counted as it passes and never held, so it needs no limit.
+        // An upload is counted as it passes and never stored, so it needs no limit.
         .route("/upload", uploads.layer(DefaultBodyLimit::disable()))
         .route("/slow", get(trouble::respond_slowly))
         .route("/panic", get(trouble::panic_on_purpose))

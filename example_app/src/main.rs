@@ -70,8 +70,8 @@ fn read_socket() -> Result<Option<PathBuf>, String> {
     }
 }
 
-/// A socket that an earlier run has left is in the way; anything else at its place is somebody's file. Nobody removes it at
-/// the end: by then it may be a successor's.
+/// A socket that an earlier run has left is removed; anything else at its path is somebody's file. It is not removed at the
+/// end, when it may belong to a successor.
 fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         std::fs::remove_file(path)?;

@@ -1,8 +1,8 @@
-//! The entries, in one `SQLite` file. Everything that touches `SQLite` is here, and runs on tokio's blocking
-//! threads; nothing here knows HTTP.
+//! The entries, in one `SQLite` file. Everything that touches `SQLite` is here and runs on tokio's blocking threads; nothing
+//! here knows HTTP.
 //!
-//! Two processes may have the file open for a moment, when a new version of the app takes over from an old
-//! one: hence WAL, where readers and a writer do not wait for each other, and a time for writers to wait.
+//! Two processes may have the file open for a moment when a new version of the app takes over. Hence WAL, which lets readers
+//! and a writer work at the same time, and a timeout for writers.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +42,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the database in a folder, making either if it is missing.
+    /// Opens the database in a folder, creating either if it is missing.
     pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(folder)
             .map_err(|source| Error::Folder { path: folder.to_owned(), source })?;
