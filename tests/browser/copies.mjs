@@ -1,7 +1,7 @@
-// Drives a Chromium against `site` of tests/fixtures/plain/traps under devhost: what the browser has in its cache, be it a copy
-// from before devhost ran or one that the app calls fresh, does not outlive an edit, nor does the next page load bring it back.
+// Drives a Chromium against `site` of tests/fixtures/plain/traps under devhost: a copy in the browser's cache, whether from
+// before devhost ran or declared fresh by the app, does not survive an edit, and the next page load does not bring it back.
 //
-//   DEVHOST_URL, APP_DIR, SHOTS, CHROMIUM  as in reload.mjs
+//   DEVHOST_URL, APP_DIR, SHOTS, CHROMIUM  as in driver.mjs
 
 import { readFileSync, utimesSync } from "node:fs";
 import { createServer } from "node:http";
@@ -56,7 +56,7 @@ async function waitForSite(page, what, wanted) {
   );
 }
 
-/** A port at which first a plain file server is, then devhost: so it is when `cargo run` had the port before. */
+/** A port with first a plain file server and then devhost, as when `cargo run` had the port before. */
 async function serveBefore() {
   const site = await (await fetch(new URL("/static/", url), { headers: { accept: "*/*" } })).text();
   const modified = new Date(Date.now() - MONTH_S * 1000).toUTCString();
@@ -93,7 +93,7 @@ async function serveBefore() {
 
 let count = 1;
 
-/** An edit of each file that shows, and is never the same twice. */
+/** A visible edit of each file, different every time. */
 const EDITS = {
   app: ["app.js", /app = ".*?"/, (n) => `app = "edit ${n}"`, (n) => `edit ${n}`],
   module: ["part.js", /word = ".*?"/, (n) => `word = "edit ${n}"`, (n) => `edit ${n}`],
@@ -143,7 +143,7 @@ await driveApp(async (browser) => {
     await waitForSite(page, "the site", { app: "one", module: "one" });
     check(await page.evaluate(() => window.__devhost === undefined), "the script was there before devhost");
     before.handOver();
-    // The browser has the page, too, which has no script; loading it again gets it.
+    // The browser also has the page, without the script; loading it again gets that.
     await page.reload();
     await waitForScript(page, "the page");
     const wanted = change("app", "module", "picture");
@@ -186,7 +186,7 @@ await driveApp(async (browser) => {
         await waitForSite(page, "the edit after a reload by hand", wanted);
         await open();
         await waitForSite(page, "the edit after another visit", wanted);
-        // And after a reload of devhost's.
+        // And after a reload by devhost.
         await mark(page);
         await waitForSite(page, "both edits", { ...wanted, ...change("app") });
       });

@@ -1,7 +1,7 @@
-// Drives a Chromium against `site` of tests/fixtures/plain/traps under devhost: whatever the browser loads as a document
-// loads itself again after an edit and shows why the code does not build, and what scripts fetch stays as it is.
+// Drives a Chromium against `site` of tests/fixtures/plain/traps under devhost: everything that the browser loads as a
+// document reloads itself after an edit and shows why the code does not build; what scripts fetch stays unchanged.
 //
-//   DEVHOST_URL, APP_DIR, SHOTS, CHROMIUM  as in reload.mjs
+//   DEVHOST_URL, APP_DIR, SHOTS, CHROMIUM  as in driver.mjs
 
 import { check, checkEqual, driveApp, edit, isMarked, mark, step, url, waitForLoad, waitForScript, waitInPage } from "./driver.mjs";
 

@@ -1,6 +1,6 @@
 // Looks at each of devhost's own pages in a real Chromium, at three widths, light and dark. The Rust test hands over
-// the pages, filled with what is long and awkward; this script serves them as devhost does, checks in the DOM what can
-// be checked there, and takes a screenshot of each for a person to look at. It ends with 0 only if all checks held.
+// the pages, filled with long and awkward content; this script serves them as devhost does, checks the DOM, and takes a
+// screenshot of each for people to look at. It ends with 0 only if all checks held.
 //
 //   PAGES     a JSON file: { policy, script, samples: [{ name, html, events }] }
 //   SHOTS     a folder for screenshots
@@ -13,11 +13,11 @@ import { drive, required } from "./browser.mjs";
 
 const WIDTHS_PX = [360, 800, 1400];
 const HEIGHT_PX = 900;
-/** A taller page is cut in its screenshot. */
+/** The screenshot of a taller page is cut. */
 const SHOT_HEIGHT_MAX_PX = 2600;
-/** Text of several lines has at least this many characters a line, on the average. */
+/** Text of several lines has at least this many characters a line on average. */
 const LINE_CHARACTERS_MIN = 9;
-/** WCAG 2, level AA, for text of ordinary size. */
+/** WCAG 2, level AA, for text of normal size. */
 const CONTRAST_MIN = 4.5;
 
 const { policy, script, samples } = JSON.parse(readFileSync(required("PAGES"), "utf8"));
@@ -49,7 +49,7 @@ const origin = `http://127.0.0.1:${server.address().port}`;
 
 // ---- what can be checked in the DOM -------------------------------------------------------------------------
 
-/** Runs in the page. Says what is wrong with it. */
+/** Runs in the page. Returns what is wrong with it. */
 function inspect({ lineCharactersMin, contrastMin }) {
   const faults = [];
   const width = document.documentElement.clientWidth;
@@ -65,7 +65,7 @@ function inspect({ lineCharactersMin, contrastMin }) {
   function isSeen(element) {
     return element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
   }
-  /** The nearest element that scrolls sideways, where what sticks out can be reached. */
+  /** The nearest element that scrolls sideways, so that overflowing content can be reached. */
   function scroller(element) {
     for (let at = element; at; at = parentOf(at)) {
       if (["auto", "scroll"].includes(getComputedStyle(at).overflowX)) return at;
@@ -146,7 +146,7 @@ function inspect({ lineCharactersMin, contrastMin }) {
       faults.push(`${describe(element)} has a contrast of ${ratio.toFixed(2)}: ${excerpt(text)}`);
     }
   }
-  /** Cells of a row are beside each other, and never over one another. */
+  /** Checks that the cells of a row are side by side and never overlap. */
   function checkRow(row) {
     const boxes = [...row.cells].filter((cell) => cell.textContent.trim()).map((cell) => cell.getBoundingClientRect());
     for (const [at, box] of boxes.entries()) {
@@ -173,7 +173,7 @@ function inspect({ lineCharactersMin, contrastMin }) {
 
 // ---- the round ----------------------------------------------------------------------------------------------
 
-/** Waits until what the events bring is there. */
+/** Waits until the effects of the events show. */
 async function settle(page, name) {
   if (name.startsWith("overlay")) await page.waitForSelector("devhost-overlay", { state: "attached" });
   if (name === "indicator") await page.waitForSelector("devhost-indicator", { state: "attached" });

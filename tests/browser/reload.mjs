@@ -1,5 +1,5 @@
-// Drives a real Chromium against the example app under devhost: what a person sees who edits the app while
-// its page is open. The Rust test starts devhost and runs this script; it prints a line for each step and ends
+// Drives a real Chromium against the example app under devhost: what people see who edit the app while its
+// page is open. The Rust test starts devhost and runs this script; it prints a line for each step and ends
 // with 0 only if all of them held. It waits for what the browser shows, never for a time to pass.
 //
 //   DEVHOST_URL  the address that devhost prints
@@ -63,7 +63,7 @@ const waitForConnections = (page) =>
     ["feed-state", "chat-state"].every((id) => document.getElementById(id)?.dataset.state === "open"),
   );
 
-/** The text of devhost's overlay, null where there is none to be seen. */
+/** The text of devhost's overlay, null if none is visible. */
 function readOverlay() {
   const overlay = document.documentElement.querySelector(":scope > devhost-overlay");
   const text = overlay?.shadowRoot?.textContent ?? "";
@@ -120,7 +120,7 @@ function listen(page, name) {
 }
 
 async function run(browser) {
-  // Lower than the page is long, so that there is something to scroll.
+  // Lower than the page, so that it scrolls.
   const context = await browser.newContext({ viewport: { width: 1100, height: 560 }, colorScheme: "light" });
   const page = listen(await context.newPage(), "page");
   let generation;
@@ -268,7 +268,7 @@ async function run(browser) {
   });
 
   await step("a panic is a page with its message and place, and the app goes on", async () => {
-    // The browser itself puts a line in the console for a 500.
+    // The browser itself logs a 500 to the console.
     complaintsCount = false;
     const response = await page.goto(new URL("/panic", url).href);
     checkEqual(response.status(), 500, "the status");

@@ -11,7 +11,7 @@ import { STEP_TIME_MAX_MS, check, currentStep, drive, required, shots, step as s
 
 const reports = required("REPORTS");
 
-/** What a developer would see in red in the console: also all that the page's policy forbids. */
+/** What the console shows in red, including everything that the page's policy forbids. */
 const complaints = [];
 
 async function open(browser, name, options) {
@@ -31,7 +31,7 @@ async function open(browser, name, options) {
   return page;
 }
 
-/** The plots that can be seen, with how many marks of a size each has, and what is written in too small a font. */
+/** The visible plots, with the number of visible marks, the smallest font, and what is cut off. */
 const readPlots = (page) =>
   page.evaluate(() =>
     [...document.querySelectorAll("svg.plot")]
@@ -63,7 +63,7 @@ const readPlots = (page) =>
       }),
   );
 
-/** By how much the page is wider than the screen, and what makes it so. */
+/** By how much the page is wider than the screen, and because of what. */
 const readOverflow = (page) =>
   page.evaluate(() => {
     const over = document.documentElement.scrollWidth - document.documentElement.clientWidth;
@@ -102,7 +102,7 @@ async function checkPage(page, wanted) {
   check(headers === 0, `${headers} table headers have no scope`);
 }
 
-/** How much text stands out from its ground, as WCAG measures it. */
+/** The contrast of text against its background, as WCAG measures it. */
 const readContrast = (page) =>
   page.evaluate(() => {
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
@@ -123,7 +123,7 @@ const readContrast = (page) =>
     });
   });
 
-/** A step after which nobody may have complained. */
+/** A step that must end without complaints. */
 const step = (name, work) =>
   stepOf(name, async () => {
     await work();

@@ -47,6 +47,19 @@ fn wait(link: &WorkerLink) -> Result<Vec<WorkerEvent>, SendError> {
     }
 }
 
+/// Opens streams without a body, and has the worker read their heads.
+async fn open_streams(client: &Client, link: &WorkerLink, count: usize) -> Vec<(SendHalf, RecvHalf)> {
+    let mut open = Vec::new();
+    for _ in 0..count {
+        open.push(soon(client.open(Bytes::new(), true)).await.unwrap());
+    }
+    let mut heads = 0;
+    while heads < count {
+        heads += wait(link).unwrap().len();
+    }
+    open
+}
+
 /// Runs the worker's side on a thread of its own.
 fn spawn<R: Send + 'static>(
     link: WorkerLink,
@@ -403,16 +416,9 @@ async fn the_worker_is_told_that_a_newer_generation_took_over_and_still_serves()
 #[tokio::test]
 async fn one_stream_more_than_the_most_waits_for_one_to_end() {
     let (client, link) = linked();
-    let mut open = Vec::new();
-    for _ in 0..STREAMS_COUNT_MAX {
-        open.push(soon(client.open(Bytes::new(), true)).await.unwrap());
-    }
+    let mut open = open_streams(&client, &link, STREAMS_COUNT_MAX).await;
     let mut next = Box::pin(client.open(Bytes::new(), true));
     assert!(futures_util::poll!(next.as_mut()).is_pending());
-    let mut heads = 0;
-    while heads < STREAMS_COUNT_MAX {
-        heads += wait(&link).unwrap().len();
-    }
     link.head(77, b"", true).unwrap();
     let (_, mut receive) = open.swap_remove(76);
     soon(receive.head()).await.unwrap();
@@ -425,14 +431,7 @@ async fn one_stream_more_than_the_most_waits_for_one_to_end() {
 #[tokio::test]
 async fn what_has_no_room_is_kept_and_sent_in_order() {
     let (client, link) = linked_with(RING_LENGTH_MIN_BYTES);
-    let mut open = Vec::new();
-    for _ in 0..20 {
-        open.push(soon(client.open(Bytes::new(), true)).await.unwrap());
-    }
-    let mut heads = 0;
-    while heads < 20 {
-        heads += wait(&link).unwrap().len();
-    }
+    let open = open_streams(&client, &link, 20).await;
     // The driver runs on this thread, so nothing is taken from the ring meanwhile: four of these fill it.
     let head = body(HEAD_LENGTH_MAX_BYTES, 6);
     for stream in 1..=20 {
@@ -467,14 +466,7 @@ async fn what_has_no_room_is_kept_and_sent_in_order() {
 #[tokio::test]
 async fn heads_without_room_arrive_when_there_is_some() {
     let (client, link) = linked_with(RING_LENGTH_MIN_BYTES);
-    let mut open = Vec::new();
-    for _ in 0..20 {
-        open.push(soon(client.open(Bytes::new(), true)).await.unwrap());
-    }
-    let mut heads = 0;
-    while heads < 20 {
-        heads += wait(&link).unwrap().len();
-    }
+    let open = open_streams(&client, &link, 20).await;
     for stream in 1..=20 {
         link.head(stream, &body(HEAD_LENGTH_MAX_BYTES, stream as usize), true).unwrap();
     }
