@@ -1,8 +1,11 @@
-//! The structure of the workspace: which crate may depend on which, and where `unsafe` is forbidden.
+//! The structure of the workspace: which crate may depend on which, where `unsafe` is forbidden, and what `lib.rs` and `mod.rs`
+//! are for.
 
 use std::collections::HashMap;
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+use ignore::WalkBuilder;
+use syn::Item;
 
 use crate::support::repository;
 
@@ -15,16 +18,16 @@ const FLOORS: [&[&str]; 5] = [
     &["devhost"],
 ];
 
-/// Crates outside of devhost proper: an app that is served, and no dependency of any of the others.
+/// Apps that devhost is tried with: no crate depends on them.
 const APPS: [&str; 1] = ["example_app"];
 
-/// Dependencies within a floor that are allowed all the same.
+/// The dependencies that are allowed within a floor.
 const WITHIN_A_FLOOR: [(&str, &str); 1] = [("devhost-sys", "devhost-model")];
 
 /// The link knows bytes and streams, but no HTTP library.
 const HTTP_LIBRARIES: [&str; 8] = ["actix-", "axum", "h2", "http", "httparse", "hyper", "reqwest", "tower"];
 
-/// The files at whose head `unsafe` is forbidden, with all of their crate.
+/// The roots of the crates that forbid `unsafe`.
 const SAFE_CRATES: [&str; 7] = [
     "crates/build/src/lib.rs",
     "crates/front/src/lib.rs",
@@ -34,6 +37,9 @@ const SAFE_CRATES: [&str; 7] = [
     "crates/watch/src/lib.rs",
     "src/main.rs",
 ];
+
+/// Files that still define something although they introduce a folder.
+const BUSY_INTRODUCTIONS: [&str; 1] = ["crates/front/src/upstream/mod.rs"];
 
 fn metadata() -> Metadata {
     let mut command = MetadataCommand::new();
@@ -45,7 +51,7 @@ fn floor_of(name: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&name))
 }
 
-/// The normal dependencies of a crate, each once.
+/// The normal dependencies of a crate.
 fn dependencies(package: &Package) -> Vec<&str> {
     let normal = package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
     normal.map(|dependency| dependency.name.as_str()).collect()
@@ -105,5 +111,39 @@ fn unsafe_is_forbidden_where_nothing_needs_it() {
             text.lines().any(|line| line.trim() == "#![forbid(unsafe_code)]"),
             "{file} does not forbid unsafe code"
         );
+    }
+}
+
+/// They declare modules and re-export names, and define nothing.
+#[test]
+fn lib_and_mod_files_only_introduce_their_folder() {
+    let mut faults = Vec::new();
+    let mut count = 0;
+    for folder in ["crates", "plugin_abi/src", "src"] {
+        for entry in WalkBuilder::new(repository().join(folder)).build() {
+            let path = entry.unwrap().into_path();
+            let is_introduction = path.ends_with("lib.rs") || path.ends_with("mod.rs");
+            // Tests may share their helpers this way.
+            let is_of_tests = path.parent().is_some_and(|folder| folder.ends_with("tests"));
+            if !is_introduction || is_of_tests || BUSY_INTRODUCTIONS.iter().any(|busy| path.ends_with(busy)) {
+                continue;
+            }
+            count += 1;
+            let file = syn::parse_file(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            if !file.items.iter().all(introduces) {
+                faults.push(format!("{} defines something: give that a file of its own", path.display()));
+            }
+        }
+    }
+    assert!(count > 20, "only {count} files were found");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Whether an item declares a module or imports names, also within an inline module.
+fn introduces(item: &Item) -> bool {
+    match item {
+        Item::Use(_) => true,
+        Item::Mod(module) => module.content.as_ref().is_none_or(|(_, items)| items.iter().all(introduces)),
+        _ => false,
     }
 }
