@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use devhost_model::{Diagnostic, Failure};
 
-use crate::plain::NO_LIBRARY_MESSAGE;
+use crate::helper_error::NO_LIBRARY_MESSAGE;
 use crate::{cargo, cargo_text, deps};
 
 /// A part of what rustc says where two shared libraries contain the same crate.

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::plain::NO_LIBRARY_MESSAGE;
+/// The wrapper's message if rustc accepts the binary but not the library; the reason follows.
+pub(crate) const NO_LIBRARY_MESSAGE: &str = "this binary cannot be made a library that devhost can load: ";
 
 /// Why a helper cannot do its part.
 #[derive(Debug, thiserror::Error)]

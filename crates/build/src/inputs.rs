@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::cargo::Run;
 use crate::directives::Directives;
 use devhost_model::BuildInputs;
 
@@ -19,10 +18,11 @@ pub struct ScriptInputs {
 }
 
 impl ScriptInputs {
-    /// Reads what the scripts of a good run of cargo have printed.
-    pub(crate) fn read(app: &App, run: &Run) -> Self {
+    /// Reads what the scripts of a successful run of cargo have printed. `scripts` has their output directories, each with its
+    /// package's id.
+    pub(crate) fn read(app: &App, scripts: &[(String, PathBuf)]) -> Self {
         let mut inputs = Self::default();
-        for (package_id, out_dir) in &run.build_scripts {
+        for (package_id, out_dir) in scripts {
             let package = app.path_packages.iter().find(|package| package.id == *package_id);
             let output = std::fs::read(out_dir.with_file_name("output")).unwrap_or_default();
             let root = package.map(|package| package.root.as_path());

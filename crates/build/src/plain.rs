@@ -17,9 +17,6 @@ use crate::job_sheet::{JOB_SHEET_VARIABLE, JobSheet};
 use crate::root::{self, Root};
 use crate::shadow::{self, About, Shadow};
 
-/// The wrapper's message if rustc accepts the binary but not the library; the reason follows.
-pub(crate) const NO_LIBRARY_MESSAGE: &str = "this binary cannot be made a library that devhost can load: ";
-
 /// A rustc call that makes a library of a binary.
 #[derive(Debug)]
 pub(crate) struct PlainCall {

@@ -91,7 +91,7 @@ impl Builder {
         let included = self.configuration.iter().filter(|path| path.is_file() && !concerns_cargo(path));
         sources.extend(included.cloned());
         self.memory.sources.clone_from(&sources);
-        self.memory.scripts = ScriptInputs::read(&app, &run);
+        self.memory.scripts = ScriptInputs::read(&app, &run.build_scripts);
         self.memory.units = Some(run.units_done);
         self.remember(&app);
         let profile_dirs = self.profile_dirs(&app);

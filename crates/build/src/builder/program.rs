@@ -45,7 +45,7 @@ impl Builder {
         std::fs::copy(&program, &path).map_err(|error| cannot_write(&path, error))?;
         let build_id = program::build_id(&path)
             .map_err(|error| build_failure(format!("cannot read {}: {error}", path.display())))?;
-        let scripts = ScriptInputs::read(&app, &run);
+        let scripts = ScriptInputs::read(&app, &run.build_scripts);
         let sources = dep_info::read_sources(&dep_info::path_of(&app, &program), &app.workspace_root);
         self.memory.sources.clone_from(&sources);
         self.memory.scripts = scripts.clone();
