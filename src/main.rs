@@ -11,8 +11,8 @@
 //! Start reading at [`devhost_supervisor`], which decides everything and does nothing; [`runner`] does it. ARCHITECTURE.md
 //! has the map and the invariants.
 //!
-//! The executable is also its own rustc wrapper, linker, build guard, zygote, keeper and artifact host. `main` finds out which
-//! of them it is to be, from its name or its environment, before anything else runs.
+//! The executable is also its own rustc wrapper, linker, build guard, zygote, keeper and artifact host. Before anything else
+//! runs, `main` decides by its name or environment which of them it is.
 #![forbid(unsafe_code)]
 
 #[cfg(target_os = "linux")]
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     commands::main()
 }
 
-/// devhost in one of its helping parts, if it was called by the name of one.
+/// Runs one of devhost's helper programs, if it was called by the name of one.
 #[cfg(target_os = "linux")]
 fn dispatch() -> Option<ExitCode> {
     let name = std::env::args_os().next()?;

@@ -1,4 +1,4 @@
-//! `devhost bench`: finds the app, makes sure that what is asked for can be written, measures, and shows what came out.
+//! `devhost bench`: finds the app, makes sure that the reports can be written, measures, and shows the results.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -14,13 +14,13 @@ use devhost_bench::{self as bench, Cancel, Plan, Subject};
 use devhost_model::Error;
 use devhost_terminal::{Format, Terminal};
 
-/// The name of standard output in place of a file.
+/// The name of standard output where a file is expected.
 const STANDARD_OUTPUT: &str = "-";
 
-/// Where the lock is that keeps two benches out of each other's way.
+/// The lock that keeps two benches out of each other's way.
 const LOCK_NAME: &str = "lock";
 
-/// The exit code of a run that was cancelled: 128 and the number of SIGINT.
+/// The exit code of a cancelled run: 128 plus the number of SIGINT.
 const EXIT_CANCELLED: u8 = 130;
 
 /// Runs a bench.
@@ -35,7 +35,7 @@ pub(super) fn run(args: &BenchArgs) -> ExitCode {
     }
 }
 
-/// True where all was measured.
+/// Returns true if everything was measured.
 fn measure(args: &BenchArgs) -> Result<bool, Error> {
     let cwd = std::env::current_dir()
         .map_err(|error| Error::fault(format!("the current directory cannot be used: {error}")))?;
@@ -95,7 +95,7 @@ fn lock(subject: &Subject) -> Result<File, Error> {
     let mut lock = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => {
-            // For people who wonder who it is.
+            // For people who wonder which one.
             let _ = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
             Ok(lock)
         }
@@ -110,17 +110,17 @@ fn lock(subject: &Subject) -> Result<File, Error> {
 /// How a report becomes a document.
 type Write = fn(&Report) -> Result<String, Error>;
 
-/// Where the report goes besides the terminal. Opened before anything is measured: a mistake is to be known by then.
+/// Where the report goes besides the terminal. Opened before anything is measured, so that mistakes show early.
 struct Outputs {
     files: Vec<Output>,
-    /// Standard output is one of them, so that nothing else may be there.
+    /// Standard output is one of them, so nothing else may be printed there.
     stdout_is_taken: bool,
 }
 
 struct Output {
     path: PathBuf,
     write: Write,
-    /// It is there for this run alone: without a report it goes again.
+    /// It was created for this run: without a report it is removed again.
     is_new: bool,
     written: bool,
 }
@@ -176,7 +176,7 @@ impl Outputs {
             };
             match written {
                 Ok(()) => output.written = true,
-                // The others are written all the same: it has cost a while to come here.
+                // The others are written all the same: the measurement took a while.
                 Err(error) => {
                     failure =
                         Some(Error::fault(format!("failed to write {}: {error}", output.path.display())));

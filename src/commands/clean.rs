@@ -1,5 +1,5 @@
-//! `devhost clean`: removes what devhost has made for a workspace, unless it is being used. It removes nothing that others
-//! have put beside it.
+//! `devhost clean`: removes what devhost has built for a workspace, unless it is in use. It removes nothing that others have
+//! put beside it.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use devhost_build::{self as build, Leavings};
 use devhost_model::{EXIT_FAULT, Error};
 use devhost_terminal::{Format, Terminal};
 
-/// Removes, or tells what would be removed.
+/// Removes what was built, or prints what would be removed.
 pub(super) fn run(args: &CleanArgs) -> ExitCode {
     let terminal = Terminal::new(Format::Human, false);
     match clean(args) {
@@ -59,7 +59,7 @@ fn clean(args: &CleanArgs) -> Result<String, Error> {
     Ok(format!("removed {size} in {files} files from {shown}"))
 }
 
-/// `1.4 GB`, `120 kB`.
+/// Formats a size: `1.4 GB`, `120 kB`.
 fn human(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut size = bytes as f64;

@@ -1,4 +1,4 @@
-//! The package that a command is about, of whatever kind it is: found as `devhost run` finds it, and looked into.
+//! The package that a command is about, of whatever kind: found as `devhost run` finds it, and examined.
 
 use std::path::Path;
 use std::process::Command;
@@ -30,7 +30,7 @@ impl Found {
         self.located.package()
     }
 
-    /// The directory of the package's Cargo.toml.
+    /// Returns the directory of the package's Cargo.toml.
     pub(super) fn root(&self) -> &Path {
         self.package().manifest_path.as_std_path().parent().unwrap_or(Path::new("/"))
     }
@@ -43,21 +43,21 @@ impl Found {
         self.package().targets.iter().filter(|target| target.is_bin()).collect()
     }
 
-    /// Whether its library says `export!`.
+    /// Returns true if its library says `export!`.
     pub(super) fn exports_app(&self) -> bool {
         let library = self.library();
         self.depends_on(PLUGIN_PACKAGE)
             && library.is_some_and(|library| export::is_said_by(library.src_path.as_std_path()))
     }
 
-    /// The package's features that are switched on.
+    /// Returns the package's active features.
     pub(super) fn features(&self) -> Vec<String> {
         let nodes = self.metadata().resolve.iter().flat_map(|resolve| &resolve.nodes);
         let node = nodes.into_iter().find(|node| node.id == self.package().id);
         node.map(|node| node.features.iter().map(ToString::to_string).collect()).unwrap_or_default()
     }
 
-    /// Whether the package depends on another one with a feature whose name starts like this.
+    /// Returns true if the package depends on another one with an active feature whose name starts like this.
     pub(super) fn depends_on_feature(&self, name: &str, start: &str) -> bool {
         let mut dependencies = self.package().dependencies.iter();
         dependencies.any(|dependency| {
@@ -67,14 +67,14 @@ impl Found {
         })
     }
 
-    /// Whether the package itself depends on another one, by name.
+    /// Returns true if the package directly depends on another one of this name.
     pub(super) fn depends_on(&self, name: &str) -> bool {
         self.package().dependencies.iter().any(|dependency| dependency.name == name)
     }
 }
 
-/// Finds the package that `argument` (a directory, a manifest or a package's name; nothing for here) means to somebody in
-/// `cwd`, as `devhost run` does.
+/// Finds the package that `argument` (a directory, a manifest or a package's name; `None` for here) means in `cwd`, as
+/// `devhost run` does.
 pub(super) fn find(argument: Option<&Path>, cwd: &Path, selection: &Selection) -> Result<Found, Error> {
     let settings = settings(selection, cwd);
     let argument = argument.map(Path::to_string_lossy);
@@ -92,7 +92,7 @@ pub(super) fn find(argument: Option<&Path>, cwd: &Path, selection: &Selection) -
     }
 }
 
-/// What a selection means to the build, said in `cwd`.
+/// Turns a selection that was made in `cwd` into settings of the build.
 pub(super) fn settings(selection: &Selection, cwd: &Path) -> Settings {
     let Selection { lib, bin, example, features, all_features, no_default_features, cargo, .. } = selection;
     let bin = || bin.clone().map(Choice::Bin);
@@ -108,9 +108,9 @@ pub(super) fn settings(selection: &Selection, cwd: &Path) -> Settings {
     }
 }
 
-/// The options for cargo, said in `cwd`.
+/// Turns options that were given in `cwd` into cargo's arguments.
 pub(super) fn cargo_options(options: &cli::CargoOptions, cwd: &Path) -> CargoOptions {
-    // cargo runs in the package's directory. As for cargo, what names a file is one.
+    // cargo runs in the package's directory. Like cargo, this takes for a file what names one.
     let config = |value: &String| match cwd.join(value).to_str() {
         Some(path) if !value.is_empty() && Path::new(path).exists() => path.to_owned(),
         _ => value.clone(),
@@ -126,7 +126,7 @@ pub(super) fn cargo_options(options: &cli::CargoOptions, cwd: &Path) -> CargoOpt
     }
 }
 
-/// What a tool says of itself when it is asked `-vV`, after the given words.
+/// Returns what a tool prints for `-vV` behind the given words.
 pub(super) fn first_line_after(tool: &str, directory: &Path, words: &str) -> Result<String, Error> {
     let output = Command::new(tool).arg("-vV").current_dir(directory).output().map_err(|error| {
         Error::mistake(

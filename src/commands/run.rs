@@ -182,7 +182,7 @@ fn greet(terminal: &Terminal, app: &str, bound: SocketAddr, begun: Instant, allo
     }
 }
 
-/// The sockets that devhost was started with, if they are to be the front's: a port that the user names is meant.
+/// Takes the sockets that devhost was started with, unless the user names a port.
 fn inherited_listeners(args: &RunArgs, terminal: &Terminal) -> Result<Vec<TcpListener>, Error> {
     let hint = "LISTEN_FDS promises sockets: pass listening TCP sockets, or unset LISTEN_FDS";
     let refused = |error: std::io::Error| {
@@ -222,7 +222,7 @@ fn build_settings(args: &RunArgs, cwd: &Path) -> Settings {
     }
 }
 
-/// What a new generation is to be: what was asked for, or the app's own program where there is a reason for it.
+/// Chooses how new code is run: as requested, or as the app's own program if there is a reason.
 fn choose_strategy(asked: Strategy, target: &Target, terminal: &Terminal) -> Result<build::Strategy, Error> {
     match (asked, target) {
         (Strategy::Restart, Target::Prebuilt(prebuilt)) => Err(Error::mistake(
@@ -247,7 +247,7 @@ fn choose_strategy(asked: Strategy, target: &Target, terminal: &Terminal) -> Res
     }
 }
 
-/// Differs for each run, so that a page of an earlier run is loaded again.
+/// Returns a name that differs for each run, so that pages of earlier runs are reloaded.
 fn new_session() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{}-{}", std::process::id(), now.as_millis())

@@ -1,7 +1,8 @@
-//! Whether a zygote or keeper does what it is told: sees from outside that one is stopped by a signal, or hangs. A dead one
-//! is noticed by the end of its socket; this is for those that live and do nothing.
+//! Detects from outside that a launcher is stopped by a signal, or hangs. A dead one is noticed by its socket; this is for
+//! those that live and do nothing.
 //!
-//! It counts looks instead of reading a clock, so that a time in which devhost was stopped itself counts for nothing. It never judges a process that is being debugged.
+//! It counts checks instead of reading a clock, so that time in which devhost itself was stopped does not count. It never
+//! judges a process that is being debugged.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,16 +13,16 @@ use actix_web::rt;
 use super::input::{Input, Inputs};
 use super::process_state::{Process, look_at};
 
-/// The time between two looks.
+/// The time between two checks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1000);
 
-/// In how many looks in a row it may be stopped.
+/// In how many checks in a row it may be stopped.
 const STOPPED_LOOKS_COUNT_MAX: u32 = 2;
 
-/// In how many looks in a row the answer to a fork may be missing. A fork takes milliseconds.
+/// In how many checks in a row the answer to a fork may be missing. A fork takes milliseconds.
 const SILENT_LOOKS_COUNT_MAX: u32 = 8;
 
-/// What is due from one launcher.
+/// What a launcher owes.
 #[derive(Debug, Default)]
 pub(super) struct Attendance {
     /// It was told to fork, which is always answered, and has said nothing since.
@@ -29,12 +30,12 @@ pub(super) struct Attendance {
 }
 
 impl Attendance {
-    /// It was told to fork.
+    /// Records that it was told to fork.
     pub(super) fn ask(&self) {
         self.is_asked.set(true);
     }
 
-    /// It has said something.
+    /// Records that it has said something.
     pub(super) fn hear(&self) {
         self.is_asked.set(false);
     }
@@ -47,7 +48,7 @@ struct Looks {
 }
 
 impl Looks {
-    /// Takes in another look. Says what is wrong, if something is.
+    /// Adds another check. Returns what is wrong, if something is.
     fn see(&mut self, process: Process, attendance: &Attendance) -> Option<String> {
         if process == Process::Debugged {
             *self = Self::default();
@@ -64,7 +65,7 @@ impl Looks {
     }
 }
 
-/// Watches a launcher as long as its attendance is kept.
+/// Watches a launcher as long as its attendance exists.
 pub(super) fn watch(number: u64, pid: i32, attendance: &Rc<Attendance>, inputs: Inputs) {
     let attendance = Rc::downgrade(attendance);
     rt::spawn(async move {
@@ -84,7 +85,7 @@ pub(super) fn watch(number: u64, pid: i32, attendance: &Rc<Attendance>, inputs: 
 mod tests {
     use super::*;
 
-    /// After how many of the same looks something is wrong.
+    /// Returns after how many identical checks something is wrong.
     fn looks_until_stuck(process: Process, attendance: &Attendance) -> Option<u32> {
         let mut looks = Looks::default();
         (1..1000).find(|_| looks.see(process, attendance).is_some())

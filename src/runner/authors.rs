@@ -1,9 +1,9 @@
-//! Who has written a file that changed around a build: the build itself, or somebody else. What the build writes is no edit,
-//! or a build script that writes a time into the sources would start builds for ever.
+//! Tells who has written a file that changed around a build: the build itself, or somebody else. What the build writes is no
+//! edit; otherwise a build script that writes a timestamp into the sources would start builds for ever.
 //!
-//! Nobody tells who wrote a file. But what the compiler has read as it is now needs no build, whoever wrote it. And what
-//! changes while a build script runs, in two builds in a row that ran to their end, is the script's work. Anything else is an
-//! edit, also of a file that scripts are known to write.
+//! The system does not say who wrote a file. But a file that the compiler has read as it is now needs no build, whoever wrote
+//! it. And one that changes while a build script runs, in two consecutive builds that ran to their end, is the script's work.
+//! Anything else is an edit, even of a file that scripts are known to write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,27 +11,27 @@ use std::time::Instant;
 
 use devhost_build::Trace;
 
-/// How many files are known as written by builds; more are taken for edits.
+/// How many files are remembered as written by builds; changes of others count as edits.
 const FILES_COUNT_MAX: usize = 1_000;
 
-/// What is known of the files that builds write.
+/// What is known about the files that builds write.
 #[derive(Debug, Default)]
 pub(super) struct Authors {
-    /// Files that build scripts are known to write: their change does not end a build.
+    /// Files that build scripts are known to write: a change of these does not end a build.
     own: BTreeSet<PathBuf>,
     /// Files that were last written while a script of the last build ran.
     suspects: BTreeSet<PathBuf>,
-    /// Files of `own` that have changed since the build began that runs, and when.
+    /// Files of `own` that have changed since the running build began, and when.
     withheld: BTreeMap<PathBuf, Instant>,
 }
 
 impl Authors {
-    /// With what an earlier run has learned.
+    /// Starts with what an earlier run has learned.
     pub(super) fn new(own: &[PathBuf]) -> Self {
         Self { own: own.iter().cloned().collect(), ..Self::default() }
     }
 
-    /// Files that changed while a build runs: keeps those that scripts are known to write, until it has ended.
+    /// Withholds those of the files that changed during a build that scripts are known to write, until it has ended.
     pub(super) fn withhold(&mut self, files: Vec<PathBuf>, at: Instant) -> Vec<PathBuf> {
         let (own, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| self.own.contains(file));
         for file in own {
@@ -40,18 +40,19 @@ impl Authors {
         others
     }
 
-    /// What was kept.
+    /// Takes what was withheld.
     pub(super) fn take_withheld(&mut self) -> BTreeMap<PathBuf, Instant> {
         std::mem::take(&mut self.withheld)
     }
 
-    /// A build has ended, and these have changed while it ran. Gives those that are no edits.
+    /// Learns from files that changed during a build that has ended. Returns those that are no edits.
     pub(super) fn learn_from_build(&mut self, traces: &BTreeMap<PathBuf, Trace>) -> Vec<PathBuf> {
         let before = std::mem::take(&mut self.suspects);
         self.learn(traces, &before)
     }
 
-    /// The change of these is told after a build that they may have changed in. Gives those that are no edits.
+    /// Learns from files whose change was reported after a build during which it may have happened. Returns those that are
+    /// no edits.
     pub(super) fn learn_after_build(&mut self, traces: &BTreeMap<PathBuf, Trace>) -> Vec<PathBuf> {
         let before = self.suspects.clone();
         self.learn(traces, &before)
@@ -77,14 +78,14 @@ impl Authors {
         settled
     }
 
-    /// These were edited while no build ran.
+    /// Forgets files that were edited while no build ran.
     pub(super) fn forget<'a>(&mut self, files: impl Iterator<Item = &'a PathBuf>) {
         for file in files {
             self.own.remove(file);
         }
     }
 
-    /// The files that scripts are known to write.
+    /// Returns the files that scripts are known to write.
     pub(super) fn own(&self) -> Vec<PathBuf> {
         self.own.iter().cloned().collect()
     }

@@ -24,8 +24,8 @@ impl Runner {
         vec![Event::Changed { age: at.elapsed(), files, busy: self.gate.was_busy_at(at) }]
     }
 
-    /// Leaves out what the last build has read as it is, or has written itself, and keeps what the one that runs probably
-    /// writes.
+    /// Drops files that the last build has read as they are, or has written itself, and withholds those that the running
+    /// build probably writes.
     fn edits(&mut self, mut files: Vec<PathBuf>, at: Instant) -> Vec<PathBuf> {
         if self.build.is_some() {
             return self.authors.withhold(files, at);

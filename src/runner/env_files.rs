@@ -1,7 +1,7 @@
-//! The user's environment files (`--env-file`): read anew for each fork, so that a change needs a fork and no build.
+//! The user's environment files (`--env-file`), read for each fork, so that a change needs a fork and no build.
 //!
-//! The syntax is that of the `dotenvy` crate. A later file wins over an earlier one, and devhost's own environment
-//! over all of them, as an app that reads `.env` by itself would have it.
+//! The syntax is that of the `dotenvy` crate. A later file overrides an earlier one, and devhost's own environment overrides
+//! all of them, as in an app that reads `.env` by itself.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use devhost_model::Error;
 /// Reads the files.
 ///
 /// # Errors
-/// A mistake that names the file, and the line where it has one.
+/// A mistake that names the file, and the line if there is one.
 pub(crate) fn read(files: &[PathBuf]) -> Result<Vec<(String, String)>, Error> {
     let mut variables: Vec<(String, String)> = Vec::new();
     for file in files {

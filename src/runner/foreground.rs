@@ -1,8 +1,8 @@
 //! The terminal under `--stdin`: the app has it as under `cargo run`.
 //!
-//! A worker has a process group of its own, so that group becomes the terminal's foreground: it reads the keyboard and gets
-//! what Ctrl-C sends. devhost, which is in the background then, hears of that through a small process in the same group. When
-//! the worker ends, however it does, the terminal is devhost's again, with the settings that it had.
+//! A worker has its own process group, which becomes the terminal's foreground: it reads the keyboard and gets the signals of
+//! Ctrl-C. devhost, which is in the background then, hears of those through a small process in the same group. When the worker
+//! ends, in whatever way, the terminal is devhost's again, with its former settings.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -20,10 +20,10 @@ use tokio::process::{Child, Command};
 
 use super::input::{Input, Inputs, Typed};
 
-/// The name by which the executable is called as the process that hears of keys.
+/// The name by which the executable is called to be the process that listens for keys.
 const LISTENER_NAME: &str = "devhost-terminal";
 
-/// What it says once it hears, and of each key.
+/// What it says once it listens, and for each key.
 const READY: u8 = b'r';
 const INTERRUPT: u8 = b'i';
 const SUSPEND: u8 = b'z';
@@ -37,24 +37,25 @@ pub(super) struct Foreground {
     terminal: File,
     own: Pid,
     settings: Option<Termios>,
-    /// The group that has it now, and the process in that which hears of keys.
+    /// The group that has it now, and the process in it that listens for keys.
     lent: Option<(Pid, Option<Child>)>,
 }
 
 impl Foreground {
-    /// The terminal, where there is one.
+    /// Returns the terminal, if there is one.
     pub(super) fn find() -> Option<Self> {
         let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
         let settings = tcgetattr(&terminal).ok();
         Some(Self { last: None, terminal, own: getpgrp(), settings, lent: None })
     }
 
-    /// The group of the newest worker has the terminal, or nobody's but devhost's. To be called on an actix runtime.
+    /// Sees to it that the group of the newest worker gets the terminal, or devhost's without one. Must be called on an actix
+    /// runtime.
     pub(super) fn settle(&mut self, newest: Option<Pid>, inputs: &Inputs) {
         if self.lent.as_ref().map(|(group, _)| *group) == newest {
             return;
         }
-        // What another job of the shell has is not devhost's to give.
+        // If another job of the shell has it, it is not devhost's to give.
         let lent = self.lent.as_ref().map(|(group, _)| *group);
         let holder = tcgetpgrp(&self.terminal).ok();
         if holder != Some(self.own) && holder != lent {
@@ -64,30 +65,30 @@ impl Foreground {
         self.lent = newest.map(|group| (group, listen(group, inputs)));
     }
 
-    /// What is typed in this group is heard, so that it can have the terminal.
+    /// Gives the terminal to this group, now that keys are noticed there.
     pub(super) fn lend(&mut self, group: Pid) {
         let is_wanted = self.lent.as_ref().is_some_and(|(lent, _)| *lent == group);
         if is_wanted && tcgetpgrp(&self.terminal) == Ok(self.own) {
             self.last = Some(group);
             let _ = without_stops(|| tcsetpgrp(&self.terminal, group));
-            // It may have wanted to read before it could, and stand still since.
+            // It may have tried to read before it could, and have been stopped since.
             let _ = killpg(group, Signal::SIGCONT);
         }
     }
 
-    /// A worker has ended, or is about to.
+    /// Takes the terminal back from a worker that has ended, or is about to.
     pub(super) fn ended(&mut self, group: Pid) {
         if self.lent.as_ref().is_some_and(|(lent, _)| *lent == group) {
             self.take_back();
         }
     }
 
-    /// True for the group that had the terminal last.
+    /// Returns true for the group that had the terminal last.
     pub(super) fn had(&self, group: Pid) -> bool {
         self.last == Some(group)
     }
 
-    /// devhost has the terminal again, as it was.
+    /// Takes the terminal back, with its former settings.
     pub(super) fn take_back(&mut self) {
         let Some((group, _listener)) = self.lent.take() else { return };
         let holder = tcgetpgrp(&self.terminal).ok();
@@ -95,7 +96,7 @@ impl Foreground {
             return;
         }
         without_stops(|| {
-            // It fails where the terminal is gone, and then nobody needs it.
+            // It fails if the terminal is gone, and then nobody needs it.
             let _ = tcsetpgrp(&self.terminal, self.own);
             if let Some(settings) = &self.settings {
                 let _ = tcsetattr(&self.terminal, SetArg::TCSANOW, settings);
@@ -110,7 +111,7 @@ impl Drop for Foreground {
     }
 }
 
-/// A process in the background that changes its terminal is stopped, unless it does not hear of that.
+/// Runs something with SIGTTOU blocked: a background process that changes its terminal is stopped by it otherwise.
 fn without_stops<T>(act: impl FnOnce() -> T) -> T {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGTTOU);
@@ -122,7 +123,7 @@ fn without_stops<T>(act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Starts the process that hears of keys in this group; it ends when it is dropped, or with the group.
+/// Starts the process that listens for keys in this group; it ends when it is dropped, or with the group.
 fn listen(group: Pid, inputs: &Inputs) -> Option<Child> {
     let started = Command::new(super::launcher::DEVHOST)
         .arg0(LISTENER_NAME)
@@ -157,11 +158,11 @@ fn listen(group: Pid, inputs: &Inputs) -> Option<Child> {
     Some(child)
 }
 
-/// Hears of keys until it is killed, if the process was called for that. To be called first in `main`.
+/// Listens for keys until it is killed, if the process was called for that. Must be called first in `main`.
 pub(crate) fn dispatch(argv0_file_name: &str) -> Option<u8> {
     (argv0_file_name == LISTENER_NAME).then(|| match hear() {
         Ok(()) => 0,
-        // The group is gone: there is nothing to hear of.
+        // The group is gone.
         Err(_) => 1,
     })
 }

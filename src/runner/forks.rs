@@ -1,4 +1,4 @@
-//! Has generations and replacements of single workers forked.
+//! Forks generations, and replacements of single workers.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +29,7 @@ impl Runner {
             }
         }
         let Some(launcher) = self.launchers.get(&self.current_launcher) else {
-            // Its end is being reported; the supervisor forks again after that.
+            // Its end is about to be reported; after that the supervisor forks again.
             return;
         };
         let forked = env_files::read(&self.env_files).and_then(|variables| {
@@ -47,10 +47,10 @@ impl Runner {
         }
     }
 
-    /// Forks one more worker of a generation, from the launcher that it comes from.
+    /// Forks another worker of a generation, from the launcher of the others.
     pub(super) fn replace(&mut self, generation: u64, replacement: u64) {
         let launcher = self.workers.launcher_of(generation).and_then(|number| self.launchers.get(&number));
-        // Its end is being reported, and that of the generation with it.
+        // Its end is about to be reported, and that of the generation with it.
         let Some(launcher) = launcher else { return };
         if launcher.is_stuck() {
             self.terminal
@@ -71,7 +71,7 @@ impl Runner {
     }
 }
 
-/// Whether what a worker would load is not there any more.
+/// Returns true if what a worker would load does not exist any more.
 pub(super) fn is_gone(code: &Code) -> bool {
     !code.artifact.exists()
 }

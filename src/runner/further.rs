@@ -1,5 +1,5 @@
-//! The listeners of plain apps beside the one that is served. They stay where the app wants them, so that while two
-//! generations overlap both have them: which one gets a connection is decided here, and it is the one that is current.
+//! The listeners of plain apps beside the main one. They stay where the app wants them, so while two generations overlap
+//! both have them. This file decides which of them gets a connection: the current one.
 //!
 //! The front holds a copy of each such listener and never accepts on it. So the order in which they began to listen, by which
 //! the kernel knows them, changes only here.
@@ -20,7 +20,7 @@ struct Member<S> {
     socket: S,
 }
 
-/// All that is known, by address.
+/// All known listeners, by address.
 #[derive(Debug)]
 pub(super) struct Further<S = OwnedFd> {
     groups: BTreeMap<String, Vec<Member<S>>>,
@@ -34,14 +34,14 @@ impl<S> Default for Further<S> {
 }
 
 impl Further {
-    /// A worker listens at an address where others may as well.
+    /// Adds a worker's listener at an address that others may have as well.
     pub(super) fn add(&mut self, worker: WorkerId, address: &str, socket: OwnedFd) {
         if self.insert(worker, address.to_owned(), socket) {
             self.steer(address);
         }
     }
 
-    /// From now on this generation gets what comes.
+    /// Leads new connections to this generation.
     pub(super) fn set_current(&mut self, generation: u64) {
         self.current = generation;
         let addresses: Vec<String> = self.groups.keys().cloned().collect();
@@ -72,12 +72,12 @@ impl<S> Further<S> {
         has_room
     }
 
-    /// Says at which addresses somebody is left beside those that are gone.
+    /// Removes the listeners of workers that are gone. Returns the addresses at which others are left.
     fn remove(&mut self, lives: impl Fn(WorkerId) -> bool) -> Vec<String> {
         let mut changed = Vec::new();
         self.groups.retain(|address, group| {
             let before = group.len();
-            // As the kernel does it: the last one takes the place of one that goes.
+            // As the kernel does: the last one takes the place of one that is removed.
             while let Some(gone) = group.iter().position(|member| !lives(member.worker)) {
                 group.swap_remove(gone);
             }
@@ -89,7 +89,8 @@ impl<S> Further<S> {
         changed
     }
 
-    /// The places of those that get what comes: the current generation's, or, where that has none there, the newest's.
+    /// Returns the places of those that get new connections: the current generation's, or the newest's if it has none
+    /// there.
     fn places(&self, group: &[Member<S>]) -> Vec<u32> {
         let newest = group.iter().map(|member| member.worker.generation).max();
         let has_current = group.iter().any(|member| member.worker.generation == self.current);

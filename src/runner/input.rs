@@ -14,20 +14,20 @@ use tokio::sync::mpsc;
 use super::ids::WorkerId;
 use super::relay::Relay;
 
-/// What somebody has typed for the processes in the foreground.
+/// A key press for the processes in the foreground.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Typed {
-    /// Nothing, but from now on it would be heard in this group.
+    /// None, but from now on it would be noticed in this group.
     Heard(Pid),
     /// Ctrl-C, or Ctrl-\.
     Interrupt,
     /// Ctrl-Z.
     Suspend,
-    /// Nothing any more: the terminal has been closed.
+    /// None any more: the terminal was closed.
     HangUp,
 }
 
-/// How many inputs may wait for the loop. Whoever sends one more waits.
+/// How many inputs may wait for the loop. A task that sends another one waits.
 pub(super) const INPUTS_COUNT_MAX: usize = 1024;
 
 /// What tasks send to the loop.

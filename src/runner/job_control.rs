@@ -25,7 +25,7 @@ impl Runner {
         }
     }
 
-    /// The user ends devhost; the app is asked as said, or knows it already.
+    /// Ends devhost for the user. The app is asked in this way, or knows already.
     pub(super) fn end_asked(&mut self, how: Option<Ask>) -> Vec<Event> {
         self.asks = how;
         self.terminal.stopping();
@@ -33,12 +33,12 @@ impl Runner {
         vec![Event::Stop]
     }
 
-    /// The terminal has been closed, of which devhost hears by itself, through the app's group, or in both ways.
+    /// The terminal was closed. devhost hears of that directly, through the app's group, or both.
     fn hung_up(&mut self, how: Option<Ask>) -> Vec<Event> {
         if std::mem::replace(&mut self.has_hung_up, true) { Vec::new() } else { self.end_asked(how) }
     }
 
-    /// Somebody has typed what the terminal tells the app alone, since that is in its foreground.
+    /// Handles a key that only the app's group hears of, because it is in the foreground.
     pub(super) fn typed(&mut self, typed: Typed) -> Vec<Event> {
         match typed {
             Typed::Heard(group) => {
@@ -58,7 +58,7 @@ impl Runner {
         }
     }
 
-    /// Stands still together with the app until somebody continues devhost, as one job of the shell.
+    /// Suspends devhost and the app, as one job of the shell, until somebody continues devhost.
     fn suspend(&mut self) {
         if let Some(foreground) = &mut self.foreground {
             foreground.take_back();
@@ -67,7 +67,7 @@ impl Runner {
         for group in &groups {
             let _ = killpg(*group, Signal::SIGTSTP);
         }
-        // It returns once devhost goes on: this thread's own signal is taken before anything else.
+        // It returns once devhost is continued: this thread's own signal is taken before anything else.
         if let Err(error) = raise(Signal::SIGSTOP) {
             tracing::warn!("failed to stop: {error}");
         }
@@ -76,7 +76,7 @@ impl Runner {
         }
     }
 
-    /// The newest worker has the terminal, if the app has it at all; without one it is devhost's.
+    /// Gives the terminal to the newest worker, if the app may have it; without a worker it is devhost's.
     pub(super) fn settle_foreground(&mut self) {
         let newest = self.workers.newest();
         if let Some(foreground) = &mut self.foreground {

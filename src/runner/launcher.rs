@@ -1,4 +1,4 @@
-//! Where new generations come from: a zygote or a keeper, and whether it does what it is told.
+//! A zygote or a keeper, and whether it still does what it is told.
 
 use std::cell::Cell;
 use std::io;
@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 
 use super::attendance::Attendance;
 
-/// The executable that this process runs, whatever has become of its file.
+/// The executable of this process, whatever has become of its file.
 pub(super) const DEVHOST: &str = "/proc/self/exe";
 
 /// How long a launcher may take to end when told so.
@@ -27,7 +27,7 @@ pub(super) const LAUNCHER_END_TIME_MAX: Duration = Duration::from_millis(500);
 pub(super) struct Launcher {
     client: LauncherClient,
     attendance: Rc<Attendance>,
-    /// It stands still, and others do its work.
+    /// It is stuck, and others do its work.
     is_stuck: Cell<bool>,
 }
 
@@ -47,17 +47,17 @@ impl Launcher {
         Ok(Self { client, attendance: Rc::default(), is_stuck: Cell::new(false) })
     }
 
-    /// Says what it is called.
+    /// Returns what it is called.
     pub(super) fn name(&self) -> &'static str {
         self.client.name()
     }
 
-    /// Returns what is due from it.
+    /// Returns what it owes.
     pub(super) fn attendance(&self) -> &Rc<Attendance> {
         &self.attendance
     }
 
-    /// Gives it up because it stands still: from now on its workers are ended without it. It has not reaped them, so
+    /// Gives it up because it is stuck: from now on its workers are ended without it. It has not reaped them, so
     /// their pids are theirs.
     pub(super) fn give_up(&self) {
         self.is_stuck.set(true);

@@ -1,4 +1,4 @@
-//! Zygotes and keepers: starts and ends them, and takes in what they report. Each wait for one has a deadline.
+//! Zygotes and keepers: starts and ends them, and handles what they report. Each wait for one has a deadline.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::input::Input;
 use super::launcher::{LAUNCHER_END_TIME_MAX, Launcher};
 use super::state::Runner;
 
-/// How often a worker is looked at whose launcher does not say when it has ended.
+/// How often a worker is checked if its launcher is stuck and does not report its end.
 const END_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long the copy of a process that has ended may take to say that it is a daemon.
+/// How long the copy of a process that has ended may take to report that it is a daemon.
 const DAEMON_REPORT_TIME: Duration = Duration::from_millis(500);
 
 impl Runner {
@@ -54,7 +54,7 @@ impl Runner {
         if let Some(launcher) = self.launchers.remove(&self.current_launcher) {
             rt::spawn(async move { launcher.end(LAUNCHER_END_TIME_MAX).await });
         }
-        // A number of its own, so that the end of the killed one is nobody's death.
+        // The next number, so that the end of the killed one does not count as a death.
         self.current_launcher += 1;
     }
 
@@ -70,7 +70,7 @@ impl Runner {
         for number in over {
             if let Some(launcher) = self.launchers.remove(&number) {
                 if launcher.is_stuck() {
-                    // It would not hear that it is to end. Without a wait, which the end of devhost might cut off.
+                    // It would not notice the hang-up. Without a wait, which the end of devhost might cut off.
                     let _ = launcher.end(Duration::ZERO).now_or_never();
                     continue;
                 }
@@ -95,14 +95,14 @@ impl Runner {
             Report::Forked { pid, .. }
                 if self.launchers.get(&number).is_some_and(|launcher| launcher.is_stuck()) =>
             {
-                // It goes on after all, and nobody waits for this any more.
+                // It goes on after all, but nobody waits for this any more.
                 self.kill([WorkerProcess { launcher: number, pid }]);
                 Vec::new()
             }
             Report::Forked { generation, pid, micros } => {
                 let target = self.workers.forked(generation, pid, &self.inputs);
                 self.kill(target);
-                // A process that was started for this generation alone counts from there.
+                // If the launcher was started for this generation alone, its start counts, too.
                 let fresh = self.fresh.get(&number).map(Instant::elapsed);
                 vec![Event::Forked { generation, took: fresh.unwrap_or(Duration::from_micros(micros)) }]
             }
@@ -116,7 +116,7 @@ impl Runner {
                 let was_typed =
                     was_typed && self.foreground.as_ref().is_some_and(|f| f.had(Pid::from_raw(pid)));
                 if was_typed {
-                    // The word of the key comes later.
+                    // The key itself is reported later.
                     self.echo = true;
                     let mut events = self.end_asked(None);
                     events.extend(self.exited(number, pid, code, signal));
@@ -134,7 +134,7 @@ impl Runner {
         self.kill(targets);
         let Some(ended) = ended else { return Vec::new() };
         if unheard && code == Some(0) {
-            // It may have left a daemon, which is about to say so.
+            // It may have left a daemon, which is about to report.
             self.post_after(DAEMON_REPORT_TIME, ended);
             return Vec::new();
         }
@@ -162,8 +162,8 @@ impl Runner {
         }
     }
 
-    /// A launcher lives and does nothing: another one takes its place. Its workers serve on, and it ends with the last of
-    /// them, as any that is replaced.
+    /// Replaces a launcher that lives and does nothing. Its workers go on serving, and like any other that is replaced it
+    /// ends with the last of them.
     pub(super) fn launcher_stuck(&mut self, number: u64, message: &str) -> Vec<Event> {
         let Some(launcher) = self.launchers.get(&number) else { return Vec::new() };
         launcher.give_up();
@@ -175,14 +175,14 @@ impl Runner {
             self.watch_for_end(number, pid);
         }
         if number == self.current_launcher {
-            // A number of its own, so that the end of this one is nobody's death.
+            // The next number, so that the end of this one does not count as a death.
             self.current_launcher += 1;
             return vec![Event::ZygoteDied { lost }];
         }
         lost.into_iter().map(|generation| Event::Ended { generation, end: End::Lost }).collect()
     }
 
-    /// Says that a worker has ended in the place of its launcher, which does not.
+    /// Reports the end of a worker in place of its launcher.
     fn watch_for_end(&self, number: u64, pid: i32) {
         let inputs = self.inputs.clone();
         let process = Liveness::open(pid);

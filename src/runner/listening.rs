@@ -15,14 +15,14 @@ use super::input::Input;
 use super::relay::Relay;
 use super::state::Runner;
 
-/// How long a plain app that listens on a Unix socket has to listen on a TCP port as well.
+/// How long a plain app that listens on a Unix socket may take to listen on a TCP port as well.
 const UNIX_ALONE_TIME: Duration = Duration::from_millis(500);
 
-/// How often a plain app that has not listened yet is looked at from outside.
+/// How often a plain app without a listener is checked from outside.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1000);
 
 impl Runner {
-    /// A plain app listens. Says as well whether it is reached there.
+    /// Connects to a plain app that listens. Also returns whether it is reached there.
     pub(super) fn listens(
         &mut self,
         worker: WorkerId,
@@ -50,7 +50,7 @@ impl Runner {
         (fixed.into_iter().chain(ready).collect(), true)
     }
 
-    /// An app that asks for an address of IPv6 can be reached by that, too.
+    /// Opens the IPv6 address, too, if the app asks for one.
     pub(super) fn reach_by_ipv6(&mut self, asked: &str) {
         let is_ipv6 = asked.parse().is_ok_and(|asked: SocketAddr| asked.ip().to_canonical().is_ipv6());
         if is_ipv6 {
@@ -58,7 +58,7 @@ impl Runner {
         }
     }
 
-    /// An app that listens on a Unix socket and nothing else gets a port for it.
+    /// Starts a relay for an app that listens on a Unix socket, unless it listens on a TCP port soon.
     pub(super) fn relay(&self, worker: WorkerId, micros: u64, path: PathBuf, file: Option<OwnedFd>) {
         let inputs = self.inputs.clone();
         rt::spawn(async move {
@@ -72,7 +72,7 @@ impl Runner {
         });
     }
 
-    /// An app that listens on a Unix socket alone is reached through a relay.
+    /// Connects to an app through its relay.
     pub(super) fn relayed(&mut self, worker: WorkerId, micros: u64, path: &Path, relay: Relay) -> Vec<Event> {
         let asked = path.display().to_string();
         let listening = Listening { asked, port: 0, private: relay.address };
@@ -99,7 +99,7 @@ impl Runner {
         }
     }
 
-    /// Looks whether a plain app that was not heard of listens all the same.
+    /// Checks whether a plain app that has reported no listener has one all the same.
     pub(super) fn look(&mut self, worker: WorkerId, forked: Instant) -> Vec<Event> {
         let Some(pid) = self.workers.unheard(worker) else { return Vec::new() };
         let known = self.workers.further(worker);

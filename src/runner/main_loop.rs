@@ -11,7 +11,7 @@ use super::launcher::LAUNCHER_END_TIME_MAX;
 use super::signals::{Signals, Wish};
 use super::state::Runner;
 
-/// How long clients have to read that devhost is ending, where that cuts their requests off.
+/// How long clients whose requests are cut off have to read that devhost is ending.
 const LAST_PAGES_TIME: Duration = Duration::from_millis(100);
 
 impl Runner {
@@ -63,13 +63,13 @@ impl Runner {
             }
         }
         if cut_off {
-            // Those whose requests are cut off by the end get to read that it was the end.
+            // Clients whose requests are cut off get to read why.
             tokio::time::sleep(LAST_PAGES_TIME).await;
         }
         self.end().await
     }
 
-    /// What is left is killed. Everything has a deadline.
+    /// Ends what is left. Everything here has a deadline.
     async fn end(mut self) -> Result<(), Error> {
         self.cancel_build();
         self.hub.close();

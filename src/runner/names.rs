@@ -5,14 +5,14 @@ use std::path::PathBuf;
 /// The most file names in one reload; a checkout of another branch may change thousands.
 const NAMES_COUNT_MAX: usize = 64;
 
-/// The names of these files; a character that is not UTF-8 becomes `�`.
+/// Returns the names of these files; what is not UTF-8 becomes `�`.
 pub(super) fn file_names(files: &[PathBuf]) -> Vec<String> {
     let names = files.iter().filter_map(|file| file.file_name());
     names.map(|name| name.to_string_lossy().into_owned()).collect()
 }
 
-/// The names of files because of which pages load themselves again; none if there are too many, which says that any
-/// file may have changed.
+/// Returns the names of the files that pages are reloaded for; none if there are too many, which means that any file may
+/// have changed.
 pub(super) fn names_for_reload(files: &[PathBuf]) -> Vec<String> {
     if files.len() > NAMES_COUNT_MAX { Vec::new() } else { file_names(files) }
 }

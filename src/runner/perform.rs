@@ -11,7 +11,7 @@ use super::names::{file_names, names_for_reload};
 use super::state::Runner;
 
 impl Runner {
-    /// Performs actions in order. True once everything is over.
+    /// Performs actions in order. Returns true once everything is over.
     pub(super) fn perform(&mut self, actions: Vec<Action>) -> bool {
         let mut over = false;
         for action in actions {
@@ -40,7 +40,7 @@ impl Runner {
                 Action::Drain { generation } => {
                     let targets = self.workers.drain(generation);
                     self.kill(targets);
-                    // It may be idle already, and then nothing at the gate would change any more.
+                    // It may be idle already, and then the gate would report no change.
                     for event in self.workers.drained() {
                         self.post(event);
                     }
@@ -56,7 +56,7 @@ impl Runner {
                 }
                 Action::KillWorker { generation } => {
                     if !self.workers.has(generation) {
-                        // It was never forked, so nothing else will say that it has ended.
+                        // It was never forked, so nothing else will report its end.
                         self.post(Event::Ended { generation, end: End::Lost });
                     }
                     let targets = self.workers.kill(generation);
@@ -127,7 +127,7 @@ impl Runner {
         self.post_after(after, Event::Timer(timer));
     }
 
-    /// Requests of a generation that is about to be ended get no answer.
+    /// Notes how many requests get no answer because their generation is ended.
     fn tell_of_cut_off(&self, generation: u64, reason: StopReason) {
         let hint = match reason {
             StopReason::Replaced => " (--drain-ms gives them more time)",
@@ -154,7 +154,7 @@ impl Runner {
             return;
         }
         if fresh {
-            // Before the swap, so that a page of the new generation is up to date when it hears of the reload.
+            // Before the swap, so that a page of the new generation is not reloaded.
             self.hub.advance();
         }
         self.further.set_current(generation);

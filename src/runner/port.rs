@@ -1,6 +1,6 @@
-//! The port that people open: taken at the start where it is known, else as soon as the app has said which one it
-//! asks for. What it was is remembered, so that the next start takes it at once. Where the app asks for another one
-//! later, that one is opened as well; the old one goes on, for the pages that are open.
+//! The front's port. It is taken at the start if it is known, otherwise as soon as the app asks for one, and remembered, so
+//! that the next start takes it at once. If the app asks for another one later, that is opened as well; the old one stays,
+//! for open pages.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use devhost_model::StatusBoard;
 use devhost_sys::listen;
 use devhost_terminal::Terminal;
 
-/// The file in devhost's target directory with the port that an app asked for last; the app's name follows.
+/// The file in devhost's target directory with the port that an app asked for last; the app's name is appended.
 const REMEMBERED_FILE: &str = "devhost-port-";
 
 /// How the front takes the port that a plain app asks for.
@@ -21,9 +21,9 @@ const REMEMBERED_FILE: &str = "devhost-port-";
 pub(crate) struct PortPlan {
     /// The address to listen on.
     pub host: IpAddr,
-    /// Give up where the port is in use.
+    /// Give up if the port is in use.
     pub strict: bool,
-    /// The port where the app asks for none.
+    /// The port if the app asks for none.
     pub default: u16,
     /// devhost's target directory.
     pub target_dir: PathBuf,
@@ -38,8 +38,7 @@ impl PortPlan {
         self.target_dir.join(format!("{REMEMBERED_FILE}{}", self.app))
     }
 
-    /// The port that the app will ask for, as far as that is known: the one that the user names, or what it asked for when it
-    /// ran last.
+    /// Returns the port that the app will ask for, if known: the one that the user names, or the one of the last run.
     pub(crate) fn expected(&self) -> Option<u16> {
         self.named.or_else(|| self.remembered())
     }
@@ -51,13 +50,13 @@ impl PortPlan {
 
     fn remember(&self, port: u16) {
         if self.remembered() != Some(port) {
-            // Without it the next start has no port before the app listens; that is all.
+            // Without it the next start only has no port before the app listens.
             let _ = std::fs::create_dir_all(&self.target_dir);
             let _ = std::fs::write(self.file(), format!("{port}\n"));
         }
     }
 
-    /// Takes the port; where that is not allowed, the default one, with a word about it.
+    /// Takes the port; if that is not permitted, the default one, with a note about it.
     fn bind(&self, port: u16, terminal: &Terminal) -> Result<TcpListener, Error> {
         let bound = match listen::bind(self.host, port, self.strict) {
             Err(error) if !self.strict && port != self.default => {
@@ -74,7 +73,7 @@ impl PortPlan {
     }
 }
 
-/// Told once the front serves, with its address.
+/// Called once the front serves, with its address.
 pub(crate) type OnServing = Box<dyn FnOnce(&Terminal, SocketAddr)>;
 
 /// The front's server, before and after it has a port.
@@ -82,21 +81,21 @@ pub(super) struct Door {
     waiting: Option<(FrontConfig, OnServing)>,
     plan: Option<PortPlan>,
     server: Option<front::Server>,
-    /// The ports that were asked for, the newest last: a busy one may have been replaced by the next.
+    /// The ports that were asked for, the newest last; a busy one may have been replaced by the next.
     asked: Vec<u16>,
-    /// Where devhost has opened ports by itself.
+    /// The addresses that devhost has opened by itself.
     open: Vec<SocketAddr>,
-    /// The app asks for an address of IPv6.
+    /// The app asks for an IPv6 address.
     ipv6: bool,
-    /// devhost was started with the sockets that it serves on.
+    /// The sockets that it serves on are inherited.
     is_given: bool,
 }
 
-/// How many ports are open at once: each has threads of its own.
+/// How many ports may be open at once: each has threads of its own.
 const PORTS_COUNT_MAX: usize = 8;
 
 impl Door {
-    /// A door that is closed still. `is_given`: devhost was started with the sockets that it serves on.
+    /// Makes a door that is still closed. `is_given`: the sockets that it serves on are inherited.
     pub(super) fn new(
         config: FrontConfig,
         plan: Option<PortPlan>,
@@ -114,7 +113,7 @@ impl Door {
         }
     }
 
-    /// Opens it where the port was taken before.
+    /// Opens it if the port was taken before.
     pub(super) fn open_if_known(
         &mut self,
         gate: &Gate,
@@ -129,8 +128,8 @@ impl Door {
         self.start(None, gate, hub, status, terminal)
     }
 
-    /// Opens it on the port that the app asks for (0 for any), or, where nobody knows that, on the default one. A port
-    /// that is open stays so.
+    /// Opens it on the port that the app asks for (0 for any), or on the default one if that is unknown. A port that is open
+    /// stays open.
     pub(super) fn open(
         &mut self,
         asked: Option<u16>,
@@ -156,7 +155,7 @@ impl Door {
         self.start(Some(listener), gate, hub, status, terminal)
     }
 
-    /// The app asks for a port while others are open already.
+    /// Opens another port that the app asks for.
     fn follow(&mut self, port: u16, plan: &PortPlan, terminal: &Terminal) {
         if self.asked.last() == Some(&port) {
             return;
@@ -175,7 +174,7 @@ impl Door {
             ));
             return;
         };
-        // No other port instead: there is one that works.
+        // No other port instead: one works already.
         let opened = listen::bind_exactly(plan.host, port).and_then(|listener| {
             let failed = |error| Error::fault(format!("failed to serve on port {port}: {error}"));
             let address = listener.local_addr().map_err(failed)?;
@@ -195,7 +194,7 @@ impl Door {
         }
     }
 
-    /// The app asks for an address of IPv6: each port is open at `[::1]`, too.
+    /// Opens each port at `[::1]`, too, because the app asks for an IPv6 address.
     pub(super) fn open_ipv6(&mut self, terminal: &Terminal) {
         if !self.ipv6 {
             self.ipv6 = true;
@@ -204,8 +203,8 @@ impl Door {
         }
     }
 
-    /// A port is open. The sockets that devhost was started with are what it is to serve on, and so is an address that is
-    /// not the machine itself.
+    /// Records an open port, and opens it at `[::1]` as well if the app asks for IPv6. Not for inherited sockets, which are
+    /// all that devhost is to serve on, nor for a single address of a network.
     fn opened(&mut self, address: SocketAddr, terminal: &Terminal) {
         self.open.push(address);
         let is_alone = address.is_ipv4() && (address.ip().is_loopback() || address.ip().is_unspecified());
@@ -219,7 +218,7 @@ impl Door {
                     terminal.warn(&format!("failed to serve on [::1] port {port}: {error}"));
                 }
             }
-            // A machine without IPv6 has no such address, and nobody looks for the app there.
+            // On a machine without IPv6 nobody looks for the app there.
             Err(error) if listen::is_busy(Ipv6Addr::LOCALHOST.into(), port) => terminal.note(&format!(
                 "the app asks for an address of IPv6, but at [::1] {}; it is at http://{address}/ alone",
                 error.message

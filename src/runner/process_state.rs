@@ -10,7 +10,7 @@ pub(super) enum Process {
     Debugged,
 }
 
-/// What the kernel says of a process (proc(5)). One that is gone counts as running: its end is told otherwise.
+/// Asks the kernel about a process (proc(5)). One that is gone counts as running: its end is reported otherwise.
 pub(super) fn look_at(pid: i32) -> Process {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     parse(&status)

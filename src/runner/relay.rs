@@ -1,5 +1,5 @@
-//! A private TCP port in front of a Unix socket: the way to an app that listens on nothing else. Where it turns out later
-//! that it does, the relay leads there.
+//! A private TCP port in front of a Unix socket, for an app that listens on nothing else. If the app listens on a TCP port
+//! later, the relay leads there.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-/// A relay that runs until it is dropped. Connections that it has made live as long as their ends.
+/// A relay that runs until it is dropped. Its connections live as long as their ends.
 #[derive(Debug)]
 pub(super) struct Relay {
     /// Where it listens.
@@ -31,15 +31,15 @@ enum Target {
 }
 
 impl Relay {
-    /// Starts a relay to a Unix socket; the path of an abstract one starts with `@`. With the socket's file it leads there,
-    /// also where a later generation has put its own in its place.
+    /// Starts a relay to a Unix socket; the path of an abstract one starts with `@`. With the socket's file it leads to that,
+    /// even if a later generation has replaced it at its path.
     pub(super) async fn start(path: PathBuf, file: Option<OwnedFd>) -> io::Result<Self> {
         let listener = bind_privately().await?;
         let address = listener.local_addr()?;
         let to = watch::Sender::new(Target::Unix { path, file: file.map(Arc::new) });
         let led = to.subscribe();
         let task = tokio::spawn(async move {
-            // An error here is a lack of descriptors: whoever connected is turned away.
+            // An error here is a lack of descriptors: the client is turned away.
             loop {
                 if let Ok((from, _)) = listener.accept().await {
                     tokio::spawn(pass_on(from, led.clone()));
@@ -51,21 +51,22 @@ impl Relay {
         Ok(Self { address, to, task: task.abort_handle() })
     }
 
-    /// Leads to a TCP port from now on. Connections to what was not the app are cut.
+    /// Leads to a TCP port from now on. Connections to the Unix socket, which was not the
+    /// app's main listener, are cut.
     pub(super) fn lead_to(&self, address: SocketAddr) {
         self.to.send_replace(Target::Tcp(address));
     }
 
-    /// True while it leads to the Unix socket.
+    /// Returns true while it leads to the Unix socket.
     pub(super) fn leads_to_unix_socket(&self) -> bool {
         matches!(*self.to.borrow(), Target::Unix { .. })
     }
 }
 
-/// Where nobody can guess it, as the listeners of apps.
+/// Binds to an address that nobody can guess, like the listeners of apps.
 async fn bind_privately() -> io::Result<TcpListener> {
     match TcpListener::bind((random_loopback(), 0)).await {
-        // The loopback interface has 127.0.0.1 alone, which is rare.
+        // The loopback interface has only 127.0.0.1, which is rare.
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
         }
@@ -73,9 +74,9 @@ async fn bind_privately() -> io::Result<TcpListener> {
     }
 }
 
-/// One of the 2^24 IPv4 addresses of the loopback interface.
+/// Returns one of the 2^24 IPv4 addresses of the loopback interface.
 fn random_loopback() -> Ipv4Addr {
-    // The keys of the standard library's hasher are random, so that nobody can foresee what it gives.
+    // The standard library's hasher has random keys, so its result cannot be predicted.
     let [one, two, three, ..] = RandomState::new().hash_one(0_u8).to_ne_bytes();
     Ipv4Addr::new(127, 1 + one % 254, two, 1 + three % 254)
 }
@@ -88,12 +89,12 @@ impl Drop for Relay {
 
 async fn pass_on(mut from: TcpStream, mut target: watch::Receiver<Target>) -> io::Result<()> {
     let to = target.borrow_and_update().clone();
-    // As the front's own connections are: a relay must not wait for more.
+    // Like the front's own connections: a relay must not wait for more.
     from.set_nodelay(true)?;
     match to {
         Target::Unix { path, file } => {
             let mut to = match file {
-                // The link leads to the file itself, whatever its name is by now.
+                // This path leads to the file itself, whatever its name is by now.
                 Some(file) => UnixStream::connect(format!("/proc/self/fd/{}", file.as_raw_fd())).await?,
                 None => connect(&path).await?,
             };

@@ -8,20 +8,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// Nothing where devhost was started to outlive its terminal (`nohup`).
+    /// `None` if devhost was started to outlive its terminal (`nohup`).
     hang_up: Option<Signal>,
     suspend: Signal,
     proceed: Signal,
 }
 
-/// What the user wants by a signal.
+/// What the user wants with a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// devhost ends, and asks the app in the same way.
+    /// devhost ends, and asks the app to end in the same way.
     End(Ask),
-    /// Ctrl-Z: devhost and the app stand still.
+    /// Ctrl-Z: devhost and the app are suspended.
     Suspend,
-    /// They go on, in the foreground or not.
+    /// They are continued, in the foreground or not.
     Proceed,
 }
 
@@ -50,7 +50,7 @@ impl Signals {
     }
 }
 
-/// False where SIGHUP is ignored, which whoever started devhost has seen to.
+/// Returns false if devhost was started with SIGHUP ignored.
 pub(super) fn hears_of_hang_up() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -58,7 +58,7 @@ pub(super) fn hears_of_hang_up() -> bool {
     ignored & (1 << (Sent::SIGHUP as i32 - 1)) == 0
 }
 
-/// The next signal, or never, where there is none to come.
+/// Waits for the next signal; for ever if there is none to come.
 async fn received(signal: &mut Option<Signal>) -> Option<()> {
     match signal {
         Some(signal) => signal.recv().await,

@@ -1,8 +1,8 @@
-//! Sees from outside that a worker stands still while it has requests: it was stopped by a signal, or does not read what
-//! it is sent. Nothing that the worker writes can hide that, or stop the looking.
+//! Detects from outside that a worker stalls while it has requests: it was stopped by a signal, or does not read what it is
+//! sent. Nothing that the worker writes can hide that, or stop the checks.
 //!
-//! Looks only while the worker has requests, and counts looks instead of reading a clock, so that a time in which
-//! devhost was stopped itself counts for nothing. It never judges a worker that is being debugged.
+//! Checks only while the worker has requests, and counts checks instead of reading a clock, so that time in which devhost
+//! itself was stopped does not count. It never judges a worker that is being debugged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use super::process_state::{Process, look_at};
 use devhost_front::gate::{Backend, Gate, Visits};
 use devhost_model::End;
 
-/// The time between two looks. Waiting for the first request instead would cost each request a wake.
+/// The time between two checks. Waiting for the first request instead would cost each request a wake.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1000);
 
 /// How long a worker that has requests may be stopped by a signal.
 const STOPPED_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// What is seen of a worker in one look.
+/// What one check has seen of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sight {
     process: Process,
-    /// How far it has read of what it was sent, where it has not read everything.
+    /// How far it has read of what it was sent, if it has not read everything.
     unread_from: Option<u64>,
 }
 
-/// What the looks so far have come to.
+/// What the checks so far add up to.
 #[derive(Debug, Default)]
 struct Watch {
     last: Option<Sight>,
@@ -38,7 +38,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Takes in another look, one [`LOOK_INTERVAL`] after the last one. Says what is wrong, if something is.
+    /// Adds another check, one [`LOOK_INTERVAL`] after the last one. Returns what is wrong, if something is.
     fn see(&mut self, sight: Sight, limit: Duration) -> Option<String> {
         let last = self.last.replace(sight);
         if sight.process == Process::Debugged {
@@ -69,7 +69,7 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// Watches a worker until its link is over.
+/// Watches a worker until its link is closed.
 pub(super) fn watch(
     worker: WorkerId,
     backend: &Arc<Backend>,
@@ -119,7 +119,7 @@ mod tests {
         Sight { process, unread_from }
     }
 
-    /// After how many of the same looks something is wrong.
+    /// Returns after how many identical checks something is wrong.
     fn looks_until_stalled(sight: Sight) -> Option<u32> {
         let mut watch = Watch::default();
         (1..1000).find(|_| watch.see(sight, LIMIT).is_some())

@@ -1,4 +1,4 @@
-//! What the runner knows and holds, and the small things that all its parts do with it.
+//! The runner's state, and the small operations that all its parts share.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -30,10 +30,10 @@ use super::stdin::Stdin;
 use super::watching::Watching;
 use super::workers::Workers;
 
-/// How many different notes of apps are kept apart, so that each is told once.
+/// How many different notes are remembered, so that each is printed once.
 const NOTES_COUNT_MAX: usize = 64;
 
-/// The runner.
+/// The runner's state.
 pub(super) struct Runner {
     pub(super) begun: Instant,
     pub(super) supervisor: Supervisor,
@@ -42,42 +42,42 @@ pub(super) struct Runner {
     pub(super) build: Option<JoinHandle<()>>,
     pub(super) argv: Argv,
     pub(super) loading: Loading,
-    /// By number. All but the current one retire: they end with their last worker.
+    /// By number. All but the current one are retiring: they end with their last worker.
     pub(super) launchers: HashMap<u64, Rc<Launcher>>,
     /// The current launcher's number, 0 before the first.
     pub(super) current_launcher: u64,
-    /// What it was to load.
+    /// What the current launcher was started for.
     pub(super) origin: Origin,
-    /// The launchers that were started for one generation, by number, and when that was.
+    /// The launchers that were started for a single generation, by number, and when.
     pub(super) fresh: HashMap<u64, Instant>,
     pub(super) workers: Workers,
     pub(super) further: Further,
     /// How many workers a generation has.
     pub(super) workers_count: u32,
-    /// The artifacts that may be forked still: the newest two that were built.
+    /// The artifacts that may still be forked: the newest two, and the one that serves.
     pub(super) codes: Vec<Arc<Code>>,
     pub(super) door: Door,
     pub(super) app_port: u16,
     pub(super) env_files: Vec<PathBuf>,
     pub(super) stdin: Option<Stdin>,
-    /// The terminal, where the app has it.
+    /// The terminal, if the app may have it.
     pub(super) foreground: Option<Foreground>,
-    /// The next word of Ctrl-C from the app's group is no key: it is of a signal that devhost knows of.
+    /// The next Ctrl-C reported from the app's group is no key press: it is a signal that devhost has seen already.
     pub(super) echo: bool,
     /// The terminal has been closed.
     pub(super) has_hung_up: bool,
-    /// How workers are asked to end; nothing where they know already.
+    /// How workers are asked to end; `None` if they know already.
     pub(super) asks: Option<Ask>,
-    /// What apps have said already.
+    /// The notes that were printed already.
     pub(super) notes: HashSet<String>,
-    /// The warnings about the last code that was built.
+    /// The compiler's warnings of the last successful build.
     pub(super) warnings: Diagnostics,
     pub(super) authors: Authors,
-    /// Why devhost cannot go on.
+    /// Why devhost has to end.
     pub(super) failed: Option<Error>,
     pub(super) first_build_over: bool,
     pub(super) watching: Watching,
-    /// Where changes come from now on.
+    /// Where changes come from, beginning with the next round of the loop.
     pub(super) changes_anew: Option<mpsc::Receiver<Changes>>,
     pub(super) gate: Gate,
     pub(super) hub: Hub,
@@ -107,7 +107,7 @@ impl Runner {
         });
     }
 
-    /// Tells something of the app, once.
+    /// Prints a note about the app, once.
     pub(super) fn note(&mut self, message: String) {
         if self.notes.len() < NOTES_COUNT_MAX && !self.notes.contains(&message) {
             self.terminal.note(&message);
@@ -126,13 +126,13 @@ impl Runner {
     pub(super) fn kill(&self, targets: impl IntoIterator<Item = WorkerProcess>) {
         for WorkerProcess { launcher, pid } in targets {
             if let Some(launcher) = self.launchers.get(&launcher) {
-                // A launcher that cannot be told is dead, and its workers with it.
+                // A launcher that cannot be reached is dead, and its workers with it.
                 let _ = launcher.kill(pid);
             }
         }
     }
 
-    /// Takes the port that the app asks for, or, where that is unknown still and there is something to show, another.
+    /// Takes the port that the app asks for, or the default one if there is something to show before that is known.
     pub(super) fn open_door(&mut self, asked: Option<u16>) {
         let opened = self.door.open(asked, &self.gate, &self.hub, &self.status, &self.terminal);
         if let Err(error) = opened {

@@ -1,9 +1,9 @@
-//! The app's standard input under `--stdin`: what devhost gets on its own, for each generation anew.
+//! The app's standard input under `--stdin`: devhost's own, for each generation.
 //!
-//! A file is opened again for each generation. devhost's own terminal is the app's. What comes through a pipe, or from another
-//! terminal, is read here and passed on through a pipe for each generation, so that of two that overlap the newest gets a line.
-//! What came through a pipe is kept, so that the code after a reload finds what the code before it has read; what somebody
-//! typed is read once.
+//! A file is opened again for each generation. devhost's own terminal becomes the app's. Anything else (a pipe, another
+//! terminal) is read here and passed on through a pipe per generation, so that of two that overlap the newest gets each line.
+//! Input from a pipe is kept, so that the code after a reload reads what the code before it has read; what was typed is read
+//! once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
-/// How much of what came through a pipe is kept for later generations.
+/// How much input from a pipe is kept for later generations.
 const KEPT_SIZE_MAX: usize = 1024 * 1024;
 
 /// How much is passed on at once.
@@ -50,7 +50,7 @@ pub(super) struct Feed {
     task: rt::task::JoinHandle<()>,
 }
 
-/// What has been read, and who has got what of it.
+/// What was read, and who has got how much of it.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
@@ -62,20 +62,20 @@ pub(super) struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// What is typed is for one generation alone.
+    /// It was typed: each line is for one generation only.
     typed: bool,
     kept: VecDeque<u8>,
-    /// The place of the first byte that is kept, in all that was read.
+    /// The position of the first byte that is kept, in all that was read.
     first: u64,
-    /// What comes after it has reached no generation yet.
+    /// The position up to which some generation has got it.
     passed_on: u64,
     ended: bool,
-    /// How far the generations that live have got.
+    /// The positions of the generations that live.
     readers: BTreeMap<u64, u64>,
 }
 
 impl Stdin {
-    /// Begins to read devhost's standard input, unless it is the terminal that the app has.
+    /// Starts to read devhost's standard input, unless it is the terminal, which the app reads itself.
     ///
     /// # Errors
     /// It is closed, or no thread can be started.
@@ -93,7 +93,7 @@ impl Stdin {
         Ok(Self::Stream(shared))
     }
 
-    /// The standard input of one more generation. To be called on an actix runtime.
+    /// Opens the standard input of another generation. Must be called on an actix runtime.
     ///
     /// # Errors
     /// No descriptor is left.
@@ -118,7 +118,7 @@ impl Stdin {
 }
 
 impl Input {
-    /// What has to live as long as the generation. Its own end is closed here.
+    /// Returns what has to live as long as the generation. The app's end is closed here.
     pub(super) fn into_feed(self) -> Option<Feed> {
         self.feed
     }
@@ -254,7 +254,7 @@ impl State {
         }
     }
 
-    /// Forgets what some generation has got, to make room. False where there is no such thing.
+    /// Forgets what some generation has got, to make room. Returns false if there is no such input.
     fn forget_passed_on(&mut self) -> bool {
         let len = usize::try_from(self.passed_on - self.first).unwrap_or(usize::MAX).min(self.kept.len());
         self.kept.drain(..len);

@@ -1,4 +1,4 @@
-//! Inputs become events of the supervisor; what concerns it not is done here.
+//! Translates inputs into the supervisor's events. What does not concern the supervisor is done here.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Runner {
                 return self.listens(worker, micros, &listening).0;
             }
             WorkerReport::Unix { micros, path } => {
-                // Where the port is named, a Unix socket is something else.
+                // If the port is named, a Unix socket is something else.
                 if self.app_port == 0 {
                     self.relay(worker, micros, path, fd);
                 }
@@ -112,7 +112,8 @@ impl Runner {
         vec![event]
     }
 
-    /// A start that has failed because somebody has removed what was built says nothing about the code.
+    /// Replaces the failure of a start by [`Event::CodeGone`] if somebody has removed the artifact: it says nothing about
+    /// the code.
     pub(super) fn or_code_gone(&mut self, event: Event) -> Event {
         let is_gone = match &event {
             Event::StartFailed { generation, .. } => {

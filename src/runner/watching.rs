@@ -1,5 +1,5 @@
-//! What is watched: the directories of the app's packages. Where a build finds that the app has come to use another path
-//! package, that one's directory is watched as well.
+//! Watches the directories of the app's packages. If a build finds that the app now uses another path package, its directory
+//! is watched as well.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use devhost_build::Target;
 use devhost_model::BuildInputs;
 use devhost_watch::{Changes, Mode, Scope, Surroundings, Suspicion, WatchError, Watcher};
 
-/// How many levels below a repository or a workspace served files are looked for.
+/// How many levels below a repository or workspace are searched for served files.
 const SURROUNDINGS_DEPTH_MAX: usize = 12;
 
-/// The same below a working directory that is in neither: it may be anything.
+/// The same below a working directory that is in neither, and may be anything.
 const STRANGE_DEPTH_MAX: usize = 3;
 
-/// The watcher, and what it was told to watch.
+/// The watcher and its scope.
 #[derive(Debug)]
 pub(crate) struct Watching {
     watcher: Watcher,
@@ -27,7 +27,7 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    /// Watches an app that runs in `cwd`, and some files whatever they are.
+    /// Watches an app that runs in `cwd`, and some files of any kind.
     ///
     /// # Errors
     /// The system refuses to watch.
@@ -45,27 +45,26 @@ impl Watching {
         Ok((Self { watcher, scope, mode, suspicion }, changes))
     }
 
-    /// Whether something may have changed that nobody has acted on yet.
+    /// Returns whether something may have changed that nobody has acted on yet.
     pub(crate) fn suspicion(&self) -> &Arc<Suspicion> {
         &self.suspicion
     }
 
-    /// Takes what a build depends on; see [`Watcher::set_inputs_built_since`].
+    /// Sets what a build depends on; see [`Watcher::set_inputs_built_since`].
     pub(crate) fn set_inputs_built_since(&self, inputs: BuildInputs, started: SystemTime) {
         self.watcher.set_inputs_built_since(inputs, started);
     }
 
-    /// A build has failed; see [`Watcher::doubt`].
+    /// Records that a build has failed; see [`Watcher::doubt`].
     pub(crate) fn doubt(&self, known: BuildInputs, started: SystemTime) {
         self.watcher.doubt(known, started);
     }
 
-    /// Watches the directories of new path packages. What has changed in any directory comes by the receiver from now
-    /// on, if there is one. To be called before the sources of the build are set: with them, what was changed while it
-    /// ran is found.
+    /// Watches the directories of new path packages. If it returns a receiver, all changes come through that from now on.
+    /// Must be called before the inputs of the build are set: with them, changes during the build are found.
     ///
     /// # Errors
-    /// The system refuses to watch. What was watched still is.
+    /// The system refuses to watch. The old scope is still watched.
     pub(crate) fn follow(&mut self, target: &Target) -> Result<Option<mpsc::Receiver<Changes>>, WatchError> {
         let roots = scope(target).roots;
         if roots.iter().all(|root| self.scope.roots.contains(root)) {
@@ -98,11 +97,11 @@ fn scope(target: &Target) -> Scope {
     }
 }
 
-/// Where the app may serve files from that are in none of its packages: its repository or workspace, and the directory that it
-/// runs in.
+/// Returns the directories outside the app's packages from which it may serve files: its repository or workspace, and the
+/// directory that it runs in.
 fn surroundings(workspace_root: &Path, cwd: &Path, home: Option<&Path>) -> Vec<Surroundings> {
     let repository = workspace_root.ancestors().find(|directory| directory.join(".git").exists());
-    // A home directory that is a repository has more in it than this app.
+    // A home directory that is a repository contains more than this app.
     let is_home = |directory: &Path| home.is_some_and(|home| home.starts_with(directory));
     let project = repository.filter(|directory| !is_home(directory)).unwrap_or(workspace_root);
     let depth_max = |directory: &Path| match directory {
@@ -111,7 +110,7 @@ fn surroundings(workspace_root: &Path, cwd: &Path, home: Option<&Path>) -> Vec<S
         _ => STRANGE_DEPTH_MAX,
     };
     let mut all: Vec<Surroundings> = Vec::new();
-    // Each by itself: one may lie where another one ignores it. The nearest come first, for their number is bounded.
+    // Each by itself: one may be ignored by another one's rules. The nearest come first, because their number is bounded.
     for path in [workspace_root, cwd, project] {
         if all.iter().all(|known| known.path != path) {
             all.push(Surroundings { path: path.to_owned(), depth_max: depth_max(path) });

@@ -1,8 +1,8 @@
-//! One thing that was looked at, and how well it is.
+//! The result of one check.
 
 use serde::Serialize;
 
-/// How well something is.
+/// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Mark {
@@ -11,15 +11,15 @@ pub(super) enum Mark {
     Fail,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
-    /// A name that stays the same from version to version.
+    /// A name that stays the same across versions.
     pub(super) id: &'static str,
     pub(super) mark: Mark,
-    /// What is.
+    /// What was found.
     pub(super) message: String,
-    /// What to do about it, empty where nothing is to be done.
+    /// What to do about it; empty if there is nothing to do.
     pub(super) advice: String,
 }
 

@@ -10,7 +10,7 @@ use crate::commands::package::Found;
 /// How many names a line lists.
 const NAMES_LISTED_COUNT_MAX: usize = 8;
 
-/// The packages that a build of the app compiles for the app itself, told apart by where they go.
+/// The packages that a build compiles for the app itself, by where they go.
 pub(super) struct Closure<'m> {
     pub(super) shared: Vec<&'m Package>,
     pub(super) path: Vec<&'m Package>,
@@ -58,7 +58,7 @@ impl<'m> Closure<'m> {
     }
 }
 
-/// Names, with versions where one name has several.
+/// Returns the names of packages, with versions if there are several of one name.
 pub(super) fn names<'m>(packages: impl Iterator<Item = &'m Package>) -> Vec<String> {
     let packages: Vec<_> = packages.collect();
     let mut counts: HashMap<&str, usize> = HashMap::new();

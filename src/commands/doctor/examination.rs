@@ -1,4 +1,4 @@
-//! The examination: looks at one thing after the other.
+//! The examination: runs one check after the other.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Versions of the tools, and the limits of the machine that a development server runs into.
+//! Versions of the tools, and limits of the machine that a development server runs into.
 
 use std::fs;
 use std::path::Path;
@@ -16,16 +16,16 @@ use crate::commands::package::{self, Found};
 /// `cargo::` lines of build scripts are in all newer ones.
 const RUSTC_MINOR_MIN: u32 = 85;
 
-/// Descriptors that a front with a full house of browsers and a build use.
+/// Descriptors that a front with many browsers and a build use.
 const DESCRIPTORS_COUNT_MIN: u64 = 1024;
 /// Processes that cargo, the app and devhost use.
 const PROCESSES_COUNT_MIN: u64 = 256;
 /// What 256 full streams in both directions take, for a few generations at once.
 const SHARED_MEMORY_LEN_MIN: u64 = 64 * 1024 * 1024;
-/// How many directories are counted at most.
+/// How many directories are counted per root.
 const DIRECTORIES_COUNT_MAX: usize = 200_000;
 
-/// The versions of what is involved.
+/// Checks the versions of the tools.
 pub(super) fn versions(directory: &Path) -> Vec<Check> {
     let mut checks = vec![Check::ok("devhost", format!("devhost {}", env!("CARGO_PKG_VERSION")))];
     checks.push(check_rustc(directory));
@@ -77,7 +77,7 @@ fn first_line(tool: &str, args: &[&str], directory: &Path) -> Option<String> {
     output.status.success().then(|| text.lines().next().map(str::to_owned)).flatten()
 }
 
-/// The limits of the machine.
+/// Checks the limits of the machine.
 pub(super) fn limits(found: &Found, closure: &Closure<'_>) -> Vec<Check> {
     let roots = closure.path.iter().filter_map(|package| package.manifest_path.as_std_path().parent());
     let needed = directories(roots.chain([found.root()]));
@@ -159,7 +159,7 @@ fn check_shared_memory() -> Check {
         Ok(stat) => {
             let len = stat.fragment_size().saturating_mul(stat.blocks_available());
             let message = format!("shared memory works; /dev/shm has {} MiB left", len / 1024 / 1024);
-            // Only memory of databases and the like is there: devhost's own has no files.
+            // Only databases and the like have memory there: devhost's own has no files.
             if len < SHARED_MEMORY_LEN_MIN {
                 Check::warn("shared-memory", message, "a container gets more with `--shm-size=256m`")
             } else {
@@ -177,7 +177,7 @@ fn read_number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// How many directories a watcher would have to watch.
+/// Counts the directories that a watcher would have to watch.
 fn directories<'r>(roots: impl Iterator<Item = &'r Path>) -> u64 {
     let mut count = 0;
     for root in roots {
@@ -196,7 +196,7 @@ struct Used {
     watches: u64,
 }
 
-/// The inotify instances of this user's processes, and their watches: an estimate, as other processes come and go.
+/// Counts the inotify instances of this user's processes, and their watches: an estimate, since processes come and go.
 fn used() -> Used {
     let mut used = Used { instances: 0, watches: 0 };
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {

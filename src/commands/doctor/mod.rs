@@ -1,5 +1,5 @@
-//! `devhost doctor`: looks at a package, the toolchain and the machine, and says of each thing that matters whether it
-//! is well, and if not, what to do. It reads, and changes nothing.
+//! `devhost doctor`: checks a package, the toolchain and the machine, and says of everything that matters whether it is fine,
+//! and if not, what to do. It only reads.
 
 mod app;
 mod check;

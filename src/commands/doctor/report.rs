@@ -1,4 +1,4 @@
-//! The result of an examination, and how it is printed.
+//! The results of an examination, and how they are printed.
 
 use std::io::{self, Write as _};
 
@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use super::check::{Check, Mark};
 
-/// The whole examination.
+/// All results.
 #[derive(Debug, Serialize)]
 pub(super) struct Examination {
     pub(super) package: String,
-    /// `plugin`, `plain`, or nothing where it is no app.
+    /// `plugin`, `plain`, or `None` if it is no app.
     pub(super) kind: Option<&'static str>,
     pub(super) framework: Option<&'static str>,
-    /// Crates for the shared library of dependencies.
+    /// Crates in the shared library of dependencies.
     pub(super) shared: Vec<String>,
     /// Path crates, which are linked into the app's own library.
     pub(super) path: Vec<String>,

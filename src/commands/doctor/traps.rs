@@ -1,4 +1,5 @@
-//! What in a package makes reloads slower or impossible. Reads manifests and sources; believes the compiler later.
+//! Checks what in a package makes reloads slower or impossible, by its manifests and sources. What the compiler says later
+//! counts more.
 
 use std::path::Path;
 
@@ -13,10 +14,10 @@ use crate::commands::package::Found;
 use devhost_build::program_only::{Flags, TargetPlatform, has_no_main};
 use devhost_build::{self as build, Settings, allocator};
 
-/// How many profiles may inherit one from the other; cargo refuses circles.
+/// How long a chain of inheriting profiles may be; cargo refuses cycles.
 const PROFILES_INHERITED_COUNT_MAX: usize = 16;
 
-/// Crates with which apps serve TLS, and how the names of the features start that switch it on.
+/// Crates with which apps serve TLS, and the prefixes of the features that enable it.
 const TLS_FEATURES: &[(&str, &str)] = &[
     ("axum-server", "tls-"),
     ("actix-web", "rustls"),
@@ -32,11 +33,11 @@ const TLS_FEATURES: &[(&str, &str)] = &[
     ("hyper-rustls", "acceptor"),
 ];
 
-/// Crates whose macros take in whole directories, each file by its name: the compiler does not see a new one.
+/// Crates whose macros embed whole directories, each file by its name: the compiler does not see a new one.
 const EMBEDDERS: &[&str] =
     &["include_dir", "rust-embed", "static-files", "actix-web-static-files", "axum-embed"];
 
-/// Looks for each trap.
+/// Checks for each trap.
 pub(super) fn checks(found: &Found, closure: &Closure<'_>, settings: &Settings) -> Vec<Check> {
     let mut checks = Vec::new();
     let manifest = workspace_manifest(found);
@@ -60,7 +61,7 @@ fn workspace_manifest(found: &Found) -> Option<Document<String>> {
     Document::parse(std::fs::read_to_string(path).ok()?).ok()
 }
 
-/// A setting of a profile, or of one that it inherits.
+/// Returns a setting of a profile, or of one that it inherits from.
 fn setting<'d>(manifest: Option<&'d Document<String>>, profile: &str, key: &str) -> Option<&'d Item> {
     let profiles = manifest?.get("profile")?;
     let mut name = profile;
@@ -114,7 +115,7 @@ fn check_lto(manifest: Option<&Document<String>>, profile: &str) -> Option<Check
     })
 }
 
-/// What would be different with another profile: a word, as nobody has asked for it.
+/// Reports what would be different with another profile: no warning, since it was not chosen.
 fn check_other_profiles(manifest: Option<&Document<String>>, chosen: &str) -> Vec<Check> {
     let defined = manifest.and_then(|manifest| manifest.get("profile")).and_then(Item::as_table_like);
     let names = defined.into_iter().flat_map(|profiles| profiles.iter().map(|(name, _)| name));
@@ -159,7 +160,7 @@ fn check_sources(found: &Found) -> Vec<Check> {
     checks
 }
 
-/// Whether a target is the app, or may be it, or is the library beside it.
+/// Returns true if a target is the app, may be the app, or is the library beside it.
 fn is_meant(found: &Found, target: &Target) -> bool {
     let is_library = found.library().is_some_and(|library| library == target);
     let is_app = match &found.app {
@@ -169,7 +170,7 @@ fn is_meant(found: &Found, target: &Target) -> bool {
     is_library || is_app
 }
 
-/// An allocator that is compiled in: many apps have one for another platform, feature or profile.
+/// Checks for an allocator that is compiled in: many apps have one only for another platform, feature or profile.
 fn check_allocator(found: &Found, manifest: Option<&Document<String>>, profile: &str) -> Option<Check> {
     let cfg = cfg(found, is_for_debugging(manifest, profile))?;
     let targets = found.package().targets.iter().filter(|target| is_meant(found, target));
@@ -187,7 +188,7 @@ fn check_allocator(found: &Found, manifest: Option<&Document<String>>, profile: 
     ))
 }
 
-/// What `cfg` sees in the app.
+/// Returns what `cfg` sees in the app.
 fn cfg(found: &Found, debugging: bool) -> Option<Vec<Cfg>> {
     let mut cfg = TargetPlatform::by_rustc(found.root(), Some(&found.host))?.cfg;
     cfg.extend(found.features().iter().filter_map(|feature| format!("feature={feature:?}").parse().ok()));
@@ -212,7 +213,7 @@ fn is_for_debugging(manifest: Option<&Document<String>>, profile: &str) -> bool 
     !matches!(name, "release" | "bench")
 }
 
-/// What the front does not pass on: anything but HTTP/1.1 in clear text.
+/// Checks for what the front does not pass on: anything but HTTP/1.1 in clear text.
 fn check_protocols(found: &Found) -> Vec<Check> {
     let mut checks = Vec::new();
     if found.depends_on("tonic") {

@@ -1,15 +1,15 @@
-//! Which runtime drives the way to a worker.
+//! Chooses the runtime that drives the connection to a worker.
 
 use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
 
-/// Which runtimes may drive an upstream.
+/// The runtimes that may drive an upstream.
 #[derive(Debug)]
 pub(in crate::runner) struct Drivers {
-    /// That of the thread that serves requests, once there is one: an answer is then there without a change of threads.
+    /// That of the thread that serves requests, once there is one: responses then need no change of threads.
     pub(in crate::runner) front: Arc<OnceLock<Handle>>,
-    /// One for where nothing serves yet.
+    /// The one until then.
     pub(in crate::runner) own: Handle,
 }
 

@@ -1,4 +1,4 @@
-//! How workers end: by themselves, with their launcher, or because they have to.
+//! Ends of workers: by themselves, with their launcher, or because devhost ends them.
 
 use devhost_model::{End, StopReason};
 use devhost_supervisor::Event;
@@ -11,13 +11,13 @@ use super::worker::Worker;
 use crate::runner::ids::{WorkerId, WorkerProcess};
 
 impl Workers {
-    /// The start of a worker has failed, and with it that of its generation. Says whom to kill: the others.
+    /// Fails a generation because one of its workers did not start. Returns whom to kill: the others.
     pub(in crate::runner) fn fail(&mut self, id: WorkerId) -> Vec<WorkerProcess> {
         self.put_output_last(id);
         self.kill_those(id.generation, |other, _| other != id)
     }
 
-    /// A worker was reaped. Says what that is to the supervisor, and whom to kill because of it.
+    /// Removes a worker that was reaped. Returns what that means to the supervisor, and whom to kill because of it.
     pub(in crate::runner) fn exited(
         &mut self,
         target: WorkerProcess,
@@ -41,7 +41,7 @@ impl Workers {
         (event, killed)
     }
 
-    /// What the end of a worker that has been removed already is to the supervisor.
+    /// Returns what the end of a worker, which has been removed already, means to the supervisor.
     pub(super) fn leave(&mut self, id: WorkerId, end: End) -> Option<Event> {
         let generation = id.generation;
         self.gate.leave(id.number);
@@ -50,7 +50,7 @@ impl Workers {
         if others_serve {
             return Some(Event::WorkerEnded { generation, end });
         }
-        // What ends after the first is killed because of it.
+        // Those that end after the first are killed because of it.
         if team.end.is_none() {
             team.end = Some(end);
             self.put_output_last(id);
@@ -58,7 +58,7 @@ impl Workers {
         self.forget_if_over(generation)
     }
 
-    /// Forgets a generation that has no worker left, and says how it ended.
+    /// Forgets a generation that has no worker left, and returns how it ended.
     pub(super) fn forget_if_over(&mut self, generation: u64) -> Option<Event> {
         if self.has(generation) {
             return None;
@@ -67,7 +67,8 @@ impl Workers {
         Some(Event::Ended { generation, end: team.end.unwrap_or(End::Lost) })
     }
 
-    /// A launcher is gone, and its workers with it. What they had started goes too. Says which generations have ended.
+    /// Removes the workers of a launcher that is gone, and kills what they had started. Returns which generations have
+    /// ended.
     pub(in crate::runner) fn lost(&mut self, launcher: u64) -> Vec<u64> {
         let lost: Vec<u64> = self
             .teams
@@ -88,8 +89,8 @@ impl Workers {
         lost
     }
 
-    /// A launcher stands still. Forgets the workers that it was to fork, and with them the generations that need them; what
-    /// runs, runs on. Says which generations are lost, and which processes run.
+    /// Forgets the workers that a stuck launcher was to fork, and with them the generations that need them; others go on.
+    /// Returns which generations are lost, and which processes run.
     pub(in crate::runner) fn abandoned(&mut self, launcher: u64) -> (Vec<u64>, Vec<i32>) {
         let of_launcher = |(_, team): &(&u64, &Team)| team.launcher == launcher;
         let generations: Vec<u64> =
@@ -119,8 +120,8 @@ impl Workers {
         (lost, running)
     }
 
-    /// A worker's control socket hung up: it is dead or dying, and whoever waits for it need not wait any longer.
-    /// Says whom to kill, should it be neither.
+    /// Closes a worker whose control socket hung up: it is dead or dying, so nobody need wait for it. Returns whom to kill,
+    /// in case it is neither.
     pub(in crate::runner) fn hung_up(&mut self, id: WorkerId) -> Option<WorkerProcess> {
         let worker = self.by_id.get_mut(&id)?;
         if worker.pid.is_some_and(|pid| !process::is_ending(pid)) {
@@ -131,7 +132,7 @@ impl Workers {
         self.kill_one(id)
     }
 
-    /// A worker has to end, for this reason. Whoever waits for it need not wait any longer. Says whom to kill.
+    /// Closes a worker that has to end for this reason; nobody need wait for it. Returns whom to kill.
     pub(in crate::runner) fn condemned(&mut self, id: WorkerId, end: End) -> Option<WorkerProcess> {
         let worker = self.by_id.get_mut(&id)?;
         worker.close(Some(end.clone()));
@@ -150,7 +151,7 @@ impl Workers {
         self.condemned(id, end)
     }
 
-    /// Says whom to kill; where its pid is unknown still, [`Self::forked`] says it later.
+    /// Returns whom to kill; if its pid is not known yet, [`Self::forked`] returns it later.
     fn kill_one(&mut self, id: WorkerId) -> Option<WorkerProcess> {
         let launcher = self.teams.get(&id.generation)?.launcher;
         let worker = self.by_id.get_mut(&id)?;
@@ -158,7 +159,7 @@ impl Workers {
         worker.pid.map(|pid| WorkerProcess { launcher, pid })
     }
 
-    /// Says whom to kill for a generation.
+    /// Marks a generation's workers as unwanted. Returns whom to kill.
     pub(in crate::runner) fn kill(&mut self, generation: u64) -> Vec<WorkerProcess> {
         self.kill_those(generation, |_, _| true)
     }

@@ -1,4 +1,4 @@
-//! Has a launcher make workers, and takes in what it says of that.
+//! Has a launcher make workers, and handles its answers.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -21,27 +21,29 @@ use crate::runner::input::Inputs;
 use crate::runner::launcher::Launcher;
 use crate::runner::stdin::{self, Stdin};
 
-/// Of how many generations the output is kept.
+/// How many generations' output is kept.
 const OUTPUTS_KEPT_COUNT_MAX: usize = 8;
 
-/// What a generation is started with, beside its code.
+/// What a generation is started with, in addition to its code.
 #[derive(Debug)]
 pub(in crate::runner) struct StartWith<'r> {
     /// What its workers load before its code, because their launcher has not.
     pub(in crate::runner) libraries: Vec<PathBuf>,
     /// How many workers it has.
     pub(in crate::runner) size: u32,
-    /// The port that the app's own listener asks for, 0 where the first one is it.
+    /// The port of the app's main listener; 0 for the first one that it opens.
     pub(in crate::runner) wanted_port: u16,
     /// The variables of the user's environment files.
     pub(in crate::runner) variables: Vec<(String, String)>,
-    /// Where it gets its standard input from, if not from /dev/null.
+    /// Its standard input, if that is not /dev/null.
     pub(in crate::runner) stdin: Option<&'r Stdin>,
 }
 
 impl Workers {
-    /// Has the launcher fork the workers of a new generation. Where one cannot be, none is: those before it have to be
-    /// killed.
+    /// Has the launcher fork the workers of a new generation.
+    ///
+    /// # Errors
+    /// One of them cannot be; those before it have to be killed.
     pub(in crate::runner) fn fork(
         &mut self,
         launcher: &Launcher,
@@ -72,7 +74,7 @@ impl Workers {
         forked
     }
 
-    /// Has its launcher fork one more worker for a generation.
+    /// Has its launcher fork another worker for a generation.
     pub(in crate::runner) fn replace(
         &mut self,
         launcher: &Launcher,
@@ -83,7 +85,7 @@ impl Workers {
         self.fork_one(launcher, generation, Some(replacement), None, inputs)
     }
 
-    /// A plugin app's worker is forked onto a link that is made for it.
+    /// Has one worker forked; a plugin app's gets a new link.
     fn fork_one(
         &mut self,
         launcher: &Launcher,
@@ -166,7 +168,7 @@ impl Workers {
         Ok(id)
     }
 
-    /// The files of Unix sockets that are in the way of this worker, if there was an earlier one whose they may be.
+    /// Returns the files of Unix sockets that may be in the way of this worker; `None` if there was no earlier worker.
     fn earlier_sockets(&self, generation: u64, replacement: Option<u64>) -> Option<String> {
         let files: Vec<&str> = self.sockets.iter().map(String::as_str).collect();
         (generation > 1 || replacement.is_some()).then(|| files.join(","))
@@ -185,8 +187,8 @@ impl Workers {
         Ok((link, client))
     }
 
-    /// The launcher has forked a worker of this generation: the first one that was ordered of those that have no pid, as
-    /// it obeys in order. Says whom to kill, where that was wanted meanwhile.
+    /// Sets the pid of a worker that was forked: the first one of this generation without a pid, since a launcher obeys in
+    /// order. Returns whom to kill, if it is unwanted by now.
     pub(in crate::runner) fn forked(
         &mut self,
         generation: u64,
@@ -201,14 +203,14 @@ impl Workers {
             backend.upstream.set_process(pid);
         }
         let wanted = worker.kill_wanted.then_some(WorkerProcess { launcher, pid });
-        // It may have been faster than the launcher's word of it.
+        // It may have been faster than the launcher's report.
         if self.is_serving(id) {
             self.watch_for_stall(id, inputs);
         }
         wanted
     }
 
-    /// Forgets a worker that the launcher did not fork. Says what that is to the supervisor, and whom to kill.
+    /// Forgets a worker that was not forked. Returns what that means to the supervisor, and whom to kill.
     pub(in crate::runner) fn not_forked(
         &mut self,
         generation: u64,
@@ -219,7 +221,7 @@ impl Workers {
         worker.close(Some(End::Lost));
         let killed = if worker.replacement.is_none() { self.kill(generation) } else { Vec::new() };
         let ended = self.leave(id, End::Lost);
-        // Where others are left, the end of the last of them is told as the generation's.
+        // If others are left, the end of the last one is reported as the generation's.
         if worker.replacement.is_some() {
             return (ended, killed);
         }

@@ -1,4 +1,4 @@
-//! Where the workers of plain apps listen.
+//! The listeners of plain apps' workers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::runner::ids::{WorkerId, WorkerProcess};
 use crate::runner::input::Inputs;
 use crate::runner::relay::Relay;
 
-/// Of how many Unix sockets the files are known.
+/// How many files of Unix sockets are remembered.
 const SOCKETS_COUNT_MAX: usize = 64;
 
 /// How many further listeners are remembered.
 const FURTHER_COUNT_MAX: usize = 64;
 
 impl Workers {
-    /// A plain app listens: from now on there is a way to it. False where that is nothing new.
+    /// Connects to a plain app that listens. Returns false if there is a connection already.
     pub(in crate::runner) fn connect(&mut self, id: WorkerId, private: SocketAddr, inputs: &Inputs) -> bool {
         let Some(worker) = self.by_id.get_mut(&id).filter(|worker| worker.backend.is_none()) else {
             return false;
@@ -37,7 +37,8 @@ impl Workers {
         true
     }
 
-    /// An app that is reached through its Unix socket listens on a TCP port after all. False where it is not.
+    /// Leads the relay of an app to the TCP port that it listens on after all. Returns false if it is not reached through
+    /// its Unix socket.
     pub(in crate::runner) fn redirect(&self, id: WorkerId, private: SocketAddr) -> bool {
         let relay = self.by_id.get(&id).and_then(|worker| worker.relay.as_ref());
         let relay = relay.filter(|relay| relay.leads_to_unix_socket());
@@ -47,7 +48,7 @@ impl Workers {
         relay.is_some()
     }
 
-    /// The pid of a plain app that has not listened yet.
+    /// Returns the pid of a plain app that has not listened yet.
     pub(in crate::runner) fn unheard(&self, id: WorkerId) -> Option<i32> {
         self.by_id
             .get(&id)
@@ -55,13 +56,13 @@ impl Workers {
             .and_then(|worker| worker.pid)
     }
 
-    /// True for a plain app that has not listened yet.
+    /// Returns true for a plain app that has not listened yet.
     pub(in crate::runner) fn is_unheard(&self, target: WorkerProcess) -> bool {
         let found = self.find(target).and_then(|id| self.by_id.get(&id));
         found.is_some_and(|worker| worker.backend.is_none())
     }
 
-    /// A plain app has another listener.
+    /// Remembers another listener of a plain app.
     pub(in crate::runner) fn add_further(&mut self, id: WorkerId, address: String) {
         if let Some(worker) = self.by_id.get_mut(&id)
             && worker.further.len() < FURTHER_COUNT_MAX
@@ -70,7 +71,7 @@ impl Workers {
         }
     }
 
-    /// The other listeners of a plain app.
+    /// Returns the other listeners of a plain app.
     pub(in crate::runner) fn further(&self, id: WorkerId) -> &[String] {
         self.by_id.get(&id).map_or(&[], |worker| &worker.further)
     }
@@ -82,7 +83,7 @@ impl Workers {
         }
     }
 
-    /// A worker has made the file of a Unix socket.
+    /// Remembers the file of a Unix socket that a worker has made.
     pub(in crate::runner) fn add_socket(&mut self, file: String) {
         self.sockets.push_back(file);
         if self.sockets.len() > SOCKETS_COUNT_MAX {

@@ -1,9 +1,9 @@
-//! The workers that the runner knows: their links, pids, and what they are doing.
+//! The workers: their links, pids, and what they are doing.
 //!
-//! The supervisor knows generations; here each has its workers, one or several. What it is told of a generation holds
-//! for all of them: it is ready once each is, drained once each is, and has ended once none is left.
+//! The supervisor knows generations only; here each has one or several workers. What the supervisor is told of a generation
+//! holds for all of them: it is ready once all are, drained once all are, and has ended once none is left.
 //!
-//! [`Workers`] has one table, in `table`; the other files change it.
+//! [`Workers`] is one table, in `table`; the other files change it.
 
 mod drivers;
 mod ends;

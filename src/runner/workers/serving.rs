@@ -14,7 +14,8 @@ use crate::runner::input::Inputs;
 use crate::runner::stall;
 
 impl Workers {
-    /// A worker can serve. Says what that is to the supervisor: its whole generation can, or a replacement.
+    /// Records that a worker can serve. Returns what that means to the supervisor: its whole generation can, or a
+    /// replacement.
     pub(in crate::runner) fn ready(&mut self, id: WorkerId, took: Duration) -> Option<Event> {
         let worker = self.by_id.get_mut(&id)?;
         worker.ready = true;
@@ -54,7 +55,7 @@ impl Workers {
         worker.backend.clone()
     }
 
-    /// Tells a generation that nothing new will come. Says whom to kill: replacements that nobody was let into.
+    /// Tells a generation that it gets no new requests. Returns whom to kill: replacements that have not served yet.
     pub(in crate::runner) fn drain(&mut self, generation: u64) -> Vec<WorkerProcess> {
         if let Some(team) = self.teams.get_mut(&generation) {
             team.phase = Phase::Draining { told_idle: false, told_empty: false };
@@ -65,12 +66,12 @@ impl Workers {
         self.kill_those(generation, |_, worker| !worker.ready)
     }
 
-    /// True while some generation drains.
+    /// Returns true while some generation drains.
     pub(in crate::runner) fn any_draining(&self) -> bool {
         self.teams.values().any(|team| matches!(team.phase, Phase::Draining { told_empty: false, .. }))
     }
 
-    /// What is new of the draining generations. Each thing is told once.
+    /// Returns what is new of the draining generations, each thing once.
     pub(in crate::runner) fn drained(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         for (&generation, team) in &mut self.teams {
@@ -98,25 +99,25 @@ impl Workers {
         self.backends_of(generation).for_each(|backend| backend.close_streams());
     }
 
-    /// How many requests a generation has that end by themselves.
+    /// Counts the requests of a generation that end by themselves.
     pub(in crate::runner) fn requests_in(&self, generation: u64) -> usize {
         self.of(generation).map(|(id, _)| self.gate.visits(id.number).finite).sum()
     }
 
-    /// Tells a generation's workers to stop and exit. Says whom to send a signal for it; one that is not forked yet is killed
-    /// when it is.
+    /// Tells a generation's workers to stop and exit. Returns who has to be told by a signal; one that is not forked yet is
+    /// killed when it is.
     pub(in crate::runner) fn stop(&mut self, generation: u64, reason: StopReason) -> Vec<WorkerProcess> {
         for worker in self.by_id.range_mut(all_of(generation)).map(|(_, worker)| worker) {
             worker.stop_for(reason);
             worker.kill_wanted |= worker.pid.is_none();
         }
-        // An app that waits for its connections to end is not to wait for those that nobody uses.
+        // An app that waits for its connections to end must not wait for unused ones.
         self.backends_of(generation).for_each(|backend| backend.upstream.goaway());
         let Some(team) = self.teams.get(&generation) else { return Vec::new() };
         match team.code.kind {
             AppKind::Plugin => {
                 for (_, worker) in self.of(generation) {
-                    // A worker that cannot be told is dead.
+                    // A worker that cannot be reached is dead.
                     let _ = worker.control.send(&WorkerCommand::Stop, &[]);
                 }
                 Vec::new()

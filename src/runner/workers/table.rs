@@ -1,4 +1,4 @@
-//! Who there is: generations, their workers, and what is known of each.
+//! The table of generations and their workers, and what is known of each.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -16,22 +16,22 @@ use super::drivers::Drivers;
 use super::worker::Worker;
 use crate::runner::ids::{WorkerId, WorkerProcess};
 
-/// The workers of one generation have this in common.
+/// What the workers of one generation have in common.
 pub(super) struct Team {
     pub(super) code: Arc<Code>,
     pub(super) launcher: u64,
     pub(super) phase: Phase,
-    /// With how many workers it is ready.
+    /// How many workers it needs to be ready.
     pub(super) size: u32,
     /// What its workers load before its code.
     pub(super) libraries: Vec<PathBuf>,
-    /// The port that the app's own listener asks for, 0 where the first one is it.
+    /// The port of the app's main listener; 0 for the first one that it opens.
     pub(super) wanted_port: u16,
-    /// As they were when the generation was forked.
+    /// The variables of the environment files when the generation was forked.
     pub(super) variables: Vec<(String, String)>,
-    /// How the first worker ended without which the generation cannot go on.
+    /// How the first worker ended, if the generation cannot go on without it.
     pub(super) end: Option<End>,
-    /// The longest start.
+    /// The longest start of a worker.
     pub(super) took: Duration,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Team {
 pub(super) enum Phase {
     Starting,
     Current,
-    /// What the supervisor was told of it last.
+    /// What the supervisor was told last.
     Draining {
         told_idle: bool,
         told_empty: bool,
@@ -52,9 +52,9 @@ pub(in crate::runner) struct Workers {
     pub(super) teams: BTreeMap<u64, Team>,
     /// The number of the newest worker.
     pub(super) number: u64,
-    /// The newest files of Unix sockets that workers have made.
+    /// The latest files of Unix sockets that workers have made.
     pub(super) sockets: VecDeque<String>,
-    /// What the newest workers have written last, also where they have ended.
+    /// The last output of the newest workers, even if they have ended.
     pub(super) outputs: VecDeque<(WorkerId, Arc<Output>)>,
     pub(super) gate: Gate,
     pub(super) drivers: Drivers,
@@ -62,9 +62,9 @@ pub(in crate::runner) struct Workers {
 }
 
 impl Workers {
-    /// No workers yet.
+    /// Makes an empty table.
     ///
-    /// A worker that stands still for `stall_time_max` while it has requests is ended; without, it never is.
+    /// A worker that ignores its requests for `stall_time_max` is ended; if that is `None`, it never is.
     pub(in crate::runner) fn new(gate: Gate, drivers: Drivers, stall_time_max: Option<Duration>) -> Self {
         Self {
             by_id: BTreeMap::new(),
@@ -78,27 +78,27 @@ impl Workers {
         }
     }
 
-    /// True for a worker that has not ended.
+    /// Returns true for a worker that has not ended.
     pub(in crate::runner) fn lives(&self, id: WorkerId) -> bool {
         self.by_id.contains_key(&id)
     }
 
-    /// True while a generation has a worker.
+    /// Returns true while a generation has a worker.
     pub(in crate::runner) fn has(&self, generation: u64) -> bool {
         self.of(generation).next().is_some()
     }
 
-    /// The workers of a generation.
+    /// Iterates over the workers of a generation.
     pub(super) fn of(&self, generation: u64) -> impl Iterator<Item = (WorkerId, &Worker)> {
         self.by_id.range(all_of(generation)).map(|(id, worker)| (*id, worker))
     }
 
-    /// The ways to a generation.
+    /// Iterates over a generation's backends.
     pub(super) fn backends_of(&self, generation: u64) -> impl Iterator<Item = &Arc<Backend>> {
         self.of(generation).filter_map(|(_, worker)| worker.backend.as_ref())
     }
 
-    /// The worker that the launcher's next word on this generation is about.
+    /// Returns the worker that the launcher's next report on this generation is about.
     pub(super) fn ordered(&self, generation: u64) -> Option<WorkerId> {
         self.of(generation).find(|(_, worker)| worker.pid.is_none()).map(|(id, _)| id)
     }
@@ -117,13 +117,13 @@ impl Workers {
         self.by_id.iter().find(is_it).map(|(id, _)| *id)
     }
 
-    /// True for a worker that gets requests.
+    /// Returns true for a worker that gets requests.
     pub(super) fn is_serving(&self, id: WorkerId) -> bool {
         let is_current = self.teams.get(&id.generation).is_some_and(|team| team.phase == Phase::Current);
         is_current && self.by_id.get(&id).is_some_and(|worker| worker.ready)
     }
 
-    /// True where the current generation has a worker that serves.
+    /// Returns true for the current generation, if it has a worker that serves.
     pub(super) fn others_serve(&self, generation: u64) -> bool {
         let is_current = self.teams.get(&generation).is_some_and(|team| team.phase == Phase::Current);
         is_current && self.of(generation).any(|(_, worker)| worker.ready)
@@ -133,59 +133,59 @@ impl Workers {
         self.teams.get(&generation).is_some_and(|team| matches!(team.phase, Phase::Draining { .. }))
     }
 
-    /// Which replacement a worker is, if it is one.
+    /// Returns which replacement a worker is, if it is one.
     pub(in crate::runner) fn replacement(&self, id: WorkerId) -> Option<u64> {
         self.by_id.get(&id).and_then(|worker| worker.replacement)
     }
 
-    /// The process groups of all workers.
+    /// Returns the process groups of all workers.
     pub(in crate::runner) fn groups(&self) -> Vec<Pid> {
         self.by_id.values().filter_map(|worker| worker.pid.map(Pid::from_raw)).collect()
     }
 
-    /// The newest worker that runs, as far as its launcher has said.
+    /// Returns the newest worker that runs, as far as its launcher has reported.
     pub(in crate::runner) fn newest(&self) -> Option<Pid> {
         let alive = |worker: &&Worker| !worker.kill_wanted;
         self.by_id.values().rev().filter(alive).find_map(|worker| worker.pid).map(Pid::from_raw)
     }
 
-    /// The current generation, 0 without one.
+    /// Returns the current generation, or 0 without one.
     pub(in crate::runner) fn current(&self) -> u64 {
         self.gate.current().map_or(0, |backend| backend.generation)
     }
 
-    /// The launcher that a generation comes from.
+    /// Returns the launcher of a generation.
     pub(in crate::runner) fn launcher_of(&self, generation: u64) -> Option<u64> {
         self.teams.get(&generation).map(|team| team.launcher)
     }
 
-    /// The code that a generation has.
+    /// Returns the code of a generation.
     pub(in crate::runner) fn code_of(&self, generation: u64) -> Option<&Arc<Code>> {
         self.teams.get(&generation).map(|team| &team.code)
     }
 
-    /// How a generation's app is started.
+    /// Returns how a generation's app is started.
     pub(in crate::runner) fn kind_of(&self, generation: u64) -> Option<AppKind> {
         self.teams.get(&generation).map(|team| team.code.kind)
     }
 
-    /// The artifacts that workers have mapped.
+    /// Returns the artifacts that workers have mapped.
     pub(in crate::runner) fn artifacts(&self) -> Vec<PathBuf> {
         self.teams.values().map(|team| team.code.artifact.clone()).collect()
     }
 
-    /// The artifact of the current generation.
+    /// Returns the artifact of the current generation.
     pub(in crate::runner) fn current_artifact(&self) -> Option<PathBuf> {
         let current = self.teams.values().find(|team| team.phase == Phase::Current);
         current.map(|team| team.code.artifact.clone())
     }
 
-    /// True where a launcher has a worker.
+    /// Returns true if a launcher has a worker.
     pub(in crate::runner) fn any_of_launcher(&self, launcher: u64) -> bool {
         self.teams.values().any(|team| team.launcher == launcher)
     }
 
-    /// The workers for the status document.
+    /// Returns the workers for the status document.
     pub(in crate::runner) fn status(&self) -> Vec<WorkerStatus> {
         let status = |(id, worker): (&WorkerId, &Worker)| {
             let draining = self.is_draining(id.generation);

@@ -1,4 +1,4 @@
-//! One worker, and the tasks that pass on what becomes of it.
+//! One worker, and the tasks that report what becomes of it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,20 +26,20 @@ pub(super) struct Worker {
     pub(super) pid: Option<i32>,
     pub(super) control: Rc<Channel>,
     pub(super) kill_wanted: bool,
-    /// Why it has to end, where that is devhost's doing.
+    /// Why it has to end, if that is devhost's decision.
     pub(super) condemned: Option<End>,
-    /// Why devhost ends it, where that has nothing to do with how it behaves.
+    /// Why devhost ends it, if that has nothing to do with its behaviour.
     pub(super) stopping: Option<StopReason>,
-    /// The addresses of a plain app's listeners that are not the one that is served.
+    /// The addresses of a plain app's listeners beside the main one.
     pub(super) further: Vec<String>,
     pub(super) relay: Option<Relay>,
     pub(super) output: Arc<Output>,
-    /// Its standard input is open as long as it lives.
+    /// Keeps its standard input open as long as it lives.
     pub(super) _stdin: Option<Feed>,
 }
 
 impl Worker {
-    /// From now on its end is devhost's doing.
+    /// Records why devhost ends it.
     pub(super) fn stop_for(&mut self, reason: StopReason) {
         let reason = *self.stopping.get_or_insert(reason);
         if let Some(backend) = &self.backend {
@@ -47,7 +47,7 @@ impl Worker {
         }
     }
 
-    /// Whoever waits for it need not wait any longer.
+    /// Closes the connection to it: nobody need wait for it any longer.
     pub(super) fn close(&self, end: Option<End>) {
         if let Some(backend) = &self.backend {
             if let Some(end) = end {
@@ -58,7 +58,7 @@ impl Worker {
     }
 }
 
-/// Passes on what a worker says, and that it has gone.
+/// Passes on a worker's reports, and its hang-up.
 pub(super) fn listen(worker: WorkerId, control: Rc<Channel>, inputs: Inputs) {
     rt::spawn(async move {
         while let Some((report, fds)) = control.receive_with_fds().await {
@@ -71,7 +71,7 @@ pub(super) fn listen(worker: WorkerId, control: Rc<Channel>, inputs: Inputs) {
     });
 }
 
-/// Passes on that a worker has broken the way to it.
+/// Passes on that a worker has broken the rules of its connection.
 pub(super) fn watch(worker: WorkerId, backend: &Arc<Backend>, inputs: Inputs) {
     let client = backend.upstream.clone();
     rt::spawn(async move {

@@ -55,7 +55,7 @@ impl Keeper {
             if child_ended {
                 self.parent.drain_signals()?;
             }
-            // First what programs have said, then that they have ended.
+            // What programs have said comes before their ends.
             for pid in spoken {
                 self.hear(pid);
             }
@@ -113,7 +113,7 @@ impl Keeper {
 
     fn obey(&mut self, command: Command, fds: Vec<OwnedFd>) -> io::Result<()> {
         match command {
-            // There is nothing to load: a program does that by itself.
+            // There is nothing to load: programs do that themselves.
             Command::Preload { .. } => self.report(&Report::Preloaded { micros: 0 }),
             Command::Fork(spec) => {
                 let generation = spec.generation;
@@ -144,10 +144,10 @@ impl Keeper {
         }
     }
 
-    /// Says what a worker says once it has loaded its code.
+    /// Reports for a program what a worker reports once it has loaded its code.
     fn introduce(&self, pid: Pid) {
         let Some(program) = self.programs.get(&pid) else { return };
-        // What really runs, not what was asked for. A program that has ended already is reaped soon.
+        // What really runs, not what was requested. A program that has ended already is reaped soon.
         let running = PathBuf::from(format!("/proc/{pid}/exe"));
         if let Ok(build_id) = program::build_id(&running) {
             let plugin = self.launch.name.to_string_lossy().into_owned();
@@ -155,7 +155,7 @@ impl Keeper {
         }
     }
 
-    /// Passes on what the preloaded library has said.
+    /// Passes on a line of the preloaded library.
     fn hear(&mut self, pid: Pid) {
         let Some(program) = self.programs.get_mut(&pid) else { return };
         let Some(reports) = &program.reports else { return };
@@ -169,7 +169,7 @@ impl Keeper {
         }
     }
 
-    /// The front has closed a program's socket: nobody wants it any more.
+    /// Kills a program whose socket the front has closed: nobody wants it any more.
     fn hung_up(&mut self, pid: Pid) {
         let Some(program) = self.programs.get(&pid) else { return };
         if !matches!(seqpacket::receive(program.front.as_fd()), Ok(Some(_))) {

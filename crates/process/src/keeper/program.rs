@@ -50,7 +50,7 @@ pub(super) enum StartError {
 
 /// A program that runs.
 pub(super) struct Program {
-    /// Where the front takes what is said for the word of a worker.
+    /// The socket on which the keeper speaks as the worker.
     pub(super) front: OwnedFd,
     /// What the preloaded library says; `None` once it is gone.
     pub(super) reports: Option<OwnedFd>,
@@ -145,7 +145,7 @@ impl Launch {
         let (reports, output) = (reports.as_raw_fd(), handover.output.as_raw_fd());
         // If it cannot be copied for want of a descriptor, the spawn is refused as well.
         let stdin = handover.stdin.as_ref().and_then(|stdin| stdin.try_clone().ok());
-        // The loader opens it by the keeper's own descriptor, so that the program has none for it.
+        // The loader opens it through the keeper's descriptor, so that the program needs none for it.
         let mut preload = OsString::from(format!("/proc/{}/fd/{}", getpid(), self.library.as_raw_fd()));
         let before = std::env::var_os("LD_PRELOAD").filter(|before| !before.is_empty());
         if let Some(before) = &before {

@@ -21,7 +21,7 @@ use devhost_link::wire::{
 };
 use devhost_link::{CREDIT_MAX_BYTES, SendError, WorkerEvent, WorkerLink};
 
-/// The largest panic report, in bytes: what is longer is cut.
+/// The largest panic report, in bytes; longer ones are cut.
 const PANIC_TEXT_LEN_MAX: usize = 48 * 1024;
 
 // A fresh response has the credit for a whole report.
@@ -105,17 +105,17 @@ impl Host {
         Ok(())
     }
 
-    /// True where the plugin calls `poll` from a thread of its own.
+    /// Returns true if the plugin calls `poll` from a thread of its own.
     pub(super) fn has_own_loop(&self) -> bool {
         self.descriptor.flags & abi::PLUGIN_OWN_LOOP != 0
     }
 
-    /// Readable when something has arrived.
+    /// Returns a descriptor that is readable when something has arrived.
     pub(super) fn event_fd(&self) -> BorrowedFd<'_> {
         self.link.event_fd()
     }
 
-    /// Handles what has arrived, until nothing is left. For the main thread of a plugin without its own loop.
+    /// Handles everything that has arrived. For the main thread of a plugin without a loop of its own.
     pub(super) fn handle_everything(&self) {
         while self.poll() > 0 {}
     }
@@ -128,10 +128,10 @@ impl Host {
         }
     }
 
-    /// Gives back the host and its link, for a process that goes on.
+    /// Frees the host and its link, for a process that goes on.
     ///
     /// # Safety
-    /// The plugin's `stop` has returned, and the plugin calls nothing of the host's any more.
+    /// The plugin's `stop` has returned, and the plugin does not call the host any more.
     pub(super) unsafe fn discard(&'static self) {
         // SAFETY: it came from a box in `new`, and the caller says that nobody uses it any more.
         drop(unsafe { Box::from_raw(std::ptr::from_ref(self).cast_mut()) });
@@ -151,7 +151,7 @@ impl Host {
             return code(error);
         }
         if !self.started.load(Ordering::Acquire) {
-            // The plugin's own loop was faster than its start; the front sends nothing before that is over.
+            // The plugin's own loop was faster than its `start`; the front sends nothing before that has returned.
             return 0;
         }
         let count = i32::try_from(arrived.len()).unwrap_or(i32::MAX);
@@ -188,7 +188,7 @@ impl Host {
         let head = match RequestHead::decode(bytes) {
             Ok(head) => head,
             Err(error) => {
-                // Both ends are one executable: this is a bug of devhost's, and only this request's problem.
+                // Both ends are the same executable, so this is a bug in devhost. Only this request suffers.
                 eprintln!("devhost worker: {error}");
                 let _ = self.link.reset(stream);
                 return;
@@ -242,18 +242,18 @@ impl Host {
         let head = ResponseHead { flags: RESPONSE_PANIC, status: 500, headers: Vec::new() };
         match self.link.head(stream, &head.encode(), false) {
             Ok(()) => {}
-            // The head has gone out already: all that is left is to cut the response off.
+            // The head was sent already: all that is left is to cut the response off.
             Err(SendError::Invalid) => return self.link.reset(stream),
             Err(error) => return Err(error),
         }
-        // A fresh response has a full window, and the report is smaller; should the ring be full all the same,
-        // the page is cut rather than the thread blocked.
+        // A fresh response has a full window, and the report is smaller; if the ring is full all the same, the page is cut
+        // rather than the thread blocked.
         let taken = self.link.data(stream, &body)?;
         if taken < body.len() { self.link.reset(stream) } else { self.link.end(stream) }
     }
 }
 
-/// A plugin's response head as it goes over the link.
+/// Encodes a plugin's response head for the link.
 fn encode(head: &abi::ResponseHead) -> Result<Bytes, SendError> {
     let status = u16::try_from(head.status).map_err(|_| SendError::Invalid)?;
     if !(100..=999).contains(&status) {
@@ -426,7 +426,7 @@ unsafe extern "C" fn wait_link(host: *mut abi::Host, timeout_ms: i32) -> i32 {
             let timeout = PollTimeout::try_from(timeout_ms).unwrap_or(PollTimeout::NONE);
             match poll(&mut fds, timeout) {
                 Ok(0) => 0,
-                // Interrupted is as good as woken: the caller polls and waits again.
+                // An interruption counts as a wake: the caller polls and waits again.
                 Ok(_) | Err(Errno::EINTR) => 1,
                 Err(_) => abi::CLOSED,
             }

@@ -1,4 +1,4 @@
-//! The Rust side of `interpose.c`: arms it, and reads the lines that it says.
+//! The Rust side of `interpose.c`: arms it, and parses its lines.
 //!
 //! The functions themselves (`bind`, `listen`, `getsockname` …) are C, because the same file is also the `LD_PRELOAD`
 //! library for apps that run as executables of their own. Nothing here knows of control sockets.
@@ -11,21 +11,20 @@ use std::sync::OnceLock;
 
 use crate::control::{Listening, WorkerReport};
 
-/// The interposer as a library for `LD_PRELOAD`. It says its lines on the descriptor whose number stands in
-/// [`FD_VARIABLE`].
+/// The interposer as a library for `LD_PRELOAD`. It writes its lines to the descriptor whose number is in [`FD_VARIABLE`].
 pub(crate) static INTERPOSER_SO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/interpose.so"));
 
 /// The number of the descriptor for the lines. The library removes the variable and makes the descriptor
 /// close-on-exec.
 pub(crate) const FD_VARIABLE: &str = "DEVHOST_INTERPOSE_FD";
-/// The port that the app's listener asks for, where several do; see [`arm`]. Removed by the library.
+/// The port of the app's main listener, if it has several; see [`arm`]. Removed by the library.
 pub(crate) const PORT_VARIABLE: &str = "DEVHOST_INTERPOSE_PORT";
 /// The number of the descriptor of the app's [`Output`](devhost_sys::output::Output). Removed by the library.
 pub(crate) const OUTPUT_VARIABLE: &str = "DEVHOST_INTERPOSE_OUTPUT";
-/// The files of Unix sockets that earlier generations have made; see [`arm`]. Unset where there was none. Removed by the
-/// library.
+/// The files of Unix sockets that earlier generations have made; see [`arm`]. Unset if there was no earlier generation.
+/// Removed by the library.
 pub(crate) const EARLIER_VARIABLE: &str = "DEVHOST_INTERPOSE_EARLIER";
-/// What `LD_PRELOAD` is to be for the app and what it starts; unset where this is.
+/// The value of `LD_PRELOAD` for the app and what it starts; unset if that is to be unset.
 pub(crate) const LD_PRELOAD_VARIABLE: &str = "DEVHOST_INTERPOSE_LD_PRELOAD";
 
 /// What the interposer has seen.
@@ -37,7 +36,7 @@ pub(crate) enum Seen {
     Also(String),
     /// A Unix listener listens at this path; an abstract one starts with `@`. Comes with a descriptor of its file.
     Unix(PathBuf),
-    /// The file of a Unix socket was made. The text tells it from others.
+    /// The file of a Unix socket was made. The text identifies it.
     Socket(String),
     /// Another listener listens at this address, untouched. Comes with the listener, if others may have the same address.
     Further(String),
@@ -48,7 +47,7 @@ pub(crate) enum Seen {
 }
 
 impl Seen {
-    /// Reads a line.
+    /// Parses a line.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let (word, rest) = line.trim_end_matches('\n').split_once(' ')?;
         Some(match word {
@@ -71,7 +70,7 @@ impl Seen {
 }
 
 impl Seen {
-    /// What it is to the front. The app's start has taken these microseconds so far.
+    /// Returns what it means to the front. The app's start has taken so many microseconds so far.
     pub(crate) fn into_report(self, micros: u64) -> WorkerReport {
         match self {
             Self::Listening(listening) => WorkerReport::Ready { micros, listening: Some(listening) },
@@ -95,16 +94,16 @@ unsafe extern "C" {
 type Listener = Box<dyn Fn(Seen, Option<BorrowedFd<'_>>) + Send + Sync>;
 static LISTENER: OnceLock<Listener> = OnceLock::new();
 
-/// From now on the first TCP port that is bound is the app's. With `wanted` not 0 it is that port, whatever is bound
-/// before. `earlier` has what [`Seen::Socket`] has said of earlier generations, with commas, and is nothing if there was
-/// none: their sockets' files give way to those of this process. The listener is called from whichever thread of the app does
-/// something that is to be known.
+/// Arms the interposer: from now on the first TCP port that is bound is the app's, or port `wanted` if that is not 0.
+/// `earlier` is what [`Seen::Socket`] has reported of earlier generations, separated by commas, or `None` if there was none:
+/// the files of their sockets give way to those of this process. The listener is called on the thread of the app that does
+/// something worth reporting.
 pub(crate) fn arm(
     wanted: u16,
     earlier: Option<&str>,
     listener: impl Fn(Seen, Option<BorrowedFd<'_>>) + Send + Sync + 'static,
 ) {
-    // It has no zero byte, since it is made of numbers.
+    // It contains no zero byte, since it is made of numbers.
     let earlier = earlier.and_then(|earlier| CString::new(earlier).ok());
     if LISTENER.set(Box::new(listener)).is_ok() {
         let earlier = earlier.as_ref().map_or(std::ptr::null(), |earlier| earlier.as_ptr());
@@ -113,7 +112,7 @@ pub(crate) fn arm(
     }
 }
 
-/// From now on the last of what this process writes to its standard output and error is kept there as well.
+/// Has the last of this process's standard output and error kept there as well.
 pub(crate) fn keep_output(output: &OwnedFd) {
     // SAFETY: the C side maps the descriptor's memory, for good, and keeps nothing else of it.
     unsafe { devhost_interpose_keep_output(output.as_raw_fd()) };

@@ -1,4 +1,4 @@
-//! Loading a plugin: dlopen, the descriptor, and the build id of what really is in memory.
+//! Loads a plugin or a plain app: dlopen, the entry point, and the build id of what is really in memory.
 
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
@@ -11,21 +11,21 @@ use devhost_model::PLAIN_MAIN_SYMBOL;
 
 pub(super) use devhost_plugin::negotiation::DescriptorView as Descriptor;
 
-/// A plugin that is loaded, for good.
+/// A plugin that is loaded.
 #[derive(Debug)]
 pub(super) struct Loaded {
     /// What it offers.
     pub(super) descriptor: Descriptor,
-    /// The GNU build id of the library in memory, in hex; empty where it has none.
+    /// The GNU build id of the library in memory, in hex; empty if it has none.
     pub(super) build_id: String,
 }
 
 /// A plain app that is loaded, for good.
 #[derive(Debug)]
 pub(super) struct LoadedPlain {
-    /// Calls the app's `main`; gives its exit code.
+    /// Calls the app's `main` and returns its exit code.
     pub(super) main: unsafe extern "C" fn() -> i32,
-    /// The GNU build id of the library in memory, in hex; empty where it has none.
+    /// The GNU build id of the library in memory, in hex; empty if it has none.
     pub(super) build_id: String,
 }
 
@@ -58,7 +58,7 @@ pub(super) enum LoadError {
 }
 
 impl LoadError {
-    /// What to do about it.
+    /// Returns what to do about it.
     pub(super) fn hint(&self) -> &'static str {
         match self {
             Self::Open { .. } | Self::NoMain { .. } => "",
@@ -70,7 +70,7 @@ impl LoadError {
     }
 }
 
-/// Loads a plugin that can be unloaded: once its `stop` has returned, and nothing of it is used any more.
+/// Loads a plugin. It may be unloaded once its `stop` has returned and nothing of it is used any more.
 pub(super) fn load_plugin(path: &Path) -> Result<(Loaded, Library), LoadError> {
     let library = open(path)?;
     // SAFETY: the symbol's type is fixed by the ABI, whatever its version.
@@ -114,7 +114,7 @@ fn open(path: &Path) -> Result<Library, LoadError> {
     unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| open_failed(path, &error))
 }
 
-/// The GNU build id of the loaded library that contains an address.
+/// Returns the GNU build id of the loaded library that contains an address.
 fn build_id_at(address: *const c_void) -> String {
     struct Search {
         address: u64,

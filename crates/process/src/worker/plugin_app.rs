@@ -38,8 +38,8 @@ pub(crate) fn run_plugin(generation: u64, code: Code<'_>, link: LinkFds, control
     }
 }
 
-/// Serves a generation on the calling thread, in a process that goes on: it is stopped and unloaded in the end, as
-/// libraries for hot reloading do it. `over` is called after that, before the front sees the control socket hang up.
+/// Serves a generation on the calling thread, in a process that goes on: in the end it is stopped and unloaded, as
+/// libraries for hot reloading do. `over` is called after that, before the front sees the control socket hang up.
 pub(crate) fn run_plugin_unloading(
     generation: u64,
     artifact: &Path,
@@ -51,12 +51,12 @@ pub(crate) fn run_plugin_unloading(
     match worker.start(generation, Code { before: &[], artifact }, link) {
         Ok((host, library)) => {
             if worker.serve(host) == Told::FrontGone {
-                // The process ends, too.
+                // The process ends as well.
                 return;
             }
             host.stop();
             // SAFETY: `stop` has returned. A plugin whose threads run on nevertheless has what it gets in every process
-            // that unloads code: that is what this way of loading is there to show.
+            // that unloads code: that is what this way of loading is to show.
             unsafe { host.discard() };
             if let Err(error) = ManuallyDrop::into_inner(library).close() {
                 eprintln!("devhost: failed to unload generation {generation}: {error}");
@@ -123,7 +123,7 @@ impl Worker {
             if commanded {
                 match control::receive::<WorkerCommand>(self.control.as_fd()) {
                     Ok(Some((WorkerCommand::Stop, _))) => return Told::Stop,
-                    // With it is gone whoever could want an answer.
+                    // Nobody waits for an answer.
                     Ok(None) | Err(_) => return Told::FrontGone,
                 }
             }
