@@ -93,7 +93,7 @@ fn a_stack_overflow_in_a_plugin_is_told_as_one() {
     let plugin = Plugin::new("plugin.c");
     let devhost = plugin.start(&[]).ready();
     let page = devhost.get_page("/overflow");
-    assert!(page.body.contains("Thread &#39;main&#39; of the app has overflowed its stack"), "{}", page.body);
+    assert!(page.body.contains("Thread 'main' of the app has overflowed its stack"), "{}", page.body);
     devhost.wait_line("thread 'main' of the app has overflowed its stack");
     devhost.wait_ready(2);
     assert!(devhost.stop().success());

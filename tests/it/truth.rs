@@ -39,7 +39,7 @@ fn a_stack_overflow_is_told_as_one_whichever_thread_it_was() {
             let shown = thread.replace('<', "&lt;").replace('>', "&gt;");
             for part in [
                 "The app's stack overflowed".to_owned(),
-                format!("Thread &#39;{shown}&#39; of the app has overflowed its stack (SIGABRT)"),
+                format!("Thread '{shown}' of the app has overflowed its stack (SIGABRT)"),
                 "fatal runtime error: stack overflow".to_owned(),
             ] {
                 assert!(page.body.contains(&part), "{strategy} {path} lacks {part:?}: {}", page.body);
