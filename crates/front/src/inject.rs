@@ -185,7 +185,7 @@ fn content_type(headers: &HeaderMap) -> ContentType {
 }
 
 /// True where the bytes of ASCII markup mean markup. That is all that finding the place needs: it looks at tags only, and
-/// the tag that is added is ASCII. In the multi-byte charsets of the web (Shift_JIS, Big5, GB 18030 …) no second
+/// the tag that is added is ASCII. In the multi-byte charsets of the web (Shift JIS, Big5, GB 18030 …) no second
 /// byte is below 0x30, or `<` or `>`.
 fn is_ascii_compatible(charset: &str) -> bool {
     let charset = charset.to_ascii_lowercase();

@@ -80,7 +80,7 @@ impl Prolog {
             match bytes {
                 [0xfe, 0xff, ..] | [0xff, 0xfe, ..] => return Found::Nowhere,
                 [0xef, 0xbb, 0xbf, ..] => used = 3,
-                [] | [0xfe] | [0xff] | [0xef] | [0xef, 0xbb] => return Found::NotYet(0),
+                [] | [0xfe | 0xff | 0xef] | [0xef, 0xbb] => return Found::NotYet(0),
                 _ => {}
             }
             self.0 = Position::Between;
@@ -128,7 +128,7 @@ impl Prolog {
 
 fn begin(bytes: &[u8]) -> Markup {
     match bytes {
-        [_] | [_, b'!'] | [_, b'!', b'-'] => Markup::Unfinished,
+        [] | [_] | [_, b'!'] | [_, b'!', b'-'] => Markup::Unfinished,
         [_, b'!', b'-', b'-', ..] => Markup::Begins { size: 4, state: Position::Comment(Comment::Start) },
         [_, b'!' | b'?', ..] => Markup::Begins { size: 2, state: Position::Declaration },
         [_, name @ ..] => {
@@ -144,7 +144,6 @@ fn begin(bytes: &[u8]) -> Markup {
             let is_place = !known.eq_ignore_ascii_case(b"html");
             Markup::Begins { size: 5, state: Position::Tag { attribute: Attribute::BeforeName, is_place } }
         }
-        [] => Markup::Unfinished,
     }
 }
 

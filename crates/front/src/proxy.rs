@@ -407,7 +407,7 @@ async fn read_panic(recv: &mut RecvHalf) -> PanicReport {
     let broken = loop {
         match recv.data().await {
             Ok(Some(chunk)) if json.len() + chunk.len() <= PANIC_REPORT_SIZE_MAX => {
-                json.extend_from_slice(&chunk)
+                json.extend_from_slice(&chunk);
             }
             Ok(None) => break false,
             Ok(Some(_)) | Err(_) => break true,

@@ -1,5 +1,5 @@
-//! Each of the front's own pages, with long names and values, for the tests: those that go through them one by one,
-//! and the one that looks at them in a browser. No part of devhost itself uses it.
+//! A sample of each of devhost's own pages, with long names and values, for the tests: the one that goes through them and
+//! the one that looks at them in a browser. Compiled for tests only (feature `testing`).
 
 use std::time::Duration;
 

@@ -36,7 +36,7 @@ pub struct FrontConfig {
     pub listeners: Vec<TcpListener>,
     /// Host names to answer to besides the local ones; a leading dot includes all subdomains.
     pub allowed_hosts: Vec<String>,
-    /// Origins whose pages may open WebSockets besides local ones, as `origin::normalize` writes them.
+    /// Origins, besides local ones, whose pages may open a WebSocket, as `origin::normalize` writes them.
     pub allowed_origins: Vec<String>,
     /// Differs for each run of devhost.
     pub session: String,
@@ -60,11 +60,11 @@ pub struct Server {
     handles: Mutex<Vec<ServerHandle>>,
 }
 
-/// Starts the front on the listeners that it is given, which may be none. To be called on an actix runtime.
+/// Starts the front on the listeners that it is given, which may be none. Must be called on an actix runtime.
 ///
 /// # Errors
 ///
-/// Where the system refuses threads or descriptors.
+/// Fails if the system refuses threads or descriptors.
 pub fn serve(config: FrontConfig, gate: Gate, hub: Hub, status: Arc<StatusBoard>) -> io::Result<Server> {
     let server = Server {
         front: web::Data::new(Front {
@@ -87,11 +87,11 @@ pub fn serve(config: FrontConfig, gate: Gate, hub: Hub, status: Arc<StatusBoard>
 }
 
 impl Server {
-    /// Serves on one more listener, in the same way as on the others. To be called on an actix runtime.
+    /// Serves on one more listener, in the same way as on the others. Must be called on an actix runtime.
     ///
     /// # Errors
     ///
-    /// Where the system refuses threads or descriptors.
+    /// Fails if the system refuses threads or descriptors.
     pub fn listen(&self, listener: TcpListener) -> io::Result<()> {
         self.start(vec![listener])
     }

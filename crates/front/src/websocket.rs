@@ -115,7 +115,7 @@ mod tests {
         match len {
             0..=125 => out.push(mask | u8::try_from(len).unwrap()),
             126..=65535 => {
-                out.push(mask | 126);
+                out.push(mask | 0x7e);
                 out.extend(u16::try_from(len).unwrap().to_be_bytes());
             }
             _ => {

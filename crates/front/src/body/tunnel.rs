@@ -126,7 +126,7 @@ async fn leave(
         // The client's answer to its own close frame comes meanwhile.
         () = async {
             follow_client(payload, tracker, signals).await;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         } => {}
     }
 }

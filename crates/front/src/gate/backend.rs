@@ -29,7 +29,7 @@ pub struct Backend {
     end: watch::Sender<Option<End>>,
     /// Why devhost ends the worker, once it does.
     stopping: OnceLock<StopReason>,
-    /// True once its long-lived streams (WebSockets, server-sent events) are to close.
+    /// True once its long-lived streams (WebSocket, server-sent events) are to close.
     closing: watch::Sender<bool>,
     /// It has not sent a response yet.
     silent: AtomicBool,

@@ -14,7 +14,7 @@ use devhost_model::Failure;
 pub struct Visits {
     /// Those that end by themselves.
     pub finite: usize,
-    /// WebSockets and server-sent events.
+    /// Those without an end of their own (WebSocket, server-sent events).
     pub endless: usize,
 }
 

@@ -85,7 +85,7 @@ impl Dechunker {
         const TRAILER: MalformedChunk = MalformedChunk("a trailer is not valid");
         Ok(match (self.place, byte) {
             (Place::SizeStart, _) => Place::Size(digit(byte).ok_or(SIZE)?),
-            (Place::Size(size), b'\r') => Place::SizeLf(size),
+            (Place::Size(size) | Place::Extension(size), b'\r') => Place::SizeLf(size),
             (Place::Size(size), b';' | b' ' | b'\t') => {
                 self.skipped = 0;
                 Place::Extension(size)
@@ -94,7 +94,6 @@ impl Dechunker {
                 let digit = digit(byte).ok_or(SIZE)?;
                 Place::Size(size.checked_mul(16).ok_or(SIZE)? + digit)
             }
-            (Place::Extension(size), b'\r') => Place::SizeLf(size),
             (Place::Extension(_), _) if byte != b'\t' && byte.is_ascii_control() => return Err(SIZE),
             (Place::Extension(size), _) => {
                 self.skip(EXTENSION_SIZE_MAX)?;

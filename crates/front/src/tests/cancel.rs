@@ -55,7 +55,7 @@ async fn an_upload_that_breaks_off_is_noticed_though_the_app_does_not_read_it() 
     let mut exchange = worker.next().await;
     // More than all buffers on the way, so that the front has stopped to read.
     while tokio::time::timeout(Duration::from_millis(300), browser.stream.writable()).await.is_ok() {
-        let _ = browser.stream.try_write(&[0; 65536]);
+        let _ = browser.stream.try_write(&vec![0; 65536]);
     }
     // A reset overtakes the bytes that are still on their way; an orderly end would queue behind them.
     browser.stream.set_zero_linger().unwrap();

@@ -93,6 +93,7 @@ fn spawn(server: impl Future<Output = ()> + Send + 'static) {
 }
 
 /// The app itself.
+#[expect(clippy::too_many_lines, reason = "one arm for each thing that the app can do")]
 async fn app(mut call: Call) {
     let path = String::from_utf8(call.head.target.to_vec()).unwrap();
     let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());

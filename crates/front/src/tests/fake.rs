@@ -49,7 +49,7 @@ impl From<FakeClient> for crate::upstream::Upstream {
 }
 
 impl FakeClient {
-    pub async fn open(&self, head: Bytes, end: bool) -> Result<(FakeSend, FakeRecv), StreamError> {
+    pub fn open(&self, head: Bytes, end: bool) -> Result<(FakeSend, FakeRecv), StreamError> {
         if head.len() > 64 * 1024 {
             return Err(StreamError::TooLarge);
         }

@@ -18,6 +18,7 @@ async fn accept(listener: &TcpListener) -> Browser {
 }
 
 /// Closes a connection by a reset, although all of it was read.
+#[expect(clippy::needless_pass_by_value, reason = "it is closed by being dropped")]
 fn reset(connection: Browser) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     nix::sys::socket::setsockopt(&connection.stream, nix::sys::socket::sockopt::Linger, &linger).unwrap();

@@ -38,7 +38,7 @@ impl RawApp {
     }
 
     /// True where no connection has come that was not accepted.
-    async fn is_left_alone(&self) -> bool {
+    fn is_left_alone(&self) -> bool {
         use futures_util::FutureExt;
         self.listener.accept().now_or_never().is_none()
     }
@@ -88,7 +88,7 @@ async fn a_connection_is_kept_for_the_next_request() {
     assert!(head.starts_with(b"GET /second HTTP/1.1\r\n"), "{}", String::from_utf8_lossy(&head));
     connection.send(OK).await;
     assert_eq!(browser.response().await.1, "ok");
-    assert!(app.is_left_alone().await);
+    assert!(app.is_left_alone());
 }
 
 #[actix_web::test]
@@ -126,7 +126,7 @@ async fn a_request_that_the_app_read_and_dropped_is_a_page_and_not_sent_again() 
     let (head, body) = browser.response().await;
     assert_eq!(head.status, 502);
     assert!(body.contains("data-page=\"unanswered\"") && body.contains("GET /panic"), "{body}");
-    assert!(app.is_left_alone().await);
+    assert!(app.is_left_alone());
 }
 
 #[actix_web::test]

@@ -1,4 +1,4 @@
-//! WebSockets and server-sent events.
+//! WebSocket and server-sent events.
 
 use super::*;
 use devhost_link::wire::REQUEST_UPGRADE;

@@ -72,7 +72,7 @@ async fn every_coding_and_any_two_on_top_of_each_other_come_off() {
 
 #[tokio::test]
 async fn deflate_without_a_zlib_header_comes_off() {
-    for data in [PAGE, b"", b"x", &[0; 100_000]] {
+    for data in [PAGE, b"", b"x", &vec![0; 100_000]] {
         for level in [Level::Fastest, Level::Best, Level::Precise(0)] {
             let mut raw = Vec::new();
             DeflateEncoder::with_quality(data, level).read_to_end(&mut raw).await.unwrap();

@@ -102,7 +102,7 @@ impl Upstream {
             }
             #[cfg(test)]
             Self::Fake(client) => {
-                let (send, recv) = client.open(head, end).await?;
+                let (send, recv) = client.open(head, end)?;
                 Ok((SendHalf::Fake(send), RecvHalf::Fake(recv)))
             }
         }
