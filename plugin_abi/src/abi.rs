@@ -11,6 +11,9 @@ pub const ABI_MINOR: u32 = 1;
 /// Major part in the upper, minor part in the lower 16 bits.
 pub const ABI_VERSION: u32 = (ABI_MAJOR << 16) | ABI_MINOR;
 
+/// The name of this package, on which a plugin app depends.
+pub const PACKAGE_NAME: &str = env!("CARGO_PKG_NAME");
+
 /// The symbol that a plugin exports: a function that returns its [`Descriptor`].
 pub const DESCRIPTOR_SYMBOL: &str = "devhost_plugin_descriptor";
 

@@ -96,9 +96,6 @@
 
 #![deny(missing_docs)]
 
-/// The name of this package, on which a plugin app depends.
-pub const PACKAGE_NAME: &str = env!("CARGO_PKG_NAME");
-
 pub mod abi;
 #[cfg(feature = "service")]
 mod export;
@@ -108,6 +105,7 @@ pub mod negotiation;
 #[cfg(feature = "service")]
 mod service;
 
+pub use abi::PACKAGE_NAME;
 #[cfg(feature = "service")]
 pub use bytes::Bytes;
 #[cfg(feature = "service")]
