@@ -5,6 +5,9 @@ use maud::{Markup, html};
 use super::coordinate::coordinate;
 use super::look::{self, Look};
 
+/// How wide a character of a name is, at most and on average.
+const NAME_CHARACTER_WIDTH: f64 = 7.3;
+
 /// An SVG element, with its title and description for those who do not see it.
 pub(super) struct Canvas {
     id: String,
@@ -90,6 +93,15 @@ impl Canvas {
     pub(super) fn label(&mut self, class: &str, anchor: Anchor, (x, y): (f64, f64), text: &str) {
         let [x, y] = [x, y].map(coordinate);
         self.elements.push(html! { text class=(class) text-anchor=(anchor.name()) x=(x) y=(y) { (text) } });
+    }
+
+    /// Names what is below: by the first of the texts that fits between margins of `x`, or else by the last.
+    pub(super) fn name(&mut self, (x, y): (f64, f64), texts: &[String]) {
+        let room = self.width - 2.0 * x;
+        let fits = |text: &&String| text.chars().count() as f64 * NAME_CHARACTER_WIDTH <= room;
+        if let Some(text) = texts.iter().find(fits).or(texts.last()) {
+            self.label("name", Anchor::Start, (x, y), text);
+        }
     }
 
     /// Draws a line through points.

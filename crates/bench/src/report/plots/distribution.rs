@@ -3,7 +3,7 @@
 use maud::Markup;
 
 use super::axis::{AXIS_HEIGHT, Axis, MARGIN};
-use super::canvas::{Anchor, Canvas};
+use super::canvas::Canvas;
 use super::look;
 use crate::report::figures::{Unit, show, show_estimate};
 use crate::report::statistics::{self, Estimate};
@@ -34,7 +34,7 @@ pub(in super::super) fn distribution(
         let top = row as f64 * ROW_HEIGHT;
         let middle = top + STRIP_Y;
         let look::Look { index, .. } = look::of_strategy(strategy.result.strategy);
-        svg.label("name", Anchor::Start, (MARGIN, top + 16.0), &labelled(strategy));
+        svg.name((MARGIN, top + 16.0), &[labelled(strategy, true), labelled(strategy, false)]);
         let totals = totals(strategy);
         if let Some(box_of) = statistics::quartiles(&totals) {
             let (left, right) = (axis.at(box_of.lower), axis.at(box_of.upper));
@@ -58,16 +58,17 @@ pub(in super::super) fn distribution(
     Some(svg.finish())
 }
 
-/// `fork · 712 ms [690–732], n = 12`.
-fn labelled(strategy: &StrategySummary) -> String {
+/// `fork · 712 ms [690–732], n = 12`, with the interval or without it.
+fn labelled(strategy: &StrategySummary, with_interval: bool) -> String {
     let Some(total) = &strategy.total else { return strategy.name() };
     let (value, interval) = show_estimate(total, Unit::Time);
-    let interval = if interval.is_empty() { String::new() } else { format!(" [{interval}]") };
+    let interval =
+        if interval.is_empty() || !with_interval { String::new() } else { format!(" [{interval}]") };
     format!("{} · {value}{interval}, n = {}", strategy.name(), total.count)
 }
 
 fn described(strategy: &StrategySummary) -> String {
-    format!("{}.", labelled(strategy).replace(" · ", ": median "))
+    format!("{}.", labelled(strategy, true).replace(" · ", ": median "))
 }
 
 #[cfg(test)]

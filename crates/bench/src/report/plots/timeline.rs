@@ -62,13 +62,10 @@ pub(in super::super) fn timeline(
     axis.draw_below(&mut svg, 0.0, height - AXIS_HEIGHT, "ms");
     for (row, (strategy, round, _, steps)) in rows.iter().enumerate() {
         let top = row as f64 * ROW_HEIGHT;
-        let name = format!(
-            "{} · {} · reload {round}, n = {}",
-            strategy.name(),
-            show(sum(steps), Unit::Time),
-            strategy.result.reloads.len()
-        );
-        svg.label("name", Anchor::Start, (MARGIN, top + 16.0), &name);
+        let about = format!("{} · {}", strategy.name(), show(sum(steps), Unit::Time));
+        let count = strategy.result.reloads.len();
+        let names = [format!("{about} · reload {round}, n = {count}"), format!("{about}, n = {count}")];
+        svg.name((MARGIN, top + 16.0), &names);
         let mut since = 0.0;
         for (name, duration_ms) in steps {
             let (left, right) = (axis.at(since), axis.at(since + duration_ms));
