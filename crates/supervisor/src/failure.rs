@@ -21,10 +21,11 @@ impl Supervisor {
     ) {
         self.failed = true;
         actions.push(Action::SetFailure(Some(failure.clone())));
-        actions.push(Action::SetState(ServerState::Failed));
-        actions.push(Action::Tell(BrowserEvent::Failed { failure }));
         let generation = self.current_generation();
         actions.push(Action::Report(journey.report(now, generation, outcome)));
+        // After the report, so that who sees the state finds the report as well.
+        actions.push(Action::SetState(ServerState::Failed));
+        actions.push(Action::Tell(BrowserEvent::Failed { failure }));
         // The last good generation crashed or was ended while its successor was tried: bring it back.
         let may_refork = journey.cause == Cause::Change && self.zygote_deaths <= ZYGOTE_DEATHS_COUNT_MAX;
         if may_refork && matches!(self.build, Build::Idle) {

@@ -39,11 +39,12 @@ impl Supervisor {
         } else {
             ServerState::Ready
         };
-        actions.push(Action::SetState(state));
         if let Some(old) = old {
             self.drain(old.generation, actions);
         }
         actions.push(Action::Report(starting.journey.report(now, generation, Outcome::Ok)));
+        // Last, so that who sees the state finds the report as well.
+        actions.push(Action::SetState(state));
         self.catch_up(now, actions);
     }
 

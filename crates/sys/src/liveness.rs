@@ -7,8 +7,9 @@ use std::os::unix::fs::FileExt;
 /// The longest status that is read; it is about 1.5 KiB.
 const STATUS_SIZE_MAX: usize = 8 * 1024;
 
-/// The bit of SIGKILL (9) in a mask of signals.
+/// The bits of SIGKILL (9) and SIGSTOP (19) in a mask of signals. Nothing can block or ignore these two.
 const SIGKILL_BIT: u64 = 1 << 8;
+const SIGSTOP_BIT: u64 = 1 << 18;
 
 /// What a process is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,21 +52,18 @@ impl Liveness {
 
 fn judge(status: &str) -> Outlook {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let has_sigkill = |name: &str| {
-        field(name)
-            .and_then(|mask| u64::from_str_radix(mask, 16).ok())
-            .is_some_and(|mask| mask & SIGKILL_BIT != 0)
-    };
+    let pending = ["SigPnd:", "ShdPnd:"].iter().filter_map(|name| field(name));
+    let pending =
+        pending.filter_map(|mask| u64::from_str_radix(mask, 16).ok()).fold(0, |all, mask| all | mask);
     // A main thread that has ended alone leaves others, which go on.
     let is_alone = field("Threads:") == Some("1");
-    let is_dying = has_sigkill("SigPnd:")
-        || has_sigkill("ShdPnd:")
+    let is_dying = pending & SIGKILL_BIT != 0
         || field("CoreDumping:") == Some("1")
         // The memory goes before the descriptors do.
         || (is_alone && field("VmSize:").is_none());
     if is_dying {
         Outlook::Dying
-    } else if field("State:").is_some_and(|state| state.starts_with('T')) {
+    } else if pending & SIGSTOP_BIT != 0 || field("State:").is_some_and(|state| state.starts_with('T')) {
         Outlook::Stopped
     } else {
         Outlook::Runs
@@ -95,6 +93,9 @@ mod tests {
         }
         // SIGTERM can be handled.
         assert_eq!(judge(&status("ShdPnd:\t0000000000004000\n", 1, true)), Outlook::Runs);
+        // A busy machine takes its time to deliver SIGSTOP.
+        assert_eq!(judge(&status("ShdPnd:\t0000000000040000\n", 1, true)), Outlook::Stopped);
+        assert_eq!(judge(&status("ShdPnd:\t0000000000040100\n", 1, true)), Outlook::Dying);
         assert_eq!(judge("VmSize:\t1 kB\nThreads:\t2\nCoreDumping:\t1\n"), Outlook::Dying);
         assert_eq!(judge("State:\tT (stopped)\nVmSize:\t1 kB\nThreads:\t2\n"), Outlook::Stopped);
         assert_eq!(judge("State:\tt (tracing stop)\nVmSize:\t1 kB\nThreads:\t2\n"), Outlook::Runs);

@@ -18,6 +18,7 @@ impl Builder {
     /// Dropping the future ends cargo, and everything that it started, at once; the next call starts afresh.
     pub async fn build(&mut self, changed: &[PathBuf], progress: &mut dyn FnMut(Progress)) -> Outcome {
         self.report = BuildReport::default();
+        self.units.stop_removing().await;
         let outcome = match &self.target {
             Target::Prebuilt(prebuilt) => {
                 let prebuilt = prebuilt.clone();

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use crate::app::App;
 use crate::cargo::Run;
@@ -117,12 +118,21 @@ pub(crate) struct Keeper {
     /// Something may be there that no kept set names. Shared with the thread that removes it.
     due: Arc<AtomicBool>,
     last_run: SystemTime,
+    /// Held by the thread that removes units.
+    removing: Arc<Mutex<()>>,
+    /// A build waits for that thread to stop.
+    wanted: Arc<AtomicBool>,
 }
 
 impl Default for Keeper {
     fn default() -> Self {
         // Whatever earlier runs have left.
-        Self { due: Arc::new(AtomicBool::new(true)), last_run: SystemTime::UNIX_EPOCH }
+        Self {
+            due: Arc::new(AtomicBool::new(true)),
+            last_run: SystemTime::UNIX_EPOCH,
+            removing: Arc::default(),
+            wanted: Arc::default(),
+        }
     }
 }
 
@@ -156,17 +166,30 @@ impl Keeper {
         }
     }
 
+    /// Has the thread that removes units stop, and waits until it has: a few files later. It holds cargo's lock, and a replay
+    /// that finds it taken leaves the build to cargo.
+    pub(crate) async fn stop_removing(&self) {
+        self.wanted.store(true, Ordering::Relaxed);
+        drop(self.removing.lock().await);
+        self.wanted.store(false, Ordering::Relaxed);
+    }
+
     /// Removes, on a thread of its own, what no kept set names, except what was made since the last successful run of cargo began:
     /// its set may not be written yet. If another build runs, it is left for later.
     pub(crate) fn collect(&self, target_dir: &Path, profile_dirs: Vec<PathBuf>) {
-        if self.last_run == SystemTime::UNIX_EPOCH || !self.due.swap(false, Ordering::Relaxed) {
+        if self.last_run == SystemTime::UNIX_EPOCH || !self.due.load(Ordering::Relaxed) {
             return;
         }
         let (due, target_dir, before) = (Arc::clone(&self.due), target_dir.to_owned(), self.last_run);
+        // Taken here, so that no build slips in before the thread runs.
+        let Ok(removing) = Arc::clone(&self.removing).try_lock_owned() else { return };
+        self.due.store(false, Ordering::Relaxed);
+        let wanted = Arc::clone(&self.wanted);
         let remove = move || {
-            if let Some(_lock) = build_lock::lock(&profile_dirs) {
-                remove_unused(&target_dir, &profile_dirs, before);
-            } else {
+            let _removing = removing;
+            let lock = build_lock::lock(&profile_dirs);
+            let is_done = lock.is_some() && remove_unused(&target_dir, &profile_dirs, before, &wanted);
+            if !is_done {
                 due.store(true, Ordering::Relaxed);
             }
         };
@@ -249,8 +272,14 @@ fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::symlink_metadata(path).ok()?.modified().ok()
 }
 
-/// Removes what no kept set of any app names and was made before that time. No other build may run meanwhile.
-fn remove_unused(target_dir: &Path, profile_dirs: &[PathBuf], before: SystemTime) {
+/// Removes what no kept set of any app names and was made before that time. No other build may run meanwhile. False if a build
+/// wanted it to stop before it was done; a unit that has lost some of its files counts as not built.
+fn remove_unused(
+    target_dir: &Path,
+    profile_dirs: &[PathBuf],
+    before: SystemTime,
+    wanted: &AtomicBool,
+) -> bool {
     let mut kept = Vec::new();
     let mut left = BTreeSet::new();
     let mut documents = Vec::new();
@@ -279,6 +308,9 @@ fn remove_unused(target_dir: &Path, profile_dirs: &[PathBuf], before: SystemTime
                 let unit = name.split_once(hash).map_or(name, |(unit, _)| unit.trim_end_matches('-'));
                 let is_known = hashes.contains(hash) || nameless.contains(&plain_name(unit));
                 if !is_known && is_old(&path) {
+                    if wanted.load(Ordering::Relaxed) {
+                        return false;
+                    }
                     remove(&path);
                     removed.insert(hash.to_owned());
                 }
@@ -308,6 +340,7 @@ fn remove_unused(target_dir: &Path, profile_dirs: &[PathBuf], before: SystemTime
         }
     }
     tracing::debug!("{} units that no build uses any more are removed", removed.len());
+    true
 }
 
 fn remove(path: &Path) {
