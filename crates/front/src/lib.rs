@@ -38,6 +38,5 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use html::escape;
 pub use live_reload::Hub;
 pub use server::{FrontConfig, Server, serve};
