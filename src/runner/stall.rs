@@ -3,6 +3,8 @@
 //!
 //! Checks only while the worker has requests, and counts checks instead of reading a clock, so that time in which devhost
 //! itself was stopped does not count. It never judges a worker that is being debugged.
+//!
+//! A look, once a second, also takes what a worker has written without a wake, and wakes one that sleeps without having said so.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,11 @@
 //! library of dependencies and whatever else makes it loadable; other crates get cheaper debug information. Everything else
 //! passes through untouched. It replaces itself by rustc, so signals, exit codes and output need no care, except for a
 //! plain app's call (see `plain`).
+//!
+//! Workspace crates get line tables only; backtraces keep file and line.
+//!
+//! The app crate must mention the library of dependencies for rustc to load it: `export!` expands to `extern crate devhost_deps as _;` under
+//! `--cfg devhost`, and to nothing without it. An ordinary build of the app has no devhost code in it.
 #![expect(clippy::print_stderr, reason = "a program of its own: cargo shows what rustc writes")]
 
 use std::ffi::{OsStr, OsString};

@@ -9,6 +9,21 @@
 //! The layers, from the bottom: `copy` (the only one that touches shared memory), `layout` and `region`; `ring` and `wake`;
 //! `frame`; `streams` (state machines without I/O); `endpoint` (one end, never waits). On top are the front's asynchronous
 //! side ([`Client`], `driver`, `halves`) and the worker's ([`WorkerLink`]), which needs neither a runtime nor a thread.
+//!
+//! The thread that serves requests also drives the front's end, so that a response goes from the ring to the socket without changing
+//! threads. A response that exists as a whole is written as one (`respond` of the ABI, since 1.1): head, body and end go into the ring, and
+//! the peer is woken once. Besides reading and writing the client's socket, a small request then costs the front one write, and the
+//! worker one write and one read.
+//!
+//! A region is allocated before it is used, so that a lack of memory is an error and not a SIGBUS.
+//!
+//! How the order of memory accesses is checked: loom tries every order that the model allows for ring, wake and credit (`loom.rs`); two
+//! real processes exchange thousands of bodies through the smallest ring, and every byte is compared (`tests.rs`). ThreadSanitizer goes
+//! by addresses, and the two ends map the memory at two of them, so it sees no more than the tests of `copy` and `ring` within one
+//! process. Miri maps no memfd, but runs the same tests.
+//!
+//! Why not a Unix socket? A socket copies twice through the kernel and wakes on every message. Why not a library? None of the published
+//! shared-memory rings has both a descriptor to wait on and no trust in its peer.
 #![cfg(target_os = "linux")]
 
 mod client;

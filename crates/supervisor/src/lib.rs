@@ -11,6 +11,19 @@
 //! replacements (`replacement.rs`) are decided worker by worker.
 //!
 //! Start reading at `handle.rs`; all memory is in `state.rs`.
+//!
+//! What follows from that for people:
+//!
+//! - A change during a build cancels it and starts one that knows both changes. After three cancelled builds in a row, or ten seconds of
+//!   that, the next one may finish and start: what it gives serves, those who waited get it, a line names the file, and the next build
+//!   follows at once.
+//! - From a change until the new code serves, requests wait (at most 60 s and 1,024 of them). Requests in flight finish in the old generation.
+//! - The old generation drains: requests that end by themselves finish (`--drain-ms`). Then WebSockets are closed with code 1012 and event
+//!   streams are ended, so that clients reconnect; then the worker is stopped, and killed a second later.
+//! - If a build or a start fails, or a start hangs, the last good generation goes on serving, and open pages show what is wrong.
+//! - After a crash the same code is forked again at once, then after 100 ms, 200 ms, …; after five in a row devhost waits for a change.
+//! - If a new generation dies at its start beside a living one (a lock, a second listener), it is tried once more alone. If that works,
+//!   generations do not overlap any more in that run.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 

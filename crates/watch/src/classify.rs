@@ -2,6 +2,8 @@
 //!
 //! The caller knows what the last build read (its dep-info) and the manifests; this is about all other files. A file that
 //! only a build script or a macro looks for cannot be known before a build has named it; from then on it counts as code.
+//!
+//! What counts besides is what the compiler read (dep-info) and what build scripts name (`input_directories.rs`). Never: target directories, `.git`, `node_modules`, and what editors and databases keep beside their files.
 
 use std::ffi::OsStr;
 use std::path::{Component, Path};

@@ -32,6 +32,15 @@
 //! the times of its files.
 //!
 //! Errors in the code are reported as rustc reports them. Any other failure is not trusted: cargo is asked.
+//!
+//! # Why users of a changed crate are compiled again
+//!
+//! Even if only a function's body has changed: rustc (1.95) puts a hash of the whole crate, bodies included, into its metadata, and
+//! refuses (E0460) to link a crate that was compiled against another one. Two bodies of one private function give two different
+//! `.rmeta` files, and linking the old user fails. So on stable this cannot be left out.
+//!
+//! `tests/it/equivalence` walks through random states of generated workspaces and compares each build with a clean cargo's. It fails if
+//! any one part of the rule above is left out.
 
 mod assemble;
 mod before;

@@ -2,6 +2,17 @@
 //!
 //! The functions themselves (`bind`, `listen`, `getsockname` …) are C, because the same file is also the `LD_PRELOAD`
 //! library for apps that run as executables of their own. Nothing here knows of control sockets.
+//!
+//! The first TCP listener that the app binds gets a private port, at an address of 127.0.0.0/8 that each process draws at random: the
+//! listener checks no Host header, so a page whose name was rebound to loopback must not find it. IPv6 has one loopback address only, so an
+//! IPv6 listener gets the mapped form of such an address. The app still sees the addresses it asked for, its own and its peers', and
+//! reaches itself there. If the app leaves the port to the kernel, another socket takes the place of the bound one once it listens. A
+//! second listener on the same port (IPv6 beside IPv4) belongs to the first. Others stay where they are, with `SO_REUSEPORT`, so that two
+//! generations can overlap.
+//!
+//! A worker tells the front which Unix socket files it has made, and the front tells the next generation. Such a file makes room when a
+//! later generation binds there, and so does one on which nobody listens any more. An old generation that cleans up does not remove the
+//! file of a newer one.
 
 use std::ffi::{CString, c_char};
 use std::net::SocketAddr;

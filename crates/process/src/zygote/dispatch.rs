@@ -1,5 +1,8 @@
 //! Finds out whether this process was started as a zygote, and runs it. The environment that the client has set for that is
 //! taken back first: the app is to find the user's.
+//!
+//! Thread-local variables at a fixed place (jemalloc's) need room that the C library reserves when a process starts. So the
+//! front starts the zygote with `GLIBC_TUNABLES`, and the zygote restores the user's own value before anything else.
 #![expect(clippy::print_stderr, reason = "the zygote's standard error is the user's")]
 
 use std::ffi::CStr;
