@@ -128,6 +128,7 @@ pub(crate) async fn add_entry(
 
 /// Which code answers.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the JSON")]
 pub(crate) struct Version {
     name: &'static str,
     version: &'static str,

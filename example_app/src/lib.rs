@@ -3,6 +3,7 @@
 //! The library is the whole app; `main.rs` only gives it a port. Under devhost the entry point is the line with `export!`
 //! instead, which is all that this app knows about devhost. Templates and static files are read from the source folder at run
 //! time; the entries are kept in one `SQLite` file.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an app logs there")]
 
 mod api;
 mod chat;

@@ -1,6 +1,7 @@
 //! The guest book as an ordinary server, for production or for a look without devhost: `PORT` names the port, or
 //! `LISTEN=unix:PATH` a Unix socket, for a proxy on the same machine.
 //! On Ctrl-C or SIGTERM it takes no new requests and lets the running ones finish.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an app logs there")]
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::FileTypeExt;

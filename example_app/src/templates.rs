@@ -54,7 +54,8 @@ fn read_folder(folder: &Path) -> Result<Environment<'static>, Error> {
         let path = file.map_err(complain(folder))?.path();
         let name = path.file_name().and_then(|name| name.to_str());
         // Editors put their own files beside the one that is being edited.
-        let Some(name) = name.filter(|name| name.ends_with(".html") && !name.starts_with('.')) else {
+        let is_html = path.extension().is_some_and(|extension| extension == "html");
+        let Some(name) = name.filter(|name| is_html && !name.starts_with('.')) else {
             continue;
         };
         let text = std::fs::read_to_string(&path).map_err(complain(&path))?;

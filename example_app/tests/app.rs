@@ -269,7 +269,7 @@ impl Feed {
                     );
                     names.push(entry["name"].as_str().expect("a name").to_owned());
                 }
-                self.text = rest.to_owned();
+                rest.to_owned().clone_into(&mut self.text);
             }
             if names.len() < count {
                 let frame =

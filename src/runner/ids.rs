@@ -17,3 +17,11 @@ pub(super) struct WorkerProcess {
     /// Its pid.
     pub pid: i32,
 }
+
+/// A worker that its launcher has reaped, with its exit code or the signal that ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reaped {
+    pub(super) process: WorkerProcess,
+    pub(super) code: Option<i32>,
+    pub(super) signal: Option<i32>,
+}

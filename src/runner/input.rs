@@ -11,7 +11,7 @@ use devhost_supervisor::Event;
 use nix::unistd::Pid;
 use tokio::sync::mpsc;
 
-use super::ids::WorkerId;
+use super::ids::{Reaped, WorkerId};
 use super::relay::Relay;
 
 /// A key press for the processes in the foreground.
@@ -34,15 +34,49 @@ pub(super) const INPUTS_COUNT_MAX: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Input {
     Event(Event),
-    Built { build: u64, started: SystemTime, outcome: build::Outcome, report: BuildReport },
-    Launcher { number: u64, report: Report },
-    LauncherGone { number: u64 },
-    LauncherStuck { number: u64, message: String },
-    Worker { worker: WorkerId, report: WorkerReport, fd: Option<OwnedFd> },
-    WorkerGone { worker: WorkerId },
-    WorkerCondemned { worker: WorkerId, end: End },
-    Relayed { worker: WorkerId, micros: u64, path: PathBuf, relay: Relay },
-    Look { worker: WorkerId, forked: Instant },
+    Built {
+        build: u64,
+        started: SystemTime,
+        outcome: build::Outcome,
+        report: BuildReport,
+    },
+    Launcher {
+        number: u64,
+        report: Report,
+    },
+    LauncherGone {
+        number: u64,
+    },
+    LauncherStuck {
+        number: u64,
+        message: String,
+    },
+    Worker {
+        worker: WorkerId,
+        report: WorkerReport,
+        fd: Option<OwnedFd>,
+    },
+    WorkerGone {
+        worker: WorkerId,
+    },
+    /// A worker that was reaped has had its time for a last report.
+    WorkerReaped {
+        reaped: Reaped,
+    },
+    WorkerCondemned {
+        worker: WorkerId,
+        end: End,
+    },
+    Relayed {
+        worker: WorkerId,
+        micros: u64,
+        path: PathBuf,
+        relay: Relay,
+    },
+    Look {
+        worker: WorkerId,
+        forked: Instant,
+    },
     Typed(Typed),
 }
 

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::attendance;
-use super::ids::WorkerProcess;
+use super::ids::{Reaped, WorkerProcess};
 use super::input::Input;
 use super::launcher::{LAUNCHER_END_TIME_MAX, Launcher};
 use super::state::Runner;
@@ -24,6 +24,10 @@ const END_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long the copy of a process that has ended may take to report that it is a daemon.
 const DAEMON_REPORT_TIME: Duration = Duration::from_millis(500);
+
+/// How long a worker's last report may take after its launcher has reaped it. Something that it has started may hold its
+/// control socket open.
+const LAST_REPORT_TIME_MAX: Duration = Duration::from_secs(1);
 
 impl Runner {
     pub(super) fn start_launcher(&mut self, origin: &Origin) {
@@ -128,12 +132,26 @@ impl Runner {
     }
 
     fn exited(&mut self, number: u64, pid: i32, code: Option<i32>, signal: Option<i32>) -> Vec<Event> {
-        let target = WorkerProcess { launcher: number, pid };
-        let unheard = self.workers.is_unheard(target);
-        let (ended, targets) = self.workers.exited(target, code, signal);
+        let reaped = Reaped { process: WorkerProcess { launcher: number, pid }, code, signal };
+        // What exits with 0 may have left a daemon, which keeps the socket open.
+        if code == Some(0) || !self.workers.may_report(reaped) {
+            return self.reaped(reaped);
+        }
+        let inputs = self.inputs.clone();
+        rt::spawn(async move {
+            tokio::time::sleep(LAST_REPORT_TIME_MAX).await;
+            let _ = inputs.send(Input::WorkerReaped { reaped }).await;
+        });
+        Vec::new()
+    }
+
+    /// Takes in the end of a worker that has nothing more to report.
+    pub(super) fn reaped(&mut self, reaped: Reaped) -> Vec<Event> {
+        let unheard = self.workers.is_unheard(reaped.process);
+        let (ended, targets) = self.workers.exited(reaped);
         self.kill(targets);
         let Some(ended) = ended else { return Vec::new() };
-        if unheard && code == Some(0) {
+        if unheard && reaped.code == Some(0) {
             // It may have left a daemon, which is about to report.
             self.post_after(DAEMON_REPORT_TIME, ended);
             return Vec::new();

@@ -32,6 +32,12 @@ impl Runner {
             Input::Look { worker, forked } => self.look(worker, forked),
             Input::Typed(typed) => self.typed(typed),
             Input::WorkerGone { worker } => {
+                if let Some(reaped) = self.workers.fell_silent(worker) {
+                    if let Some(foreground) = &mut self.foreground {
+                        foreground.ended(Pid::from_raw(reaped.process.pid));
+                    }
+                    return self.reaped(reaped);
+                }
                 let target = self.workers.hung_up(worker);
                 if let (Some(foreground), Some(target)) = (&mut self.foreground, target) {
                     foreground.ended(Pid::from_raw(target.pid));
@@ -39,6 +45,8 @@ impl Runner {
                 self.kill(target);
                 Vec::new()
             }
+            Input::WorkerReaped { reaped } if self.workers.may_still_report(reaped) => self.reaped(reaped),
+            Input::WorkerReaped { .. } => Vec::new(),
             Input::WorkerCondemned { worker, end } => {
                 let target = self.workers.condemned(worker, end);
                 self.kill(target);

@@ -1,4 +1,17 @@
 //! devhost from outside: the real executable, real processes, real files.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "figures of measurements, and what to know of a test that failed"
+)]
+#![allow(
+    clippy::assigning_clones,
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::too_many_lines,
+    clippy::unnecessary_debug_formatting,
+    clippy::unused_self,
+    reason = "tests are read from top to bottom; paths are quoted for the sources that they write"
+)]
 
 mod adopt;
 mod artifacts;

@@ -18,7 +18,7 @@
 //! A region is allocated before it is used, so that a lack of memory is an error and not a SIGBUS.
 //!
 //! How the order of memory accesses is checked: loom tries every order that the model allows for ring, wake and credit (`loom.rs`); two
-//! real processes exchange thousands of bodies through the smallest ring, and every byte is compared (`tests.rs`). ThreadSanitizer goes
+//! real processes exchange thousands of bodies through the smallest ring, and every byte is compared (`tests.rs`). `ThreadSanitizer` goes
 //! by addresses, and the two ends map the memory at two of them, so it sees no more than the tests of `copy` and `ring` within one
 //! process. Miri maps no memfd, but runs the same tests.
 //!

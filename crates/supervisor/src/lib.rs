@@ -18,7 +18,7 @@
 //!   that, the next one may finish and start: what it gives serves, those who waited get it, a line names the file, and the next build
 //!   follows at once.
 //! - From a change until the new code serves, requests wait (at most 60 s and 1,024 of them). Requests in flight finish in the old generation.
-//! - The old generation drains: requests that end by themselves finish (`--drain-ms`). Then WebSockets are closed with code 1012 and event
+//! - The old generation drains: requests that end by themselves finish (`--drain-ms`). Then `WebSockets` are closed with code 1012 and event
 //!   streams are ended, so that clients reconnect; then the worker is stopped, and killed a second later.
 //! - If a build or a start fails, or a start hangs, the last good generation goes on serving, and open pages show what is wrong.
 //! - After a crash the same code is forked again at once, then after 100 ms, 200 ms, …; after five in a row devhost waits for a change.

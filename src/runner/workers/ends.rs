@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use super::table::{Phase, Team, Workers};
 use super::worker::Worker;
-use crate::runner::ids::{WorkerId, WorkerProcess};
+use crate::runner::ids::{Reaped, WorkerId, WorkerProcess};
 
 impl Workers {
     /// Fails a generation because one of its workers did not start. Returns whom to kill: the others.
@@ -17,14 +17,32 @@ impl Workers {
         self.kill_those(id.generation, |other, _| other != id)
     }
 
+    /// True if a worker that was reaped may have said why it ended: its last report comes over another socket than its
+    /// launcher's, and so perhaps later. [`Self::fell_silent`] returns it then.
+    pub(in crate::runner) fn may_report(&mut self, reaped: Reaped) -> bool {
+        let worker = self.find(reaped.process).and_then(|id| self.by_id.get_mut(&id));
+        let Some(worker) = worker.filter(|worker| !worker.ready && !worker.silent) else { return false };
+        worker.reaped = Some(reaped);
+        true
+    }
+
+    /// True if that worker is still waited for: it has not fallen silent, and its pid is not another's by now.
+    pub(in crate::runner) fn may_still_report(&self, reaped: Reaped) -> bool {
+        let worker = self.find(reaped.process).and_then(|id| self.by_id.get(&id));
+        worker.is_some_and(|worker| worker.reaped == Some(reaped))
+    }
+
+    /// Takes in that a worker's control socket is closed. Returns its end, if it was reaped before.
+    pub(in crate::runner) fn fell_silent(&mut self, id: WorkerId) -> Option<Reaped> {
+        let worker = self.by_id.get_mut(&id)?;
+        worker.silent = true;
+        worker.reaped.take()
+    }
+
     /// Removes a worker that was reaped. Returns what that means to the supervisor, and whom to kill because of it.
-    pub(in crate::runner) fn exited(
-        &mut self,
-        target: WorkerProcess,
-        code: Option<i32>,
-        signal: Option<i32>,
-    ) -> (Option<Event>, Vec<WorkerProcess>) {
-        let Some(id) = self.find(target) else { return (None, Vec::new()) };
+    pub(in crate::runner) fn exited(&mut self, reaped: Reaped) -> (Option<Event>, Vec<WorkerProcess>) {
+        let Reaped { process, code, signal } = reaped;
+        let Some(id) = self.find(process) else { return (None, Vec::new()) };
         let Some(worker) = self.by_id.remove(&id) else { return (None, Vec::new()) };
         let end = match (code, signal) {
             (_, Some(signal)) => End::Signalled { signal },

@@ -152,6 +152,8 @@ impl Workers {
             pid: None,
             control,
             kill_wanted: false,
+            silent: false,
+            reaped: None,
             condemned: None,
             stopping: None,
             further: Vec::new(),

@@ -9,7 +9,7 @@ use devhost_model::{End, StopReason};
 use devhost_process::Channel;
 use devhost_sys::output::Output;
 
-use crate::runner::ids::WorkerId;
+use crate::runner::ids::{Reaped, WorkerId};
 use crate::runner::input::{Input, Inputs};
 use crate::runner::relay::Relay;
 use crate::runner::stdin::Feed;
@@ -26,6 +26,10 @@ pub(super) struct Worker {
     pub(super) pid: Option<i32>,
     pub(super) control: Rc<Channel>,
     pub(super) kill_wanted: bool,
+    /// It has reported everything: its control socket is closed.
+    pub(super) silent: bool,
+    /// Its launcher has reaped it, but its own last reports are on their way.
+    pub(super) reaped: Option<Reaped>,
     /// Why it has to end, if that is devhost's decision.
     pub(super) condemned: Option<End>,
     /// Why devhost ends it, if that has nothing to do with its behaviour.
