@@ -269,7 +269,8 @@ impl Feed {
                     );
                     names.push(entry["name"].as_str().expect("a name").to_owned());
                 }
-                rest.to_owned().clone_into(&mut self.text);
+                let rest = rest.to_owned();
+                self.text = rest;
             }
             if names.len() < count {
                 let frame =

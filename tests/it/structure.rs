@@ -2,6 +2,7 @@
 //! are for.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 use ignore::WalkBuilder;
@@ -37,9 +38,6 @@ const SAFE_CRATES: [&str; 7] = [
     "crates/watch/src/lib.rs",
     "src/main.rs",
 ];
-
-/// Files that still define something although they introduce a folder.
-const BUSY_INTRODUCTIONS: [&str; 1] = ["crates/front/src/upstream/mod.rs"];
 
 fn metadata() -> Metadata {
     let mut command = MetadataCommand::new();
@@ -125,7 +123,7 @@ fn lib_and_mod_files_only_introduce_their_folder() {
             let is_introduction = path.ends_with("lib.rs") || path.ends_with("mod.rs");
             // Tests may share their helpers this way.
             let is_of_tests = path.parent().is_some_and(|folder| folder.ends_with("tests"));
-            if !is_introduction || is_of_tests || BUSY_INTRODUCTIONS.iter().any(|busy| path.ends_with(busy)) {
+            if !is_introduction || is_of_tests {
                 continue;
             }
             count += 1;
@@ -146,4 +144,31 @@ fn introduces(item: &Item) -> bool {
         Item::Mod(module) => module.content.as_ref().is_none_or(|(_, items)| items.iter().all(introduces)),
         _ => false,
     }
+}
+
+/// A document that names a file that was moved leads its readers astray.
+#[test]
+fn the_files_that_the_architecture_names_exist() {
+    let text = std::fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap();
+    let mut folder = PathBuf::new();
+    let mut count = 0;
+    for name in text.split('`').skip(1).step_by(2) {
+        let is_file = [".rs", ".c", ".js", ".md"].iter().any(|ending| name.ends_with(ending));
+        if !is_file || name.contains(char::is_whitespace) {
+            continue;
+        }
+        count += 1;
+        let whole = repository().join(name);
+        if name.contains('/') && whole.exists() {
+            folder = whole.parent().unwrap().to_owned();
+            continue;
+        }
+        // A short name is in the folder of the one before, or above it in the same crate.
+        let exists = folder
+            .ancestors()
+            .take_while(|folder| folder.starts_with(repository()))
+            .any(|folder| folder.join(name).exists());
+        assert!(exists, "ARCHITECTURE.md names {name}, which does not exist beside {}", folder.display());
+    }
+    assert!(count > 30, "only {count} files were found");
 }
