@@ -37,10 +37,10 @@ pub(crate) fn measure(
     measure_kinds(&devhost, KINDS, work, strategies, tries, progress, is_cancelled)
 }
 
-/// [`measure`] with some of the kinds, and with the devhost executable that is to be the host.
+/// `measure` with some of the kinds, and with the devhost executable that is to be the host.
 ///
 /// # Errors
-/// As for [`measure`].
+/// As for `measure`.
 pub fn measure_kinds(
     devhost: &Path,
     kinds: &'static [ArtifactKind],

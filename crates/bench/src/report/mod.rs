@@ -1,4 +1,4 @@
-//! How a [`Report`] is shown: tables for a terminal, lines for a spreadsheet, a page with plots. Pure: from a report to a text.
+//! How a [`Report`](crate::model::Report) is shown: tables for a terminal, lines for a spreadsheet, a page with plots. Pure: from a report to a text.
 //! Never measures, never reads a file or the clock; all it adds to the samples are the statistics in `statistics.rs`.
 //!
 //! `summary` reduces the samples to estimates once, `tables` says what stands in the tables, and `terminal`, `csv` and `html` with `plots`

@@ -78,7 +78,7 @@ impl Upstream {
     }
 
     /// The worker is dead: delivers what it had sent, then fails every open stream with
-    /// [`UpstreamError::Lost`].
+    /// `UpstreamError::Lost`.
     pub fn close(&self) {
         match self {
             Self::Link(client) => client.close(),
