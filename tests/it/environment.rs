@@ -6,7 +6,10 @@ use crate::support::{cargo_turn, repository};
 
 fn compare(args: &[&str]) {
     let _turn = cargo_turn();
-    let output = Command::new(repository().join("tests/environment.sh"))
+    // A shell that starts something in the background ignores SIGINT for it; devhost hears SIGINT all the same.
+    let output = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(repository().join("tests/environment.sh"))
         .args(["--devhost", env!("CARGO_BIN_EXE_devhost")])
         .args(args)
         .env_remove("CARGO_TARGET_DIR")
