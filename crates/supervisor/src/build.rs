@@ -112,7 +112,7 @@ impl Supervisor {
             return;
         }
         actions.push(Action::Note(
-            "the build has been removed from the target directory and is made again".into(),
+            "the build was removed from the target directory, so the app is built again".into(),
         ));
         if self.settings.hold || self.current.is_none() {
             actions.push(Action::Hold);
