@@ -1,12 +1,11 @@
-//! Terminal output for people who are not at a terminal: without its escape sequences (ECMA-48), or with only
-//! the colours left. No I/O.
+//! Strips escape sequences (ECMA-48) from terminal output, except colours if wanted. No I/O.
 
-/// Returns terminal output without escape sequences and other control characters.
+/// Strips escape sequences and control characters from terminal output.
 pub(crate) fn strip(text: &str) -> String {
     strip_escapes(text, false)
 }
 
-/// Returns terminal output with its colours, but without other escape sequences and control characters.
+/// Like [`strip`], but keeps colours.
 pub(crate) fn keep_colours(text: &str) -> String {
     strip_escapes(text, true)
 }
@@ -27,7 +26,7 @@ fn strip_escapes(text: &str, keep_colours: bool) -> String {
     out
 }
 
-/// Returns true for a character that a page or a terminal must not get.
+/// Returns true for a character unfit for a page or a terminal.
 pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control() && !matches!(c, '\n' | '\t')
 }
@@ -36,7 +35,7 @@ fn push_printable(out: &mut String, text: &str) {
     out.extend(text.chars().filter(|c| !is_hidden(*c)));
 }
 
-/// Returns the length of the escape sequence at the start of a text.
+/// Returns the length of the leading escape sequence.
 fn escape_len(sequence: &str) -> usize {
     let end = |at: Option<usize>| at.unwrap_or(sequence.len());
     match sequence[1..].chars().next() {

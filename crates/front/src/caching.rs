@@ -1,11 +1,11 @@
-//! Whether a browser may use its copy of a response again without asking (RFC 9111). A response that says nothing of that is
-//! used for a tenth of its age, and one with `expires` alone for as long as that says: an edit would not be seen. What
-//! an app does say is left as it is; the live-reload script fetches what has changed. No I/O.
+//! Whether a browser may reuse a response without revalidation (RFC 9111). By default it may, for a tenth of
+//! the response's age or until `expires`, and would miss an edit. Explicit choices of the app are left alone;
+//! the live-reload script refetches what has changed. No I/O.
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
-/// Lets browsers ask before they use a response again, unless it says itself how long it stays fresh. Its validators stay,
-/// so that the answer can be a short one (304).
+/// Makes browsers revalidate a response unless it states its own lifetime. Validators stay, so the answer can
+/// be a 304.
 pub(crate) fn require_question(headers: &mut HeaderMap) {
     let expires = headers.contains_key(header::CACHE_CONTROL) && headers.contains_key(header::EXPIRES);
     let has_lifetime = headers
@@ -18,13 +18,13 @@ pub(crate) fn require_question(headers: &mut HeaderMap) {
     }
 }
 
-/// True for a directive that settles how long a browser may use a response. `public` alone does not, nor does
-/// `s-maxage`, which is for caches that people share.
+/// Returns true for a directive that settles how long a browser may reuse a response. `public` does not, nor
+/// does `s-maxage`, which is for shared caches.
 fn is_lifetime(directive: &str) -> bool {
     let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
     match name.trim_end().to_ascii_lowercase().as_str() {
         "no-store" => true,
-        // With a value it is about single headers.
+        // With a value it applies to single headers only.
         "no-cache" => value.is_empty(),
         "max-age" => value.trim().trim_matches('"').parse::<u64>().is_ok(),
         _ => false,

@@ -1,7 +1,7 @@
-// The part of devhost that runs in open pages: it listens to /__devhost/events, loads the page again when newer
-// code is ready (once for each news, never in a loop), swaps stylesheets in place, replaces the browser's old copies of
-// what has changed, keeps scroll and form fields across its own reloads, and shows why the newest code is not being served. It never writes data as HTML, needs
-// no library, and leaves the page alone otherwise.
+// The part of devhost in open pages. It listens to /__devhost/events, reloads the page when newer code is
+// ready (once for each change, never in a loop), swaps stylesheets in place, replaces outdated cached files,
+// keeps scroll position and form fields across its own reloads, and shows why the newest code is not being
+// served. It never writes data as HTML, needs no library, and otherwise leaves the page alone.
 (() => {
   "use strict";
   if (window.__devhost) return;
@@ -18,9 +18,9 @@
   };
   window.__devhost = page;
 
-  // Pages of devhost's own that only wait for something to serve.
+  // Pages of devhost that only wait for something to serve.
   const WAITING = ["build_failed", "start_failed", "crash_loop", "starting", "timed_out", "full", "closed"];
-  // Pages for which there is nothing to wait for.
+  // Pages that have nothing to wait for.
   const FINAL = ["host_forbidden", "origin_forbidden", "not_found", "method_not_allowed"];
   const RETRY_MIN_MS = 300;
   const RETRY_MAX_MS = 5000;
@@ -28,7 +28,7 @@
   const INDICATOR_DELAY_MS = 250;
   const REFETCHES_COUNT_MAX = 64;
   const REFETCH_TIME_MAX_MS = 3000;
-  // As long as devhost lets a request wait for a build, and a little more.
+  // A little longer than devhost holds a request during a build.
   const HELD_TIME_MAX_MS = 65000;
   const REMEMBERED_COUNT_MAX = 256;
   const IMPORT_DEPTH_MAX = 8;
@@ -50,9 +50,9 @@
   let changeSeen = false;
   let building = false;
 
-  // `files` are the names of those that have changed; none of them says that any may have.
+  // `files` names what has changed; if it is empty, anything may have. Without it, nothing is refetched.
   function reload(files) {
-    // Also where the page is left already: the next one must not find these in the cache.
+    // Even if the page is being left: the next one must not find these in the cache.
     if (files) refresh(files);
     if (leaving) return;
     if (page.method !== "GET") {
@@ -73,15 +73,15 @@
     while (refetches.size > 0 && left > 0) {
       const begun = performance.now();
       await Promise.race([Promise.allSettled(refetches), new Promise((done) => setTimeout(done, INDICATOR_DELAY_MS))]);
-      // All requests wait while something is built, and end with the build.
+      // While something is built, all requests wait for the end of the build.
       if (!building) left -= performance.now() - begun;
     }
     if (page.kind === "app") saveState();
     location.reload();
   }
 
-  // For news that this page has missed: a copy from a cache misses them again, so each is followed once. Says
-  // whether the page is being left.
+  // Follows a change that this page has missed. A copy from a cache would miss it again, so each is followed
+  // once. Returns whether the page is being left.
   function reloadOnce(mark) {
     const last = store.get("followed");
     if (last && last.place === place && last.mark === mark) return false;
@@ -120,7 +120,7 @@
     return found;
   }
 
-  // What the user has put into a field, or undefined where it is as the page made it.
+  // Returns what the user has put into a field, or undefined if the field is unchanged.
   function userValue(element) {
     if (element.type === "checkbox" || element.type === "radio") {
       return element.checked === element.defaultChecked ? undefined : element.checked;
@@ -180,9 +180,9 @@
 
   // ---- what the browser has in its cache ------------------------------------------------------------------
 
-  // A browser takes a file from its cache without asking while that is fresh: for as long as the app says (max-age), or
-  // for a guessed time if it is a copy from before devhost ran. Loading a page again does not change that, but a fetch
-  // that passes over the cache leaves its response there.
+  // A browser takes a file from its cache without asking while the file is fresh: for as long as the app says
+  // (max-age), or for a guessed time if the copy is from before devhost ran. Reloading the page does not
+  // change that, but a fetch that bypasses the cache leaves its response there.
 
   const refetches = new Set(); // what goes on
   const unsure = new Set(); // addresses whose refetch did not come to its end
@@ -198,7 +198,7 @@
     const work = (async () => {
       try {
         const response = await fetch(url, { cache, signal: AbortSignal.timeout(HELD_TIME_MAX_MS) });
-        // The copy is complete only when the whole body was read.
+        // The cached copy is complete only once the whole body was read.
         const reader = response.body && response.body.getReader();
         while (reader && !(await reader.read()).done);
         unsure.delete(url);
@@ -209,8 +209,8 @@
     return work;
   }
 
-  // What this page has loaded from its own origin, by address. True for what pages are made of; false for what scripts
-  // have asked for, which may never end or count how often it is asked for.
+  // Returns what this page has loaded from its own origin, by address: true for parts of pages, false for
+  // what scripts request, which may never end or may have side effects.
   function loaded() {
     const found = new Map();
     const add = (address, isPart) => {
@@ -232,7 +232,7 @@
     return found;
   }
 
-  // Files that have changed may be in the cache for other pages, too: those that this tab has shown before.
+  // Returns the files of pages that this tab has shown before: changed ones may be cached for those, too.
   function remembered() {
     const known = store.get("loaded");
     return Array.isArray(known) ? known.filter((url) => typeof url === "string") : [];
@@ -243,7 +243,7 @@
     store.set("loaded", [...new Set([...parts, ...remembered()])].slice(0, REMEMBERED_COUNT_MAX));
   }
 
-  // Replaces the copies of changed files, and of whatever else may be made from them.
+  // Replaces the copies of changed files, and of whatever may be made from them.
   function refresh(files) {
     const here = loaded();
     const all = new Set([...here.keys(), ...remembered()]);
@@ -253,8 +253,8 @@
     if (files.length === 0) {
       for (const url of all) if (here.get(url) !== false && !unsure.has(url)) refetch(url, "reload");
     } else if (!files.every((file) => names.has(file))) {
-      // Code, a template, or a file by another name: scripts and stylesheets may come from there. The browser asks whether
-      // its copy is still good.
+      // Code, a template, or a file served by another name: scripts and stylesheets may be made from it. The
+      // browser revalidates its copies.
       for (const [url, isPart] of here) if (isPart && !isImage(url) && !unsure.has(url)) refetch(url, "no-cache");
     }
   }
@@ -266,7 +266,7 @@
   const swaps = new Map(); // link → its successor that is still loading
   const plainAddresses = new WeakMap(); // link that was swapped → its address without devhost's mark
 
-  // The links to stylesheets of this origin, with the addresses that the page gave them.
+  // Returns the links to stylesheets of this origin, with the addresses that the page gave them.
   function stylesheetLinks() {
     const successors = new Set(swaps.values());
     return [...document.querySelectorAll('link[rel~="stylesheet" i][href]')]
@@ -275,7 +275,7 @@
       .filter(({ plain }) => plain.startsWith(location.origin + "/"));
   }
 
-  // Whether a stylesheet imports one of these files, directly or by another one.
+  // Returns whether a stylesheet imports one of these files, directly or indirectly.
   function imports(sheet, files, depth) {
     let rules;
     try { rules = sheet.cssRules; } catch { return false; /* of another origin */ }
@@ -289,7 +289,8 @@
   }
 
   async function swapStylesheets(files) {
-    // First, as a stylesheet that is swapped takes what it imports from the cache, and the next page takes all of them.
+    // First, because a swapped stylesheet takes its imports from the cache, and the next page takes
+    // everything.
     const addresses = [...loaded().keys(), ...remembered()];
     const changed = new Set(addresses.filter((url) => files.includes(lastSegment(new URL(url)))));
     await Promise.allSettled([...changed].map((url) => refetch(url, "reload")));
@@ -302,11 +303,11 @@
     const isFound = (file) => affected.some(({ link }) => link.sheet && imports(link.sheet, [file], 1));
     const here = new Set([...loaded().keys()].map((url) => lastSegment(new URL(url))));
     if (inStyle || others.some((file) => here.has(file) && !isFound(file))) {
-      // It is in use where it cannot be swapped: imported by a style element or a script, or in a shadow tree.
+      // It is used where it cannot be swapped: imported by a style element or a script, or in a shadow tree.
       reload(files);
       return;
     }
-    // A file that the page has not loaded may be what another one is made from.
+    // A file that the page has not loaded may be the source of another one.
     const all = others.some((file) => !here.has(file));
     for (const { link, plain } of all ? links : affected) swapStylesheet(link, plain);
   }
@@ -316,7 +317,7 @@
     if (pending) pending.remove();
     const successor = link.cloneNode();
     successor.removeAttribute("integrity");
-    // By hand: the query must stay as it is.
+    // By hand, to leave the query as it is.
     const [address] = plain.split("#");
     successor.href = `${address}${address.includes("?") ? "&" : "?"}devhost=${Date.now().toString(36)}`;
     plainAddresses.set(successor, plain);
@@ -326,7 +327,7 @@
       swaps.delete(link);
       drop.remove();
     };
-    // The old one stays until the new one is there, so that the page never is without style.
+    // The old one stays until the new one is loaded, so that the page is never without style.
     successor.addEventListener("load", () => settle(successor, link), { once: true });
     successor.addEventListener("error", () => settle(link, successor), { once: true });
     link.after(successor);
@@ -369,7 +370,7 @@
     }
   }
 
-  // Text with terminal colours as elements. Data only ever becomes text.
+  // Renders text with terminal colours as elements. Data only ever becomes text.
   function renderTerminal(text) {
     const pre = document.createElement("pre");
     const style = { bold: false, faint: false, italic: false, underline: false, front: null };
@@ -428,7 +429,7 @@
     div { padding: .3rem .7rem; border-radius: 999px; background: #1d1f25; color: #e4e5e9; opacity: .92;
       border: 1px solid #30333c; font: 13px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }`;
 
-  // A shadow root keeps the page's styles out; a constructed stylesheet is not subject to the page's style-src.
+  // A shadow root keeps the page's styles out; a constructed stylesheet is exempt from the page's style-src.
   function attach(name, style, content) {
     const element = document.createElement(name);
     const root = element.attachShadow({ mode: "open" });
@@ -481,7 +482,7 @@
     shown: null,
     dismissed: null,
     show(failure) {
-      // Who has closed it for one reason does not want to see it for the same again.
+      // An overlay closed for one reason stays closed for the same reason.
       const signature = JSON.stringify({ ...failure, generation: 0, output: failure.kind === "build" ? failure.output : "" });
       if (signature === this.dismissed || signature === this.shown) return;
       this.hide();
@@ -569,11 +570,11 @@
     building = false;
     const stale = event.session !== page.session || event.generation !== page.generation || revision !== page.revision;
     indicator.hide();
-    // A page that was hidden has missed events: builds that it did not see are changes, too, and so are files that the
-    // app has read anew without one.
+    // A page that was hidden has missed events. Builds that it missed are changes, too, and so are files that
+    // the app has read again without a build.
     if (buildsKnown === null) buildsKnown = event.builds;
     changeSeen = changeSeen || event.session !== page.session || event.builds > buildsKnown || revision !== page.revision;
-    // Without a generation there is nothing to load yet; a Reload follows when there is.
+    // Without a generation there is nothing to load yet; a Reload will follow.
     if (event.generation > 0 && stale && reloadOnce(mark)) return;
     page.session = event.session;
     if (event.generation > 0) page.generation = event.generation;
@@ -601,7 +602,7 @@
         onProgress(event);
         break;
       case "reload":
-        // Never for a crash alone: something has changed, though perhaps nothing had to be built.
+        // Never sent for a crash alone: something has changed, though perhaps without a build.
         changeSeen = true;
         building = false;
         indicator.hide();
@@ -643,7 +644,7 @@
   function connect() {
     clearTimeout(retry);
     if (source || leaving || document.visibilityState === "hidden") return;
-    // Not relative to a <base> of the page's.
+    // Independent of the page's <base>.
     source = new EventSource(location.origin + "/__devhost/events");
     source.onmessage = (message) => {
       delay = RETRY_MIN_MS;
@@ -652,7 +653,7 @@
       onEvent(event, Number(message.lastEventId));
       page.connected = true;
     };
-    // The browser would try again by itself, but not after an error status, and not with a growing pause.
+    // The browser would retry by itself, but not after an error status, and not with a growing delay.
     source.onerror = () => {
       disconnect();
       retry = setTimeout(connect, delay);
@@ -670,7 +671,7 @@
   if (page.kind === "app") restoreState();
   if (FINAL.includes(page.kind)) return;
 
-  // Browsers open six connections to a host at most: a hidden page must not keep one from the others.
+  // Browsers open at most six connections per host: a hidden page must not take one from the others.
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "hidden") disconnect();
     else { delay = RETRY_MIN_MS; connect(); }

@@ -1,5 +1,4 @@
-//! What the front's parts share while they answer requests: the gate, the event hub, the status, and what
-//! the user has been told already. Answers nothing itself.
+//! What requests share: the gate, the event hub, the status, and which notices the user has had.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,13 +10,13 @@ use super::slots::SlotKind;
 use devhost_model::StatusBoard;
 use devhost_watch::Suspicion;
 
-/// How often the user is told that requests find no slot.
+/// How often the user is told that the slots are full.
 const BUSY_NOTICE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many different policies, and how many origins, get a notice.
+/// How many policies, and how many origins, get a notice.
 const NOTICES_COUNT_MAX: usize = 64;
 
-/// What all requests share.
+/// State shared by all requests.
 pub(crate) struct Front {
     pub(crate) gate: Gate,
     pub(crate) hub: Hub,
@@ -31,7 +30,7 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Returns the context of a page as of now.
+    /// Returns the current context for a page.
     pub(crate) fn page_context(&self) -> PageContext<'_> {
         PageContext {
             app: &self.app,
@@ -41,31 +40,31 @@ impl Front {
         }
     }
 
-    /// Returns the number of the current generation, 0 without one.
+    /// Returns the number of the current generation, 0 if there is none.
     pub(crate) fn current_generation(&self) -> u64 {
         self.gate.current().map_or(0, |backend| backend.generation)
     }
 }
 
-/// What a page is shown in.
+/// The context of a page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageContext<'a> {
     /// The app's name.
     pub app: &'a str,
     /// This run of devhost.
     pub session: &'a str,
-    /// The generation that the page is about, or the current one; 0 before the first.
+    /// The page's generation, or the current one; 0 before the first.
     pub generation: u64,
     /// The revision of the event stream.
     pub revision: u64,
 }
 
-/// Tells the user what requests have run into, without repeating itself.
+/// Notices to the user about requests, without repetition.
 pub(crate) struct Notices {
     send: Box<dyn Fn(String) + Send + Sync>,
     refused_origins: Mutex<HashSet<String>>,
     policies: Mutex<HashSet<String>>,
-    /// When the user was last told that requests find no slot.
+    /// When the user was last told that the slots are full.
     busy_at: Mutex<Option<Instant>>,
 }
 
@@ -80,7 +79,7 @@ impl Notices {
         }
     }
 
-    /// A request found no slot. The user is told now and then.
+    /// A request found no slot. Tells the user now and then.
     pub(crate) fn busy(&self, kind: SlotKind, long_lived_count_max: usize) {
         let mut noticed = self.busy_at.lock().unwrap_or_else(PoisonError::into_inner);
         if noticed.is_none_or(|noticed| noticed.elapsed() >= BUSY_NOTICE_INTERVAL) {
@@ -91,14 +90,14 @@ impl Notices {
         }
     }
 
-    /// A page goes without live reload. The user is told once for each policy that keeps the script out.
+    /// A page goes without live reload. Tells the user once for each policy.
     pub(crate) fn page_without_script(&self, path: &str, policy: String, reason: &str) {
         if is_new(&self.policies, policy) {
             (self.send)(format!("no live reload in {path}: {reason}"));
         }
     }
 
-    /// A page was refused a WebSocket. The user is told once for each origin.
+    /// A page was refused a WebSocket. Tells the user once for each origin.
     pub(crate) fn foreign_websocket(&self, origin: &str, path: &str) {
         if is_new(&self.refused_origins, origin.to_owned()) {
             (self.send)(format!(
@@ -109,7 +108,7 @@ impl Notices {
     }
 }
 
-/// Returns true if `what` has not been told yet, and there is room to remember it.
+/// Returns true if `what` is new and there is room to remember it.
 fn is_new(told: &Mutex<HashSet<String>>, what: String) -> bool {
     let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
     told.len() < NOTICES_COUNT_MAX && told.insert(what)

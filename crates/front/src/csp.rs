@@ -1,13 +1,13 @@
-//! Content security policies (CSP Level 3): whether a page's policy lets the live-reload script run and listen
-//! to its event stream. devhost never loosens a policy; where it does not fit, the script stays out.
+//! Content Security Policy (CSP Level 3): whether a page's policy lets the live-reload script run and open
+//! its event stream. devhost never loosens a policy; if it forbids the script, the script stays out.
 
 use actix_web::http::header::{self, HeaderMap};
 
-/// What a tag must carry so that the policies let it run.
+/// The nonce that the script tag must carry, if any.
 pub(crate) type Nonce = Option<String>;
 
-/// Judges all policies of a response. `host` is the request's `Host`, `path` that of the script. An error says
-/// which directive is in the way.
+/// Judges all policies of a response. `host` is the request's `Host`, `path` that of the script. The error
+/// names the blocking directive.
 pub(crate) fn judge(headers: &HeaderMap, host: &str, path: &str) -> Result<Nonce, String> {
     let policies: Vec<Policy> = headers
         .get_all(header::CONTENT_SECURITY_POLICY)
@@ -20,7 +20,7 @@ pub(crate) fn judge(headers: &HeaderMap, host: &str, path: &str) -> Result<Nonce
         policy.check_sandbox()?;
         connect = connect.or(policy.check_connect(host).err());
     }
-    // A nonce of one policy may be unknown to another one, which then has to allow the script by its address.
+    // One policy may not know another's nonce. It then has to allow the script by address.
     let nonces = policies.iter().filter_map(|policy| policy.script_sources()).flat_map(|sources| {
         sources.iter().filter_map(|source| nonce_of(source)).map(|nonce| Some(nonce.to_owned()))
     });
@@ -31,14 +31,14 @@ pub(crate) fn judge(headers: &HeaderMap, host: &str, path: &str) -> Result<Nonce
             Some(reason) => blocked = Some(reason),
         }
     }
-    // All that is in the way at once, so that one change does.
+    // Names every obstacle at once, so that one change suffices.
     match (connect, blocked) {
         (Some(connect), Some(script)) => Err(format!("{connect}; and {script}")),
         (one, other) => one.or(other).map_or(Ok(None), Err),
     }
 }
 
-/// Tells the policies of responses apart; that a nonce is another each time makes no difference.
+/// Returns the policies of a response without their nonces, to tell them apart.
 pub(crate) fn identity(headers: &HeaderMap) -> String {
     let values = headers.get_all(header::CONTENT_SECURITY_POLICY).filter_map(|value| value.to_str().ok());
     let words = values.flat_map(str::split_ascii_whitespace);
@@ -60,7 +60,7 @@ impl<'a> Policy<'a> {
         for directive in text.split(';') {
             let mut words = directive.split_ascii_whitespace();
             let Some(name) = words.next().map(str::to_ascii_lowercase) else { continue };
-            // The first of its name counts.
+            // Of duplicates, the first counts.
             if !directives.iter().any(|(known, _)| *known == name) {
                 directives.push((name, words.collect()));
             }
@@ -115,7 +115,7 @@ impl<'a> Policy<'a> {
     }
 }
 
-/// The nonce of a source, if it is one that can be written into a tag as it is.
+/// Returns the nonce of a source if it needs no escaping in a tag.
 fn nonce_of(source: &str) -> Option<&str> {
     nonce_prefix(source)?;
     let nonce = source.get(7..)?.strip_suffix('\'')?;
@@ -123,7 +123,7 @@ fn nonce_of(source: &str) -> Option<&str> {
     (!nonce.is_empty() && nonce.bytes().all(safe)).then_some(nonce)
 }
 
-/// True where a source allows `path` of the page's own origin, which is plain http here.
+/// Returns true if a source allows `path` on the page's own origin, which is plain HTTP here.
 fn matches_self(source: &str, host: &str, path: &str) -> bool {
     let source_lower = source.to_ascii_lowercase();
     match source_lower.as_str() {
@@ -156,7 +156,7 @@ fn matches_self(source: &str, host: &str, path: &str) -> bool {
 
 fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
-        // The colons within an IPv6 address are no port's.
+        // The colons inside an IPv6 address introduce no port.
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
         _ => (authority, None),
     }

@@ -1,5 +1,4 @@
-//! The front's own endpoints under `/__devhost/`. They are read-only, answer the same origin only, and have no
-//! CORS headers.
+//! The front's own endpoints under `/__devhost/`. They are read-only, same-origin, and send no CORS headers.
 
 use actix_web::body::{BodySize, BoxBody};
 use actix_web::http::{Method, StatusCode, header};

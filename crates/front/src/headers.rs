@@ -1,5 +1,5 @@
-//! Heads on their way through the front: actix's request into a wire head, a wire head into actix's response.
-//! Hop-by-hop headers (RFC 9110 §7.6.1) stop here, in both directions. No I/O.
+//! Converts actix's requests to wire heads, and wire heads to actix's responses. Hop-by-hop headers (RFC 9110
+//! §7.6.1) are dropped in both directions. No I/O.
 
 use std::net::SocketAddr;
 
@@ -10,21 +10,21 @@ use bytes::Bytes;
 
 use devhost_link::wire::{Header, REQUEST_UPGRADE, RequestHead, ResponseHead};
 
-/// Tells on each response which generation gave it.
+/// Names the generation that answered.
 pub(crate) const GENERATION_HEADER: HeaderName = HeaderName::from_static("x-devhost-generation");
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// What a request asks of its connection.
+/// How a request uses its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// A request with an end.
     Finite,
-    /// A WebSocket upgrade: the rest of the connection belongs to the app once it says 101.
+    /// A WebSocket upgrade: after a 101 the rest of the connection belongs to the app.
     Upgrade,
-    /// actix took it for an upgrade, but it is none. Whatever follows on the connection is not looked at.
+    /// actix took it for an upgrade, but it is none. The rest of the connection is ignored.
     FalseUpgrade,
 }
 
@@ -34,14 +34,14 @@ pub(crate) enum BadRequest {
     /// CONNECT asks for a proxy, which devhost is not.
     #[error("CONNECT is not supported")]
     Connect,
-    /// Where such a body ends depends on whom one asks.
+    /// Implementations disagree on where such a body ends.
     #[error("an upgrade with a request body is not supported")]
     UpgradeWithBody,
 }
 
-/// Tells how a request is framed. actix hands the rest of the connection to any request whose `Upgrade` header
-/// is exactly `websocket`, whatever else it says, and to none with another protocol, whose upgrade is
-/// therefore not passed on: a server may ignore it.
+/// Returns how a request is framed. actix hands over the connection for any request whose `Upgrade` is
+/// exactly `websocket`, and for no other protocol. Other upgrades are therefore not forwarded; a server may
+/// ignore them.
 pub(crate) fn framing(request: &HttpRequest) -> Result<Framing, BadRequest> {
     if request.method() == Method::CONNECT {
         return Err(BadRequest::Connect);
@@ -62,16 +62,16 @@ pub(crate) fn framing(request: &HttpRequest) -> Result<Framing, BadRequest> {
     Ok(if asked { Framing::Upgrade } else { Framing::FalseUpgrade })
 }
 
-/// True for a request that names WebSocket as what it wants to go on with, in a proper way or not.
+/// Returns true if a request names WebSocket in `Upgrade`, properly or not.
 pub(crate) fn asks_for_websocket(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::UPGRADE)
         .any(|value| value.to_str().is_ok_and(|value| value.trim().eq_ignore_ascii_case("websocket")))
 }
 
-/// The request as the app gets it. As a proxy does, the front adds the client to `x-forwarded-for`, and sets
-/// `x-forwarded-host` and `x-forwarded-proto` unless a proxy in front of it already has. `own_target` is path and query
-/// where actix has them in another form than the client.
+/// Builds the head sent to the app. Like any proxy, the front appends the client to `x-forwarded-for`, and
+/// sets `x-forwarded-host` and `x-forwarded-proto` unless a proxy before it has. `own_target` is the client's
+/// spelling of path and query, if actix changed it.
 pub(crate) fn request_head(
     request: &HttpRequest,
     framing: Framing,
@@ -119,19 +119,19 @@ pub(crate) fn request_head(
     }
 }
 
-/// Takes off what lets the app answer that the client's copy is still good.
+/// Removes the headers that allow a 304.
 pub(crate) fn make_unconditional(head: &mut RequestHead) {
     let conditional = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
     head.headers.retain(|(name, _)| !conditional.iter().any(|known| name == known.as_str()));
 }
 
-/// Path and query of a request.
+/// Returns path and query of a request.
 fn target(request: &HttpRequest) -> Bytes {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     Bytes::copy_from_slice(target.as_bytes())
 }
 
-/// The first line of a request, for people.
+/// Returns the first line of a request, for display.
 pub(crate) fn request_line(request: &HttpRequest) -> String {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     format!("{} {target}", request.method())
@@ -156,7 +156,7 @@ fn value_bytes(value: &HeaderValue) -> Bytes {
 }
 
 fn body_length(headers: &HeaderMap) -> Option<u64> {
-    // actix has refused what is no number, and more than one.
+    // actix has refused duplicates and non-numbers.
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
@@ -183,32 +183,32 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
-/// A response head that is fit to be sent on.
+/// A valid response head.
 #[derive(Debug)]
 pub(crate) struct CheckedHead {
     /// The status.
     pub status: StatusCode,
-    /// The headers without the hop-by-hop ones and without `content-length`.
+    /// The headers, without hop-by-hop ones and `content-length`.
     pub headers: HeaderMap,
-    /// The length of the body that the app announced.
+    /// The announced length of the body.
     pub body_length: Option<u64>,
 }
 
-/// Why a response head is not fit to be sent on.
+/// Why a response head cannot be forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadResponse {
-    /// HTTP has no such status, or it must not end an exchange.
+    /// Not an HTTP status, or not a final one.
     #[error("the status {0} cannot answer this request")]
     Status(u16),
-    /// HTTP cannot carry it.
+    /// Not representable in HTTP.
     #[error("the header {0:?} is not valid")]
     Header(String),
-    /// Not a number, or several that differ.
+    /// Not a number, or contradictory.
     #[error("the content-length {0:?} is not valid")]
     ContentLength(String),
 }
 
-/// Checks what an app answered to a request that was framed like this.
+/// Checks an app's response to a request with this framing.
 pub(crate) fn check_response(head: &ResponseHead, framing: Framing) -> Result<CheckedHead, BadResponse> {
     let status = StatusCode::from_u16(head.status).map_err(|_| BadResponse::Status(head.status))?;
     let upgraded = status == StatusCode::SWITCHING_PROTOCOLS;

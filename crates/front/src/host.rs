@@ -1,12 +1,11 @@
-//! Which names the front answers to, and who may use its own endpoints. A page of another site must not reach
-//! the app through a name that it made point here (DNS rebinding), nor read `/__devhost/` across origins.
-//! Pure functions over header values: no I/O, no actix types beyond the header map.
+//! Which host names the front answers to, and who may use its own endpoints. Guards against DNS rebinding,
+//! and against reading `/__devhost/` across origins. Pure functions over header values.
 
 use std::net::{IpAddr, SocketAddr};
 
 use actix_web::http::header::{self, HeaderMap};
 
-/// What the front answers to.
+/// The host names that the front answers to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HostRules {
     bound: Vec<IpAddr>,
@@ -14,35 +13,35 @@ pub(crate) struct HostRules {
     allowed: Vec<String>,
 }
 
-/// Why a request is turned away.
+/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The `Host` header is not one, or contradicts the request line.
+    /// `Host` is invalid, or contradicts the request line.
     Malformed,
-    /// The name is not an allowed one.
+    /// The name is not allowed.
     Host(String),
-    /// One of the front's own endpoints was asked for by another origin.
+    /// Another origin asked for one of the front's own endpoints.
     Origin,
 }
 
 impl HostRules {
-    /// Rules for a server bound to these addresses. `allowed` are further names; one with a leading dot stands
-    /// for a domain and all that is under it.
+    /// Creates the rules for a server bound to these addresses. A leading dot in `allowed` includes all
+    /// subdomains.
     pub(crate) fn new(bound: &[SocketAddr], allowed: &[String]) -> Self {
         Self {
             bound: bound.iter().map(SocketAddr::ip).collect(),
-            // Bound to all interfaces, the machine's own addresses are unknown here. An address as a host name
-            // is safe: a name is what rebinding needs.
+            // Bound to all interfaces, the machine's own addresses are unknown here. Any address is safe as a
+            // host: rebinding needs a name.
             any_address: bound.iter().any(|address| address.ip().is_unspecified()),
             allowed: allowed.iter().map(|name| normalize(name)).collect(),
         }
     }
 
-    /// Checks the `Host` header and the authority of the request line, where there is one.
+    /// Checks `Host` and the authority of the request line, if any.
     pub(crate) fn check(&self, headers: &HeaderMap, authority: Option<&str>) -> Result<(), Refusal> {
         let host = match headers.get(header::HOST) {
             Some(value) => Some(value.to_str().map_err(|_| Refusal::Malformed)?),
-            // Only HTTP/1.0 comes so far without one, and no browser speaks it.
+            // Only HTTP/1.0 gets here without one, and no browser speaks it.
             None => None,
         };
         if let (Some(host), Some(authority)) = (host, authority)
@@ -63,7 +62,7 @@ impl HostRules {
         (self.any_address && parse_address(name).is_some()) || self.is_local_or_allowed(name)
     }
 
-    /// True for a name of this machine or one that was allowed, whatever the port. `name` is as [`host_name`] returns it.
+    /// Returns true for a name of this machine or an allowed one. `name` must come from [`host_name`].
     pub(crate) fn is_local_or_allowed(&self, name: &str) -> bool {
         if let Some(address) = parse_address(name) {
             let is_bound = self.bound.contains(&address) && !address.is_unspecified();
@@ -80,7 +79,7 @@ impl HostRules {
     }
 }
 
-/// Checks that a request for one of the front's own endpoints comes from the same origin, or from no page.
+/// Checks that a request for one of the front's own endpoints is same-origin, or comes from no page.
 pub(crate) fn check_same_origin(headers: &HeaderMap) -> Result<(), Refusal> {
     if let Some(site) = headers.get("sec-fetch-site")
         && !matches!(site.as_bytes(), b"same-origin" | b"none")
@@ -93,7 +92,7 @@ pub(crate) fn check_same_origin(headers: &HeaderMap) -> Result<(), Refusal> {
     if same { Ok(()) } else { Err(Refusal::Origin) }
 }
 
-/// True if a page of this origin has been loaded by this `Host`.
+/// Returns true if a page of this origin was loaded from this `Host`.
 pub(crate) fn is_same_origin(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let port = match scheme {
@@ -109,7 +108,7 @@ fn normalize(name: &str) -> String {
     name.trim().trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// The name in a `Host` header without its port, in lower case; `None` where it is no host.
+/// Returns the name in a `Host` header in lower case, without its port, or `None` if it is invalid.
 pub fn host_name(host: &str) -> Option<String> {
     let (name, rest) = match host.strip_prefix('[') {
         Some(inside) => {

@@ -1,5 +1,5 @@
-//! HTML that devhost's own pages and the pages of the app have in common: the live-reload tag, and text from
-//! elsewhere. maud escapes everything; control characters are left out here.
+//! HTML shared by devhost's own pages and injected ones: the live-reload tag, and foreign text. maud escapes
+//! it; this drops control characters.
 
 use maud::{Markup, PreEscaped, Render, html};
 
@@ -9,7 +9,7 @@ use super::context::PageContext;
 /// The address of the live-reload script.
 pub(crate) const CLIENT_SCRIPT_PATH: &str = "/__devhost/client.js";
 
-/// Text from a compiler, an app or a client, without control characters.
+/// Text from a compiler, an app or a client. Renders without control characters.
 pub(crate) struct Foreign<'a>(pub(crate) &'a str);
 
 impl Render for Foreign<'_> {
@@ -18,18 +18,18 @@ impl Render for Foreign<'_> {
     }
 }
 
-/// Renders terminal output, its colours as spans.
+/// Renders terminal output, with its colours as spans.
 pub(crate) fn terminal_output(text: &str) -> Markup {
     let text = ansi::keep_colours(text);
     ansi_to_html::convert(&text).map_or_else(|_| html! { (ansi::strip(&text)) }, PreEscaped)
 }
 
-/// Renders the tag that loads the script. `kind` tells the script what sort of page it is in.
+/// Renders the script's tag. `kind` tells the script what page it is in.
 pub(crate) fn script_tag(page: &PageContext<'_>, kind: &str) -> Markup {
     script_tag_with(page, kind, None, None)
 }
 
-/// Like [`script_tag`], with a nonce for the page's policy, and the request's method if it is not GET.
+/// Like [`script_tag`], with a nonce for the page's policy and the request's method if not GET.
 pub(crate) fn script_tag_with(
     page: &PageContext<'_>,
     kind: &str,

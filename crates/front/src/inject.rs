@@ -1,7 +1,7 @@
-//! Puts the live-reload script into what a browser loads as a document, whatever it looks like, while it streams
-//! through. What scripts fetch, other methods, parts and downloads pass byte for byte. Only the tag is added: nothing
-//! else of a page, and nothing of its policy, is touched. An error without a page gets a line that says so, as
-//! the browser's own one would not load itself again.
+//! Injects the live-reload script into documents as they stream through. Scripts' requests, other methods,
+//! partial responses and downloads pass unchanged. Only the tag is added; the rest of the page and its policy
+//! are left alone. An error with an empty body gets a line of text, because the browser's own error page
+//! could not reload itself.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -22,7 +22,7 @@ use super::prolog::{Found, HELD_SIZE_MAX, Prolog};
 use super::sniff;
 use super::unpack::{Coding, codings, unpack};
 
-/// Headers by which libraries tell that a request is theirs: its response goes into a page that is open already.
+/// Headers by which libraries mark their requests. Their responses go into a page that is already open.
 const LIBRARY_HEADERS: [&str; 8] = [
     "x-requested-with",
     "hx-request",
@@ -34,35 +34,35 @@ const LIBRARY_HEADERS: [&str; 8] = [
     "x-inertia",
 ];
 
-/// What is to be done with a response.
+/// What to do with a response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It passes as it is.
+    /// Pass it unchanged.
     Leave,
-    /// It is a page, but its policy forbids the script: why.
+    /// It is a page, but its policy forbids the script, for this reason.
     Forbidden(String),
-    /// The script is put in.
+    /// Inject the script.
     Inject(Injection),
 }
 
-/// How to put the script into a page.
+/// How to inject the script into a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Injection {
     tag: String,
-    /// What there is instead of an empty page.
+    /// Replaces an empty page.
     if_empty: String,
     codings: Vec<Coding>,
-    /// The response does not say what it is: it is a page if a browser takes it for one.
+    /// The response has no content type: it is a page if a browser takes it for one.
     sniffed: bool,
     /// The response has no body.
     is_empty: bool,
 }
 
-/// True for a request by which a browser loads a document. It says so in `sec-fetch-dest`, but only where it trusts the
-/// connection: not over plain HTTP from another machine.
+/// Returns true if a browser loads a document with this request. `sec-fetch-dest` says so, but browsers omit
+/// it over plain HTTP from another machine.
 pub(crate) fn is_for_document(request: &HttpRequest) -> bool {
     let headers = request.headers();
-    // The two methods of links and forms.
+    // The methods of links and forms.
     matches!(*request.method(), Method::GET | Method::POST)
         && match headers.get("sec-fetch-dest") {
             Some(dest) => matches!(dest.as_bytes(), b"document" | b"iframe" | b"frame"),
@@ -79,7 +79,7 @@ fn accepts_html(headers: &HeaderMap) -> bool {
         .any(|range| range.trim().eq_ignore_ascii_case("text/html"))
 }
 
-/// Tells what is to be done with the response to a request. `is_empty` says that it has no body.
+/// Decides what to do with the response to a request. `is_empty` says that it has no body.
 pub(crate) fn judge(
     request: &HttpRequest,
     head: &CheckedHead,
@@ -91,7 +91,7 @@ pub(crate) fn judge(
     }
     let sniffed = match content_type(&head.headers) {
         ContentType::Html => false,
-        // Whatever it would be: there is nothing of it.
+        // An empty body has no type.
         ContentType::Unknown if is_empty => false,
         ContentType::Unknown if !head.headers.contains_key(header::X_CONTENT_TYPE_OPTIONS) => true,
         ContentType::Unknown | ContentType::Other => return Verdict::Leave,
@@ -100,19 +100,20 @@ pub(crate) fn judge(
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     match csp::judge(&head.headers, host, CLIENT_SCRIPT_PATH) {
         Ok(nonce) => {
-            // Loading the answer to a POST again would send the request again.
+            // Reloading the answer to a POST would send the request again.
             let method = (*request.method() != Method::GET).then_some("POST");
             let tag = script_tag_with(page, "app", nonce.as_deref(), method);
             let if_empty = describe_empty(head.status, &tag).into_string();
             Verdict::Inject(Injection { tag: tag.into_string(), if_empty, codings, sniffed, is_empty })
         }
-        // Most likely no page at all.
+        // Most likely not a page.
         Err(_) if sniffed => Verdict::Leave,
         Err(reason) => Verdict::Forbidden(reason),
     }
 }
 
-/// Renders the page for a response without a body: nothing visible, unless a browser would show an error of its own.
+/// Renders the page for an empty response: nothing visible, unless the browser would show an error of its
+/// own.
 fn describe_empty(status: StatusCode, tag: &Markup) -> Markup {
     if !status.is_client_error() && !status.is_server_error() {
         return html! { (tag) };
@@ -127,7 +128,7 @@ fn describe_empty(status: StatusCode, tag: &Markup) -> Markup {
 }
 
 impl Injection {
-    /// Takes the headers off that will not be true any more.
+    /// Removes the headers that will no longer be true, and adds a missing type to an empty response.
     pub(crate) fn prepare(&self, headers: &mut HeaderMap) {
         headers.remove(header::CONTENT_ENCODING);
         if self.is_empty && !headers.contains_key(header::CONTENT_TYPE) {
@@ -135,7 +136,7 @@ impl Injection {
         }
     }
 
-    /// The body with the script in it, in no content-encoding.
+    /// Returns the body with the script in it, not encoded.
     pub(crate) fn apply(self, body: ByteStream) -> ByteStream {
         let plain = if self.is_empty {
             futures_util::stream::empty().boxed_local()
@@ -146,7 +147,7 @@ impl Injection {
     }
 }
 
-/// True if a browser shows the body of the response.
+/// Returns true if a browser shows the response's body.
 fn is_shown(head: &CheckedHead) -> bool {
     let bodiless = matches!(
         head.status,
@@ -163,11 +164,11 @@ fn is_shown(head: &CheckedHead) -> bool {
     !bodiless && !redirects && !download
 }
 
-/// What a response says it is.
+/// A response's declared type.
 enum ContentType {
-    /// HTML whose markup is ASCII.
+    /// HTML in an encoding with ASCII markup.
     Html,
-    /// It says nothing.
+    /// No type.
     Unknown,
     Other,
 }
@@ -184,9 +185,9 @@ fn content_type(headers: &HeaderMap) -> ContentType {
     if html && charset_fits { ContentType::Html } else { ContentType::Other }
 }
 
-/// True where the bytes of ASCII markup mean markup. That is all that finding the place needs: it looks at tags only, and
-/// the tag that is added is ASCII. In the multi-byte charsets of the web (Shift JIS, Big5, GB 18030 …) no second
-/// byte is below 0x30, or `<` or `>`.
+/// Returns true if ASCII bytes mean ASCII markup, which is all the search needs: it looks at tags only, and
+/// the added tag is ASCII. In the multi-byte charsets of the web (Shift JIS, Big5, GB 18030 …) no trail byte
+/// is below 0x30, or `<` or `>`.
 fn is_ascii_compatible(charset: &str) -> bool {
     let charset = charset.to_ascii_lowercase();
     let incompatible = ["utf-16", "utf16", "utf-32", "utf32", "ucs-2", "unicode", "iso-10646", "iso-2022"];
@@ -194,25 +195,25 @@ fn is_ascii_compatible(charset: &str) -> bool {
         && !matches!(charset.as_str(), "csiso2022jp" | "csiso2022kr" | "csunicode" | "hz-gb-2312" | "utf-7")
 }
 
-/// A stream of HTML with the script put in.
+/// A stream of HTML with the script injected.
 struct Injector {
     input: ByteStream,
     tag: String,
     if_empty: String,
     search: Search,
-    /// What was looked at and is not decided yet: a few bytes.
+    /// Bytes seen but not decided yet. Few, except while sniffing white space.
     held: BytesMut,
 }
 
 enum Search {
-    /// A browser may or may not take it for a page.
+    /// A browser may or may not take it for HTML.
     Sniffing,
-    /// The place of the script is yet to come.
+    /// The place of the script is still to come.
     Looking {
         prolog: Prolog,
         is_empty: bool,
     },
-    /// The rest passes as it is.
+    /// The rest passes unchanged.
     Passing,
     Over,
 }
@@ -223,7 +224,7 @@ impl Injector {
         Self { input, tag, if_empty, search, held: BytesMut::new() }
     }
 
-    /// Takes what came in, and returns what can go on.
+    /// Takes a chunk and returns what can be passed on.
     fn pass(&mut self, chunk: Bytes) -> Bytes {
         if matches!(self.search, Search::Passing) {
             return chunk;
@@ -260,7 +261,7 @@ impl Injector {
         }
     }
 
-    /// What is left at the end.
+    /// Returns what is left at the end.
     fn finish(&mut self) -> Bytes {
         let tag = match std::mem::replace(&mut self.search, Search::Over) {
             Search::Sniffing | Search::Looking { is_empty: true, .. } if self.held.is_empty() => {
@@ -369,7 +370,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_of_any_encoding_pass_as_they_are() {
-        // Latin-1, and Shift_JIS whose second bytes look like ASCII letters.
+        // Latin-1, and Shift JIS whose trail bytes look like ASCII letters.
         for page in [&b"\xe0 propos <b>d\xe9j\xe0"[..], b"\x83\x7b\x83\x5c<p>"] {
             assert_eq!(pass(&[page], false).await, [TAG.as_bytes(), page].concat());
         }
@@ -445,7 +446,7 @@ mod tests {
 
     const NAVIGATION: (&str, &str) = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
 
-    /// As a page load comes in without `sec-fetch-dest`.
+    /// A page load without `sec-fetch-dest`.
     fn load() -> TestRequest {
         TestRequest::get().insert_header(NAVIGATION)
     }

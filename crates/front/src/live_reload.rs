@@ -1,5 +1,5 @@
-//! The event stream at `/__devhost/events`: what open pages are told, and how a page that comes late or falls
-//! behind catches up. It holds no state of the app beyond what was said last.
+//! The event stream at `/__devhost/events`: what open pages are told, and how late or lagging ones catch up.
+//! Remembers only the last word.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use super::gate::Gate;
 use devhost_model::BrowserEvent;
 
-/// How many events a slow page may be behind before it is told to start over.
+/// How far a slow page may lag, in events, before it is greeted again.
 const EVENTS_BEHIND_COUNT_MAX: usize = 64;
 
-/// How often an idle event stream says that it is alive.
+/// How often an idle event stream sends a keep-alive.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// The sender of events to all open pages. Cheap to clone.
+/// Sends events to all open pages. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Hub(Arc<Mutex<Events>>);
 
@@ -25,11 +25,11 @@ pub struct Hub(Arc<Mutex<Events>>);
 struct Events {
     /// `None` once closed, which ends all streams.
     sender: Option<broadcast::Sender<(u64, BrowserEvent)>>,
-    /// Counts what changes the look of a page, so that a page which was away knows that it missed something.
+    /// Counts visible changes, so that a page which was away knows that it missed some.
     revision: u64,
     /// Counts builds.
     builds: u64,
-    /// The last word about a build that goes on.
+    /// The last event of a running build.
     building: Option<BrowserEvent>,
 }
 
@@ -40,7 +40,7 @@ impl Default for Hub {
 }
 
 impl Hub {
-    /// A hub with no listeners.
+    /// Creates a hub without listeners.
     pub fn new() -> Self {
         let sender = Some(broadcast::Sender::new(EVENTS_BEHIND_COUNT_MAX));
         Self(Arc::new(Mutex::new(Events { sender, revision: 0, builds: 0, building: None })))
@@ -50,7 +50,7 @@ impl Hub {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells all open pages.
+    /// Sends an event to all open pages.
     pub fn send(&self, event: BrowserEvent) {
         let mut state = self.lock();
         if matches!(event, BrowserEvent::Building { .. }) {
@@ -67,28 +67,28 @@ impl Hub {
             BrowserEvent::Hello { .. } => {}
         }
         if let Some(sender) = &state.sender {
-            // An error means that no page is open.
+            // Fails only if no page is open.
             let _ = sender.send((state.revision, event));
         }
     }
 
-    /// Counts a change for which a Reload will be sent. To be called before the changed thing can be served: a
-    /// page that has it is then up to date, and one that was served before is not.
+    /// Counts a change that a Reload will announce. Must be called before the change can be served, so that a
+    /// page served afterwards counts as up to date and an older one does not.
     pub fn advance(&self) {
         self.lock().revision += 1;
     }
 
-    /// Ends all event streams: devhost is ending.
+    /// Ends all event streams, as devhost is ending.
     pub fn close(&self) {
         self.lock().sender = None;
     }
 
-    /// Counts reloads and stylesheet swaps.
+    /// Returns the number of reloads and stylesheet swaps.
     pub fn revision(&self) -> u64 {
         self.lock().revision
     }
 
-    /// How many event streams are open.
+    /// Returns the number of open event streams.
     pub fn listener_count(&self) -> usize {
         self.lock().sender.as_ref().map_or(0, broadcast::Sender::receiver_count)
     }
@@ -118,7 +118,7 @@ enum Step {
     Listen(Subscription),
 }
 
-/// The bytes of one event stream. It begins with a Hello, and with another one whenever the page fell behind.
+/// Returns one event stream. It begins with a Hello, and sends another if the page falls behind.
 pub(crate) fn stream_events(
     hub: Hub,
     gate: Gate,
@@ -138,7 +138,7 @@ fn stream_events_kept_alive(
         async move {
             let mut subscription = match step {
                 Step::Greet => {
-                    // Subscribed first, so that nothing falls between the greeting and the events.
+                    // Subscribes before the greeting, so that no event is lost in between.
                     let mut subscription = hub.subscribe()?;
                     let hello = BrowserEvent::Hello {
                         session,
@@ -166,9 +166,9 @@ fn stream_events_kept_alive(
     })
 }
 
-/// One event as text/event-stream; its id is the revision.
+/// Encodes one event as text/event-stream. Its id is the revision.
 fn encode(revision: u64, event: &BrowserEvent) -> String {
-    // JSON in one line: serde_json escapes line ends.
+    // Always one line: serde_json escapes line ends.
     let json = serde_json::to_string(event).unwrap_or_else(|_| "{}".into());
     format!("id: {revision}\ndata: {json}\n\n")
 }

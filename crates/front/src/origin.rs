@@ -1,18 +1,19 @@
-//! Which pages may open a WebSocket to the app. Browsers hold no page back from that, and let it read what comes, so a server
-//! has to look at `Origin` itself (RFC 6455 §10.2). A front-end with a server of its own is another origin, too:
-//! local names on any port may. Pure functions over header values: no I/O.
+//! Which pages may open a WebSocket to the app. Browsers let any page do so and read what comes, so a server
+//! must check `Origin` (RFC 6455 §10.2). Local names on any port are allowed, for front-ends with a server of
+//! their own. Pure functions over header values.
 
 use actix_web::http::header::{self, HeaderMap};
 
 use super::host::{HostRules, host_name, is_same_origin};
 
-/// The longest origin that is repeated to a person.
+/// The longest origin shown to the user.
 const SHOWN_SIZE_MAX: usize = 200;
 
-/// The origin of a page that must not open a WebSocket, as far as it can be shown; `None` if there is no such page.
+/// Returns the origin, for display, of a page that must not open a WebSocket. Returns `None` if the request
+/// is allowed.
 pub(crate) fn foreign(headers: &HeaderMap, hosts: &HostRules, allowed: &[String]) -> Option<String> {
     let mut origins = headers.get_all(header::ORIGIN);
-    // Only programs come without one.
+    // Only programs send none.
     let origin = origins.next()?;
     let text = origin.to_str().unwrap_or("(not a valid one)");
     if origins.next().is_none() && is_allowed(text, headers, hosts, allowed) {
@@ -30,7 +31,8 @@ fn is_allowed(origin: &str, headers: &HeaderMap, hosts: &HostRules, allowed: &[S
     is_same_origin(origin, host) || host_name(authority).is_some_and(|name| hosts.is_local_or_allowed(&name))
 }
 
-/// An origin as browsers write it, `null` included: in lower case, without the scheme's own port. `None` if it is none.
+/// Returns an origin as browsers write it: in lower case, without the default port. `null` is one. Returns
+/// `None` if it is invalid.
 pub fn normalize(origin: &str) -> Option<String> {
     let origin = origin.trim().to_ascii_lowercase();
     if origin == "null" {
@@ -65,7 +67,7 @@ mod tests {
         for origin in origins {
             headers.append(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
         }
-        // On all interfaces, where every address is an answer to `Host`.
+        // Bound to all interfaces, where `Host` may be any address.
         let hosts = HostRules::new(&["0.0.0.0:3000".parse().unwrap()], &[".dev.test".into()]);
         foreign(&headers, &hosts, &["https://partner.example".into(), "null".into()]).is_some()
     }
@@ -75,7 +77,7 @@ mod tests {
         assert!(!refused(&[]));
         for origin in [
             "http://192.168.1.2:3000",
-            // With TLS before devhost.
+            // Behind a TLS proxy.
             "https://192.168.1.2:3000",
             "http://localhost:5173",
             "https://LOCALHOST",

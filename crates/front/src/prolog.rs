@@ -1,27 +1,27 @@
-//! The start of an HTML document, up to the place for a script that is to run before all others: after the byte order
-//! mark, white space, comments, the doctype and the tags `html`, `head` and `body`, before anything else. A script before
-//! the doctype would put the page into quirks mode; one after it changes nothing, for a browser that finds text or any
-//! other tag there makes `html`, `head` and `body` up as well.
+//! Finds the place for a script that must run before all others: after the byte order mark, white space,
+//! comments, the doctype and the tags `html`, `head` and `body`, and before anything else. A script before
+//! the doctype would cause quirks mode. One after it changes nothing: browsers also imply `html`, `head` and
+//! `body` at text or any other tag.
 //!
-//! It is a tokenizer (HTML Standard §13.2.5) of that much and no more. It looks at each byte once, holds back a few of
-//! them at most, and never decodes any, so that a page in any encoding that has ASCII markup passes as it is. No I/O.
+//! This is the necessary part of a tokenizer (HTML Standard §13.2.5). It looks at each byte once, holds back
+//! a few at most, and decodes none, so that any encoding with ASCII markup works. No I/O.
 
-/// How many bytes may wait for the ones after them: `<html`, without what ends the name.
+/// How many bytes may wait for more: `<html` without the end of its name.
 pub(crate) const HELD_SIZE_MAX: usize = 5;
 
-/// Follows a document from its first byte.
+/// The state of the search through a document.
 #[derive(Debug, Default)]
 pub(crate) struct Prolog(Position);
 
-/// What a look at some bytes has found.
+/// The result of a look at some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// The place is after this many of the bytes.
+    /// The place is after this many bytes.
     Place(usize),
-    /// It is not among this many of the bytes. The others, [`HELD_SIZE_MAX`] at most, are to be shown again with what
-    /// follows them.
+    /// It is not within this many bytes. The rest, [`HELD_SIZE_MAX`] at most, must be passed again with what
+    /// follows.
     NotYet(usize),
-    /// The document has no such place: its markup is not ASCII.
+    /// There is no such place: the markup is not ASCII.
     Nowhere,
 }
 
@@ -29,10 +29,10 @@ pub(crate) enum Found {
 enum Position {
     #[default]
     Start,
-    /// Where the next piece of markup may begin.
+    /// Between two pieces of markup.
     Between,
     Comment(Comment),
-    /// A doctype, or what a browser takes for a comment: up to the first `>`, whatever quotes there are.
+    /// A doctype or bogus comment. Ends at the first `>`, even within quotes.
     Declaration,
     Tag {
         attribute: Attribute,
@@ -61,19 +61,20 @@ enum Attribute {
     Unquoted,
 }
 
-/// What begins at a `<`.
+/// What a `<` begins.
 enum Markup {
     Begins {
         size: usize,
         state: Position,
     },
     Unfinished,
-    /// What makes a browser open the head or the body.
+    /// Something that implies the head or the body.
     Content,
 }
 
 impl Prolog {
-    /// Looks at the bytes that follow those it has taken so far. Not to be called again once there is a place, or none.
+    /// Looks at the bytes that follow those used so far. Must not be called again once there is a place, or
+    /// none.
     pub(crate) fn advance(&mut self, bytes: &[u8]) -> Found {
         let mut used = 0;
         if self.0 == Position::Start {
@@ -120,7 +121,7 @@ impl Prolog {
         Found::NotYet(used)
     }
 
-    /// True if the document may end here with a script: not within a comment or a tag.
+    /// Returns true if a script may follow here at the document's end: outside comments and tags.
     pub(crate) fn is_between(&self) -> bool {
         matches!(self.0, Position::Start | Position::Between)
     }
@@ -148,7 +149,7 @@ fn begin(bytes: &[u8]) -> Markup {
 }
 
 impl Comment {
-    /// `None` where it ends.
+    /// Returns `None` at its end.
     fn next(self, byte: u8) -> Option<Self> {
         match (self, byte) {
             (Self::Start | Self::StartDash | Self::End | Self::EndBang, b'>') => None,
@@ -162,7 +163,7 @@ impl Comment {
 }
 
 impl Attribute {
-    /// `None` where the tag ends.
+    /// Returns `None` at the end of the tag.
     fn next(self, byte: u8) -> Option<Self> {
         match (self, byte) {
             (Self::Quoted(quote), byte) if byte == quote => Some(Self::BeforeName),
@@ -189,7 +190,7 @@ fn is_space(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// The place in a document that comes in pieces of this size; `None` where its end comes first.
+    /// Returns the place in a document that arrives in pieces of this size.
     fn place(document: &[u8], piece: usize) -> Option<usize> {
         let mut prolog = Prolog::default();
         let (mut taken, mut held) = (0, Vec::new());

@@ -1,6 +1,6 @@
-//! One request of the app's: through the gate, to its generation, and the response back. Both bodies stream at
-//! the same time. Whatever goes wrong before the response's head becomes a page; after it, the connection is
-//! cut, so that no client takes half a response for a whole one.
+//! Forwards a request through the gate to a generation, and returns its response. Both bodies stream
+//! concurrently. A failure before the response's head becomes a page. A later one cuts the connection, so
+//! that no client takes half a response for a whole one.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,20 +30,20 @@ use devhost_link::wire::{PanicReport, REQUEST_EXPECT, RESPONSE_PANIC, ResponseHe
 use devhost_model::End;
 use devhost_sys::output::Position;
 
-/// The longest report of a panic that is read.
+/// The longest panic report read, in bytes.
 pub(crate) const PANIC_REPORT_SIZE_MAX: usize = 1024 * 1024;
 
-/// How many workers in a row may be gone before they read anything of a request.
+/// How many workers in a row a request may be sent to before one reads it.
 const ENTER_TRIES_COUNT_MAX: u32 = 8;
 
-/// What kills a process from outside, without a word.
+/// Kills a process from outside, without a word.
 const SIGKILL: i32 = 9;
 
-/// Why there is no response of the app's to send.
+/// Why there is no response from the app.
 enum Refused {
-    /// The client gets this page.
+    /// The client gets this page instead.
     Page(Page),
-    /// There is no client any more.
+    /// The client is gone.
     ClientGone,
 }
 
@@ -53,9 +53,9 @@ impl From<Page> for Refused {
     }
 }
 
-/// Forwards a request and returns the response, or a page in its place.
+/// Forwards a request. Returns the response, or a page in its place.
 pub(crate) async fn forward(request: &HttpRequest, payload: Payload, front: &Front) -> HttpResponse {
-    // As of now: a page in the response's place is out of date as soon as anything changes after this.
+    // Taken now: a page becomes outdated by any change after this.
     let context = front.page_context();
     let mut generation = context.generation;
     let framing = match headers::framing(request) {
@@ -71,7 +71,7 @@ pub(crate) async fn forward(request: &HttpRequest, payload: Payload, front: &Fro
         Err(Refused::ClientGone) => HttpResponse::new(StatusCode::BAD_REQUEST),
     };
     if framing != Framing::Finite && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        // What follows on the connection cannot be told from a WebSocket's bytes.
+        // Bytes that follow might be a WebSocket's.
         response = close(response);
     }
     response
@@ -91,7 +91,7 @@ async fn exchange(
     }
     let mut head = headers::request_head(request, framing, turn.target());
     if front.inject && inject::is_for_document(request) {
-        // A copy of before devhost ran, or of an earlier generation, has no script in it that knows what is being served.
+        // A cached copy has no script, or one that knows an earlier generation.
         headers::make_unconditional(&mut head);
     }
     if turn.expects_continue() {
@@ -112,7 +112,8 @@ async fn exchange(
             loop {
                 tokio::select! {
                     biased;
-                    // Before the head: what the app says of a body that broke off is not what the client got wrong.
+                    // Checked before the head: what an app says about a body that broke off is not what the
+                    // client got wrong.
                     () = exchange.pump.broken() => return Err(broken_page(&turn).into()),
                     head = &mut head => break head,
                     () = &mut go_ahead, if turn.is_waiting() => turn.let_continue(),
@@ -164,19 +165,19 @@ fn broken_page(turn: &Turn) -> Page {
     }
 }
 
-/// A request that has reached a generation.
+/// A request inside a generation.
 struct Entered {
     visit: Visit,
-    /// The revision of the pages when it was let in.
+    /// The revision of the pages at its admission.
     revision: u64,
-    /// Where the worker's output was then.
+    /// The position of the worker's output at that time.
     since: Position,
     recv: RecvHalf,
     pump: Pump,
 }
 
-/// A worker is lost that a request was sent to. If it never read any of it, or may have and the request may be read twice,
-/// says so, with the request's body for another worker.
+/// Takes a request back from a lost worker that never read it, or may have read it if the request may be
+/// repeated. Returns its body, if any, for another worker, or `None` if the request must fail.
 async fn leave_unread(
     exchange: Entered,
     method: &Method,
@@ -184,9 +185,9 @@ async fn leave_unread(
     is_first: bool,
 ) -> Option<Option<RequestBody>> {
     let Entered { visit, recv, pump, .. } = exchange;
-    // Before its process has ended, a worker may still read. Of one whose end was not reported that is not known.
+    // Until its process has ended, a worker may still read. If no end was reported, that is unknown.
     let end = visit.backend().end().await;
-    // Nothing that a request does ends a worker in these ways.
+    // No request ends a worker in these ways.
     let was_killed = matches!(end, End::Signalled { signal: SIGKILL } | End::Lost | End::Orphaned);
     let may_go_on = match end {
         End::Exited { .. } | End::Signalled { .. } | End::StackOverflow { .. } => true,
@@ -201,8 +202,8 @@ async fn leave_unread(
     if bodiless { Some(None) } else { pump.recall().await.map(Some) }
 }
 
-/// Lets a request into a generation, opens its stream there and takes its body along, if it has one. A generation that is
-/// gone by then has seen nothing of the request, so the next one gets it.
+/// Admits a request to a generation, opens its stream there and starts its body, if any. A generation that is
+/// gone by then has seen nothing of the request, so the next one is tried.
 async fn enter(
     front: &Front,
     head: &Bytes,
@@ -250,7 +251,7 @@ async fn enter(
     }
 }
 
-/// The response with the app's body in it. `over` says that the body is empty.
+/// Builds the response with the app's body. `over` says that the body is empty.
 fn respond(
     request: &HttpRequest,
     framing: Framing,
@@ -266,14 +267,14 @@ fn respond(
     if head.status == StatusCode::NOT_MODIFIED
         && let Some(length) = head.body_length
     {
-        // The length of the body that is not sent; actix writes no other one here.
+        // The length of the body that a 304 omits. actix writes none of its own here.
         head.headers.insert(header::CONTENT_LENGTH, length.into());
     }
     let head_only = request.method() == Method::HEAD || has_no_body(head.status);
     let upgraded = head.status == StatusCode::SWITCHING_PROTOCOLS;
     let injection = if front.inject && !head_only && !upgraded {
         let context = PageContext { generation: number, revision, ..front.page_context() };
-        // What was announced and is missing makes it a broken page, not an empty one.
+        // An announced body that is missing is a broken page, not an empty one.
         let is_empty = over && head.body_length.is_none_or(|length| length == 0);
         inject::judge(request, &head, is_empty, &context)
     } else {
@@ -302,7 +303,7 @@ fn respond(
     }
     caching::require_question(response.headers_mut());
     if size == BodySize::Stream && (request.version() < Version::HTTP_11 || framing != Framing::Finite) {
-        // HTTP/1.0 knows no chunks, and actix writes none where it took the request for an upgrade.
+        // HTTP/1.0 has no chunks, and actix writes none if it took the request for an upgrade.
         response.head_mut().no_chunking(true);
         response = close(response);
     }
@@ -321,8 +322,8 @@ fn respond(
     response.set_body(BoxBody::new(SizedBody::new(stream, size)))
 }
 
-/// How the body is framed. An announced length is kept even where the body turns out to be shorter, so that
-/// the client sees a broken response and not a whole one.
+/// Returns how the body is framed. An announced length is kept even if the body turns out shorter, so that
+/// the client sees a broken response.
 fn body_size(method: &Method, head: &CheckedHead, over: bool) -> BodySize {
     match head.body_length {
         _ if has_no_body(head.status) => BodySize::None,
@@ -337,7 +338,7 @@ fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// True for what a browser's `EventSource` sends.
+/// Returns true for a request of a browser's `EventSource`.
 fn wants_events(request: &HttpRequest) -> bool {
     request
         .headers()
@@ -351,7 +352,7 @@ fn is_event_stream(head: &CheckedHead) -> bool {
     })
 }
 
-/// True for a page load in a browser, which is better shown what goes on than left waiting.
+/// Returns true for a page load in a browser, which should show progress instead of waiting.
 fn is_navigation(request: &HttpRequest) -> bool {
     let mode = request.headers().get("sec-fetch-mode");
     request.method() == Method::GET
@@ -359,8 +360,8 @@ fn is_navigation(request: &HttpRequest) -> bool {
         && wanted_form(request.headers()) == Form::Html
 }
 
-/// The page for an exchange that failed before its response's head. `since` is where the worker's output was when the
-/// request came in.
+/// Returns the page for an exchange that failed before the response's head. `since` is the position of the
+/// worker's output when the request came in.
 async fn explain(
     error: UpstreamError,
     request: &HttpRequest,
@@ -370,7 +371,7 @@ async fn explain(
     let line = headers::request_line(request);
     let output = || backend.last_output_since(since);
     match error {
-        // However an app goes about it that is told to end: the end is devhost's doing.
+        // However an app behaves that was told to end, devhost is the cause.
         UpstreamError::Reset
         | UpstreamError::Unanswered
         | UpstreamError::Malformed(_)
@@ -388,7 +389,7 @@ async fn explain(
             .output_since_request(&output(), || backend.last_output()),
         UpstreamError::BadRequest(reason) => Page::bad_request(reason),
         UpstreamError::Lost => {
-            // First its end, so that the output is whole.
+            // Awaited first, so that the output is complete.
             let end = backend.end().await;
             Page::crash(&end, &line, backend.generation)
                 .output_since_request(&output(), || backend.last_output())
@@ -435,7 +436,7 @@ async fn unless_gone<T>(watch: Option<&ClientWatch>, work: impl Future<Output = 
     }
 }
 
-/// Ends the connection with this response.
+/// Closes the connection after this response.
 pub(super) fn close(mut response: HttpResponse) -> HttpResponse {
     response.head_mut().set_connection_type(ConnectionType::Close);
     response

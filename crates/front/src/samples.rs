@@ -1,5 +1,5 @@
-//! A sample of each of devhost's own pages, with long names and values, for the tests: the one that goes through them and
-//! the one that looks at them in a browser. Compiled for tests only (feature `testing`).
+//! Samples of all of devhost's own pages, with long names and values, for tests with and without a browser.
+//! Compiled only with the feature `testing`, or for this crate's own tests.
 
 use std::time::Duration;
 
@@ -23,16 +23,16 @@ const FILE: &str = "crates/storefront_presentation_layer/src/components/navigati
                     breadcrumb_separator_with_an_unusually_descriptive_file_name.rs";
 const TYPE: &str = "axum::handler::Layered<tower::util::BoxCloneSyncService<http::Request<axum::body::Body>, \
                     http::Response<axum::body::Body>, std::convert::Infallible>, storefront::State<Postgres>>";
-/// Nowhere in it can a line be broken.
+/// A line without a break opportunity.
 const LINE: &str = "GET /search/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\
                     ?query=%E2%98%83%E2%98%83%E2%98%83%E2%98%83%E2%98%83%E2%98%83%E2%98%83%E2%98%83%E2%98%83";
 const HOST: &str = "a-subdomain-that-somebody-generated-0123456789abcdef0123456789abcdef.tunnel.example.test";
 
-/// The run of devhost that the samples are of.
+/// The run of devhost in the samples.
 pub const SESSION: &str = "sample";
-/// The generation that they are of.
+/// The generation in the samples.
 pub const GENERATION: u64 = 1_234;
-/// The revision that they are of.
+/// The revision in the samples.
 pub const REVISION: u64 = 7;
 
 const CONTEXT: PageContext<'static> =
@@ -41,25 +41,25 @@ const CONTEXT: PageContext<'static> =
 /// A page as a client gets it.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// What it is a sample of.
+    /// Its name.
     pub name: &'static str,
     /// The document.
     pub html: String,
-    /// What it is told when it connects to the event stream, as JSON.
+    /// The events it receives on connecting, as JSON.
     pub events: Vec<Value>,
 }
 
-/// The policy under which the pages are sent.
+/// Returns the policy that pages are sent with.
 pub const fn policy() -> &'static str {
     POLICY
 }
 
-/// The script that runs in the pages.
+/// Returns the script that runs in the pages.
 pub const fn client_script() -> &'static str {
     CLIENT_SCRIPT
 }
 
-/// Pages in place of a response, each under a name.
+/// Returns pages that replace a response, each with a name.
 pub(super) fn pages() -> Vec<(&'static str, Page)> {
     let output = output();
     vec![
@@ -106,7 +106,7 @@ pub(super) fn pages() -> Vec<(&'static str, Page)> {
     ]
 }
 
-/// All samples: the pages in place of a response, the status page, and pages of an app with what is shown over them.
+/// Returns all samples: pages that replace a response, the status page, and an app's pages with overlays.
 pub fn all() -> Vec<Sample> {
     let hello = |failure: Option<Failure>| {
         json!(BrowserEvent::Hello { session: SESSION.into(), generation: GENERATION, builds: 9, failure })
@@ -271,7 +271,7 @@ fn first_status() -> Status {
     StatusBoard::new(CRATE.into(), "plain").snapshot()
 }
 
-/// Many reloads and workers, and nothing short.
+/// Many reloads and workers, with long values.
 fn busy_status() -> Status {
     let worker = |at: u64| WorkerStatus {
         pid: 4_194_000 + i32::try_from(at).unwrap_or(0),

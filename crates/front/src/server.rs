@@ -1,4 +1,4 @@
-//! The server: its limits, its configuration, and which part of the front a request goes to.
+//! The server: limits, configuration and dispatch of requests.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -23,36 +23,36 @@ use super::{endpoints, headers, origin, proxy};
 use devhost_model::StatusBoard;
 use devhost_watch::Suspicion;
 
-/// Threads that serve the requests of one call of `listen`. With one, everything that a request needs of the front runs
-/// on it, the driver of its upstream included, and nothing is handed from thread to thread.
+/// How many threads serve the listeners of one call of `listen`. On a single one, a request's whole path
+/// stays on one thread, its upstream's driver included.
 const WORKER_COUNT: usize = 1;
 
-/// How long responses may take to finish when the server is stopped.
+/// How long responses may take to finish once the server is stopped.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// What the front is told at its start.
+/// The configuration of the front.
 pub struct FrontConfig {
-    /// The listening sockets; more may follow by [`Server::listen`].
+    /// The listening sockets; [`Server::listen`] adds more.
     pub listeners: Vec<TcpListener>,
-    /// Host names to answer to besides the local ones; a leading dot includes all subdomains.
+    /// Host names to answer to besides local ones; a leading dot includes all subdomains.
     pub allowed_hosts: Vec<String>,
-    /// Origins, besides local ones, whose pages may open a WebSocket, as `origin::normalize` writes them.
+    /// Origins besides local ones that may open a WebSocket, as `origin::normalize` writes them.
     pub allowed_origins: Vec<String>,
-    /// Differs for each run of devhost.
+    /// Identifies this run of devhost.
     pub session: String,
     /// The app's name.
     pub app: String,
-    /// Put the live-reload script into pages.
+    /// Whether to inject the live-reload script into pages.
     pub inject: bool,
-    /// Requests wait until it is settled.
+    /// Requests wait until this is settled.
     pub suspicion: Arc<Suspicion>,
-    /// Will be the runtime of the first thread that serves requests: the one to drive upstreams on.
+    /// Gets the runtime of the first thread that serves requests, to drive upstreams on.
     pub runtime: Arc<OnceLock<Handle>>,
-    /// Gets what a person should know, once: a page whose policy keeps the live-reload script out.
+    /// Gets notices for the user, such as a page whose policy keeps the live-reload script out.
     pub on_notice: Box<dyn Fn(String) + Send + Sync>,
 }
 
-/// The running front. It may listen at any number of addresses, and take more of them at any time.
+/// The running front. It can listen on further addresses at any time.
 pub struct Server {
     front: web::Data<Front>,
     allowed_hosts: Vec<String>,
@@ -60,7 +60,7 @@ pub struct Server {
     handles: Mutex<Vec<ServerHandle>>,
 }
 
-/// Starts the front on the listeners that it is given, which may be none. Must be called on an actix runtime.
+/// Starts the front on the configured listeners, if any. Must be called on an actix runtime.
 ///
 /// # Errors
 ///
@@ -87,7 +87,7 @@ pub fn serve(config: FrontConfig, gate: Gate, hub: Hub, status: Arc<StatusBoard>
 }
 
 impl Server {
-    /// Serves on one more listener, in the same way as on the others. Must be called on an actix runtime.
+    /// Serves one more listener. Must be called on an actix runtime.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl Server {
         self.start(vec![listener])
     }
 
-    /// Stops all listeners. With `graceful`, responses may take a moment to finish.
+    /// Stops all listeners. If `graceful`, responses may take a moment to finish.
     pub async fn stop(&self, graceful: bool) {
         let handles = std::mem::take(&mut *self.lock());
         futures_util::future::join_all(handles.iter().map(|handle| handle.stop(graceful))).await;
@@ -106,7 +106,7 @@ impl Server {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// actix takes no further listener once it runs, so those of each call have a server of their own.
+    /// Starts a server of its own for these listeners: a running actix server takes no more.
     fn start(&self, listeners: Vec<TcpListener>) -> io::Result<()> {
         if listeners.is_empty() {
             return Ok(());
@@ -116,7 +116,7 @@ impl Server {
         let front = self.front.clone();
         let runtime = Arc::clone(&self.runtime);
         let app = move || {
-            // Called on each thread that serves; the first one's runtime stays.
+            // Runs on each serving thread; the first one's runtime stays.
             let _ = runtime.set(Handle::current());
             App::new()
                 .app_data(front.clone())
@@ -135,7 +135,7 @@ impl Server {
         let shutdown = server.graceful_shutdown_signal();
         for listener in listeners {
             let (app, shutdown) = (app.clone(), shutdown.clone());
-            // What `actix_web::HttpServer` does for plain HTTP, with a stream of our own below it.
+            // As `actix_web::HttpServer` does for plain HTTP, but on a stream of our own.
             server = server.listen("front", listener, move || {
                 let shutdown = shutdown.clone();
                 let app = app().into_factory().map_err(|error: actix_web::Error| error.error_response());
@@ -144,15 +144,15 @@ impl Server {
                         let shutdown = shutdown.clone();
                         async move { shutdown.notified().await }
                     })
-                    // The stream minds the clock.
+                    // The stream has its own timeouts.
                     .keep_alive(KeepAlive::Os)
                     .client_request_timeout(Duration::ZERO)
                     .client_disconnect_timeout(LINGER_TIME_MAX)
-                    // A client that has shut down its sending side counts as gone; see `client_gone`.
+                    // A client that shuts down its sending side counts as gone; see `client_gone`.
                     .h1_allow_half_closed(false)
                     .on_connect_ext(|stream: &ClientStream, data| {
                         data.insert(stream.turn());
-                        // Without the watch (no descriptor left) actix still sees most clients go.
+                        // Without the watch (out of descriptors) actix still notices most clients leave.
                         if let Ok(watch) = ClientWatch::attach(stream.socket()) {
                             data.insert(watch);
                         }

@@ -1,9 +1,9 @@
-//! The slots of one worker: how many requests may be in it at once.
+//! The slots of one worker: how many requests it may have at once.
 //!
-//! What ends by itself soon and what stays open have slots of their own, so that neither keeps the other out. A WebSocket
-//! or an event stream is known for one when it comes. Anything else that stays (an upload that the client never finishes,
-//! a response that nobody reads) is only found out by its age, and then moves to the long-lived ones when its slot is
-//! wanted. Whoever waits for a slot waits in turn.
+//! Short and long-lived requests have slots of their own, so that neither keeps the other out. A WebSocket or
+//! event stream is recognised on arrival. Other long requests (an upload never finished, a response never
+//! read) are recognised by age, and move to the long-lived slots when theirs is wanted. Waiters are served in
+//! FIFO order.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,38 +14,38 @@ use tokio::sync::Semaphore;
 use devhost_link::STREAMS_COUNT_MAX;
 use devhost_sys::limits;
 
-/// How many ordinary requests may be in one worker at once.
+/// How many ordinary requests one worker may have.
 pub(crate) const ORDINARY_COUNT_MAX: usize = 256;
 
-/// How many long-lived requests may be in one worker at once, if devhost may have the descriptors for them.
+/// How many long-lived requests one worker may have, if there are descriptors enough.
 pub(crate) const LONG_LIVED_COUNT_MAX: usize = 2000;
 
-/// How many of them there may be even if that leaves few descriptors.
+/// The same, however few descriptors there are.
 const LONG_LIVED_COUNT_MIN: usize = 64;
 
-/// The descriptors that a long-lived request takes in the front: the client's connection, its watch, the app's connection.
+/// Descriptors per long-lived request in the front: the client's connection, its watch, the app's connection.
 const DESCRIPTORS_PER_REQUEST_COUNT: usize = 3;
 
-/// The descriptors that are left for everything else.
+/// Descriptors reserved for everything else.
 const DESCRIPTORS_KEPT_COUNT: usize = ORDINARY_COUNT_MAX * DESCRIPTORS_PER_REQUEST_COUNT + 256;
 
-/// A request that has been open for so long counts as long-lived.
+/// The age at which a request counts as long-lived.
 pub(crate) const LONG_LIVED_TIME_MIN: Duration = Duration::from_secs(2);
 
-// A link has a stream for each.
+// A link must have a stream for each.
 const _: () = assert!(ORDINARY_COUNT_MAX + LONG_LIVED_COUNT_MAX <= STREAMS_COUNT_MAX);
 
-/// What kind of slot a request wants.
+/// The kind of slot a request wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlotKind {
-    /// It ends by itself, as far as is known.
+    /// A request that ends by itself, as far as is known.
     Ordinary,
-    /// A WebSocket, or an event stream.
+    /// A WebSocket or event stream.
     LongLived,
 }
 
 impl SlotKind {
-    /// Says that the app has no free slot of this kind.
+    /// Describes that the app has no free slot of this kind.
     pub(crate) fn describe_full(self, long_lived_count_max: usize) -> String {
         let long_lived = format!("{long_lived_count_max} WebSockets, event streams and other long requests");
         match self {
@@ -70,7 +70,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Taken {
     last: u64,
-    /// The ordinary slots that are taken, and since when: the oldest first.
+    /// When the taken ordinary slots were taken, oldest first.
     ordinary: BTreeMap<u64, Instant>,
 }
 
@@ -88,7 +88,7 @@ impl Shared {
 }
 
 impl Default for Slots {
-    /// As many as the limits allow.
+    /// Creates as many slots as the limits allow.
     fn default() -> Self {
         let for_long_lived = limits::descriptors_count_max().saturating_sub(DESCRIPTORS_KEPT_COUNT);
         let long_lived = for_long_lived / DESCRIPTORS_PER_REQUEST_COUNT;
@@ -97,7 +97,7 @@ impl Default for Slots {
 }
 
 impl Slots {
-    /// So many slots of each kind.
+    /// Creates this many slots of each kind.
     pub(crate) fn new(ordinary: usize, long_lived: usize) -> Self {
         Self(Arc::new(Shared {
             ordinary: Semaphore::new(ordinary),
@@ -107,22 +107,22 @@ impl Slots {
         }))
     }
 
-    /// How many long-lived requests there may be at once.
+    /// Returns the limit on long-lived requests.
     pub(crate) fn long_lived_count_max(&self) -> usize {
         self.0.long_lived_count_max
     }
 
-    /// A slot, if one is free and nobody waits for it.
+    /// Takes a slot if one is free and nobody is waiting.
     pub(crate) fn try_take(&self, kind: SlotKind) -> Option<Slot> {
         self.0.semaphore(kind).try_acquire().ok()?.forget();
         Some(self.slot(kind))
     }
 
-    /// The next free slot, in turn. Cancel-safe.
+    /// Waits in turn for a slot. Cancel-safe.
     pub(crate) async fn take(&self, kind: SlotKind) -> Slot {
         match self.0.semaphore(kind).acquire().await {
             Ok(permit) => permit.forget(),
-            // It is never closed.
+            // Never closed.
             Err(_) => std::future::pending().await,
         }
         self.slot(kind)
@@ -139,7 +139,7 @@ impl Slots {
         Slot { slots: self.clone(), number }
     }
 
-    /// Counts what has been open for [`LONG_LIVED_TIME_MIN`] among the long-lived ones, as far as there is room.
+    /// Moves requests older than [`LONG_LIVED_TIME_MIN`] to the long-lived slots while there is room.
     pub(crate) fn move_old_ones(&self) {
         self.move_old_ones_as_of(Instant::now());
     }
@@ -157,7 +157,7 @@ impl Slots {
     }
 }
 
-/// A slot that is taken. Dropped, it is free for another request.
+/// A taken slot, freed on drop.
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Slots,
@@ -165,7 +165,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// The request turns out to be long-lived. False if there is no slot for it among those.
+    /// Moves the request to the long-lived slots. Returns false if none is free.
     pub(crate) fn make_long_lived(&mut self) -> bool {
         let shared = &self.slots.0;
         let mut taken = shared.lock();

@@ -1,9 +1,10 @@
-//! Tells whether a browser takes a response without `content-type` for HTML (MIME Sniffing Standard §7.1). No I/O.
+//! Tells whether a browser takes a response without `content-type` for HTML (MIME Sniffing Standard §7.1). No
+//! I/O.
 
-/// The most white space that is skipped. A browser looks at no more than 1445 bytes in all.
+/// How much white space is skipped. Browsers look at 1445 bytes in all.
 const SPACE_SIZE_MAX: usize = 1024;
 
-/// What HTML begins with, besides `<!--`. A space or a `>` must follow.
+/// What HTML begins with, besides `<!--`. A space or `>` must follow.
 const TAGS: [&str; 16] = [
     "<!doctype html",
     "<html",
@@ -23,7 +24,7 @@ const TAGS: [&str; 16] = [
     "<p",
 ];
 
-/// Judges the first bytes of a response; `None` as long as it takes more of them.
+/// Judges the first bytes of a response. Returns `None` if it needs more.
 pub(crate) fn is_html(bytes: &[u8]) -> Option<bool> {
     let space = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     if space > SPACE_SIZE_MAX {

@@ -1,13 +1,13 @@
-//! Just enough of RFC 6455 to end a WebSocket between two frames: where a frame ends, and the close frames for the client
-//! and for the app. It looks at frame headers only, never at payloads.
+//! Enough of RFC 6455 to end a WebSocket between two frames: frame boundaries, and close frames for both
+//! sides. Looks at frame headers only, never at payloads.
 
 use bytes::Bytes;
 
-/// A close frame from a server with code 1012 (Service Restart, IANA registry of RFC 6455 §11.7).
+/// A server's close frame with code 1012 (Service Restart, IANA registry of RFC 6455 §11.7).
 pub(crate) const CLOSE_SERVICE_RESTART: Bytes = Bytes::from_static(b"\x88\x02\x03\xf4");
 
-/// A close frame from a client, hence masked, with code 1001 (Going Away, RFC 6455 §7.4.1): what browsers send when a page is
-/// left.
+/// A client's close frame, hence masked, with code 1001 (Going Away, RFC 6455 §7.4.1), as browsers send it on
+/// leaving a page.
 pub(crate) const CLOSE_GOING_AWAY: Bytes = Bytes::from_static(b"\x88\x82\x37\xfa\x21\x3d\x34\x13");
 
 /// The longest frame header: 2 bytes, 8 of length, 4 of mask.
@@ -15,7 +15,7 @@ const HEADER_SIZE_MAX: usize = 14;
 
 const OPCODE_CLOSE: u8 = 8;
 
-/// Follows one direction of a WebSocket from frame to frame.
+/// Tracks frame boundaries in one direction of a WebSocket.
 #[derive(Debug, Clone)]
 pub(crate) struct FrameTracker {
     place: Place,
@@ -37,17 +37,17 @@ impl Default for FrameTracker {
 }
 
 impl FrameTracker {
-    /// True between two frames.
+    /// Returns true between two frames.
     pub(crate) fn is_at_boundary(&self) -> bool {
         matches!(self.place, Place::Header { len: 0, .. })
     }
 
-    /// True once a close frame has begun.
+    /// Returns true once a close frame has begun.
     pub(crate) fn has_seen_close(&self) -> bool {
         self.close_seen
     }
 
-    /// Follows all of `bytes`.
+    /// Advances over all of `bytes`.
     pub(crate) fn advance(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -55,8 +55,8 @@ impl FrameTracker {
         }
     }
 
-    /// Follows `bytes` up to the end of the frame they are in, or to their end, and returns how many that was:
-    /// at least one, unless there are none.
+    /// Advances to the end of the current frame or of `bytes`. Returns how many bytes that took: at least
+    /// one, unless `bytes` is empty.
     pub(crate) fn advance_to_boundary(&mut self, bytes: &[u8]) -> usize {
         let mut used = 0;
         while used < bytes.len() {
@@ -77,7 +77,7 @@ impl FrameTracker {
                 Place::Payload { left } => {
                     let here = u64::try_from(bytes.len() - used).unwrap_or(u64::MAX).min(*left);
                     *left -= here;
-                    // `here` is at most what is left of a slice.
+                    // `here` is at most the length of a slice.
                     used += usize::try_from(here).unwrap_or(usize::MAX);
                     if *left == 0 {
                         self.place = BOUNDARY;
@@ -90,7 +90,7 @@ impl FrameTracker {
     }
 }
 
-/// The length of the payload, once the header is complete.
+/// Returns the length of the payload, or `None` if the header is incomplete.
 fn payload_length(header: &[u8]) -> Option<u64> {
     let [_, second, rest @ ..] = header else { return None };
     let mask = if second & 0x80 == 0 { 0 } else { 4 };
@@ -126,7 +126,7 @@ mod tests {
         if masked {
             out.extend([1, 2, 3, 4]);
         }
-        // Payload bytes that would read as close frames.
+        // Would read as close frames.
         out.extend(std::iter::repeat_n(0x88, len));
         out
     }

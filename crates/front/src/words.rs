@@ -1,6 +1,6 @@
-//! Small things about words in messages.
+//! Helpers for the wording of messages.
 
-/// Returns the text with its first letter in upper case.
+/// Capitalizes the first letter.
 pub(crate) fn capitalize(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()

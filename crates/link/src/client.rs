@@ -1,4 +1,4 @@
-//! The front's end of a link, on tokio: attaches to it and opens streams.
+//! The front's end of a link, on tokio.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
@@ -42,8 +42,8 @@ impl Client {
         let event = {
             let _context = runtime.enter();
             let event = clone_event(fds.front_event.as_fd())?;
-            // SAFETY: an OwnedFd is always the same open descriptor until it is dropped, which the AsyncFd does after it
-            // has deregistered it.
+            // SAFETY: an OwnedFd stays the same open descriptor until it is dropped, and the AsyncFd
+            // deregisters it before that.
             unsafe { AsyncFd::register_with_interest(event, Interest::READABLE) }
                 .map_err(|error| refuse("wait on an eventfd", &error.into_parts().1))?
         };
@@ -55,7 +55,6 @@ impl Client {
         self.0.shared()
     }
 
-    /// How many streams have not ended.
     #[cfg(all(test, not(devhost_loom)))]
     pub(crate) fn open_count(&self) -> usize {
         self.shared().lock().open_count()
@@ -73,7 +72,7 @@ impl Client {
         let slot = Arc::new(StreamSlot::new(place));
         loop {
             let mut space = pin!(shared.space.notified());
-            // From here on no notice is missed, even if it comes before the wait.
+            // From here on no notification is lost, even if it comes before the wait.
             space.as_mut().enable();
             let open = |endpoint: &mut Endpoint<Arc<StreamSlot>>| {
                 let id = endpoint.open(&head, end, Arc::clone(&slot))?;
@@ -87,7 +86,7 @@ impl Client {
                 Ok(None) => space.await,
                 Err(Refusal::TooLarge) => return Err(StreamError::TooLarge),
                 Err(Refusal::Over(over)) => return Err(over.into()),
-                // Neither happens to a new stream.
+                // A new stream is neither.
                 Err(Refusal::Dead | Refusal::Invalid) => return Err(StreamError::Reset),
             }
         }
@@ -96,7 +95,7 @@ impl Client {
     /// Tells the worker that a newer generation has taken over. Streams may still be opened for requests that were admitted
     /// before.
     pub fn goaway(&self) {
-        // If the link is over, nobody is left to tell.
+        // Fails only if the link is over, and nobody is left to tell.
         let _ = self.shared().call(Endpoint::go_away);
     }
 

@@ -1,22 +1,21 @@
 //! The only place that reads or writes shared memory.
 //!
-//! A peer may write to a word at any moment, so every access is an atomic one to a whole word: a race yields a stale or torn
-//! value, which the callers validate, but never undefined behaviour. There are no references to plain data in shared memory.
-//! Bulk data is copied word by word with relaxed ordering; the positions that publish it carry the ordering.
+//! A peer may write to any word at any moment, so every access is an atomic one of a whole word. A race
+//! yields a stale or torn value, which the callers validate, but never undefined behaviour. There are no
+//! references to plain data in shared memory. Bulk data is copied word by word with relaxed ordering; the
+//! positions that publish it carry the ordering.
 
 use std::ptr::NonNull;
 
 use crate::sync::Ordering;
 use crate::word::WORD_BYTES;
 
-/// Memory that another process may write at the same time.
+/// Memory that another process may write concurrently.
 ///
 /// Offsets are in bytes from the start, and multiples of [`WORD_BYTES`].
 pub(crate) trait Words {
-    /// Loads one word.
     fn load(&self, offset: usize, order: Ordering) -> u64;
 
-    /// Stores one word.
     fn store(&self, offset: usize, word: u64, order: Ordering);
 
     /// Copies bytes out.
@@ -27,7 +26,7 @@ pub(crate) trait Words {
         }
     }
 
-    /// Copies bytes in. An incomplete last word is padded with zeros.
+    /// Copies bytes in, padding an incomplete last word with zeros.
     fn write(&self, offset: usize, data: &[u8]) {
         for (index, chunk) in data.chunks(WORD_BYTES).enumerate() {
             let mut word = [0; WORD_BYTES];
@@ -37,16 +36,14 @@ pub(crate) trait Words {
     }
 }
 
-/// Whether this end writes a mapping or only reads it.
+/// How this end accesses a mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Only reads it.
     Read,
-    /// Reads and writes it.
     Write,
 }
 
-/// A mapping that is shared with another process.
+/// A mapping shared with another process.
 #[derive(Debug)]
 pub(crate) struct SharedMemory {
     base: NonNull<u8>,
@@ -64,23 +61,23 @@ impl SharedMemory {
     ///
     /// # Safety
     ///
-    /// `base` is the page-aligned start of a mapping of `length` bytes that allows `access`. It stays mapped as long as the
-    /// value lives, its file cannot shrink, and this process accesses it only through this value.
+    /// `base` is the page-aligned start of a mapping of `length` bytes that allows `access`. It stays mapped
+    /// while the value lives, its file cannot shrink, and this process accesses it only through this value.
     pub(crate) unsafe fn new(base: NonNull<u8>, length: usize, access: Access) -> Self {
         Self { base, length, access }
     }
 
-    /// The start of the mapping, to unmap it.
+    /// Returns the start of the mapping, to unmap it.
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
     }
 
-    /// The length of the mapping in bytes.
     pub(crate) fn length(&self) -> usize {
         self.length
     }
 
-    /// The words that cover a range of bytes. Checked once for all of them: the link's speed depends on the copies.
+    /// Returns the words that cover a range. Checks the bounds once for all of them, as the copies are on the
+    /// hot path.
     fn words(&self, offset: usize, length: usize) -> &[std::sync::atomic::AtomicU64] {
         let count = length.div_ceil(WORD_BYTES);
         let is_inside = self.length.checked_sub(offset).is_some_and(|left| count <= left / WORD_BYTES);
@@ -97,9 +94,10 @@ impl SharedMemory {
             offset.is_multiple_of(WORD_BYTES) && offset < self.length,
             "offset {offset} is out of bounds"
         );
-        // SAFETY: the offset is inside the mapping and aligned (the base is page-aligned; the length is a multiple of a
-        // word), and this process accesses the mapping only through such atomics. What the other process does cannot be
-        // undefined behaviour here: it is outside of this program, and an atomic may change at any time.
+        // SAFETY: the offset is inside the mapping and aligned (the base is page-aligned, the length a
+        // multiple of a word), and this process accesses the mapping only through such atomics. Whatever the
+        // other process does is not undefined behaviour here: it is outside of this program, and an atomic
+        // may change at any time.
         unsafe { std::sync::atomic::AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
     }
 }
@@ -140,14 +138,13 @@ impl Words for SharedMemory {
     }
 }
 
-/// Memory of this process alone, for tests and for loom.
+/// Private memory, for tests and for loom.
 #[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct LocalMemory(Vec<crate::sync::AtomicU64>);
 
 #[cfg(test)]
 impl LocalMemory {
-    /// Zeroed memory.
     pub(crate) fn new(length: usize) -> Self {
         Self((0..length / WORD_BYTES).map(|_| crate::sync::AtomicU64::new(0)).collect())
     }
@@ -166,20 +163,19 @@ impl Words for LocalMemory {
     }
 }
 
-/// Memory as a mapping is, which Miri knows the bounds of.
+/// Private memory in the form of a mapping, whose bounds Miri knows.
 #[cfg(all(test, not(devhost_loom)))]
 pub(crate) struct Backing(Vec<u64>);
 
 #[cfg(all(test, not(devhost_loom)))]
 impl Backing {
-    /// Zeroed memory of this many bytes.
     pub(crate) fn new(length: usize) -> Self {
         Self(vec![0; length / WORD_BYTES])
     }
 
     pub(crate) fn share(&mut self, access: Access) -> SharedMemory {
         let base = NonNull::new(self.0.as_mut_ptr().cast()).unwrap();
-        // SAFETY: aligned to words, which is what the accesses need, that long, and it outlives the test's
+        // SAFETY: it is aligned to words, as the accesses need, has this length, and outlives the test's
         // threads; all access is through atomics until then.
         unsafe { SharedMemory::new(base, self.0.len() * WORD_BYTES, access) }
     }

@@ -1,7 +1,7 @@
-//! The driver task of the front's end: takes what has arrived and hands it to the streams' inboxes.
+//! The driver task of the front's end: takes what has arrived and delivers it to the streams' inboxes.
 //!
-//! Locks are taken in the order endpoint, then inbox, and never across an await. The front never reads its eventfd's
-//! counter: tokio waits for edges, and each ring is one.
+//! Locks are taken in the order endpoint, inbox, and never across an await. The front never reads its
+//! eventfd's counter: tokio waits for edges, and each ring is one.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,19 +19,19 @@ use crate::layout::RING_LENGTH_MAX_BYTES;
 use crate::protocol::{FRAME_HEADER_BYTES, STREAMS_COUNT_MAX};
 use crate::spin::Spin;
 
-/// How many turns of the driver empty a full ring, whatever it contains: bounds the draining after a close.
+/// How many turns empty a full ring, whatever it contains. Bounds the draining after a close.
 const DRAIN_TURNS_COUNT_MAX: usize =
     RING_LENGTH_MAX_BYTES / FRAME_HEADER_BYTES / FRAMES_PER_POLL_COUNT_MAX + 1;
 
-/// How many wakes in a row may find nothing. An honest worker rings at most twice for each change, and what the second ring
-/// announces may have been found after the first.
+/// How many wakes in a row may find nothing. An honest worker rings at most twice for each change, and the
+/// first ring may already reveal what the second one announces.
 const EMPTY_WAKES_COUNT_MAX: u32 = 1024;
 
-/// What the driver, the client and the halves of all streams share.
+/// State shared by the driver, the client and the halves of all streams.
 #[derive(Debug)]
 pub(crate) struct Shared {
     endpoint: Mutex<Endpoint<Arc<StreamSlot>>>,
-    /// A permit for each stream that may be open.
+    /// One permit per stream that may be open.
     pub(crate) places: Arc<Semaphore>,
     /// Notified when the ring has more room.
     pub(crate) space: Notify,
@@ -60,7 +60,7 @@ impl Shared {
         self.endpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls the endpoint. If the link turns out to be over, all streams fail.
+    /// Calls the endpoint. Fails all streams if the link turns out to be over.
     pub(crate) fn call<R>(
         &self,
         call: impl FnOnce(&mut Endpoint<Arc<StreamSlot>>) -> Result<R, Refusal>,
@@ -80,13 +80,13 @@ impl Shared {
         }
     }
 
-    /// Has the driver deliver what is there and then end the link.
+    /// Makes the driver deliver what is there and then end the link.
     pub(crate) fn close(&self) {
         self.close_is_asked.store(true, Ordering::Release);
         self.command.notify_one();
     }
 
-    /// Has the driver take a turn although nothing woke it.
+    /// Makes the driver take a turn although nothing woke it.
     pub(crate) fn wake_driver(&self) {
         self.command.notify_one();
     }
@@ -123,7 +123,7 @@ impl Shared {
         self.over.borrow().clone().unwrap_or(Over::Lost).into()
     }
 
-    /// Takes what has arrived and delivers it. Parks if that is nothing, unless `spin` goes on.
+    /// Takes what has arrived and delivers it. Parks if there is nothing and `spin` has ended.
     fn turn(&self, incoming: &mut Vec<Incoming<Arc<StreamSlot>>>, spin: &mut Spin) -> Turn {
         let collected = {
             let mut endpoint = self.lock();
@@ -166,7 +166,7 @@ impl Shared {
             Incoming::Writable { target, .. } => target.writable.notify_one(),
             Incoming::Reset { target, .. } => target.finish(Err(StreamError::Reset)),
             Incoming::Space => self.space.notify_waiters(),
-            // At this end the endpoint treats it as a fault.
+            // The endpoint treats it as a fault at this end.
             Incoming::GoAway => {}
         }
     }
@@ -178,7 +178,6 @@ enum Turn {
     More,
     /// Nothing is left; the next frame rings.
     Idle,
-    /// The link is over.
     Over,
 }
 
@@ -187,7 +186,7 @@ enum Turn {
 struct Wakes {
     /// Whether the peer has rung since the last check.
     rung: bool,
-    /// Rings in a row after which nothing had changed.
+    /// How many rings in a row found nothing changed.
     empty: u32,
     positions: (u64, u64),
 }
@@ -205,7 +204,7 @@ impl Wakes {
     }
 }
 
-/// Ends the link with the driver's task, even if the runtime drops it.
+/// Ends the link along with the driver's task, even if the runtime drops it.
 struct DriverGuard<'a>(&'a Shared);
 
 impl Drop for DriverGuard<'_> {
@@ -221,7 +220,7 @@ async fn drive(shared: Arc<Shared>, event: AsyncFd<OwnedFd>) {
     let mut wakes = Wakes::default();
     let mut spin = Spin::new();
     loop {
-        // Read before the turn, so that the turn sees what a worker had committed before it died.
+        // Read before the turn, so that the turn sees everything that a worker committed before it died.
         let is_closing = shared.close_is_asked.load(Ordering::Acquire);
         drain_turns += usize::from(is_closing);
         if is_closing {
@@ -255,12 +254,12 @@ async fn drive(shared: Arc<Shared>, event: AsyncFd<OwnedFd>) {
     }
 }
 
-/// A reference to a link: the link ends with the last one, which the client and the halves of its streams hold.
+/// A reference to a link, held by the client and the halves of its streams. The link ends with the last one.
 #[derive(Debug)]
 pub(crate) struct LinkHandle(Arc<Shared>);
 
 impl LinkHandle {
-    /// Spawns the driver of this endpoint. `event` is what the worker rings.
+    /// Spawns the driver of an endpoint. The worker rings `event`.
     pub(crate) fn spawn_driver(
         runtime: &Handle,
         endpoint: Endpoint<Arc<StreamSlot>>,

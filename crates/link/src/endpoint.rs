@@ -1,8 +1,8 @@
-//! One end of a link: two regions, the ring that it writes and the one that it reads, the streams, the wakes. It needs no
-//! runtime and never waits; the front's and the worker's side each put one behind a mutex.
+//! One end of a link: its regions, rings, streams and wakes. Needs no runtime and never waits; the front and
+//! the worker each put one behind a mutex.
 //!
-//! Once the peer has broken the protocol or the link is closed, the endpoint is *over*: it no longer reads shared memory and
-//! refuses everything.
+//! Once the peer breaks the protocol or the link is closed, the endpoint is *over*: it no longer reads shared
+//! memory and refuses everything.
 
 use std::collections::VecDeque;
 
@@ -24,7 +24,7 @@ use crate::streams::{AfterEnd, Received, Side, StreamRefusal, StreamTable};
 use crate::sync::Ordering;
 use crate::wake::{Event, Notice, Want};
 
-/// How many frames are taken at once, so that no lock or thread is held for long.
+/// How many frames are taken at once, to bound how long a lock or thread is held.
 pub(crate) const FRAMES_PER_POLL_COUNT_MAX: usize = 64;
 
 /// The most frames of a stream that may wait for room: a head, an end or a reset, and returned credit.
@@ -34,7 +34,7 @@ pub(crate) const PENDING_PER_STREAM_COUNT_MAX: usize = 3;
 /// Why a link is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Over {
-    /// Either end has closed it.
+    /// Either end closed it.
     Lost,
     /// The peer broke the protocol.
     Fault(PeerFault),
@@ -47,9 +47,7 @@ pub(crate) enum Refusal {
     Dead,
     /// The call is out of turn, or a number is out of range.
     Invalid,
-    /// The head is too long.
     TooLarge,
-    /// The link is over.
     Over(Over),
 }
 
@@ -106,16 +104,17 @@ pub(crate) struct Endpoint<T> {
     peer_parked: Notice,
     peer_space: Notice,
     peer_event: Event,
-    /// Frames that must not be lost and had no room: of each stream at most a head, an end or a reset, and returned credit.
+    /// Frames that must not be lost and had no room: of each stream at most a head, an end or a reset, and returned
+    /// credit.
     pending: VecDeque<Pending>,
     streams: StreamTable<T>,
     life: Life,
-    /// Whether the peer is told of what is written later.
+    /// Whether telling the peer is deferred.
     is_batching: bool,
 }
 
 impl<T: Clone> Endpoint<T> {
-    /// Creates the end that writes `own`, reads `peer`, and wakes the other end through `peer_event`.
+    /// Creates the end that writes `own`, reads `peer`, and wakes the other end by `peer_event`.
     pub(crate) fn new(own: Region, peer: Region, peer_event: Event, side: Side<T>) -> Self {
         let place = |length| Placement {
             ring: RING_OFFSET_BYTES,
@@ -141,7 +140,7 @@ impl<T: Clone> Endpoint<T> {
         }
     }
 
-    /// Why the link is over, if it is.
+    /// Returns why the link is over, if it is.
     pub(crate) fn over(&self) -> Option<&Over> {
         match &self.life {
             Life::Open => None,
@@ -153,8 +152,8 @@ impl<T: Clone> Endpoint<T> {
         self.over().map_or(Ok(()), |over| Err(over.clone()))
     }
 
-    /// Ends the link and tells the peer; the first reason stays. Returns what was attached to the streams that were still
-    /// open.
+    /// Ends the link and tells the peer. The first reason stays. Returns what was attached to the open
+    /// streams.
     pub(crate) fn shut(&mut self, over: Over) -> Vec<T> {
         if self.over().is_none() {
             self.life = Life::Over(over);
@@ -174,15 +173,14 @@ impl<T: Clone> Endpoint<T> {
 
     // ---- receiving
 
-    /// Takes what has arrived, at most [`FRAMES_PER_POLL_COUNT_MAX`] frames, and appends it, including what came before a
-    /// fault.
+    /// Appends what has arrived, at most [`FRAMES_PER_POLL_COUNT_MAX`] frames, even before a fault.
     pub(crate) fn collect(&mut self, incoming: &mut Vec<Incoming<T>>) -> Result<(), Over> {
         self.check_open()?;
         self.parked.withdraw(self.own.memory());
         self.notice_space(incoming).map_err(|fault| self.poison(fault))?;
         let taken = self.take_frames(incoming).map_err(|fault| self.poison(fault))?;
         if taken == 0 && self.peer_is_closing() {
-            // Now that the peer's word is visible, so is everything that it had committed before.
+            // The peer's flag is visible, so everything it committed before is, too.
             let taken = self.take_frames(incoming).map_err(|fault| self.poison(fault))?;
             if taken == 0 {
                 self.life = Life::Over(Over::Lost);
@@ -192,7 +190,8 @@ impl<T: Clone> Endpoint<T> {
         Ok(())
     }
 
-    /// Announces that this end sleeps. Returns false if something has arrived meanwhile, which is then to be collected.
+    /// Announces that this end sleeps. Returns false if something has arrived meanwhile and must be
+    /// collected.
     pub(crate) fn park(&mut self) -> Result<bool, Over> {
         self.check_open()?;
         self.parked.announce(self.own.memory());
@@ -205,13 +204,13 @@ impl<T: Clone> Endpoint<T> {
         Ok(!has_work)
     }
 
-    /// How far the peer had written and read at the last look. Changes with everything that it does.
+    /// Returns how far the peer had written and read at the last look. Any progress of the peer changes it.
     pub(crate) fn peer_positions(&self) -> (u64, u64) {
         (self.consumer.write_pos(), self.producer.read_pos())
     }
 
-    /// Returns how far the peer has read if it has not read everything. Rings it then in any case: what it says about its
-    /// sleep may be wrong.
+    /// Returns how far the peer has read if it has not read everything. Then also rings it unconditionally,
+    /// because its flag may be wrong.
     pub(crate) fn nudge(&mut self) -> Result<Option<u64>, Refusal> {
         self.check_open().map_err(Refusal::Over)?;
         self.guard(|endpoint| endpoint.producer.refresh(endpoint.peer.memory()))?;
@@ -222,13 +221,12 @@ impl<T: Clone> Endpoint<T> {
         Ok(Some(self.producer.read_pos()))
     }
 
-    /// How far this end has written.
     pub(crate) fn written(&self) -> u64 {
         self.producer.write_pos()
     }
 
-    /// How far the peer had read in the end; final once its process has ended. `None` unless the link is over without a
-    /// fault.
+    /// Returns how far the peer has read, or `None` unless the link is over without a fault. Final once the
+    /// peer's process has ended.
     pub(crate) fn last_read(&mut self) -> Option<u64> {
         let Life::Over(Over::Lost) = self.life else { return None };
         self.producer.refresh(self.peer.memory()).ok()?;
@@ -327,13 +325,13 @@ impl<T: Clone> Endpoint<T> {
 
     // ---- sending
 
-    /// Opens a stream. `None` if there is no room now; [`Incoming::Space`] follows.
+    /// Opens a stream. Returns `None` if there is no room; [`Incoming::Space`] follows.
     pub(crate) fn open(&mut self, head: &[u8], end: bool, target: T) -> Result<Option<u32>, Refusal> {
         self.check_open().map_err(Refusal::Over)?;
         if head.len() > HEAD_LENGTH_MAX_BYTES {
             return Err(Refusal::TooLarge);
         }
-        // Four billion streams outlast any generation; the next generation starts over.
+        // Four billion streams outlast any generation, and the next one starts over.
         let id = self.streams.next_id().ok_or(Refusal::Over(Over::Lost))?;
         let header = FrameHeader::headers(id, head.len(), end);
         self.guard(|endpoint| {
@@ -357,16 +355,16 @@ impl<T: Clone> Endpoint<T> {
         self.guard(|endpoint| endpoint.send_surely(header, Bytes::copy_from_slice(head)))
     }
 
-    /// Sends as much of a body as there is credit and room for. Returns how many bytes were taken; if not all,
+    /// Sends as much of a body as credit and room allow. Returns how many bytes were taken; if not all,
     /// [`Incoming::Writable`] follows.
     pub(crate) fn send_data(&mut self, stream: u32, data: &[u8]) -> Result<usize, Refusal> {
         self.send_pieces(stream, data, false)
     }
 
-    /// With `end`, the last piece ends the body once it is sent whole; there must be one.
+    /// Like [`Endpoint::send_data`]. If `end`, `data` must not be empty, and its last piece ends the body.
     fn send_pieces(&mut self, stream: u32, data: &[u8], end: bool) -> Result<usize, Refusal> {
         self.check_open().map_err(Refusal::Over)?;
-        // An empty piece is refused like any other if the stream is over.
+        // Even an empty piece is refused if the stream is over.
         self.streams.credit(stream)?;
         let mut sent = 0;
         while sent < data.len() {
@@ -388,8 +386,9 @@ impl<T: Clone> Endpoint<T> {
         Ok(sent)
     }
 
-    /// Sends the head of a response and as much of its body as there is credit and room for; after all of the body also its
-    /// end. The peer is told once. Returns how many bytes of the body were taken; if not all, [`Incoming::Writable`] follows.
+    /// Sends the head of a response and as much of its body as credit and room allow, with the end if that is
+    /// all. Tells the peer once. Returns how many bytes of the body were taken; if not all,
+    /// [`Incoming::Writable`] follows.
     pub(crate) fn send_response(&mut self, stream: u32, head: &[u8], data: &[u8]) -> Result<usize, Refusal> {
         self.is_batching = true;
         let sent = self.send_response_frames(stream, head, data);
@@ -408,14 +407,14 @@ impl<T: Clone> Endpoint<T> {
         self.send_pieces(stream, data, true)
     }
 
-    /// Ends the body that this end sends.
+    /// Ends the body sent by this end.
     pub(crate) fn send_end(&mut self, stream: u32) -> Result<(), Refusal> {
         self.check_open().map_err(Refusal::Over)?;
         self.streams.end(stream)?;
         self.guard(|endpoint| endpoint.send_surely(FrameHeader::data(stream, 0, true), Bytes::new()))
     }
 
-    /// Ends a stream in both directions. Drops its frames that wait for room.
+    /// Ends a stream in both directions, dropping its pending frames.
     pub(crate) fn reset(&mut self, stream: u32) -> Result<(), Refusal> {
         self.check_open().map_err(Refusal::Over)?;
         self.streams.reset(stream)?;
@@ -432,7 +431,7 @@ impl<T: Clone> Endpoint<T> {
         }
     }
 
-    /// Returns credit, together with returned credit that still waits for room.
+    /// Returns credit, merged with returned credit that still waits for room.
     fn return_credit(&mut self, stream: u32, credit: usize) -> Result<(), PeerFault> {
         let is_it = |pending: &&mut Pending| {
             pending.header.stream == stream && pending.header.kind == FrameKind::Window
@@ -442,7 +441,7 @@ impl<T: Clone> Endpoint<T> {
         };
         let bytes = waiting.header.credit + credit;
         if bytes > CREDIT_MAX_BYTES {
-            // A peer that never got the first part had no credit for what the second part stands for.
+            // A peer that never got the first part had no credit for the bytes of the second.
             return Err(PeerFault::Credit { stream, bytes, left: CREDIT_MAX_BYTES });
         }
         waiting.header.credit = bytes;
@@ -463,7 +462,7 @@ impl<T: Clone> Endpoint<T> {
         act(self).map_err(|fault| Refusal::Over(self.poison(fault)))
     }
 
-    /// Sends a frame now, or as soon as there is room.
+    /// Sends a frame now, or once there is room.
     fn send_surely(&mut self, header: FrameHeader, payload: Bytes) -> Result<(), PeerFault> {
         if self.has_room(header.size())? {
             self.write(&header, &payload);
@@ -473,7 +472,7 @@ impl<T: Clone> Endpoint<T> {
         Ok(())
     }
 
-    /// Sends the frames that wait. Returns true if none is left.
+    /// Sends the pending frames. Returns true if none is left.
     fn flush(&mut self) -> Result<bool, PeerFault> {
         while let Some(next) = self.pending.front() {
             let size = next.header.size();
@@ -487,12 +486,12 @@ impl<T: Clone> Endpoint<T> {
         Ok(true)
     }
 
-    /// Whether a frame of this size may be written now. Frames that wait go first.
+    /// Returns whether a frame of this size may be written now. Pending frames go first.
     fn has_room(&mut self, size: usize) -> Result<bool, PeerFault> {
         Ok(self.flush()? && self.ring_has_room(size)?)
     }
 
-    /// Whether the ring has this much room. If not, asks the peer to tell when it has more.
+    /// Returns whether the ring has this much room. If not, asks the peer to tell when it has more.
     fn ring_has_room(&mut self, size: usize) -> Result<bool, PeerFault> {
         if self.producer.room() >= size {
             return Ok(true);
@@ -504,8 +503,8 @@ impl<T: Clone> Endpoint<T> {
         if !self.space.is_announced() {
             self.space_mark = self.producer.read_pos();
         }
-        // Announced again even if it was already: the answer to the last announcement may be on its way to an earlier
-        // waiter.
+        // Announced again even if it was already: the answer to the last announcement may be on its way to an
+        // earlier waiter.
         self.space.announce(self.own.memory());
         self.producer.refresh(self.peer.memory())?;
         Ok(self.producer.room() >= size)

@@ -1,7 +1,7 @@
 //! The header of a frame: sixteen bytes before each payload.
 //!
-//! Decoding takes bytes that were already copied out of shared memory and validates every field, so that later code can rely
-//! on the limits.
+//! Decoding takes bytes already copied out of shared memory and validates every field, so that later code can
+//! rely on the limits.
 
 use crate::fault::PeerFault;
 use crate::protocol::{
@@ -15,7 +15,7 @@ const FLAG_END_STREAM: u8 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub(crate) kind: FrameKind,
-    /// No more comes from this end on this stream.
+    /// This end sends no more on this stream.
     pub(crate) end: bool,
     /// The stream; 0 for GOAWAY only.
     pub(crate) stream: u32,
@@ -26,39 +26,33 @@ pub(crate) struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// A head of `length` bytes.
     pub(crate) fn headers(stream: u32, length: usize, end: bool) -> Self {
         Self { kind: FrameKind::Headers, end, stream, length, credit: 0 }
     }
 
-    /// A piece of a body of `length` bytes.
     pub(crate) fn data(stream: u32, length: usize, end: bool) -> Self {
         Self { kind: FrameKind::Data, end, stream, length, credit: 0 }
     }
 
-    /// The peer may send `credit` bytes more.
     pub(crate) fn window(stream: u32, credit: usize) -> Self {
         Self { kind: FrameKind::Window, end: false, stream, length: 0, credit }
     }
 
-    /// The stream is over.
     pub(crate) fn reset(stream: u32) -> Self {
         Self { kind: FrameKind::Reset, end: false, stream, length: 0, credit: 0 }
     }
 
-    /// No new stream will come.
     pub(crate) fn go_away() -> Self {
         Self { kind: FrameKind::GoAway, end: false, stream: 0, length: 0, credit: 0 }
     }
 
-    /// The room that header and payload take in a ring, in bytes.
+    /// Returns the size of header and payload in a ring, in bytes.
     pub(crate) fn size(&self) -> usize {
         FRAME_HEADER_BYTES + round_up(self.length)
     }
 
-    /// The header as it is written.
     pub(crate) fn encode(&self) -> [u8; FRAME_HEADER_BYTES] {
-        // Both are within limits far below 4 GiB.
+        // Both have limits far below 4 GiB.
         let length = u32::try_from(self.length).unwrap_or(u32::MAX);
         let credit = u32::try_from(self.credit).unwrap_or(u32::MAX);
         let mut bytes = [0; FRAME_HEADER_BYTES];
@@ -70,7 +64,7 @@ impl FrameHeader {
         bytes
     }
 
-    /// Decodes and validates what the peer wrote.
+    /// Decodes and validates a peer's header.
     pub(crate) fn decode(bytes: &[u8; FRAME_HEADER_BYTES]) -> Result<Self, PeerFault> {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let (length, flags, reserved) = (word(0), bytes[5], u16::from_le_bytes([bytes[6], bytes[7]]));

@@ -1,4 +1,4 @@
-//! The two halves of a stream at the front: one sends the request's body, the other one receives the response.
+//! The two halves of a stream at the front: one sends the request's body, the other receives the response.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,14 +9,14 @@ use crate::driver::{LinkHandle, Shared};
 use crate::endpoint::Refusal;
 use crate::inbox::{StreamError, StreamSlot};
 
-/// A body in larger pieces is an upload, which is not answered piece by piece.
+/// Larger pieces belong to an upload, which is not answered piece by piece.
 const MESSAGE_LENGTH_MAX_BYTES: usize = 4 * 1024;
 
 /// What both halves of a stream hold.
 #[derive(Debug, Clone)]
 struct Stream {
     id: u32,
-    /// Where in the ring the head of the request ends.
+    /// The position in the ring where the request's head ends.
     head_end: u64,
     slot: Arc<StreamSlot>,
     link: Arc<LinkHandle>,
@@ -27,9 +27,9 @@ impl Stream {
         self.link.shared()
     }
 
-    /// Ends the stream both ways, if it is not over yet.
+    /// Ends the stream both ways unless it is over.
     fn reset(&self) {
-        // If it is over, as it often is, there is nothing to do.
+        // Fails only if it is over already, as it often is.
         if self.shared().call(|endpoint| endpoint.reset(self.id)).is_ok() {
             self.slot.finish(Err(StreamError::Reset));
         }
@@ -44,7 +44,7 @@ impl Stream {
     }
 }
 
-/// The halves of a stream that was just opened. `end`: the request has no body, and its half is finished already.
+/// Creates the halves of a new stream. `end`: the request has no body, and its half is finished already.
 pub(crate) fn open_halves(
     id: u32,
     head_end: u64,
@@ -57,7 +57,7 @@ pub(crate) fn open_halves(
     (SendHalf { stream: stream.clone(), state }, RecvHalf { stream, unreturned: 0 })
 }
 
-/// How far the body of a request has been sent.
+/// The state of sending a request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SendState {
     Open,
@@ -129,7 +129,7 @@ impl Drop for SendHalf {
 #[derive(Debug)]
 pub struct RecvHalf {
     stream: Stream,
-    /// The length of the last piece, whose credit is returned when the next one is requested.
+    /// The length of the last piece. Its credit is returned when the next one is requested.
     unreturned: usize,
 }
 
@@ -179,7 +179,7 @@ impl RecvHalf {
     pub fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
         let consumed = std::mem::take(&mut self.unreturned);
         if consumed > 0 {
-            // A stream that is over needs no credit.
+            // Fails only if the stream is over and needs no credit.
             let _ = self.stream.shared().call(|endpoint| endpoint.consume(self.stream.id, consumed));
         }
         let mut inbox = self.stream.slot.lock();

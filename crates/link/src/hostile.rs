@@ -1,8 +1,8 @@
-//! A worker that does what the bytes of an input say to the front's end of a link. The fuzz targets and the property tests
-//! share it.
+//! A worker that acts on the front's end of a link as its input says. Shared by the fuzz targets and the
+//! property tests.
 //!
-//! Whatever the worker writes, each call of the front's end returns, keeps every limit, and reads no byte that the worker did
-//! not commit. The worker's end is a bare mapping here; the front's is the real one.
+//! Whatever the worker writes, each call of the front's end must return, keep every limit, and read no byte
+//! that the worker did not commit. The worker's end is a bare mapping; the front's is the real one.
 
 use std::cell::Cell;
 
@@ -27,7 +27,7 @@ use crate::wake::Event;
 const RING_LENGTH_BYTES: usize = RING_LENGTH_MIN_BYTES;
 const REGION_LENGTH_BYTES: usize = RING_OFFSET_BYTES + RING_LENGTH_BYTES;
 
-/// The worker writes words anywhere in its region between the front's calls.
+/// Runs a worker that writes words anywhere in its region between the front's calls.
 pub fn write_anywhere(input: &[u8]) {
     let mut game = Game::new();
     let mut input = Input(input);
@@ -51,7 +51,7 @@ pub fn write_anywhere(input: &[u8]) {
     game.end();
 }
 
-/// The worker publishes frames of any content as an honest one would, and reads as one would.
+/// Runs a worker whose frames are arbitrary, but which publishes and reads like an honest one.
 pub fn send_frames(input: &[u8]) {
     let mut game = Game::new();
     let mut input = Input(input);
@@ -65,7 +65,7 @@ pub fn send_frames(input: &[u8]) {
     game.end();
 }
 
-/// The bytes that say what happens.
+/// The bytes that decide what happens.
 struct Input<'i>(&'i [u8]);
 
 impl Input<'_> {
@@ -75,12 +75,12 @@ impl Input<'_> {
         Some(*first)
     }
 
-    /// A number of so many bytes, with zeros where the input ends.
+    /// Returns a number of this many bytes, zero-padded at the end of the input.
     fn number(&mut self, bytes: usize) -> u64 {
         (0..bytes).fold(0, |number, _| number << 8 | u64::from(self.byte().unwrap_or(0)))
     }
 
-    /// A length, most often small or at a limit.
+    /// Returns a length, most often small or at a limit.
     fn length(&mut self, limit: usize) -> usize {
         let byte = usize::from(self.byte().unwrap_or(0));
         match byte {
@@ -92,17 +92,17 @@ impl Input<'_> {
     }
 }
 
-/// The memory of a link. Making it takes longer than most games do.
+/// The memory of a link, reused because creating it takes longer than most games.
 struct Board {
     down: Region,
     up: Region,
-    /// The same memory as `up`, to write.
+    /// The same memory as `up`, writable.
     worker: Region,
     event: Event,
 }
 
 thread_local! {
-    /// What the game before has left.
+    /// What the previous game has left.
     static BOARD: Cell<Option<Board>> = const { Cell::new(None) };
 }
 
@@ -132,7 +132,7 @@ struct Game {
     written: u64,
     incoming: Vec<Incoming<u32>>,
     opened: u32,
-    /// For each stream, bytes of its body that were handed on and not consumed.
+    /// For each stream, how many bytes of its body were delivered and not consumed.
     held: Vec<usize>,
 }
 
@@ -157,7 +157,7 @@ impl Game {
         }
     }
 
-    /// Publishes a frame, which may be wrong in any way.
+    /// Publishes a frame that may be wrong in any way.
     fn put_frame(&mut self, input: &mut Input<'_>) {
         let choice = input.byte().unwrap_or(0);
         let stream = u32::from(input.byte().unwrap_or(0)) % (self.opened + 2);
@@ -179,7 +179,7 @@ impl Game {
         self.store(WRITE_POS_OFFSET_BYTES, self.written);
     }
 
-    /// Says that everything was read, as an honest worker does.
+    /// Publishes that everything was read, as an honest worker does.
     fn read_everything(&mut self) {
         let written = self.front.written();
         self.store(READ_POS_OFFSET_BYTES, written);
@@ -254,7 +254,7 @@ impl Game {
                 Incoming::Space => {}
             }
         }
-        // Twice where the peer is closing.
+        // Twice if the peer is closing.
         assert!(frames <= 2 * FRAMES_PER_POLL_COUNT_MAX);
         collected
     }
@@ -298,7 +298,7 @@ mod tests {
         }
     }
 
-    /// What the fuzz targets have found worth to keep.
+    /// The inputs worth keeping from the fuzz targets.
     #[test]
     fn the_inputs_that_are_kept_pass() {
         let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
@@ -308,7 +308,7 @@ mod tests {
             let mut count = 0;
             for file in std::fs::read_dir(corpus.join(target)).unwrap() {
                 let input = std::fs::read(file.unwrap().path()).unwrap();
-                // Either game has to stand any input.
+                // Either game must stand any input.
                 write_anywhere(&input);
                 send_frames(&input);
                 count += 1;
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn credit_that_a_worker_was_never_given_is_not_credit() {
         let mut game = Game::new();
-        // A ring that is full and never read: nothing that the front says arrives.
+        // The ring is full and never read: nothing from the front arrives.
         while game.front.open(&vec![0; HEAD_LENGTH_MAX_BYTES], false, game.opened + 1).unwrap().is_some() {
             game.opened += 1;
             game.held.push(0);

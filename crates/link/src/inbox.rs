@@ -1,4 +1,4 @@
-//! What has arrived on one stream of the front and was not read yet: filled by the driver, emptied by the stream's halves.
+//! What has arrived on one stream of the front, unread: filled by the driver, emptied by the stream's halves.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use crate::endpoint::Over;
 use crate::fault::PeerFault;
 
-/// Small pieces of a body are joined up to this size, so that a worker that sends byte by byte does not cost the front an
-/// allocation for each.
+/// Smaller pieces of a body are joined up to this size, so that a worker that sends byte by byte does not
+/// cost the front an allocation for each.
 const PIECE_JOIN_MAX_BYTES: usize = 4 * 1024;
 
 /// Why a stream or a link is over, as seen from the front.
@@ -40,19 +40,18 @@ impl From<Over> for StreamError {
     }
 }
 
-/// What has arrived on a stream and was not read yet. Bounded by the credit of the stream.
+/// What has arrived on a stream, unread. Bounded by the stream's credit.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    /// The head of the response, and whether the response is over with it.
+    /// The head of the response, and whether it ends the response.
     pub(crate) head: Option<(Bytes, bool)>,
     pub(crate) body: VecDeque<Bytes>,
-    /// Why nothing more will come, once that is so.
+    /// Why nothing more will come, if so.
     pub(crate) ending: Option<Result<(), StreamError>>,
     pub(crate) waker: Option<Waker>,
 }
 
 impl Inbox {
-    /// Appends a piece of the body.
     pub(crate) fn push(&mut self, piece: Bytes) {
         match self.body.back_mut() {
             Some(last) if last.len() + piece.len() <= PIECE_JOIN_MAX_BYTES => {
@@ -65,14 +64,14 @@ impl Inbox {
     }
 }
 
-/// What the driver and the halves of a stream share.
+/// State shared by the driver and the halves of a stream.
 #[derive(Debug)]
 pub(crate) struct StreamSlot {
     inbox: Mutex<Inbox>,
     /// Notified when the sender may continue or must give up.
     pub(crate) writable: Notify,
-    /// The stream's permit among [`STREAMS_COUNT_MAX`](crate::STREAMS_COUNT_MAX), returned with the last half: until then its
-    /// inbox takes memory.
+    /// The stream's permit among [`STREAMS_COUNT_MAX`](crate::STREAMS_COUNT_MAX). Returned with the last
+    /// half, because the inbox takes memory until then.
     _place: OwnedSemaphorePermit,
 }
 
@@ -85,7 +84,7 @@ impl StreamSlot {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the inbox and wakes whoever waits for that.
+    /// Changes the inbox and wakes its waiter.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Inbox)) {
         let waker = {
             let mut inbox = self.lock();
@@ -105,7 +104,7 @@ impl StreamSlot {
         self.writable.notify_one();
     }
 
-    /// Why nothing more can be sent.
+    /// Returns why nothing more can be sent.
     pub(crate) fn send_error(&self) -> StreamError {
         match &self.lock().ending {
             Some(Err(error)) => error.clone(),

@@ -1,7 +1,8 @@
-//! The layout of a region: the offset of each word, and the check of the header. All words are little-endian.
+//! The layout of a region: the offsets of its words, and the check of its header. All words are
+//! little-endian.
 //!
-//! Positions count bytes from the start and never wrap; a position modulo the ring length is an offset in the ring. Only the
-//! owner of a region writes its control words.
+//! Positions count bytes from the start and never wrap. A position modulo the ring length is an offset in the
+//! ring. Only the owner of a region writes its control words.
 
 use crate::copy::Words;
 use crate::fault::RegionError;
@@ -14,35 +15,32 @@ pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"devhost\0");
 /// The version of the layout and of the frames.
 pub(crate) const VERSION: u64 = 1;
 
-/// The length of the rings that [`crate::LinkFds::create`] makes.
+/// The length of rings made by [`crate::LinkFds::create`].
 pub(crate) const RING_LENGTH_BYTES: usize = 1 << 20;
 /// The smallest length of a ring: the largest frame fits twice.
 pub(crate) const RING_LENGTH_MIN_BYTES: usize = 1 << 18;
-/// The largest length of a ring.
 pub(crate) const RING_LENGTH_MAX_BYTES: usize = 1 << 26;
 
-/// Where the header's words lie.
+/// The offsets of the header's words.
 const MAGIC_OFFSET_BYTES: usize = 0;
 const VERSION_OFFSET_BYTES: usize = 8;
 const RING_LENGTH_OFFSET_BYTES: usize = 16;
 const GENERATION_OFFSET_BYTES: usize = 24;
 const HEADER_LENGTH_BYTES: usize = 32;
 
-/// How far this end has written its own ring. The control words are 128 bytes apart, so that no two of them
-/// share a cache line, nor the pair of lines that a prefetcher fetches together.
+/// How far this end has written its own ring. Control words are 128 bytes apart, so that no two share a cache
+/// line, nor the pair of lines that a prefetcher fetches together.
 pub(crate) const WRITE_POS_OFFSET_BYTES: usize = 4096;
 /// How far this end has read the opposite ring.
 pub(crate) const READ_POS_OFFSET_BYTES: usize = 4096 + 128;
-/// Not zero while this end sleeps and the next frame must wake it.
+/// Nonzero while this end sleeps and the next frame must wake it.
 pub(crate) const PARKED_OFFSET_BYTES: usize = 4096 + 256;
-/// Not zero while this end must be woken once its ring has more room.
+/// Nonzero while this end must be woken once its ring has more room.
 pub(crate) const SPACE_WANTED_OFFSET_BYTES: usize = 4096 + 384;
-/// Not zero once this end will write no more.
+/// Nonzero once this end will write no more.
 pub(crate) const CLOSING_OFFSET_BYTES: usize = 4096 + 512;
-/// Where the ring starts.
 pub(crate) const RING_OFFSET_BYTES: usize = 8192;
 
-/// The offsets of all control words.
 pub(crate) const CONTROL_OFFSETS_BYTES: [usize; 5] = [
     WRITE_POS_OFFSET_BYTES,
     READ_POS_OFFSET_BYTES,
@@ -52,7 +50,7 @@ pub(crate) const CONTROL_OFFSETS_BYTES: [usize; 5] = [
 ];
 
 const _: () = {
-    // No two control words share a pair of cache lines, and none lies in the header or in the ring.
+    // No two control words share a pair of cache lines, and none lies in the header or the ring.
     let words = CONTROL_OFFSETS_BYTES;
     let mut index = 0;
     while index < words.len() {
@@ -64,22 +62,20 @@ const _: () = {
     assert!(RING_OFFSET_BYTES.is_multiple_of(4096));
     assert!(RING_LENGTH_MIN_BYTES.is_power_of_two() && RING_LENGTH_MAX_BYTES.is_power_of_two());
     assert!(RING_LENGTH_MIN_BYTES <= RING_LENGTH_BYTES && RING_LENGTH_BYTES <= RING_LENGTH_MAX_BYTES);
-    // A frame that waits for room gets it once the peer has read, whatever is before it.
+    // A frame that waits for room gets it once the peer has read, whatever precedes it.
     let frame_max = FRAME_HEADER_BYTES + HEAD_LENGTH_MAX_BYTES;
     assert!(2 * frame_max <= RING_LENGTH_MIN_BYTES);
 };
 
-/// What a region's header says.
+/// The header of a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RegionHeader {
-    /// The length of the ring in bytes: a power of two.
+    /// The length of the ring in bytes, a power of two.
     pub(crate) ring_length: usize,
-    /// The generation of the worker.
     pub(crate) generation: u64,
 }
 
 impl RegionHeader {
-    /// The header for the start of a fresh region.
     pub(crate) fn encode(&self) -> [u8; HEADER_LENGTH_BYTES] {
         let mut bytes = [0; HEADER_LENGTH_BYTES];
         let words = [
@@ -94,7 +90,7 @@ impl RegionHeader {
         bytes
     }
 
-    /// Reads and checks the header of a region that is `size` bytes long.
+    /// Reads and checks the header of a region of `size` bytes.
     pub(crate) fn read(memory: &impl Words, size: usize, region: &'static str) -> Result<Self, RegionError> {
         let malformed = |what| RegionError::Malformed { region, what };
         let word = |offset| u64::from_le(memory.load(offset, Ordering::Relaxed));
@@ -115,12 +111,11 @@ impl RegionHeader {
     }
 }
 
-/// The size of a region with a ring of this length, in bytes.
+/// Returns the size of a region with this ring length, in bytes.
 pub(crate) fn region_size(ring_length: usize) -> usize {
     RING_OFFSET_BYTES + ring_length
 }
 
-/// Whether the length is a power of two within the limits.
 pub(crate) fn ring_length_is_valid(ring_length: usize) -> bool {
     ring_length.is_power_of_two() && (RING_LENGTH_MIN_BYTES..=RING_LENGTH_MAX_BYTES).contains(&ring_length)
 }

@@ -1,7 +1,7 @@
-//! Models that loom runs in every order that the memory model allows: what the ring publishes is seen whole, and no wake is
-//! lost. CONTRIBUTING.md has the command.
+//! Models that loom runs in every order that the memory model allows: published bytes are seen whole, and no
+//! wake is lost. CONTRIBUTING.md has the command.
 //!
-//! Local memory made of loom's atomics stands for the two regions, and a flag under a mutex for the eventfd.
+//! Memory made of loom's atomics stands for the two regions, and a flag under a mutex for the eventfd.
 
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
@@ -26,7 +26,6 @@ const REGION_LENGTH_BYTES: usize = RING + RING_LENGTH_BYTES;
 const PLACE: Placement =
     Placement { ring: RING, length: RING_LENGTH_BYTES, write_pos: WRITE_POS, read_pos: READ_POS };
 
-/// An eventfd.
 #[derive(Default)]
 struct Bell {
     rung: Mutex<bool>,
@@ -136,7 +135,7 @@ fn consume(link: &Link, count: u64) {
 
 fn check(model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    // Three forced switches find the bugs that there are, says loom's documentation, in a bearable time.
+    // Three preemptions find the bugs there are, says loom's documentation, in a bearable time.
     builder.preemption_bound = Some(3);
     builder.check(model);
 }
@@ -168,8 +167,8 @@ fn a_full_ring_wakes_its_producer_and_overwrites_nothing() {
     model(3);
 }
 
-/// The frames between the ends are an atomic ring's business; within an end, the driver that takes credit in and the
-/// sender that waits for it share the table of streams under a lock, and the waker of the stream.
+/// Frames between the ends are an atomic ring's business. Within an end, the driver that takes credit in and
+/// the sender that waits for it share the stream table, under a lock, and the stream's waker.
 #[test]
 fn a_sender_without_credit_is_woken_when_some_is_returned() {
     check(|| {

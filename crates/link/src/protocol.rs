@@ -1,4 +1,4 @@
-//! What both ends of a link agree on: the kinds of frames, and the limits that they keep.
+//! What both ends of a link agree on: the kinds of frames, and the limits.
 
 use crate::word::WORD_BYTES;
 
@@ -13,7 +13,7 @@ pub const CREDIT_MAX_BYTES: usize = 64 * 1024;
 
 const _: () = {
     assert!(FRAME_HEADER_BYTES.is_multiple_of(WORD_BYTES));
-    // A sender can always fill a frame from a full credit, and lengths and credits fit their fields.
+    // A full credit always fills a frame, and lengths and credits fit their fields.
     assert!(DATA_LENGTH_MAX_BYTES <= CREDIT_MAX_BYTES);
     assert!(HEAD_LENGTH_MAX_BYTES <= u32::MAX as usize && CREDIT_MAX_BYTES <= u32::MAX as usize);
 };

@@ -1,7 +1,7 @@
 //! A region: one memfd, created, sealed, checked and mapped.
 //!
-//! Its memory is allocated at creation, so that a lack of memory is an error there and not a SIGBUS later. Its seals are
-//! checked when it is attached, so that it cannot shrink under its reader.
+//! Its memory is allocated at creation, so that running out of it is an error there and not a SIGBUS later.
+//! Its seals are checked on attaching, so that it cannot shrink under its reader.
 
 use std::ffi::CStr;
 use std::num::NonZeroUsize;
@@ -17,7 +17,7 @@ use crate::copy::{Access, SharedMemory};
 use crate::fault::RegionError;
 use crate::layout::{RegionHeader, region_size};
 
-/// Which of the two regions of a link.
+/// One of the two regions of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// Written by the front.
@@ -41,7 +41,7 @@ impl Direction {
         }
     }
 
-    /// The seals that a region must have before a worker gets it.
+    /// Returns the seals that a region must have before a worker gets it.
     fn seals(self) -> SealFlag {
         let fixed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         match self {
@@ -55,8 +55,8 @@ fn refuse(action: &'static str) -> impl FnOnce(Errno) -> RegionError {
     move |errno| RegionError::Refused { action, errno }
 }
 
-/// Creates a region with its memory and its header. Seals `up`, but not yet `down`, which could then no longer be mapped
-/// writable: [`seal_down`] follows once the front has mapped it.
+/// Creates a region with its memory and header. Seals `up` completely. `down` must still be mapped writable:
+/// [`seal_down`] follows once the front has done so.
 pub(crate) fn create_region(
     direction: Direction,
     generation: u64,
@@ -100,7 +100,7 @@ pub(crate) fn verify_seals(fd: impl AsFd, direction: Direction) -> Result<(), Re
     }
 }
 
-/// A mapped region. Unmapped when dropped.
+/// A mapped region, unmapped on drop.
 #[derive(Debug)]
 pub(crate) struct Region {
     memory: SharedMemory,
@@ -120,23 +120,23 @@ impl Region {
             Access::Read => ProtFlags::PROT_READ,
             Access::Write => ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
         };
-        // SAFETY: a new mapping at an address that the kernel picks; nothing else is affected.
+        // SAFETY: a new mapping, at an address picked by the kernel, affects nothing else.
         let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd, 0) }
             .map_err(refuse("map a region"))?;
-        // SAFETY: just mapped with this length and access. The file cannot shrink: it was created or verified with that
-        // seal. The mapping is accessed only through `memory`, and unmapped only when that is dropped.
+        // SAFETY: just mapped with this length and access. The file cannot shrink: it was created or verified
+        // with that seal. The mapping is accessed only through `memory`, and unmapped only when that is
+        // dropped.
         let memory = unsafe { SharedMemory::new(base.cast(), length.get(), access) };
         let mut region = Self { memory, header: RegionHeader { ring_length: 0, generation: 0 } };
         region.header = RegionHeader::read(&region.memory, size, direction.name())?;
         Ok(region)
     }
 
-    /// Its memory.
     pub(crate) fn memory(&self) -> &SharedMemory {
         &self.memory
     }
 
-    /// Its header as of when it was mapped.
+    /// Returns its header as of mapping.
     pub(crate) fn header(&self) -> RegionHeader {
         self.header
     }
@@ -144,7 +144,7 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made in `map` with this length, and nothing refers to it any more.
+        // SAFETY: `map` made the mapping with this length, and nothing refers to it any more.
         let unmapped = unsafe { munmap(self.memory.base().cast(), self.memory.length()) };
         debug_assert!(unmapped.is_ok(), "a region was not mapped");
     }

@@ -1,43 +1,44 @@
-//! A ring between one producer and one consumer in two processes that do not trust each other.
+//! A ring between one producer and one consumer, in two processes that do not trust each other.
 //!
-//! Each end keeps its position in private memory and publishes a copy; it never reads its own words back from shared memory.
-//! The peer's position is loaded once and validated, and then only the copy is used.
+//! Each end keeps its position in private memory and publishes a copy; it never reads its own words back. It
+//! loads the peer's position once, validates it, and then uses only its copy.
 //!
-//! Its correctness rests on two orderings, each marked by a `SYNC POINT` comment at both ends. *committed*: [`Producer::publish`]
-//! (release) pairs with [`Consumer::refresh`] (acquire), so that what was written is seen. *taken*:
-//! [`Consumer::publish`] (release) pairs with [`Producer::refresh`] (acquire), so that nothing is overwritten before it
-//! was copied out. Positions move by whole words.
+//! Its correctness rests on two orderings, marked by `SYNC POINT` comments at both ends. *committed*:
+//! [`Producer::publish`] (release) pairs with [`Consumer::refresh`] (acquire), so that what was written is
+//! seen. *taken*: [`Consumer::publish`] (release) pairs with [`Producer::refresh`] (acquire), so that nothing
+//! is overwritten before it was copied out. Positions move by whole words.
 //!
-//! On x86-64 all four are plain moves, so a test there proves nothing about them; on arm64 they are `stlr` and
-//! `ldar`/`ldapr`, and the bulk copies between them are plain `ldr`/`str`, which the hardware may reorder freely up to
-//! these. Without *committed* a consumer on arm64 could read the bytes of a frame before the position that covers them
-//! (load-load); without *taken* a producer's stores could pass the consumer's loads (load-store: `stlr` keeps the loads
-//! before it before it, and the `ldar` keeps the stores after it after it). `loom.rs` tries what the language's memory
-//! model allows, which is weaker than either machine.
+//! On x86-64 all four are plain moves, so a test there proves nothing. On arm64 they are `stlr` and
+//! `ldar`/`ldapr`; the bulk copies between them are plain `ldr`/`str`, which may be reordered freely up to
+//! these. Without *committed* a consumer could read a frame before the position that covers it (load-load).
+//! Without *taken* a producer's stores could pass the consumer's loads (load-store: `stlr` keeps earlier
+//! loads before it, `ldar` keeps later stores after it). `loom.rs` tries what the language's memory model
+//! allows, which is weaker than either machine.
 
 use crate::copy::Words;
 use crate::fault::PeerFault;
 use crate::sync::Ordering;
 use crate::word::{WORD_BYTES, round_up};
 
-/// Where a ring and its positions lie in the two regions.
+/// The offsets of a ring and its positions in the two regions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Placement {
-    /// The offset of the ring in the producer's region.
+    /// The ring, in the producer's region.
     pub(crate) ring: usize,
     /// The length of the ring in bytes: a power of two, and at least a word.
     pub(crate) length: usize,
-    /// The offset of the write position in the producer's region.
+    /// The write position, in the producer's region.
     pub(crate) write_pos: usize,
-    /// The offset of the read position in the consumer's region.
+    /// The read position, in the consumer's region.
     pub(crate) read_pos: usize,
 }
 
 impl Placement {
-    /// Splits a range of the ring where it wraps: (offset, length) of the first part; the rest is at the start.
+    /// Splits a range of the ring where it wraps. Returns offset and length of the first part; the rest is at
+    /// the start.
     fn split(&self, position: u64, length: usize) -> (usize, usize) {
         debug_assert!(length <= self.length);
-        // The ring length is a power of two that fits a usize, so the masked position does too.
+        // The ring length is a power of two that fits a usize, so the masked position does, too.
         #[expect(clippy::cast_possible_truncation, reason = "masked to less than the ring length")]
         let start = (position & (self.length as u64 - 1)) as usize;
         (self.ring + start, length.min(self.length - start))
@@ -54,33 +55,30 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    /// The writing end of a fresh ring.
     pub(crate) fn new(place: Placement) -> Self {
         Self { place, write_pos: 0, read_pos: 0 }
     }
 
-    /// How many bytes fit, as of the last refresh.
+    /// Returns how many bytes fit, as of the last refresh.
     pub(crate) fn room(&self) -> usize {
         // `refresh` keeps the difference within the ring length.
         self.place.length - usize::try_from(self.write_pos - self.read_pos).unwrap_or(self.place.length)
     }
 
-    /// How far this end has written.
     pub(crate) fn write_pos(&self) -> u64 {
         self.write_pos
     }
 
-    /// How far the peer had read at the last refresh.
+    /// Returns how far the peer had read at the last refresh.
     pub(crate) fn read_pos(&self) -> u64 {
         self.read_pos
     }
 
-    /// Whether the peer had read everything at the last refresh.
+    /// Returns whether the peer had read everything at the last refresh.
     pub(crate) fn is_empty(&self) -> bool {
         self.read_pos == self.write_pos
     }
 
-    /// Loads the peer's position.
     pub(crate) fn refresh(&mut self, peer: &impl Words) -> Result<(), PeerFault> {
         // SYNC POINT `taken`: what the consumer copied out before it stored this is not overwritten before it did.
         let found = peer.load(self.place.read_pos, Ordering::Acquire);
@@ -89,11 +87,12 @@ impl Producer {
         Ok(())
     }
 
-    /// Writes a header and a payload, each padded to whole words. The peer sees them only after [`Producer::publish`].
+    /// Writes a header and a payload, each padded to whole words. The peer sees them after
+    /// [`Producer::publish`].
     ///
     /// # Panics
     ///
-    /// If there is not enough room.
+    /// Panics if there is not enough room.
     pub(crate) fn push(&mut self, own: &impl Words, header: &[u8], payload: &[u8]) {
         assert!(round_up(header.len()) + round_up(payload.len()) <= self.room(), "the ring overflows");
         for part in [header, payload] {
@@ -104,7 +103,7 @@ impl Producer {
         }
     }
 
-    /// Makes everything that was pushed visible to the peer.
+    /// Makes everything pushed visible to the peer.
     pub(crate) fn publish(&self, own: &impl Words) {
         // SYNC POINT `committed`: the bytes that were pushed before are seen by whoever sees this.
         own.store(self.place.write_pos, self.write_pos, Ordering::Release);
@@ -121,22 +120,20 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    /// The reading end of a fresh ring.
     pub(crate) fn new(place: Placement) -> Self {
         Self { place, read_pos: 0, write_pos: 0 }
     }
 
-    /// How many bytes can be read, as of the last refresh.
+    /// Returns how many bytes can be read, as of the last refresh.
     pub(crate) fn available(&self) -> usize {
         usize::try_from(self.write_pos - self.read_pos).unwrap_or(self.place.length)
     }
 
-    /// How far the peer had written at the last refresh.
+    /// Returns how far the peer had written at the last refresh.
     pub(crate) fn write_pos(&self) -> u64 {
         self.write_pos
     }
 
-    /// Loads the peer's position.
     pub(crate) fn refresh(&mut self, peer: &impl Words) -> Result<(), PeerFault> {
         // SYNC POINT `committed`: what the producer pushed before it stored this is seen by the loads after it.
         let found = peer.load(self.place.write_pos, Ordering::Acquire);
@@ -145,11 +142,11 @@ impl Consumer {
         Ok(())
     }
 
-    /// Copies out the next bytes and consumes the whole words that contain them.
+    /// Copies out the next bytes and consumes the words that contain them.
     ///
     /// # Panics
     ///
-    /// If fewer are available.
+    /// Panics if fewer are available.
     pub(crate) fn pop(&mut self, peer: &impl Words, out: &mut [u8]) {
         assert!(round_up(out.len()) <= self.available(), "the ring underflows");
         let (offset, first) = self.place.split(self.read_pos, out.len());
@@ -160,7 +157,7 @@ impl Consumer {
         self.read_pos += round_up(length) as u64;
     }
 
-    /// Returns the room of everything that was popped to the peer.
+    /// Returns the room of everything popped to the peer.
     pub(crate) fn publish(&self, own: &impl Words) {
         // SYNC POINT `taken`: the loads of the bytes that were popped are done before anybody sees this.
         own.store(self.place.read_pos, self.read_pos, Ordering::Release);

@@ -1,31 +1,33 @@
-//! Decides when the front polls for an answer instead of sleeping. Waking a sleeping thread takes longer than most answers;
-//! between two polls everything else on the thread gets its turn.
+//! Decides when the front polls for an answer instead of sleeping: waking a thread takes longer than most
+//! answers. Between two polls everything else on the thread gets its turn.
 //!
-//! With one connection this halves the time that devhost adds, with two it doubles the throughput (`docs/speed.md`). The front spins for
-//! at most 100 µs, only while few requests are in flight and answers are quick; a worker cannot make it spin. The worker never spins: in the
-//! app's runtime the very task it would wait for may be next on that thread.
+//! This halves the added time of one connection and doubles the throughput of two (`docs/speed.md`). The
+//! front spins for at most 100 µs, and only while few requests are in flight and answers are quick; a worker
+//! cannot make it spin. The worker never spins: in the app's runtime the very task it would wait for may be
+//! next on that thread.
 
 use std::time::{Duration, Instant};
 
 use crate::protocol::STREAMS_COUNT_MAX;
 
-/// How long the driver polls after a request, at most. Long enough for the answer of a handler that does not wait and for the
-/// client's next request; short enough not to drain a battery.
+/// How long the driver polls after a request at most. Long enough for the answer of a handler that does not
+/// wait and for the client's next request; short enough to spare a battery.
 const SPIN_TIME_MAX: Duration = Duration::from_micros(100);
 
-/// With more requests in flight, frames come so often that nobody sleeps long, and the app needs the processor.
+/// With more requests in flight, frames come so often that nobody sleeps long, and the app needs the
+/// processor.
 const IN_FLIGHT_COUNT_MAX: usize = 4;
 
-/// After so many misses in a row, the app's answers are taken to be slower.
+/// How many misses in a row show that the app answers slowly.
 const MISSES_COUNT_MAX: u32 = 8;
 
-/// Then one request in so many finds out whether that has changed.
+/// Then one request in this many finds out whether that has changed.
 const RETRY_INTERVAL_REQUESTS: u32 = 32;
 
-/// Polls for as long as that is worthwhile.
+/// Polls while that is worthwhile.
 #[derive(Debug)]
 pub(crate) struct Spin {
-    /// With a single processor, polling would keep the worker from answering.
+    /// On a single processor, polling would keep the worker from answering.
     is_worth_while: bool,
     until: Option<Instant>,
     has_frames: bool,
@@ -39,7 +41,7 @@ impl Spin {
         Self { is_worth_while: processors > 1, until: None, has_frames: false, misses: 0, passed_over: 0 }
     }
 
-    /// Whether the driver should poll, given how many more streams could be opened.
+    /// Returns whether to poll, given how many more streams could be opened.
     pub(crate) fn is_for(places_left_count: usize) -> bool {
         places_left_count >= STREAMS_COUNT_MAX - IN_FLIGHT_COUNT_MAX
     }
@@ -59,18 +61,17 @@ impl Spin {
         self.until = Some(now + SPIN_TIME_MAX);
     }
 
-    /// Stops polling.
     pub(crate) fn end(&mut self) {
         self.until = None;
         self.has_frames = false;
     }
 
-    /// Notes that a frame has arrived. It does not count if polling has stopped.
+    /// Notes that a frame has arrived. Is a no-op once polling has stopped.
     pub(crate) fn note_frame(&mut self) {
         self.has_frames |= self.until.is_some();
     }
 
-    /// Whether to poll again at once. Reads the clock only while polling.
+    /// Returns whether to poll again at once. Reads the clock only while polling.
     pub(crate) fn goes_on(&mut self) -> bool {
         let Some(until) = self.until else { return false };
         if Instant::now() < until {
@@ -90,7 +91,7 @@ mod tests {
         Spin { is_worth_while: true, ..Spin::new() }
     }
 
-    /// Spins through a request that was sent long ago; true where it would have looked.
+    /// Spins through a request sent long ago. Returns true if it would have polled.
     fn spins(spin: &mut Spin, has_frame: bool) -> bool {
         spin.begin(Instant::now().checked_sub(SPIN_TIME_MAX).unwrap());
         let begun = spin.until.is_some();

@@ -1,9 +1,10 @@
-//! The streams of a link as state machines without I/O: what may be sent, what may be received, and how much credit is left.
-//! Both ends use the same table; it validates what the peer sent and refuses what this end must not send.
+//! The streams of a link as state machines without I/O: what may be sent and received, and how much credit is
+//! left. Both ends use the same table. It validates what the peer sent and refuses what this end must not
+//! send.
 //!
-//! A stream is over once both directions have ended or either end resets it. Then it leaves the table. Frames for it that are
-//! still in flight are ignored; the ids of streams are consecutive, which tells one that was never opened from one that is
-//! over.
+//! A stream is over once both directions have ended or either end has reset it. Then it leaves the table, and
+//! frames for it that are still in flight are ignored. Ids are consecutive, which tells a stream never opened
+//! from one that is over.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,43 +13,39 @@ use crate::fault::PeerFault;
 use crate::frame::FrameHeader;
 use crate::protocol::{CREDIT_MAX_BYTES, DATA_LENGTH_MAX_BYTES, FrameKind, STREAMS_COUNT_MAX};
 
-/// Consumed bytes are returned as credit once there are this many of them.
+/// The number of consumed bytes from which on they are returned as credit.
 const CREDIT_RETURN_MIN_BYTES: usize = CREDIT_MAX_BYTES / 2;
 
-// Credit that is not returned yet never keeps a sender from a full frame.
+// Unreturned credit never keeps a sender from a full frame.
 const _: () = assert!(CREDIT_MAX_BYTES - CREDIT_RETURN_MIN_BYTES >= DATA_LENGTH_MAX_BYTES);
 
 /// What this end expects from the peer on one stream.
 #[derive(Debug)]
 enum Receiving {
-    /// The response's head.
     Head,
     /// Pieces of the body. The numbers add up to [`CREDIT_MAX_BYTES`].
     Body {
-        /// What the peer may still send, in bytes.
+        /// Bytes that the peer may still send.
         credit: usize,
-        /// What was delivered and is not consumed yet, in bytes.
+        /// Bytes delivered, not consumed yet.
         held: usize,
-        /// What was consumed and is not returned as credit yet, in bytes.
+        /// Bytes consumed, not returned as credit yet.
         owed: usize,
     },
-    /// Nothing.
     Ended,
 }
 
 /// What this end may send on one stream.
 #[derive(Debug)]
 enum Sending {
-    /// The response's head. The credit for its body exists from the start.
+    /// The response's head. Its body has credit from the start.
     Head,
-    /// Pieces of the body.
     Body {
-        /// What may still be sent, in bytes.
+        /// Bytes that may still be sent.
         credit: usize,
-        /// Whether a sender waits to be told that it may continue.
+        /// Whether a sender waits for permission to continue.
         is_blocked: bool,
     },
-    /// Nothing.
     Ended,
 }
 
@@ -77,42 +74,38 @@ impl<T> Stream<T> {
     }
 }
 
-/// Which end of the link this is. A target is what the user of the table attaches to each stream.
+/// The end of the link. A target is what the table's user attaches to each stream.
 #[derive(Debug)]
 pub(crate) enum Side<T> {
     /// Opens the streams.
     Front,
-    /// Answers them, with this as the target of each.
+    /// Answers them, all with this target.
     Worker(T),
 }
 
-/// What a frame of the peer means.
+/// The meaning of a frame of the peer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received<T> {
     /// Nothing: the stream is over already.
     Ignored,
-    /// A head.
     Head(T, AfterEnd),
-    /// A piece of a body.
     Data(T, AfterEnd),
     /// The stream's sender may continue.
     Writable(T),
-    /// The peer has reset the stream.
     Reset(T),
     /// No new stream will come.
     GoAway,
 }
 
-/// What is left to do about a stream after a frame.
+/// What remains to be done about a stream after a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AfterEnd {
-    /// Nothing.
     Nothing,
-    /// The response is over, so the rest of the request is not needed: the peer has to be told.
+    /// The response is over, so the rest of the request is pointless: the peer must be told.
     Abandon,
 }
 
-/// Why this end must not do what it was about to do.
+/// Why this end must not do something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamRefusal {
     /// The stream, or the direction, is over.
@@ -130,12 +123,11 @@ pub(crate) struct StreamTable<T> {
 }
 
 impl<T: Clone> StreamTable<T> {
-    /// Creates an empty table.
     pub(crate) fn new(side: Side<T>) -> Self {
         Self { side, last: 0, open: HashMap::new() }
     }
 
-    /// The id of the next stream; `None` if there are no more.
+    /// Returns the id of the next stream, or `None` if there are no more.
     pub(crate) fn next_id(&self) -> Option<u32> {
         self.last.checked_add(1)
     }
@@ -147,7 +139,6 @@ impl<T: Clone> StreamTable<T> {
         self.open.insert(id, Stream { receiving: Receiving::Head, sending: Sending::body(end), target });
     }
 
-    /// Applies a frame of the peer.
     pub(crate) fn receive(&mut self, frame: &FrameHeader) -> Result<Received<T>, PeerFault> {
         match (&self.side, frame.kind) {
             (Side::Front, FrameKind::GoAway) => Err(PeerFault::WrongSide(frame.kind)),
@@ -210,7 +201,7 @@ impl<T: Clone> StreamTable<T> {
             FrameKind::Reset => return Ok(Received::Reset(entry.remove().target)),
             FrameKind::GoAway => return Err(PeerFault::WrongSide(frame.kind)),
         };
-        // A response that is over makes the rest of its request pointless.
+        // Once the response is over, the rest of its request is pointless.
         let abandons = is_front
             && matches!(stream.receiving, Receiving::Ended)
             && !matches!(stream.sending, Sending::Ended);
@@ -224,7 +215,6 @@ impl<T: Clone> StreamTable<T> {
         })
     }
 
-    /// The number of open streams.
     #[cfg(any(fuzzing, all(test, not(devhost_loom))))]
     pub(crate) fn count(&self) -> usize {
         self.open.len()
@@ -246,7 +236,7 @@ impl<T: Clone> StreamTable<T> {
         Ok(())
     }
 
-    /// How many bytes of the body there is credit for.
+    /// Returns how many bytes of the body there is credit for.
     pub(crate) fn credit(&mut self, id: u32) -> Result<usize, StreamRefusal> {
         match self.find(id)?.sending {
             Sending::Head => Err(StreamRefusal::Invalid),
@@ -255,7 +245,6 @@ impl<T: Clone> StreamTable<T> {
         }
     }
 
-    /// Uses up credit.
     pub(crate) fn use_credit(&mut self, id: u32, bytes: usize) {
         if let Ok(Stream { sending: Sending::Body { credit, .. }, .. }) = self.find(id) {
             debug_assert!(bytes <= *credit, "more was sent than there is credit for");
@@ -263,14 +252,13 @@ impl<T: Clone> StreamTable<T> {
         }
     }
 
-    /// Remembers that a sender waits.
     pub(crate) fn block(&mut self, id: u32) {
         if let Ok(Stream { sending: Sending::Body { is_blocked, .. }, .. }) = self.find(id) {
             *is_blocked = true;
         }
     }
 
-    /// Unblocks the streams whose sender has credit and waited for room, and returns them.
+    /// Unblocks and returns the streams whose sender has credit and waited for room.
     pub(crate) fn unblock_all(&mut self) -> Vec<(u32, T)> {
         let mut unblocked = Vec::new();
         for (id, stream) in &mut self.open {
@@ -294,7 +282,6 @@ impl<T: Clone> StreamTable<T> {
         Ok(())
     }
 
-    /// Ends the stream in both directions.
     pub(crate) fn reset(&mut self, id: u32) -> Result<(), StreamRefusal> {
         self.open.remove(&id).map(drop).ok_or(StreamRefusal::Dead)
     }
@@ -303,7 +290,6 @@ impl<T: Clone> StreamTable<T> {
     pub(crate) fn consume(&mut self, id: u32, bytes: usize) -> Result<Option<usize>, StreamRefusal> {
         match &mut self.find(id)?.receiving {
             Receiving::Head => Err(StreamRefusal::Invalid),
-            // The peer needs no more credit.
             Receiving::Ended => Ok(None),
             Receiving::Body { credit, held, owed } => {
                 *held = held.checked_sub(bytes).ok_or(StreamRefusal::Invalid)?;
@@ -318,7 +304,7 @@ impl<T: Clone> StreamTable<T> {
         }
     }
 
-    /// Takes all streams out: the link is over.
+    /// Removes all streams, as the link is over.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         self.open.drain().map(|(_, stream)| stream.target).collect()
     }
@@ -333,7 +319,7 @@ impl<T: Clone> StreamTable<T> {
 impl<T: Clone> Stream<T> {
     fn add_credit(&mut self, frame: &FrameHeader) -> Result<Received<T>, PeerFault> {
         match &mut self.sending {
-            // No body has been sent, so no credit can have been used.
+            // No body was sent, so no credit was used.
             Sending::Head => Err(out_of_turn(frame)),
             // Returned before the peer saw the end.
             Sending::Ended => Ok(Received::Ignored),

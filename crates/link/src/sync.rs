@@ -1,7 +1,7 @@
-//! Switches between real atomics and those of loom, for the parts of the link that loom models.
+//! Switches between std's atomics and loom's, for the parts that loom models.
 //!
-//! Models are built with `--cfg devhost_loom`, not `--cfg loom`: the latter makes tokio leave out its process and signal
-//! modules, and the crate would not compile.
+//! Models are built with `--cfg devhost_loom`, not `--cfg loom`: the latter makes tokio omit its process and
+//! signal modules, and the crate would not compile.
 
 #[cfg(devhost_loom)]
 pub(crate) use loom::sync::atomic::{Ordering, fence};

@@ -1,4 +1,5 @@
-//! Two ends of a link in one process: what each promises the other, and what a broken worker can do to the front.
+//! Two ends of a link in one process: what each promises the other, and what a broken worker can do to the
+//! front.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -33,7 +34,7 @@ fn linked_with(ring_length: usize) -> (Client, WorkerLink) {
     (client, WorkerLink::attach(fds).unwrap())
 }
 
-/// The next events, at least one. Blocks the thread.
+/// Blocks the thread until there are events, and returns them.
 fn wait(link: &WorkerLink) -> Result<Vec<WorkerEvent>, SendError> {
     let mut events = Vec::new();
     loop {
@@ -60,7 +61,7 @@ async fn open_streams(client: &Client, link: &WorkerLink, count: usize) -> Vec<(
     open
 }
 
-/// Runs the worker's side on a thread of its own.
+/// Runs the worker's side on its own thread.
 fn spawn<R: Send + 'static>(
     link: WorkerLink,
     serve: impl FnOnce(&WorkerLink) -> R + Send + 'static,
@@ -68,7 +69,7 @@ fn spawn<R: Send + 'static>(
     tokio::task::spawn_blocking(move || serve(&link))
 }
 
-/// Answers each request with its own head and body, until the link is closed.
+/// Answers each request with its own head and body until the link is closed.
 fn echo(link: &WorkerLink) {
     let mut unsent: HashMap<u32, (VecDeque<Bytes>, bool)> = HashMap::new();
     while let Ok(events) = wait(link) {
@@ -111,7 +112,7 @@ fn echo(link: &WorkerLink) {
     }
 }
 
-/// Bytes in which every position differs from its neighbours.
+/// Returns bytes that all differ from their neighbours.
 fn body(length: usize, seed: usize) -> Bytes {
     #[expect(clippy::cast_possible_truncation, reason = "a pattern of bytes")]
     let byte = |index: usize| (index.wrapping_mul(31) ^ (index >> 8) ^ seed) as u8;
@@ -184,7 +185,7 @@ async fn a_response_can_be_a_head_alone() {
     assert_eq!(soon(receive.data()).await, Ok(None));
 }
 
-/// Answers each request in one call, with a body as long as the number in its head says.
+/// Answers each request in one call, with a body of the length in its head.
 fn answer_whole(link: &WorkerLink) {
     let mut unsent: HashMap<u32, Bytes> = HashMap::new();
     while let Ok(events) = wait(link) {
@@ -582,24 +583,24 @@ fn attaching_needs_a_runtime() {
     assert_eq!(Client::attach(&fds).unwrap_err(), RegionError::NoRuntime);
 }
 
-/// The descriptors of a link that another process has, as a list of numbers.
+/// The link's descriptors in the other process, as a list of numbers.
 const STRESS_VARIABLE: &str = "DEVHOST_TEST_STRESS_LINK";
 
-/// Not a test: the worker's process of the one below, which starts this executable again.
+/// Not a test, but the worker's process of the next one, which starts this executable again.
 #[test]
 #[ignore = "the other process of another test"]
 fn worker_of_the_stress_test() {
     use std::os::fd::FromRawFd;
     let Ok(list) = std::env::var(STRESS_VARIABLE) else { return };
-    // SAFETY: the test that starts this process passes these descriptors to it, and nothing else here has them.
+    // SAFETY: the starting test passes these descriptors to this process, and nothing else here has them.
     let mut fds = list.split(',').map(|fd| unsafe { OwnedFd::from_raw_fd(fd.parse().unwrap()) });
     let mut next = || fds.next().unwrap();
     let fds = LinkFds { down: next(), up: next(), front_event: next(), worker_event: next() };
     echo(&WorkerLink::attach(fds).unwrap());
 }
 
-/// What loom tries in order and Miri within a process, here between two, on whatever this machine does with memory: any
-/// byte that is seen too early, any wake that is lost, shows as a difference or a deadline.
+/// What loom tries in order and Miri within a process, here between two processes on this machine's memory
+/// model. A byte seen too early or a lost wake shows as a difference or a timeout.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_exchange_a_great_deal_and_nothing_is_torn_or_lost() {
     use std::os::fd::AsRawFd;
@@ -614,7 +615,7 @@ async fn two_processes_exchange_a_great_deal_and_nothing_is_torn_or_lost() {
     let name = concat!(module_path!(), "::worker_of_the_stress_test").split_once("::").unwrap().1;
     command.args(["--exact", name, "--ignored", "--quiet"]).env(STRESS_VARIABLE, list);
     command.stdout(std::process::Stdio::null());
-    // SAFETY: between fork and exec only fcntl is called, which is safe there.
+    // SAFETY: between fork and exec only fcntl is called, which is async-signal-safe.
     unsafe {
         command.pre_exec(move || {
             for fd in numbers {
@@ -646,7 +647,7 @@ async fn two_processes_exchange_a_great_deal_and_nothing_is_torn_or_lost() {
     assert!(soon(ended).await.unwrap().success());
 }
 
-/// A worker that writes what it likes into its region.
+/// A worker that writes anything into its region.
 struct Hostile {
     up: OwnedFd,
     front_event: OwnedFd,
@@ -683,7 +684,7 @@ async fn hostile() -> (Client, RecvHalf, SendHalf, Hostile) {
     (client, receive, send, Hostile { up: fds.up, front_event: fds.front_event, written: 0 })
 }
 
-/// The fault that all who wait are told of.
+/// Returns the fault reported to all waiters.
 async fn expect_fault(client: &Client, mut receive: RecvHalf) -> PeerFault {
     let fault = soon(client.closed()).await.expect("the fault went unnoticed");
     let told = async {
@@ -801,7 +802,7 @@ async fn a_worker_on_many_threads_keeps_its_streams_apart() {
     soon(poller).await.unwrap();
 }
 
-/// A thread for each stream that sends a body, and one that polls and wakes them.
+/// Starts a thread for each stream that sends a body, and one that polls and wakes them.
 fn start_senders(
     link: &Arc<WorkerLink>,
     count: u32,
@@ -831,7 +832,7 @@ fn start_senders(
         while let Ok(events) = wait(&link) {
             for event in events {
                 if let WorkerEvent::Writable { stream } = event {
-                    // A sender that has ended meanwhile needs no wake.
+                    // Fails only if the sender has ended and needs no wake.
                     let _ = wakers[stream as usize - 1].send(());
                 }
             }

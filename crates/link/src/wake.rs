@@ -1,17 +1,18 @@
-//! Sleeping and waking: a word in shared memory that says "wake me", and an eventfd that does it.
+//! Sleeping and waking: a word in shared memory that asks for a wake, and an eventfd that delivers it.
 //!
-//! Before an end sleeps, it announces a [`Want`] and checks once more for what it waits for. The other end changes that,
-//! checks the word with a [`Notice`], and rings if it was announced. Each end has a sequentially consistent fence between its
-//! store and its load, so at least one of them sees what the other did, and no wake is lost (`Want::announce` and
-//! `Notice::take` are the two ends of the sync point *parked*). Futexes and parkers rest on the same store-buffer pattern; the
-//! models in `loom.rs` try its orders.
+//! Before an end sleeps, it announces a [`Want`] and checks once more for what it waits for. The other end
+//! changes that, checks the word with a [`Notice`], and rings if it was announced. Each end has a
+//! sequentially consistent fence between its store and its load, so at least one of them sees the other's
+//! store, and no wake is lost (`Want::announce` and `Notice::take` are the two ends of the sync point
+//! *parked*). Futexes and parkers rest on the same store-buffer pattern; the models in `loom.rs` try its
+//! orders.
 //!
-//! Release and acquire are not enough on any machine: a store may still be in the store buffer when a later load is done, on
-//! x86-64 too (the one reordering that x86 allows). The fences are `mfence` or a locked instruction there, and `dmb ish` on
-//! arm64, a barrier for all processes that share the memory. The eventfd's system call is no substitute: the end that decides
-//! not to ring makes none.
+//! Release and acquire are not enough on any machine: a store may still be in the store buffer when a later
+//! load is done, even on x86-64 (its only reordering). The fences are `mfence` or a locked instruction there,
+//! and on arm64 `dmb ish`, a barrier for all processes that share the memory. The eventfd's system call is no
+//! substitute: an end that decides not to ring makes none.
 //!
-//! A want carries a number that grows each time, so that an announcement is answered by one ring, however many frames
+//! A want carries a growing number, so that each announcement is answered by one ring, however many frames
 //! follow.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,17 +31,16 @@ pub(crate) struct Want {
 }
 
 impl Want {
-    /// Wants nothing yet. `offset` is that of the word in this end's region.
+    /// Creates a want that is not announced. `offset` is that of its word in this end's region.
     pub(crate) fn new(offset: usize) -> Self {
         Self { offset, number: 0, announced: false }
     }
 
-    /// Whether it was announced and not withdrawn.
     pub(crate) fn is_announced(&self) -> bool {
         self.announced
     }
 
-    /// Asks to be woken. Before it sleeps, the caller must check once more for what it waits for.
+    /// Asks to be woken. The caller must check once more for what it waits for before it sleeps.
     pub(crate) fn announce(&mut self, own: &impl Words) {
         self.number += 1;
         self.announced = true;
@@ -49,7 +49,6 @@ impl Want {
         fence(Ordering::SeqCst);
     }
 
-    /// No longer asks to be woken.
     pub(crate) fn withdraw(&mut self, own: &impl Words) {
         if self.announced {
             self.announced = false;
@@ -66,12 +65,12 @@ pub(crate) struct Notice {
 }
 
 impl Notice {
-    /// Has answered nothing yet. `offset` is that of the word in the peer's region.
+    /// Creates a notice. `offset` is that of the want's word in the peer's region.
     pub(crate) fn new(offset: usize) -> Self {
         Self { offset, answered: 0 }
     }
 
-    /// Whether the peer waits for what this end has just published and must be woken.
+    /// Returns whether the peer waits for what this end has just published and must be woken.
     ///
     /// A peer that writes nonsense only gets more or fewer wakes.
     pub(crate) fn take(&mut self, peer: &impl Words) -> bool {
@@ -86,7 +85,7 @@ impl Notice {
     }
 }
 
-/// An eventfd that one end sleeps on and the other one rings.
+/// An eventfd on which one end sleeps and which the other one rings.
 #[derive(Debug)]
 pub(crate) struct Event(OwnedFd);
 
@@ -95,15 +94,14 @@ impl Event {
         Self(fd)
     }
 
-    /// Makes it readable.
     pub(crate) fn ring(&self) {
-        // The only possible failure is a full counter, and then it is readable already.
+        // Fails only if the counter is full, and then it is readable already.
         while nix::unistd::write(&self.0, &1_u64.to_ne_bytes()) == Err(Errno::EINTR) {}
     }
 
     /// Resets the counter, so that only the next ring makes it readable.
     pub(crate) fn clear(&self) {
-        // With a counter of zero this is EAGAIN, since the descriptor does not block.
+        // EAGAIN if the counter is zero, as the descriptor does not block.
         while nix::unistd::read(&self.0, &mut [0; 8]) == Err(Errno::EINTR) {}
     }
 }

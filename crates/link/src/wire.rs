@@ -130,7 +130,7 @@ fn headers_size(headers: &[Header]) -> usize {
 }
 
 fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
-    // A head is at most 64 KiB, so a length always fits; an oversized one is refused by the link.
+    // A head is at most 64 KiB, so a length always fits; the link refuses a larger one.
     out.put_u32_le(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
     out.put_slice(bytes);
 }

@@ -1,6 +1,5 @@
-//! The unit of each access to shared memory.
+//! The unit of access to shared memory.
 
-/// The size of a word.
 pub(crate) const WORD_BYTES: usize = 8;
 
 /// Rounds a length up to whole words.

@@ -1,7 +1,7 @@
-//! The worker's end of a link. It has neither a runtime nor a thread: its user calls [`WorkerLink::poll`] when
+//! The worker's end of a link, without a runtime or a thread: its user calls [`WorkerLink::poll`] when
 //! [`WorkerLink::event_fd`] is readable, and sends from any thread.
 //!
-//! It blocks only while another thread is in a call, which is short.
+//! It blocks only during another thread's call, which is short.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::region::{Direction, Region, verify_seals};
 use crate::streams::Side;
 use crate::wake::Event;
 
-/// How often a poll that found nothing tries again because something arrived while it parked.
+/// How often a poll retries when something arrived while it parked.
 const PARK_RETRIES_COUNT_MAX: usize = 8;
 
 /// What a worker's link has received.
@@ -148,13 +148,13 @@ impl WorkerLink {
                 return Ok(());
             }
             collected.map_err(|_| SendError::Closed)?;
-            // Before the announcement, so that a ring that answers it stays in the counter.
+            // Before the announcement, so that a ring in answer to it stays in the counter.
             self.event.clear();
             if endpoint.park().map_err(|_| SendError::Closed)? {
                 return Ok(());
             }
         }
-        // The front is as busy as this end. It has not parked, so it has to wake itself.
+        // The front is as busy as this end. This end has not parked, so it must wake itself.
         self.event.ring();
         Ok(())
     }

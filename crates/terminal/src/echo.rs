@@ -1,5 +1,5 @@
-//! Keeps typed characters out of a progress bar, which they would break. Only the echo is switched off: line editing,
-//! Ctrl-C and Ctrl-Z work as before, and whoever reads the terminal still gets what is typed.
+//! Keeps typed characters from breaking a progress bar. Switches off only the echo: line editing, Ctrl-C and
+//! Ctrl-Z still work, and whoever reads the terminal still gets what is typed.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -7,14 +7,15 @@ use std::os::fd::AsFd;
 use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 use nix::unistd::{getpgrp, tcgetpgrp};
 
-/// Switches off the echo of the terminal on standard input while it lives.
+/// Switches off the echo of the terminal on standard input until dropped.
 #[derive(Debug)]
 pub(crate) struct Silence {
     before: Termios,
 }
 
 impl Silence {
-    /// Returns `None` if there is no terminal, or if devhost is in the background and must not change it.
+    /// Returns `None` if there is no terminal or no echo, or if devhost is in the background and must not
+    /// change it.
     pub(crate) fn start() -> Option<Self> {
         let stdin = io::stdin();
         if !stdin.is_terminal() || !is_foreground() {
@@ -34,7 +35,7 @@ impl Silence {
 impl Drop for Silence {
     fn drop(&mut self) {
         if is_foreground() {
-            // A terminal that is gone needs no echo.
+            // Fails only if the terminal is gone.
             let _ = termios::tcsetattr(io::stdin().as_fd(), SetArg::TCSANOW, &self.before);
         }
     }

@@ -1,15 +1,15 @@
-//! The events of `--message-format json`: one JSON object per line on standard output, told apart by its `event`. This
-//! is the only place that defines them; fields are only ever added.
+//! The events of `--message-format json`: one JSON object per line on standard output, distinguished by
+//! `event`. They are defined here only; fields are added, never removed.
 
 use serde::Serialize;
 
 use devhost_model::{Diagnostic, End, Failure, Reload};
 
-/// An event, as a line of JSON.
+/// An event, written as a line of JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum TerminalEvent {
-    /// The port is open: requests are taken (and held until the app is ready).
+    /// The port is open. Requests are accepted, and held until the app is ready.
     Listening {
         /// devhost's version.
         version: String,
@@ -17,40 +17,40 @@ pub(crate) enum TerminalEvent {
         app: String,
         /// The addresses, the local one first.
         urls: Vec<Url>,
-        /// From the start of devhost, in milliseconds.
+        /// Time since devhost started, in milliseconds.
         since_start_ms: f64,
     },
-    /// How far a build is. Not every step is told.
+    /// The progress of a build. Some steps are skipped.
     Progress {
         /// Crates done.
         done: u32,
-        /// Crates in all.
+        /// The total number of crates.
         total: u32,
         /// What is being compiled.
         current: String,
     },
     /// The first generation serves.
     Ready {
-        /// Its journey: `generation`, `cause`, `files`, `outcome`, `total_ms`, `steps`.
+        /// Its `generation`, `cause`, `files`, `outcome`, `total_ms`, `steps` and so on.
         #[serde(flatten)]
         reload: Reload,
     },
-    /// A later reload is over; its `outcome` says how.
+    /// A later reload has ended, with this `outcome`.
     Reload {
-        /// Its journey: `generation`, `cause`, `files`, `outcome`, `total_ms`, `steps`.
+        /// As for `ready`.
         #[serde(flatten)]
         reload: Reload,
     },
     /// The newest code is not being served.
     Failure {
-        /// One line.
+        /// A one-line summary.
         title: String,
-        /// Why, with the compiler's messages.
+        /// The reason, with the compiler's messages.
         failure: Failure,
     },
-    /// A warning of the compiler's about code that built.
+    /// A compiler warning about code that built.
     Diagnostic {
-        /// The message and its place.
+        /// The message and its location.
         diagnostic: Diagnostic,
     },
     /// Stylesheets were swapped in open pages.
@@ -58,42 +58,42 @@ pub(crate) enum TerminalEvent {
         /// The files.
         files: Vec<String>,
     },
-    /// Open pages were loaded again because of these files.
+    /// Open pages were reloaded because of these files.
     Statics {
         /// The files.
         files: Vec<String>,
     },
     /// A worker crashed.
     Crash {
-        /// One line.
+        /// A one-line summary.
         message: String,
         /// How it ended.
         end: End,
     },
     /// Something worth knowing.
     Note {
-        /// One line.
+        /// A one-line message.
         message: String,
     },
-    /// Something that is probably not as it should be.
+    /// Something is probably wrong.
     Warning {
-        /// One line.
+        /// A one-line message.
         message: String,
     },
     /// devhost gives up, or gives something up.
     Error {
         /// What is wrong.
         message: String,
-        /// What to do about it, empty where unknown.
+        /// What to do about it; empty if unknown.
         hint: String,
-        /// True where the user can mend it.
+        /// Whether the user can fix it.
         mistake: bool,
     },
     /// devhost is ending.
     Stopping,
 }
 
-/// An address at which the app can be reached.
+/// An address of the app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Url {
     /// `Local`, `Network`, …
@@ -103,9 +103,9 @@ pub(crate) struct Url {
 }
 
 impl TerminalEvent {
-    /// Returns the event as a line, with its line break.
+    /// Returns the event as a line, including the line break.
     pub(crate) fn line(&self) -> String {
-        // Strings and numbers only: all of it can be written as JSON.
+        // Cannot fail: it has only strings and numbers.
         let mut line = serde_json::to_string(self).unwrap_or_else(|error| {
             serde_json::json!({ "event": "error", "message": format!("failed to write an event: {error}"), "hint": "",
                 "mistake": false })

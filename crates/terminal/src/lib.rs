@@ -1,11 +1,11 @@
 //! What the user at the terminal, or their editor, is told.
 //!
-//! Writes to standard output and standard error; never reads (it only switches off the echo while a progress bar is
-//! drawn), and never touches what the app writes: that goes from the worker to the terminal directly.
+//! Writes to standard output and standard error, and never reads (it only switches off the echo under a
+//! progress bar). The app's own output goes from the worker to the terminal directly.
 //!
-//! The banner and the course of events go to standard output; progress, failures and warnings to standard error. With
-//! JSON, everything is an event per line on standard output. Each message is written at once and in whole
-//! lines, so that the lines of several threads and processes do not mix.
+//! The banner and the course of events go to standard output; progress, failures and warnings to standard
+//! error. In JSON, everything is one event per line on standard output. Each message is written at once and
+//! in whole lines, so that lines of several threads and processes do not mix.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 

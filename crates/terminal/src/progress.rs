@@ -1,4 +1,4 @@
-//! How far a build is: a bar on a terminal, or a line or an event now and then.
+//! The progress of a build: a bar on a terminal, otherwise an occasional line or event.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,17 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::echo::Silence;
 use devhost_model::WAITING_FOR;
 
-/// How often the bar is redrawn while nothing is reported, for its elapsed time.
+/// How often the bar is redrawn between reports, for the elapsed time.
 const BAR_TICK_MS: u64 = 250;
 
 /// How progress is shown.
 #[derive(Debug)]
 pub(crate) enum Progress {
-    /// Nothing is being built, or nothing has been said about it yet.
+    /// Nothing is being built, or nothing was said about it yet.
     Idle,
-    /// A bar on a terminal, whose echo is off meanwhile.
+    /// A bar on a terminal, with its echo off.
     Bar(ProgressBar, Option<Silence>),
-    /// Lines or events: when the last one was written, and about what.
+    /// Lines or events: when the last one was written, and what it named.
     Told(Instant, String),
 }
 
@@ -34,7 +34,7 @@ impl Progress {
         }
     }
 
-    /// Returns true if progress is to be told in words: not too often, but at once if a build waits for something else.
+    /// Returns true if a line or event is due: not too often, but at once if the build has to wait.
     pub(crate) fn is_due(&mut self, interval: Duration, current: &str) -> bool {
         let now = Instant::now();
         if let Self::Told(last, of) = self
@@ -47,14 +47,14 @@ impl Progress {
         true
     }
 
-    /// Takes the bar away, if there is one.
+    /// Removes the bar, if any.
     pub(crate) fn finish(&mut self) {
         if let Self::Bar(bar, _silence) = std::mem::replace(self, Self::Idle) {
             bar.finish_and_clear();
         }
     }
 
-    /// Runs `write` without the bar in the way.
+    /// Runs `write` with the bar out of the way.
     pub(crate) fn make_way_for(&self, write: impl FnOnce()) {
         match self {
             Self::Bar(bar, _) => bar.suspend(write),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-/// Where a message goes.
+/// A destination of messages.
 #[derive(Debug)]
 pub(crate) enum Sink {
     Stdout,

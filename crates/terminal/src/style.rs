@@ -2,15 +2,15 @@
 
 use std::io::IsTerminal;
 
-/// How text is written: with colours or without.
+/// How text is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
-    /// True for colours.
+    /// Whether to write colours.
     pub colours: bool,
 }
 
 impl Style {
-    /// Returns the style that a stream wants.
+    /// Returns the style for a stream.
     pub fn of(stream: &impl IsTerminal) -> Self {
         Self { colours: wants_colours(stream.is_terminal(), &environment) }
     }
@@ -49,13 +49,13 @@ impl Style {
         self.paint("36", text)
     }
 
-    /// Returns text that has colours already: as it is, or without them.
+    /// Returns coloured text, without its colours if they are off.
     pub(crate) fn coloured(self, text: &str) -> String {
         if self.colours { text.to_owned() } else { anstream::adapter::strip_str(text).to_string() }
     }
 }
 
-/// Returns the text without control characters: a file may have any name, and a terminal obeys what it is shown.
+/// Replaces control characters: a file may have any name, and a terminal obeys what it is shown.
 pub fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
@@ -64,8 +64,8 @@ fn environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-/// Follows <https://no-color.org> first, then <https://bixense.com/clicolors>, then whether there is a terminal that
-/// has colours.
+/// Follows <https://no-color.org>, then <https://bixense.com/clicolors>, then whether there is a capable
+/// terminal.
 fn wants_colours(is_terminal: bool, environment: &impl Fn(&str) -> Option<String>) -> bool {
     let is_set = |name: &str| environment(name).is_some_and(|value| !value.is_empty());
     let forces = |name: &str| environment(name).is_some_and(|value| !value.is_empty() && value != "0");

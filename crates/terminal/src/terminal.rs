@@ -11,10 +11,10 @@ use crate::sink::Sink;
 use crate::style::Style;
 use devhost_model::{Cause, Diagnostic, Diagnostics, End, Error, Failure, Outcome, Reload};
 
-/// Time between two lines of progress if there is no terminal to draw a bar on.
+/// The interval of progress lines if there is no terminal to draw a bar on.
 const PROGRESS_LINE_INTERVAL_MS: u64 = 3_000;
 
-/// Time between two progress events.
+/// The interval of progress events.
 const PROGRESS_EVENT_INTERVAL_MS: u64 = 250;
 
 /// How messages are written.
@@ -27,7 +27,7 @@ pub enum Format {
     Json,
 }
 
-/// Tells the user what happens. Can be used from several threads.
+/// Informs the user. Can be used from several threads.
 #[derive(Debug)]
 pub struct Terminal {
     format: Format,
@@ -37,13 +37,13 @@ pub struct Terminal {
     out_style: Style,
     err_style: Style,
     draws_bar: bool,
-    /// Also orders the messages: whoever holds the lock writes.
+    /// Also serialises the messages: the holder of the lock writes.
     progress: Mutex<Progress>,
 }
 
 impl Terminal {
-    /// Creates a terminal on standard output and standard error. `verbose` also shows details, and warnings beside
-    /// errors.
+    /// Creates a terminal on standard output and standard error. `verbose` also shows details, and warnings
+    /// along with errors.
     pub fn new(format: Format, verbose: bool) -> Self {
         Self {
             format,
@@ -57,8 +57,8 @@ impl Terminal {
         }
     }
 
-    /// Shows the addresses, once the port is open. `since_start` is the time since devhost was started; only the event
-    /// has it.
+    /// Shows the addresses once the port is open. `since_start` is the time since devhost started; only the
+    /// event has it.
     pub fn banner(&self, version: &str, app: &str, urls: &[(&str, &str)], since_start: Duration) {
         self.say(
             || self.out_style.banner(version, app, urls),
@@ -74,7 +74,7 @@ impl Terminal {
         );
     }
 
-    /// Shows how far the build is, in crates.
+    /// Shows how many crates of the build are done.
     pub fn progress(&self, done: u32, total: u32, current: &str) {
         let mut progress = self.lock();
         if self.draws_bar {
@@ -96,7 +96,7 @@ impl Terminal {
         }
     }
 
-    /// Removes the progress bar: the build is over.
+    /// Removes the progress bar, as the build is over.
     pub fn progress_done(&self) {
         self.lock().finish();
     }
@@ -126,7 +126,8 @@ impl Terminal {
         );
     }
 
-    /// Tells the compiler's warnings about code that built: people only those that are `new`, programs `all` of them.
+    /// Tells the compiler's warnings about code that built: the `new` ones to people, `all` of them to
+    /// programs.
     pub fn warnings(&self, all: &Diagnostics, new: &[&Diagnostic]) {
         let told: Vec<&Diagnostic> = match self.format {
             Format::Human => new.to_vec(),
@@ -159,14 +160,14 @@ impl Terminal {
         self.complain(|| self.err_style.note(message), || TerminalEvent::Note { message: message.into() });
     }
 
-    /// Tells something worth knowing to those who asked for details.
+    /// Tells something worth knowing if details were asked for.
     pub fn detail(&self, message: &str) {
         if self.verbose {
             self.note(message);
         }
     }
 
-    /// Tells something that is probably not as it should be.
+    /// Warns about something that is probably wrong.
     pub fn warn(&self, message: &str) {
         self.complain(
             || self.err_style.warning(message),
@@ -174,7 +175,7 @@ impl Terminal {
         );
     }
 
-    /// Tells what is wrong, and what to do about it.
+    /// Tells what is wrong and what to do about it.
     pub fn error(&self, error: &Error) {
         self.complain(
             || self.err_style.error(error),
@@ -194,10 +195,10 @@ impl Terminal {
         );
     }
 
-    /// Tells that devhost is ending. Also removes the progress bar.
+    /// Tells that devhost is ending, and removes the progress bar.
     pub fn stopping(&self) {
         self.progress_done();
-        // A new line first: a terminal shows Ctrl-C as `^C` where the cursor is.
+        // Starts a new line, because a terminal shows Ctrl-C as `^C` at the cursor.
         self.say(|| "\nstopping\n".to_owned(), || TerminalEvent::Stopping);
     }
 
@@ -222,7 +223,7 @@ impl Terminal {
     }
 }
 
-/// Returns a failure without colours, as what cargo writes for `--message-format json`.
+/// Removes a failure's colours, as cargo does for `--message-format json`.
 fn without_colours(failure: &Failure) -> Failure {
     match failure {
         Failure::Build { diagnostics, output } => Failure::Build {

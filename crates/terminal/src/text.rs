@@ -1,4 +1,4 @@
-//! The wording of what people see, all in one place so that it reads alike. Pure: from a fact to its text.
+//! The wording of messages for people, all in one place for consistency. Pure functions from facts to text.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use devhost_model::{BuildReport, Cause, Diagnostic, End, Failure, Outcome, Reloa
 const SECONDS_FROM_MS: f64 = 10_000.0;
 /// Step times from here on are shown without a fraction.
 const WHOLE_FROM_MS: f64 = 10.0;
-/// Steps that took less are not shown.
+/// Shorter steps are omitted.
 const SHOWN_FROM_MS: f64 = 0.05;
 
 impl Style {
@@ -40,7 +40,7 @@ impl Style {
         };
         let what = match (reload.outcome, reload.cause) {
             (Outcome::Ok, Cause::Start) => format!("{} {number} in {took}", self.good("ready")),
-            // No build: the code is the same, and the app has read its files again.
+            // Not built: the same code has read its files again.
             (Outcome::Ok, Cause::Change) if reload.steps.build_ms == 0.0 => {
                 format!("{} {number} in {took}", self.good("restarted"))
             }
@@ -82,7 +82,8 @@ impl Style {
             Failure::Build { diagnostics, output } => {
                 let (errors, others): (Vec<&Diagnostic>, Vec<&Diagnostic>) =
                     diagnostics.iter().partition(|diagnostic| diagnostic.is_error());
-                // Warnings hide the error that somebody is looking for; errors come last, where the eye is.
+                // Warnings would hide the error that somebody is looking for. Errors come last, where the eye
+                // is.
                 let hidden = if verbose || errors.is_empty() { 0 } else { others.len() };
                 for diagnostic in others.into_iter().skip(hidden).chain(errors) {
                     text.push_str(&self.diagnostic(diagnostic));
@@ -148,7 +149,7 @@ impl Style {
         format!("{} {}\n", self.good("page reload"), self.files(files, 0).unwrap_or_default())
     }
 
-    /// The first file, and how many more.
+    /// Returns the first file and the number of others.
     fn files(self, files: &[impl AsRef<Path>], left_out: usize) -> Option<String> {
         let (first, rest) = files.split_first()?;
         let first = self.notable(&printable(&first.as_ref().to_string_lossy()));
@@ -164,7 +165,7 @@ fn time(ms: f64) -> String {
     if ms >= SECONDS_FROM_MS { format!("{:.1} s", ms / 1000.0) } else { format!("{ms:.0} ms") }
 }
 
-/// `build 689 · fork 0.5`: the steps that there were, in milliseconds.
+/// `build 689 · fork 0.5`: the steps that took place, in milliseconds.
 fn steps(steps: &Steps) -> Option<String> {
     let steps: Vec<String> = [
         ("notice", steps.notice_ms),

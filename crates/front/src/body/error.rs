@@ -1,4 +1,4 @@
-//! Why a body broke off, and what a body is.
+//! Streams of body bytes, and why they break off.
 
 use bytes::Bytes;
 use futures_util::stream::LocalBoxStream;
@@ -14,10 +14,10 @@ pub(crate) enum BodyError {
     /// The client closed the connection.
     #[error("the client is gone")]
     ClientGone,
-    /// The client broke its request body off.
+    /// The client broke off its request body.
     #[error("the request body broke off")]
     RequestBroken,
-    /// What the app sent is not what its content-encoding says.
+    /// The body contradicts its content-encoding.
     #[error("failed to decode the response: {0}")]
     Decode(std::io::Error),
     /// The app announced a longer body.

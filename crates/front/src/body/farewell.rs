@@ -1,5 +1,5 @@
-//! The end of the app's half of a WebSocket whose generation ends: the client gets no more of it, and what the app
-//! still sends is thrown away, because an app that is stuck sending would not get to read the close frame.
+//! Ends the app's half of a WebSocket whose generation ends. The client gets no more of it. The app's output
+//! is discarded: an app blocked on sending would never read the close frame.
 
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -10,18 +10,18 @@ use crate::gate::Visit;
 use crate::upstream::{RecvHalf, SendHalf};
 use crate::websocket::FrameTracker;
 
-/// How long the end of a WebSocket waits for the frame it is in, and then for the client's close frame.
+/// How long an ending WebSocket waits to complete a frame, and then for the client's close frame.
 pub(super) const WEBSOCKET_CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// The end of the app's half: the client gets no more of it.
+/// The app's half on its way to its end.
 pub(super) struct Farewell {
     output: Output,
     deadline: Pin<Box<Sleep>>,
-    /// Until it is over, the generation has a request.
+    /// Counts as a request of the generation until this is over.
     _visit: Visit,
 }
 
-/// What the app sends, which nobody gets.
+/// The app's output, which nobody gets.
 struct Output {
     recv: RecvHalf,
     tracker: FrameTracker,
@@ -29,7 +29,7 @@ struct Output {
 }
 
 impl Output {
-    /// Throws the next piece away. Cancel-safe.
+    /// Discards the next piece. Cancel-safe.
     async fn discard(&mut self) {
         match self.recv.data().await {
             Ok(Some(piece)) => self.tracker.advance(&piece),
@@ -37,14 +37,14 @@ impl Output {
         }
     }
 
-    /// True once the app says nothing more that matters.
+    /// Returns true once nothing the app says matters any more.
     fn is_closed(&self) -> bool {
         self.has_ended || self.tracker.has_seen_close()
     }
 }
 
 impl Farewell {
-    /// Begins it, with the place in the app's frames.
+    /// Starts with the position in the app's frames.
     pub(super) fn new(recv: RecvHalf, tracker: FrameTracker, visit: Visit) -> Self {
         Self {
             output: Output { recv, tracker, has_ended: false },
@@ -53,7 +53,7 @@ impl Farewell {
         }
     }
 
-    /// Does something else meanwhile; `None` if the time is over.
+    /// Runs `work` meanwhile. Returns `None` when the time is up.
     pub(super) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {
@@ -66,14 +66,15 @@ impl Farewell {
         }
     }
 
-    /// Waits for the app's close frame, answers it by the end of the client's half, and waits for the end of the app's.
+    /// Waits for the app's close frame, ends the client's half in answer, and waits for the app's half to
+    /// end.
     pub(super) async fn finish(mut self, mut send: SendHalf) {
         let Self { output, deadline, .. } = &mut self;
         let end = async {
             while !output.is_closed() {
                 output.discard().await;
             }
-            // An error means that the app is gone.
+            // Fails only if the app is gone.
             let _ = send.finish().await;
             while !output.has_ended {
                 output.discard().await;

@@ -1,8 +1,8 @@
-//! Bodies on their way through the front.
+//! The bodies of requests and responses on their way through the front.
 //!
-//! A task of its own pumps the request's body to the app, so that a slow response does not stop it. The
-//! response's body is taken from the app only when actix wants more. Both end when the response is over or the
-//! client is gone. No buffer here grows: the link's credit is the limit.
+//! A separate task pumps the request's body, so that a slow response does not stop it. The response's body is
+//! taken from the app only when actix wants more. Both end with the response or the client. Buffers are
+//! bounded by the link's credit.
 
 mod error;
 mod farewell;

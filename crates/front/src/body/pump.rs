@@ -16,33 +16,33 @@ use super::tunnel;
 use crate::inbound::Turn;
 use crate::upstream::{SendHalf, UpstreamError};
 
-/// A request body on its way to the app, from its beginning.
+/// A request body, from its beginning.
 pub(crate) struct RequestBody {
     payload: Payload,
-    /// What was taken from the payload already.
+    /// What has been taken from the payload already.
     kept: VecDeque<Bytes>,
     turn: Turn,
 }
 
 impl RequestBody {
-    /// A body of which nothing has been read.
+    /// Creates a body of which nothing has been read.
     pub(crate) fn new(payload: Payload, turn: Turn) -> Self {
         Self { payload, kept: VecDeque::new(), turn }
     }
 }
 
-/// The task that sends a request body to the app. Dropped, it stops and lets go of both ends.
+/// The task that sends a request body to the app. Stops when dropped, and drops both ends.
 pub(crate) struct Pump {
     task: Option<JoinHandle<PumpEnd>>,
-    /// A payload that has been sent whole.
+    /// A payload sent whole.
     finished: Option<Payload>,
     pub(super) signals: Rc<Signals>,
-    /// Without a body to send: the half that must not be dropped before the response is over.
+    /// Without a body: must not be dropped before the response is over.
     _unused: Option<SendHalf>,
 }
 
 impl Pump {
-    /// No body to send.
+    /// Creates a pump without a body.
     pub(crate) fn idle(send: SendHalf) -> Self {
         Self {
             task: None,
@@ -52,7 +52,7 @@ impl Pump {
         }
     }
 
-    /// Starts to send. With `websocket`, it takes leave of the app when the generation ends.
+    /// Starts sending. A `websocket` takes leave of the app when the generation ends.
     pub(crate) fn start(body: RequestBody, send: SendHalf, websocket: bool) -> Self {
         let RequestBody { payload, kept, turn } = body;
         let signals = Rc::new(Signals::new(Some(kept.clone()), turn));
@@ -65,13 +65,13 @@ impl Pump {
         Self { task: Some(task), finished: None, signals, _unused: None }
     }
 
-    /// The response has begun: the body will not be sent again.
+    /// Stops keeping the body: the response has begun, so it will not be sent again.
     pub(crate) fn keep_no_more(&self) {
         self.signals.take_kept();
     }
 
-    /// Stops, and gives the body back from its beginning; `None` if too much of it has been sent, or the client broke it
-    /// off.
+    /// Stops, and returns the body from its beginning. Returns `None` if too much of it was sent, or the
+    /// client broke it off.
     pub(crate) async fn recall(mut self) -> Option<RequestBody> {
         self.signals.recall.notify_one();
         let payload = match (self.finished.take(), self.task.as_mut()) {
@@ -86,7 +86,7 @@ impl Pump {
         Some(RequestBody { payload, kept, turn: self.signals.turn.clone() })
     }
 
-    /// Resolves if the client breaks its body off. Stays pending once the body is sent.
+    /// Resolves if the client breaks off its body. Stays pending once the body is sent.
     pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(task) = &mut self.task else { return Poll::Pending };
         let end = ready!(Pin::new(task).poll(cx));
@@ -100,7 +100,7 @@ impl Pump {
         }
     }
 
-    /// Resolves if the client breaks its body off.
+    /// Resolves if the client breaks off its body.
     pub(crate) async fn broken(&mut self) {
         std::future::poll_fn(|cx| self.poll_broken(cx)).await;
     }
@@ -128,8 +128,8 @@ async fn pump(mut payload: Payload, kept: VecDeque<Bytes>, send: SendHalf, signa
             PumpEnd::Recalled(payload)
         }
         Sent::Refused(send, _) => {
-            // The app wants no more of the body. Letting go of the payload makes actix drain it or close the
-            // connection after the response; letting go of the other end would cut the response off.
+            // The app wants no more of the body. Dropping the payload makes actix drain it, or close the
+            // connection after the response. Dropping the other half would cut the response off.
             drop(payload);
             let _kept = send;
             std::future::pending().await
@@ -172,7 +172,7 @@ async fn send_all(
                     }
                     Some(Err(_)) => return Sent::Broken,
                     None => {
-                        // An error here shows in the response, too.
+                        // The response shows an error here, too.
                         let _ = send.finish().await;
                         return Sent::All;
                     }

@@ -23,23 +23,23 @@ use crate::upstream::{RecvHalf, UpstreamError};
 use crate::websocket::{CLOSE_SERVICE_RESTART, FrameTracker};
 use devhost_model::End;
 
-/// How long the client's half of an ending WebSocket may go first, before the app is told whatever the client does.
+/// How long an ending WebSocket may wait for the client before it takes leave of the app regardless.
 const CLIENT_TURN_TIME_MAX: Duration = Duration::from_millis(100);
 
-/// What ends a response body besides its own end.
+/// What ends a response body, besides its own end.
 enum Ending {
-    /// Nothing: it ends by itself.
+    /// Nothing else.
     Own,
-    /// The end of the generation, at once (server-sent events).
+    /// The end of its generation, at once (server-sent events).
     WithGeneration(LocalBoxFuture<'static, ()>),
-    /// The end of the generation, by a close frame.
+    /// The end of its generation, with a close frame.
     WebSocket(WebSocketEnding),
 }
 
 struct WebSocketEnding {
     half: Rc<AppHalf>,
     stage: Stage,
-    /// Takes leave of the app when the client does not read, so that nobody polls the body.
+    /// Takes leave of the app even if nobody polls the body because the client does not read.
     _watch: AbortOnDrop,
 }
 
@@ -52,7 +52,7 @@ struct AppHalf {
 }
 
 impl AppHalf {
-    /// Begins to take leave of the app, unless that has begun.
+    /// Takes leave of the app. Is a no-op the second time.
     fn leave(&self) {
         if let Some((recv, visit)) = self.recv.take() {
             self.signals.leave(Farewell::new(recv, self.tracker.borrow().clone(), visit));
@@ -71,7 +71,7 @@ impl Drop for AbortOnDrop {
 enum Stage {
     /// Frames flow.
     Open { closing: LocalBoxFuture<'static, ()> },
-    /// The generation ends, but the app is within a frame, or closes by itself.
+    /// The generation ends, but the app is within a frame or closing by itself.
     UntilBoundary { deadline: Pin<Box<Sleep>> },
     /// The close frame comes next.
     SendClose,
@@ -81,7 +81,7 @@ enum Stage {
 
 /// The response body as the app sends it.
 pub(crate) struct AppBody {
-    /// `None` for a WebSocket, whose ending has it.
+    /// `None` for a WebSocket: its ending has it.
     recv: Option<RecvHalf>,
     pump: Pump,
     /// `None` for a WebSocket, too.
@@ -94,7 +94,7 @@ pub(crate) struct AppBody {
 }
 
 impl AppBody {
-    /// A body that ends by itself.
+    /// Creates a body that ends by itself.
     pub(crate) fn finite(recv: RecvHalf, pump: Pump, visit: Visit, watch: Option<ClientWatch>) -> Self {
         let gone = match watch.clone() {
             Some(watch) => async move { watch.gone().await }.boxed_local(),
@@ -105,7 +105,7 @@ impl AppBody {
         Self { recv: Some(recv), pump, visit, backend, watch, gone, ending: Ending::Own, over: false }
     }
 
-    /// Lets the body end cleanly with its generation.
+    /// Makes the body end cleanly with its generation.
     #[must_use]
     pub(crate) fn ending_with_generation(mut self) -> Self {
         self.mark_endless();
@@ -113,7 +113,7 @@ impl AppBody {
         self
     }
 
-    /// Lets the body, a WebSocket, end with its generation by a close frame.
+    /// Makes the body, a WebSocket, end with its generation by a close frame.
     #[must_use]
     pub(crate) fn ending_with_close_frame(mut self) -> Self {
         self.mark_endless();
@@ -143,7 +143,7 @@ impl AppBody {
         }
     }
 
-    /// The number of the generation that sends it.
+    /// Returns the number of the generation that sends it.
     pub(crate) fn generation_number(&self) -> u64 {
         self.backend.generation
     }
@@ -216,7 +216,7 @@ impl AppBody {
                     if tracker.has_seen_close() {
                         tracker.advance(&chunk[used..]);
                     } else if tracker.is_at_boundary() {
-                        // What follows is thrown away, but a close frame in it is an answer.
+                        // The rest is dropped, but a close frame in it counts as an answer.
                         tracker.advance(&chunk[used..]);
                         if let Ending::WebSocket(websocket) = &mut self.ending {
                             websocket.stage = Stage::SendClose;
@@ -234,8 +234,8 @@ impl AppBody {
                 }
                 Stage::AwaitClient { deadline, closed } => {
                     if closed.poll_unpin(cx).is_ready() {
-                        // The client has answered, so it has all that was sent. It now waits for us to close
-                        // first (RFC 6455 §7.1.1), where actix would wait for the client.
+                        // The client has answered, so it has received everything. It now waits for us to
+                        // close first (RFC 6455 §7.1.1), while actix would wait for the client.
                         if let Some(watch) = &self.watch {
                             watch.finish_sending();
                         }

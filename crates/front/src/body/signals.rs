@@ -1,4 +1,4 @@
-//! What the task that sends a request body and the body of the response tell each other.
+//! What the task that sends the request body and the response's body tell each other.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,29 +12,29 @@ use crate::inbound::Turn;
 use crate::websocket::FrameTracker;
 use devhost_link::CREDIT_MAX_BYTES;
 
-/// How much of a request body is kept until the response begins, so that it can be sent to another worker. More than a
-/// worker can be sent that has read nothing of it.
+/// How many bytes of a request body are kept for another worker until the response begins. More than can be
+/// sent to a worker that reads nothing.
 const KEPT_SIZE_MAX: usize = 2 * CREDIT_MAX_BYTES;
 
-/// How the sending of a request body ended.
+/// How sending a request body ended.
 pub(super) enum PumpEnd {
     Finished(Payload),
     Recalled(Payload),
     Broken,
 }
 
-/// What the task that sends and the body of the response tell each other.
+/// Shared by the sending task and the response's body.
 pub(super) struct Signals {
-    /// What was taken from the payload, as long as that is everything and may be wanted.
+    /// Everything taken from the payload, while it is complete and may be wanted.
     kept: RefCell<Option<VecDeque<Bytes>>>,
     pub(super) turn: Turn,
     pub(super) recall: Notify,
     /// The app's half of a WebSocket whose generation ends.
     farewell: RefCell<Option<Farewell>>,
     leave: Notify,
-    /// The task ends the connection to the app; until then it must not be stopped.
+    /// The task is ending the connection to the app and must not be stopped.
     is_leaving: Cell<bool>,
-    /// The body of the response is gone.
+    /// Notified when the response's body is dropped.
     pub(super) gone: Notify,
     client_closing: Cell<bool>,
     pub(super) client_closed: Notify,
@@ -55,19 +55,19 @@ impl Signals {
         }
     }
 
-    /// True while the body can be sent to another worker.
+    /// Returns true while the body can be sent to another worker.
     pub(super) fn has_kept(&self) -> bool {
         self.kept.borrow().is_some()
     }
 
-    /// Lets the task end the connection to the app.
+    /// Makes the task end the connection to the app.
     pub(super) fn leave(&self, farewell: Farewell) {
         self.farewell.replace(Some(farewell));
         self.is_leaving.set(true);
         self.leave.notify_one();
     }
 
-    /// Waits until the connection to the app is to be ended. Cancel-safe.
+    /// Waits until the connection to the app must end. Cancel-safe.
     pub(super) async fn farewell(&self) -> Farewell {
         loop {
             if let Some(farewell) = self.farewell.take() {
@@ -77,17 +77,17 @@ impl Signals {
         }
     }
 
-    /// Keeps nothing any more, and returns what was kept.
+    /// Stops keeping, and returns what was kept.
     pub(super) fn take_kept(&self) -> Option<VecDeque<Bytes>> {
         self.kept.take()
     }
 
-    /// Returns true while the task ends the connection to the app, and must not be stopped.
+    /// Returns true once the task is ending the connection to the app and must not be stopped.
     pub(super) fn is_leaving(&self) -> bool {
         self.is_leaving.get()
     }
 
-    /// Looks for the close frame in what the client sends.
+    /// Looks for the close frame in the client's bytes.
     pub(super) fn follow(&self, tracker: &mut FrameTracker, chunk: &[u8]) {
         tracker.advance(chunk);
         if tracker.has_seen_close() && !self.client_closing.replace(true) {
@@ -95,7 +95,7 @@ impl Signals {
         }
     }
 
-    /// Keeps a piece of the body that is about to be sent.
+    /// Keeps a piece about to be sent.
     pub(super) fn keep(&self, chunk: &Bytes) {
         let mut kept = self.kept.borrow_mut();
         if let Some(pieces) = kept.as_mut() {

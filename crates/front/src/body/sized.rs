@@ -1,4 +1,4 @@
-//! Bodies as actix takes them, and the lengths that were announced for them.
+//! Bodies for actix, and their announced lengths.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 
 use super::error::{BodyError, ByteStream};
 
-/// A body that was announced with a length and is sent with another: breaks off if the app ends it too early.
+/// Makes a body of this announced length fail if the app ends it early, for bodies sent with another length.
 pub(crate) fn announced(stream: ByteStream, length: u64) -> ByteStream {
     futures_util::stream::unfold(Some((stream, length)), async |state| {
         let (mut stream, left) = state?;
@@ -25,24 +25,24 @@ pub(crate) fn announced(stream: ByteStream, length: u64) -> ByteStream {
     .boxed_local()
 }
 
-/// A body as actix wants it: bytes and a size. actix cuts what exceeds the size.
+/// A body for actix: bytes and a size. actix truncates what exceeds the size.
 pub(crate) struct SizedBody {
     stream: ByteStream,
     size: BodySize,
-    /// What is still to come of a known size.
+    /// How much of a known size is still to come.
     left: u64,
-    /// Why the connection is to be cut, once what came before has been written.
+    /// The error to return once what came before has been written.
     broken: Option<BodyError>,
 }
 
 impl SizedBody {
-    /// The bytes of `stream`, announced as `size`.
+    /// Sends the bytes of `stream`, announced as `size`.
     pub(crate) fn new(stream: ByteStream, size: BodySize) -> Self {
         let left = if let BodySize::Sized(length) = size { length } else { 0 };
         Self { stream, size, left, broken: None }
     }
 
-    /// No bytes, announced as `size`: the answer to a HEAD.
+    /// Sends nothing, announced as `size`, for a HEAD.
     pub(crate) fn head_only(size: BodySize) -> Self {
         Self { stream: futures_util::stream::empty().boxed_local(), size, left: 0, broken: None }
     }
@@ -61,7 +61,7 @@ impl MessageBody for SizedBody {
         }
         let error = loop {
             match ready!(self.stream.poll_next_unpin(cx)) {
-                // An empty chunk would read as the end of a chunked body.
+                // An empty chunk would end a chunked body.
                 Some(Ok(chunk)) if chunk.is_empty() => {}
                 Some(Ok(chunk)) => {
                     self.left = self.left.saturating_sub(chunk.len() as u64);
@@ -72,7 +72,7 @@ impl MessageBody for SizedBody {
                 Some(Err(error)) => break error,
             }
         };
-        // actix drops what it has not yet written when a body fails, perhaps even the head. It writes while
+        // When a body fails, actix drops what it has not yet written, perhaps even the head. It writes while
         // the body is pending.
         self.broken = Some(error);
         cx.waker().wake_by_ref();

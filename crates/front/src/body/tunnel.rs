@@ -1,8 +1,8 @@
 //! The client's half of a WebSocket on its way to the app.
 //!
-//! When a generation ends, the app is told by a close frame, between two frames of the client. The app has a moment
-//! to answer, then the connection is ended in order. The app sees what it sees of a browser tab that is closed,
-//! and has nothing to log.
+//! When a generation ends, the app gets a close frame between two of the client's frames. It has a moment to
+//! answer, then the connection ends in order. To the app this looks like a closed browser tab, so it has
+//! nothing to log.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -17,7 +17,7 @@ use super::signals::{PumpEnd, Signals};
 use crate::upstream::{SendHalf, UpstreamError};
 use crate::websocket::{CLOSE_GOING_AWAY, FrameTracker};
 
-/// How the open time of a WebSocket ends.
+/// How the open phase of a WebSocket ends.
 enum Open {
     /// The client has ended its half.
     Finished,
@@ -25,15 +25,15 @@ enum Open {
     Broken,
     /// The app takes no more.
     Refused(UpstreamError),
-    /// The request goes to another worker.
+    /// Another worker shall get the request.
     Recalled,
     /// The generation ends.
     Leaves(Farewell),
-    /// It has ended, and the app did not take in time what was being sent.
+    /// The generation ended, and the app did not take a pending message in time.
     Cut,
 }
 
-/// Sends what the client sends, and takes leave of the app when told so.
+/// Forwards the client's bytes, and takes leave of the app when told.
 pub(super) async fn run(
     mut payload: Payload,
     kept: VecDeque<Bytes>,
@@ -43,7 +43,7 @@ pub(super) async fn run(
     let mut tracker = FrameTracker::default();
     match open(&mut payload, kept, &mut send, &mut tracker, &signals).await {
         Open::Finished => {
-            // An error here shows in the response, too.
+            // The response shows an error here, too.
             let _ = send.finish().await;
             return PumpEnd::Finished(payload);
         }
@@ -94,7 +94,7 @@ async fn open(
             biased;
             sent = &mut sending => (Some(sent), None),
             farewell = signals.farewell() => {
-                // What has begun is finished: a frame that was cut would swallow the close frame.
+                // Finishes the message: a truncated frame would swallow the close frame.
                 let mut farewell = farewell;
                 (farewell.beside(&mut sending).await, Some(farewell))
             }
@@ -123,7 +123,7 @@ async fn leave(
     }
     tokio::select! {
         () = farewell.finish(send) => {}
-        // The client's answer to its own close frame comes meanwhile.
+        // Meanwhile the client may answer its own close frame.
         () = async {
             follow_client(payload, tracker, signals).await;
             std::future::pending::<()>().await;
@@ -131,7 +131,7 @@ async fn leave(
     }
 }
 
-/// Sends the close frame, after the frame that the client is in. False if it cannot be sent any more.
+/// Finishes the client's frame and sends the close frame. Returns false if that is no longer possible.
 async fn tell(
     payload: &mut Payload,
     send: &mut SendHalf,
@@ -151,7 +151,7 @@ async fn tell(
     client_closes || send.send(CLOSE_GOING_AWAY).await.is_ok()
 }
 
-/// Looks out for the client's close frame until the client is gone.
+/// Watches for the client's close frame until the client is gone.
 async fn follow_client(payload: &mut Payload, tracker: &mut FrameTracker, signals: &Signals) {
     while let Some(Ok(chunk)) = payload.next().await {
         signals.follow(tracker, &chunk);

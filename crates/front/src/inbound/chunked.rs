@@ -1,5 +1,5 @@
-//! Chunked bodies: taken apart by RFC 9112 §7.1 to the letter, and put together again in the plainest form, so that
-//! actix cannot find another end than the one that was found here. Extensions and trailers end here.
+//! Chunked bodies: decoded strictly by RFC 9112 §7.1 and encoded again in the plainest form, so that actix
+//! cannot find another end. Extensions and trailers are dropped.
 
 use bytes::{Buf, BufMut, BytesMut};
 
@@ -9,14 +9,14 @@ const EXTENSION_SIZE_MAX: usize = 4 * 1024;
 /// How many bytes of trailers a body may have.
 const TRAILERS_SIZE_MAX: usize = 16 * 1024;
 
-/// The end of a body in chunks.
+/// The end of a chunked body.
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// Takes a chunked body apart.
+/// Decodes a chunked body.
 #[derive(Debug)]
 pub(super) struct Dechunker {
     place: Place,
-    /// How many bytes of extensions or trailers there were.
+    /// How many bytes of extensions or trailers were skipped.
     skipped: usize,
 }
 
@@ -29,14 +29,14 @@ enum Place {
     Data(u64),
     DataCr,
     DataLf,
-    /// At the start of a trailer, or of the empty line at the end.
+    /// At the start of a trailer or of the final empty line.
     Line,
     Trailer,
     TrailerLf,
     EndLf,
 }
 
-/// The body is not in chunks that can be read.
+/// The body is not validly chunked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct MalformedChunk(pub &'static str);
@@ -48,11 +48,12 @@ impl Default for Dechunker {
 }
 
 impl Dechunker {
-    /// Moves what there is of the body from `input` to `output`; true once it is over. Bytes after the end stay.
+    /// Moves the available body from `input` to `output`, reframed. Returns true once the body is over; bytes
+    /// after it stay.
     ///
     /// # Errors
     ///
-    /// Where the input is no chunked body. What was moved before is part of one.
+    /// Fails if the input is not a chunked body. What was moved before is valid.
     pub(super) fn advance(
         &mut self,
         input: &mut BytesMut,
@@ -141,7 +142,8 @@ fn digit(byte: u8) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// Feeds a body in pieces of this size. Returns the data, the rest of the input and how it ended.
+    /// Feeds a body in pieces of this size. Returns the data, the number of bytes left over, and how it
+    /// ended.
     fn dechunk(body: &[u8], piece: usize) -> (Vec<u8>, usize, Result<bool, MalformedChunk>) {
         let (mut dechunker, mut input, mut output) = (Dechunker::default(), BytesMut::new(), BytesMut::new());
         let mut used = 0;

@@ -1,5 +1,5 @@
-//! The head of a request: where it ends, how its body is framed, and whether it can be served at all. Whatever leaves
-//! room for two readings is refused (RFC 9112 §6.3, §11.2), so that nobody can disagree about where a request ends.
+//! The head of a request: where it ends, how its body is framed, and whether it can be served. Anything
+//! ambiguous is refused (RFC 9112 §6.3, §11.2), so that nobody can disagree about where a request ends.
 
 use actix_web::http::{Method, Uri};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -7,7 +7,7 @@ use httparse::Status;
 
 use devhost_link::HEAD_LENGTH_MAX_BYTES;
 
-/// The largest head in bytes, from the request line to the empty line: what the link carries.
+/// The largest head in bytes, from the request line to the empty line: the link's limit.
 pub(crate) const HEAD_SIZE_MAX: usize = HEAD_LENGTH_MAX_BYTES;
 
 /// The largest number of headers: actix-http's own limit.
@@ -16,29 +16,29 @@ pub(crate) const HEADERS_COUNT_MAX: usize = 96;
 /// The longest target that actix-http parses, in bytes.
 const TARGET_SIZE_MAX: usize = u16::MAX as usize - 1;
 
-/// What the bytes at the start of a connection's input are.
+/// The result of a look at the start of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Examined {
-    /// The start of a head.
+    /// The beginning of a head.
     Partial,
-    /// A head that can be served.
+    /// A valid head.
     Whole(Head),
-    /// Nothing that can be served.
+    /// Something that cannot be served.
     Refused(Refusal),
 }
 
-/// What there is to know of a head.
+/// What is known of a head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
-    /// How many bytes of the input it is.
+    /// Its size in the input, in bytes.
     pub size: usize,
     /// How the body is framed.
     pub framing: BodyFraming,
     /// The connection ends with this request.
     pub is_last: bool,
-    /// What actix gets in place of these bytes, where it could not read them or would act too soon.
+    /// What actix gets instead, if it could not read the original or would act too soon.
     pub rewritten: Option<Bytes>,
-    /// Path and query as the client sent them, where actix gets them in another form.
+    /// Path and query as the client sent them, if actix gets them in another form.
     pub target: Option<Bytes>,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
@@ -49,29 +49,29 @@ pub(super) struct Head {
 pub(super) enum BodyFraming {
     /// There is none.
     None,
-    /// So many bytes, at least one.
+    /// This many bytes, at least one.
     Length(u64),
     /// In chunks.
     Chunked,
-    /// All that follows on the connection: what actix takes for a WebSocket.
+    /// Everything that follows on the connection: actix takes it for a WebSocket.
     Tunnel,
 }
 
-/// A request that is turned away before actix sees it.
+/// A request refused before actix sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     /// Why.
     pub reason: RefusalReason,
-    /// The request's `Accept` header, as far as it is known.
+    /// The request's `Accept` header, if known.
     pub accept: Option<Bytes>,
-    /// It is a HEAD, whose answer has no body.
+    /// It is a HEAD, so the answer has no body.
     pub is_head: bool,
 }
 
-/// Why a request is turned away.
+/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RefusalReason {
-    /// It is not valid HTTP/1.1: a sentence that says why.
+    /// It is not valid HTTP/1.1, for this reason (a sentence).
     Malformed(String),
     /// Its head exceeds a limit.
     TooLarge,
@@ -80,7 +80,7 @@ pub(crate) enum RefusalReason {
 }
 
 impl Refusal {
-    /// A refusal of a request that could not be read, with what can be made out of it.
+    /// Refuses an unreadable request, guessing what can be guessed of it.
     pub(crate) fn guess(reason: RefusalReason, input: &[u8]) -> Self {
         let mut lines = input.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let is_head = lines.next().is_some_and(|line| line.starts_with(b"HEAD "));
@@ -94,7 +94,7 @@ impl Refusal {
     }
 }
 
-/// Examines the start of a connection's input, without empty lines in front.
+/// Examines the start of a connection's input. Leading empty lines must have been removed.
 pub(super) fn examine(input: &[u8]) -> Examined {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_COUNT_MAX];
     let mut request = httparse::Request::new(&mut headers);
@@ -113,7 +113,7 @@ pub(super) fn examine(input: &[u8]) -> Examined {
     }
 }
 
-/// What the headers of a request say of its framing.
+/// What the headers say about framing.
 #[derive(Default)]
 struct Seen {
     host: bool,
@@ -223,7 +223,7 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
-/// Escapes what a browser would have escaped and actix's parser refuses; `None` where there is nothing of that.
+/// Escapes what browsers escape and actix's parser refuses. Returns `None` if there is no such byte.
 fn encode_target(target: &str) -> Option<String> {
     let is_refused = |byte: u8| matches!(byte, b'<' | b'>' | b'`' | 0x7f..=0xff);
     if !target.bytes().any(is_refused) {
@@ -243,13 +243,14 @@ fn encode_target(target: &str) -> Option<String> {
     Some(encoded)
 }
 
-/// Path and query of a target as it came, where it has no more than that.
+/// Returns the original path and query, if the target has that form.
 fn own_target(target: &str) -> Option<Bytes> {
     let target = target.split('#').next().unwrap_or_default();
     target.starts_with('/').then(|| Bytes::copy_from_slice(target.as_bytes()))
 }
 
-/// The head as actix gets it: with this target, and without `Expect`, which actix would answer before anybody is asked.
+/// Returns the head for actix: with this target, and without `Expect`, which actix would answer before asking
+/// anybody.
 fn rewrite(headers: &[httparse::Header<'_>], method: &str, target: &str, version: u8, size: usize) -> Bytes {
     let mut head = BytesMut::with_capacity(size + target.len());
     head.put_slice(format!("{method} {target} HTTP/1.{version}\r\n").as_bytes());

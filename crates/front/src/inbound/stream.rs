@@ -1,8 +1,8 @@
-//! A client's connection as actix gets it. It reads as if there were never more than one request on its way: the head
-//! of the next one shows up only after the response to the one before has been written to the socket.
+//! A client's connection as actix sees it. It reads as if the client never pipelined: the next head shows up
+//! only once the previous response has been written to the socket.
 //!
-//! When a response is complete is known from two events: actix has let go of its body ([`Turn`]), and then flushes,
-//! which it does only when all that it had to write is written.
+//! A response is complete after two events: actix drops its body ([`Turn`]), and then flushes, which it does
+//! only when all it had to write is written.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,15 +22,15 @@ use super::head::{BodyFraming, Examined, HEAD_SIZE_MAX, Refusal, RefusalReason, 
 /// How long a client may take for the head of a request, from its first byte.
 pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How long an idle connection is kept. Longer than clients keep theirs, so that they close first and no
-/// request meets a connection that is being closed.
+/// How long an idle connection is kept. Longer than clients keep theirs: they close first, and no request
+/// meets a closing connection.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
 
-/// How long a connection is read on after its last response, so that the client gets to read the response: the
-/// kernel throws it away with a connection that is closed while unread bytes are there.
+/// How long a connection is read on after its last response, so that the client gets to read the response.
+/// The kernel discards it if the connection is closed with unread bytes.
 pub(crate) const LINGER_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// How much of what has come is kept while it may not be handed on. A head must fit.
+/// How many bytes are kept while they may not be released. A head must fit.
 const INPUT_SIZE_MAX: usize = HEAD_SIZE_MAX;
 
 /// How much is read at once.
@@ -38,11 +38,11 @@ const READ_SIZE: usize = 16 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// The connection.
+/// A client's connection.
 #[derive(Debug)]
 pub(crate) struct ClientStream {
     io: TcpStream,
-    /// What has come and is not handed on yet.
+    /// Received, but not released.
     input: BytesMut,
     /// What actix may read.
     released: BytesMut,
@@ -50,16 +50,16 @@ pub(crate) struct ClientStream {
     turn: Turn,
     /// The response has been written.
     is_answered: bool,
-    /// What is left to write of an interim response.
+    /// The rest of an interim response, to be written.
     interim: &'static [u8],
     /// When a head, or the wait for one, has taken too long.
     deadline: Instant,
     is_head_begun: bool,
-    /// Armed at any time up to `deadline`.
+    /// Armed for a time up to `deadline`.
     timer: Pin<Box<Sleep>>,
     /// Our side is shut down.
     is_shut: bool,
-    /// The client's side is over.
+    /// The client's side has ended.
     is_ended: bool,
 }
 
@@ -67,21 +67,21 @@ pub(crate) struct ClientStream {
 enum Stage {
     /// The next request's head is to come.
     Head,
-    /// So much of the body is to come.
+    /// This much of the body is to come.
     Length(u64),
     Chunked(Dechunker),
-    /// Everything is handed on.
+    /// Everything is passed on.
     Tunnel,
-    /// The request is handed on; its response is to come.
+    /// The request is passed on; its response is to come.
     Response,
-    /// Nothing is handed on any more.
+    /// Nothing more is passed on.
     Over,
 }
 
 impl ClientStream {
-    /// Takes over a connection. To be called on the runtime that serves it.
+    /// Takes over a connection. Must be called on the runtime that serves it.
     pub(crate) fn new(io: TcpStream) -> Self {
-        // An error means that the connection is gone, which is seen where it is read.
+        // Fails only if the connection is gone, which reading shows.
         let _ = io.set_nodelay(true);
         let deadline = Instant::now() + IDLE_TIME_MAX;
         Self {
@@ -100,23 +100,22 @@ impl ClientStream {
         }
     }
 
-    /// The socket, which is not to be read.
+    /// Returns the socket. The caller must not read it.
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.io
     }
 
-    /// Who is at the other end.
+    /// Returns the client's address.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.io.peer_addr().ok()
     }
 
-    /// What is told of the request that is being answered.
+    /// Returns the connection's [`Turn`].
     pub(crate) fn turn(&self) -> Turn {
         self.turn.clone()
     }
 
-    /// Reads some input: `false` at the client's end. Stays pending where there is no room for more, until that is
-    /// taken.
+    /// Reads some input. Returns `false` at the client's end. Stays pending while there is no room.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let room = (INPUT_SIZE_MAX - self.input.len()).min(READ_SIZE);
         if room == 0 {
@@ -129,7 +128,7 @@ impl ClientStream {
         Poll::Ready(Ok(count > 0))
     }
 
-    /// True where the head, or the wait for one, has taken too long.
+    /// Returns true if the head, or the wait for one, has taken too long.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         if self.timer.deadline() > self.deadline {
             self.timer.as_mut().reset(self.deadline);
@@ -143,7 +142,7 @@ impl ClientStream {
         false
     }
 
-    /// Releases the next head, where there is one; `None` where more input is needed.
+    /// Releases the next head. Returns `None` if more input is needed.
     fn take_head(&mut self) -> Option<()> {
         // Some clients send a line break after a body (RFC 9112 §2.2).
         while self.input.starts_with(b"\r\n") || self.input.starts_with(b"\n") {
@@ -176,7 +175,7 @@ impl ClientStream {
         Some(())
     }
 
-    /// Lets the front answer what cannot be served: actix gets a request of this stream's own making.
+    /// Makes actix answer a substitute request, so that the front can send a page of its own.
     fn refuse(&mut self, refusal: Refusal) {
         let method = if refusal.is_head { "HEAD" } else { "GET" };
         self.released.put_slice(format!("{method} / HTTP/1.1\r\nhost: localhost\r\n").as_bytes());
@@ -191,7 +190,7 @@ impl ClientStream {
         self.stage = Stage::Over;
     }
 
-    /// The response is written: what comes next?
+    /// Decides what follows a written response.
     fn settle(&mut self, cx: &mut Context<'_>) {
         if self.turn.is_last() {
             self.stage = Stage::Over;
@@ -210,7 +209,7 @@ impl ClientStream {
         cx.waker().wake_by_ref();
     }
 
-    /// Writes what is left of an interim response.
+    /// Writes the rest of an interim response.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.turn.take_continue() {
             self.interim = CONTINUE;
@@ -245,7 +244,7 @@ impl AsyncRead for ClientStream {
                 let size = this.released.len();
                 hand_over(&mut this.released, size, buffer);
                 if this.released.is_empty() {
-                    // Lets go of the memory, which the next input can then use again.
+                    // Releases the memory, so that the next input can reuse it.
                     this.released = BytesMut::new();
                 }
                 return Poll::Ready(Ok(()));
@@ -303,7 +302,7 @@ impl AsyncRead for ClientStream {
                     return Poll::Ready(Ok(()));
                 }
                 Stage::Tunnel => {
-                    // It is not used any more, and there may be thousands of tunnels.
+                    // No longer used, and there may be thousands of tunnels.
                     this.input = BytesMut::new();
                     let before = buffer.filled().len();
                     ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
@@ -311,12 +310,12 @@ impl AsyncRead for ClientStream {
                     return Poll::Ready(Ok(()));
                 }
                 Stage::Response if this.is_answered => {
-                    // Not in the same call as the end of the body: actix shall be done with that first.
+                    // Not in the same call as the end of the body: actix must finish with that first.
                     this.settle(cx);
                     return Poll::Pending;
                 }
                 Stage::Response => {
-                    // Read on, so that the client's end is seen.
+                    // Reads on, to see the client's end.
                     if !ready!(this.poll_fill(cx))? {
                         return Poll::Ready(Ok(()));
                     }
@@ -353,7 +352,7 @@ impl AsyncWrite for ClientStream {
         if !this.is_shut {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
             this.is_shut = true;
-            // There is nothing unread of a client that waits for nothing.
+            // An idle client has sent nothing unread.
             this.is_ended |= matches!(this.stage, Stage::Head) && this.input.is_empty();
             this.timer.as_mut().reset(Instant::now() + LINGER_TIME_MAX);
         }
@@ -375,7 +374,7 @@ impl AsyncWrite for ClientStream {
 impl Drop for ClientStream {
     fn drop(&mut self) {
         if self.turn.is_cut() {
-            // Half a response that ends with its connection would look whole after a FIN.
+            // After a FIN, half a response delimited by the end of its connection would look whole.
             let _ = self.io.set_zero_linger();
         }
     }
@@ -396,7 +395,7 @@ mod tests {
         (ClientStream::new(listener.accept().await.unwrap().0), client)
     }
 
-    /// All that actix could read now, once there is something.
+    /// Reads everything that actix could read now, once there is something.
     async fn read(stream: &mut ClientStream) -> String {
         let mut read = BytesMut::new();
         soon(stream.read_buf(&mut read)).await.unwrap();
@@ -434,7 +433,7 @@ mod tests {
             assert!(stream.read_buf(&mut BytesMut::new()).now_or_never().is_none());
             stream.flush().await.unwrap();
         }
-        // The last one asked for that.
+        // The last request asked for that.
         assert_eq!(read(&mut stream).await, "");
     }
 
@@ -461,7 +460,7 @@ mod tests {
             let mut nothing = BytesMut::new();
             let read = stream.read_buf(&mut nothing);
             tokio::pin!(read);
-            // Until the client is stopped for want of room.
+            // Until the client is out of room.
             tokio::time::timeout(Duration::from_millis(300), read).await.unwrap_err();
         };
         tokio::select! { () = flood => {}, () = reader => {} }

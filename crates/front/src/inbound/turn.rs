@@ -1,5 +1,5 @@
-//! What the stream below actix and the front tell each other of the request that is being answered. There is one at a
-//! time on a connection, so there is one [`Turn`] for each connection.
+//! What the stream below actix and the front tell each other about the current request. A connection has one
+//! at a time, so there is one [`Turn`] per connection.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::Refusal;
 use super::head::Head;
 
-/// One connection's request. Cheap to clone.
+/// The current request of a connection. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Turn(Rc<Shared>);
 
@@ -25,7 +25,7 @@ struct Shared {
     refusal: RefCell<Option<Refusal>>,
     target: RefCell<Option<Bytes>>,
     expects_continue: Cell<bool>,
-    /// The client waits no more: it was let go on, or did not want to be asked.
+    /// The client does not wait: it was told to continue, or never asked.
     is_going_on: Cell<bool>,
     may_continue: Cell<bool>,
     is_last: Cell<bool>,
@@ -37,46 +37,46 @@ struct Shared {
 
 /// For the front.
 impl Turn {
-    /// Why the request is to be turned away, where it is. To be asked once.
+    /// Takes the reason to refuse the request, if any.
     pub(crate) fn take_refusal(&self) -> Option<Refusal> {
         self.0.refusal.borrow_mut().take()
     }
 
-    /// Path and query as the client sent them, where actix got them in another form.
+    /// Returns path and query as the client sent them, if actix got them in another form.
     pub(crate) fn target(&self) -> Option<Bytes> {
         self.0.target.borrow().clone()
     }
 
-    /// True where the client has said that it waits for `100 Continue` before it sends the body.
+    /// Returns true if the client waits for `100 Continue` before it sends the body.
     pub(crate) fn expects_continue(&self) -> bool {
         self.0.expects_continue.get()
     }
 
-    /// True while it waits for that, and nobody has let it go on.
+    /// Returns true while the client still waits for that.
     pub(crate) fn is_waiting(&self) -> bool {
         let shared = &self.0;
         shared.expects_continue.get() && !shared.is_going_on.get() && !shared.may_continue.get()
     }
 
-    /// Lets the client send the body that it waits with. To be called by the service that actix polls, which then
-    /// flushes the stream.
+    /// Lets the client send the body it holds back. Must be called within the service that actix polls,
+    /// because actix then flushes the stream.
     pub(crate) fn let_continue(&self) {
         self.0.may_continue.set(true);
     }
 
-    /// Why the request's body breaks off, where it does.
+    /// Returns why the request's body broke off, if it did.
     pub(crate) fn broken(&self) -> Option<&'static str> {
         self.0.broken.get()
     }
 
-    /// Resolves where the request's body breaks off: it cannot be read on, though the client is there.
+    /// Resolves if the request's body becomes unreadable while the client is still there.
     pub(crate) async fn breaks(&self) {
         while self.broken().is_none() {
             self.0.breaks.notified().await;
         }
     }
 
-    /// A response on its way to actix. Its end is the end of the turn.
+    /// Wraps a response on its way to actix. The turn ends with it.
     pub(crate) fn answer<B: MessageBody>(
         &self,
         mut response: ServiceResponse<B>,
@@ -84,8 +84,8 @@ impl Turn {
         let shared = &self.0;
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let head = response.response_mut().head_mut();
-        // The encoder sets the client's. Until then it is that of whichever response this one's memory was used for, and
-        // decides about the connection.
+        // The encoder sets the version later. Until then it is left over from the recycled response, and
+        // actix would decide about the connection by it.
         head.version = Version::HTTP_11;
         if !upgraded && (shared.is_last.get() || shared.broken.get().is_some() || self.is_waiting()) {
             // A client that waits with its body may never send it.
@@ -104,7 +104,7 @@ impl Turn {
 
 /// For the stream.
 impl Turn {
-    /// A request begins.
+    /// Begins a request.
     pub(super) fn begin(&self, head: &mut Head) {
         let shared = &self.0;
         shared.target.replace(head.target.take());
@@ -115,7 +115,7 @@ impl Turn {
         shared.is_answered.set(false);
     }
 
-    /// A request begins that is to be turned away, the last one.
+    /// Begins a request that is refused. It is the last one.
     pub(super) fn refuse(&self, refusal: Refusal) {
         let shared = &self.0;
         shared.refusal.replace(Some(refusal));
@@ -125,50 +125,50 @@ impl Turn {
         shared.is_answered.set(false);
     }
 
-    /// The request's body cannot be read on.
+    /// Notes that the request's body cannot be read any further.
     pub(super) fn break_off(&self, reason: &'static str) {
         self.0.broken.set(Some(reason));
         self.0.is_last.set(true);
         self.0.breaks.notify_waiters();
     }
 
-    /// The whole body has come: the client waits for nothing.
+    /// Notes that the whole body has come, so the client waits for nothing.
     pub(super) fn has_body(&self) {
         self.0.is_going_on.set(true);
     }
 
-    /// True once where the client may go on.
+    /// Returns true once, when the client may continue.
     pub(super) fn take_continue(&self) -> bool {
         self.0.may_continue.get() && !self.0.is_going_on.replace(true)
     }
 
-    /// The whole response has been given to actix's encoder.
+    /// Returns true once actix's encoder has the whole response.
     pub(super) fn is_answered(&self) -> bool {
         self.0.is_answered.get()
     }
 
-    /// No request may follow.
+    /// Returns true if no request may follow.
     pub(super) fn is_last(&self) -> bool {
         self.0.is_last.get()
     }
 
-    /// As if a response had been given to actix's encoder.
+    /// Pretends that actix's encoder got a response.
     #[cfg(test)]
     pub(super) fn end(&self) {
         drop(AnswerEnd(self.clone()));
     }
 
-    /// A response that ends with the connection broke off.
+    /// Returns true if a response delimited by the end of the connection broke off.
     pub(super) fn is_cut(&self) -> bool {
         self.0.is_cut.get()
     }
 }
 
-/// A response's body. actix lets go of it once its encoder has had the end of it.
+/// A response's body. actix drops it once its encoder has all of it.
 #[derive(Debug)]
 pub(crate) struct Answer<B> {
     body: B,
-    /// Dropped after the body, which holds on to the request's.
+    /// Dropped after the body, which holds the request's.
     end: AnswerEnd,
     ends_with_connection: bool,
 }

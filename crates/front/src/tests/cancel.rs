@@ -33,7 +33,7 @@ async fn a_client_that_leaves_while_it_is_held_leaves_its_place() {
     let site = Site::start();
     let browser = site.get("/", "").await;
     drop(browser);
-    // Only the second request is there when the generation comes.
+    // Only the second request waits when the generation comes.
     let mut second = site.get("/second", "").await;
     let mut worker = site.swap(1);
     loop {
@@ -53,11 +53,11 @@ async fn an_upload_that_breaks_off_is_noticed_though_the_app_does_not_read_it() 
     let mut browser = site.connect().await;
     browser.send("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000000\r\n\r\n").await;
     let mut exchange = worker.next().await;
-    // More than all buffers on the way, so that the front has stopped to read.
+    // Fills all buffers on the way, until the front has stopped reading.
     while tokio::time::timeout(Duration::from_millis(300), browser.stream.writable()).await.is_ok() {
         let _ = browser.stream.try_write(&vec![0; 65536]);
     }
-    // A reset overtakes the bytes that are still on their way; an orderly end would queue behind them.
+    // A reset overtakes bytes in flight; an orderly end would queue behind them.
     browser.stream.set_zero_linger().unwrap();
     drop(browser);
     exchange.cancelled().await;
@@ -72,7 +72,7 @@ async fn an_upload_that_breaks_off_never_looks_whole() {
         let mut exchange = worker.next().await;
         assert_eq!(exchange.body_piece().await.unwrap(), "half");
         drop(browser);
-        // `cancelled` fails where an end of the body arrives.
+        // `cancelled` fails if an end of the body arrives.
         exchange.cancelled().await;
     }
 }

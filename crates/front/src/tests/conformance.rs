@@ -1,13 +1,13 @@
-//! The same cases over the shared-memory link, over a socket, and against a server of hyper's without a front, as the
-//! reference: whichever way an app is reached, its clients must not see a difference.
+//! The same cases over the shared-memory link, over a socket, and against a hyper server without a front, as
+//! the reference. However an app is reached, its clients must see no difference.
 //!
-//! The differences that there are, and why. Requests come with `x-forwarded-*`, since the app sees the front's
-//! connection and not the client's. `te` and `trailer` are not passed on, since actix reads and writes no trailers;
-//! the bodies in front of them are whole. An `expect: 100-continue` is the app's to answer, but the link does not tell when
-//! an app begins to read: there the client is let go on once the app has had a moment to refuse. No other 1xx
-//! passes: neither the ABI nor actix has a place for one. An upgrade to something other than a WebSocket is an ordinary
-//! request, since actix takes what follows it for the next request. A head of more than 64 KiB is a 431 of the front's.
-//! A WebSocket or an event stream ends with its generation.
+//! The known differences. Requests gain `x-forwarded-*`, since the app sees the front's connection and not
+//! the client's. `te` and `trailer` are dropped, since actix reads and writes no trailers; the bodies before
+//! them are whole. `expect: 100-continue` is up to the app, but the link does not tell when an app begins to
+//! read, so there the client may go on once the app has had a moment to refuse. No other 1xx passes, for
+//! neither the ABI nor actix supports one. An upgrade to anything but a WebSocket is an ordinary request,
+//! since actix takes what follows for the next request. A head of more than 64 KiB gets the front's 431. A
+//! WebSocket or an event stream ends with its generation.
 
 use super::echo::{EchoApp, Way};
 use super::*;
@@ -23,7 +23,7 @@ const ALL_WAYS: [Way; 3] = [Way::Link, Way::Socket, Way::Reference];
 const UPGRADE: &str = "connection: keep-alive, Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
                        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// A front with the app behind it.
+/// Starts a front with the app behind it.
 fn serving(way: Way) -> (Site, EchoApp) {
     let mut site = Site::start();
     let app = EchoApp::start(way);
@@ -502,7 +502,7 @@ async fn a_request_beyond_the_most_at_once_waits_its_turn() {
     for way in WAYS {
         let (site, mut app) = serving(way);
         let most = ORDINARY_COUNT_MAX;
-        // Without places for long-lived requests none of these becomes one.
+        // Without long-lived slots none of these becomes long-lived.
         let generation = Backend::with_slots(1, 1, app.upstream.clone(), None, Slots::new(most, 0));
         site.gate.swap(vec![generation], true);
         let mut waiting = Vec::new();
@@ -519,7 +519,7 @@ async fn a_request_beyond_the_most_at_once_waits_its_turn() {
             }
         })
         .await;
-        // The front lives, and the late one has had as much time as another request took.
+        // The front lives, and the late request has had as much time as another one took.
         let mut other = site.get("/__devhost/status", "").await;
         assert_eq!(other.head().await.status, 200, "{way:?}");
         let nothing = late.stream.try_read(&mut [0; 1]).map_err(|error| error.kind());

@@ -1,5 +1,5 @@
-//! One small app, served in both ways that a worker can be reached: over a shared-memory link and over a socket. It
-//! runs in a thread of its own, as far from the front as a thread can be.
+//! One small app, served in both ways: over a shared-memory link and over a socket. It has a thread of its
+//! own, as far from the front as a thread can be.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::upstream::{SocketClient, Upstream};
 use devhost_link::wire::{REQUEST_UPGRADE, RequestHead, ResponseHead};
 use devhost_link::{Client, LinkFds, SendError, WorkerEvent, WorkerLink};
 
-/// In which way the app is reached.
+/// How the app is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     Link,
@@ -27,13 +27,13 @@ pub(super) enum Way {
     Reference,
 }
 
-/// How long the app tries to send before it says that it is stopped.
+/// How long the app tries to send before it reports that it is blocked.
 const STOPPED_AFTER: Duration = Duration::from_millis(300);
 
-/// The app, and what it says of itself.
+/// The app, and its reports.
 pub(super) struct EchoApp {
     pub upstream: Upstream,
-    /// Where it listens, if it does.
+    /// Its address, if it listens.
     pub address: Option<SocketAddr>,
     said: mpsc::UnboundedReceiver<String>,
 }
@@ -41,7 +41,7 @@ pub(super) struct EchoApp {
 /// One request, as the app sees it.
 struct Call {
     head: RequestHead,
-    /// `None` ends it; closed without that, it broke off.
+    /// `None` ends it. Closed without that, it broke off.
     body: mpsc::Receiver<Option<Bytes>>,
     answer: mpsc::Sender<Piece>,
     say: mpsc::UnboundedSender<String>,
@@ -55,7 +55,7 @@ enum Piece {
 }
 
 impl EchoApp {
-    /// Starts the app. To be called on a tokio runtime.
+    /// Starts the app. Must be called on a tokio runtime.
     pub(super) fn start(way: Way) -> Self {
         let (say, said) = mpsc::unbounded_channel();
         let mut own_address = None;
@@ -78,21 +78,20 @@ impl EchoApp {
         Self { upstream, address: own_address, said }
     }
 
-    /// Waits until the app says this.
+    /// Waits until the app reports this.
     pub(super) async fn says(&mut self, what: &str) {
         let heard = async { while self.said.recv().await.expect("the app is gone") != what {} };
         super::soon(heard).await;
     }
 }
 
-/// Runs a server in a thread, which ends with the front's end of it.
+/// Runs a server in a thread until the front drops its end.
 fn spawn(server: impl Future<Output = ()> + Send + 'static) {
     std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(server);
     });
 }
 
-/// The app itself.
 #[expect(clippy::too_many_lines, reason = "one arm for each thing that the app can do")]
 async fn app(mut call: Call) {
     let path = String::from_utf8(call.head.target.to_vec()).unwrap();
@@ -225,7 +224,7 @@ impl Call {
     }
 
     async fn piece(&self, piece: Piece) {
-        // An error means that nobody wants it any more.
+        // Fails only if nobody wants it any more.
         let _ = self.answer.send(piece).await;
     }
 
@@ -236,7 +235,7 @@ impl Call {
 
 // ---- over a link ----------------------------------------------------------------------------------------------
 
-/// What the loop knows of a stream.
+/// A stream, as the loop sees it.
 struct Stream {
     /// `None` once the body is over.
     body: Option<mpsc::UnboundedSender<Option<Bytes>>>,
@@ -289,7 +288,7 @@ async fn serve_link(link: WorkerLink, say: mpsc::UnboundedSender<String>) {
                 WorkerEvent::GoAway => {}
             }
         }
-        // Tasks of the app get their turn.
+        // Gives the app's tasks their turn.
         tokio::task::yield_now().await;
     }
 }
@@ -403,7 +402,7 @@ async fn answer_socket(
             .collect(),
         ..RequestHead::default()
     };
-    // hyper says `100 Continue` to whoever waits once the body is read.
+    // hyper says `100 Continue` to a waiting client once the body is read.
     if upgrade.is_none() && head.target != "/refuse" {
         tokio::spawn(take_body(incoming, body_sender.clone()));
     }
@@ -471,7 +470,6 @@ async fn tunnel(
     let _ = write.shutdown().await;
 }
 
-/// A response's body.
 struct Answers(Option<mpsc::Receiver<Piece>>);
 
 impl Body for Answers {

@@ -1,4 +1,4 @@
-//! Host and origin, and the front's own endpoints.
+//! Host and origin checks, and the front's own endpoints.
 
 use super::*;
 use devhost_model::{BrowserEvent, Failure};

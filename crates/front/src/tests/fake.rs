@@ -1,4 +1,4 @@
-//! A worker played by a test: what the front sends arrives as a [`FakeExchange`], and the test answers it.
+//! A worker played by a test. Each request arrives as a [`FakeExchange`] for the test to answer.
 
 use std::task::{Context, Poll, ready};
 
@@ -8,19 +8,18 @@ use tokio::sync::mpsc;
 use devhost_link::wire::{RequestHead, ResponseHead};
 use devhost_link::{PeerFault, StreamError};
 
-/// How many pieces of a body may wait, so that back-pressure shows soon.
+/// How many pieces of a body may wait. Few, so that back-pressure shows soon.
 const PIECES_COUNT_MAX: usize = 2;
 
 /// The front's end.
 #[derive(Debug, Clone)]
 pub struct FakeClient(mpsc::UnboundedSender<FakeExchange>);
 
-/// The test's end: takes the requests.
+/// The test's end, which takes the requests.
 pub(crate) struct FakeWorker(mpsc::UnboundedReceiver<FakeExchange>);
 
-/// One request, with the test in the place of the app.
+/// One request, answered by the test in place of the app.
 pub(crate) struct FakeExchange {
-    /// The request's head.
     pub head: RequestHead,
     /// No body follows.
     pub bodiless: bool,
@@ -36,7 +35,7 @@ enum Piece {
     Error(StreamError),
 }
 
-/// A worker and the way to it.
+/// Creates a worker and the way to it.
 pub(crate) fn fake_worker() -> (FakeClient, FakeWorker) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (FakeClient(sender), FakeWorker(receiver))
@@ -100,30 +99,30 @@ impl FakeRecv {
 }
 
 impl FakeWorker {
-    /// The next request.
+    /// Returns the next request.
     pub(crate) async fn next(&mut self) -> FakeExchange {
         super::soon(self.0.recv()).await.expect("the front is gone")
     }
 }
 
 impl FakeExchange {
-    /// The value of a request header.
+    /// Returns the value of a request header.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         let (_, value) = self.head.headers.iter().find(|(have, _)| have == name.as_bytes())?;
         Some(String::from_utf8(value.to_vec()).unwrap())
     }
 
-    /// The next piece of the request body; `None` at its end.
+    /// Returns the next piece of the request body, `None` at its end.
     pub(crate) async fn body_piece(&mut self) -> Option<Bytes> {
         super::soon(self.body.recv()).await.expect("the body broke off")
     }
 
-    /// True while a piece of the request body waits.
+    /// Returns true if a piece of the request body waits.
     pub(crate) fn has_body_piece(&self) -> bool {
         !self.body.is_empty()
     }
 
-    /// The whole request body.
+    /// Returns the whole request body.
     pub(crate) async fn whole_body(&mut self) -> Vec<u8> {
         let mut whole = Vec::new();
         while let Some(piece) = self.body_piece().await {
@@ -132,58 +131,52 @@ impl FakeExchange {
         whole
     }
 
-    /// Sends the response's head.
     pub(crate) async fn respond(&self, status: u16, headers: &[(&str, &str)], end: bool) {
         self.respond_flagged(0, status, headers, end).await;
     }
 
-    /// Sends the response's head with flags.
     pub(crate) async fn respond_flagged(&self, flags: u8, status: u16, headers: &[(&str, &str)], end: bool) {
         let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
         let headers = headers.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();
         self.respond_raw(ResponseHead { flags, status, headers }.encode(), end).await;
     }
 
-    /// Sends these bytes for a head.
+    /// Sends these bytes in place of a head.
     pub(crate) async fn respond_raw(&self, head: Bytes, end: bool) {
         self.piece(Piece::Head(head, end)).await;
     }
 
-    /// Sends a piece of the body.
     pub(crate) async fn data(&self, data: impl Into<Bytes>) {
         self.piece(Piece::Data(data.into())).await;
     }
 
-    /// Ends the body.
     pub(crate) async fn end(&self) {
         self.piece(Piece::End).await;
     }
 
-    /// Answers with a whole response.
+    /// Answers with a complete response.
     pub(crate) async fn answer(&self, status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) {
         self.respond(status, headers, false).await;
         self.data(body).await;
         self.end().await;
     }
 
-    /// Fails the exchange.
     pub(crate) async fn fail(&self, error: StreamError) {
         self.piece(Piece::Error(error)).await;
     }
 
-    /// Breaks the protocol.
     pub(crate) async fn fault(&self, ring: &'static str) {
         let fault = PeerFault::Position { ring, found: 9, low: 0, high: 1 };
         self.fail(StreamError::Fault(fault)).await;
     }
 
-    /// Waits until the front has let go of both halves.
+    /// Waits until the front has dropped both halves.
     pub(crate) async fn cancelled(&mut self) {
         super::soon(self.response.closed()).await;
         super::soon(async { while self.body.recv().await.is_some() {} }).await;
     }
 
-    /// How many more pieces of the body would be taken now.
+    /// Returns how many more pieces of the body would be taken now.
     pub(crate) fn room(&self) -> usize {
         self.response.capacity()
     }

@@ -1,4 +1,4 @@
-//! The front as a whole, on a real socket, with tests that play the worker and the browser.
+//! The front as a whole, on a real socket. Tests play the worker and the browser.
 
 mod cancel;
 mod conformance;
@@ -26,10 +26,10 @@ use super::upstream::Upstream;
 use super::{FrontConfig, Hub, Server, serve};
 use devhost_model::StatusBoard;
 
-/// How long a test waits for what has to happen.
+/// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits for what has to happen.
+/// Waits for what must happen.
 pub(super) async fn soon<T>(event: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, event).await.expect("it did not happen in time")
 }
@@ -45,7 +45,7 @@ struct Site {
 }
 
 impl Site {
-    /// A front with nothing behind it yet.
+    /// Starts a front with nothing behind it yet.
     fn start() -> Self {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -70,7 +70,7 @@ impl Site {
         Self { address, gate, hub, status, notices, server: Arc::new(server) }
     }
 
-    /// A front with a generation behind it.
+    /// Starts a front with a generation behind it.
     fn start_serving() -> (Self, FakeWorker) {
         let site = Self::start();
         let worker = site.swap(1);
@@ -84,7 +84,7 @@ impl Site {
         worker
     }
 
-    /// Puts a generation in place that is reached in this way.
+    /// Puts a generation in place, reached by `client`.
     fn swap_to(&self, number: u64, client: impl Into<Upstream>) -> Arc<Backend> {
         let generation = Backend::new(number, number, client, None);
         self.gate.swap(vec![Arc::clone(&generation)], true);
@@ -105,7 +105,7 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        // Begun here, and run on as far as the test's runtime does.
+        // Begun here, and run as far as the test's runtime gets.
         let server = Arc::clone(&self.server);
         actix_web::rt::spawn(async move { server.stop(false).await });
     }
@@ -117,7 +117,6 @@ struct Browser {
     input: Vec<u8>,
 }
 
-/// The head of a response.
 #[derive(Debug)]
 struct Head {
     status: u16,
@@ -139,7 +138,7 @@ impl Browser {
         soon(self.stream.write_all(text.as_ref())).await.unwrap();
     }
 
-    /// Reads more; false at the end.
+    /// Reads more. Returns false at the end.
     async fn fill(&mut self) -> bool {
         match soon(self.stream.read_buf(&mut self.input)).await {
             Ok(count) => count > 0,
@@ -175,7 +174,7 @@ impl Browser {
         Head { status, headers }
     }
 
-    /// One chunk of a chunked body; `None` at its end.
+    /// Returns one chunk of a chunked body, `None` at its end.
     async fn chunk(&mut self) -> Option<Vec<u8>> {
         let line = String::from_utf8(self.read_until(b"\r\n").await).unwrap();
         let len = usize::from_str_radix(line.trim(), 16).unwrap();
@@ -205,7 +204,7 @@ impl Browser {
         (head, body)
     }
 
-    /// Everything up to the end of the connection.
+    /// Returns everything up to the end of the connection.
     async fn rest(&mut self) -> Vec<u8> {
         while self.fill().await {}
         std::mem::take(&mut self.input)

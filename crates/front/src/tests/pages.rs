@@ -95,7 +95,7 @@ async fn a_request_that_devhost_cuts_off_is_told_so_however_the_app_ends() {
             assert!(!body.contains("SIG") && !body.contains("crash"), "{body}");
         }
     }
-    // A fault of the app's stays one.
+    // A fault of the app remains one.
     let (site, mut worker) = Site::start_serving();
     let mut browser = site.get("/slow", HTML).await;
     let exchange = worker.next().await;

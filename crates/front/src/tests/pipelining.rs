@@ -5,14 +5,13 @@ use super::*;
 
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// What comes after a request on its connection.
+/// What follows a request on its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
-    /// The next request's response.
     Next,
     /// Nothing: the connection ends.
     End,
-    /// A WebSocket, which echoes.
+    /// A WebSocket that echoes.
     Tunnel,
 }
 
@@ -92,7 +91,7 @@ fn serving(way: Way) -> (Site, EchoApp) {
     (site, app)
 }
 
-/// What came, without what may differ: dates, the order of headers, and interim responses.
+/// Removes what may differ: dates, the order of headers, and interim responses.
 fn plain(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes).replace(std::str::from_utf8(INTERIM).unwrap(), "");
     let mut plain = String::new();
@@ -109,13 +108,13 @@ fn plain(bytes: &[u8]) -> String {
     plain + rest
 }
 
-/// Sends these pieces, the later ones once the front has had time for those before, and returns what comes: up to the
-/// end, or as much as is expected.
+/// Sends these pieces, giving the front time between them. Returns the answer up to its end, or as much as is
+/// expected.
 async fn exchange(site: &Site, pieces: &[&[u8]], expected: Option<&str>) -> String {
     let mut browser = site.connect().await;
     for (index, piece) in pieces.iter().enumerate() {
         if index > 0 {
-            // Whatever the front does with the piece before it does before it answers this.
+            // Before it answers this, the front has dealt with the previous piece.
             site.get("/__devhost/client.js", "").await.response().await;
         }
         browser.send(piece).await;
@@ -128,7 +127,7 @@ async fn exchange(site: &Site, pieces: &[&[u8]], expected: Option<&str>) -> Stri
     }
 }
 
-/// What a kind is answered alone.
+/// Returns the answer to a request alone.
 async fn alone(site: &Site, kind: &RequestCase) -> String {
     let mut browser = site.connect().await;
     browser.send(&kind.request).await;
@@ -154,7 +153,7 @@ async fn alone(site: &Site, kind: &RequestCase) -> String {
     }
 }
 
-/// What a sequence is to be answered.
+/// Returns the expected answer to a sequence.
 fn expected(kinds: &[(&RequestCase, &String)]) -> String {
     let mut whole = String::new();
     for (index, (kind, answer)) in kinds.iter().enumerate() {
@@ -206,7 +205,7 @@ async fn each_of_several_requests_in_a_segment_is_answered_as_if_it_were_alone()
                 check(&site, &[*first, *second], &[]).await;
             }
         }
-        // Deeper, in an order that puts each kind at each depth.
+        // Deeper, with each kind at each depth.
         for shift in 0..all.len() {
             let sequence: Vec<_> = (0..8).map(|depth| all[(shift + depth * 5) % all.len()]).collect();
             check(&site, &sequence, &[]).await;
@@ -230,7 +229,7 @@ async fn requests_are_told_apart_wherever_the_segments_are_cut() {
         if kind.0.name == "many headers" {
             continue;
         }
-        // A follower of another kind for each.
+        // Each is followed by another kind.
         let follower = all[(index * 7 + 1) % all.len()];
         for cut in 1..kind.0.request.len() + 4 {
             check(&site, &[*kind, follower], &[cut]).await;
@@ -273,7 +272,7 @@ async fn what_follows_a_body_that_nobody_reads_is_answered_or_the_connection_end
         assert_eq!((head.status, body.as_str()), (413, "big"));
         let is_whole = framing.ends_with("0\r\n\r\n") || framing.contains(": 5");
         browser.send("HEAD /hello HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-        // actix closes where the answer was there before it had read the body to its end.
+        // actix closes if it had the answer before it had read the whole body.
         if is_whole && head.get("connection").is_none() {
             assert_eq!(browser.head().await.get("content-length"), Some("5"));
         } else {

@@ -1,4 +1,4 @@
-//! Requests and responses on their ordinary way.
+//! Requests and responses in ordinary use.
 
 use super::*;
 use crate::headers::GENERATION_HEADER;
@@ -50,7 +50,7 @@ async fn bodies_stream_both_ways_at_once() {
     browser.send("POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n").await;
     let mut exchange = worker.next().await;
     assert_eq!(exchange.head.body_length, None);
-    // The response begins before the request has a body at all, and echoes it piece by piece.
+    // The response begins before the request has any body, and echoes it piece by piece.
     exchange.respond(200, &[("content-type", "application/octet-stream")], false).await;
     let head = browser.head().await;
     assert_eq!(head.status, 200);
@@ -81,7 +81,7 @@ async fn a_slow_client_stops_the_app() {
         assert!(sent < 64 * 1024 * 1024, "nothing stopped the app");
     }
     assert_eq!(exchange.room(), 0);
-    // And it goes on when the client reads.
+    // It goes on once the client reads.
     browser.head().await;
     let reader = async { while browser.chunk().await.is_some() {} };
     let writer = async {
@@ -134,7 +134,7 @@ async fn head_responses_keep_the_length_of_the_body_that_is_not_sent() {
     worker.next().await.respond(304, &[("content-length", "77"), ("etag", "\"x\"")], true).await;
     let head = browser.head().await;
     assert_eq!((head.status, head.get("content-length"), head.get("etag")), (304, Some("77"), Some("\"x\"")));
-    // Nothing of a body followed, or this would not parse.
+    // No body followed, or this would not parse.
     browser.send("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     worker.next().await.answer(200, &[], "end").await;
     assert_eq!(browser.response().await.1, "end");
@@ -247,7 +247,7 @@ async fn what_cannot_be_served_is_answered_with_a_page_that_says_why() {
             "the size of a chunk is not valid",
         ),
     ] {
-        // Alone, and as a later request of a connection.
+        // Alone, and as a later request on a connection.
         for before in ["", "GET /__devhost/client.js HTTP/1.1\r\nhost: localhost\r\n\r\n"] {
             let mut browser = site.connect().await;
             browser.send(format!("{before}{request}")).await;

@@ -1,5 +1,5 @@
-//! How often a request reaches the app: at most once, unless its method is idempotent; and where it goes if the worker
-//! dies that was to get it.
+//! How often a request reaches the app: at most once, unless its method is idempotent. And where it goes if
+//! its worker dies.
 
 use std::os::fd::AsRawFd;
 
@@ -25,7 +25,7 @@ fn reset(connection: Browser) {
     assert!(connection.stream.as_raw_fd() >= 0);
 }
 
-/// A front with an app that has a kept connection, and that connection.
+/// Starts a front with an app, and returns them with their kept connection.
 async fn with_kept_connection() -> (Site, TcpListener, SocketClient, Browser) {
     let site = Site::start();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -56,7 +56,7 @@ async fn a_request_that_is_not_idempotent_is_sent_once_whatever_the_app_does_to_
     for method in ["POST", "PATCH", "PROPFIND", "post", "ORDER"] {
         let (site, listener, _client, kept) = with_kept_connection().await;
         let mut browser = ask(&site, method).await;
-        // Not on the kept connection, which the app may be closing at this moment.
+        // Not on the kept connection, which the app may be closing.
         let mut connection = accept(&listener).await;
         connection.read_until(b"\r\n\r\n").await;
         reset(connection);
@@ -90,7 +90,7 @@ async fn a_request_on_a_connection_that_died_unread_goes_to_the_next_worker() {
     let (site, listener, client, kept) = with_kept_connection().await;
     let mut browser = ask(&site, "GET").await;
     soon(kept.stream.readable()).await.unwrap();
-    // As when its process is killed: what is unread makes the kernel reset, and nothing listens any more.
+    // As when its process is killed: unread bytes make the kernel reset, and nothing listens any more.
     drop((kept, listener));
     client.close();
     site.gate.current().unwrap().set_end(End::Signalled { signal: 9 });
@@ -102,7 +102,7 @@ async fn a_request_on_a_connection_that_died_unread_goes_to_the_next_worker() {
     assert_eq!((head.get("x-devhost-generation"), body.as_str()), (Some("2"), "next"));
 }
 
-/// A front with a link whose other end is the test's.
+/// Starts a front with a link whose other end is the test's.
 fn with_link() -> (Site, Client, WorkerLink) {
     let site = Site::start();
     let fds = LinkFds::create(1).unwrap();
@@ -112,14 +112,14 @@ fn with_link() -> (Site, Client, WorkerLink) {
     (site, client, worker)
 }
 
-/// The worker's process is gone.
+/// Ends the worker's process, as far as the front can tell.
 fn die(site: &Site, client: &Client) {
     let generation = site.gate.current().unwrap();
     client.close();
     generation.set_end(End::Signalled { signal: 9 });
 }
 
-/// Waits until a request is in a worker; nothing tells of that.
+/// Waits until a request is in a worker, by polling.
 async fn until_entered(site: &Site, worker: u64) {
     let entered = async {
         while site.gate.visits(worker).finite == 0 {
@@ -135,7 +135,7 @@ const REQUESTS: [&str; 3] = [
     "POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n",
 ];
 
-/// What is still to come of the last of them.
+/// The rest of the last of them.
 const LATER: &str = "3\r\ntwo\r\n0\r\n\r\n";
 
 #[actix_web::test]

@@ -1,4 +1,4 @@
-//! The live-reload script in pages on their way.
+//! The live-reload script in pages.
 
 use bytes::Bytes;
 
@@ -25,7 +25,7 @@ async fn a_page_gets_the_script_and_loses_its_length() {
     assert_eq!(head.get("x-app"), Some("1"));
 }
 
-/// The tag in a page without anything else.
+/// Returns the tag of an otherwise empty page.
 fn tag() -> String {
     let page = expected("");
     let at = page.find("<script").unwrap();

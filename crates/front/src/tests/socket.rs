@@ -1,5 +1,5 @@
-//! What only a socket can do to the front: connections that the app closes, and responses that a server writes by
-//! hand. The app is a listener here, and the test plays it byte by byte.
+//! What only a socket can do to the front: connections closed by the app, and responses written by hand. The
+//! app is a listener, played byte by byte by the test.
 
 use tokio::net::TcpListener;
 
@@ -8,7 +8,7 @@ use crate::upstream::{RESPONSE_HEAD_SIZE_MAX, SocketClient};
 use devhost_link::wire::HEADERS_COUNT_MAX;
 use devhost_model::End;
 
-/// An app whose every byte is the test's.
+/// An app played by the test, byte by byte.
 struct RawApp {
     listener: TcpListener,
     client: SocketClient,
@@ -22,12 +22,12 @@ impl RawApp {
         Self { listener, client }
     }
 
-    /// The next connection of the front's.
+    /// Accepts the front's next connection.
     async fn accept(&self) -> Browser {
         Browser { stream: soon(self.listener.accept()).await.unwrap().0, input: Vec::new() }
     }
 
-    /// Waits until a connection has come back from its request.
+    /// Waits until a connection is idle again.
     async fn until_kept(&self) {
         let kept = async {
             while self.client.idle_count() == 0 {
@@ -37,7 +37,7 @@ impl RawApp {
         soon(kept).await;
     }
 
-    /// True where no connection has come that was not accepted.
+    /// Returns true if no unaccepted connection waits.
     fn is_left_alone(&self) -> bool {
         use futures_util::FutureExt;
         self.listener.accept().now_or_never().is_none()
@@ -52,7 +52,7 @@ async fn serving() -> (Site, RawApp) {
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Has one request answered on a fresh connection, which is kept then.
+/// Has one request answered on a fresh connection, which is then kept.
 async fn kept(site: &Site, app: &RawApp) -> Browser {
     let mut browser = site.get("/first", "").await;
     let mut connection = app.accept().await;
@@ -63,7 +63,7 @@ async fn kept(site: &Site, app: &RawApp) -> Browser {
     connection
 }
 
-/// What a browser gets where the app answers with these bytes and closes the connection.
+/// Returns what a browser gets if the app answers with these bytes and closes the connection.
 async fn answer_raw(site: &Site, app: &RawApp, method: &str, answer: &str) -> (Head, Vec<u8>) {
     let mut browser = site.connect().await;
     browser
@@ -97,7 +97,8 @@ async fn a_request_that_the_app_never_read_is_sent_again() {
     let connection = kept(&site, &app).await;
     let mut browser = site.get("/second", "").await;
     soon(connection.stream.readable()).await.unwrap();
-    // The request is there, and unread: the kernel resets the connection, as for one that comes too late.
+    // The request is there, unread, so the kernel resets the connection, as for a request that comes too
+    // late.
     drop(connection);
     let mut connection = app.accept().await;
     connection.read_until(b"\r\n\r\n").await;
@@ -139,7 +140,7 @@ async fn a_request_with_a_body_gets_a_fresh_connection() {
     connection.read_until(b"\r\n\r\nhi").await;
     connection.send(OK).await;
     assert_eq!(browser.response().await.1, "ok");
-    // Those that were kept are closed when nothing new will come.
+    // Kept connections are closed when nothing new will come.
     app.client.goaway();
     assert_eq!(first.rest().await, b"");
     assert_eq!(connection.rest().await, b"");
@@ -171,7 +172,7 @@ async fn interim_responses_and_trailers_are_passed_over() {
 #[actix_web::test]
 async fn heads_beyond_the_limits_become_pages() {
     let (site, app) = serving().await;
-    // What hyper has read already it parses, too; beyond twice its limit it has not.
+    // hyper parses whatever it has read already, but cannot have read twice its limit.
     let large = format!("x-large: {}\r\n", "l".repeat(2 * RESPONSE_HEAD_SIZE_MAX));
     let many = "x-one: 1\r\n".repeat(HEADERS_COUNT_MAX + 1);
     for headers in [large, many] {
@@ -321,7 +322,7 @@ async fn a_listener_that_comes_later_is_served_in_the_same_way() {
     browser.send("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     worker.next().await.answer(200, &[], "later").await;
     assert_eq!(browser.response().await.1, "later");
-    // The first one serves on.
+    // The first one still serves.
     let mut browser = site.get("/", "").await;
     worker.next().await.answer(200, &[], "first").await;
     assert_eq!(browser.response().await.1, "first");

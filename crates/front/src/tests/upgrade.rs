@@ -11,7 +11,7 @@ const ACCEPTED: [(&str, &str); 3] = [
     ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
 ];
 
-/// An open WebSocket.
+/// Opens a WebSocket.
 async fn open(site: &Site, worker: &mut FakeWorker) -> (Browser, FakeExchange) {
     let mut browser = site.get("/ws", UPGRADE).await;
     let exchange = worker.next().await;
@@ -53,7 +53,7 @@ async fn the_end_of_the_generation_is_a_close_frame_between_two_frames() {
     exchange.data(&b"\x81\x05he"[..]).await;
     assert_eq!(browser.read_exact(4).await, b"\x81\x05he");
     site.gate.current().unwrap().close_streams();
-    // The rest of the frame passes, then the close frame comes, and what follows is dropped.
+    // The rest of the frame passes, then comes the close frame, and what follows is dropped.
     exchange.data(&b"llo\x81\x04lost"[..]).await;
     assert_eq!(browser.read_exact(3).await, b"llo");
     assert_eq!(browser.read_exact(4).await, b"\x88\x02\x03\xf4");
@@ -70,7 +70,7 @@ async fn an_idle_websocket_is_closed_at_once() {
     site.gate.current().unwrap().close_streams();
     assert_eq!(browser.read_exact(4).await, b"\x88\x02\x03\xf4");
     exchange.cancelled().await;
-    // Even where the client never answers.
+    // Even if the client never answers.
     assert_eq!(browser.rest().await, b"");
 }
 
@@ -133,7 +133,7 @@ async fn a_page_of_another_origin_opens_no_websocket() {
     assert!(notices[0].contains("http://evil.example") && notices[0].contains("/ws"), "{notices:?}");
     let loose = "upgrade: WebSocket\r\norigin: http://evil.example\r\n";
     assert_eq!(site.get("/ws", loose).await.head().await.status, 403);
-    // The first that reaches the app is one of those that may.
+    // The first to reach the app is one of the allowed ones.
     for origin in
         ["http://localhost", "http://127.0.0.1:5173", "https://a.allowed.test", "https://partner.example"]
     {
@@ -191,7 +191,7 @@ async fn server_sent_events_end_cleanly_with_the_generation() {
 
 /// What the app gets when its generation ends.
 const CLOSE_FOR_APP: &[u8] = b"\x88\x82\x37\xfa\x21\x3d\x34\x13";
-/// What it answers.
+/// The app's answer.
 const ANSWER_OF_APP: &[u8] = b"\x88\x02\x03\xe9";
 
 /// The app answers the close frame, sees the end of the client's half, and ends its own.
@@ -211,7 +211,7 @@ async fn the_app_is_told_of_the_end_by_a_close_frame_and_its_connection_ends_in_
     site.gate.current().unwrap().close_streams();
     assert_eq!(exchange.body_piece().await.unwrap(), CLOSE_FOR_APP);
     assert_eq!(browser.read_exact(4).await, b"\x88\x02\x03\xf4");
-    // The client is faster than the app, and what it still sends is nothing for the app.
+    // The client is faster than the app, which gets nothing of what it still sends.
     browser.send(b"\x81\x80\0\0\0\0\x88\x82\0\0\0\0\x03\xf4").await;
     assert_eq!(browser.rest().await, b"");
     closes(&site, &mut exchange).await;
@@ -265,7 +265,7 @@ async fn an_app_that_floods_is_told_whether_the_client_reads_or_not() {
                 generation.close_streams();
                 browser.rest().await;
             } else {
-                // Long enough for every buffer on the way to fill up, or not: it works in either case.
+                // Long enough for every buffer on the way to fill up; either case must work.
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 generation.close_streams();
             }

@@ -2,7 +2,7 @@
 
 use actix_web::http::header::{self, HeaderMap};
 
-/// How many codings may lie on top of each other.
+/// How many codings may be stacked.
 pub(super) const CODINGS_COUNT_MAX: usize = 4;
 
 /// One content-coding.
@@ -10,7 +10,7 @@ pub(super) const CODINGS_COUNT_MAX: usize = 4;
 pub(crate) enum Coding {
     /// `gzip` or `x-gzip`.
     Gzip,
-    /// `deflate`: zlib by the book, raw by some servers.
+    /// `deflate`: zlib by the book, raw from some servers.
     Deflate,
     /// `br`.
     Brotli,
@@ -32,7 +32,7 @@ impl Coding {
     }
 }
 
-/// Returns the codings of a body in the order in which they were applied; `None` if devhost cannot remove them.
+/// Returns the codings of a body in the order of application, or `None` if devhost cannot remove them.
 pub(crate) fn codings(headers: &HeaderMap) -> Option<Vec<Coding>> {
     let mut codings = Vec::new();
     for value in headers.get_all(header::CONTENT_ENCODING) {

@@ -1,4 +1,4 @@
-//! The packed body as its decoders read it.
+//! The encoded body as its decoders read it.
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Result};
@@ -14,7 +14,7 @@ use crate::body::{BodyError, ByteStream};
 
 pub(super) type Input = Box<dyn AsyncBufRead + Unpin>;
 
-/// The body as it comes.
+/// The encoded body.
 pub(super) struct Packed {
     pub(super) body: RefCell<ByteStream>,
     /// Why it broke off.
@@ -23,7 +23,7 @@ pub(super) struct Packed {
 
 impl Packed {
     pub(super) fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        // What comes out may be nothing for long, and the thread has other work.
+        // Decoding may produce nothing for long, and the thread has other work.
         let budget = ready!(tokio::task::coop::poll_proceed(cx));
         let chunk = ready!(self.body.borrow_mut().poll_next_unpin(cx)).transpose();
         budget.made_progress();
@@ -34,7 +34,7 @@ impl Packed {
     }
 }
 
-/// The body for the layers to read.
+/// The encoded body as input of the layers.
 pub(super) struct Source {
     pub(super) packed: Rc<Packed>,
     pub(super) chunk: Bytes,
@@ -75,15 +75,15 @@ fn read_buffered(
     Poll::Ready(Ok(()))
 }
 
-/// An input whose first bytes can be looked at.
+/// An input with lookahead.
 pub(super) struct Peek {
     pub(super) input: Input,
-    /// What was taken from the input to be looked at.
+    /// The lookahead.
     pub(super) taken: BytesMut,
 }
 
 impl Peek {
-    /// The next two bytes, or as many as there are before the end.
+    /// Polls for the next two bytes, or fewer at the end.
     pub(super) fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<Result<&[u8]>> {
         while self.taken.len() < 2 {
             let input = ready!(Pin::new(&mut self.input).poll_fill_buf(cx))?;

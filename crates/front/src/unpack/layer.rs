@@ -1,4 +1,4 @@
-//! One content-coding, taken off while it is read.
+//! One content-coding, removed while it is read.
 
 use std::io::{Error, ErrorKind, Result};
 use std::pin::Pin;
@@ -17,14 +17,14 @@ use super::input::{Input, Peek};
 /// The largest window of a zstd frame, as a power of two: 8 MiB, as in browsers (RFC 9659).
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// Takes one coding off.
+/// Removes one coding.
 pub(super) struct Layer {
     coding: Coding,
     decoder: Decoder,
 }
 
 enum Decoder {
-    /// At the start, or after a member of gzip.
+    /// At the start, or after a gzip member.
     Between {
         input: Peek,
         is_first: bool,
@@ -43,7 +43,7 @@ impl Layer {
         Self { coding, decoder: Decoder::Between { input, is_first: true } }
     }
 
-    /// What the first bytes ask for.
+    /// Chooses the decoder by the first bytes.
     fn begin(&self, input: Peek, is_first: bool) -> Result<Decoder> {
         let damaged = |what: &str| Err(Error::new(ErrorKind::InvalidData, what));
         let first = &input.taken[..];
@@ -51,11 +51,11 @@ impl Layer {
             _ if first.is_empty() => Decoder::Over,
             Coding::Gzip if first == b"\x1f\x8b" => Decoder::Gzip(GzipDecoder::new(input)),
             Coding::Gzip if is_first => return damaged("it does not begin as gzip"),
-            // Padding, or whatever it is that browsers do not look at either.
+            // Padding or garbage, which browsers ignore, too.
             Coding::Gzip => Decoder::Over,
             Coding::Deflate if is_zlib(first) => Decoder::Zlib(ZlibDecoder::new(input)),
             Coding::Deflate => Decoder::Raw(DeflateDecoder::new(input)),
-            // The start of a window beyond those of RFC 7932, for which the decoder would take a gigabyte.
+            // A large window (not in RFC 7932), for which the decoder would allocate a gigabyte.
             Coding::Brotli if first[0] & 0x7f == 0x11 => return damaged("its window is too large"),
             Coding::Brotli => Decoder::Brotli(BrotliDecoder::new(input)),
             Coding::Zstd => {
@@ -68,7 +68,8 @@ impl Layer {
     }
 }
 
-/// True for the header of RFC 1950 §2.2. Raw data would begin with a block whose padding is not zero.
+/// Returns true for a header of RFC 1950 §2.2. Raw data beginning like that would have nonzero padding in its
+/// first block.
 fn is_zlib(first: &[u8]) -> bool {
     let [method, flags] = first else { return false };
     method & 0x0f == 8 && method >> 4 <= 7 && u16::from_be_bytes([*method, *flags]).is_multiple_of(31)

@@ -1,6 +1,6 @@
-//! Removes the content-codings of a body while it streams through, in steps of a bounded size, however much comes out
-//! of however little. As strict as it must be (a body that breaks off or is damaged ends with an error) and as lenient as
-//! browsers are (both forms of `deflate`, bytes after the end of gzip, a body of no bytes at all).
+//! Removes the content-codings of a body as it streams through, in bounded steps whatever the compression
+//! ratio. As strict as necessary (a truncated or damaged body ends with an error) and as lenient as browsers
+//! (both forms of `deflate`, bytes after the end of gzip, empty bodies).
 
 mod coding;
 mod input;

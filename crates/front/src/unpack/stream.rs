@@ -1,4 +1,4 @@
-//! The body without its codings, as a stream.
+//! The decoded body as a stream.
 
 use std::cell::RefCell;
 use std::io::Result;
@@ -15,7 +15,7 @@ use super::input::{Input, Packed, Source};
 use super::layer::Layer;
 use crate::body::{BodyError, ByteStream};
 
-/// How much is unpacked at once.
+/// How many bytes are decoded at once.
 pub(super) const STEP_SIZE_MAX: usize = 32 * 1024;
 
 /// Removes the codings of a body.
@@ -32,11 +32,11 @@ pub(crate) fn unpack(body: ByteStream, codings: &[Coding]) -> ByteStream {
     Unpacked { input, packed, is_drained: false }.boxed_local()
 }
 
-/// What comes out in the end.
+/// The output of the last layer.
 struct Unpacked {
     input: Input,
     packed: Rc<Packed>,
-    /// Everything is out, and the rest of the input is taken in.
+    /// All output is out; the rest of the input is being read.
     is_drained: bool,
 }
 
@@ -51,7 +51,7 @@ impl Unpacked {
             }
             self.is_drained = true;
         }
-        // The body ends in order only if all of it does.
+        // The body ends well only if all of its input does.
         while ready!(self.packed.poll_chunk(cx))?.is_some() {}
         Poll::Ready(Ok(None))
     }

@@ -1,4 +1,4 @@
-//! Each coding, packed by another implementation, in pieces, damaged and cut short.
+//! Each coding, encoded by another implementation: in pieces, damaged and truncated.
 
 use actix_web::http::header::{self, HeaderMap};
 use bytes::Bytes;
@@ -18,7 +18,7 @@ const PAGE: &[u8] = b"<html><head></head><body>hello, hello, hello and again hel
 
 const ALL: [Coding; 4] = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
 
-/// Puts a coding on.
+/// Applies a coding.
 pub(crate) async fn pack(data: &[u8], coding: Coding) -> Vec<u8> {
     let mut packed = Vec::new();
     match coding {
@@ -158,12 +158,12 @@ async fn a_page_that_unpacks_to_much_takes_little_memory() {
         }
         assert_eq!(size, SIZE);
         let grown = most.saturating_sub(before);
-        // Other tests run at the same time, in the same memory.
+        // Other tests run concurrently in the same memory.
         assert!(grown < SIZE / 2, "{coding:?}: {bomb} bytes took {grown}", bomb = bomb.len());
     }
 }
 
-/// The memory that this process has, in bytes.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
@@ -171,7 +171,7 @@ fn resident() -> usize {
 
 #[tokio::test]
 async fn windows_beyond_those_of_browsers_are_refused() {
-    // The header of a frame without a size, with a window of 16 MiB.
+    // A frame header without a size, with a window of 16 MiB.
     let zstd = [&b"\x28\xb5\x2f\xfd\0\x70"[..], b"\x01\0\0"].concat();
     assert!(unpacked(&zstd, &[Coding::Zstd]).await.is_err());
     assert!(unpacked(b"\x11\x1e\x03", &[Coding::Brotli]).await.is_err());
@@ -184,7 +184,7 @@ async fn what_is_unpacked_is_not_held_back() {
         receiver.recv().await.map(|chunk| (Ok(chunk), receiver))
     });
     let mut output = unpack(body.boxed_local(), &[Coding::Gzip]);
-    // Two members, as a server that flushes: each is out before the next is in.
+    // Two members, as from a server that flushes: each is out before the next is in.
     for part in [&b"one"[..], b"two"] {
         sender.send(pack(part, Coding::Gzip).await.into()).unwrap();
         assert_eq!(output.next().await.unwrap().unwrap(), part);

@@ -1,5 +1,5 @@
-//! One connection to a plain app: the socket, kept apart from hyper, which only frames what goes over it, so that
-//! the kernel can be asked how a connection ended. No policy: whoever opens one decides what becomes of it.
+//! One connection to a plain app. The socket is kept apart from hyper, which only frames, so that the kernel
+//! can be asked how the connection ended. Makes no decisions about it.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -25,43 +25,43 @@ use devhost_link::wire::HEADERS_COUNT_MAX;
 /// How long an app may take to accept a connection.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// How long after a connection's end the kernel's word on what the app left unread is waited for. On loopback it
-/// comes with the end itself.
+/// How long after a connection's end to wait for the kernel's word on unread bytes. On loopback it comes with
+/// the end itself.
 const RESET_NOTICE_TIME_MAX: Duration = Duration::from_millis(20);
 
 /// How much is read from a tunnel at once.
 const TUNNEL_READ_SIZE: usize = 64 * 1024;
 
-/// What hyper buffers of a connection, in each direction. Also the largest head of a response.
+/// hyper's buffer for each direction of a connection, in bytes. Also the largest head of a response.
 pub(crate) const RESPONSE_HEAD_SIZE_MAX: usize = 256 * 1024;
 
-/// How a record begins with which a TLS server turns down what is no TLS: an alert (RFC 8446 §5.1, §6).
+/// The first bytes of a TLS alert record (RFC 8446 §5.1, §6), as a TLS server answers plain HTTP.
 const TLS_ALERT: [u8; 2] = [21, 3];
 
-/// The socket of a connection, shared by hyper's task and the exchange that is on it.
+/// The socket of a connection, shared by hyper's task and the current exchange.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: TcpStream,
-    /// The app's side is gone, with bytes of ours that it never read.
+    /// The app's side is gone, leaving bytes of ours unread.
     reset: AtomicBool,
     received: AtomicU64,
-    /// What came first is an alert of TLS.
+    /// The first bytes received were a TLS alert.
     answers_in_tls: AtomicBool,
 }
 
 impl Wire {
-    /// How many bytes have come from the app.
+    /// Returns how many bytes have come from the app.
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// True where the app takes what it is sent for a broken attempt to speak TLS.
+    /// Returns true if the app speaks TLS.
     pub(super) fn answers_in_tls(&self) -> bool {
         self.answers_in_tls.load(Ordering::Relaxed)
     }
 
-    /// After the end of a connection on which no answer came: true where the app did not read the whole request. An
-    /// end after all was read is a FIN alone; where something was left, or came too late, the kernel resets.
+    /// Returns true if the app did not read the whole request, on a connection that ended without an answer.
+    /// If all was read, the kernel sends a FIN alone; if anything was left or came too late, it resets.
     pub(super) async fn was_left_unread(&self) -> bool {
         if self.reset.load(Ordering::Relaxed) {
             return true;
@@ -70,7 +70,7 @@ impl Wire {
         tokio::time::timeout(RESET_NOTICE_TIME_MAX, error).await.is_ok()
     }
 
-    /// Reads some bytes; none at the end.
+    /// Reads some bytes, none at the end.
     pub(super) fn poll_read_some(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         let mut buffer = BytesMut::with_capacity(TUNNEL_READ_SIZE);
         loop {
@@ -82,7 +82,7 @@ impl Wire {
         }
     }
 
-    /// Writes all of it, waiting for room.
+    /// Writes all of the data, waiting for room.
     pub(super) async fn write_all(&self, mut data: Bytes) -> io::Result<()> {
         while !data.is_empty() {
             self.stream.writable().await?;
@@ -97,7 +97,7 @@ impl Wire {
 
     /// Sends a FIN.
     pub(super) fn finish_sending(&self) {
-        // An error means that the connection is gone, which the reading side sees too.
+        // Fails only if the connection is gone, which the reading side sees too.
         let _ = shutdown(self.stream.as_raw_fd(), Shutdown::Write);
     }
 
@@ -120,8 +120,8 @@ impl Wire {
             ready!(self.stream.poll_write_ready(cx))?;
             match self.note(write()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // The app may have answered before it hung up, and hyper would throw the answer away on a failed
-                // write. The end of the connection shows where it is read, after the answer.
+                // The app may have answered before it hung up, and hyper would drop the answer after a failed
+                // write. Reading shows the end of the connection, after the answer.
                 Err(_) if self.reset.load(Ordering::Relaxed) => return Poll::Ready(Ok(size)),
                 result => return Poll::Ready(result),
             }
@@ -145,8 +145,8 @@ impl AsyncRead for WireIo {
             ready!(wire.stream.poll_read_ready(cx))?;
             match wire.note(wire.stream.try_read_buf(buffer)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // A reset that a write has found reads like an end in order, which would make half a response
-                // without a length whole.
+                // After a write has found a reset, the read returns an orderly end. Half a response without a
+                // length would look whole.
                 Ok(0) if wire.reset.load(Ordering::Relaxed) => {
                     return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
                 }
@@ -196,18 +196,18 @@ impl AsyncWrite for WireIo {
 pub(super) struct RequestBody(Option<mpsc::Receiver<Option<Bytes>>>);
 
 impl RequestBody {
-    /// No body.
+    /// Creates an empty body.
     pub(super) fn empty() -> Self {
         Self(None)
     }
 
-    /// A body in pieces; `None` ends it. Where the sender goes without that, the request is broken off.
+    /// Creates a body from pieces. `None` ends it; a sender dropped without that breaks the request off.
     pub(super) fn pieces(receiver: mpsc::Receiver<Option<Bytes>>) -> Self {
         Self(Some(receiver))
     }
 }
 
-/// The client broke its request off.
+/// The client broke off its request.
 #[derive(Debug, thiserror::Error)]
 #[error("the request body broke off")]
 pub(super) struct BrokenOff;
@@ -236,21 +236,21 @@ impl Body for RequestBody {
     }
 }
 
-/// An open connection, with nothing or one exchange on it.
+/// An open connection with at most one exchange.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Where requests go in.
+    /// Takes the requests.
     pub(super) sender: SendRequest<RequestBody>,
-    /// What they go over.
+    /// Carries them.
     pub(super) wire: Arc<Wire>,
 }
 
 impl Connection {
-    /// Connects. The connection is driven by `runtime`, so that it outlives the thread that asked for it.
+    /// Connects. `runtime` drives the connection, so that it outlives the calling thread.
     pub(super) async fn open(address: SocketAddr, runtime: &Handle) -> io::Result<Self> {
         let driver = runtime.clone();
         let connecting = async move {
-            // Here, and not by the caller: a socket belongs to the runtime that it was made on.
+            // Here, not in the caller: a socket belongs to the runtime that made it.
             let stream = tokio::time::timeout(CONNECT_TIME_MAX, TcpStream::connect(address)).await??;
             stream.set_nodelay(true)?;
             let wire = Arc::new(Wire {
@@ -261,14 +261,14 @@ impl Connection {
             });
             let io = TokioIo::new(WireIo(Arc::clone(&wire)));
             let (sender, connection) = http1::Builder::new()
-                // As browsers write them: the app may be one that reads heads by hand.
+                // Some apps parse heads by hand and expect the usual spelling.
                 .title_case_headers(true)
                 .max_headers(HEADERS_COUNT_MAX)
                 .max_buf_size(RESPONSE_HEAD_SIZE_MAX)
                 .handshake(io)
                 .await
                 .map_err(io::Error::other)?;
-            // Its error reaches the exchange that is on it.
+            // Its error reaches the current exchange.
             driver.spawn(async move { drop(connection.with_upgrades().await) });
             Ok(Self { sender, wire })
         };

@@ -1,20 +1,20 @@
-//! Why an exchange with an app, or the whole upstream, is over.
+//! Why an exchange, or the whole upstream, is over.
 
 use devhost_link::{PeerFault, StreamError};
 
 /// Why an exchange, or the whole upstream, is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UpstreamError {
-    /// The app cut this one response off, or wants no more of its request.
+    /// The app cut off this response, or wants no more of its request.
     #[error("the app broke off the exchange")]
     Reset,
-    /// The app closed the connection where its response should have begun, and lives on.
+    /// The app closed the connection without a response, but lives.
     #[error("the app closed the connection without an answer")]
     Unanswered,
-    /// What the app sent is no HTTP response.
+    /// The app did not send an HTTP response.
     #[error("{0}")]
     Malformed(String),
-    /// The worker lives, but takes no connection at the address where it listened.
+    /// The worker lives, but no longer accepts connections.
     #[error("the app no longer accepts connections: {0}")]
     Unreachable(String),
     /// The worker died or was killed.
@@ -26,7 +26,7 @@ pub(crate) enum UpstreamError {
     /// The request's head is too large.
     #[error("the head is too large")]
     TooLarge,
-    /// The request cannot be put into HTTP/1.1.
+    /// HTTP/1.1 cannot carry the request.
     #[error("{0}")]
     BadRequest(&'static str),
 }

@@ -1,6 +1,6 @@
-//! What the front forwards requests to. A plugin app's upstream is a shared-memory link, a plain app's is the
-//! socket that it listens on; the seam is here so that the rest of the front knows neither rings nor
-//! connections, and so that tests can stand in for a worker. It never looks into bodies.
+//! What the front forwards requests to: a plugin app's shared-memory link, or the socket that a plain app
+//! listens on. The rest of the front knows neither rings nor connections, and tests can stand in for a
+//! worker. Never looks into bodies.
 
 mod connection;
 mod error;

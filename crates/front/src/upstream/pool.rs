@@ -1,5 +1,5 @@
-//! Connections to a plain app that wait for their next request. Bounded in number and in time: few apps keep an idle
-//! connection for less time than this pool does, so that it is the front that closes them.
+//! Idle connections to a plain app. Bounded in number and time: few apps close an idle connection sooner than
+//! this pool, so it is usually the front that closes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,10 @@ use super::connection::Connection;
 /// How many idle connections are kept.
 const IDLE_COUNT_MAX: usize = 32;
 
-/// How long an idle connection is kept. actix-web and rocket close theirs after 5 s.
+/// How long an idle connection is kept. actix-web and Rocket close theirs after 5 s.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(4);
 
-/// How long a connection may take to be ready for the next request after a response.
+/// How long after a response a connection may take to become ready again.
 const READY_TIME_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -27,11 +27,11 @@ struct Idle {
 
 #[derive(Debug, Default)]
 struct IdleConnections {
-    /// The one that was used last is at the back.
+    /// The last used one is at the back.
     idle: VecDeque<Idle>,
     /// Nothing is kept any more.
     closed: bool,
-    /// A task looks after what grows old.
+    /// A task closes the old ones.
     swept: bool,
 }
 
@@ -44,7 +44,7 @@ impl Pool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection that is open as far as is known.
+    /// Takes a connection believed to be open.
     pub(super) fn take(&self) -> Option<Connection> {
         let mut kept = self.lock();
         let fresh_since = Instant::now().checked_sub(IDLE_TIME_MAX);
@@ -58,7 +58,7 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose exchange is over. What is left of it, or of the request, is waited for.
+    /// Keeps a connection after its exchange, once it is ready for the next one.
     pub(super) fn give(&self, mut connection: Connection, runtime: &Handle) {
         if connection.sender.is_closed() {
             return;
@@ -75,7 +75,7 @@ impl Pool {
         });
     }
 
-    /// Closes the idle ones, and keeps no more.
+    /// Closes the idle connections and keeps no more.
     pub(super) fn close(&self) {
         let idle = {
             let mut kept = self.lock();
@@ -85,7 +85,7 @@ impl Pool {
         drop(idle);
     }
 
-    /// How many connections are idle.
+    /// Returns the number of idle connections.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.lock().idle.len()
@@ -106,7 +106,7 @@ impl Pool {
     }
 }
 
-/// Closes connections as they grow old, until there are none.
+/// Closes connections as they expire, until none is left.
 async fn sweep(kept: std::sync::Weak<Mutex<IdleConnections>>) {
     loop {
         let next = {

@@ -1,4 +1,4 @@
-//! The way to an app, over a link or a socket, and the two halves of an exchange.
+//! The way to an app, by link or socket, and the two halves of an exchange.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use futures_util::future::LocalBoxFuture;
 use super::error::UpstreamError;
 use super::socket::{self, SocketClient};
 
-/// How long an app behind a link may take to refuse a request whose client waits with the body. The link does not tell when an
-/// app begins to read, so the client is let go on after this.
+/// How long an app behind a link has to refuse a request whose client holds its body back. A link does not
+/// tell when the app begins to read, so after this the client may go on.
 const REFUSAL_TIME_MAX: Duration = Duration::from_millis(50);
 
 /// The way to one generation's app. Cheap to clone.
@@ -40,8 +40,8 @@ impl From<SocketClient> for Upstream {
 }
 
 impl Upstream {
-    /// Opens a stream with an encoded [`RequestHead`](devhost_link::wire::RequestHead); `end` means that no body
-    /// follows.
+    /// Opens a stream with an encoded [`RequestHead`](devhost_link::wire::RequestHead). `end` means that no
+    /// body follows.
     pub(crate) async fn open(&self, head: Bytes, end: bool) -> Result<(SendHalf, RecvHalf), UpstreamError> {
         match self {
             Self::Link(client) => {
@@ -60,7 +60,7 @@ impl Upstream {
         }
     }
 
-    /// Tells which process the worker is.
+    /// Sets the worker's process.
     pub fn set_process(&self, pid: i32) {
         if let Self::Socket(client) = self {
             client.set_process(pid);
@@ -77,7 +77,7 @@ impl Upstream {
         }
     }
 
-    /// The worker is dead: delivers what it had sent, then fails every open stream with
+    /// Closes the upstream of a dead worker: delivers what it had sent, then fails every open stream with
     /// `UpstreamError::Lost`.
     pub fn close(&self) {
         match self {
@@ -88,8 +88,8 @@ impl Upstream {
         }
     }
 
-    /// Looks after requests that are in flight. Says how far the worker has read of what it was sent, where it has not
-    /// read everything and that can be seen.
+    /// Rescues requests from lost wakes. Returns how far the worker has read if it has not read everything,
+    /// or `None` if it has or that is unknown.
     pub fn look(&self) -> Option<u64> {
         match self {
             Self::Link(client) => client.look(),
@@ -99,7 +99,7 @@ impl Upstream {
         }
     }
 
-    /// Resolves once the upstream is over, with the fault where there was one.
+    /// Resolves once the upstream is over, with the fault, if any.
     pub async fn closed(&self) -> Option<PeerFault> {
         match self {
             Self::Link(client) => client.closed().await,
@@ -126,7 +126,7 @@ pub(crate) enum SendHalf {
 }
 
 impl SendHalf {
-    /// Sends all of it, waiting for room.
+    /// Sends all of the data, waiting for room.
     pub(crate) async fn send(&mut self, data: Bytes) -> Result<(), UpstreamError> {
         match self {
             Self::Link(half) => Ok(half.send(data).await?),
@@ -160,7 +160,8 @@ pub(crate) enum RecvHalf {
 }
 
 impl RecvHalf {
-    /// Resolves once the app wants the body that the client waits with ([`REQUEST_EXPECT`](devhost_link::wire::REQUEST_EXPECT)).
+    /// Resolves once the client may send the body that it holds back
+    /// ([`REQUEST_EXPECT`](devhost_link::wire::REQUEST_EXPECT)).
     pub(crate) fn go_ahead(&self) -> LocalBoxFuture<'static, ()> {
         match self {
             Self::Socket(half) => half.go_ahead().boxed_local(),
@@ -170,7 +171,8 @@ impl RecvHalf {
         }
     }
 
-    /// The encoded [`ResponseHead`](devhost_link::wire::ResponseHead), and whether the response is over with it.
+    /// Returns the encoded [`ResponseHead`](devhost_link::wire::ResponseHead), and whether it ends the
+    /// response.
     pub(crate) async fn head(&mut self) -> Result<(Bytes, bool), UpstreamError> {
         match self {
             Self::Link(half) => Ok(half.head().await?),
@@ -180,8 +182,9 @@ impl RecvHalf {
         }
     }
 
-    /// After [`UpstreamError::Lost`] in place of a head: true if the worker has not read the request, or the request
-    /// may be read twice. To be asked once the worker's process has ended.
+    /// Returns true after [`UpstreamError::Lost`] in place of a head if another worker may get the request:
+    /// this one did not read all of it, as far as can be told. Final only once the worker's process has
+    /// ended.
     pub(crate) fn was_never_read(&self) -> bool {
         match self {
             Self::Link(half) => half.was_never_read(),
@@ -191,8 +194,8 @@ impl RecvHalf {
         }
     }
 
-    /// After [`UpstreamError::Lost`] in place of a head: true if the request may be sent to another worker although this
-    /// one may have read it.
+    /// Returns true after [`UpstreamError::Lost`] in place of a head if another worker may get the request
+    /// although this one may have read it.
     pub(crate) fn may_be_repeated(&self) -> bool {
         match self {
             Self::Socket(half) => half.may_be_repeated(),
@@ -202,7 +205,7 @@ impl RecvHalf {
         }
     }
 
-    /// The next piece of the body, `None` at its end.
+    /// Polls for the next piece of the body, `None` at its end.
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UpstreamError>> {
         match self {
             Self::Link(half) => half.poll_data(cx).map_err(Into::into),
@@ -212,7 +215,7 @@ impl RecvHalf {
         }
     }
 
-    /// The next piece of the body, `None` at its end.
+    /// Returns the next piece of the body, `None` at its end.
     pub(crate) async fn data(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         std::future::poll_fn(|cx| self.poll_data(cx)).await
     }

@@ -1,4 +1,4 @@
-//! Sending requests to a worker that listens.
+//! Sends requests to a worker that listens.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,20 +17,21 @@ use crate::upstream::connection::RequestBody;
 use devhost_link::HEAD_LENGTH_MAX_BYTES;
 use devhost_link::wire::{REQUEST_EXPECT, REQUEST_UPGRADE, RequestHead};
 
-/// How many pieces of a request body wait between the client's connection and the app's.
+/// How many pieces of a request body may wait between the client and the app.
 const PIECES_COUNT_MAX: usize = 1;
 
-/// The front's way to a worker that listens. Cheap to clone.
+/// A handle on a worker that listens. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SocketClient(Arc<ListeningWorker>);
 
 impl SocketClient {
-    /// A way to what listens at `address`. To be called on a tokio runtime: its connections are driven there.
+    /// Creates a handle on what listens at `address`. Must be called on the tokio runtime that shall drive
+    /// its connections.
     pub fn new(address: SocketAddr) -> Self {
         Self(Arc::new(ListeningWorker::new(address)))
     }
 
-    /// Tells which process the worker is. The first word counts.
+    /// Sets the worker's process. Only the first call counts.
     pub fn set_process(&self, pid: i32) {
         self.0.set_process(pid);
     }
@@ -39,8 +40,8 @@ impl SocketClient {
     ///
     /// # Errors
     ///
-    /// [`UpstreamError::Lost`] where the worker is dead and has seen nothing of the request, `Unreachable` where it
-    /// takes no connection and lives, `TooLarge` and `BadRequest` for what HTTP/1.1 cannot carry.
+    /// [`UpstreamError::Lost`] if the worker is dead and has seen nothing of the request, `Unreachable` if it
+    /// lives but accepts no connection, `TooLarge` or `BadRequest` if HTTP/1.1 cannot carry the request.
     pub(crate) async fn open(&self, head: Bytes, end: bool) -> Result<(SendHalf, RecvHalf), UpstreamError> {
         let worker = &self.0;
         if head.len() > HEAD_LENGTH_MAX_BYTES {
@@ -88,12 +89,12 @@ impl SocketClient {
         Ok((SendHalf::new(sending), recv))
     }
 
-    /// Nothing new will come: idle connections are closed, so that the app has none to wait for when it stops.
+    /// Closes idle connections, as nothing new will come, so that a stopping app need not wait for them.
     pub(crate) fn goaway(&self) {
         self.0.pool.close();
     }
 
-    /// The worker is dead. What it had sent is delivered still, then every exchange fails with
+    /// Notes that the worker is dead. What it had sent is still delivered, then every exchange fails with
     /// [`UpstreamError::Lost`].
     pub(crate) fn close(&self) {
         self.0.close();
@@ -104,7 +105,7 @@ impl SocketClient {
         self.0.death().await;
     }
 
-    /// How many connections wait for a request.
+    /// Returns the number of idle connections.
     #[cfg(test)]
     pub(crate) fn idle_count(&self) -> usize {
         self.0.pool.count()

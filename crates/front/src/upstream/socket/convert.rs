@@ -1,4 +1,4 @@
-//! Heads between the front and hyper.
+//! Converts heads between the front and hyper.
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -13,7 +13,7 @@ pub(super) fn is_idempotent(method: &[u8]) -> bool {
     Method::from_bytes(method).is_ok_and(|method| method.is_idempotent())
 }
 
-/// The request as hyper sends it, in HTTP/1.1 whatever the client speaks.
+/// Returns the request for hyper, in HTTP/1.1 whatever the client speaks.
 pub(super) fn request(
     head: &RequestHead,
     has_body: bool,
@@ -31,11 +31,11 @@ pub(super) fn request(
         headers.append(name, value);
     }
     if !headers.contains_key(header::HOST) {
-        // HTTP/1.0 may do without, HTTP/1.1 may not.
+        // Optional in HTTP/1.0, required in HTTP/1.1.
         headers.insert(header::HOST, HeaderValue::from_static("localhost"));
     }
     if has_body && head.body_length.is_none() {
-        // hyper would send no body with some methods otherwise.
+        // Otherwise hyper would send no body with some methods.
         headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
@@ -46,9 +46,9 @@ pub(super) fn request(
     Ok(request)
 }
 
-/// The head of a response in the front's own words.
+/// Returns the wire head of a response.
 pub(super) fn response_head(status: StatusCode, headers: &HeaderMap) -> ResponseHead {
-    // A length beside chunks is none (RFC 9112 §6.3).
+    // `transfer-encoding` overrides `content-length` (RFC 9112 §6.3).
     let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
     let headers = headers
         .iter()

@@ -1,13 +1,13 @@
-//! The way to a plain app: HTTP/1.1 to the private port that its worker listens on. hyper frames and parses; this
-//! folder decides which connection a request takes, and what the end of a connection means.
+//! The way to a plain app: HTTP/1.1 to its worker's private port. hyper frames and parses. This module
+//! decides which connection a request takes, and what the end of a connection means.
 //!
-//! A request may be sent twice only if its method is idempotent (RFC 9110, section 9.2.2) and it has no body. Such a
-//! request may take a kept connection. The app may be closing that connection at the same time: if nothing came back
-//! and the kernel reset the connection, the request is sent once more, on a fresh one. A reset is a hint and no proof
-//! that the app never read the request: an app may also read and then reset. So every other request gets a fresh
-//! connection at once, and none at all from a worker that is seen to be dying.
+//! Only a request with an idempotent method (RFC 9110 §9.2.2) and no body may be sent twice, and so may take
+//! a kept connection. The app may be closing that connection at the same time: if the kernel reset it and
+//! nothing came back, the request is sent once more, on a fresh one. A reset does not prove that the app
+//! never read the request, so every other request gets a fresh connection at once, and none from a worker
+//! seen to be dying.
 //!
-//! Trailers end here, both ways: actix neither tells a request's nor sends a response's.
+//! Trailers are dropped both ways: actix neither reads a request's nor sends a response's.
 
 mod client;
 mod convert;

@@ -24,7 +24,7 @@ type Answer = BoxFuture<'static, Result<Response<Incoming>, TrySendError<Request
 enum Stage {
     Waiting(Answer),
     Body(Incoming),
-    /// What was read of the tunnel with the head comes first.
+    /// Holds what was read of the tunnel along with the head.
     Tunnel(Bytes),
     Over,
 }
@@ -35,19 +35,20 @@ pub(crate) struct RecvHalf {
     /// `None` once the exchange is over.
     connection: Option<Connection>,
     stage: Stage,
-    /// What had come over the connection before.
+    /// How many bytes the connection had received before.
     received_before: u64,
     /// The request may reach the app more than once.
     is_repeatable: bool,
     /// The head of a repeatable request on a kept connection, until it is sent again.
     again: Option<RequestHead>,
-    /// The worker is dead and has not read the request, or may get it again.
+    /// The worker is dead, and another one may get the request: this one did not read all of it, as far as
+    /// can be told.
     was_never_read: bool,
-    /// The worker is dead, and nothing of an answer came to a request that may be read twice.
+    /// The worker is dead and sent no answer, and the request may be repeated.
     may_be_repeated: bool,
-    /// Where the other half waits for the tunnel.
+    /// Hands the tunnel to the other half.
     tunnel: Option<oneshot::Sender<Arc<Wire>>>,
-    /// The app has said `100 Continue`.
+    /// Notified when the app says `100 Continue`.
     continued: Arc<Notify>,
     silence: Option<BoxFuture<'static, ()>>,
     _permit: OwnedSemaphorePermit,
@@ -96,7 +97,7 @@ impl RecvHalf {
         async move { continued.notified().await }
     }
 
-    /// The encoded [`ResponseHead`], and whether the response is over with it.
+    /// Returns the encoded [`ResponseHead`], and whether it ends the response.
     pub(crate) async fn head(&mut self) -> Result<(Bytes, bool), UpstreamError> {
         loop {
             let Stage::Waiting(answer) = &mut self.stage else { return Err(UpstreamError::Reset) };
@@ -112,7 +113,7 @@ impl RecvHalf {
             self.stage = Stage::Over;
             let Some(connection) = self.connection.take() else { return Err(UpstreamError::Reset) };
             let has_answered = connection.wire.received() > self.received_before;
-            // With the message, hyper gives back what it has not sent a byte of.
+            // hyper gives a message back if it has sent no byte of it.
             let may_repeat = !has_answered
                 && (failed.message().is_some()
                     || (self.is_repeatable && connection.wire.was_left_unread().await));
@@ -130,13 +131,14 @@ impl RecvHalf {
         }
     }
 
-    /// After [`UpstreamError::Lost`] in place of a head: true if nothing came, and another worker may get the request even
-    /// though this one may have read it. A process that is being killed still takes from the kernel what it never sees.
+    /// Returns true after [`UpstreamError::Lost`] in place of a head if nothing came back and another worker
+    /// may get the request although this one may have read it. A process being killed still takes bytes from
+    /// the kernel that it never sees.
     pub(crate) fn may_be_repeated(&self) -> bool {
         self.may_be_repeated
     }
 
-    /// After [`UpstreamError::Lost`] in place of a head: true if another worker may get the request.
+    /// Returns true after [`UpstreamError::Lost`] in place of a head if another worker may get the request.
     pub(crate) fn was_never_read(&self) -> bool {
         self.was_never_read
     }
@@ -148,7 +150,7 @@ impl RecvHalf {
             let parts = upgraded.downcast::<TokioIo<WireIo>>().map_err(|_| UpstreamError::Reset)?;
             self.stage = Stage::Tunnel(parts.read_buf);
             if let (Some(tunnel), Some(connection)) = (self.tunnel.take(), &self.connection) {
-                // An error means that there is no client any more.
+                // Fails only if there is no client any more.
                 let _ = tunnel.send(Arc::clone(&connection.wire));
             }
             return Ok((head, false));
@@ -164,7 +166,7 @@ impl RecvHalf {
         Ok((head, over))
     }
 
-    /// The next piece of the body, `None` at its end.
+    /// Polls for the next piece of the body, `None` at its end.
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, UpstreamError>> {
         let piece = match &mut self.stage {
             Stage::Body(body) => poll_piece(body, cx),
@@ -202,11 +204,11 @@ impl RecvHalf {
         }
     }
 
-    /// The exchange is over: its connection may serve another one.
+    /// Ends the exchange. Its connection may serve another one.
     fn finish(&mut self) {
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let connection = self.connection.take();
-        // The end of a tunnel is the end of its connection.
+        // A tunnel ends with its connection.
         if let (Some(connection), Stage::Body(_) | Stage::Waiting(_)) = (connection, stage) {
             self.worker.pool.give(connection, &self.worker.runtime);
         }
@@ -223,7 +225,7 @@ fn poll_piece(body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Result<Option<B
         match ready!(Pin::new(&mut *body).poll_frame(cx)) {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(bytes) if !bytes.is_empty() => return Poll::Ready(Ok(Some(bytes))),
-                // Nothing, or trailers.
+                // Empty, or trailers.
                 Ok(_) | Err(_) => {}
             },
             None => return Poll::Ready(Ok(None)),
@@ -232,7 +234,7 @@ fn poll_piece(body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Result<Option<B
     }
 }
 
-/// Why there was no response.
+/// Returns why there was no response.
 async fn explain(
     error: &hyper::Error,
     has_answered: bool,
@@ -251,7 +253,7 @@ async fn explain(
         return UpstreamError::Malformed(format!("it cannot be read as HTTP/1.1: {error}{cause}"));
     }
     if error.is_user() {
-        // The client broke its request off.
+        // The client broke off its request.
         return UpstreamError::Reset;
     }
     match (worker.has_died().await, has_answered) {

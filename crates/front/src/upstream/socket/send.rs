@@ -25,7 +25,7 @@ pub(super) enum Tunnel {
     /// The app has not answered yet.
     Asked(oneshot::Receiver<Arc<Wire>>),
     Open(Arc<Wire>),
-    /// The app answered with something other than an upgrade.
+    /// The app declined the upgrade.
     Refused,
 }
 
@@ -46,7 +46,7 @@ impl SendHalf {
         Self(sending)
     }
 
-    /// Sends all of it, waiting for room.
+    /// Sends all of the data, waiting for room.
     pub(crate) async fn send(&mut self, data: Bytes) -> Result<(), UpstreamError> {
         match &mut self.0 {
             Sending::Nothing => Err(UpstreamError::Reset),

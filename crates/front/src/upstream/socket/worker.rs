@@ -1,4 +1,4 @@
-//! What is known of a worker that listens: whether it lives, and how it is connected to.
+//! A worker that listens: whether it lives, and how to connect to it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -13,22 +13,22 @@ use crate::upstream::pool::Pool;
 use devhost_link::STREAMS_COUNT_MAX;
 use devhost_sys::liveness::{Liveness, Outlook};
 
-/// How many exchanges may be in one worker at once; the next one waits. As many as on a link, and no fewer than the gate
-/// lets in.
+/// How many exchanges one worker may have; the next one waits. As many as on a link, and no fewer than the
+/// gate admits.
 const EXCHANGES_COUNT_MAX: usize = STREAMS_COUNT_MAX;
 
-/// How long after a connection broke the news is waited for that its worker died.
+/// How long after a broken connection to wait for news of the worker's death.
 const DEATH_NOTICE_TIME_MAX: Duration = Duration::from_millis(200);
 
-/// How long a worker that lives may refuse connections before the client is told. It may be on its way to its end, and
-/// nothing of a request has been sent to it.
+/// How long a live worker may refuse connections before the client is told. It may be about to end, and has
+/// been sent nothing of the request.
 const REFUSED_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// How often a worker that a signal has stopped is looked at while a request waits for it.
+/// How often to look whether a stopped worker runs again while a request waits.
 const STOPPED_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long a dead worker's connection may give nothing before it is cut. The kernel closes it with the process, but
-/// for a copy of its descriptor in a process that the app has started.
+/// How long a dead worker's connection may be silent before it is cut. The kernel closes it with the process,
+/// unless a child of the app holds a copy of the descriptor.
 const DEAD_SILENCE_TIME_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(super) struct ListeningWorker {
     pub(super) permits: Arc<Semaphore>,
     /// True once the worker is dead.
     dead: watch::Sender<bool>,
-    /// Its process, once it is known.
+    /// Its process, once known.
     process: OnceLock<Liveness>,
 }
 
@@ -62,7 +62,7 @@ impl ListeningWorker {
         }
     }
 
-    /// Tells which process the worker is. The first word counts.
+    /// Sets the worker's process. Only the first call counts.
     pub(super) fn set_process(&self, pid: i32) {
         // Without it, a dying worker is noticed a little later.
         if let Some(process) = Liveness::open(pid) {
@@ -83,7 +83,7 @@ impl ListeningWorker {
 
     pub(super) async fn death(&self) {
         let mut dead = self.dead.subscribe();
-        // The sender lives as long as `self`.
+        // Cannot fail: the sender lives as long as `self`.
         let _ = dead.wait_for(|dead| *dead).await;
     }
 
@@ -94,27 +94,27 @@ impl ListeningWorker {
         self.process.get().map_or(Outlook::Runs, Liveness::outlook)
     }
 
-    /// True if the worker is dead or will never run its code again.
+    /// Returns true if the worker is dead or will never run its code again.
     fn is_dying(&self) -> bool {
         self.outlook() == Outlook::Dying
     }
 
-    /// Waits until the worker's process can take what it is sent. The kernel accepts connections for one that is stopped or
-    /// dying as well, and what was sent on one cannot be taken back. One that stays stopped is ended by the runner.
+    /// Waits until the worker's process runs. The kernel also accepts connections for a stopped or dying one,
+    /// and what was sent cannot be taken back. The runner ends a worker that stays stopped.
     pub(super) async fn until_it_runs(&self) -> Result<(), UpstreamError> {
         loop {
             match self.outlook() {
                 Outlook::Runs => return Ok(()),
                 Outlook::Dying => return Err(UpstreamError::Lost),
                 Outlook::Stopped => {
-                    // Its death is seen by the next look.
+                    // The next look sees its death.
                     let _ = tokio::time::timeout(STOPPED_LOOK_INTERVAL, self.death()).await;
                 }
             }
         }
     }
 
-    /// True if the worker is dead, waiting a moment for the news.
+    /// Returns true if the worker is dead, waiting a moment for the news.
     pub(super) async fn has_died(&self) -> bool {
         self.is_dying()
             || tokio::time::timeout(DEATH_NOTICE_TIME_MAX, self.death()).await.is_ok()
@@ -141,7 +141,7 @@ impl ListeningWorker {
     }
 }
 
-/// Resolves where a worker is dead and nothing has come from it for a while.
+/// Resolves once the worker is dead and has been given time for its last bytes.
 pub(super) async fn silence(worker: Arc<ListeningWorker>) {
     worker.death().await;
     tokio::time::sleep(DEAD_SILENCE_TIME_MAX).await;
