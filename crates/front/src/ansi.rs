@@ -35,7 +35,6 @@ fn push_printable(out: &mut String, text: &str) {
     out.extend(text.chars().filter(|c| !is_hidden(*c)));
 }
 
-/// Returns the length of the leading escape sequence.
 fn escape_len(sequence: &str) -> usize {
     let end = |at: Option<usize>| at.unwrap_or(sequence.len());
     match sequence[1..].chars().next() {

@@ -1,6 +1,6 @@
 //! Whether a browser may reuse a response without revalidation (RFC 9111). By default it may, for a tenth of
-//! the response's age or until `expires`, and would miss an edit. Explicit choices of the app are left alone;
-//! the live-reload script refetches what has changed. No I/O.
+//! the response's age or until `expires`, and would miss an edit. Explicit choices of the app are left alone.
+//! No I/O.
 
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
@@ -18,8 +18,8 @@ pub(crate) fn require_question(headers: &mut HeaderMap) {
     }
 }
 
-/// Returns true for a directive that settles how long a browser may reuse a response. `public` does not, nor
-/// does `s-maxage`, which is for shared caches.
+/// Returns true for a directive that settles how long a browser may reuse a response. `public` does not;
+/// `s-maxage` is for shared caches.
 fn is_lifetime(directive: &str) -> bool {
     let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
     match name.trim_end().to_ascii_lowercase().as_str() {

@@ -1,6 +1,6 @@
-//! Detects clients that disconnect in the middle of a request. actix reads a connection only while it has
-//! room for more, so it would miss the end of an upload the app does not read. This watch asks the kernel for
-//! the hang-up on a duplicate descriptor, and never reads.
+//! Detects clients that disconnect in the middle of a request. actix stops reading when it has no room, and
+//! would miss the end of an upload the app does not read. This watch asks the kernel on a duplicate
+//! descriptor, and never reads.
 //!
 //! A FIN comes after all bytes of the connection. While an unread upload fills the socket's buffer, nobody
 //! can see it.
@@ -34,9 +34,9 @@ impl ClientWatch {
             if ready.is_read_closed() {
                 return;
             }
-            // These bytes are actix's. Claiming that a read would block makes tokio forget the readiness
-            // without reading, so unread bytes do not make this spin. tokio never forgets a hang-up, and a
-            // later one is a new event.
+            // Leaves the bytes to actix. Claiming that a read would block makes tokio forget the readiness,
+            // so unread bytes do not make this spin. tokio never forgets a hang-up, and a later one is a new
+            // event.
             let _ = self.0.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
     }

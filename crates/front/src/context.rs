@@ -46,16 +46,13 @@ impl Front {
     }
 }
 
-/// The context of a page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageContext<'a> {
-    /// The app's name.
     pub app: &'a str,
     /// This run of devhost.
     pub session: &'a str,
     /// The page's generation, or the current one; 0 before the first.
     pub generation: u64,
-    /// The revision of the event stream.
     pub revision: u64,
 }
 
@@ -69,7 +66,6 @@ pub(crate) struct Notices {
 }
 
 impl Notices {
-    /// Sends notices to `send`.
     pub(crate) fn new(send: Box<dyn Fn(String) + Send + Sync>) -> Self {
         Self {
             send,

@@ -1,5 +1,5 @@
-//! Content Security Policy (CSP Level 3): whether a page's policy lets the live-reload script run and open
-//! its event stream. devhost never loosens a policy; if it forbids the script, the script stays out.
+//! Content Security Policy (CSP Level 3): whether a page may run the live-reload script and open its event
+//! stream. devhost never loosens a policy; if it forbids the script, the script stays out.
 
 use actix_web::http::header::{self, HeaderMap};
 

@@ -12,7 +12,6 @@ use super::host::check_same_origin;
 use super::live_reload::stream_events;
 use super::pages::{CROSS_ORIGIN_RESOURCE_POLICY, POLICY, Page, render_status};
 
-/// The live-reload script.
 pub(crate) const CLIENT_SCRIPT: &str = include_str!("client.js");
 
 /// Returns true for the path of one of the front's own endpoints.

@@ -1,5 +1,5 @@
-//! Converts actix's requests to wire heads, and wire heads to actix's responses. Hop-by-hop headers (RFC 9110
-//! §7.6.1) are dropped in both directions. No I/O.
+//! Converts actix's requests to wire heads, and wire heads to actix's responses. Drops hop-by-hop headers
+//! (RFC 9110 §7.6.1) both ways. No I/O.
 
 use std::net::SocketAddr;
 
@@ -28,7 +28,6 @@ pub(crate) enum Framing {
     FalseUpgrade,
 }
 
-/// Why a request cannot be forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadRequest {
     /// CONNECT asks for a proxy, which devhost is not.
@@ -39,9 +38,8 @@ pub(crate) enum BadRequest {
     UpgradeWithBody,
 }
 
-/// Returns how a request is framed. actix hands over the connection for any request whose `Upgrade` is
-/// exactly `websocket`, and for no other protocol. Other upgrades are therefore not forwarded; a server may
-/// ignore them.
+/// Returns how a request is framed. actix hands over the connection if `Upgrade` is exactly `websocket`, and
+/// for no other protocol. Other upgrades are therefore not forwarded, as a server may ignore them.
 pub(crate) fn framing(request: &HttpRequest) -> Result<Framing, BadRequest> {
     if request.method() == Method::CONNECT {
         return Err(BadRequest::Connect);
@@ -69,9 +67,9 @@ pub(crate) fn asks_for_websocket(headers: &HeaderMap) -> bool {
         .any(|value| value.to_str().is_ok_and(|value| value.trim().eq_ignore_ascii_case("websocket")))
 }
 
-/// Builds the head sent to the app. Like any proxy, the front appends the client to `x-forwarded-for`, and
-/// sets `x-forwarded-host` and `x-forwarded-proto` unless a proxy before it has. `own_target` is the client's
-/// spelling of path and query, if actix changed it.
+/// Builds the head sent to the app. As a proxy, the front appends the client to `x-forwarded-for`, and sets
+/// `x-forwarded-host` and `x-forwarded-proto` unless they are set. `own_target` is the client's spelling of
+/// path and query, if actix changed it.
 pub(crate) fn request_head(
     request: &HttpRequest,
     framing: Framing,
@@ -125,7 +123,6 @@ pub(crate) fn make_unconditional(head: &mut RequestHead) {
     head.headers.retain(|(name, _)| !conditional.iter().any(|known| name == known.as_str()));
 }
 
-/// Returns path and query of a request.
 fn target(request: &HttpRequest) -> Bytes {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     Bytes::copy_from_slice(target.as_bytes())
@@ -186,7 +183,6 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// A valid response head.
 #[derive(Debug)]
 pub(crate) struct CheckedHead {
-    /// The status.
     pub status: StatusCode,
     /// The headers, without hop-by-hop ones and `content-length`.
     pub headers: HeaderMap,
@@ -194,7 +190,6 @@ pub(crate) struct CheckedHead {
     pub body_length: Option<u64>,
 }
 
-/// Why a response head cannot be forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadResponse {
     /// Not an HTTP status, or not a final one.

@@ -1,5 +1,5 @@
-//! Which host names the front answers to, and who may use its own endpoints. Guards against DNS rebinding,
-//! and against reading `/__devhost/` across origins. Pure functions over header values.
+//! Which host names the front answers to, and who may use its own endpoints. Guards against DNS rebinding and
+//! cross-origin reads. Pure functions over header values.
 
 use std::net::{IpAddr, SocketAddr};
 

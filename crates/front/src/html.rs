@@ -6,7 +6,6 @@ use maud::{Markup, PreEscaped, Render, html};
 use super::ansi;
 use super::context::PageContext;
 
-/// The address of the live-reload script.
 pub(crate) const CLIENT_SCRIPT_PATH: &str = "/__devhost/client.js";
 
 /// Text from a compiler, an app or a client. Renders without control characters.

@@ -1,7 +1,6 @@
-//! Injects the live-reload script into documents as they stream through. Scripts' requests, other methods,
-//! partial responses and downloads pass unchanged. Only the tag is added; the rest of the page and its policy
-//! are left alone. An error with an empty body gets a line of text, because the browser's own error page
-//! could not reload itself.
+//! Injects the live-reload script into documents as they stream through. Other methods, partial responses,
+//! downloads and what scripts request pass unchanged. Only the tag is added; the policy is left alone. An
+//! empty error gets a line of text, because the browser's own error page could not reload itself.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -37,11 +36,9 @@ const LIBRARY_HEADERS: [&str; 8] = [
 /// What to do with a response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Pass it unchanged.
     Leave,
     /// It is a page, but its policy forbids the script, for this reason.
     Forbidden(String),
-    /// Inject the script.
     Inject(Injection),
 }
 
@@ -54,12 +51,11 @@ pub(crate) struct Injection {
     codings: Vec<Coding>,
     /// The response has no content type: it is a page if a browser takes it for one.
     sniffed: bool,
-    /// The response has no body.
     is_empty: bool,
 }
 
-/// Returns true if a browser loads a document with this request. `sec-fetch-dest` says so, but browsers omit
-/// it over plain HTTP from another machine.
+/// Returns true if a browser loads a document with this request. Browsers omit `sec-fetch-dest` over plain
+/// HTTP from another machine.
 pub(crate) fn is_for_document(request: &HttpRequest) -> bool {
     let headers = request.headers();
     // The methods of links and forms.
@@ -164,11 +160,9 @@ fn is_shown(head: &CheckedHead) -> bool {
     !bodiless && !redirects && !download
 }
 
-/// A response's declared type.
 enum ContentType {
     /// HTML in an encoding with ASCII markup.
     Html,
-    /// No type.
     Unknown,
     Other,
 }
@@ -185,9 +179,9 @@ fn content_type(headers: &HeaderMap) -> ContentType {
     if html && charset_fits { ContentType::Html } else { ContentType::Other }
 }
 
-/// Returns true if ASCII bytes mean ASCII markup, which is all the search needs: it looks at tags only, and
-/// the added tag is ASCII. In the multi-byte charsets of the web (Shift JIS, Big5, GB 18030 …) no trail byte
-/// is below 0x30, or `<` or `>`.
+/// Returns true if ASCII bytes mean ASCII markup. That suffices: the search looks at tags only, and the added
+/// tag is ASCII. In the multi-byte charsets of the web (Shift JIS, Big5, GB 18030 …) no trail byte is below
+/// 0x30, or `<` or `>`.
 fn is_ascii_compatible(charset: &str) -> bool {
     let charset = charset.to_ascii_lowercase();
     let incompatible = ["utf-16", "utf16", "utf-32", "utf32", "ucs-2", "unicode", "iso-10646", "iso-2022"];
@@ -195,7 +189,6 @@ fn is_ascii_compatible(charset: &str) -> bool {
         && !matches!(charset.as_str(), "csiso2022jp" | "csiso2022kr" | "csunicode" | "hz-gb-2312" | "utf-7")
 }
 
-/// A stream of HTML with the script injected.
 struct Injector {
     input: ByteStream,
     tag: String,
@@ -213,7 +206,6 @@ enum Search {
         prolog: Prolog,
         is_empty: bool,
     },
-    /// The rest passes unchanged.
     Passing,
     Over,
 }

@@ -1,9 +1,9 @@
 //! The front: an actix-web server that owns the port for the life of devhost.
 //!
 //! A request passes the host check, then goes to one of the front's own endpoints (`/__devhost/…`) or through
-//! the gate to the current generation. Only this crate and the runner know actix. The front builds nothing,
-//! starts no process and makes no decision about generations: the runner operates the [`Gate`](gate::Gate)
-//! and informs open pages through the [`Hub`].
+//! the gate to the current generation. Only this crate and the runner know actix. The front builds nothing
+//! and starts no process. The runner decides about generations: it operates the [`Gate`](gate::Gate) and
+//! informs open pages through the [`Hub`].
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 

@@ -27,7 +27,6 @@ struct Events {
     sender: Option<broadcast::Sender<(u64, BrowserEvent)>>,
     /// Counts visible changes, so that a page which was away knows that it missed some.
     revision: u64,
-    /// Counts builds.
     builds: u64,
     /// The last event of a running build.
     building: Option<BrowserEvent>,
@@ -72,8 +71,8 @@ impl Hub {
         }
     }
 
-    /// Counts a change that a Reload will announce. Must be called before the change can be served, so that a
-    /// page served afterwards counts as up to date and an older one does not.
+    /// Counts a change that a Reload will announce. Must be called before the change can be served, so that
+    /// only pages served afterwards count as up to date.
     pub fn advance(&self) {
         self.lock().revision += 1;
     }

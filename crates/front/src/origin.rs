@@ -1,6 +1,6 @@
-//! Which pages may open a WebSocket to the app. Browsers let any page do so and read what comes, so a server
-//! must check `Origin` (RFC 6455 §10.2). Local names on any port are allowed, for front-ends with a server of
-//! their own. Pure functions over header values.
+//! Which pages may open a WebSocket to the app. Browsers let any page do so, so a server must check `Origin`
+//! (RFC 6455 §10.2). Local names are allowed on any port, for front-ends with a server of their own. Pure
+//! functions over header values.
 
 use actix_web::http::header::{self, HeaderMap};
 

@@ -1,10 +1,10 @@
 //! Finds the place for a script that must run before all others: after the byte order mark, white space,
-//! comments, the doctype and the tags `html`, `head` and `body`, and before anything else. A script before
-//! the doctype would cause quirks mode. One after it changes nothing: browsers also imply `html`, `head` and
-//! `body` at text or any other tag.
+//! comments, the doctype and the tags `html`, `head` and `body`, and before anything else. Before the doctype
+//! it would cause quirks mode. After it it changes nothing: browsers also imply the three tags at text or any
+//! other tag.
 //!
 //! This is the necessary part of a tokenizer (HTML Standard §13.2.5). It looks at each byte once, holds back
-//! a few at most, and decodes none, so that any encoding with ASCII markup works. No I/O.
+//! a few, and decodes none, so that any encoding with ASCII markup works. No I/O.
 
 /// How many bytes may wait for more: `<html` without the end of its name.
 pub(crate) const HELD_SIZE_MAX: usize = 5;
@@ -13,7 +13,6 @@ pub(crate) const HELD_SIZE_MAX: usize = 5;
 #[derive(Debug, Default)]
 pub(crate) struct Prolog(Position);
 
-/// The result of a look at some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     /// The place is after this many bytes.

@@ -1,5 +1,5 @@
 //! Forwards a request through the gate to a generation, and returns its response. Both bodies stream
-//! concurrently. A failure before the response's head becomes a page. A later one cuts the connection, so
+//! concurrently. A failure before the response's head becomes a page; a later one cuts the connection, so
 //! that no client takes half a response for a whole one.
 
 use std::sync::Arc;
@@ -41,9 +41,7 @@ const SIGKILL: i32 = 9;
 
 /// Why there is no response from the app.
 enum Refused {
-    /// The client gets this page instead.
     Page(Page),
-    /// The client is gone.
     ClientGone,
 }
 
@@ -176,8 +174,8 @@ struct Entered {
     pump: Pump,
 }
 
-/// Takes a request back from a lost worker that never read it, or may have read it if the request may be
-/// repeated. Returns its body, if any, for another worker, or `None` if the request must fail.
+/// Returns the body of a request that may go to another worker: the lost worker never read it, or it may be
+/// repeated. Returns `None` if the request must fail.
 async fn leave_unread(
     exchange: Entered,
     method: &Method,
@@ -202,8 +200,8 @@ async fn leave_unread(
     if bodiless { Some(None) } else { pump.recall().await.map(Some) }
 }
 
-/// Admits a request to a generation, opens its stream there and starts its body, if any. A generation that is
-/// gone by then has seen nothing of the request, so the next one is tried.
+/// Admits a request to a generation, opens its stream and starts its body, if any. If the generation is gone
+/// by then, it has seen nothing of the request, and the next one is tried.
 async fn enter(
     front: &Front,
     head: &Bytes,
@@ -361,7 +359,7 @@ fn is_navigation(request: &HttpRequest) -> bool {
 }
 
 /// Returns the page for an exchange that failed before the response's head. `since` is the position of the
-/// worker's output when the request came in.
+/// worker's output at admission.
 async fn explain(
     error: UpstreamError,
     request: &HttpRequest,

@@ -1,5 +1,5 @@
-//! Samples of all of devhost's own pages, with long names and values, for tests with and without a browser.
-//! Compiled only with the feature `testing`, or for this crate's own tests.
+//! Samples of all of devhost's own pages, with long names and values. Compiled only with the feature
+//! `testing`, or for this crate's own tests.
 
 use std::time::Duration;
 

@@ -23,8 +23,8 @@ use super::{endpoints, headers, origin, proxy};
 use devhost_model::StatusBoard;
 use devhost_watch::Suspicion;
 
-/// How many threads serve the listeners of one call of `listen`. On a single one, a request's whole path
-/// stays on one thread, its upstream's driver included.
+/// How many threads serve the listeners of one call of `listen`. With one, a request's whole path stays on
+/// it, its upstream's driver included.
 const WORKER_COUNT: usize = 1;
 
 /// How long responses may take to finish once the server is stopped.

@@ -1,9 +1,9 @@
 //! The slots of one worker: how many requests it may have at once.
 //!
-//! Short and long-lived requests have slots of their own, so that neither keeps the other out. A WebSocket or
-//! event stream is recognised on arrival. Other long requests (an upload never finished, a response never
-//! read) are recognised by age, and move to the long-lived slots when theirs is wanted. Waiters are served in
-//! FIFO order.
+//! Short and long-lived requests have separate slots, so that neither keeps the other out. WebSockets and
+//! event streams are recognised on arrival. Other long requests (an unfinished upload, an unread response)
+//! are recognised by age, and move to the long-lived slots when theirs is wanted. Waiters are served in FIFO
+//! order.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +35,6 @@ pub(crate) const LONG_LIVED_TIME_MIN: Duration = Duration::from_secs(2);
 // A link must have a stream for each.
 const _: () = assert!(ORDINARY_COUNT_MAX + LONG_LIVED_COUNT_MAX <= STREAMS_COUNT_MAX);
 
-/// The kind of slot a request wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlotKind {
     /// A request that ends by itself, as far as is known.
@@ -97,7 +96,6 @@ impl Default for Slots {
 }
 
 impl Slots {
-    /// Creates this many slots of each kind.
     pub(crate) fn new(ordinary: usize, long_lived: usize) -> Self {
         Self(Arc::new(Shared {
             ordinary: Semaphore::new(ordinary),
@@ -107,7 +105,6 @@ impl Slots {
         }))
     }
 
-    /// Returns the limit on long-lived requests.
     pub(crate) fn long_lived_count_max(&self) -> usize {
         self.0.long_lived_count_max
     }

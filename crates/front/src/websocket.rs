@@ -1,5 +1,5 @@
 //! Enough of RFC 6455 to end a WebSocket between two frames: frame boundaries, and close frames for both
-//! sides. Looks at frame headers only, never at payloads.
+//! sides. Never looks at payloads.
 
 use bytes::Bytes;
 
@@ -55,7 +55,7 @@ impl FrameTracker {
         }
     }
 
-    /// Advances to the end of the current frame or of `bytes`. Returns how many bytes that took: at least
+    /// Advances to the end of the current frame or of `bytes`. Returns the number of bytes used: at least
     /// one, unless `bytes` is empty.
     pub(crate) fn advance_to_boundary(&mut self, bytes: &[u8]) -> usize {
         let mut used = 0;

@@ -1,9 +1,9 @@
 //! The only place that reads or writes shared memory.
 //!
 //! A peer may write to any word at any moment, so every access is an atomic one of a whole word. A race
-//! yields a stale or torn value, which the callers validate, but never undefined behaviour. There are no
-//! references to plain data in shared memory. Bulk data is copied word by word with relaxed ordering; the
-//! positions that publish it carry the ordering.
+//! yields a stale or torn value, which the callers validate, but never undefined behaviour. Nothing refers to
+//! plain data in shared memory. Bulk data is copied with relaxed ordering; the positions that publish it
+//! carry the ordering.
 
 use std::ptr::NonNull;
 

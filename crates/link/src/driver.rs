@@ -24,7 +24,7 @@ const DRAIN_TURNS_COUNT_MAX: usize =
     RING_LENGTH_MAX_BYTES / FRAME_HEADER_BYTES / FRAMES_PER_POLL_COUNT_MAX + 1;
 
 /// How many wakes in a row may find nothing. An honest worker rings at most twice for each change, and the
-/// first ring may already reveal what the second one announces.
+/// first ring may already reveal what the second announces.
 const EMPTY_WAKES_COUNT_MAX: u32 = 1024;
 
 /// State shared by the driver, the client and the halves of all streams.
@@ -97,7 +97,6 @@ impl Shared {
         over.wait_for(Option::is_some).await.ok()?.clone()
     }
 
-    /// Ends the link and fails all streams.
     fn end(&self, over: Over) {
         let (slots, over) = {
             let mut endpoint = self.lock();
@@ -172,7 +171,6 @@ impl Shared {
     }
 }
 
-/// The result of a turn of the driver.
 enum Turn {
     /// There may be more.
     More,

@@ -1,8 +1,8 @@
 //! One end of a link: its regions, rings, streams and wakes. Needs no runtime and never waits; the front and
 //! the worker each put one behind a mutex.
 //!
-//! Once the peer breaks the protocol or the link is closed, the endpoint is *over*: it no longer reads shared
-//! memory and refuses everything.
+//! Once the peer breaks the protocol or the link is closed, the endpoint is *over*: it refuses everything and
+//! no longer reads shared memory.
 
 use std::collections::VecDeque;
 
@@ -36,7 +36,6 @@ pub(crate) const PENDING_PER_STREAM_COUNT_MAX: usize = 3;
 pub(crate) enum Over {
     /// Either end closed it.
     Lost,
-    /// The peer broke the protocol.
     Fault(PeerFault),
 }
 
@@ -209,8 +208,7 @@ impl<T: Clone> Endpoint<T> {
         (self.consumer.write_pos(), self.producer.read_pos())
     }
 
-    /// Returns how far the peer has read if it has not read everything. Then also rings it unconditionally,
-    /// because its flag may be wrong.
+    /// Rings a peer that has not read everything, whatever its flag says, and returns how far it has read.
     pub(crate) fn nudge(&mut self) -> Result<Option<u64>, Refusal> {
         self.check_open().map_err(Refusal::Over)?;
         self.guard(|endpoint| endpoint.producer.refresh(endpoint.peer.memory()))?;
@@ -225,8 +223,8 @@ impl<T: Clone> Endpoint<T> {
         self.producer.write_pos()
     }
 
-    /// Returns how far the peer has read, or `None` unless the link is over without a fault. Final once the
-    /// peer's process has ended.
+    /// Returns how far the peer has read if the link is over without a fault. Final once the peer's process
+    /// has ended.
     pub(crate) fn last_read(&mut self) -> Option<u64> {
         let Life::Over(Over::Lost) = self.life else { return None };
         self.producer.refresh(self.peer.memory()).ok()?;
@@ -344,7 +342,6 @@ impl<T: Clone> Endpoint<T> {
         })
     }
 
-    /// Sends the head of a response.
     pub(crate) fn send_head(&mut self, stream: u32, head: &[u8], end: bool) -> Result<(), Refusal> {
         self.check_open().map_err(Refusal::Over)?;
         if head.len() > HEAD_LENGTH_MAX_BYTES {

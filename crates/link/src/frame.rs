@@ -11,7 +11,6 @@ use crate::word::round_up;
 
 const FLAG_END_STREAM: u8 = 1;
 
-/// A validated header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub(crate) kind: FrameKind,

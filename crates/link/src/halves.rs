@@ -12,7 +12,6 @@ use crate::inbox::{StreamError, StreamSlot};
 /// Larger pieces belong to an upload, which is not answered piece by piece.
 const MESSAGE_LENGTH_MAX_BYTES: usize = 4 * 1024;
 
-/// What both halves of a stream hold.
 #[derive(Debug, Clone)]
 struct Stream {
     id: u32,
@@ -57,7 +56,6 @@ pub(crate) fn open_halves(
     (SendHalf { stream: stream.clone(), state }, RecvHalf { stream, unreturned: 0 })
 }
 
-/// The state of sending a request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SendState {
     Open,

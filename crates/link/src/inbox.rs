@@ -10,8 +10,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use crate::endpoint::Over;
 use crate::fault::PeerFault;
 
-/// Smaller pieces of a body are joined up to this size, so that a worker that sends byte by byte does not
-/// cost the front an allocation for each.
+/// Smaller pieces of a body are joined up to this size, to save the front an allocation for each if a worker
+/// sends byte by byte.
 const PIECE_JOIN_MAX_BYTES: usize = 4 * 1024;
 
 /// Why a stream or a link is over, as seen from the front.

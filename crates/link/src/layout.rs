@@ -29,7 +29,7 @@ const GENERATION_OFFSET_BYTES: usize = 24;
 const HEADER_LENGTH_BYTES: usize = 32;
 
 /// How far this end has written its own ring. Control words are 128 bytes apart, so that no two share a cache
-/// line, nor the pair of lines that a prefetcher fetches together.
+/// line or a pair of lines prefetched together.
 pub(crate) const WRITE_POS_OFFSET_BYTES: usize = 4096;
 /// How far this end has read the opposite ring.
 pub(crate) const READ_POS_OFFSET_BYTES: usize = 4096 + 128;
@@ -67,7 +67,6 @@ const _: () = {
     assert!(2 * frame_max <= RING_LENGTH_MIN_BYTES);
 };
 
-/// The header of a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RegionHeader {
     /// The length of the ring in bytes, a power of two.

@@ -167,8 +167,8 @@ fn a_full_ring_wakes_its_producer_and_overwrites_nothing() {
     model(3);
 }
 
-/// Frames between the ends are an atomic ring's business. Within an end, the driver that takes credit in and
-/// the sender that waits for it share the stream table, under a lock, and the stream's waker.
+/// Frames between the ends are the ring's business. Within an end, the driver that takes credit in and the
+/// sender that waits for it share the stream table, under a lock, and the stream's waker.
 #[test]
 fn a_sender_without_credit_is_woken_when_some_is_returned() {
     check(|| {

@@ -2,7 +2,6 @@
 
 use crate::word::WORD_BYTES;
 
-/// The length of a frame's header.
 pub(crate) const FRAME_HEADER_BYTES: usize = 16;
 /// The most bytes of a body in one DATA frame.
 pub const DATA_LENGTH_MAX_BYTES: usize = 16 * 1024;

@@ -1,7 +1,7 @@
 //! A region: one memfd, created, sealed, checked and mapped.
 //!
-//! Its memory is allocated at creation, so that running out of it is an error there and not a SIGBUS later.
-//! Its seals are checked on attaching, so that it cannot shrink under its reader.
+//! Its memory is allocated at creation, so that running out of it is an error and not a later SIGBUS. Its
+//! seals are checked on attaching, so that it cannot shrink under its reader.
 
 use std::ffi::CStr;
 use std::num::NonZeroUsize;
@@ -55,8 +55,8 @@ fn refuse(action: &'static str) -> impl FnOnce(Errno) -> RegionError {
     move |errno| RegionError::Refused { action, errno }
 }
 
-/// Creates a region with its memory and header. Seals `up` completely. `down` must still be mapped writable:
-/// [`seal_down`] follows once the front has done so.
+/// Creates a region with its memory and header. `up` gets all its seals. `down` must still be mapped writable
+/// by the front; [`seal_down`] follows.
 pub(crate) fn create_region(
     direction: Direction,
     generation: u64,
@@ -108,7 +108,6 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// Maps a region and checks its header.
     pub(crate) fn map(fd: impl AsFd, direction: Direction, access: Access) -> Result<Self, RegionError> {
         let malformed = |what| RegionError::Malformed { region: direction.name(), what };
         let size = fstat(&fd).map_err(refuse("look at a region"))?.st_size;

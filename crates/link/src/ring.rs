@@ -9,11 +9,10 @@
 //! is overwritten before it was copied out. Positions move by whole words.
 //!
 //! On x86-64 all four are plain moves, so a test there proves nothing. On arm64 they are `stlr` and
-//! `ldar`/`ldapr`; the bulk copies between them are plain `ldr`/`str`, which may be reordered freely up to
-//! these. Without *committed* a consumer could read a frame before the position that covers it (load-load).
-//! Without *taken* a producer's stores could pass the consumer's loads (load-store: `stlr` keeps earlier
-//! loads before it, `ldar` keeps later stores after it). `loom.rs` tries what the language's memory model
-//! allows, which is weaker than either machine.
+//! `ldar`/`ldapr`, and the bulk copies between them plain `ldr`/`str`. Without *committed* a consumer could
+//! read a frame before the position that covers it (load-load). Without *taken* a producer's stores could
+//! pass the consumer's loads (load-store: `stlr` keeps earlier loads before it, `ldar` later stores after
+//! it). `loom.rs` tries what the language's memory model allows, which is weaker than either machine.
 
 use crate::copy::Words;
 use crate::fault::PeerFault;

@@ -3,15 +3,14 @@
 //!
 //! This halves the added time of one connection and doubles the throughput of two (`docs/speed.md`). The
 //! front spins for at most 100 µs, and only while few requests are in flight and answers are quick; a worker
-//! cannot make it spin. The worker never spins: in the app's runtime the very task it would wait for may be
-//! next on that thread.
+//! cannot make it spin. The worker never spins: the very task it would wait for may be next on its thread.
 
 use std::time::{Duration, Instant};
 
 use crate::protocol::STREAMS_COUNT_MAX;
 
-/// How long the driver polls after a request at most. Long enough for the answer of a handler that does not
-/// wait and for the client's next request; short enough to spare a battery.
+/// How long the driver polls after a request at most. Enough for a handler that does not wait and for the
+/// client's next request; short enough to spare a battery.
 const SPIN_TIME_MAX: Duration = Duration::from_micros(100);
 
 /// With more requests in flight, frames come so often that nobody sleeps long, and the app needs the

@@ -1,10 +1,8 @@
 //! The streams of a link as state machines without I/O: what may be sent and received, and how much credit is
-//! left. Both ends use the same table. It validates what the peer sent and refuses what this end must not
-//! send.
+//! left. Both ends use the same table. It validates the peer's frames and refuses invalid calls of this end.
 //!
-//! A stream is over once both directions have ended or either end has reset it. Then it leaves the table, and
-//! frames for it that are still in flight are ignored. Ids are consecutive, which tells a stream never opened
-//! from one that is over.
+//! A stream is over once both directions have ended or either end has reset it. It then leaves the table, and
+//! frames still in flight for it are ignored. Consecutive ids tell it from a stream never opened.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

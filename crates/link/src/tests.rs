@@ -599,8 +599,8 @@ fn worker_of_the_stress_test() {
     echo(&WorkerLink::attach(fds).unwrap());
 }
 
-/// What loom tries in order and Miri within a process, here between two processes on this machine's memory
-/// model. A byte seen too early or a lost wake shows as a difference or a timeout.
+/// What loom tries in order and Miri within a process, here between two processes on real hardware. A byte
+/// seen too early or a lost wake shows as a difference or a timeout.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_exchange_a_great_deal_and_nothing_is_torn_or_lost() {
     use std::os::fd::AsRawFd;

@@ -2,15 +2,14 @@
 //!
 //! Before an end sleeps, it announces a [`Want`] and checks once more for what it waits for. The other end
 //! changes that, checks the word with a [`Notice`], and rings if it was announced. Each end has a
-//! sequentially consistent fence between its store and its load, so at least one of them sees the other's
-//! store, and no wake is lost (`Want::announce` and `Notice::take` are the two ends of the sync point
-//! *parked*). Futexes and parkers rest on the same store-buffer pattern; the models in `loom.rs` try its
-//! orders.
+//! sequentially consistent fence between its store and its load, so at least one sees the other's store, and
+//! no wake is lost (`Want::announce` and `Notice::take` are the two ends of the sync point *parked*). Futexes
+//! and parkers rest on the same store-buffer pattern; the models in `loom.rs` try its orders.
 //!
-//! Release and acquire are not enough on any machine: a store may still be in the store buffer when a later
-//! load is done, even on x86-64 (its only reordering). The fences are `mfence` or a locked instruction there,
-//! and on arm64 `dmb ish`, a barrier for all processes that share the memory. The eventfd's system call is no
-//! substitute: an end that decides not to ring makes none.
+//! Release and acquire are not enough: on any machine, even x86-64, a store may still be in the store buffer
+//! when a later load is done. The fences are `mfence` or a locked instruction on x86-64, and `dmb ish` on
+//! arm64, a barrier for all processes that share the memory. The eventfd's system call is no substitute: an
+//! end that decides not to ring makes none.
 //!
 //! A want carries a growing number, so that each announcement is answered by one ring, however many frames
 //! follow.

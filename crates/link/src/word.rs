@@ -2,7 +2,6 @@
 
 pub(crate) const WORD_BYTES: usize = 8;
 
-/// Rounds a length up to whole words.
 pub(crate) const fn round_up(length: usize) -> usize {
     length.next_multiple_of(WORD_BYTES)
 }

@@ -4,8 +4,8 @@
 //! progress bar). The app's own output goes from the worker to the terminal directly.
 //!
 //! The banner and the course of events go to standard output; progress, failures and warnings to standard
-//! error. In JSON, everything is one event per line on standard output. Each message is written at once and
-//! in whole lines, so that lines of several threads and processes do not mix.
+//! error. In JSON, everything is one event per line on standard output. Messages are written at once and in
+//! whole lines, so that those of several threads and processes do not mix.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 

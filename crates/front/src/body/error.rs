@@ -8,19 +8,14 @@ use crate::upstream::UpstreamError;
 /// Why a response broke off after its head.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// The app or its worker failed.
     #[error("the app's response broke off: {0}")]
     Upstream(#[from] UpstreamError),
-    /// The client closed the connection.
     #[error("the client is gone")]
     ClientGone,
-    /// The client broke off its request body.
     #[error("the request body broke off")]
     RequestBroken,
-    /// The body contradicts its content-encoding.
     #[error("failed to decode the response: {0}")]
     Decode(std::io::Error),
-    /// The app announced a longer body.
     #[error("the response ended {0} bytes early")]
     Short(u64),
     /// The app did not finish its WebSocket frame in time.

@@ -1,5 +1,5 @@
-//! Ends the app's half of a WebSocket whose generation ends. The client gets no more of it. The app's output
-//! is discarded: an app blocked on sending would never read the close frame.
+//! Ends the app's half of a WebSocket whose generation ends. The app's output is discarded: an app blocked on
+//! sending would never read the close frame.
 
 use std::pin::{Pin, pin};
 use std::time::Duration;

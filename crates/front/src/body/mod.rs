@@ -1,8 +1,8 @@
 //! The bodies of requests and responses on their way through the front.
 //!
 //! A separate task pumps the request's body, so that a slow response does not stop it. The response's body is
-//! taken from the app only when actix wants more. Both end with the response or the client. Buffers are
-//! bounded by the link's credit.
+//! taken from the app only on demand. Both end with the response or the client. The link's credit bounds all
+//! buffers.
 
 mod error;
 mod farewell;

@@ -128,8 +128,8 @@ async fn pump(mut payload: Payload, kept: VecDeque<Bytes>, send: SendHalf, signa
             PumpEnd::Recalled(payload)
         }
         Sent::Refused(send, _) => {
-            // The app wants no more of the body. Dropping the payload makes actix drain it, or close the
-            // connection after the response. Dropping the other half would cut the response off.
+            // Dropping the payload makes actix drain it, or close the connection after the response. Dropping
+            // the other half would cut the response off.
             drop(payload);
             let _kept = send;
             std::future::pending().await
@@ -141,7 +141,6 @@ async fn pump(mut payload: Payload, kept: VecDeque<Bytes>, send: SendHalf, signa
 enum Sent {
     /// The app has all of it.
     All,
-    /// The client broke it off.
     Broken,
     /// The app wants no more, or is gone.
     Refused(SendHalf, UpstreamError),

@@ -234,8 +234,8 @@ impl AppBody {
                 }
                 Stage::AwaitClient { deadline, closed } => {
                     if closed.poll_unpin(cx).is_ready() {
-                        // The client has answered, so it has received everything. It now waits for us to
-                        // close first (RFC 6455 §7.1.1), while actix would wait for the client.
+                        // The client has answered, so it has everything. It now waits for us to close first
+                        // (RFC 6455 §7.1.1), but actix would wait for it.
                         if let Some(watch) = &self.watch {
                             watch.finish_sending();
                         }

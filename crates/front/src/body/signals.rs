@@ -12,8 +12,8 @@ use crate::inbound::Turn;
 use crate::websocket::FrameTracker;
 use devhost_link::CREDIT_MAX_BYTES;
 
-/// How many bytes of a request body are kept for another worker until the response begins. More than can be
-/// sent to a worker that reads nothing.
+/// How many bytes of a request body are kept for another worker. More than can be sent to one that reads
+/// nothing.
 const KEPT_SIZE_MAX: usize = 2 * CREDIT_MAX_BYTES;
 
 /// How sending a request body ended.

@@ -1,8 +1,7 @@
 //! The client's half of a WebSocket on its way to the app.
 //!
-//! When a generation ends, the app gets a close frame between two of the client's frames. It has a moment to
-//! answer, then the connection ends in order. To the app this looks like a closed browser tab, so it has
-//! nothing to log.
+//! When a generation ends, the app gets a close frame between two of the client's. After a moment for its
+//! answer, the connection ends in order, as for a closed browser tab: nothing to log.
 
 use std::collections::VecDeque;
 use std::pin::pin;

@@ -1,5 +1,5 @@
-//! Chunked bodies: decoded strictly by RFC 9112 §7.1 and encoded again in the plainest form, so that actix
-//! cannot find another end. Extensions and trailers are dropped.
+//! Chunked bodies: decoded strictly by RFC 9112 §7.1 and encoded in the plainest form, so that actix cannot
+//! find another end. Drops extensions and trailers.
 
 use bytes::{Buf, BufMut, BytesMut};
 
@@ -9,7 +9,6 @@ const EXTENSION_SIZE_MAX: usize = 4 * 1024;
 /// How many bytes of trailers a body may have.
 const TRAILERS_SIZE_MAX: usize = 16 * 1024;
 
-/// The end of a chunked body.
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// Decodes a chunked body.

@@ -1,5 +1,5 @@
 //! The head of a request: where it ends, how its body is framed, and whether it can be served. Anything
-//! ambiguous is refused (RFC 9112 §6.3, §11.2), so that nobody can disagree about where a request ends.
+//! ambiguous is refused (RFC 9112 §6.3, §11.2).
 
 use actix_web::http::{Method, Uri};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -21,7 +21,6 @@ const TARGET_SIZE_MAX: usize = u16::MAX as usize - 1;
 pub(super) enum Examined {
     /// The beginning of a head.
     Partial,
-    /// A valid head.
     Whole(Head),
     /// Something that cannot be served.
     Refused(Refusal),
@@ -32,7 +31,6 @@ pub(super) enum Examined {
 pub(super) struct Head {
     /// Its size in the input, in bytes.
     pub size: usize,
-    /// How the body is framed.
     pub framing: BodyFraming,
     /// The connection ends with this request.
     pub is_last: bool,
@@ -47,11 +45,9 @@ pub(super) struct Head {
 /// How a request's body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyFraming {
-    /// There is none.
     None,
     /// This many bytes, at least one.
     Length(u64),
-    /// In chunks.
     Chunked,
     /// Everything that follows on the connection: actix takes it for a WebSocket.
     Tunnel,
@@ -60,7 +56,6 @@ pub(super) enum BodyFraming {
 /// A request refused before actix sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// Why.
     pub reason: RefusalReason,
     /// The request's `Accept` header, if known.
     pub accept: Option<Bytes>,
@@ -68,14 +63,11 @@ pub(crate) struct Refusal {
     pub is_head: bool,
 }
 
-/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RefusalReason {
     /// It is not valid HTTP/1.1, for this reason (a sentence).
     Malformed(String),
-    /// Its head exceeds a limit.
     TooLarge,
-    /// Its head took too long.
     TimedOut,
 }
 

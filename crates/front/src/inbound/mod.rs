@@ -1,8 +1,7 @@
 //! Between a client's socket and actix: splits a connection into requests and hands actix one at a time.
-//! actix-http frames a response by the method, version and connection type of the *last* decoded request, so
-//! it must never see a request before the previous response is complete and written. What actix sees is
-//! unambiguous: heads are checked, and chunks framed anew. What is refused here is answered with one of the
-//! front's pages, in its turn.
+//! actix-http frames a response by the *last* decoded request, so it must not see the next request before the
+//! previous response is complete and written. What actix sees is unambiguous: heads are checked, and chunks
+//! framed anew. What is refused here gets one of the front's pages, in its turn.
 //!
 //! [`head`] and [`chunked`] do no I/O; [`stream`] has the socket and the timeouts; a [`Turn`] connects the
 //! stream and the front.

@@ -1,8 +1,8 @@
-//! A client's connection as actix sees it. It reads as if the client never pipelined: the next head shows up
-//! only once the previous response has been written to the socket.
+//! A client's connection as actix sees it: as if the client never pipelined. The next head shows up only once
+//! the previous response is written to the socket.
 //!
-//! A response is complete after two events: actix drops its body ([`Turn`]), and then flushes, which it does
-//! only when all it had to write is written.
+//! A response is complete once actix drops its body ([`Turn`]) and then flushes, which it does only with
+//! nothing left to write.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,19 +26,17 @@ pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// meets a closing connection.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
 
-/// How long a connection is read on after its last response, so that the client gets to read the response.
-/// The kernel discards it if the connection is closed with unread bytes.
+/// How long a connection is read on after its last response. If it were closed with unread bytes, the kernel
+/// would discard the response.
 pub(crate) const LINGER_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// How many bytes are kept while they may not be released. A head must fit.
 const INPUT_SIZE_MAX: usize = HEAD_SIZE_MAX;
 
-/// How much is read at once.
 const READ_SIZE: usize = 16 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// A client's connection.
 #[derive(Debug)]
 pub(crate) struct ClientStream {
     io: TcpStream,
@@ -105,12 +103,10 @@ impl ClientStream {
         &self.io
     }
 
-    /// Returns the client's address.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.io.peer_addr().ok()
     }
 
-    /// Returns the connection's [`Turn`].
     pub(crate) fn turn(&self) -> Turn {
         self.turn.clone()
     }
@@ -209,7 +205,6 @@ impl ClientStream {
         cx.waker().wake_by_ref();
     }
 
-    /// Writes the rest of an interim response.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.turn.take_continue() {
             self.interim = CONTINUE;

@@ -1,5 +1,5 @@
-//! What the stream below actix and the front tell each other about the current request. A connection has one
-//! at a time, so there is one [`Turn`] per connection.
+//! What the stream below actix and the front tell each other about the current request. There is one [`Turn`]
+//! per connection, as it has one request at a time.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -58,8 +58,8 @@ impl Turn {
         shared.expects_continue.get() && !shared.is_going_on.get() && !shared.may_continue.get()
     }
 
-    /// Lets the client send the body it holds back. Must be called within the service that actix polls,
-    /// because actix then flushes the stream.
+    /// Lets the client send the body it holds back. Must be called within the service that actix polls: actix
+    /// flushes the stream after that.
     pub(crate) fn let_continue(&self) {
         self.0.may_continue.set(true);
     }
@@ -84,8 +84,8 @@ impl Turn {
         let shared = &self.0;
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let head = response.response_mut().head_mut();
-        // The encoder sets the version later. Until then it is left over from the recycled response, and
-        // actix would decide about the connection by it.
+        // The encoder sets the version later. Until then actix would decide about the connection by that of a
+        // recycled response.
         head.version = Version::HTTP_11;
         if !upgraded && (shared.is_last.get() || shared.broken.get().is_some() || self.is_waiting()) {
             // A client that waits with its body may never send it.
@@ -104,7 +104,6 @@ impl Turn {
 
 /// For the stream.
 impl Turn {
-    /// Begins a request.
     pub(super) fn begin(&self, head: &mut Head) {
         let shared = &self.0;
         shared.target.replace(head.target.take());

@@ -1,13 +1,12 @@
 //! The same cases over the shared-memory link, over a socket, and against a hyper server without a front, as
 //! the reference. However an app is reached, its clients must see no difference.
 //!
-//! The known differences. Requests gain `x-forwarded-*`, since the app sees the front's connection and not
-//! the client's. `te` and `trailer` are dropped, since actix reads and writes no trailers; the bodies before
-//! them are whole. `expect: 100-continue` is up to the app, but the link does not tell when an app begins to
-//! read, so there the client may go on once the app has had a moment to refuse. No other 1xx passes, for
-//! neither the ABI nor actix supports one. An upgrade to anything but a WebSocket is an ordinary request,
-//! since actix takes what follows for the next request. A head of more than 64 KiB gets the front's 431. A
-//! WebSocket or an event stream ends with its generation.
+//! The known differences. Requests gain `x-forwarded-*`, since the app sees the front's connection. `te` and
+//! `trailer` are dropped, since actix reads and writes no trailers; the bodies are whole. `expect:
+//! 100-continue` is up to the app, but a link does not tell when an app begins to read, so there the client
+//! may go on after a moment. No other 1xx passes, for neither the ABI nor actix supports one. An upgrade to
+//! anything but a WebSocket is an ordinary request, since actix takes what follows for the next one. A head
+//! of more than 64 KiB gets the front's 431. A WebSocket or an event stream ends with its generation.
 
 use super::echo::{EchoApp, Way};
 use super::*;

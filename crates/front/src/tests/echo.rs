@@ -1,5 +1,5 @@
-//! One small app, served in both ways: over a shared-memory link and over a socket. It has a thread of its
-//! own, as far from the front as a thread can be.
+//! One small app, served over a shared-memory link and over a socket. It has a thread of its own, as far from
+//! the front as possible.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -99,14 +99,12 @@ impl FakeRecv {
 }
 
 impl FakeWorker {
-    /// Returns the next request.
     pub(crate) async fn next(&mut self) -> FakeExchange {
         super::soon(self.0.recv()).await.expect("the front is gone")
     }
 }
 
 impl FakeExchange {
-    /// Returns the value of a request header.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         let (_, value) = self.head.headers.iter().find(|(have, _)| have == name.as_bytes())?;
         Some(String::from_utf8(value.to_vec()).unwrap())
@@ -122,7 +120,6 @@ impl FakeExchange {
         !self.body.is_empty()
     }
 
-    /// Returns the whole request body.
     pub(crate) async fn whole_body(&mut self) -> Vec<u8> {
         let mut whole = Vec::new();
         while let Some(piece) = self.body_piece().await {

@@ -1,5 +1,5 @@
 //! What only a socket can do to the front: connections closed by the app, and responses written by hand. The
-//! app is a listener, played byte by byte by the test.
+//! test plays the app byte by byte.
 
 use tokio::net::TcpListener;
 

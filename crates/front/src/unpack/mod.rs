@@ -1,6 +1,6 @@
 //! Removes the content-codings of a body as it streams through, in bounded steps whatever the compression
-//! ratio. As strict as necessary (a truncated or damaged body ends with an error) and as lenient as browsers
-//! (both forms of `deflate`, bytes after the end of gzip, empty bodies).
+//! ratio. Truncated or damaged bodies end with an error. As lenient as browsers otherwise: both forms of
+//! `deflate`, bytes after the end of gzip, empty bodies.
 
 mod coding;
 mod input;

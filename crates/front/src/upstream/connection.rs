@@ -1,5 +1,5 @@
 //! One connection to a plain app. The socket is kept apart from hyper, which only frames, so that the kernel
-//! can be asked how the connection ended. Makes no decisions about it.
+//! can be asked how the connection ended.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -61,7 +61,7 @@ impl Wire {
     }
 
     /// Returns true if the app did not read the whole request, on a connection that ended without an answer.
-    /// If all was read, the kernel sends a FIN alone; if anything was left or came too late, it resets.
+    /// The kernel sends a FIN alone if all was read, and resets if anything was left or came too late.
     pub(super) async fn was_left_unread(&self) -> bool {
         if self.reset.load(Ordering::Relaxed) {
             return true;
@@ -95,7 +95,6 @@ impl Wire {
         Ok(())
     }
 
-    /// Sends a FIN.
     pub(super) fn finish_sending(&self) {
         // Fails only if the connection is gone, which the reading side sees too.
         let _ = shutdown(self.stream.as_raw_fd(), Shutdown::Write);
@@ -120,8 +119,8 @@ impl Wire {
             ready!(self.stream.poll_write_ready(cx))?;
             match self.note(write()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // The app may have answered before it hung up, and hyper would drop the answer after a failed
-                // write. Reading shows the end of the connection, after the answer.
+                // The app may have answered before it hung up, but after a failed write hyper would drop the
+                // answer. Reading shows the end, after the answer.
                 Err(_) if self.reset.load(Ordering::Relaxed) => return Poll::Ready(Ok(size)),
                 result => return Poll::Ready(result),
             }
@@ -196,7 +195,6 @@ impl AsyncWrite for WireIo {
 pub(super) struct RequestBody(Option<mpsc::Receiver<Option<Bytes>>>);
 
 impl RequestBody {
-    /// Creates an empty body.
     pub(super) fn empty() -> Self {
         Self(None)
     }
@@ -207,7 +205,6 @@ impl RequestBody {
     }
 }
 
-/// The client broke off its request.
 #[derive(Debug, thiserror::Error)]
 #[error("the request body broke off")]
 pub(super) struct BrokenOff;
@@ -239,9 +236,7 @@ impl Body for RequestBody {
 /// An open connection with at most one exchange.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Takes the requests.
     pub(super) sender: SendRequest<RequestBody>,
-    /// Carries them.
     pub(super) wire: Arc<Wire>,
 }
 

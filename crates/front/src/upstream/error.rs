@@ -20,10 +20,8 @@ pub(crate) enum UpstreamError {
     /// The worker died or was killed.
     #[error("the worker is gone")]
     Lost,
-    /// The worker broke the link's protocol.
     #[error("the worker broke the protocol: {0}")]
     Fault(PeerFault),
-    /// The request's head is too large.
     #[error("the head is too large")]
     TooLarge,
     /// HTTP/1.1 cannot carry the request.

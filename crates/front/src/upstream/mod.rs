@@ -1,6 +1,6 @@
-//! What the front forwards requests to: a plugin app's shared-memory link, or the socket that a plain app
-//! listens on. The rest of the front knows neither rings nor connections, and tests can stand in for a
-//! worker. Never looks into bodies.
+//! What the front forwards requests to: a plugin app's shared-memory link, or a plain app's socket. Hides
+//! rings and connections from the rest of the front, and lets tests stand in for a worker. Never looks into
+//! bodies.
 
 mod connection;
 mod error;

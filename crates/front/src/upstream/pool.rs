@@ -1,5 +1,5 @@
-//! Idle connections to a plain app. Bounded in number and time: few apps close an idle connection sooner than
-//! this pool, so it is usually the front that closes.
+//! Idle connections to a plain app. Bounded in number and time: few apps close idle connections sooner, so it
+//! is usually the front that closes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -85,7 +85,6 @@ impl Pool {
         drop(idle);
     }
 
-    /// Returns the number of idle connections.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.lock().idle.len()

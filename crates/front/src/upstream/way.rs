@@ -12,7 +12,7 @@ use super::error::UpstreamError;
 use super::socket::{self, SocketClient};
 
 /// How long an app behind a link has to refuse a request whose client holds its body back. A link does not
-/// tell when the app begins to read, so after this the client may go on.
+/// tell when the app begins to read.
 const REFUSAL_TIME_MAX: Duration = Duration::from_millis(50);
 
 /// The way to one generation's app. Cheap to clone.
@@ -116,11 +116,8 @@ impl Upstream {
 /// The request body. Dropped before [`SendHalf::finish`], it cuts the exchange off.
 #[derive(Debug)]
 pub(crate) enum SendHalf {
-    /// On a link.
     Link(shm::SendHalf),
-    /// On a connection.
     Socket(socket::SendHalf),
-    /// In a test.
     #[cfg(test)]
     Fake(crate::tests::fake::FakeSend),
 }
@@ -136,7 +133,6 @@ impl SendHalf {
         }
     }
 
-    /// Ends the request body.
     pub(crate) async fn finish(&mut self) -> Result<(), UpstreamError> {
         match self {
             Self::Link(half) => Ok(half.finish()?),
@@ -150,11 +146,8 @@ impl SendHalf {
 /// The response. Dropped before its end, it cancels the app's handler.
 #[derive(Debug)]
 pub(crate) enum RecvHalf {
-    /// On a link.
     Link(shm::RecvHalf),
-    /// On a connection.
     Socket(Box<socket::RecvHalf>),
-    /// In a test.
     #[cfg(test)]
     Fake(crate::tests::fake::FakeRecv),
 }
@@ -182,8 +175,8 @@ impl RecvHalf {
         }
     }
 
-    /// Returns true after [`UpstreamError::Lost`] in place of a head if another worker may get the request:
-    /// this one did not read all of it, as far as can be told. Final only once the worker's process has
+    /// Returns true after [`UpstreamError::Lost`] in place of a head if another worker may get the request,
+    /// because this one did not read all of it, as far as can be told. Final once the worker's process has
     /// ended.
     pub(crate) fn was_never_read(&self) -> bool {
         match self {

@@ -105,7 +105,6 @@ impl SocketClient {
         self.0.death().await;
     }
 
-    /// Returns the number of idle connections.
     #[cfg(test)]
     pub(crate) fn idle_count(&self) -> usize {
         self.0.pool.count()

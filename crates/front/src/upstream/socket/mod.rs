@@ -1,11 +1,10 @@
 //! The way to a plain app: HTTP/1.1 to its worker's private port. hyper frames and parses. This module
-//! decides which connection a request takes, and what the end of a connection means.
+//! chooses the connection for a request, and interprets the end of one.
 //!
-//! Only a request with an idempotent method (RFC 9110 §9.2.2) and no body may be sent twice, and so may take
-//! a kept connection. The app may be closing that connection at the same time: if the kernel reset it and
-//! nothing came back, the request is sent once more, on a fresh one. A reset does not prove that the app
-//! never read the request, so every other request gets a fresh connection at once, and none from a worker
-//! seen to be dying.
+//! Only an idempotent request (RFC 9110 §9.2.2) without a body may be sent twice, and so may take a kept
+//! connection. The app may just be closing that: if the kernel reset it and nothing came back, the request is
+//! sent once more, on a fresh one. A reset does not prove that the app never read the request, so every other
+//! request gets a fresh connection at once, and none from a worker seen to be dying.
 //!
 //! Trailers are dropped both ways: actix neither reads a request's nor sends a response's.
 

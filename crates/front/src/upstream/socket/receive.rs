@@ -41,8 +41,7 @@ pub(crate) struct RecvHalf {
     is_repeatable: bool,
     /// The head of a repeatable request on a kept connection, until it is sent again.
     again: Option<RequestHead>,
-    /// The worker is dead, and another one may get the request: this one did not read all of it, as far as
-    /// can be told.
+    /// The worker is dead and did not read the whole request, as far as can be told. Another one may get it.
     was_never_read: bool,
     /// The worker is dead and sent no answer, and the request may be repeated.
     may_be_repeated: bool,
@@ -131,9 +130,9 @@ impl RecvHalf {
         }
     }
 
-    /// Returns true after [`UpstreamError::Lost`] in place of a head if nothing came back and another worker
-    /// may get the request although this one may have read it. A process being killed still takes bytes from
-    /// the kernel that it never sees.
+    /// Returns true after [`UpstreamError::Lost`] in place of a head if another worker may get the request
+    /// although this one may have read it. A process being killed still takes bytes from the kernel that it
+    /// never sees.
     pub(crate) fn may_be_repeated(&self) -> bool {
         self.may_be_repeated
     }

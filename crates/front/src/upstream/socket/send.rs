@@ -14,7 +14,6 @@ pub(crate) struct SendHalf(Sending);
 
 #[derive(Debug)]
 pub(super) enum Sending {
-    /// There is no body.
     Nothing,
     Pieces(mpsc::Sender<Option<Bytes>>),
     Tunnel(Tunnel),
@@ -59,7 +58,6 @@ impl SendHalf {
         }
     }
 
-    /// Ends the request body.
     pub(crate) async fn finish(&mut self) -> Result<(), UpstreamError> {
         match &mut self.0 {
             Sending::Nothing => Ok(()),

@@ -21,14 +21,14 @@ const EXCHANGES_COUNT_MAX: usize = STREAMS_COUNT_MAX;
 const DEATH_NOTICE_TIME_MAX: Duration = Duration::from_millis(200);
 
 /// How long a live worker may refuse connections before the client is told. It may be about to end, and has
-/// been sent nothing of the request.
+/// nothing of the request yet.
 const REFUSED_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// How often to look whether a stopped worker runs again while a request waits.
 const STOPPED_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long a dead worker's connection may be silent before it is cut. The kernel closes it with the process,
-/// unless a child of the app holds a copy of the descriptor.
+/// How long a dead worker's connection may be silent before it is cut. The kernel closes it, unless a child
+/// of the app holds a copy of the descriptor.
 const DEAD_SILENCE_TIME_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -38,9 +38,7 @@ pub(super) struct ListeningWorker {
     pub(super) runtime: Handle,
     pub(super) pool: Pool,
     pub(super) permits: Arc<Semaphore>,
-    /// True once the worker is dead.
     dead: watch::Sender<bool>,
-    /// Its process, once known.
     process: OnceLock<Liveness>,
 }
 
