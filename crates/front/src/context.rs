@@ -30,7 +30,6 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Returns the current context for a page.
     pub(crate) fn page_context(&self) -> PageContext<'_> {
         PageContext {
             app: &self.app,

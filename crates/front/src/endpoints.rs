@@ -14,12 +14,10 @@ use super::pages::{CROSS_ORIGIN_RESOURCE_POLICY, POLICY, Page, render_status};
 
 pub(crate) const CLIENT_SCRIPT: &str = include_str!("client.js");
 
-/// Returns true for the path of one of the front's own endpoints.
 pub(crate) fn is_own(path: &str) -> bool {
     path == "/__devhost" || path.starts_with("/__devhost/")
 }
 
-/// Answers a request for one of the front's own endpoints.
 pub(crate) fn respond(request: &HttpRequest, front: &Front) -> HttpResponse {
     let context = front.page_context();
     if let Err(refusal) = check_same_origin(request.headers()) {

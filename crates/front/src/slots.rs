@@ -1,8 +1,8 @@
 //! The slots of one worker: how many requests it may have at once.
 //!
-//! Short and long-lived requests have separate slots, so that neither keeps the other out. WebSockets and
-//! event streams are recognised on arrival. Other long requests (an unfinished upload, an unread response)
-//! are recognised by age, and move to the long-lived slots when theirs is wanted. Waiters are served in FIFO
+//! Short and long-lived requests have separate slots, so that neither keeps the other out. A WebSocket or
+//! event stream is recognised on arrival. Other long requests (an unfinished upload, an unread response) are
+//! recognised by age, and move to the long-lived slots when theirs is wanted. Waiters are served in FIFO
 //! order.
 
 use std::collections::BTreeMap;
@@ -44,7 +44,6 @@ pub(crate) enum SlotKind {
 }
 
 impl SlotKind {
-    /// Describes that the app has no free slot of this kind.
     pub(crate) fn describe_full(self, long_lived_count_max: usize) -> String {
         let long_lived = format!("{long_lived_count_max} WebSockets, event streams and other long requests");
         match self {

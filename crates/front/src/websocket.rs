@@ -37,7 +37,6 @@ impl Default for FrameTracker {
 }
 
 impl FrameTracker {
-    /// Returns true between two frames.
     pub(crate) fn is_at_boundary(&self) -> bool {
         matches!(self.place, Place::Header { len: 0, .. })
     }

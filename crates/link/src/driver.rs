@@ -91,7 +91,6 @@ impl Shared {
         self.command.notify_one();
     }
 
-    /// Resolves once the link is over.
     pub(crate) async fn ended(&self) -> Option<Over> {
         let mut over = self.over.subscribe();
         over.wait_for(Option::is_some).await.ok()?.clone()

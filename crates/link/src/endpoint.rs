@@ -139,7 +139,6 @@ impl<T: Clone> Endpoint<T> {
         }
     }
 
-    /// Returns why the link is over, if it is.
     pub(crate) fn over(&self) -> Option<&Over> {
         match &self.life {
             Life::Open => None,
@@ -404,7 +403,6 @@ impl<T: Clone> Endpoint<T> {
         self.send_pieces(stream, data, true)
     }
 
-    /// Ends the body sent by this end.
     pub(crate) fn send_end(&mut self, stream: u32) -> Result<(), Refusal> {
         self.check_open().map_err(Refusal::Over)?;
         self.streams.end(stream)?;

@@ -137,7 +137,6 @@ async fn pump(mut payload: Payload, kept: VecDeque<Bytes>, send: SendHalf, signa
     }
 }
 
-/// How sending a request body ended.
 enum Sent {
     /// The app has all of it.
     All,

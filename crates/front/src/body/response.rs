@@ -43,7 +43,6 @@ struct WebSocketEnding {
     _watch: AbortOnDrop,
 }
 
-/// The app's half of a WebSocket.
 struct AppHalf {
     /// `None` once the client gets no more of it.
     recv: RefCell<Option<(RecvHalf, Visit)>>,
@@ -143,7 +142,6 @@ impl AppBody {
         }
     }
 
-    /// Returns the number of the generation that sends it.
     pub(crate) fn generation_number(&self) -> u64 {
         self.backend.generation
     }

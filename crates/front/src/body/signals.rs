@@ -77,7 +77,6 @@ impl Signals {
         }
     }
 
-    /// Stops keeping, and returns what was kept.
     pub(super) fn take_kept(&self) -> Option<VecDeque<Bytes>> {
         self.kept.take()
     }

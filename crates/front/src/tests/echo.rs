@@ -18,7 +18,6 @@ use crate::upstream::{SocketClient, Upstream};
 use devhost_link::wire::{REQUEST_UPGRADE, RequestHead, ResponseHead};
 use devhost_link::{Client, LinkFds, SendError, WorkerEvent, WorkerLink};
 
-/// How the app is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     Link,

@@ -29,12 +29,10 @@ use devhost_model::StatusBoard;
 /// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits for what must happen.
 pub(super) async fn soon<T>(event: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, event).await.expect("it did not happen in time")
 }
 
-/// A running front.
 struct Site {
     address: SocketAddr,
     gate: Gate,
@@ -77,7 +75,6 @@ impl Site {
         (site, worker)
     }
 
-    /// Puts a new generation in place.
     fn swap(&self, number: u64) -> FakeWorker {
         let (client, worker) = fake_worker();
         self.gate.swap(vec![Backend::new(number, number, client, None)], true);

@@ -22,7 +22,6 @@ impl RawApp {
         Self { listener, client }
     }
 
-    /// Accepts the front's next connection.
     async fn accept(&self) -> Browser {
         Browser { stream: soon(self.listener.accept()).await.unwrap().0, input: Vec::new() }
     }

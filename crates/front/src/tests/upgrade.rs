@@ -11,7 +11,6 @@ const ACCEPTED: [(&str, &str); 3] = [
     ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
 ];
 
-/// Opens a WebSocket.
 async fn open(site: &Site, worker: &mut FakeWorker) -> (Browser, FakeExchange) {
     let mut browser = site.get("/ws", UPGRADE).await;
     let exchange = worker.next().await;
@@ -191,7 +190,6 @@ async fn server_sent_events_end_cleanly_with_the_generation() {
 
 /// What the app gets when its generation ends.
 const CLOSE_FOR_APP: &[u8] = b"\x88\x82\x37\xfa\x21\x3d\x34\x13";
-/// The app's answer.
 const ANSWER_OF_APP: &[u8] = b"\x88\x02\x03\xe9";
 
 /// The app answers the close frame, sees the end of the client's half, and ends its own.

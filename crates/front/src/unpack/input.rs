@@ -14,7 +14,6 @@ use crate::body::{BodyError, ByteStream};
 
 pub(super) type Input = Box<dyn AsyncBufRead + Unpin>;
 
-/// The encoded body.
 pub(super) struct Packed {
     pub(super) body: RefCell<ByteStream>,
     /// Why it broke off.

@@ -17,7 +17,6 @@ use super::input::{Input, Peek};
 /// The largest window of a zstd frame, as a power of two: 8 MiB, as in browsers (RFC 9659).
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// Removes one coding.
 pub(super) struct Layer {
     coding: Coding,
     decoder: Decoder,

@@ -18,7 +18,6 @@ const PAGE: &[u8] = b"<html><head></head><body>hello, hello, hello and again hel
 
 const ALL: [Coding; 4] = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
 
-/// Applies a coding.
 pub(crate) async fn pack(data: &[u8], coding: Coding) -> Vec<u8> {
     let mut packed = Vec::new();
     match coding {

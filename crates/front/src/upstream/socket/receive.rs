@@ -130,9 +130,9 @@ impl RecvHalf {
         }
     }
 
-    /// Returns true after [`UpstreamError::Lost`] in place of a head if another worker may get the request
-    /// although this one may have read it. A process being killed still takes bytes from the kernel that it
-    /// never sees.
+    /// Returns true after [`UpstreamError::Lost`] in place of a head if nothing came back and the request may
+    /// be repeated, although this worker may have read it. A process being killed still takes bytes from the
+    /// kernel that it never sees.
     pub(crate) fn may_be_repeated(&self) -> bool {
         self.may_be_repeated
     }
