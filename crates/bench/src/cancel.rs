@@ -1,4 +1,5 @@
-//! Ctrl-C during the bench: the first ends the measuring and keeps what there is, the second ends everything at once.
+//! Ctrl-C during the bench: the first ends the measuring and keeps the results so far, the second ends
+//! everything at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How often a wait looks whether it is cancelled.
+/// How often a wait checks for cancellation.
 pub(super) const CANCEL_CHECK_TIME: Duration = Duration::from_millis(50);
 
-/// The exit code of a bench that ends at once: 128 and the number of SIGINT.
+/// The exit code of an aborted bench: 128 plus the number of SIGINT.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// What the error of a cancelled wait says.
+/// The error of a cancelled wait.
 const CANCELLED: &str = "cancelled";
 
 /// Whether the user has cancelled. Cheap to clone.
@@ -20,7 +21,8 @@ const CANCELLED: &str = "cancelled";
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Listens for Ctrl-C and SIGTERM from now on. A second one ends this process, and the kernel then its children.
+    /// Listens for Ctrl-C and SIGTERM from now on. A second one ends this process; the kernel then kills its
+    /// children.
     ///
     /// # Errors
     /// A thread or a signal handler cannot be made.
@@ -49,12 +51,12 @@ impl Cancel {
         Ok(cancel)
     }
 
-    /// Whether it is cancelled.
+    /// Whether the user has cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Fails once it is cancelled.
+    /// Fails if cancelled.
     pub(super) fn check(&self) -> Result<()> {
         if self.is_cancelled() {
             bail!(CANCELLED);
@@ -62,7 +64,7 @@ impl Cancel {
         Ok(())
     }
 
-    /// Sleeps; fails once it is cancelled.
+    /// Sleeps; fails if cancelled meanwhile.
     pub(super) fn pause(&self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {

@@ -1,4 +1,4 @@
-//! Requests that the bench makes, each on a connection of its own.
+//! The bench's requests, each on a connection of its own.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -7,24 +7,22 @@ use anyhow::Result;
 
 use super::cancel::{CANCEL_CHECK_TIME, Cancel};
 
-/// How long one request may take: longer than devhost holds one.
+/// How long a request may take: longer than devhost holds one.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// The least status that counts as a failure of the app.
+/// The lowest status that counts as a failure of the app.
 pub(super) const FAILURE_STATUS_MIN: u16 = 500;
 
-/// What a server answered.
+/// A server's answer.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// When it was asked.
+    /// When the request was sent.
     pub asked: Instant,
     /// When the head had arrived.
     pub first_byte: Instant,
-    /// The status code.
     pub status: u16,
-    /// Which generation devhost says has answered.
+    /// The generation that answered, according to devhost.
     pub generation: Option<u64>,
-    /// The body, as text.
     pub body: String,
 }
 
@@ -38,13 +36,13 @@ impl Client {
             .http_status_as_error(false)
             .timeout_global(Some(REQUEST_TIME_MAX))
             .max_idle_connections(0)
-            // Never a proxy: all that is asked is on this machine.
+            // Never a proxy: all requests stay on this machine.
             .proxy(None)
             .build();
         Self(config.into())
     }
 
-    /// One request.
+    /// Makes one request.
     pub(crate) fn get(&self, url: &str) -> Result<Answer> {
         let asked = Instant::now();
         let mut response = self.0.get(url).call()?;
@@ -57,7 +55,8 @@ impl Client {
         Ok(Answer { asked, first_byte, status, generation, body })
     }
 
-    /// Makes one request and gives it up when the user cancels, since a server may hold it for long; `None` if it fails.
+    /// Makes one request and gives it up if the user cancels, since a server may hold it for long. Returns
+    /// `None` if it fails.
     pub(crate) fn get_unless_cancelled(&self, url: &str, cancel: &Cancel) -> Result<Option<Answer>> {
         cancel.check()?;
         let (sender, receiver) = mpsc::sync_channel(1);

@@ -1,5 +1,5 @@
-//! The edit: a text that was never there before, put behind a text that the app's response shows. Which text that is, the
-//! user names, or it is found: a string literal of the sources that occurs in the response.
+//! The edit: a new unique text, inserted after a text shown in the app's response. The user names that text,
+//! or it is found: a string literal of the sources that occurs in the response.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ pub(super) const CANDIDATES_COUNT_MAX: usize = 6;
 /// Shorter texts are in every response by accident.
 const TEXT_LEN_MIN_CHARS: usize = 3;
 
-/// The largest source file that is read, in bytes.
+/// Larger source files are skipped.
 const FILE_SIZE_MAX_BYTES: u64 = 4 << 20;
 
-/// Punctuation that means the same in a literal, in a format string and in a page.
+/// Punctuation with the same meaning in a literal, a format string and a page.
 const PLAIN_PUNCTUATION: &str = " .,:;!?()-";
 
 /// A place in the sources.
@@ -27,9 +27,9 @@ const PLAIN_PUNCTUATION: &str = " .,:;!?()-";
 pub(super) struct Edit {
     /// Relative to the workspace.
     pub file: PathBuf,
-    /// What is shown already.
+    /// The text already shown.
     pub text: String,
-    /// The file up to the end of that.
+    /// The file up to the end of the text.
     before: String,
     /// The rest.
     after: String,
@@ -41,7 +41,7 @@ impl Edit {
         Self { file: file.to_owned(), text: text.to_owned(), before: before.into(), after: after.into() }
     }
 
-    /// The place behind the first occurrence of a text that the user names.
+    /// The place after the first occurrence of a text named by the user.
     ///
     /// # Errors
     /// A mistake if the file is not in the workspace or does not contain the text.
@@ -58,18 +58,19 @@ impl Edit {
         Ok(Self::new(relative, &source, at + text.len(), text))
     }
 
-    /// Saves the file in a copy of the workspace as most editors do, by a rename, and says when. Nothing that is timed comes
-    /// before that moment.
+    /// Saves the file in a copy of the workspace by a rename, as most editors do. Returns the time of the
+    /// save, where all measured times begin.
     pub(crate) fn save(&self, root: &Path, token: &str) -> Result<Instant> {
         self.write(root, &format!("{}{token}{}", self.before, self.after))
     }
 
-    /// Puts the file back as it was.
+    /// Restores the file.
     pub(crate) fn restore(&self, root: &Path) -> Result<Instant> {
         self.write(root, &format!("{}{}", self.before, self.after))
     }
 
-    /// A text that begins like the file, with the token at this place exchanged; `None` if the text is not of that form.
+    /// Replaces the token at this place in a text that contains the start of the file. Returns `None` if the
+    /// text is not of that form.
     pub(crate) fn exchange(&self, text: &str, old_token: &str, new_token: &str) -> Option<String> {
         let (head, rest) = text.split_once(&self.before)?;
         let rest = rest.strip_prefix(old_token)?;
@@ -87,7 +88,8 @@ impl Edit {
     }
 }
 
-/// Makes texts that were never in any source: letters and digits alone, so that they mean nothing in any literal.
+/// Makes texts never present in any source: only letters and digits, so that they mean nothing in any
+/// literal.
 #[derive(Debug)]
 pub(super) struct Tokens {
     session: u64,
@@ -95,19 +97,18 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Those of a run, which has a number of its own.
+    /// The tokens of a run, which has a number of its own.
     pub(super) fn new(session: u64) -> Self {
         Self { session, count: 0 }
     }
 
-    /// The next one.
     pub(super) fn next(&mut self) -> String {
         self.count += 1;
         format!("x{:x}n{:04}", self.session, self.count)
     }
 }
 
-/// The places whose text occurs in a response, the likeliest first.
+/// The places whose text occurs in a response, likeliest first.
 pub(super) fn candidates(root: &Path, directories: &[PathBuf], body: &str) -> Vec<Edit> {
     let mut found: Vec<Edit> = Vec::new();
     for directory in directories {
@@ -127,8 +128,8 @@ pub(super) fn candidates(root: &Path, directories: &[PathBuf], body: &str) -> Ve
             found.extend(candidates_in(relative, &source, body));
         }
     }
-    // Text for people has spaces and is long; an identifier may be a key that something else looks up. One that is in the
-    // sources twice may be shown from elsewhere.
+    // Text for people has spaces and is long; an identifier may be a key that something else looks up. A text
+    // that occurs twice may be shown from elsewhere.
     let count = |edit: &Edit| found.iter().filter(|other| other.text == edit.text).count();
     let mut ranked: Vec<(usize, Edit)> = found.iter().map(|edit| (count(edit), edit.clone())).collect();
     ranked.sort_by_key(|(count, edit)| {
@@ -159,7 +160,8 @@ fn candidates_in(file: &Path, source: &str, body: &str) -> Vec<Edit> {
     edits
 }
 
-/// The places of string literals, those in the arguments of macros too; not those in attributes and documentation.
+/// Collects the ranges of string literals, including those in macro arguments, but not in attributes and
+/// documentation.
 fn collect_literals(tokens: TokenStream, literals: &mut Vec<std::ops::Range<usize>>) {
     let mut after_hash = false;
     for token in tokens {

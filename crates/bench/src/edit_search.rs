@@ -1,4 +1,4 @@
-//! Finds an edit that shows: a text of the app's sources that is in its response, and that the response shows edited.
+//! Finds an edit that shows: a text in the app's sources and its response, where the response shows the edit.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -10,20 +10,18 @@ use crate::edit::{self, Edit, Tokens};
 use crate::subject::Subject;
 use crate::ways::{Context, Way};
 
-/// What a search on one way has come to.
+/// The outcome of a search.
 #[derive(Debug)]
 pub(crate) enum Search {
-    /// This edit shows.
     Found(Edit),
     /// No text of the sources shows.
     NothingShown,
     /// The app does not serve this way.
     Failed(anyhow::Error),
-    /// The user has cancelled.
     Cancelled,
 }
 
-/// Tries the likeliest texts on a way that serves at `url`. `told` hears which one is tried.
+/// Tries the likeliest texts on a way that serves at `url`. `told` receives the one being tried.
 pub(crate) fn search(
     way: &mut dyn Way,
     url: &str,
@@ -64,7 +62,7 @@ fn first_answer(way: &dyn Way, url: &str, context: &Context) -> Result<String> {
     }
 }
 
-/// Places whose text the response shows: in the app's own sources, then in those of its path dependencies.
+/// Places whose text the response shows, in the app's own sources, then in its path dependencies'.
 fn candidates(subject: &Subject, body: &str) -> Vec<Edit> {
     let app = &subject.app;
     let own = app.source.parent().map(ToOwned::to_owned);

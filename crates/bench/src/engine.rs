@@ -1,5 +1,6 @@
-//! The course of a bench: every strategy is prepared, the edit is found, then they take turns, one reload each, so that a
-//! noisy machine hurts all alike. What fails costs the strategy that it fails in; what is cancelled keeps what there is.
+//! The course of a bench: every strategy is prepared and the edit is found. Then they take turns, one reload
+//! each, so that a noisy machine hurts all alike. A failure costs only the strategy it occurs in; cancelling
+//! keeps the results so far.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -25,14 +26,14 @@ use devhost_model::Error;
 /// How long the steady load runs before the save.
 const LOAD_LEAD_TIME: Duration = Duration::from_millis(250);
 
-/// How long the fork costs and the artifacts are taken to last, for the estimate alone.
+/// Estimated duration of fork costs and artifacts.
 const FORK_COST_TIME_GUESS: Duration = Duration::from_secs(3);
 const ARTIFACTS_TIME_GUESS: Duration = Duration::from_secs(20);
 
 /// How often each artifact is tried.
 const ARTIFACT_TRIES_COUNT: u32 = 3;
 
-/// What is to be measured.
+/// What to measure.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The app.
@@ -43,22 +44,22 @@ pub struct Plan {
     pub reload_count: u32,
     /// The steady load; 0 for none.
     pub requests_per_second: f64,
-    /// What is asked for, from `/` on.
+    /// The requested path, from `/` on.
     pub url_path: String,
     /// The place to edit, if the user names one: a file and a text in it.
     pub edit: Option<(PathBuf, String)>,
-    /// Whether forks are measured.
+    /// Whether to measure forks.
     pub with_fork_cost: bool,
-    /// Whether the artifacts are looked for.
+    /// Whether to look for artifacts.
     pub with_artifacts: bool,
     /// The app's own arguments.
     pub app_args: Vec<OsString>,
 }
 
-/// Runs the bench. A run that was cancelled gives a report that is not complete.
+/// Runs the bench. The report of a cancelled run is incomplete.
 ///
 /// # Errors
-/// Nothing can be measured: no edit shows, or the one that the user names is not there.
+/// Nothing can be measured: no edit shows, or the one named by the user is missing.
 pub fn run(plan: &Plan, cancel: &Cancel) -> Result<Report, Error> {
     Engine::new(plan, cancel).run()
 }
@@ -75,7 +76,7 @@ struct Engine<'p> {
     ways: Vec<Box<dyn Way>>,
     results: BTreeMap<Strategy, StrategyResult>,
     skipped: Vec<Skipped>,
-    /// The time of a turn, by strategy: the sum and how many.
+    /// Sum and count of turn times, by strategy.
     turn_times: BTreeMap<Strategy, (Duration, u32)>,
 }
 
@@ -149,7 +150,7 @@ impl<'p> Engine<'p> {
         Edit::named(&self.plan.subject.app.workspace_root, file, text).map(Some)
     }
 
-    /// Builds and starts every strategy, cargo's first: what it has built of the dependencies the others need not build.
+    /// Builds and starts every strategy, cargo's first, so that the others can take over its dependencies.
     fn prepare(&mut self) {
         let mut order = self.plan.strategies.clone();
         order.sort_by_key(|strategy| *strategy != Strategy::Restart);
@@ -170,7 +171,7 @@ impl<'p> Engine<'p> {
                     self.results.insert(strategy, result);
                     self.ways.push(way);
                     if built.is_none() {
-                        // What the first devhost has built, the next ones need not.
+                        // Later ones take over from the first devhost.
                         let own = self.plan.subject.place.join(name).join("target/devhost");
                         built = Some(own.join(self.plan.subject.profile_directory()));
                     }
@@ -202,7 +203,7 @@ impl<'p> Engine<'p> {
                 *built = Some(way.built());
                 Box::new(way)
             }
-            // Its dependencies have other debug information, so that nothing can be taken over.
+            // Its dependencies have other debug information, so nothing can be taken over.
             Strategy::RestartLineTables => Box::new(Cargo::start(&self.context, strategy, &copy)?),
             Strategy::Rustc => {
                 let _seed = built.as_ref().map(|built| Seed::offer(&copy, built));
@@ -245,7 +246,8 @@ impl<'p> Engine<'p> {
         }
     }
 
-    /// The edit that shows: found on the first strategy that serves. `None` if the run is cancelled or no strategy is left.
+    /// The edit that shows, found on the first strategy that serves. Returns `None` if the run is cancelled
+    /// or no strategy is left.
     fn choose_edit(&mut self, named: Option<Edit>) -> Result<Option<Edit>, Error> {
         if named.is_some() || self.cancel.is_cancelled() {
             return Ok(named);
@@ -285,7 +287,7 @@ impl<'p> Engine<'p> {
         )
     }
 
-    /// Makes all rounds, the first of which is thrown away; false if they were cancelled.
+    /// Makes all rounds, discarding the first. Returns false if cancelled.
     fn take_turns(&mut self, edit: &Edit) -> bool {
         for round in 0..=self.plan.reload_count {
             let mut order: Vec<Strategy> = self.ways.iter().map(|way| way.strategy()).collect();
@@ -376,7 +378,7 @@ impl<'p> Engine<'p> {
     fn end_ways(&mut self) {
         for way in self.ways.drain(..) {
             if let Some(result) = self.results.get_mut(&way.strategy()) {
-                // With those that reloads have added.
+                // Including those added by reloads.
                 result.notes = way.notes();
             }
             way.end();

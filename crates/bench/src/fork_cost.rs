@@ -1,9 +1,9 @@
-//! What a fork costs as the image of the forking process grows: libraries of 10, 100 and 300 small crates, each of them
-//! generated and compiled by rustc once, loaded by a helper that forks.
+//! What a fork costs as the image of the forking process grows: libraries of 10, 100 and 300 small generated
+//! crates, each compiled by rustc once, loaded by a helper that forks.
 //!
-//! A generated crate is about what an average dependency adds to the library of dependencies: code, read-only data,
-//! pointers that the loader has to set (those pages are the process's own, and a fork copies their page tables), and
-//! some data that is written to.
+//! A generated crate is about what an average dependency adds to the library of dependencies: code, read-only
+//! data, pointers set by the loader (in private pages, whose page tables a fork copies), and some written
+//! data.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -20,22 +20,22 @@ use super::model::ForkCost;
 use super::process;
 use crate::programs::{FORK_TIMER_NAME, TOUCH_SYMBOL};
 
-/// How many crates the images have.
+/// The images' numbers of crates.
 pub(super) const CRATE_COUNTS: [u32; 3] = [10, 100, 300];
 
 /// How many forks are measured for each.
 const FORKS_COUNT: u32 = 40;
 
-/// How long one crate or one image may take to compile.
+/// Limit on compiling one crate or image.
 const COMPILE_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// What a crate has: read-only data, pointers, functions, and words that are written to.
+/// Each crate's read-only data, pointers, functions, and written words.
 const DATA_LEN_BYTES: usize = 96 * 1024;
 const POINTERS_COUNT: usize = 1024;
 const FUNCTIONS_COUNT: usize = 32;
 const STATE_LEN_WORDS: usize = 512;
 
-/// Measures all images. `told` hears what is being done.
+/// Measures all images. `told` receives the current step.
 pub(super) fn measure(place: &Path, cancel: &Cancel, told: &mut dyn FnMut(&str)) -> Result<Vec<ForkCost>> {
     let directory = place.join("fork-cost").join(compiler_key()?);
     fs::create_dir_all(&directory)?;
@@ -51,7 +51,7 @@ pub(super) fn measure(place: &Path, cancel: &Cancel, told: &mut dyn FnMut(&str))
         .collect()
 }
 
-/// Libraries of one compiler are of no use to another.
+/// The compiler's key: its libraries are of no use to another.
 fn compiler_key() -> Result<String> {
     let output = process::command("rustc").arg("-vV").output().context("cannot run `rustc`")?;
     let mut hasher = blake3::Hasher::new();

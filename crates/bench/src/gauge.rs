@@ -1,4 +1,5 @@
-//! What processes use according to `/proc`: memory, CPU time, and which processes belong together. Only reads.
+//! What processes use according to `/proc`: memory, CPU time, and which processes belong together. Only
+//! reads.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -11,16 +12,16 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use super::model::Memory;
 
-/// Ticks of `/proc/PID/stat` per second, if the system does not say.
+/// Default for the ticks per second in `/proc/PID/stat`.
 const TICKS_PER_SECOND_DEFAULT: i64 = 100;
 
-/// Fields of `/proc/PID/stat` (proc(5)) behind the name, from 0: the parent, the CPU times of the process and of the
-/// children that it has reaped, and when it was started.
+/// Fields of `/proc/PID/stat` (proc(5)) after the name, from 0: the parent, the CPU times of the process and
+/// its reaped children, and its start time.
 const STAT_PARENT: usize = 1;
 const STAT_TIMES: std::ops::Range<usize> = 11..15;
 const STAT_BEGUN: usize = 19;
 
-/// The memory of a process, or of the process of a thread.
+/// The memory of a process, or of a thread's process.
 pub(super) fn memory(pid: i32) -> Option<Memory> {
     parse_rollup(&std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
 }
@@ -37,7 +38,7 @@ fn parse_rollup(text: &str) -> Option<Memory> {
     })
 }
 
-/// The CPU time that processes and their descendants have used so far, and the children that this process has reaped. The
+/// The CPU time used so far by processes and their descendants, and by this process's reaped children. The
 /// kernel counts in ticks, mostly of 10 ms.
 #[derive(Debug, Clone)]
 pub(super) struct CpuTimes {
@@ -46,7 +47,6 @@ pub(super) struct CpuTimes {
 }
 
 impl CpuTimes {
-    /// Those of now.
     pub(crate) fn of(roots: &[i32]) -> Self {
         let mut processes = processes();
         let tree: HashSet<i32> = tree(&processes, roots).into_iter().collect();
@@ -58,15 +58,15 @@ impl CpuTimes {
         Self { processes, reaped_ms }
     }
 
-    /// What was used since then, in milliseconds.
+    /// CPU time used since `before`, in milliseconds.
     pub(crate) fn ms_since(&self, before: &Self) -> f64 {
         let ticks_per_second =
             sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(TICKS_PER_SECOND_DEFAULT);
         let lives = |pid: &i32, stat: &Stat| {
             self.processes.get(pid).is_some_and(|now| now.begun_ticks == stat.begun_ticks)
         };
-        // The account of a process that was reaped has moved to its parent, and on to the next one if that has ended,
-        // too. If somebody has killed both (a tool a shell and what it runs), it is lost.
+        // A reaped process's time has moved to its parent, and on to the next one if that has ended, too. If
+        // somebody has killed both (a tool a shell and what it runs), it is lost.
         let is_counted_now = |pid: &i32, stat: &Stat| {
             if lives(pid, stat) {
                 return true;
@@ -107,7 +107,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Kills it, if it is there still.
+    /// Kills it if it still exists.
     pub(crate) fn kill(self) {
         let stat = read_stat(&Path::new("/proc").join(self.pid.to_string()));
         if stat.is_some_and(|stat| stat.begun_ticks == self.begun_ticks) {
@@ -116,7 +116,7 @@ impl Known {
     }
 }
 
-/// What has come from a process, without itself.
+/// A process's descendants, without itself.
 pub(super) fn offspring(root: i32) -> Vec<Known> {
     let processes = processes();
     let pids = tree(&processes, &[root]);
@@ -128,7 +128,7 @@ pub(super) fn offspring(root: i32) -> Vec<Known> {
 struct Stat {
     parent: i32,
     ticks: u64,
-    /// When it was started, since the boot.
+    /// Its start time, since boot.
     begun_ticks: u64,
 }
 
@@ -203,7 +203,7 @@ mod tests {
         let pid = child.id().cast_signed();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
         let used = || CpuTimes::of(&[pid]).ms_since(&before);
-        // Two ticks and more, so that it cannot be an accident.
+        // More than two ticks, to exclude accidents.
         while used() < 30.0 && std::time::Instant::now() < deadline {
             std::thread::yield_now();
         }
@@ -225,7 +225,7 @@ mod tests {
             reaped_ms: 0.0,
         };
         let tool = (10, stat(1, 1));
-        // The shell was killed together with the program that it had run.
+        // The shell was killed together with the program it ran.
         let before = times(&[tool, (11, stat(10, 1)), (12, stat(11, 500))]);
         let after = times(&[tool, (21, stat(10, 1)), (22, stat(21, 40))]);
         let tick_ms = 1_000.0 / sysconf(SysconfVar::CLK_TCK).unwrap().unwrap() as f64;
@@ -236,7 +236,7 @@ mod tests {
         // The shell ended alone and was reaped, and the tool has adopted the program.
         let after = times(&[(10, stat(1, 2)), (12, stat(10, 540))]);
         assert_eq!(after.ms_since(&before), 40.0 * tick_ms);
-        // It was killed alone, and the shell, which lives, has its account.
+        // It was killed alone, and the living shell has its time.
         let after = times(&[tool, (11, stat(10, 501)), (22, stat(11, 40))]);
         assert_eq!(after.ms_since(&before), 40.0 * tick_ms);
     }

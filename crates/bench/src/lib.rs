@@ -1,15 +1,16 @@
 //! `devhost bench`: what each way of reloading an app costs, and what it leaves behind.
 //!
-//! Everything that is measured ends in a [`model::Report`]; how it is shown knows nothing of how it was measured.
+//! All measurements end in a [`model::Report`]; presentation knows nothing of measuring.
 //!
-//! It works on copies of the app's workspace under `target/devhost/bench`, one for each strategy, and drives devhost from outside, as a
-//! child, with the hidden option `run --loading`. That option changes how a generation gets its code, and neither build nor front:
+//! The bench works on copies of the app's workspace under `target/devhost/bench`, one per strategy, and
+//! drives devhost from outside, as a child, with the hidden option `run --loading`. That option changes only
+//! how a generation gets its code, neither build nor front:
 //!
 //! - `preloaded`: a fork of a zygote that has loaded the dependencies; what `devhost run` does.
 //! - `worker`: the zygote loads nothing, the worker loads the dependencies after the fork.
 //! - `fresh`: each generation has a zygote of its own, started once the code is there, with nothing loaded.
-//! - `one-process`: no zygote; one process speaks its protocol, loads each generation beside the one before, serves it on a thread, and
-//!   stops and unloads the old one.
+//! - `one-process`: no zygote; one process speaks its protocol, loads each generation beside the one before,
+//!   serves it on a thread, and stops and unloads the old one.
 #![cfg(target_os = "linux")]
 
 pub mod artifacts;

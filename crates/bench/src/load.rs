@@ -1,5 +1,5 @@
-//! The steady load: requests at a fixed rate, whether the ones before are answered or not, as from people who know
-//! nothing of a reload.
+//! The steady load: requests at a fixed rate, whether earlier ones are answered or not, as from people who
+//! know nothing of a reload.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,27 +9,27 @@ use std::time::{Duration, Instant};
 use super::client::{Client, FAILURE_STATUS_MIN};
 use super::model::Requests;
 
-/// How many requests may be under way. One that would be more is not sent: the server has long stood still.
+/// Limit on pending requests. Further ones are not sent: the server has long stood still.
 const OUTSTANDING_COUNT_MAX: usize = 512;
 
-/// How long requests may take after the reload is over.
+/// How long requests may take after the reload.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How often to check whether they have ended.
 const FINISH_POLL_TIME: Duration = Duration::from_millis(1);
 
-/// One request and its outcome.
+/// A request and its outcome.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Sent {
     at: Instant,
-    /// When its response had begun, or the failure was there.
+    /// When its response began, or it failed.
     over: Option<Instant>,
     failed: bool,
-    /// It was answered by the code that is waited for.
+    /// The new code answered it.
     by_new_code: bool,
 }
 
-/// A load that runs.
+/// A running load.
 #[derive(Debug)]
 pub(super) struct Load {
     over: Arc<AtomicBool>,
@@ -39,7 +39,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Starts to send. The new code is known by a text in its responses.
+    /// Starts sending. `new_text` in a response identifies the new code.
     pub(crate) fn start(url: &str, requests_per_second: f64, new_text: &str) -> Self {
         let mut load =
             Self { over: Arc::default(), outstanding: Arc::default(), sent: Arc::default(), sender: None };
@@ -75,8 +75,7 @@ impl Load {
         load
     }
 
-    /// Ends it, and says what became of the requests that were sent between a save and the first response of the new
-    /// code.
+    /// Stops, and counts the outcomes of requests sent between a save and the new code's first response.
     pub(crate) fn finish(mut self, saved: Instant, first_byte: Instant) -> Requests {
         self.stop();
         let deadline = Instant::now() + FINISH_TIME_MAX;

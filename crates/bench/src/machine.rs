@@ -1,10 +1,10 @@
-//! The machine of a run. What cannot be found out is left empty.
+//! The machine of a run. Unknown values stay empty.
 
 use std::process::Command;
 
 use super::model::Machine;
 
-/// All but the load at the end and the outside tools, which come later.
+/// Describes everything except the load at the end and the outside tools, which come later.
 pub(super) fn describe() -> Machine {
     let first_line = |tool: &str| {
         let output = Command::new(tool).arg("--version").output().ok();

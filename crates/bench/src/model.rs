@@ -1,12 +1,13 @@
-//! What a run of the bench has measured: raw samples and the settings that they were taken with, no statistics. The JSON
-//! document is this and nothing else, so what is documented there is documented here.
+//! What a run of the bench has measured: raw samples and their settings, no statistics. The JSON document is
+//! exactly this, so its fields are documented here.
 //!
 //! Times are in milliseconds, sizes in bytes.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// The version of the JSON document. It grows when a field changes its meaning or goes, not when one is added.
+/// The version of the JSON document. It increases if a field changes its meaning or is removed, not if one is
+/// added.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// A way of getting new code to run.
@@ -25,7 +26,8 @@ pub enum Strategy {
     Restart,
     /// The same, built with line tables for debug information, as devhost builds
     RestartLineTables,
-    /// The rustc calls that the edit makes necessary, by themselves: no cargo, no devhost, and nothing that serves
+    /// The rustc calls that the edit makes necessary, by themselves: no cargo, no devhost, and nothing that
+    /// serves
     Rustc,
     /// `watchexec`, which runs cargo again
     Watchexec,
@@ -49,19 +51,19 @@ impl Strategy {
 pub struct Report {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
-    /// False when the run was cancelled before all was measured.
+    /// False if the run was cancelled early.
     pub is_complete: bool,
     /// When the run began, in seconds since 1970.
     pub began_unix_s: u64,
-    /// How long it took in all, builds included.
+    /// Total duration, including builds.
     pub duration_ms: f64,
     /// Where it ran.
     pub machine: Machine,
     /// What was asked for.
     pub settings: Settings,
-    /// What was measured, in the order in which the strategies took turns.
+    /// The results, in the order in which the strategies took turns.
     pub strategies: Vec<StrategyResult>,
-    /// What was asked for and could not be done.
+    /// What was asked for but could not be done.
     pub skipped: Vec<Skipped>,
     /// What a fork costs as the image of the forking process grows.
     pub fork_costs: Vec<ForkCost>,
@@ -69,14 +71,14 @@ pub struct Report {
     pub artifacts: Vec<ArtifactRow>,
 }
 
-/// Where a run was made.
+/// The machine of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
-    /// As the processor names itself.
+    /// The processor's own name.
     pub processor: String,
     /// How many processors this process may use.
     pub processor_count: usize,
-    /// All memory.
+    /// Total memory.
     pub memory_bytes: u64,
     /// Name and release of the kernel.
     pub kernel: String,
@@ -88,13 +90,13 @@ pub struct Machine {
     pub cargo: String,
     /// devhost's own version.
     pub devhost: String,
-    /// False for a devhost that was built without optimization: its own share of each time is then too large.
+    /// False if devhost was built without optimization: its own share of each time is then too large.
     pub devhost_is_optimized: bool,
-    /// The versions of the outside tools that were used: name and version.
+    /// Name and version of each outside tool used.
     pub tools: Vec<(String, String)>,
-    /// The load average over a minute at the start.
+    /// The one-minute load average at the start.
     pub load_at_start: f64,
-    /// The load average over a minute at the end.
+    /// The one-minute load average at the end.
     pub load_at_end: f64,
 }
 
@@ -103,24 +105,25 @@ pub struct Machine {
 pub struct Settings {
     /// The app's package.
     pub app: String,
-    /// How many reloads each strategy was to make.
+    /// How many reloads were asked of each strategy.
     pub reload_count: u32,
-    /// The file that was edited, relative to the app's workspace.
+    /// The edited file, relative to the app's workspace.
     pub edited_file: String,
-    /// How many requests a second were sent all the while.
+    /// The rate of the steady load.
     pub requests_per_second: f64,
 }
 
-/// What was measured of one strategy.
+/// The results of one strategy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StrategyResult {
-    /// Which one.
+    /// The strategy.
     pub strategy: Strategy,
-    /// One for each reload, the warm-up left out.
+    /// One per reload, without the warm-up.
     pub reloads: Vec<ReloadSample>,
-    /// Why it was given up before all reloads were made, for example because the app crashed.
+    /// Why it was given up early, for example because the app crashed.
     pub failure: Option<String>,
-    /// What was noted about the app and its reloads, for example that nothing can be preloaded, or that cargo built some of them.
+    /// Notes about the app and its reloads, for example that nothing can be preloaded, or that cargo built
+    /// some of them.
     #[serde(default)]
     pub notes: Vec<String>,
 }
@@ -137,18 +140,19 @@ impl StrategyResult {
 pub struct ReloadSample {
     /// Counts from 1.
     pub round: u32,
-    /// The save, since the run began.
+    /// When the file was saved, since the run began.
     pub began_ms: f64,
-    /// From the save to the first byte of a response of the new code; for [`Strategy::Rustc`] to the end of the last call.
+    /// From the save to the first byte of the new code's response; for [`Strategy::Rustc`] to the end of the
+    /// last call.
     pub total_ms: f64,
-    /// What `total_ms` is made of, in order: `notice`, `build`, `stop`, `fork`, `exec`, `load`, `start`, `first-response`, `other`;
-    /// those that the strategy has and that can be seen from outside.
+    /// The parts of `total_ms`, in order: `notice`, `build`, `stop`, `fork`, `exec`, `load`, `start`,
+    /// `first-response`, `other`, as far as the strategy has them and they can be seen from outside.
     pub steps: Vec<Step>,
-    /// Memory of the process that serves, after its first response.
+    /// Memory of the serving process after its first response.
     pub memory: Option<Memory>,
-    /// What became of the steady load's requests between the save and the first response of the new code.
+    /// Outcomes of the steady load's requests between the save and the new code's first response.
     pub requests: Requests,
-    /// CPU time of everything that took part, compilers included.
+    /// CPU time of everything involved, including compilers.
     pub cpu_ms: Option<f64>,
 }
 
@@ -159,13 +163,13 @@ pub struct Step {
     pub name: String,
     /// How long it took.
     pub duration_ms: f64,
-    /// What it is made of, if that is known: for [`Strategy::Rustc`] each crate that was compiled, one after another.
+    /// Its parts, if known: for [`Strategy::Rustc`] each compiled crate, in order.
     #[serde(default)]
     pub parts: Vec<StepPart>,
 }
 
 impl Step {
-    /// A step of which no parts are known.
+    /// A step without known parts.
     pub fn new(name: &str, duration_ms: f64) -> Self {
         Self { name: name.to_owned(), duration_ms, parts: Vec::new() }
     }
@@ -185,26 +189,26 @@ pub struct StepPart {
 pub struct Memory {
     /// Resident.
     pub rss_bytes: u64,
-    /// Resident, with each shared page divided among those who share it.
+    /// Resident, with each shared page divided among its users.
     pub pss_bytes: u64,
-    /// Written to by this process alone: what it would give back.
+    /// Written by this process alone: what it would free.
     pub private_dirty_bytes: u64,
 }
 
-/// What became of the requests that were sent during a reload.
+/// Outcomes of the requests sent during a reload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Requests {
     /// How many were sent.
     pub sent_count: u32,
-    /// How many were refused, reset, or answered by a status from 500 up.
+    /// How many were refused, reset, or answered with a status from 500 up.
     pub failed_count: u32,
-    /// How many waited until the new code answered them.
+    /// How many were held until the new code answered.
     pub held_count: u32,
-    /// The longest that one of them waited for its response, failed ones included.
+    /// The longest wait for a response, including failed ones.
     pub longest_wait_ms: f64,
 }
 
-/// A strategy or a measurement that was left out.
+/// A strategy or measurement left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// Its name, as on the command line.
@@ -213,16 +217,16 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// Forks of a process with a certain number of crates loaded.
+/// Forks of a process with a certain number of loaded crates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForkCost {
-    /// How many crates were preloaded.
+    /// The number of preloaded crates.
     pub crate_count: u32,
-    /// Size of the libraries that were preloaded.
+    /// Total size of the preloaded libraries.
     pub image_bytes: u64,
     /// Resident memory of the forking process.
     pub rss_bytes: u64,
-    /// One for each fork.
+    /// One per fork.
     pub samples: Vec<ForkSample>,
 }
 
@@ -231,13 +235,13 @@ pub struct ForkCost {
 pub struct ForkSample {
     /// In the parent, the call alone.
     pub fork_ms: f64,
-    /// From the call to the child's first answer, the page faults on its way included.
+    /// From the call to the child's first answer, including page faults.
     pub answer_ms: f64,
-    /// Page faults of the child until then, those without I/O.
+    /// The child's minor page faults until then.
     pub page_fault_count: u64,
 }
 
-/// One kind of thing that a reload can leave behind.
+/// One kind of thing a reload can leave behind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ArtifactRow {
     /// A short name, for example `static-value`.
@@ -246,26 +250,26 @@ pub struct ArtifactRow {
     pub title: String,
     /// What goes wrong if it is left behind, in a sentence or two.
     pub explanation: String,
-    /// One for each strategy that can be tried.
+    /// One per strategy tried.
     pub cells: Vec<ArtifactCell>,
 }
 
-/// What was seen of one kind under one strategy.
+/// The result of one kind under one strategy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ArtifactCell {
-    /// Which strategy.
+    /// The strategy.
     pub strategy: Strategy,
-    /// What the plugin with the trait came to.
+    /// The verdict on the plugin with the trait.
     pub verdict: Verdict,
     /// What was observed, for example `the static is still 7` or `SIGSEGV`.
     pub observation: String,
-    /// What the same plugin without the trait came to: proof that it is the trait that is seen.
+    /// The verdict on the same plugin without the trait: proof that the trait is the cause.
     pub verdict_without_trait: Verdict,
     /// How often both were tried.
     pub try_count: u32,
 }
 
-/// What a reload came to.
+/// The outcome of a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {

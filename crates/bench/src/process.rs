@@ -1,5 +1,6 @@
-//! Child processes of the bench. Each has a process group of its own, which is killed when its owner is dropped, and gets
-//! a signal from the kernel when the bench is gone. Every wait has a limit and ends early when the user cancels.
+//! Child processes of the bench. Each has a process group of its own, which is killed when its owner is
+//! dropped, and gets a signal from the kernel when the bench is gone. Every wait has a limit and ends early
+//! if the user cancels.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -16,23 +17,23 @@ use super::cancel::Cancel;
 use super::gauge;
 use devhost_sys::parent::end_with_parent;
 
-/// How long a build from nothing may take.
+/// Limit on a build from scratch.
 pub(super) const COLD_BUILD_TIME_MAX: Duration = Duration::from_secs(3_600);
 
-/// How long anything may take that follows an edit.
+/// Limit on anything after an edit.
 pub(super) const EDIT_TIME_MAX: Duration = Duration::from_secs(300);
 
-/// How long a server may take to end by itself once it is asked to.
+/// How long a server may take to end when asked.
 const END_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How often to check whether a process has ended.
 const END_POLL_TIME: Duration = Duration::from_millis(1);
 
-/// How much of a log is shown when something fails.
+/// How much of a log is shown on failure.
 const LOG_SHOWN_BYTES_MAX: u64 = 2_000;
 
-/// A command in the environment that a user's shell would give it: without what cargo has set, where this devhost was
-/// started by `cargo run`.
+/// A command with the environment of a user's shell: without the variables of devhost, and of cargo if it
+/// started this devhost.
 pub(super) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     const OF_CARGO: [&str; 9] = [
         "CARGO",
@@ -61,7 +62,7 @@ pub(super) fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// Runs a command to its end, which must be a good one, and says when that was.
+/// Runs a command, which must succeed. Returns when it ended.
 pub(super) fn run(command: Command, log: &Path, limit: Duration, cancel: &Cancel) -> Result<Instant> {
     let name = name_of(&command);
     let mut running = Running::start(command, log, Signal::SIGKILL)?;
@@ -78,7 +79,7 @@ pub(super) fn run(command: Command, log: &Path, limit: Duration, cancel: &Cancel
     }
 }
 
-/// A process that runs until it is ended or dropped.
+/// A process that is killed on drop.
 #[derive(Debug)]
 pub(super) struct Running {
     child: Child,
@@ -86,7 +87,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts a command; what it prints goes to a file. It gets the signal when the bench is gone.
+    /// Starts a command with its output going to a file. It gets the signal when the bench is gone.
     pub(crate) fn start(mut command: Command, log: &Path, at_end: Signal) -> Result<Self> {
         let name = name_of(&command);
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -96,7 +97,6 @@ impl Running {
         Ok(Self { child, log: log.to_owned() })
     }
 
-    /// Its pid.
     pub(crate) fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
@@ -109,17 +109,17 @@ impl Running {
         Ok(())
     }
 
-    /// What it has printed last.
+    /// Its last output.
     pub(crate) fn printed(&self) -> String {
         tail(&self.log)
     }
 
-    /// Kills it, its group too, and reaps it.
+    /// Kills its group, and reaps it.
     pub(crate) fn kill(self) {
         drop(self);
     }
 
-    /// Ends it as Ctrl-C does; after a while it is killed. So is what it leaves behind.
+    /// Ends it as Ctrl-C does, or kills it after a while, along with what it leaves behind.
     pub(crate) fn end(mut self) {
         let begun_by_it = gauge::offspring(self.pid());
         let _ = kill(group_of(&self.child), Signal::SIGINT);
@@ -127,7 +127,7 @@ impl Running {
         while Instant::now() < deadline && self.child.try_wait().is_ok_and(|status| status.is_none()) {
             std::thread::sleep(END_POLL_TIME);
         }
-        // A tool may go and leave what it has started.
+        // A tool may exit and leave behind what it started.
         for process in begun_by_it {
             process.kill();
         }
@@ -136,7 +136,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Until it is reaped its id, and so the group's, cannot be another's.
+        // Until it is reaped, its id, and so the group's, cannot be reused.
         if self.child.try_wait().is_ok_and(|status| status.is_none()) {
             let offspring = gauge::offspring(self.pid());
             let _ = killpg(group_of(&self.child), Signal::SIGKILL);

@@ -1,5 +1,5 @@
-//! How far the bench is, on standard error: a bar with an estimate of the time left on a terminal, else a line for each
-//! thing that is begun.
+//! The bench's progress on standard error: on a terminal a bar with an estimate of the time left, otherwise a
+//! line for each step.
 #![expect(
     clippy::print_stderr,
     reason = "the progress is for people, and standard output may be the report's"
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often the bar moves while nothing else happens.
+/// How often the bar is redrawn.
 const TICK_TIME: Duration = Duration::from_millis(120);
 
-/// Shows how far the bench is.
+/// Shows the bench's progress.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
@@ -32,7 +32,7 @@ impl Progress {
         Self { bar }
     }
 
-    /// Shows what has begun.
+    /// Shows the current step.
     pub(crate) fn begin(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(what.to_owned()),
@@ -54,14 +54,14 @@ impl Progress {
         }
     }
 
-    /// Shows how much time is left.
+    /// Shows the time left.
     pub(crate) fn left(&self, left: Duration) {
         if let Some(bar) = &self.bar {
             bar.set_prefix(format!("about {} left", text(left)));
         }
     }
 
-    /// Prints something that stays.
+    /// Prints a permanent line.
     pub(crate) fn note(&self, note: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{note}")),

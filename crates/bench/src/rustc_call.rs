@@ -1,4 +1,4 @@
-//! One call of rustc as rustc itself saw it: recorded by the rustc recorder, made again by the `rustc` strategy.
+//! A rustc call as rustc itself saw it: recorded by the rustc recorder, repeated by the `rustc` strategy.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
@@ -10,7 +10,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-/// Variables that are not recorded. The jobserver's pipes are gone by the time the call is made again, and `RUSTC` is the recorder.
+/// Unrecorded variables. The jobserver's pipes are gone by the time the call is repeated, and `RUSTC` is the
+/// recorder.
 const LEFT_OUT: [&str; 4] = ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "RUSTC"];
 
 /// devhost's own variables, which are for its wrapper.
@@ -26,7 +27,7 @@ pub(crate) struct RustcCall {
 }
 
 impl RustcCall {
-    /// The call that this process was started for, made to `program`. The variables of these names are the caller's own.
+    /// The call this process was started for, redirected to `program`. Leaves out the variables `own`.
     pub(crate) fn of_this_process(program: &Path, args: &[OsString], own: &[&str]) -> Result<Self> {
         let text = |text: &OsString| text.clone().into_string().ok();
         let is_recorded = |name: &str| {
@@ -43,7 +44,7 @@ impl RustcCall {
         })
     }
 
-    /// Appends the call to a log, in one write, since several rustcs run at once.
+    /// Appends the call to a log in one write, since several rustcs run at once.
     pub(crate) fn append(&self, log: &Path) -> Result<()> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');
@@ -51,7 +52,7 @@ impl RustcCall {
         Ok(())
     }
 
-    /// Reads a log; of several calls that make the same file, the last.
+    /// Reads a log, keeping only the last of several calls that make the same file.
     pub(crate) fn read_all(log: &Path) -> Result<Vec<Self>> {
         let text = std::fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
         let mut calls: Vec<Self> = Vec::new();
@@ -63,19 +64,18 @@ impl RustcCall {
         Ok(calls)
     }
 
-    /// The call as a command.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args).current_dir(&self.directory).env_clear().envs(&self.environment);
         command
     }
 
-    /// The crate that it compiles.
+    /// The crate it compiles.
     pub(crate) fn crate_name(&self) -> &str {
         self.option("--crate-name").unwrap_or_default()
     }
 
-    /// The directory of the package that it compiles.
+    /// The directory of the package it compiles.
     pub(crate) fn package_dir(&self) -> PathBuf {
         let directory = self.environment.get("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
         directory.canonicalize().unwrap_or(directory)
@@ -86,12 +86,12 @@ impl RustcCall {
         matches!(self.option("--crate-type"), Some("lib" | "rlib"))
     }
 
-    /// Whether it makes a library to be loaded.
+    /// Whether it makes a loadable library.
     pub(crate) fn makes_cdylib(&self) -> bool {
         self.option("--crate-type") == Some("cdylib")
     }
 
-    /// The files that it has read, as its dep-info lists them.
+    /// The files it has read, according to its dep-info.
     pub(crate) fn files(&self) -> HashSet<PathBuf> {
         let dep_info = self.out_dir().join(format!("{}.d", self.stem()));
         let text = std::fs::read_to_string(dep_info).unwrap_or_default();
@@ -99,7 +99,7 @@ impl RustcCall {
         paths.filter_map(|path| self.directory.join(path.replace("\\ ", " ")).canonicalize().ok()).collect()
     }
 
-    /// Whether it is given what another call makes.
+    /// Whether it uses the output of another call.
     pub(crate) fn uses(&self, other: &Self) -> bool {
         let library = other.out_dir().join(format!("lib{}", other.stem()));
         self.args.iter().any(|arg| {
@@ -116,7 +116,7 @@ impl RustcCall {
             .map(|arg| self.directory.join(arg))
     }
 
-    /// The shared library that it makes.
+    /// The shared library it makes.
     pub(crate) fn shared_library(&self) -> PathBuf {
         let emitted = self.option("--emit").unwrap_or_default().split(',');
         match emitted.filter_map(|kind| kind.strip_prefix("link=")).next_back() {
@@ -125,7 +125,7 @@ impl RustcCall {
         }
     }
 
-    /// The value of the last option of this name; of a `-C` option by `-C NAME`.
+    /// The value of the last option of this name, `-C NAME` for a `-C` option.
     fn option(&self, name: &str) -> Option<&str> {
         let codegen = name.strip_prefix("-C ");
         let mut values = self.args.iter().enumerate().filter_map(|(index, arg)| match codegen {
@@ -146,7 +146,7 @@ impl RustcCall {
     }
 }
 
-/// The calls that the last of them depends on, and itself, in their order.
+/// The last call and those it depends on, in order.
 pub(crate) fn needed_by_last(calls: Vec<RustcCall>) -> Vec<RustcCall> {
     let mut needed: Vec<RustcCall> = Vec::new();
     for call in calls.into_iter().rev() {

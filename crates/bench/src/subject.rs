@@ -1,5 +1,5 @@
-//! The app that is measured, and the copies of its workspace in which that happens: one for each strategy, so that no two
-//! share what the compiler keeps from one build to the next. The user's own files are only read.
+//! The measured app, and the copies of its workspace: one per strategy, so that no two share the compiler's
+//! state between builds. The user's own files are only read.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -13,29 +13,28 @@ use devhost_build::{Choice, Settings};
 use devhost_model::AppKind;
 use devhost_model::Error;
 
-/// The directory of the bench within devhost's target directory.
+/// The bench's directory within devhost's target directory.
 const DIRECTORY_NAME: &str = "bench";
 
-/// The package of devhost's own repository that the bench takes if no other is named.
+/// The bench's default package in devhost's own repository.
 const EXAMPLE_PACKAGE: &str = "example_app";
 
-/// The package of the devhost executable.
 const DEVHOST_PACKAGE: &str = "devhost";
 
-/// The app that is measured.
+/// The measured app.
 #[derive(Debug, Clone)]
 pub struct Subject {
     /// What devhost would serve.
     pub(super) app: App,
-    /// The arguments for cargo and `devhost run` that choose features and profile.
+    /// The arguments of cargo and `devhost run` that select features and profile.
     pub(super) build_args: Vec<String>,
-    /// The profile, if it is not `dev`.
+    /// The profile, if not `dev`.
     profile: Option<String>,
-    /// The binary or example that cargo starts, as arguments; or why there is none.
+    /// The arguments for cargo's binary or example, or why there is none.
     pub(super) program: Result<[String; 2], NoProgram>,
-    /// The packages that the app's depends on itself.
+    /// The direct dependencies of the app's package.
     pub(super) direct_dependencies: HashSet<String>,
-    /// The directory for everything that the bench makes.
+    /// The directory for all of the bench's files.
     pub(super) place: PathBuf,
     /// Where devhost was started, relative to the workspace.
     pub(super) cwd: PathBuf,
@@ -44,10 +43,8 @@ pub struct Subject {
 /// Why cargo has nothing to start, and what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoProgram {
-    /// There is no binary.
     #[error("the package has no binary: give it a `src/main.rs` that serves the same app")]
     NoBinary,
-    /// There is more than one.
     #[error("the package has several binaries: name one as `default-run` in its Cargo.toml")]
     SeveralBinaries,
 }
@@ -102,19 +99,18 @@ impl Subject {
         &self.app.package
     }
 
-    /// What the user has built already, by cargo or by devhost: dependencies are taken from there.
+    /// The user's existing build, by cargo or devhost, to take dependencies from.
     pub(super) fn built(&self) -> Option<PathBuf> {
         let profile = self.profile_directory();
         let places = [self.app.user_build_dir.join(profile), self.app.target_dir.join(profile)];
         places.into_iter().find(|place| place.join(".fingerprint").is_dir())
     }
 
-    /// The profile's name.
     pub(super) fn profile_name(&self) -> &str {
         self.profile.as_deref().unwrap_or("dev")
     }
 
-    /// cargo's directory for what is built with the profile.
+    /// cargo's directory for the profile.
     pub(super) fn profile_directory(&self) -> &str {
         match self.profile_name() {
             "dev" | "test" => "debug",
@@ -123,7 +119,7 @@ impl Subject {
         }
     }
 
-    /// The directory for everything that the bench makes.
+    /// The directory for all of the bench's files.
     pub fn place(&self) -> &Path {
         &self.place
     }
@@ -133,7 +129,7 @@ impl Subject {
         self.app.kind == AppKind::Plugin
     }
 
-    /// The arguments for `devhost run` that choose what of the package is served.
+    /// The arguments of `devhost run` that select the target to serve.
     pub(super) fn choice_args(&self) -> Vec<String> {
         match &self.app.choice {
             Choice::Lib => vec!["--lib".into()],
@@ -142,12 +138,12 @@ impl Subject {
         }
     }
 
-    /// Where a file of the workspace is in a copy.
+    /// The path of a workspace file within a copy.
     pub(super) fn relative(&self, file: &Path) -> Option<PathBuf> {
         file.strip_prefix(&self.app.workspace_root).ok().map(Path::to_owned)
     }
 
-    /// Makes a copy of the workspace, or renews the one that an earlier run has left.
+    /// Makes a copy of the workspace, or updates the one left by an earlier run.
     ///
     /// # Errors
     /// A file cannot be read or written.

@@ -1,4 +1,5 @@
-//! A copy of a workspace, to be edited and built: what is in version control, or needed beside it. The original is only read.
+//! A copy of a workspace to edit and build: files in version control, or needed besides. The original is only
+//! read.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,28 +11,26 @@ use anyhow::{Context as _, Result};
 use ignore::WalkBuilder;
 use toml_edit::{DocumentMut, Item, TableLike};
 
-/// What cargo keeps in a copy.
+/// cargo's directory in a copy.
 const TARGET_NAME: &str = "target";
 
 /// The file that marks a directory whose content can be made again (<https://bford.info/cachedir/>).
 const CACHE_TAG_NAME: &str = "CACHEDIR.TAG";
 
-/// Sections of a manifest that name other packages by their path.
+/// Sections of a manifest that refer to other packages by path.
 const DEPENDENCY_SECTIONS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 
-/// A workspace that is copied.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Workspace<'a> {
-    /// Its root.
     pub root: &'a Path,
     /// The directory of the app's package.
     pub package_dir: &'a Path,
-    /// Directories that hold output: where the copies are, and devhost's target directory.
+    /// Output directories: that of the copies, and devhost's target directory.
     pub excluded: [&'a Path; 2],
 }
 
 impl Workspace<'_> {
-    /// Makes a copy, or renews the one that is there: what is the same is left alone, so that cargo need not build it again.
+    /// Makes or updates a copy. Identical files are left alone, so that cargo need not rebuild them.
     ///
     /// # Errors
     /// A file cannot be read or written.
@@ -50,7 +49,7 @@ impl Workspace<'_> {
         remove_others(to, &kept)
     }
 
-    /// The workspace's files and directories, each directory before what is in it.
+    /// The workspace's files and directories, each directory before its contents.
     fn files(&self) -> Vec<PathBuf> {
         let excluded = self.excluded.map(Path::to_owned);
         let wanted = move |entry: &ignore::DirEntry| {
@@ -90,7 +89,7 @@ impl Workspace<'_> {
         files
     }
 
-    /// Whether cargo finds the file above the copy already, and would apply it twice.
+    /// Whether cargo already finds the file above the copy, and would apply it twice.
     fn is_inherited(&self, relative: &Path, to: &Path) -> bool {
         to.starts_with(self.root)
             && (relative == Path::new(".cargo/config.toml") || relative == Path::new(".cargo/config"))
@@ -148,7 +147,8 @@ impl Workspace<'_> {
     }
 }
 
-/// The manifest with absolute paths for what is outside of the workspace; `None` if it has no such path.
+/// The manifest with absolute paths for what is outside of the workspace. Returns `None` if it has no such
+/// path.
 fn with_outer_paths(text: &str, directory: &Path, root: &Path) -> Option<String> {
     let mut document: DocumentMut = text.parse().ok()?;
     let mut changed = false;
@@ -197,7 +197,7 @@ fn with_outer_paths(text: &str, directory: &Path, root: &Path) -> Option<String>
     changed.then(|| document.to_string())
 }
 
-/// The file itself, whatever leads to it; what does not exist is named without `.` and `..`.
+/// Resolves links; removes `.` and `..` lexically if the file does not exist.
 fn resolve(path: &Path) -> PathBuf {
     let path = devhost_build::normalize(path);
     path.canonicalize().unwrap_or(path)

@@ -1,4 +1,4 @@
-//! Finds the `#[global_allocator]` that is in force in an app, ignoring what `cfg` leaves out. It reads source files; an
+//! Finds the `#[global_allocator]` in force in an app, ignoring what `cfg` leaves out. Reads source files; an
 //! allocator in a macro's arguments counts as declared.
 
 use std::collections::HashSet;
@@ -9,14 +9,13 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, Item, Lit, Meta};
 
-/// The attribute's name.
 const ALLOCATOR: &str = "global_allocator";
 
-/// How many files of a crate are read.
+/// Limit on source files read per crate.
 const FILES_COUNT_MAX: usize = 2_000;
 
-/// The source file with the allocator of the crate whose root is `root`, its modules included. `cfg` is what rustc says is
-/// set.
+/// The source file that declares the allocator of the crate rooted at `root`, modules included. `cfg` is what
+/// rustc reports as set.
 pub fn declared(root: &Path, cfg: &[Cfg]) -> Option<PathBuf> {
     let mut seen = HashSet::new();
     let mut left = vec![(root.to_owned(), root.parent()?.to_owned())];
@@ -35,8 +34,8 @@ pub fn declared(root: &Path, cfg: &[Cfg]) -> Option<PathBuf> {
     None
 }
 
-/// Whether the text of one file declares an allocator that is in force. A text that cannot be read counts: rustc will say
-/// what is wrong with it.
+/// Whether a file's text declares an allocator in force. Text that does not parse counts: rustc will report
+/// it.
 pub(crate) fn is_declared_in(text: &str, cfg: &[Cfg]) -> bool {
     syn::parse_file(text).is_ok_and(|file| Search::of(&file, cfg).found)
 }
@@ -49,7 +48,7 @@ struct Module {
 }
 
 impl Module {
-    /// Its file and the directory of its own modules. `directory` is that of its parent's modules; `beside` that of its
+    /// Its file, and the directory of its own modules. `directory` holds its parent's modules; `beside`, its
     /// parent's file, which `#[path]` is relative to.
     fn find(&self, directory: &Path, beside: &Path) -> Option<(PathBuf, PathBuf)> {
         if let Some(path) = &self.path {
@@ -81,7 +80,7 @@ impl<'c> Search<'c> {
     }
 
     fn holds(&self, condition: &TokenStream) -> bool {
-        // What is not understood is taken to hold: a note too many is better than one too few.
+        // An unparsable condition counts as true: better a superfluous note than a missing one.
         condition.to_string().parse::<CfgExpr>().map_or(true, |condition| condition.matches(self.cfg))
     }
 
@@ -109,7 +108,7 @@ impl<'c> Search<'c> {
         })
     }
 
-    /// The attributes that a `cfg_attr(condition, attributes…)` comes to.
+    /// The attributes `cfg_attr(condition, attributes…)` expands to.
     fn applied(&self, tokens: &TokenStream) -> Vec<TokenStream> {
         let mut parts = split(tokens).into_iter();
         if !parts.next().is_some_and(|condition| self.holds(&condition)) {
@@ -175,7 +174,7 @@ fn path_attribute(attribute: &Attribute) -> Option<String> {
     }
 }
 
-/// What is in the parentheses of `name(…)`.
+/// The contents of the parentheses in `name(…)`.
 fn within(name: &str, tokens: &TokenStream) -> Option<TokenStream> {
     let mut tokens = tokens.clone().into_iter();
     match (tokens.next()?, tokens.next()?) {
@@ -184,7 +183,7 @@ fn within(name: &str, tokens: &TokenStream) -> Option<TokenStream> {
     }
 }
 
-/// Splits at the commas that are in no parentheses.
+/// Splits at commas outside of parentheses.
 fn split(tokens: &TokenStream) -> Vec<TokenStream> {
     let mut parts = vec![TokenStream::new()];
     for token in tokens.clone() {

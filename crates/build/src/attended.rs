@@ -1,5 +1,5 @@
-//! A process under the guard, and what it says. Dropping an [`Attended`] ends the process, and everything that it started,
-//! at once.
+//! A process under the guard, and its output. Dropping an [`Attended`] kills the process and everything it
+//! started.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,14 +12,14 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::guard::DESCRIPTORS_OPTION;
 
-/// How long cargo's pipes may stay silent once it has ended: a daemon that it started (a compiler cache) may
-/// hold them open for ever.
+/// How long cargo's pipes may stay silent once it has ended: a daemon it started (a compiler cache) may hold
+/// them open forever.
 pub(crate) const PIPE_SILENCE_TIME_MAX: Duration = Duration::from_millis(100);
 
-/// A command under the guard: it ends, with all that it has started, when its standard input is closed.
+/// A command under the guard, killed with everything it started when its standard input is closed.
 pub(crate) fn guarded(devhost: &Path, program: &OsStr) -> Command {
     let mut command = Command::new(devhost);
-    // The program gets the limit of open files that devhost was started with.
+    // The program gets devhost's original limit on open files.
     let descriptors = limits::original_descriptors().map(|soft| format!("{DESCRIPTORS_OPTION}{soft}"));
     command
         .arg0("devhost-guard")
@@ -32,10 +32,10 @@ pub(crate) fn guarded(devhost: &Path, program: &OsStr) -> Command {
     command
 }
 
-/// A guarded process and what it says. Dropped, it ends.
+/// A guarded process and its output, killed on drop.
 pub(crate) struct Attended {
     child: Child,
-    /// Held until the end: the guard ends the process when it closes.
+    /// Held open: the guard kills the process when it closes.
     #[expect(dead_code, reason = "held, not used")]
     pipe: Option<ChildStdin>,
     stdout: Option<Lines<BufReader<ChildStdout>>>,
@@ -43,18 +43,18 @@ pub(crate) struct Attended {
     status: Option<ExitStatus>,
 }
 
-/// What comes next of a process.
+/// A process's next event.
 pub(crate) enum Said {
     /// A line of its standard output.
     Out(String),
     /// A line of its standard error.
     Err(String),
-    /// It has ended, and nothing more will come.
+    /// It has ended, and there is no more output.
     Over(ExitStatus),
 }
 
 impl Attended {
-    /// Attends to a process that was started as [`guarded`].
+    /// Takes over a child started by [`guarded`].
     pub(crate) fn new(mut child: Child) -> Self {
         let pipe = child.stdin.take();
         let stdout = child.stdout.take().map(|pipe| BufReader::new(pipe).lines());
@@ -62,7 +62,7 @@ impl Attended {
         Self { child, pipe, stdout, stderr, status: None }
     }
 
-    /// What comes next. An empty line may be the end of a stream.
+    /// Waits for the next event. An empty line may be the end of a stream.
     ///
     /// # Errors
     /// The process cannot be waited for.
@@ -87,8 +87,8 @@ impl Attended {
     }
 }
 
-/// The next line, and an empty one for the end of the pipe; after that, never. Bytes that are no UTF-8 end it too: cargo
-/// and rustc write none.
+/// The next line, then once an empty one for the end of the pipe, then pending forever. Invalid UTF-8 ends
+/// it, too: cargo and rustc write none.
 async fn next_line<R: AsyncRead + Unpin>(lines: &mut Option<Lines<BufReader<R>>>) -> String {
     if let Some(reader) = lines {
         if let Ok(Some(line)) = reader.next_line().await {

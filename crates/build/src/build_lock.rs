@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-/// cargo's own lock, so that cargo waits for a replay and a replay does not run beside cargo.
+/// Takes cargo's own lock, so that cargo waits for a replay and no replay runs beside cargo. Returns `None`
+/// if it cannot be taken at once.
 pub(crate) fn lock(profile_dirs: &[PathBuf]) -> Option<Vec<File>> {
     let mut files = Vec::new();
     for directory in profile_dirs {

@@ -1,5 +1,5 @@
-//! A rustc command line, parsed as far as the wrapper needs it. Most changes are appended, since rustc lets the last flag win;
-//! only if that is not enough is the command line rebuilt from its [`tokens`].
+//! A rustc command line, parsed as far as the wrapper needs it. Most changes are appended, since rustc lets
+//! the last flag win. Only if that is not enough is the command line rebuilt from its [`tokens`].
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -7,20 +7,19 @@ use std::path::{Path, PathBuf};
 /// One `--extern` that names a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Extern {
-    /// The name by which the crate is used.
     pub name: String,
     /// The rlib, rmeta or shared library.
     pub path: PathBuf,
 }
 
 impl Extern {
-    /// The file to link: cargo gives libraries only the metadata of what they use.
+    /// The file to link: cargo gives libraries only their dependencies' metadata.
     pub(crate) fn rlib(&self) -> PathBuf {
         self.path.with_extension("rlib")
     }
 }
 
-/// What a rustc command line says.
+/// A parsed rustc command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Call {
     /// The root source file.
@@ -50,7 +49,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Reads the arguments that follow rustc's own path.
+    /// Parses the arguments after rustc's own path.
     pub(crate) fn read(args: &[OsString]) -> Self {
         let mut call = Self::default();
         for token in tokens(&expand(args)) {
@@ -91,7 +90,7 @@ impl Call {
         })
     }
 
-    /// The name that rustc gives its files: the crate's, with what cargo adds to it.
+    /// The stem of rustc's output files: the crate's name and cargo's suffix.
     pub(crate) fn stem(&self) -> String {
         format!("{}{}", self.crate_name, self.codegen("extra-filename").unwrap_or_default())
     }
@@ -100,7 +99,7 @@ impl Call {
 /// One part of a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token<'a> {
-    /// A flag that has no value, or one that is not known here, with whatever is attached to it.
+    /// A flag without a value, or an unknown one with whatever is attached to it.
     Flag(&'a str),
     /// A flag and its value.
     Value(&'a str, &'a str),
@@ -126,12 +125,12 @@ pub(crate) fn tokens(args: &[String]) -> Vec<Token<'_>> {
     tokens
 }
 
-/// The name that rustc gave a library, without what its file name adds.
+/// The stem of a library without the `lib` prefix.
 pub(crate) fn library_stem(path: &Path) -> Option<&str> {
     path.file_stem()?.to_str()?.strip_prefix("lib")
 }
 
-/// The options whose value may be an argument of its own.
+/// Options whose value may be a separate argument.
 const TAKES_VALUE: &[&str] = &[
     "--crate-name",
     "--crate-type",
@@ -187,7 +186,7 @@ fn read_extern(value: &str) -> Option<Extern> {
     Some(Extern { name: name.into(), path: path.into() })
 }
 
-/// Reads `@file` arguments, by which cargo passes a command line that is too long for the kernel.
+/// Expands `@file` arguments, by which cargo passes a command line too long for the kernel.
 pub(crate) fn expand(args: &[OsString]) -> Vec<String> {
     let mut expanded = Vec::new();
     for arg in args {

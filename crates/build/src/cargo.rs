@@ -1,5 +1,5 @@
-//! Runs cargo under its guard and reads its output. Dropping [`run`]'s future ends cargo, and everything that it started, at
-//! once.
+//! Runs cargo under its guard and reads its output. Dropping [`run`]'s future kills cargo and everything it
+//! started.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -21,57 +21,52 @@ use devhost_model::{BuildStep, Diagnostic, WAITING_FOR};
 /// How much of cargo's own output is kept for a failure.
 pub(crate) const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
 
-/// The same in bytes.
 const OUTPUT_KEPT_SIZE_MAX: usize = 128 * 1024;
 
-/// A cargo command to be run.
+/// A cargo command.
 #[derive(Debug)]
 pub(crate) struct Invocation<'a> {
-    /// The devhost executable, which is the guard too.
+    /// The devhost executable, which is also the guard.
     pub devhost: &'a Path,
-    /// cargo's arguments.
     pub args: Vec<OsString>,
-    /// All of cargo's environment.
+    /// cargo's entire environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// Where cargo runs.
     pub directory: &'a Path,
-    /// The app, whose artifact is wanted.
+    /// The app whose artifact is wanted.
     pub app: &'a App,
-    /// How many messages are expected.
+    /// The expected number of messages.
     pub units_expected: u32,
 }
 
-/// What a run of cargo came to.
+/// The result of a cargo run.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
-    /// cargo's exit code was 0.
+    /// Whether cargo's exit code was 0.
     pub success: bool,
-    /// What rustc said.
+    /// rustc's messages.
     pub diagnostics: Collected,
-    /// The same, each with the root source file of the crate that it is about.
+    /// The same, each with the root source file of its crate.
     pub diagnostics_by_source: Vec<(PathBuf, Diagnostic)>,
-    /// What cargo said, without its progress.
+    /// cargo's output without its progress.
     pub output: String,
     /// The app's library.
     pub library: Option<PathBuf>,
-    /// Every file that cargo reported as made, now or before, each with its package's id.
+    /// Every file cargo reported as built or fresh, with its package's id.
     pub made: Vec<(String, PathBuf)>,
-    /// The ids of the packages that they are of.
+    /// The ids of their packages.
     pub packages: BTreeSet<String>,
-    /// The rlibs among them, each with its package's id.
+    /// The rlibs among them, with their package's id.
     pub libraries: Vec<(String, PathBuf)>,
-    /// The directories into which build scripts have written, each with its package's id.
+    /// Build scripts' output directories, with their package's id.
     pub build_scripts: Vec<(String, PathBuf)>,
-    /// What build scripts of path packages have warned of, now or before.
+    /// Warnings of path packages' build scripts, fresh or repeated.
     pub script_warnings: Vec<Diagnostic>,
     /// How many crates cargo reported, for a better estimate.
     pub units_done: u32,
-    /// What was compiled, as far as it is known.
+    /// What was compiled, as far as known.
     pub steps: Vec<BuildStep>,
 }
 
-/// Runs cargo to its end.
-///
 /// # Errors
 /// The guard could not be started.
 pub(crate) async fn run(
@@ -100,7 +95,7 @@ pub(crate) async fn run(
         run.output.push_str(&format!("cargo was ended by signal {signal}\n"));
     }
     if run.success {
-        // Of a failure, they are among what cargo has said.
+        // A failure has them in cargo's output.
         for warning in &run.script_warnings {
             run.diagnostics.add(warning);
         }
@@ -143,7 +138,7 @@ impl<'a> Reader<'a> {
                 }
                 self.run.units_done += 1;
                 self.state.done += 1;
-                // Some packages are compiled twice, for the build and for the app.
+                // Some packages are compiled twice, for the host and for the app.
                 self.state.total = self.state.total.max(self.state.done);
                 (self.progress)(self.state.clone());
             }
@@ -201,7 +196,6 @@ impl<'a> Reader<'a> {
         self.output_lines += 1;
     }
 
-    /// What the run came to, as far as cargo has told it.
     fn finish(mut self) -> Run {
         if self.lines_left_out > 0 {
             self.run.output.push_str(&format!("… ({} more lines are left out)\n", self.lines_left_out));
@@ -210,7 +204,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The app's library, if this is the app; for a plain app, the file that cargo takes for the binary.
+/// The app's library, if the artifact is the app's. For a plain app, the file cargo takes for the binary.
 fn library_of(app: &App, artifact: &cargo_metadata::Artifact) -> Option<PathBuf> {
     if artifact.package_id.repr != app.package_id {
         return None;

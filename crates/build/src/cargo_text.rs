@@ -1,19 +1,19 @@
-//! What cargo writes for people: what of it matters, and what it looks like without colours. Pure.
+//! cargo's output for people: what of it matters, and its text without colours. Pure.
 
-/// How cargo's lines about slow steps start.
+/// Prefixes of cargo's lines about slow steps.
 pub(crate) const PROGRESS_WORDS: &[&str] =
     &["Updating ", "Downloading ", "Downloaded ", "Locking ", "Adding "];
 
-/// How cargo's lines start that are not worth showing.
+/// Prefixes of cargo's lines not worth showing.
 pub(crate) const SILENT_WORDS: &[&str] = &["Finished ", "Fresh ", "Dirty "];
 
-/// How many lines of cargo's error are shown from its start. The end has the causes.
+/// How many of the first lines of cargo's error are shown. The last lines have the causes.
 const COMPLAINT_FIRST_LINES_MAX: usize = 24;
 
-/// How many are shown from its end.
+/// How many of the last lines are shown.
 const COMPLAINT_LAST_LINES_MAX: usize = 12;
 
-/// The essence of cargo's error: without colours, progress, and anything before the error.
+/// cargo's error without colours, progress, and anything before it.
 pub(crate) fn essence(said: &str) -> String {
     let plain = strip_colours(said);
     let is_progress = |line: &&str| {
@@ -24,7 +24,7 @@ pub(crate) fn essence(said: &str) -> String {
     let error = lines.iter().position(|line| line.starts_with("error"));
     let lines = &lines[error.unwrap_or(0)..];
     let kept = COMPLAINT_FIRST_LINES_MAX + COMPLAINT_LAST_LINES_MAX;
-    // A line about one line is no gain.
+    // Leaving out a single line gains nothing.
     let text = if lines.len() <= kept + 1 {
         lines.join("\n")
     } else {
@@ -51,7 +51,7 @@ pub(crate) fn strip_colours(text: &str) -> String {
     plain
 }
 
-/// The warning of a build script, as cargo passes it on: `warning: NAME@VERSION: TEXT`.
+/// A build script's warning as passed on by cargo: `warning: NAME@VERSION: TEXT`.
 pub(crate) fn script_warning(line: &str) -> Option<&str> {
     let message = line.strip_prefix("warning: ")?;
     let (name, rest) = message.split_once('@')?;

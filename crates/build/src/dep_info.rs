@@ -1,4 +1,4 @@
-//! Reads dep-info files, in which rustc and cargo list, as make rules, what something was built from.
+//! Reads dep-info files, in which rustc and cargo list a target's sources as make rules.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use devhost_model::AppKind;
 
 use crate::app::App;
 
-/// Every file that a dep-info file lists, relative ones resolved against `base`; nothing if there is no such file.
+/// Every file in a dep-info file, relative ones resolved against `base`. Empty if there is no such file.
 pub(crate) fn read_sources(dep_info: &Path, base: &Path) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(dep_info).unwrap_or_default();
     let mut sources: Vec<PathBuf> = text
@@ -33,7 +33,7 @@ pub(crate) fn path_of(app: &App, library: &Path) -> PathBuf {
     }
 }
 
-/// Words apart by spaces; `\ ` is a space within one.
+/// Splits at spaces; `\ ` is a space within a word.
 fn split_escaped(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();

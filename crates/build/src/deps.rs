@@ -1,6 +1,7 @@
-//! The library of dependencies: one dylib of everything that the app uses and a developer does not edit. It is linked once,
-//! and loaded once, in the zygote. Its name contains a hash of its ingredients, so one that exists is right and is never
-//! written again. If the dependencies cannot be shared, an empty rlib takes its place and the app is linked statically.
+//! The library of dependencies: one dylib of everything the app uses and a developer does not edit. It is
+//! linked once, and loaded once, in the zygote. Its name contains a hash of its ingredients, so an existing
+//! one is right and never rewritten. If the dependencies cannot be shared, an empty rlib takes its place and
+//! the app is linked statically.
 #![expect(clippy::print_stderr, reason = "rustc and cargo pass on to the builder what the wrapper writes")]
 
 use std::ffi::{OsStr, OsString};
@@ -24,7 +25,7 @@ use crate::settings::Deps;
 /// The crate's name; `devhost_plugin::export!` says `extern crate devhost_deps`.
 pub(crate) const CRATE_NAME: &str = "devhost_deps";
 
-/// How the app is linked to what it depends on.
+/// How the app is linked to its dependencies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Linkage {
     /// Against the library of dependencies and the shared standard library.
@@ -33,20 +34,19 @@ pub(crate) enum Linkage {
         std: PathBuf,
         /// `libdevhost_deps-HASH.so`.
         dylib: PathBuf,
-        /// The file that switches to [`Linkage::Static`] for the same dependencies.
+        /// The file that switches these dependencies to [`Linkage::Static`].
         static_marker: PathBuf,
         /// The file that makes [`crate::linker`] link the app, too.
         relink_marker: PathBuf,
-        /// The file that lists what to keep out of it.
+        /// The file that lists what to keep out of the dylib.
         exclusion_path: PathBuf,
-        /// What is kept out of it.
         exclusion: Option<Exclusion>,
     },
     /// Everything is in the app's own library.
     Static {
         /// An empty crate, for `extern crate devhost_deps`.
         rlib: PathBuf,
-        /// Why, unless the user wants it so.
+        /// Why, unless the user asked for it.
         reason: Option<String>,
         /// The file that switches to static.
         static_marker: PathBuf,
@@ -70,14 +70,13 @@ impl Linkage {
         }
     }
 
-    /// The file that switches to static.
     pub(crate) fn static_marker(&self) -> &Path {
         match self {
             Self::Shared { static_marker, .. } | Self::Static { static_marker, .. } => static_marker,
         }
     }
 
-    /// The file that makes devhost's linker link the app, unless that is done already.
+    /// The file that makes devhost's linker link the app. `None` if that is done already.
     pub(crate) fn relink_marker(&self) -> Option<PathBuf> {
         match self {
             Self::Shared { relink_marker, .. } if !relink_marker.is_file() => Some(relink_marker.clone()),
@@ -85,12 +84,12 @@ impl Linkage {
         }
     }
 
-    /// Whether devhost's linker is to link the app.
+    /// Whether devhost's linker links the app.
     pub(crate) fn is_relinked(&self) -> bool {
         matches!(self, Self::Shared { relink_marker, .. } if relink_marker.is_file())
     }
 
-    /// The file that lists what to keep out of the library, unless that has been done already.
+    /// The file that lists what to keep out of the library. `None` if that is done already.
     pub(crate) fn exclusion(&self) -> Option<PathBuf> {
         match self {
             Self::Shared { exclusion_path, exclusion: None, .. } => Some(exclusion_path.clone()),
@@ -98,7 +97,7 @@ impl Linkage {
         }
     }
 
-    /// What a user should know.
+    /// Notes for the user.
     pub(crate) fn notes(&self) -> Vec<String> {
         match self {
             Self::Shared { exclusion, .. } => {
@@ -114,10 +113,10 @@ impl Linkage {
     }
 }
 
-/// What is known of a library of dependencies, next to it: written last, so it proves that the library is whole.
+/// Metadata next to a library of dependencies. Written last, so it proves that the library is complete.
 #[derive(Debug, Serialize, Deserialize)]
 struct Completed {
-    /// `libstd-HASH.so` that it was linked against.
+    /// The `libstd-HASH.so` it was linked against.
     std: PathBuf,
 }
 
@@ -164,7 +163,7 @@ pub(crate) fn provide(
             return Err(HelperError::MustBeShared(reason));
         }
         Err(reason) => {
-            // The next build need not find out again.
+            // Saves the next build from finding out again.
             let _ = std::fs::write(&static_marker, &reason.0);
             Linkage::Static { rlib: recipe.rlib()?, reason: Some(reason.0), static_marker }
         }
@@ -173,7 +172,7 @@ pub(crate) fn provide(
     Ok(linkage)
 }
 
-/// What the profile or the flags say against a shared standard library.
+/// Why the profile or the flags rule out a shared standard library.
 fn reason_to_be_static(call: &Call) -> Option<String> {
     if call.codegen("panic") == Some("abort") {
         return Some("the profile says panic = \"abort\", and the shared standard library unwinds".into());
@@ -189,7 +188,7 @@ fn reason_to_be_static(call: &Call) -> Option<String> {
     static_runtime.then(|| "the target feature crt-static is set".into())
 }
 
-/// Serializes builders of the same target directory; released when the file is closed.
+/// Serializes builders of the same target directory; released on close.
 fn lock(directory: &Path) -> Result<File, HelperError> {
     let path = directory.join("lock");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
@@ -197,8 +196,8 @@ fn lock(directory: &Path) -> Result<File, HelperError> {
         .map_err(|error| HelperError::io(format!("lock {}", path.display()), error))
 }
 
-/// Covers everything that decides what the library contains. cargo names a dependency's file after its version,
-/// features, flags and rustc, and writes it anew when anything below it has changed.
+/// Covers everything that determines the library's contents. cargo names a dependency's file after its
+/// version, features, flags and rustc, and rewrites it if anything below it changes.
 fn hash_of(
     rustc: &OsStr,
     call: &Call,
@@ -228,7 +227,7 @@ fn hash_of(
     Ok(hasher.finalize().to_hex()[..16].to_owned())
 }
 
-/// The flags of the app's call that concern the library too: where to link from, how and for which machine.
+/// Flags of the app's call that also concern the library: where to link from, how and for which machine.
 fn flags(call: &Call) -> Vec<String> {
     let mut flags = Vec::new();
     for path in &call.search {
@@ -265,7 +264,7 @@ struct Recipe<'a> {
 }
 
 impl Recipe<'_> {
-    /// The standard library's and the dependencies' dylib, or the reason why there can be none.
+    /// The dylibs of the standard library and the dependencies, or why there can be none.
     fn dylib(&self, libraries: &[PathBuf]) -> Result<Result<(PathBuf, PathBuf), Unshareable>, HelperError> {
         let name = format!("lib{CRATE_NAME}-{}.so", self.hash);
         let dylib = self.directory.join(&name);
@@ -286,8 +285,9 @@ impl Recipe<'_> {
             Ok(std) => std,
             Err(reason) => return Ok(Err(reason)),
         };
-        // C code that only the app refers to must be in the library, so all of it is included. If some of it refers to
-        // missing symbols (a part for another system, say), only what the library refers to is included.
+        // C code that only the app refers to must be in the library, so all of it is included. If some of it
+        // refers to missing symbols (code for another system, say), only what the library refers to is
+        // included.
         let mut unresolved = Vec::new();
         for take_all in [true, false] {
             let scratch = self.scratch()?;
@@ -342,7 +342,7 @@ impl Recipe<'_> {
         command
     }
 
-    /// An empty crate under the library's name.
+    /// An empty crate of the library's name.
     fn rlib(&self) -> Result<PathBuf, HelperError> {
         let name = format!("lib{CRATE_NAME}-{}.rlib", self.hash);
         let rlib = self.directory.join(&name);
@@ -370,7 +370,7 @@ impl Recipe<'_> {
         command
     }
 
-    /// Beside the place where the result goes, for a rename; removed with whatever is left in it.
+    /// Next to the destination, so that a rename works. Removed with whatever is left in it.
     fn scratch(&self) -> Result<tempfile::TempDir, HelperError> {
         tempfile::Builder::new().prefix("making-").tempdir_in(self.directory).map_err(|error| {
             HelperError::io(format!("create a directory in {}", self.directory.display()), error)
@@ -383,7 +383,7 @@ impl Recipe<'_> {
             .map_err(|error| HelperError::io(format!("move {} to its place", made.display()), error))
     }
 
-    /// `libstd-HASH.so`, or the reason why there is none.
+    /// `libstd-HASH.so`, or why there is none.
     fn find_std(&self) -> Result<Result<PathBuf, Unshareable>, HelperError> {
         let mut command = Command::new(self.rustc);
         command.args(["--print", "target-libdir"]);
@@ -404,12 +404,12 @@ impl Recipe<'_> {
     }
 }
 
-/// A crate that does nothing but use every library.
+/// A crate that only uses every library.
 fn source(libraries: &[PathBuf]) -> String {
     (0..libraries.len()).map(|number| format!("extern crate dependency_{number} as _;\n")).collect()
 }
 
-/// Runs rustc on a source that it reads from its standard input; gives the first thing that it complains about.
+/// Runs rustc on a source passed on standard input. Returns its first complaint.
 fn run(mut command: Command, source: &str) -> Result<Result<(), Unshareable>, HelperError> {
     let failed = |error| HelperError::io("make the library of dependencies", error);
     command.stdin(Stdio::piped()).stderr(Stdio::piped());
@@ -432,13 +432,13 @@ fn run(mut command: Command, source: &str) -> Result<Result<(), Unshareable>, He
     Ok(Err(Unshareable(complaint)))
 }
 
-/// What went wrong, in one line, of what rustc or a linker says in many.
+/// Reduces an error of rustc or a linker to one line.
 fn complaint(said: &str) -> Option<String> {
     let line = said.lines().map(str::trim).find(|line| line.starts_with("error"))?;
     Some(line.split_once(": ").map_or(line, |(_, message)| message).to_owned())
 }
 
-/// The library that a linker's line says is missing.
+/// The library a linker's line reports as missing.
 pub(crate) fn missing_library(line: &str) -> Option<&str> {
     // GNU ld, gold and mold; lld.
     let rest = ["cannot find -l", "library not found: ", "unable to find library -l"]

@@ -1,4 +1,4 @@
-//! Turns rustc's messages into what devhost shows, without the summaries ("aborting due to 2 previous errors").
+//! Converts rustc's messages, without summaries ("aborting due to 2 previous errors").
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,7 +12,7 @@ use crate::environment;
 /// How many messages are remembered to recognize repetitions.
 const SEEN_COUNT_MAX: usize = 1 << 17;
 
-/// A message of rustc, unless it is a mere summary.
+/// Converts a message of rustc. Returns `None` for a summary.
 pub(crate) fn convert(message: Message) -> Option<Diagnostic> {
     let level = match message.level {
         DiagnosticLevel::Ice => "error: internal compiler error",
@@ -42,7 +42,7 @@ pub(crate) fn convert(message: Message) -> Option<Diagnostic> {
     })
 }
 
-/// A warning of a build script, `NAME@VERSION: TEXT`.
+/// A build script's warning, `NAME@VERSION: TEXT`.
 pub(crate) fn script_warning(message: &str) -> Diagnostic {
     let rendered = if environment::coloured() {
         format!("\u{1b}[1m\u{1b}[33mwarning\u{1b}[0m\u{1b}[1m:\u{1b}[0m {message}\n")
@@ -60,22 +60,22 @@ pub(crate) fn script_warning(message: &str) -> Diagnostic {
     }
 }
 
-/// The messages of a build while it runs, each once: a crate that is compiled in two ways says everything twice.
+/// The messages of a running build, deduplicated: a crate compiled in two ways says everything twice.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
     found: Diagnostics,
-    /// Hashes of all messages, of those that are left out too.
+    /// Hashes of all messages, including those left out.
     seen: HashSet<u64>,
 }
 
 impl Collected {
-    /// Adds a message. Says whether it is new and was kept.
+    /// Adds a message. Returns whether it is new and was kept.
     pub(crate) fn add(&mut self, new: &Diagnostic) -> bool {
         let is_new = self.seen.len() >= SEEN_COUNT_MAX || self.seen.insert(hash(new));
         is_new && self.found.add(new.clone())
     }
 
-    /// Adds what was collected elsewhere.
+    /// Adds messages collected elsewhere.
     pub(crate) fn merge(&mut self, others: &Diagnostics) {
         for other in others {
             self.add(other);
@@ -99,15 +99,15 @@ impl std::ops::Deref for Collected {
     }
 }
 
-/// The diagnostics of `now` that are not in `before`. Line numbers are ignored: the same message about the same file, as often as
-/// before, is not new.
+/// The diagnostics in `now` that are not in `before`. Line numbers are ignored, but repetitions count: a
+/// message is new if its file had fewer of it before.
 pub fn news<'a>(before: &[Diagnostic], now: &'a [Diagnostic]) -> Vec<&'a Diagnostic> {
     let mut known: Vec<&Diagnostic> = before.iter().collect();
     let mut take = |is_same: &dyn Fn(&Diagnostic) -> bool| {
         let position = known.iter().position(|one| is_same(one));
         position.map(|position| known.swap_remove(position)).is_some()
     };
-    // What is the same to the letter goes first, so that of two alike the new one is left.
+    // Exact matches first, so that of two similar ones the new one is left.
     let mut moved: Vec<&Diagnostic> = now.iter().filter(|one| !take(&|other| other == *one)).collect();
     moved.retain(|one| {
         !take(&|other| {

@@ -1,30 +1,30 @@
-//! The directives that a build script prints for cargo
-//! (<https://doc.rust-lang.org/cargo/reference/build-scripts.html#outputs-of-the-build-script>), as far as devhost needs them:
-//! the inputs, and whether two runs differ. Pure.
+//! The directives a build script prints for cargo
+//! (<https://doc.rust-lang.org/cargo/reference/build-scripts.html#outputs-of-the-build-script>), as far as
+//! devhost needs them: the inputs, and whether two runs differ. Pure.
 
 use std::collections::BTreeMap;
 
 use crate::refusal::Difference;
 
-/// What one run has said.
+/// The directives of one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Directives {
-    /// `rustc-env`: variables for the rustc calls of the script's own package. The last one of a name counts.
+    /// `rustc-env`: variables for the rustc calls of the script's own package. The last one of a name wins.
     pub variables: BTreeMap<String, String>,
     /// `rerun-if-changed`.
     pub inputs: Vec<String>,
-    /// There is a `rerun-if-…` at all; otherwise every file of the package is an input.
+    /// There is any `rerun-if-…`; otherwise every file of the package is an input.
     pub names_inputs: bool,
     /// `warning`.
     pub warnings: Vec<String>,
-    /// `error`: cargo then fails.
+    /// `error`, which makes cargo fail.
     pub has_errors: bool,
-    /// Everything else, in its order.
+    /// Everything else, in order.
     pub others: Vec<String>,
 }
 
 impl Directives {
-    /// Reads the output as cargo does.
+    /// Parses the output as cargo does.
     pub(crate) fn read(output: &[u8]) -> Self {
         let mut read = Self::default();
         for line in output.split(|byte| *byte == b'\n') {
@@ -51,8 +51,8 @@ impl Directives {
         read
     }
 
-    /// The variables whose value differs from before, each with both values; an error if anything else differs that rustc or
-    /// another package may see.
+    /// Variables whose value changed, each with the old and the new one. Fails if anything else differs that
+    /// rustc or another package may see.
     pub(crate) fn changed_variables<'a>(
         &'a self,
         before: &'a Self,

@@ -1,12 +1,12 @@
-//! The names by which devhost is called in the place of other programs during a build.
+//! The names under which devhost replaces other programs during a build.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::{guard, linker, script, wrapper};
 
-/// Becomes the helper that the name in `argv[0]` asks for, or returns `None` if devhost itself was called. `main` calls
-/// this before anything else.
+/// Runs the helper named by `argv[0]`, or returns `None` if devhost itself was called. `main` calls this
+/// first.
 pub fn dispatch(argv0_file_name: &str) -> Option<ExitCode> {
     let helper: fn(&[OsString]) -> ExitCode = match argv0_file_name {
         "devhost-rustc" => wrapper::main,

@@ -1,4 +1,5 @@
-//! JSON files in devhost's target directory. They are replaced by a rename, so a reader never sees half of one.
+//! JSON files in devhost's target directory. They are replaced by a rename, so a reader never sees half of
+//! one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,12 +10,12 @@ use serde::de::DeserializeOwned;
 use crate::app::App;
 use crate::settings::{Choice, Settings};
 
-/// Reads a document; `None` if there is none or another version of devhost wrote it.
+/// Reads a document. Returns `None` if it is missing or from another version of devhost.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-/// Writes a document, whole or not at all.
+/// Writes a document atomically.
 pub(crate) fn write<T: Serialize>(path: &Path, document: &T) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory)?;
@@ -24,7 +25,7 @@ pub(crate) fn write<T: Serialize>(path: &Path, document: &T) -> io::Result<()> {
     Ok(())
 }
 
-/// The path of a document of a target and a profile: cargo, too, has one place for each.
+/// The path of a document, one per target and profile, as in cargo.
 pub(crate) fn path(app: &App, settings: &Settings, kind: &str) -> PathBuf {
     let target = match &app.choice {
         Choice::Lib => String::new(),

@@ -1,9 +1,9 @@
-//! Environment variables that cargo must not inherit. A devhost that was started by `cargo run`, `make` or another devhost
-//! has variables that are about that build, not about the app's.
+//! Environment variables cargo must not inherit. A devhost started by `cargo run`, `make` or another devhost
+//! has variables about that build, not the app's.
 
 use std::ffi::{OsStr, OsString};
 
-/// Variables that cargo sets for what it runs, and the jobserver's, whose pipes are not ours to use.
+/// Variables cargo sets for what it runs, and those of the jobserver, whose pipes are not ours.
 const FOREIGN: &[&str] = &[
     "CARGO",
     "CARGO_BIN_NAME",
@@ -22,15 +22,15 @@ const FOREIGN: &[&str] = &[
     "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
 ];
 
-/// Variables that belong to families, by their beginning.
+/// Prefixes of families of such variables.
 const FOREIGN_PREFIXES: &[&str] = &["CARGO_PKG_", "CARGO_BIN_EXE_", "DEVHOST_"];
 
-/// The variables of this process that cargo is to inherit.
+/// The variables of this process that cargo inherits.
 pub(crate) fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| !is_foreign(name))
 }
 
-/// Names every variable of this process that a child must not inherit.
+/// Calls `remove` for each variable of this process a child must not inherit.
 pub(crate) fn clean(mut remove: impl FnMut(&OsStr)) {
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_foreign(name)) {
         remove(&name);
@@ -43,12 +43,12 @@ fn is_foreign(name: &OsStr) -> bool {
     })
 }
 
-/// cargo's word for whether to colour: its output is always a pipe here, but ends up on a terminal or a page.
+/// cargo's value for colours: its output is always a pipe here, but ends up in a terminal or on a page.
 pub(crate) fn colour() -> &'static str {
     if coloured() { "always" } else { "never" }
 }
 
-/// False if the user has set `NO_COLOR`.
+/// Whether to use colours, which `NO_COLOR` forbids.
 pub(crate) fn coloured() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -1,4 +1,4 @@
-//! The wording of failures: what went wrong in a build, and what to do about it.
+//! The wording of build failures, and hints.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::deps;
 use crate::inspector::{self, Problem};
 use crate::job_sheet::Report;
 
-/// The library and the report of a successful run.
+/// The library and the report of a run, or its failure.
 pub(crate) fn finish(run: &cargo::Run, report: Option<Report>) -> Result<(PathBuf, Report), Failure> {
     if !run.success {
         return Err(failed(run));
@@ -29,7 +29,6 @@ pub(crate) fn finish(run: &cargo::Run, report: Option<Report>) -> Result<(PathBu
     Ok((library, report))
 }
 
-/// The failure of a run.
 pub(crate) fn failed(run: &cargo::Run) -> Failure {
     let mut output = run.output.clone();
     if let Some(hint) = missing_from_the_system(run) {
@@ -38,7 +37,7 @@ pub(crate) fn failed(run: &cargo::Run) -> Failure {
     Failure::Build { diagnostics: run.diagnostics.sorted(), output }
 }
 
-/// What to do if something is missing that cargo does not provide.
+/// A hint for something missing that cargo does not provide.
 fn missing_from_the_system(run: &cargo::Run) -> Option<String> {
     let rendered = run.diagnostics.iter().map(|diagnostic| diagnostic.rendered.as_str());
     let text: Vec<String> = rendered.chain([run.output.as_str()]).map(cargo_text::strip_colours).collect();
@@ -50,7 +49,7 @@ fn missing_from_the_system(run: &cargo::Run) -> Option<String> {
                  files (`lib{library}-dev`, `{library}-devel` or the like)"
             ));
         }
-        // As the crate pkg-config says it.
+        // In the words of the crate pkg-config.
         let (_, rest) = line.split_once("The system library `")?;
         let (library, _) = rest.split_once("` required by crate")?;
         Some(format!(

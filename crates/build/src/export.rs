@@ -1,14 +1,14 @@
-//! Whether a library's source files say `export!`, which tells a plugin app from a package that merely depends on the plugin
-//! crate. The build has the last word.
+//! Whether a library's source files say `export!`, which distinguishes a plugin app from a package that
+//! merely depends on the plugin crate. The build has the last word.
 
 use std::path::Path;
 
 use syn::visit::Visit;
 
-/// How many source files are read.
+/// Limit on source files read.
 const SOURCES_COUNT_MAX: usize = 10_000;
 
-/// Whether a source file in the directory of a library's root file exports an app.
+/// Whether a source file next to or below a library's root file exports an app.
 pub fn is_said_by(library: &Path) -> bool {
     let Some(directory) = library.parent() else { return false };
     let files = ignore::WalkBuilder::new(directory).follow_links(true).build().flatten();
@@ -19,7 +19,7 @@ pub fn is_said_by(library: &Path) -> bool {
         .any(|text| says_export(&text))
 }
 
-/// Whether a source file exports an app: a mention of it in a text or a comment does not.
+/// Whether a source file exports an app. Mentions in strings or comments do not count.
 fn says_export(text: &str) -> bool {
     struct Search(bool);
     impl Visit<'_> for Search {
@@ -31,7 +31,7 @@ fn says_export(text: &str) -> bool {
     if !text.contains("export!") {
         return false;
     }
-    // It is being written just now; what it says is what it said before, most likely.
+    // It is probably being written, and says what it said before.
     let Ok(file) = syn::parse_file(text) else { return true };
     let mut search = Search(false);
     search.visit_file(&file);

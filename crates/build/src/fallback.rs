@@ -1,6 +1,7 @@
-//! Reasons, other than the app's own code, why an app cannot be a library. Then nothing is shared, and if that does not help,
-//! a plain app's own program is built and started for each generation. Only the output of a failed build is looked at. The
-//! app's own errors are never a reason; if the program does not build either, the first failure counts.
+//! Reasons, other than the app's own code, why an app cannot be a library. Then nothing is shared. If that
+//! does not help, a plain app's own program is built and started for each generation. Only the output of a
+//! failed build is inspected. The app's own errors are never a reason; if the program does not build either,
+//! the first failure counts.
 
 use std::path::{Path, PathBuf};
 
@@ -9,20 +10,20 @@ use devhost_model::{Diagnostic, Failure};
 use crate::helper_error::NO_LIBRARY_MESSAGE;
 use crate::{cargo, cargo_text, deps};
 
-/// A part of what rustc says where two shared libraries contain the same crate.
+/// Part of rustc's message if two shared libraries contain the same crate.
 const DUPLICATE_MESSAGE: &str = "only shows up once";
 
-/// What a linker's lines about what it cannot do have in them.
+/// Parts of linkers' lines about what they cannot do.
 const LINKER_WORDS: &[&str] = &["error:", "undefined ", "relocation ", "cannot ", "multiple definition"];
 
-/// What a linker's line has in it about a symbol that it does not find.
+/// Parts of linkers' lines about missing symbols.
 const SYMBOL_WORDS: &[&str] =
     &["undefined symbol", "undefined hidden", "undefined reference", "hidden symbol"];
 
-/// How much of a linker's line is told.
+/// How much of a linker's line is shown.
 const REASON_CHARACTERS_MAX: usize = 200;
 
-/// What a user should know where an app is its own program.
+/// The note for an app that is its own program.
 pub fn note(reason: &str) -> String {
     format!("each reload starts the app's own program (as with --strategy restart): {reason}")
 }
@@ -37,7 +38,7 @@ pub(crate) fn reason_to_share_nothing(run: &cargo::Run) -> Option<String> {
     link_error(&run.diagnostics).map(|reason| format!("the linker refuses it otherwise: {reason}"))
 }
 
-/// Whether a linker does not find symbols, and nothing else is wrong.
+/// Whether linking failed for missing symbols, and nothing else is wrong.
 pub(crate) fn misses_symbols(run: &cargo::Run) -> bool {
     let said = |diagnostic: &Diagnostic| cargo_text::strip_colours(&diagnostic.rendered);
     link_error(&run.diagnostics).is_some()
@@ -49,7 +50,7 @@ pub(crate) fn misses_symbols(run: &cargo::Run) -> bool {
             .any(|said| said.lines().any(|line| SYMBOL_WORDS.iter().any(|words| line.contains(words))))
 }
 
-/// Why a plain app should be run as its own program, if that may help after a failed build.
+/// Why a plain app should run as its own program, if that may help after a failed build.
 pub(crate) fn reason_to_restart(failure: &Failure) -> Option<String> {
     match failure {
         Failure::Build { diagnostics, output } => {
@@ -60,13 +61,13 @@ pub(crate) fn reason_to_restart(failure: &Failure) -> Option<String> {
                 Some(format!("it cannot be linked as a library: {reason}"))
             })
         }
-        // Of a library that was built: it lacks something.
+        // The library was built, but lacks something.
         Failure::Start { message, .. } => Some(format!("it cannot be a library: {message}")),
         Failure::Crash { .. } => None,
     }
 }
 
-/// The linker's error, in one line, if only linking has failed and no library is missing.
+/// The linker's error in one line, if only linking failed and no library is missing.
 fn link_error(diagnostics: &[Diagnostic]) -> Option<String> {
     let mut errors = diagnostics.iter().filter(|diagnostic| diagnostic.level.starts_with("error"));
     let error = errors.next().filter(|error| is_link_error(error))?;
@@ -83,7 +84,7 @@ fn link_error(diagnostics: &[Diagnostic]) -> Option<String> {
             !line.starts_with("error: linking with") && LINKER_WORDS.iter().any(|word| line.contains(word))
         })
         .unwrap_or(error.message.as_str());
-    // Without the path of a linker inside of the toolchain.
+    // Drop the path of a linker inside of the toolchain.
     let line = line.trim_start_matches("= note: ");
     let line = line.split_once("error: ").map_or(line, |(_, rest)| rest);
     Some(line.chars().take(REASON_CHARACTERS_MAX).collect())
@@ -94,12 +95,12 @@ fn is_link_error(diagnostic: &Diagnostic) -> bool {
     diagnostic.message.starts_with("linking with ") && diagnostic.message.contains(" failed")
 }
 
-/// A decision that is reverted unless the following build proves it right. A cancelled build proves nothing.
+/// A decision reverted on drop unless the following build proves it right. A cancelled build proves nothing.
 #[derive(Debug)]
 pub(crate) struct Doubt(Option<PathBuf>);
 
 impl Doubt {
-    /// About the decision that this file stands for.
+    /// Doubts the decision this marker file stands for.
     pub(crate) fn of(marker: &Path) -> Self {
         Self(Some(marker.to_owned()))
     }

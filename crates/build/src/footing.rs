@@ -1,6 +1,6 @@
-//! Whether directories that a build needs are still there. Anything below the target directory may be removed at any moment,
-//! even while cargo runs (`cargo clean`, `rm -rf target`); what cargo and rustc then complain about is not the code's fault. A
-//! build that failed while something was removed is repeated.
+//! Whether directories a build needs are still there. Anything below the target directory may be removed at
+//! any moment, even while cargo runs (`cargo clean`, `rm -rf target`); errors of cargo and rustc are then not
+//! the code's fault. A build that failed while something was removed is repeated.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,23 @@ use std::time::SystemTime;
 
 use crate::paths::entries;
 
-/// Where the wrapper writes down what path crates are compiled against, and by which calls: cargo does not know of either.
+/// Where the wrapper records what path crates are compiled against, and by which calls. cargo knows of
+/// neither.
 const RECORDS: [&str; 2] = ["externs", "calls"];
 
-/// How deep directories are looked at: cargo's and devhost's own lie that deep, what comes and goes in a build lies deeper.
+/// How deep directories are inspected: those of cargo and devhost are at most this deep, what comes and goes
+/// in a build lies deeper.
 const DEPTH_MAX: u32 = 2;
 
-/// Directories that are not removed by a build, as they were at some moment.
+/// A snapshot of directories a build does not remove.
 #[derive(Debug, Default)]
 pub(crate) struct Footing(Vec<(PathBuf, Identity)>);
 
-/// Device, inode, and, as the inode of a directory that is gone is soon used again, when it was made.
+/// Device, inode, and creation time, as inodes are soon reused.
 type Identity = (u64, u64, Option<SystemTime>);
 
 impl Footing {
-    /// Looks at devhost's target directory.
+    /// Inspects devhost's target directory.
     pub(crate) fn look(target_dir: &Path) -> Self {
         let mut footing = Self::default();
         footing.add(target_dir.to_owned(), DEPTH_MAX);
@@ -39,13 +41,13 @@ impl Footing {
         self.0.push((directory, identity));
     }
 
-    /// True if one of them is gone, or another one has taken its place.
+    /// Whether one of them is gone or was replaced.
     pub(crate) fn is_lost(&self) -> bool {
         self.0.iter().any(|(path, known)| identity(path).as_ref() != Some(known))
     }
 }
 
-/// False for what builds themselves, of this run or another, make and remove.
+/// False for what builds, of this run or another, create and remove themselves.
 fn is_lasting(path: &Path) -> bool {
     let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
     let is_temporary = ["artifacts", "preload", "bench"].iter().any(|name| parent == *name);
@@ -57,7 +59,7 @@ fn identity(directory: &Path) -> Option<Identity> {
     Some((metadata.dev(), metadata.ino(), metadata.created().ok()))
 }
 
-/// Whether records of the wrapper are gone that cargo will not have made again.
+/// Whether records of the wrapper are gone that cargo will not recreate.
 pub(crate) fn lacks_records(target_dir: &Path) -> bool {
     RECORDS.iter().any(|name| !target_dir.join(name).is_dir())
 }

@@ -1,7 +1,8 @@
-//! The guard: a small process between devhost and cargo that ensures cargo's end. It runs cargo in a process group of its own
-//! and kills that group (cargo, every rustc, every linker) as soon as the pipe on its standard input closes, which happens
-//! when devhost cancels a build and also when devhost is killed. `PR_SET_PDEATHSIG` alone would not do: it is tied to the
-//! parent's thread, not its process, and reaches only cargo.
+//! The guard: a small process between devhost and cargo that ensures cargo's end. It runs cargo in a process
+//! group of its own and kills that group (cargo, every rustc, every linker) as soon as the pipe on its
+//! standard input closes, which happens when devhost cancels a build and also when devhost is killed.
+//! `PR_SET_PDEATHSIG` alone would not do: it is tied to the parent's thread, not its process, and reaches
+//! only cargo.
 #![expect(clippy::print_stderr, reason = "a program of its own, whose standard error the builder reads")]
 
 use std::ffi::OsString;
@@ -18,14 +19,14 @@ use nix::unistd::Pid;
 use devhost_sys::limits;
 use devhost_sys::parent::end_with_parent;
 
-/// What stands before the limit of open files for the command.
+/// Prefix of the argument with the command's limit on open files.
 pub(crate) const DESCRIPTORS_OPTION: &str = "--descriptors=";
 
-/// The exit code for a command that could not be run, as shells use it.
+/// Exit code if the command cannot be run, as in shells.
 pub(crate) const EXIT_NOT_RUN: u8 = 127;
 
-/// Runs the command in `args` and guards it; ends with its exit code. Before the command stands the limit of open files
-/// that it gets, if it is to have another.
+/// Runs the command in `args` under guard and returns its exit code. A limit on open files may precede the
+/// command.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let limit = args.first().and_then(|first| first.to_str()?.strip_prefix(DESCRIPTORS_OPTION)?.parse().ok());
     if let Some(soft) = limit {
@@ -35,11 +36,11 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
         eprintln!("devhost-guard: there is nothing to run");
         return ExitCode::from(EXIT_NOT_RUN);
     };
-    // Orphans of the group are reaped here, so that nothing of a killed build is left, not even a zombie.
+    // Orphans of the group are reaped here, so that a killed build leaves nothing, not even a zombie.
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).process_group(0);
-    // The signal follows the thread that forks: the main thread, which lives as long as this process.
+    // The signal is tied to the forking thread: the main thread, which lives as long as this process.
     end_with_parent(&mut command, Signal::SIGKILL);
     let child = match command.spawn() {
         Ok(child) => child,
@@ -49,7 +50,7 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
         }
     };
     let group = Pid::from_raw(child.id().cast_signed());
-    // Until cargo is reaped its id, and so the group's, cannot be another's.
+    // Until cargo is reaped, its id, and so the group's, cannot be reused.
     let alive = Arc::new(Mutex::new(true));
     let watched = Arc::clone(&alive);
     std::thread::spawn(move || {
@@ -60,14 +61,14 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
     });
     wait_without_reaping(group);
     let mut alive = alive.lock().unwrap_or_else(PoisonError::into_inner);
-    // A wrapper or a build script may have left something running: it must not outlive the build.
+    // Whatever a wrapper or a build script left running must not outlive the build.
     let _ = killpg(group, Signal::SIGKILL);
     *alive = false;
     drop(alive);
     reap(group)
 }
 
-/// Nobody ever writes into the pipe, so a read ends when its other end is closed.
+/// Nobody writes to the pipe, so a read returns when its other end is closed.
 fn wait_for_end_of_pipe() {
     let mut buffer = [0; 64];
     let mut stdin = std::io::stdin().lock();
@@ -84,7 +85,7 @@ fn wait_without_reaping(pid: Pid) {
     while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
 }
 
-/// Reaps the whole group and gives the exit code of its leader.
+/// Reaps the whole group and returns its leader's exit code.
 fn reap(group: Pid) -> ExitCode {
     let mut code = 1;
     loop {

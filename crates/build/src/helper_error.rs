@@ -1,4 +1,4 @@
-//! Why devhost cannot do its part in the place of rustc, of a linker or of a build script.
+//! Errors of devhost in the place of rustc, a linker or a build script.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The wrapper's message if rustc accepts the binary but not the library; the reason follows.
 pub(crate) const NO_LIBRARY_MESSAGE: &str = "this binary cannot be made a library that devhost can load: ";
 
-/// Why a helper cannot do its part.
+/// Why a helper failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HelperError {
     #[error("cannot {what}: {error}")]
@@ -32,13 +32,13 @@ pub(crate) enum HelperError {
 }
 
 impl HelperError {
-    /// A call of the system has failed.
+    /// A failed system call.
     pub(crate) fn io(what: impl Into<String>, error: io::Error) -> Self {
         Self::Io { what: what.into(), error }
     }
 }
 
-/// Why the dependencies cannot be in a shared library, as a user is told. It is kept in a file for later builds.
+/// Why the dependencies cannot be in a shared library, as shown to users. Kept in a file for later builds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Unshareable(pub String);

@@ -1,4 +1,4 @@
-//! The inputs that build scripts have named to cargo, for the watcher: cargo looks at them only when it runs.
+//! The inputs build scripts have named to cargo, for the watcher: cargo checks them only when it runs.
 
 use std::path::{Path, PathBuf};
 
@@ -8,18 +8,18 @@ use crate::app::App;
 use crate::directives::Directives;
 use devhost_model::BuildInputs;
 
-/// The inputs of a build's build scripts.
+/// The inputs of a build's scripts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScriptInputs {
-    /// The paths that they name, existing or not.
+    /// The paths they name, existing or not.
     pub named: Vec<PathBuf>,
-    /// Path packages whose script names nothing: to cargo, every file of the package is an input.
+    /// Path packages whose script names nothing: to cargo, all their files are inputs.
     pub packages: Vec<PathBuf>,
 }
 
 impl ScriptInputs {
-    /// Reads what the scripts of a successful run of cargo have printed. `scripts` has their output directories, each with its
-    /// package's id.
+    /// Reads what the scripts of a successful cargo run printed. `scripts` has their output directories, with
+    /// their package's id.
     pub(crate) fn read(app: &App, scripts: &[(String, PathBuf)]) -> Self {
         let mut inputs = Self::default();
         for (package_id, out_dir) in scripts {
@@ -39,7 +39,7 @@ impl ScriptInputs {
         inputs
     }
 
-    /// Adds what scripts name that have run without cargo. True if it is more than before.
+    /// Adds what scripts run without cargo have named. Returns whether anything was new.
     pub(crate) fn add(&mut self, named: &[PathBuf]) -> bool {
         let before = self.named.len();
         self.named.extend(named.iter().map(|path| crate::paths::normalize(path)));
@@ -48,7 +48,7 @@ impl ScriptInputs {
         self.named.len() > before
     }
 
-    /// These inputs together with the sources. cargo lists what scripts name among the sources.
+    /// Combines these inputs with the sources, where cargo lists what scripts name, too.
     pub fn with_sources(&self, sources: &[PathBuf]) -> BuildInputs {
         let is_named = |path: &&PathBuf| self.named.contains(&crate::paths::normalize(path));
         let files = sources.iter().filter(|path| !is_named(path)).cloned().collect();
@@ -56,8 +56,8 @@ impl ScriptInputs {
     }
 }
 
-/// The inputs that a script's output names; `None` if it names neither a file nor a variable. Relative ones are the
-/// package's; those of a package that nobody edits do not count.
+/// The inputs named in a script's output. Returns `None` if it names neither a file nor a variable. Relative
+/// paths are the package's; those of a package nobody edits are ignored.
 fn named_by(output: &[u8], root: Option<&Path>) -> Option<Vec<PathBuf>> {
     let directives = Directives::read(output);
     if !directives.names_inputs {
@@ -70,7 +70,7 @@ fn named_by(output: &[u8], root: Option<&Path>) -> Option<Vec<PathBuf>> {
     Some(absolute.collect())
 }
 
-/// cargo's own directory: what comes from a registry is never edited there.
+/// Whether a path is a registry or git source in cargo's home, which nobody edits.
 fn is_of_registry(path: &Path) -> bool {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)

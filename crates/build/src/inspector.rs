@@ -1,6 +1,6 @@
-//! Checks a freshly built library before a process is forked for it: is it a complete library for this machine, does it export
-//! its entry symbol, which build is it, and will the loader find every symbol that it needs? It only reads; it never loads
-//! anything.
+//! Checks a freshly built library before a process is forked for it: is it complete and for this machine,
+//! does it export its entry symbol, which build is it, and will the loader find every symbol it needs? Only
+//! reads; never loads anything.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use object::{Endianness, Object};
 /// How many unresolved symbols a message lists.
 const SYMBOLS_LISTED_COUNT_MAX: usize = 5;
 
-/// How many configuration files of the loader are read: they can include each other.
+/// Limit on the loader's configuration files, which can include each other.
 const LOADER_FILES_COUNT_MAX: usize = 100;
 
-/// A library that can be loaded.
+/// A loadable library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Checked {
     /// The GNU build id in hexadecimal.
@@ -28,14 +28,14 @@ pub(crate) struct Checked {
     pub kind: AppKind,
 }
 
-/// How the app in a library is started, as far as the library can be read.
+/// How a library's app is started, as far as the library can be read.
 pub(crate) fn kind_of(library: &Path) -> AppKind {
     let bytes = std::fs::read(library).unwrap_or_default();
     let kind = parse(library, &bytes).ok().and_then(|file| kind_by(&symbols(&file).0));
     kind.unwrap_or(AppKind::Plugin)
 }
 
-/// A plugin's descriptor wins: a plugin app may have a `main` besides.
+/// A plugin's descriptor wins: a plugin app may also have a `main`.
 fn kind_by(defined: &[&[u8]]) -> Option<AppKind> {
     if defined.contains(&DESCRIPTOR_SYMBOL.as_bytes()) {
         Some(AppKind::Plugin)
@@ -47,16 +47,15 @@ fn kind_by(defined: &[&[u8]]) -> Option<AppKind> {
 /// Why a library cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// It is not what it should be.
     Unfit {
         /// What is wrong.
         message: String,
         /// What to do about it.
         hint: String,
     },
-    /// The loader would not find these symbols.
+    /// Symbols the loader would not find.
     Unresolved(Vec<String>),
-    /// It allocates by itself what the shared standard library then frees.
+    /// It has its own allocator, but the shared standard library would free its memory.
     OwnAllocator,
 }
 
@@ -65,7 +64,7 @@ impl Problem {
         Self::Unfit { message: message.into(), hint: hint.into() }
     }
 
-    /// The same of another path.
+    /// The same about another path.
     pub(crate) fn said_of(self, copy: &Path, original: &Path) -> Self {
         match self {
             Self::Unfit { message, hint } => {
@@ -77,7 +76,6 @@ impl Problem {
     }
 }
 
-/// Lists symbols for a message.
 pub(crate) fn list_symbols(symbols: &[String]) -> String {
     let listed = symbols.iter().take(SYMBOLS_LISTED_COUNT_MAX).cloned().collect::<Vec<_>>().join(", ");
     match symbols.len().saturating_sub(SYMBOLS_LISTED_COUNT_MAX) {
@@ -86,7 +84,7 @@ pub(crate) fn list_symbols(symbols: &[String]) -> String {
     }
 }
 
-/// Checks libraries, and remembers what the libraries that they need offer.
+/// Checks libraries, and caches what the libraries they need offer.
 #[derive(Debug, Default)]
 pub(crate) struct Inspector {
     known: HashMap<PathBuf, Arc<Offer>>,
@@ -102,7 +100,7 @@ struct Offer {
 }
 
 impl Inspector {
-    /// Checks a library that will be loaded after the libraries of `preload`. It must be of the expected kind, if one is expected.
+    /// Checks a library to be loaded after those of `preload`, and that it is of the expected kind, if any.
     pub(crate) fn check(
         &mut self,
         expected: Option<AppKind>,
@@ -167,7 +165,7 @@ impl Inspector {
         Ok(self.unresolved(undefined, dynamic(&file), std::slice::from_ref(std)))
     }
 
-    /// The names that nothing offers; none if a needed library cannot be inspected.
+    /// The names nothing offers. Empty if a needed library cannot be inspected.
     fn unresolved(&mut self, undefined: Vec<&[u8]>, needs: Offer, preload: &[PathBuf]) -> Vec<String> {
         let mut offers = Vec::new();
         let mut present = HashSet::new();
@@ -212,14 +210,14 @@ impl Inspector {
         Some(offer)
     }
 
-    /// Where the loader would find a library of the system.
+    /// Where the loader would find a system library.
     fn find(&mut self, name: &str) -> Option<PathBuf> {
         let directories = self.directories.get_or_insert_with(loader_directories);
         directories.iter().map(|directory| directory.join(name)).find(|path| path.is_file())
     }
 }
 
-/// True for a library with an allocator of its own, which must not meet a shared standard library.
+/// Whether a library has an allocator of its own, which must not meet a shared standard library.
 pub(crate) fn brings_allocator(library: &Path) -> bool {
     let Ok(bytes) = std::fs::read(library) else { return false };
     ElfFile64::<Endianness>::parse(&*bytes).is_ok_and(|file| has_allocator(&file))
@@ -231,7 +229,7 @@ fn has_allocator(file: &ElfFile64<'_, Endianness>) -> bool {
     })
 }
 
-/// Whether there is a symbol of such a name in a library, for itself or for others.
+/// Whether a library defines a matching symbol, local or exported.
 fn defines(file: &ElfFile64<'_, Endianness>, wanted: impl Fn(&[u8]) -> bool) -> bool {
     let endian = file.endian();
     let table = file.elf_symbol_table();
@@ -240,7 +238,7 @@ fn defines(file: &ElfFile64<'_, Endianness>, wanted: impl Fn(&[u8]) -> bool) -> 
     })
 }
 
-/// The dynamic symbols that a library defines, and those that it must find elsewhere.
+/// The dynamic symbols a library defines, and those it needs from elsewhere.
 fn symbols<'b>(file: &ElfFile64<'b, Endianness>) -> (Vec<&'b [u8]>, Vec<&'b [u8]>) {
     let endian = file.endian();
     let table = file.elf_dynamic_symbol_table();
@@ -257,7 +255,7 @@ fn symbols<'b>(file: &ElfFile64<'b, Endianness>) -> (Vec<&'b [u8]>, Vec<&'b [u8]
     (defined, undefined)
 }
 
-/// What a library needs, and its own name.
+/// A library's needs and soname.
 fn dynamic(file: &ElfFile64<'_, Endianness>) -> Offer {
     let mut offer = Offer::default();
     let Ok(table) = file.elf_dynamic_table() else { return offer };
@@ -272,7 +270,7 @@ fn dynamic(file: &ElfFile64<'_, Endianness>) -> Offer {
     offer
 }
 
-/// The bytes of an ELF header that name the class, the byte order and the machine.
+/// Offsets in an ELF header: class, byte order, type and machine.
 const ELF_CLASS_AT: usize = 4;
 const ELF_ORDER_AT: usize = 5;
 const ELF_TYPE_AT: usize = 16;
@@ -313,7 +311,7 @@ fn parse<'b>(path: &Path, bytes: &'b [u8]) -> Result<ElfFile64<'b, Endianness>, 
     })
 }
 
-/// Class and machine of this very process.
+/// Class and machine of this process.
 fn own_machine() -> Option<(u8, u16)> {
     use std::io::Read;
     let mut start = [0; ELF_START_LEN_BYTES];
@@ -335,7 +333,7 @@ fn machine_name((class, machine): (u8, u16)) -> String {
     name.into()
 }
 
-/// The directories that the loader searches: the environment's, the configured and the built-in ones.
+/// The loader's search path: from the environment, the configuration, and built in.
 fn loader_directories() -> Vec<PathBuf> {
     let mut directories: Vec<PathBuf> = std::env::var_os("LD_LIBRARY_PATH")
         .map(|paths| std::env::split_paths(&paths).filter(|path| path.is_absolute()).collect())

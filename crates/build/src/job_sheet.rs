@@ -1,5 +1,6 @@
-//! What the builder in the front and the rustc wrapper tell each other: the job sheet on the way down, a report on
-//! the way up, and what each path crate was compiled against. All are [`documents`](crate::documents).
+//! What the builder in the front and the rustc wrapper tell each other: the job sheet on the way down, a
+//! report on the way up, and what each path crate was compiled against. All are
+//! [`documents`](crate::documents).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,22 +11,22 @@ use crate::extern_kind::ExternKind;
 use crate::settings::{DebugInfo, Deps};
 use devhost_model::AppKind;
 
-/// The environment variable that holds the path of the [`JobSheet`].
+/// The environment variable with the path of the [`JobSheet`].
 pub(crate) const JOB_SHEET_VARIABLE: &str = "DEVHOST_JOB_SHEET";
 
-/// What the wrapper's lines about its progress start with: the builder shows them and keeps them out of errors.
+/// Prefix of the wrapper's progress lines, which the builder shows and keeps out of errors.
 pub(crate) const PROGRESS_MARK: &str = "devhost-progress: ";
 
-/// What the front wants of the wrapper.
+/// The front's instructions to the wrapper.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct JobSheet {
-    /// Settings, devhost and cargo's arguments as one hash: a report with another key is of another build.
+    /// Hash of settings, devhost and cargo's arguments: a report with another key is of another build.
     pub key: String,
-    /// Stands for the devhost executable: a new one may make the library of dependencies in another way.
+    /// Identifies the devhost executable: another one may make the library of dependencies differently.
     pub tool: String,
     /// devhost's own target directory.
     pub target_dir: PathBuf,
-    /// Where rustc keeps temporary files: it cannot remove them when a build is cancelled.
+    /// rustc's temporary directory: rustc cannot clean up when a build is cancelled.
     pub temporary: PathBuf,
     /// The directory of the app's workspace.
     pub workspace_root: PathBuf,
@@ -33,13 +34,13 @@ pub(crate) struct JobSheet {
     pub app_root: PathBuf,
     /// The app's crate name.
     pub app_crate: String,
-    /// What the app is.
+    /// How the app is started.
     pub kind: AppKind,
     /// How the app is linked to its dependencies.
     pub deps: Deps,
     /// How much debug information workspace crates get.
     pub debug_info: DebugInfo,
-    /// What each extern of each path package is, by the package's directory.
+    /// The kind of each extern of each path package, by package directory.
     pub externs: BTreeMap<PathBuf, BTreeMap<String, ExternKind>>,
     /// Where the report goes.
     pub report: PathBuf,
@@ -47,14 +48,13 @@ pub(crate) struct JobSheet {
     pub linker: PathBuf,
     /// `devhost-script`.
     pub script: PathBuf,
-    /// The variables that cargo is given, with hashes of their values.
+    /// cargo's environment, with hashed values.
     pub environment: BTreeMap<String, String>,
-    /// For each path package, by its directory, a hash of the files from which cargo takes the variables that it sets.
+    /// For each path package, by directory, a hash of the files from which cargo takes the variables it sets.
     pub manifests: BTreeMap<PathBuf, String>,
 }
 
 impl JobSheet {
-    /// A job sheet with nothing on it.
     #[cfg(test)]
     pub(crate) fn stub() -> Self {
         Self {
@@ -78,24 +78,25 @@ impl JobSheet {
     }
 }
 
-/// What the wrapper has made of the app's rustc call.
+/// What the wrapper made of the app's rustc call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Report {
     /// The job sheet's key.
     pub key: String,
-    /// The libraries to preload, in order; empty where everything is static.
+    /// The libraries to preload, in order; empty if everything is static.
     pub preload: Vec<PathBuf>,
-    /// The file that makes later builds link everything statically, once it exists.
+    /// Once this file exists, later builds link everything statically.
     pub static_marker: PathBuf,
-    /// The file that makes later builds link the app by devhost's linker, once it exists; not there if it does already, or
+    /// Once this file exists, later builds link the app by devhost's linker. `None` if it exists already, or
     /// nothing is shared.
     #[serde(default)]
     pub relink_marker: Option<PathBuf>,
-    /// The file that lists what later builds keep out of the shared library; missing if something is kept out already.
+    /// The file that lists what later builds keep out of the shared library. `None` if something is kept out
+    /// already.
     pub exclusion: Option<PathBuf>,
-    /// What a user should know: what is static, and why.
+    /// Notes for the user: what is static, and why.
     pub notes: Vec<String>,
-    /// Where the app's rustc call is recorded.
+    /// The record of the app's rustc call.
     pub call: Option<PathBuf>,
 }
 
@@ -111,7 +112,7 @@ pub(crate) struct Exclusion {
 /// What a path crate was compiled against.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Externs {
-    /// Path crates, as the files that rustc was given.
+    /// Path crates, as the files rustc was given.
     pub path: Vec<PathBuf>,
     /// Dependencies, as rlib files.
     pub libraries: Vec<PathBuf>,

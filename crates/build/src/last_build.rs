@@ -7,7 +7,7 @@ use crate::job_sheet::Report;
 use crate::paths::entries;
 use crate::settings::Settings;
 
-/// How an app was linked when devhost built it last.
+/// How an app was last linked by devhost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastBuild {
     /// Whether its dependencies are in a shared library, apart from those in the notes.
@@ -16,13 +16,13 @@ pub struct LastBuild {
     pub notes: Vec<String>,
 }
 
-/// How an app was linked when it was last built with these settings, if it ever was.
+/// How the app was linked when last built with these settings. Returns `None` if it never was.
 pub fn last_build(app: &App, settings: &Settings) -> Option<LastBuild> {
     let report: Report = documents::read(&documents::path(app, settings, "report"))?;
     Some(LastBuild { shared: !report.preload.is_empty(), notes: report.notes })
 }
 
-/// Whether the app's build script named inputs when it last ran, in devhost's target directory or the user's.
+/// Whether the app's build script named inputs in its last run, in devhost's target directory or the user's.
 pub fn script_names_inputs(app: &App, settings: &Settings) -> Option<bool> {
     let places = [&app.target_dir, &app.user_build_dir];
     let scripts =

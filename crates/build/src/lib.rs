@@ -1,25 +1,26 @@
-//! Builds an app for devhost: cargo runs on the app's crate in devhost's own target directory with devhost as its rustc
-//! wrapper, and the result is a fresh library that a worker can load.
+//! Builds an app for devhost: cargo runs on the app's crate in devhost's own target directory with devhost as
+//! its rustc wrapper, and the result is a fresh library a worker can load.
 //!
 //! In devhost's main process:
 //!
 //! - [`app`] asks cargo what there is to build.
-//! - [`Builder`] (`builder`) builds it, again and again: `cargo` runs cargo, `replay` repeats its rustc calls without it,
-//!   `inspector` checks what came out.
-//! - `seed` takes over what cargo had built before devhost's first start, `stale` makes cargo see changes that it would miss,
-//!   `footing` notices what was removed during a build.
+//! - [`Builder`] (`builder`) builds it, repeatedly: `cargo` runs cargo, `replay` repeats its rustc calls
+//!   without it, `inspector` checks the result.
+//! - `seed` takes over what cargo had built before devhost's first start, `stale` makes cargo see changes it
+//!   would miss, `footing` notices what was removed during a build.
 //! - `fallback` and [`program_only`] know why an app cannot be a library, `explain` why a build has failed.
 //! - `store` keeps artifacts, and removes what is no longer needed.
 //!
 //! In processes that cargo and rustc start, which [`dispatch`] enters:
 //!
-//! - `wrapper` adds devhost's flags to the app's rustc call; `record` writes each call down. `deps` makes the library of
-//!   dependencies, with `linker` as its linker; `plain`, with `root` and `shadow`, makes a library of a plain app's binary.
-//! - `script` takes the place of build scripts, to write down how cargo runs them.
-//! - `guard` makes sure that no build outlives its cancellation or devhost.
+//! - `wrapper` adds devhost's flags to the app's rustc call; `record` writes each call down. `deps` makes the
+//!   library of dependencies, with `linker` as its linker; `plain`, with `root` and `shadow`, turns a plain
+//!   app's binary into a library.
+//! - `script` takes the place of build scripts to record how cargo runs them.
+//! - `guard` ensures that no build outlives its cancellation or devhost.
 //!
-//! The two sides talk by `job_sheet`. Nothing here knows of processes that serve, of HTTP or of the watcher. Nothing writes
-//! outside devhost's own target directory, and a file that a worker may have mapped is never written again.
+//! The two sides talk by `job_sheet`. Nothing here knows of serving processes, HTTP or the watcher. Nothing
+//! writes outside devhost's own target directory, and a file a worker may have mapped is never rewritten.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 

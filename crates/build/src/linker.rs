@@ -1,14 +1,16 @@
-//! devhost as a linker, of the library of dependencies and, on request, of an app. In the end the real linker runs.
+//! devhost as a linker, of the library of dependencies and, on request, of an app. In the end it runs the
+//! real linker.
 //!
-//! rustc makes C symbols (rust-lang/rust#65610) and assembly symbols local to a dylib, although generic Rust code that is
-//! instantiated in the app needs them. They are added to the global list of the version script. If C code was compiled hidden,
-//! a copy of the archive is linked in which their visibility is protected. Definitions in Rust objects are left alone: rustc
-//! has decided about them.
+//! rustc makes C symbols (rust-lang/rust#65610) and assembly symbols local to a dylib, although generic Rust
+//! code instantiated in the app needs them. They are added to the version script's global list. If C code was
+//! compiled hidden, a copy of the archive is linked with protected visibility. Definitions in Rust objects
+//! are left alone: rustc has decided about them.
 //!
-//! References from Rust objects are not. If a crate makes a shim for a function of another crate (a `#[track_caller]` function
-//! behind a pointer or in a vtable), rustc believes that the function itself was made there and marks the reference hidden.
-//! One such reference hides the function in the whole library, and in the app no shared library can satisfy it. So hidden
-//! references to Rust symbols become ordinary ones, in copies.
+//! References from Rust objects are not. If a crate makes a shim for another crate's function (a
+//! `#[track_caller]` function behind a pointer or in a vtable), rustc believes the function itself was made
+//! there and marks the reference hidden. One such reference hides the function in the whole library, and in
+//! the app no shared library can satisfy it. So hidden references to Rust symbols become ordinary ones, in
+//! copies.
 #![expect(clippy::print_stderr, reason = "a program of its own: rustc shows what its linker writes")]
 
 use std::collections::BTreeSet;
@@ -22,13 +24,14 @@ use object::read::archive::ArchiveFile;
 use object::read::elf::{ElfFile64, SectionHeader, Sym};
 use object::{Endianness, Object};
 
-/// The environment variable with the linker to be run in the end.
+/// The environment variable with the real linker.
 pub(crate) const REAL_LINKER_VARIABLE: &str = "DEVHOST_LINKER";
 
-/// The environment variable that makes the linker include C code that nothing in the library refers to: the app may.
+/// The environment variable that makes the linker include C code nothing in the library refers to: the app
+/// may.
 pub(crate) const TAKE_ALL_VARIABLE: &str = "DEVHOST_LINK_ALL";
 
-/// The environment variable that is set if an app is linked, and not the library of dependencies.
+/// The environment variable set if an app is linked, not the library of dependencies.
 pub(crate) const APP_VARIABLE: &str = "DEVHOST_LINK_APP";
 
 /// Links as rustc asks, and exports what others need.
@@ -48,7 +51,7 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
 }
 
 fn run(linker: &OsString, prepared: &Prepared) -> Result<ExitCode, HelperError> {
-    // The arguments may have come from a response file, so they may be too long for a command line.
+    // Arguments from a response file may be too long for a command line.
     let file = response_file(&prepared.args, &prepared.directory).map_err(|error| {
         HelperError::io(format!("write a file in {}", prepared.directory.display()), error)
     })?;
@@ -81,7 +84,7 @@ fn response_file(args: &[OsString], directory: &Path) -> std::io::Result<tempfil
     Ok(file)
 }
 
-/// Reads `@file` arguments as gcc does: words apart by white space, quotes and backslashes.
+/// Expands `@file` arguments as gcc does: whitespace separates words, with quotes and backslashes.
 fn expand(args: &[OsString]) -> Vec<OsString> {
     let mut expanded = Vec::new();
     for arg in args {
@@ -115,10 +118,10 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// The arguments for the real linker, and what must live as long as it runs.
+/// The real linker's arguments, and what must outlive it.
 struct Prepared {
     args: Vec<OsString>,
-    /// rustc's own temporary directory, which it removes.
+    /// rustc's own temporary directory, which rustc removes.
     directory: PathBuf,
     /// The patched archives and objects.
     _archives: Option<tempfile::TempDir>,
@@ -129,7 +132,7 @@ struct Prepared {
 enum Output {
     App,
     Dependencies {
-        /// C code that nothing in the library refers to, too: the app may.
+        /// Include C code nothing in the library refers to: the app may.
         take_all: bool,
     },
 }
@@ -174,17 +177,17 @@ fn prepare(args: &[OsString], output: Output) -> Result<Prepared, HelperError> {
     }
     if !symbols.is_empty() {
         export(&script, &symbols)?;
-        // Not each member of an archive ends up in the library, so not each symbol of the list exists.
+        // Not every archive member ends up in the library, so some symbols of the list may not exist.
         args.push("-Wl,--undefined-version".into());
         if output == (Output::Dependencies { take_all: true }) {
-            // In front of the archives: not every linker looks back.
+            // Before the archives: not every linker looks back.
             args.splice(0..0, symbols.iter().map(|symbol| format!("-Wl,-u,{symbol}").into()));
         }
     }
     Ok(Prepared { args, directory, _archives: copies })
 }
 
-/// The part of `st_other` that holds the visibility.
+/// The bits of `st_other` with the visibility.
 const VISIBILITY_MASK: u8 = 3;
 
 fn version_script(args: &[OsString]) -> Option<PathBuf> {
@@ -194,7 +197,7 @@ fn version_script(args: &[OsString]) -> Option<PathBuf> {
 
 fn is_archive(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // compiler_builtins has its symbols hidden so that each library uses its own.
+    // compiler_builtins hides its symbols so that each library uses its own.
     path.extension().is_some_and(|extension| extension == "rlib" || extension == "a")
         && !name.contains("libcompiler_builtins-")
 }
@@ -227,19 +230,18 @@ fn insert(text: &str, position: usize, what: &str) -> String {
     format!("{}{what}{}", &text[..position], &text[position..])
 }
 
-/// The symbols in an archive that rustc does not know of and that it defines for others: those of C code and assembly.
+/// An archive's exported symbols unknown to rustc: those of C code and assembly.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct NativeSymbols {
-    /// Their names.
     names: Vec<String>,
-    /// Where in the archive the `st_other` of the hidden ones is.
+    /// Offsets in the archive of the hidden ones' `st_other`.
     hidden: Vec<usize>,
 }
 
 fn native_symbols(archive: &[u8]) -> NativeSymbols {
     let mut found = NativeSymbols::default();
     for (name, start, bytes) in members(archive) {
-        // rustc's own objects are known by their name.
+        // rustc's own objects are recognized by name.
         if memchr_contains(name, RUST_OBJECT_NAME_PART) {
             found.names.extend(assembly_symbols(bytes));
         } else if let Some(member) = member_symbols(bytes) {
@@ -250,10 +252,9 @@ fn native_symbols(archive: &[u8]) -> NativeSymbols {
     found
 }
 
-/// A part of the names of rustc's objects.
 const RUST_OBJECT_NAME_PART: &[u8] = b".rcgu.o";
 
-/// The objects in an archive: name, place and content.
+/// An archive's objects: name, offset and content.
 fn members(archive: &[u8]) -> impl Iterator<Item = (&[u8], usize, &[u8])> {
     let file = ArchiveFile::parse(archive).ok();
     let members = file.into_iter().flat_map(|file| file.members().flatten().collect::<Vec<_>>());
@@ -264,13 +265,13 @@ fn members(archive: &[u8]) -> impl Iterator<Item = (&[u8], usize, &[u8])> {
     })
 }
 
-/// The symbols of one of rustc's objects that have the names of C: of `global_asm!` rustc knows nothing, and what is
-/// `#[no_mangle]` is in its list already.
+/// C-like symbols in one of rustc's objects. rustc knows nothing of `global_asm!`; what is `#[no_mangle]` is
+/// in its list already.
 fn assembly_symbols(bytes: &[u8]) -> Vec<String> {
     let Some(file) = relocatable(bytes) else { return Vec::new() };
     let (endian, table) = (file.endian(), file.elf_symbol_table());
     let names = table.iter().filter(|symbol| {
-        // A weak one is one of many alike, made for the object's own use.
+        // A weak one is one of many alike, for the object's own use.
         symbol.st_bind() == elf::STB_GLOBAL
             && symbol.st_shndx(endian) != elf::SHN_UNDEF
             && symbol.st_visibility() == elf::STV_DEFAULT
@@ -280,7 +281,7 @@ fn assembly_symbols(bytes: &[u8]) -> Vec<String> {
     names.filter(|name| !is_rust_symbol(name) && has_name_of_c(name)).map(str::to_owned).collect()
 }
 
-/// Where in an object, or in the objects of an archive, the `st_other` of hidden references to Rust symbols is.
+/// Offsets of the `st_other` of hidden references to Rust symbols, in an object or an archive's objects.
 fn hidden_references(bytes: &[u8]) -> Vec<usize> {
     if bytes.starts_with(elf::ELFMAG.as_slice()) {
         return hidden_references_of(bytes).unwrap_or_default();
@@ -311,7 +312,7 @@ fn relocatable(bytes: &[u8]) -> Option<ElfFile64<'_, Endianness>> {
     (file.kind() == object::ObjectKind::Relocatable).then_some(file)
 }
 
-/// Where the table of symbols is.
+/// The offset of the symbol table.
 fn table_start(file: &ElfFile64<'_, Endianness>) -> Option<usize> {
     let endian = file.endian();
     let section =
@@ -319,12 +320,12 @@ fn table_start(file: &ElfFile64<'_, Endianness>) -> Option<usize> {
     usize::try_from(section.sh_offset(endian)).ok()
 }
 
-/// Where the `st_other` of a symbol is.
+/// The offset of a symbol's `st_other`.
 fn position_of_other(table_start: usize, index: usize) -> usize {
     table_start + index * std::mem::size_of::<elf::Sym64<Endianness>>() + SYMBOL_OTHER_OFFSET_BYTES
 }
 
-/// Whether an archive defines one of the symbols, by its own table of them.
+/// Whether an archive's symbol table has one of the symbols.
 pub(crate) fn defines_one(archive: &[u8], wanted: &[String]) -> bool {
     let Ok(file) = ArchiveFile::parse(archive) else { return false };
     let Ok(Some(symbols)) = file.symbols() else { return false };
@@ -335,7 +336,7 @@ fn memchr_contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// The symbols of one object, unless it has anything to do with Rust.
+/// The symbols of one object. Returns `None` if it has anything to do with Rust.
 fn member_symbols(bytes: &[u8]) -> Option<NativeSymbols> {
     let file = relocatable(bytes)?;
     let endian = file.endian();
@@ -367,20 +368,21 @@ fn member_symbols(bytes: &[u8]) -> Option<NativeSymbols> {
     Some(found)
 }
 
-/// C++ code that Rust could call has such names, too; the rest are templates and the like, by the thousand.
+/// Whether a symbol is named as in C, like C++ code callable from Rust. The rest are templates and the like,
+/// by the thousand.
 fn has_name_of_c(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with("_Z")
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_$.".contains(&byte))
 }
 
-/// Where `st_other` is in an `Elf64_Sym`: after a name of four bytes and `st_info`.
+/// The offset of `st_other` in an `Elf64_Sym`: after a four-byte name and `st_info`.
 const SYMBOL_OTHER_OFFSET_BYTES: usize = 5;
 
-/// Both manglings of rustc, and the few names of its runtime that have none.
+/// Recognizes both of rustc's manglings, and the few unmangled names of its runtime.
 fn is_rust_symbol(name: &str) -> bool {
     let legacy = name.starts_with("_ZN") && {
-        // `17h`, sixteen hexadecimal digits and `E` end the name, before what LLVM may append.
+        // `17h`, sixteen hex digits and `E` end the name, before any suffix of LLVM.
         name.match_indices("17h").any(|(position, _)| {
             let hash = &name.as_bytes()[position + 3..];
             hash.len() > 16 && hash[..16].iter().all(u8::is_ascii_hexdigit) && hash[16] == b'E'

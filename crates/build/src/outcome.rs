@@ -14,33 +14,33 @@ pub struct Progress {
     pub done: u32,
     /// The estimated number of crates, never below `done`.
     pub total: u32,
-    /// What is being done, such as `serde v1.0.228`.
+    /// The current step, such as `serde v1.0.228`.
     pub current: String,
 }
 
 /// The outcome of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// A library that can be loaded.
+    /// Something that can be started.
     Built(Artifact),
-    /// The code does not build, or what was built cannot be loaded.
+    /// The code does not build, or the result cannot be loaded.
     Failed(Failure),
 }
 
-/// A library that can be loaded.
+/// A library that can be loaded, or a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
-    /// The library, under a name of its own.
+    /// The file, under a name of its own.
     pub path: PathBuf,
     /// How its app is started.
     pub kind: AppKind,
-    /// Whether it is a library to be forked with, or a program.
+    /// Whether it is a library to fork with, or a program.
     pub strategy: Strategy,
-    /// Its GNU build id in hexadecimal: the same id is the same code.
+    /// Its GNU build id in hexadecimal: same id, same code.
     pub build_id: String,
-    /// The libraries to load before it, in this order; empty if everything is in the library itself.
+    /// The libraries to load before it, in order; empty if it contains everything.
     pub preload: Vec<PathBuf>,
-    /// Absolute paths of the files that the app's own code was built from.
+    /// Absolute paths of the sources of the app's own code.
     pub sources: Vec<PathBuf>,
     /// The inputs of its build scripts.
     pub scripts: ScriptInputs,

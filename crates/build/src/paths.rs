@@ -1,18 +1,18 @@
-//! Operations on paths that several parts of a build need.
+//! Path helpers shared by several parts of a build.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Whether a change of this file may change what the app's packages are.
+/// Whether a change of this file may change the app's packages.
 pub(crate) fn concerns_cargo(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     matches!(name, "Cargo.toml" | "Cargo.lock" | "rust-toolchain" | "rust-toolchain.toml")
         || path.parent().is_some_and(|parent| parent.ends_with(".cargo"))
 }
 
-/// The path seen from the root; without a current directory, the path itself.
+/// The absolute path; without a current directory, the path itself.
 pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -30,7 +30,7 @@ pub fn normalize(path: &Path) -> PathBuf {
     normal
 }
 
-/// Makes `path` a symbolic link to `target`, replacing whatever it was in one step.
+/// Makes `path` a symbolic link to `target`, atomically replacing whatever it was.
 pub(crate) fn link(target: &Path, path: &Path) -> io::Result<()> {
     if std::fs::read_link(path).is_ok_and(|current| current == target) {
         return Ok(());
@@ -42,17 +42,17 @@ pub(crate) fn link(target: &Path, path: &Path) -> io::Result<()> {
     std::fs::rename(fresh, path)
 }
 
-/// Where rustc keeps its temporary files.
+/// rustc's temporary directory.
 pub(crate) fn temporary_directory(target_dir: &Path) -> PathBuf {
     target_dir.join("tmp").join("rustc")
 }
 
-/// The paths in a directory; none if it cannot be read.
+/// The paths in a directory. Empty if it cannot be read.
 pub(crate) fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     std::fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
 }
 
-/// Whether a path leads to the very file that is open.
+/// Whether a path leads to the given open file.
 pub(crate) fn is_same_file(path: &Path, file: &File) -> bool {
     let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
     match (std::fs::metadata(path), file.metadata()) {

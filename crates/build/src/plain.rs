@@ -1,6 +1,6 @@
-//! The rustc call of a plain app: cargo asks for a binary and gets, where it expects that binary, a library that a worker can
-//! load. The root file is the shadow's (see [`crate::shadow`]), so rustc runs as a child here, and its messages and dep-info
-//! are translated before cargo reads them.
+//! The rustc call of a plain app: cargo asks for a binary and gets, in its place, a library a worker can
+//! load. The root file is the shadow's (see [`crate::shadow`]), so rustc runs as a child, and its messages
+//! and dep-info are translated before cargo reads them.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
@@ -17,17 +17,17 @@ use crate::job_sheet::{JOB_SHEET_VARIABLE, JobSheet};
 use crate::root::{self, Root};
 use crate::shadow::{self, About, Shadow};
 
-/// A rustc call that makes a library of a binary.
+/// A rustc call that turns a binary into a library.
 #[derive(Debug)]
 pub(crate) struct PlainCall {
-    /// What cargo asked for.
+    /// cargo's arguments.
     given: Vec<String>,
-    /// cargo passed a file of arguments, as they are too many for a command line.
+    /// cargo passed them in a file, as they are too many for a command line.
     long: bool,
     call: Call,
     shadow: Shadow,
     root: Root,
-    /// Its `#[global_allocator]` is in force and was removed.
+    /// A `#[global_allocator]` in force was removed.
     loses_allocator: bool,
     /// Where cargo expects the binary.
     output: PathBuf,
@@ -35,7 +35,7 @@ pub(crate) struct PlainCall {
 }
 
 impl PlainCall {
-    /// Makes the shadow for a call of the app.
+    /// Writes the shadow for a call of the app.
     pub(crate) fn prepare(
         rustc: &OsStr,
         args: &[OsString],
@@ -47,7 +47,7 @@ impl PlainCall {
         let cwd = std::env::current_dir().map_err(|error| failed(Path::new("."), error))?;
         let path = cwd.join(&call.input);
         let source = std::fs::read(&path).map_err(|error| failed(&path, error))?;
-        // rustc will say what is wrong with a file that is no text.
+        // rustc will report a file that is not UTF-8.
         let source = String::from_utf8_lossy(&source);
         if root::has_no_main(&source) {
             return Err(HelperError::NoMain(call.input.clone()));
@@ -76,14 +76,14 @@ impl PlainCall {
         })
     }
 
-    /// What a user should know.
+    /// Notes for the user.
     pub(crate) fn notes(&self) -> Vec<String> {
         let note = "the app's #[global_allocator] is not used: the shared standard library has its own \
                     (--deps static uses the app's)";
         self.loses_allocator.then(|| note.to_owned()).into_iter().collect()
     }
 
-    /// The arguments that make a library.
+    /// The arguments for a library.
     fn arguments(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = Vec::new();
         for token in tokens(&self.given) {
@@ -110,16 +110,16 @@ impl PlainCall {
             args.extend(["-C".into(), "relocation-model=pic".into()]);
         }
         if self.call.codegen("strip") == Some("symbols") {
-            // The inspector wants to see them.
+            // The inspector needs the symbols.
             args.extend(["-C".into(), "strip=debuginfo".into()]);
         }
         args
     }
 
-    /// Runs `command`, which is rustc with what devhost adds to the arguments, and gives its exit code.
+    /// Runs `command`, which is rustc with devhost's additional arguments, and returns its exit code.
     pub(crate) fn run(&self, mut command: Command) -> Result<ExitCode, HelperError> {
-        // Unlinked first: whichever linker writes the new library, the old one keeps its content for those who have it mapped or
-        // hard-linked.
+        // Unlinked first: whichever linker writes the new library, whoever has the old one mapped or
+        // hard-linked keeps its content.
         let _ = std::fs::remove_file(&self.output);
         let added: Vec<OsString> = command.get_args().map(OsString::from).collect();
         let mut whole = Command::new(command.get_program());
@@ -152,8 +152,8 @@ impl PlainCall {
         Ok(exit_code(output.status))
     }
 
-    /// Something is wrong at the end of the root file, where the app's text and devhost's meet: lets rustc judge the app's own
-    /// text alone.
+    /// Handles an error at the end of the root file, where the app's text and devhost's meet: lets rustc
+    /// judge the app's own text alone.
     fn run_as_given(&self, rustc: OsString, reason: &str) -> Result<ExitCode, HelperError> {
         let scratch = tempfile::tempdir_in(&self.temporary)
             .map_err(|error| HelperError::io(format!("write {}", self.temporary.display()), error))?;
@@ -179,7 +179,7 @@ impl PlainCall {
         Ok(exit_code(status))
     }
 
-    /// Gives a command its arguments, in a file if there are too many.
+    /// Passes arguments to a command, in a file if there are too many.
     fn give(
         &self,
         command: &mut Command,
@@ -209,7 +209,7 @@ impl PlainCall {
     }
 }
 
-/// What `cfg` sees in a call.
+/// The `cfg` values of a call.
 fn cfg(rustc: &OsStr, args: &[OsString]) -> Vec<Cfg> {
     let output = Command::new(rustc).args(args).args(["--print", "cfg"]).stdin(Stdio::null()).output();
     let text = output.map(|output| output.stdout).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Why an app can only run as its own program and not be loaded as a library, as far as that is known before a build. Reads
-//! source files and cargo's configuration; the builder learns the rest from the compiler.
+//! Why an app can only run as its own program and not be loaded as a library, as far as known before a build.
+//! Reads source files and cargo's configuration; the builder learns the rest from the compiler.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,11 @@ use std::process::Command;
 use cargo_metadata::cargo_platform::{Cfg, Platform};
 use toml_edit::{Document, Item};
 
-/// How many directories upwards cargo's configuration is looked for.
+/// How many directories upwards cargo's configuration is searched.
 const DIRECTORIES_COUNT_MAX: usize = 64;
 
-/// The reason why the app whose root source file is `source`, built from `directory`, has to run as its own program.
+/// The reason why the app with the root source file `source`, built from `directory`, has to run as its own
+/// program.
 pub fn reason(source: &Path, directory: &Path) -> Option<String> {
     if has_no_main(source) {
         return Some(format!("{} says #![no_main], so there is no `main` to call", source.display()));
@@ -19,7 +20,7 @@ pub fn reason(source: &Path, directory: &Path) -> Option<String> {
     reason_of_flags(directory)
 }
 
-/// The reason that lies in how and for what rustc compiles.
+/// The reason in rustc's flags or target.
 fn reason_of_flags(directory: &Path) -> Option<String> {
     Flags::read(
         directory,
@@ -29,36 +30,37 @@ fn reason_of_flags(directory: &Path) -> Option<String> {
     .reason()
 }
 
-/// Whether a source file has `#![no_main]` at its head.
+/// Whether a source file has an inner `#![no_main]`.
 pub fn has_no_main(source: &Path) -> bool {
     let Ok(text) = std::fs::read_to_string(source) else { return false };
     match syn::parse_file(&text) {
         Ok(file) => file.attrs.iter().any(|attribute| attribute.path().is_ident("no_main")),
-        // It is being written just now; cargo will say what is wrong.
+        // It is probably being written; cargo will report what is wrong.
         Err(_) => text.lines().any(|line| line.trim_start().starts_with("#![no_main]")),
     }
 }
 
-/// What the environment and cargo's configuration say about how and for what rustc compiles.
+/// rustc's flags and target according to the environment and cargo's configuration.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Flags {
     /// The target platform, if one is named.
     pub target: Option<String>,
-    /// The flags for rustc, and where they come from.
+    /// rustc's flags, and where they come from.
     pub rustflags: Vec<(String, String)>,
 }
 
-/// A platform by its name, and what rustc's `cfg` says of it.
+/// A platform's name and rustc's `cfg` for it.
 #[derive(Debug, Clone)]
 pub struct TargetPlatform {
     /// Such as `x86_64-unknown-linux-gnu`.
     pub name: String,
-    /// As `rustc --print cfg` has it.
+    /// The output of `rustc --print cfg`.
     pub cfg: Vec<Cfg>,
 }
 
 impl TargetPlatform {
-    /// Asks rustc about a platform, or about its own. `None` if it does not answer: cargo will say why.
+    /// Asks rustc about a platform, or about the host. Returns `None` if it does not answer: cargo will say
+    /// why.
     pub fn by_rustc(directory: &Path, target: Option<&str>) -> Option<Self> {
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let ask = |args: &[&str]| {
@@ -73,15 +75,15 @@ impl TargetPlatform {
         Some(Self { name, cfg: cfg.lines().filter_map(|line| line.parse().ok()).collect() })
     }
 
-    /// Whether a table of the configuration, `[target.KEY]`, is about this platform.
+    /// Whether the configuration's table `[target.KEY]` is about this platform.
     fn is_meant_by(&self, key: &str) -> bool {
         key.parse::<Platform>().is_ok_and(|platform| platform.matches(&self.name, &self.cfg))
     }
 }
 
 impl Flags {
-    /// Reads the configuration that cargo would read in `directory`. `describe` is called at most once, and
-    /// only if it matters, for the target platform, or for the host if none is named.
+    /// Reads the configuration cargo would read in `directory`. `describe` is called at most once, only if
+    /// needed, for the target platform, or the host if none is named.
     pub fn read(
         directory: &Path,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -101,7 +103,7 @@ impl Flags {
             }),
             rustflags: Vec::new(),
         };
-        // Only the first of these places counts that has any.
+        // Only the first of these places that has any counts.
         if let Some(encoded) = text("CARGO_ENCODED_RUSTFLAGS") {
             flags.add(encoded.split('\u{1f}'), "CARGO_ENCODED_RUSTFLAGS");
             return flags;
@@ -110,7 +112,7 @@ impl Flags {
             flags.add(plain.split_ascii_whitespace(), "RUSTFLAGS");
             return flags;
         }
-        // A later flag outdoes an earlier one, and the nearest file comes last.
+        // Later flags win, and the nearest file comes last.
         let of_targets: Vec<_> = files.iter().rev().flat_map(Configuration::targets).collect();
         let of_build: Vec<_> = files.iter().rev().filter_map(Configuration::build_flags).collect();
         let matters = of_targets
@@ -134,7 +136,7 @@ impl Flags {
         flags
     }
 
-    /// The reason why a library cannot be made with these.
+    /// The reason why these rule out a library.
     pub fn reason(&self) -> Option<String> {
         let last = self.rustflags.iter().rev().find(|(flag, _)| is_about_runtime(flag));
         if let Some((flag, source)) = last.filter(|(flag, _)| enables_static_runtime(flag)) {
@@ -150,7 +152,7 @@ impl Flags {
     }
 }
 
-/// One file of cargo's configuration.
+/// A cargo configuration file.
 struct Configuration {
     path: String,
     document: Document<String>,
@@ -175,7 +177,7 @@ impl Configuration {
         Some((words(self.build_value("rustflags")?), &self.path))
     }
 
-    /// The keys of the tables of platforms that have flags, the flags, and where they come from.
+    /// Platform tables that have flags: key, flags, and where they come from.
     fn targets(&self) -> Vec<(String, (Vec<String>, &str))> {
         let tables = self.document.get("target").and_then(Item::as_table_like);
         let tables = tables.into_iter().flat_map(|tables| tables.iter());
@@ -187,7 +189,7 @@ impl Configuration {
     }
 }
 
-/// Flags as a string or a list.
+/// Flags given as a string or a list.
 fn words(item: &Item) -> Vec<String> {
     match item.as_str() {
         Some(text) => text.split_ascii_whitespace().map(str::to_owned).collect(),
@@ -198,7 +200,7 @@ fn words(item: &Item) -> Vec<String> {
     }
 }
 
-/// The features that `target-feature=…` names, alone or after `-C`.
+/// The features named by `target-feature=…`, with or without `-C`.
 fn target_features(flag: &str) -> impl DoubleEndedIterator<Item = &str> {
     let flag = flag.strip_prefix("-C").unwrap_or(flag).trim_start();
     flag.strip_prefix("target-feature=").into_iter().flat_map(|features| features.split(','))

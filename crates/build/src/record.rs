@@ -1,8 +1,8 @@
-//! What the wrapper records of each rustc call for a crate of the workspace: enough to repeat it without cargo. The call is
-//! recorded as cargo made it; the wrapper adds devhost's own arguments anew each time.
+//! What the wrapper records of each rustc call for a workspace crate: enough to repeat it without cargo. The
+//! call is recorded as cargo made it; the wrapper adds devhost's own arguments anew each time.
 //!
-//! Of the environment only cargo's changes are kept. The rest is what devhost itself runs with; it may hold secrets and does not
-//! belong in a file.
+//! Of the environment only cargo's changes are kept. devhost itself runs with the rest, which may hold
+//! secrets and does not belong in a file.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -15,46 +15,45 @@ use crate::documents;
 use crate::job_sheet::JobSheet;
 use crate::refusal::Refusal;
 
-/// Says to the wrapper that the call is a replayed one, which is recorded already.
+/// Tells the wrapper that the call is a replay, and recorded already.
 pub(crate) const REPLAY_VARIABLE: &str = "DEVHOST_REPLAY";
 
-/// Variables of the jobserver: its pipes are gone when the call is made again.
+/// The jobserver's variables: its pipes are gone when the call is repeated.
 const JOBSERVER: &[&str] = &["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
 
-/// The variable that names the directory into which a build script writes.
+/// The variable with a build script's output directory.
 pub(crate) const OUT_DIR: &str = "OUT_DIR";
 
-/// How long the values of variables may be altogether that are kept of a build script's run.
+/// Limit on the total size of a recorded build script's variables.
 const VARIABLES_LEN_MAX_BYTES: usize = 256 * 1024;
 
-/// Who may call the wrapper without adding anything to the call.
+/// Callers of the wrapper that add nothing to the call.
 const CALLERS: &[&str] = &["cargo", "sccache", "cachepot", "ccache"];
 
-/// One rustc call for a crate of the workspace.
+/// One rustc call for a workspace crate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Recorded {
     /// The job sheet's key: settings, devhost and cargo's arguments.
     pub key: String,
-    /// rustc, as cargo calls it.
+    /// rustc's path, as called by cargo.
     pub rustc: PathBuf,
-    /// Its arguments, files of arguments expanded.
+    /// Its arguments, `@file` expanded.
     pub args: Vec<String>,
-    /// Where it runs.
     pub directory: PathBuf,
     /// The directory of the crate's `Cargo.toml`.
     pub package_root: PathBuf,
-    /// Variables that cargo has set.
+    /// Variables set by cargo.
     pub set: BTreeMap<String, String>,
-    /// Variables that cargo has removed.
+    /// Variables removed by cargo.
     pub removed: Vec<String>,
-    /// What devhost gave to cargo for each of these, as hashes.
+    /// For each of these, the hash of the value devhost gave to cargo.
     pub before: BTreeMap<String, Option<String>>,
-    /// Stands for what the files said from which cargo has taken the variables.
+    /// Hash of the files from which cargo took the variables.
     pub manifests: String,
 }
 
 impl Recorded {
-    /// Checks that it was made under the settings and variables of the job sheet.
+    /// Checks that it was made with the job sheet's settings and variables.
     pub(crate) fn is_of(&self, sheet: &JobSheet, name: &str) -> Result<(), Refusal> {
         if self.key != sheet.key {
             return Err(Refusal::OtherSettings(name.to_owned()));
@@ -68,20 +67,19 @@ impl Recorded {
         Ok(())
     }
 
-    /// Whether cargo would still take the same values for the variables that it sets. It does not compile a crate again
-    /// for those that the crate has not asked for.
+    /// Whether cargo would still set the same values. It does not recompile a crate for variables the crate
+    /// has not asked for.
     pub(crate) fn is_current(&self, sheet: &JobSheet) -> bool {
         sheet.manifests.get(&self.package_root).is_some_and(|hash| *hash == self.manifests)
     }
 
-    /// The call, read.
     pub(crate) fn call(&self) -> Call {
         let args: Vec<OsString> = self.args.iter().map(OsString::from).collect();
         Call::read(&args)
     }
 }
 
-/// The variables that devhost gives to cargo, each with a hash of its value.
+/// Hashes the variables devhost gives to cargo.
 pub(crate) fn fingerprint(variables: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
     variables.filter_map(|(name, value)| Some((name.into_string().ok()?, hash(&value)))).collect()
 }
@@ -90,34 +88,33 @@ fn hash(value: &OsString) -> String {
     blake3::hash(value.as_encoded_bytes()).to_hex()[..32].to_owned()
 }
 
-/// Where the record of a call is kept, by the file that it makes.
+/// The path of a call's record, by its output file.
 pub(crate) fn path(target_dir: &Path, out_dir: &Path, stem: &str) -> PathBuf {
     let place = blake3::hash(out_dir.as_os_str().as_encoded_bytes()).to_hex();
     target_dir.join("calls").join(format!("{}-{stem}.json", &place[..8]))
 }
 
-/// Keeps the call that this process was started for. A call that cannot be written down is one that cannot be
-/// replayed, and no error.
+/// Records the call this process was started for. Best effort: without a record there is no replay.
 pub(crate) fn keep(rustc: &OsStr, args: &[OsString], call: &Call, sheet: &JobSheet) {
     let path = path(&sheet.target_dir, &call.out_dir, &call.stem());
-    // What is there is of an earlier call.
+    // Left by an earlier call.
     let _ = std::fs::remove_file(&path);
     if let Some(recorded) = is_cargos_own().then(|| record(rustc, args, sheet)).flatten() {
         let _ = documents::write(&path, &recorded);
     }
 }
 
-/// Where the record of a build script's run is kept, by the directory that it writes into.
+/// The path of a build script run's record, by its output directory.
 pub(crate) fn script_path(target_dir: &Path, out_dir: &Path) -> PathBuf {
     let place = blake3::hash(out_dir.as_os_str().as_encoded_bytes()).to_hex();
     target_dir.join("scripts").join(format!("{}.json", &place[..16]))
 }
 
-/// Keeps how cargo runs a build script whose program is said to be `place`.
+/// Records how cargo runs a build script whose program is at `place`.
 pub(crate) fn keep_script(place: &OsStr, args: &[OsString], sheet: &JobSheet) {
     let Some(out_dir) = std::env::var_os(OUT_DIR).map(PathBuf::from) else { return };
     let path = script_path(&sheet.target_dir, &out_dir);
-    // What is there is of an earlier run.
+    // Left by an earlier run.
     let _ = std::fs::remove_file(&path);
     let recorded = is_cargos_own().then(|| record(place, args, sheet)).flatten();
     let len = |recorded: &Recorded| recorded.set.values().map(String::len).sum::<usize>();
@@ -126,8 +123,9 @@ pub(crate) fn keep_script(place: &OsStr, args: &[OsString], sheet: &JobSheet) {
     }
 }
 
-/// Whether cargo itself, or a compiler cache, has started this process. Any other wrapper of the user's may do things
-/// around the call that a replay would leave out; one that becomes this process by `exec` has done its part already.
+/// Whether cargo itself or a compiler cache started this process. Any other wrapper of the user's may do
+/// things around the call that a replay would leave out; one that becomes this process by `exec` has done its
+/// part already.
 fn is_cargos_own() -> bool {
     let parent = std::fs::read_link(format!("/proc/{}/exe", std::os::unix::process::parent_id()));
     let name = parent.ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));

@@ -1,11 +1,11 @@
 //! Why a build is not replayed and cargo is asked instead.
 
-/// Why a build is not replayed.
+/// Why a build is not replayed, but left to cargo.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("it is the first build")]
     FirstBuild,
-    /// What was recorded then matches neither the old sources nor the new ones.
+    /// The recording then matches neither the old sources nor the new ones.
     #[error("the build before was given up")]
     GivenUp,
     #[error("the build before failed")]
@@ -21,7 +21,7 @@ pub(crate) enum Refusal {
     #[error("the wrapper's report is gone")]
     ReportGone,
 
-    // What is known of a crate, by its name or its package's.
+    // About a crate, by its name or its package's.
     #[error("the app's rustc call was not recorded")]
     NotRecorded,
     #[error("the recorded call of `{0}` is of other settings")]
@@ -41,7 +41,7 @@ pub(crate) enum Refusal {
     #[error("`{0}` is used by a package that only cargo compiles")]
     UsedOutside(String),
 
-    // What has become of a file, by its path as messages show it.
+    // About a file, by its path as shown in messages.
     #[error("{0} changed")]
     Changed(String),
     #[error("{0} may have changed while cargo ran")]
@@ -59,7 +59,7 @@ pub(crate) enum Refusal {
     #[error("{0} is gone")]
     Gone(String),
 
-    // What build scripts do, by the package's name.
+    // About build scripts, by package name.
     #[error(
         "the build script of `{0}` names no inputs that exist (`cargo::rerun-if-changed=…`), so cargo runs it after every \
          change"
@@ -76,7 +76,7 @@ pub(crate) enum Refusal {
     #[error("the build script of `{name}` {difference}")]
     ScriptDiffers { name: String, difference: Difference },
 
-    // What goes wrong in a replay.
+    // About the replay itself.
     #[error("a cancelled rustc is still running")]
     StillRunning,
     #[error("another process builds in this target directory")]
@@ -95,7 +95,7 @@ pub(crate) enum Refusal {
     System { what: String, error: String },
 }
 
-/// How what a build script tells cargo differs from the run before, beyond the values of variables.
+/// How a build script's directives differ from the run before, other than in variables' values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Difference {
     #[error("reports an error")]
@@ -107,7 +107,7 @@ pub(crate) enum Difference {
 }
 
 impl Refusal {
-    /// A call of the system has failed.
+    /// A failed system call.
     pub(crate) fn system(what: impl Into<String>, error: &std::io::Error) -> Self {
         Self::System { what: what.into(), error: error.to_string() }
     }

@@ -1,14 +1,14 @@
-//! The generated root file of a plain app: the app's own root file, with an entry point appended that the worker can call.
-//! Every line of the original keeps its place. Only the head of the file is looked at; rustc understands the rest.
+//! The generated root file of a plain app: the app's own root file, with an appended entry point for the
+//! worker. All original lines stay in place. Only the head of the file is parsed; rustc understands the rest.
 
 use std::ops::Range;
 
 use devhost_model::PLAIN_MAIN_SYMBOL;
 
-/// The exit code of a `main` that panicked, as Rust's runtime has it.
+/// The exit code of a panicked `main` in Rust's runtime.
 const PANIC_EXIT_CODE: i32 = 101;
 
-/// Lints that the app may deny and the entry violates; `warnings` covers only those at the level of warnings.
+/// Lints the app may deny and the entry violates; `warnings` covers only those at warning level.
 const ALLOWED_LINTS: &[&str] = &[
     "unknown_lints",
     "warnings",
@@ -33,14 +33,15 @@ const ALLOWED_LINTS: &[&str] = &[
 pub(crate) struct Root {
     /// The whole text.
     pub text: String,
-    /// How many of its lines are the app's.
+    /// How many of the lines are the app's.
     pub own_lines: usize,
     /// A `#[global_allocator]` was removed.
     pub without_allocator: bool,
 }
 
-/// Appends the entry to a root file. If the standard library is shared, so is its allocator: one part of the process frees what
-/// another has allocated, and an allocator of the app's own would be given memory that it does not know.
+/// Appends the entry to a root file. If the standard library is shared, so is its allocator: one part of the
+/// process frees what another has allocated, and an allocator of the app's own would be given memory it does
+/// not know.
 pub(crate) fn generate(source: &str, edition: &str, shared: bool) -> Root {
     let mut text = allow_exceptions(source);
     let allocators = if shared { code_words(source, 0..source.len(), ALLOCATOR.0) } else { Vec::new() };
@@ -55,7 +56,7 @@ pub(crate) fn generate(source: &str, edition: &str, shared: bool) -> Root {
     Root { text, own_lines, without_allocator: !allocators.is_empty() }
 }
 
-/// The attribute of an allocator, and one of the same length that does nothing.
+/// The allocator attribute, and a no-op attribute of the same length.
 const ALLOCATOR: (&str, &str) = ("global_allocator", "allow(dead_code)");
 
 /// Whether a crate has a C `main` of its own.
@@ -67,10 +68,11 @@ pub(crate) fn has_no_main(source: &str) -> bool {
     })
 }
 
-/// What is appended. In a constant, so that it adds no name to the crate; every path begins at the root of all, since
-/// the app may have names like these of its own. An exit code has no stable way to its number but this comparison.
+/// The appended text. Wrapped in a constant, so that it adds no name to the crate. All paths are absolute,
+/// since the app may define the same names. Comparing is the only stable way to turn an exit code into a
+/// number.
 fn entry(edition: &str) -> String {
-    // Older compilers do not know the new form, and the newest edition no longer knows the old one.
+    // Older compilers do not know the new form, the newest edition no longer the old one.
     let no_mangle = match edition {
         "" | "2015" | "2018" | "2021" => "#[no_mangle]",
         _ => "#[unsafe(no_mangle)]",
@@ -102,8 +104,8 @@ const _: () = {{
     )
 }
 
-/// Turns `#![forbid(…)]` into `deny`, which is as strict for the app's own code but lets the entry be an exception.
-/// Columns stay.
+/// Turns `#![forbid(…)]` into `deny`, which is as strict for the app's own code but lets the entry be an
+/// exception. Keeps columns.
 fn allow_exceptions(source: &str) -> String {
     let mut text = source.to_owned();
     for range in inner_attributes(source) {
@@ -114,7 +116,7 @@ fn allow_exceptions(source: &str) -> String {
     text
 }
 
-/// The positions of a word in code, outside strings and comments.
+/// The positions of a word in code, outside of strings and comments.
 fn code_words(source: &str, range: Range<usize>, word: &str) -> Vec<usize> {
     let mut found = Vec::new();
     let mut position = range.start;
@@ -137,7 +139,7 @@ fn code_words(source: &str, range: Range<usize>, word: &str) -> Vec<usize> {
     found
 }
 
-/// The `#![…]` at the head of a file.
+/// The `#![…]` attributes at the head of a file.
 fn inner_attributes(source: &str) -> Vec<Range<usize>> {
     let mut attributes = Vec::new();
     let mut position = shebang_len(source);
@@ -157,7 +159,7 @@ fn inner_attributes(source: &str) -> Vec<Range<usize>> {
     attributes
 }
 
-/// A first line that starts with `#!` is for the kernel, unless it starts an attribute.
+/// The length of a shebang line: a first line starting with `#!`, unless it starts an attribute.
 fn shebang_len(source: &str) -> usize {
     let text = source.strip_prefix('\u{feff}').unwrap_or(source);
     match text.strip_prefix("#!") {
@@ -189,7 +191,7 @@ fn attribute_len(text: &str) -> Option<usize> {
     None
 }
 
-/// The length of the comment that a text starts with; block comments nest.
+/// The length of a leading comment; block comments nest.
 fn skip_comment(text: &str) -> Option<usize> {
     if text.starts_with("//") {
         return Some(text.find('\n').unwrap_or(text.len()));
@@ -217,7 +219,7 @@ fn skip_comment(text: &str) -> Option<usize> {
     Some(text.len())
 }
 
-/// The length of the string that a text starts with, raw or not.
+/// The length of a leading string literal, raw or not.
 fn skip_string(text: &str) -> Option<usize> {
     let unprefixed = text.strip_prefix(['b', 'c']).unwrap_or(text);
     if let Some(raw) = unprefixed.strip_prefix('r') {
@@ -241,7 +243,7 @@ fn skip_string(text: &str) -> Option<usize> {
     Some(text.len())
 }
 
-/// The length of the character literal that a text starts with, which a lifetime is not.
+/// The length of a leading character literal, as opposed to a lifetime.
 fn skip_character(text: &str) -> Option<usize> {
     let body = text.strip_prefix('\'')?;
     if let Some(escape) = body.strip_prefix('\\') {

@@ -1,9 +1,10 @@
-//! devhost in the place of a build script: cargo starts build scripts without a wrapper, so this is the only place to see how. The
-//! rustc wrapper puts a small file where cargo expects the script's program. Its first line makes the kernel start devhost as
-//! `devhost-script`, which records how it was called and then becomes the real program. Arguments, directory, standard
-//! streams, exit code and signals are the script's own; its environment is what cargo made it.
+//! devhost in the place of a build script: cargo starts build scripts without a wrapper, so only here can the
+//! call be observed. The rustc wrapper puts a small file where cargo expects the script's program. Its first
+//! line makes the kernel start devhost as `devhost-script`, which records the call and then becomes the real
+//! program. Arguments, directory, standard streams, exit code and signals are the script's own; its
+//! environment is cargo's.
 //!
-//! In a replay (see [`crate::replay`]) it records nothing, but provides the jobserver that cargo would.
+//! In a replay (see [`crate::replay`]) it records nothing, but provides the jobserver in cargo's place.
 #![expect(clippy::print_stderr, reason = "a program of its own: cargo shows what a build script writes")]
 
 use std::ffi::{OsStr, OsString};
@@ -24,19 +25,19 @@ use crate::helper_error::HelperError;
 use crate::job_sheet::{JOB_SHEET_VARIABLE, JobSheet};
 use crate::record::{self, REPLAY_VARIABLE};
 
-/// The name by which devhost is called in the place of a build script.
+/// devhost's name in the place of a build script.
 pub(crate) const NAME: &str = "devhost-script";
 
-/// The kernel reads no more of a file's first line than this, `#!` and the line's end included.
+/// The kernel's limit on a file's first line, including `#!` and the newline.
 const FIRST_LINE_LEN_MAX_BYTES: usize = 255;
 
-/// What is appended to the name of the real program.
+/// Suffix of the real program's name.
 const REAL_SUFFIX: &str = ".real";
 
-/// The most jobs that a jobserver has tokens for: they must fit into an empty pipe.
+/// Limit on jobserver tokens: they must fit into an empty pipe.
 const JOBS_COUNT_MAX: usize = 4_096;
 
-/// Becomes the build script that `args` begins with, as the kernel passes it on.
+/// Becomes the build script named by the first of `args`, as passed on by the kernel.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let Some((place, args)) = args.split_first() else {
         eprintln!(
@@ -71,11 +72,11 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// By which cargo passes the jobserver on.
+/// The variable by which cargo passes on the jobserver.
 const JOBSERVER_VARIABLE: &str = "CARGO_MAKEFLAGS";
 
-/// Makes a pipe with a token for each job but the first, which this process and what it becomes keep open, and says in
-/// cargo's words where it is.
+/// Creates a pipe with a token for each job but the first, inherited across `exec`. Returns cargo's flags for
+/// it.
 fn jobserver(jobs: usize) -> std::io::Result<String> {
     let (reader, mut writer) = std::io::pipe()?;
     writer.write_all(&vec![b'|'; jobs.clamp(1, JOBS_COUNT_MAX) - 1])?;
@@ -85,7 +86,7 @@ fn jobserver(jobs: usize) -> std::io::Result<String> {
     Ok(format!("-j --jobserver-fds={reader},{writer} --jobserver-auth={reader},{writer}"))
 }
 
-/// The real program of a file that a [`Place`] has made.
+/// The real program behind a file made by a [`Place`].
 pub(crate) fn real_program(place: &Path) -> Option<PathBuf> {
     let bytes = std::fs::read(place).ok()?;
     let mut lines = bytes.split(|byte| *byte == b'\n');
@@ -94,7 +95,7 @@ pub(crate) fn real_program(place: &Path) -> Option<PathBuf> {
     Some(place.parent()?.join(OsStr::from_bytes(name)))
 }
 
-/// Where cargo expects the program of a build script.
+/// Where cargo expects a build script's program.
 #[derive(Debug)]
 pub(crate) struct Place {
     program: PathBuf,
@@ -102,8 +103,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// For the rustc call of a build script. `None` for any other, and if the kernel could not find devhost by the
-    /// first line of a file: then the script stays its own program, and only cargo runs it.
+    /// The place for a build script's rustc call. Returns `None` for any other call, or if the kernel could
+    /// not find devhost by a file's first line: the script then stays its own program, and only cargo runs
+    /// it.
     pub(crate) fn of(call: &Call, sheet: &JobSheet) -> Option<Self> {
         let is_script = call.crate_name.starts_with("build_script_")
             && call.crate_types == ["bin"]
@@ -120,9 +122,9 @@ impl Place {
         fits.then(|| Self { program: call.out_dir.join(call.stem()), first_line })
     }
 
-    /// Runs `rustc` and, if it succeeds, puts devhost in the place of what it has made; gives its exit code.
+    /// Runs `rustc` and, on success, puts devhost in the place of its output. Returns the exit code.
     pub(crate) fn run(&self, mut rustc: Command) -> Result<ExitCode, HelperError> {
-        // Whichever linker writes the program, it must not write into what is there.
+        // Whichever linker writes the program must not write into the old file.
         let _ = std::fs::remove_file(&self.program);
         let status = rustc.status().map_err(|error| {
             HelperError::io(format!("run {}", rustc.get_program().to_string_lossy()), error)
@@ -144,7 +146,7 @@ impl Place {
         file.write_all(real.file_name().unwrap_or_default().as_bytes())?;
         file.write_all(b"\n")?;
         file.as_file().set_permissions(std::fs::Permissions::from_mode(0o755))?;
-        // Closed first: the kernel runs no file that is open for writing.
+        // Closed first: the kernel runs no file open for writing.
         file.into_temp_path().persist(&self.program)?;
         Ok(())
     }

@@ -1,6 +1,7 @@
-//! The first start: takes over the dependencies that cargo has already built for the user, so that only the workspace's own
-//! crates are compiled. The user's target directory is only read, and nothing can be written through to it: only files
-//! that cargo and rustc replace, and never write into, are hard-linked; everything else is copied.
+//! The first start: takes over dependencies cargo has already built for the user, so that only the
+//! workspace's own crates are compiled. The user's target directory is only read, and nothing can be written
+//! through to it: only files that cargo and rustc replace, and never write into, are hard-linked; everything
+//! else is copied.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
@@ -11,27 +12,28 @@ use std::path::{Path, PathBuf};
 use crate::app::App;
 use crate::paths::{entries, temporary_directory};
 
-/// How much is copied if hard links are impossible (another file system): more takes longer than it saves.
+/// Limit on copying if hard links are impossible (another file system): more takes longer than it saves.
 const COPIED_SIZE_MAX_BYTES: u64 = 2 << 30;
 
-/// Whether there is anything to take over for a profile, given its directory's name.
+/// Whether there is anything to take over for a profile directory.
 pub(crate) fn finds(app: &App, profile: &str) -> bool {
     sources(app, profile).any(|(from, to)| is_built(&from) && !to.exists())
 }
 
-/// Takes over what there is for a profile, given its directory's name, unless it has been built already. What cannot be taken over
-/// will be built, so no error reaches the user.
+/// Takes over what exists for a profile directory, unless it has been built already. Best effort: what is not
+/// taken over is built.
 pub(crate) fn seed(app: &App, profile: &str) {
     for (from, to) in sources(app, profile) {
         take_over(app, &from, &to, &temporary_directory(&app.target_dir));
     }
 }
 
-/// Where cargo may have built a profile for the user, and where devhost builds the same.
+/// Where cargo may have built a profile for the user, with devhost's directory for the same.
 fn sources(app: &App, profile: &str) -> impl Iterator<Item = (PathBuf, PathBuf)> {
     let user = &app.user_build_dir;
     let triples = entries(user).filter(|path| {
-        // `x86_64-unknown-linux-gnu`, if a target is configured; `devhost` and others have directories here too.
+        // `x86_64-unknown-linux-gnu`, if a target is configured. `devhost` and others have directories here,
+        // too.
         path.file_name().is_some_and(|name| name.to_string_lossy().matches('-').count() >= 2)
     });
     std::iter::once(user.clone()).chain(triples).filter_map(move |from| {
@@ -45,14 +47,14 @@ fn is_built(directory: &Path) -> bool {
     directory.join(".fingerprint").is_dir()
 }
 
-/// Copies the app's built dependencies from one of cargo's target directories to another. Both paths include the profile's
-/// directory. What cannot be copied will be built.
+/// Copies the app's built dependencies from one of cargo's target directories to another. Both paths include
+/// the profile's directory. Best effort: what cannot be copied will be built.
 pub fn take_over_dependencies(app: &App, from: &Path, to: &Path) {
     take_over(app, from, to, &to.with_file_name("tmp"));
 }
 
-/// The same from one directory of a profile to another one, unless there is one. `temporary` is a directory on the
-/// file system of the latter.
+/// Takes over from one profile directory to another, unless the latter exists. `temporary` is a directory on
+/// its file system.
 pub(crate) fn take_over(app: &App, from: &Path, to: &Path, temporary: &Path) {
     if !to.exists()
         && is_built(from)
@@ -65,9 +67,9 @@ pub(crate) fn take_over(app: &App, from: &Path, to: &Path, temporary: &Path) {
 struct Seeding<'a> {
     app: &'a App,
     from: &'a Path,
-    /// Beside the place where the result goes, for a rename.
+    /// Next to the destination, so that a rename works.
     scratch: PathBuf,
-    /// Where the copies of files that have several names are.
+    /// The copies of files with several hard links, by device and inode.
     copies: HashMap<(u64, u64), PathBuf>,
     copied_bytes: u64,
 }
@@ -83,8 +85,8 @@ impl Seeding<'_> {
             copies: HashMap::new(),
             copied_bytes: 0,
         };
-        // A cargo that runs now invalidates a fingerprint before it builds and renews it afterwards. So they come
-        // first, and those that have changed since do not count.
+        // A running cargo invalidates a fingerprint before it builds and renews it afterwards. So
+        // fingerprints come first, and those changed since are dropped.
         let fingerprints = seeding.take_fingerprints()?;
         seeding.take_build_scripts()?;
         seeding.take_libraries()?;
@@ -102,7 +104,7 @@ impl Seeding<'_> {
         std::fs::rename(scratch.path(), to)
     }
 
-    /// The directories of dependencies' packages: `NAME-HASH`.
+    /// The directories of dependencies: `NAME-HASH`.
     fn units(&self, kind: &str) -> impl Iterator<Item = PathBuf> + use<> {
         let names: HashSet<String> = self.app.dependencies.keys().cloned().collect();
         entries(&self.from.join(kind)).filter(move |path| {
@@ -126,14 +128,14 @@ impl Seeding<'_> {
         Ok(taken)
     }
 
-    /// The build scripts, and what they have written: they may write into it again.
+    /// Takes build scripts and their output, which is copied: they may write to it again.
     fn take_build_scripts(&mut self) -> io::Result<()> {
         let mut queue: Vec<PathBuf> = self.units("build").collect();
         while let Some(path) = queue.pop() {
             let metadata = std::fs::symlink_metadata(&path)?;
             let place = self.place(&path)?;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            // cargo removes the program before it has it linked anew.
+            // cargo removes the program before linking it anew.
             let is_program = (name.starts_with("build-script-") || name.starts_with("build_script_"))
                 && path.extension().is_none();
             if metadata.is_symlink() {
@@ -166,7 +168,7 @@ impl Seeding<'_> {
             match ending {
                 // rustc writes these elsewhere and renames them.
                 "rlib" | "rmeta" => self.link(&file, &metadata, &place)?,
-                // A linker may write into a file that exists.
+                // A linker may write into an existing file.
                 "so" | "d" => self.copy(&file, &metadata, &place)?,
                 _ => {}
             }
@@ -174,7 +176,7 @@ impl Seeding<'_> {
         Ok(())
     }
 
-    /// Where the counterpart of a file goes.
+    /// The destination of a file, with its directory created.
     fn place(&self, path: &Path) -> io::Result<PathBuf> {
         let place = self.scratch.join(path.strip_prefix(self.from).map_err(io::Error::other)?);
         if let Some(parent) = place.parent() {
@@ -187,7 +189,7 @@ impl Seeding<'_> {
         std::fs::hard_link(file, place).or_else(|_| self.copy(file, metadata, place))
     }
 
-    /// Copies a file with its time, which cargo compares.
+    /// Copies a file with its modification time, which cargo compares.
     fn copy(&mut self, file: &Path, metadata: &Metadata, place: &Path) -> io::Result<()> {
         let inode = (metadata.dev(), metadata.ino());
         if metadata.nlink() > 1

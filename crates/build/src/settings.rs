@@ -1,17 +1,17 @@
-//! The build options that a user can choose, and what cargo's configuration files add to them.
+//! The build options a user can choose, and what cargo's configuration files add to them.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The build options that a user can choose.
+/// The build options a user can choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Features of the app to switch on.
+    /// Features of the app to enable.
     pub features: Vec<String>,
-    /// All features of the app.
+    /// Enables all features of the app.
     pub all_features: bool,
-    /// Without the app's default features.
+    /// Disables the app's default features.
     pub no_default_features: bool,
     /// The profile, if not `dev`.
     pub profile: Option<String>,
@@ -19,19 +19,19 @@ pub struct Settings {
     pub choice: Option<Choice>,
     /// How the app is linked to its dependencies.
     pub deps: Deps,
-    /// How much debug information the crates of the workspace get.
+    /// How much debug information workspace crates get.
     pub debug_info: DebugInfo,
     /// devhost's own target directory, if not `devhost` in cargo's.
     pub target_dir: Option<PathBuf>,
     /// How a new generation comes to be.
     pub strategy: Strategy,
-    /// A plain app that cannot be made a library becomes its own program, without being asked.
+    /// Whether a plain app that cannot be a library becomes its own program without being asked.
     pub may_fall_back: bool,
-    /// What is passed on to cargo.
+    /// Options passed on to cargo.
     pub cargo: CargoOptions,
 }
 
-/// Options of cargo's own, for each of its calls that takes them.
+/// cargo's own options, passed to each of its commands that takes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CargoOptions {
     /// Does not use the network.
@@ -42,12 +42,13 @@ pub struct CargoOptions {
     pub frozen: bool,
     /// Ignores the `rust-version` of packages.
     pub ignore_rust_version: bool,
-    /// Values for its configuration, `KEY=VALUE`, or absolute paths of configuration files. Of two for the same key the
-    /// later one wins.
+    /// Configuration values, `KEY=VALUE`, or absolute paths of configuration files. The later of two for a
+    /// key wins.
     pub config: Vec<String>,
     /// Unstable options.
     pub unstable: Vec<String>,
-    /// How many rustcs may run at once: a number, one below zero for so many fewer than there are processors, or `default`.
+    /// Limit on concurrent rustcs: a number, a negative one to subtract from the processor count, or
+    /// `default`.
     pub jobs: Option<String>,
 }
 
@@ -71,12 +72,12 @@ impl CargoOptions {
         args
     }
 
-    /// What decides how something is compiled, for a hash.
+    /// What affects compilation, for a hash.
     pub(crate) fn decisive(&self) -> Self {
         Self { config: self.config.clone(), unstable: self.unstable.clone(), ..Self::default() }
     }
 
-    /// The configuration files among the values, those that win first.
+    /// The configuration files among the values, in descending precedence.
     pub(crate) fn config_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for path in self.config.iter().rev().map(Path::new).filter(|path| path.is_absolute()) {
@@ -104,17 +105,17 @@ pub enum Deps {
     /// Against one shared library of them, and statically to what cannot be in it.
     #[default]
     Auto,
-    /// As [`Deps::Auto`], but the build fails if everything would have to be static.
+    /// Like [`Deps::Auto`], but the build fails if everything would have to be static.
     Shared,
     /// Statically.
     Static,
 }
 
-/// How much debug information the crates of the workspace get.
+/// How much debug information workspace crates get.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DebugInfo {
-    /// Backtraces have files and lines; variables are left out, which makes a build much faster.
+    /// Backtraces have files and lines. Variables are left out, which makes a build much faster.
     #[default]
     LineTables,
     /// What the profile says.
@@ -133,7 +134,7 @@ pub enum Strategy {
 }
 
 impl Settings {
-    /// The arguments that choose features, as every cargo command takes them.
+    /// The arguments that select features, for any cargo command.
     pub(crate) fn feature_args(&self) -> Vec<String> {
         let mut args = Vec::new();
         if self.all_features {
@@ -148,12 +149,13 @@ impl Settings {
         args
     }
 
-    /// How many rustcs may run at once: as cargo is told, by its configuration files too, or else one per processor.
+    /// The limit on concurrent rustcs: as given to cargo, possibly by its configuration files, or one per
+    /// processor.
     pub(crate) fn jobs(&self, configuration: &[PathBuf]) -> usize {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let variable = || count_jobs(&std::env::var("CARGO_BUILD_JOBS").ok()?, processors);
         let told = self.cargo.jobs.as_deref().and_then(|jobs| count_jobs(jobs, processors));
-        // Values on the command line come before a variable, which comes before what files say.
+        // Precedence: command line, variable, files.
         let values = || {
             self.cargo.config.iter().rev().find_map(|config| match Path::new(config) {
                 file if file.is_absolute() => {
@@ -171,7 +173,7 @@ impl Settings {
             .max(1)
     }
 
-    /// For a hash of what decides how the app is compiled, as far as cargo does not know it itself.
+    /// For a hash of what affects compilation and is unknown to cargo.
     pub(crate) fn decisive(&self) -> Self {
         Self { cargo: self.cargo.decisive(), ..self.clone() }
     }
@@ -181,7 +183,7 @@ impl Settings {
         self.profile.as_deref().unwrap_or("dev")
     }
 
-    /// The directory in a target directory that cargo has for the profile.
+    /// cargo's directory for the profile in a target directory.
     pub(crate) fn profile_directory(&self) -> &str {
         match self.profile() {
             "dev" | "test" => "debug",
@@ -191,13 +193,13 @@ impl Settings {
     }
 }
 
-/// The configuration files that cargo reads in a directory, existing or not, in descending precedence. Included files follow
-/// the including one.
+/// The configuration files cargo reads in a directory, existing or not, in descending precedence. Included
+/// files follow the including one.
 pub(crate) fn config_files(directory: &Path) -> Vec<PathBuf> {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
-    // Of two in one directory cargo takes the one without an extension.
+    // Of two in one directory cargo prefers the one without an extension.
     let directories = directory.ancestors().map(|directory| directory.join(".cargo")).chain(home);
     let mut files = Vec::new();
     for directory in directories {
@@ -209,7 +211,7 @@ pub(crate) fn config_files(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn add_with_included(file: PathBuf, files: &mut Vec<PathBuf>) {
-    // One that includes itself is cargo's to complain about.
+    // An include cycle is for cargo to report.
     if files.contains(&file) {
         return;
     }
@@ -217,13 +219,13 @@ fn add_with_included(file: PathBuf, files: &mut Vec<PathBuf>) {
     let document = document.and_then(|text| text.parse::<toml_edit::DocumentMut>().ok());
     let included: Vec<PathBuf> = document.iter().flat_map(|document| included(document, &file)).collect();
     files.push(file);
-    // Of two the later one wins.
+    // Later ones win.
     for file in included.into_iter().rev() {
         add_with_included(file, files);
     }
 }
 
-/// The files that a configuration file includes: names, or tables with a `path`, relative to itself.
+/// The files a configuration file includes: names, or tables with a `path`, relative to itself.
 fn included(document: &toml_edit::DocumentMut, file: &Path) -> Vec<PathBuf> {
     let Some(include) = document.get("include") else { return Vec::new() };
     let tables = include.as_array_of_tables().into_iter().flat_map(|tables| tables.iter());
@@ -237,12 +239,11 @@ fn included(document: &toml_edit::DocumentMut, file: &Path) -> Vec<PathBuf> {
     names.map(|name| crate::paths::normalize(&file.parent().unwrap_or(Path::new("/")).join(name))).collect()
 }
 
-/// `build.jobs` of the first file that has it. A negative number is that many fewer than there are processors.
+/// `build.jobs` of the first file that has it.
 fn configured_jobs(files: &[PathBuf], processor_count: usize) -> Option<usize> {
     files.iter().find_map(|file| jobs_in(&std::fs::read_to_string(file).ok()?, processor_count))
 }
 
-/// `build.jobs` of a configuration.
 fn jobs_in(text: &str, processor_count: usize) -> Option<usize> {
     let document: toml_edit::DocumentMut = text.parse().ok()?;
     let jobs = document.get("build")?.get("jobs")?;

@@ -1,7 +1,7 @@
-//! The shadow of a plain app's root file: a directory in devhost's target directory that mirrors, by symbolic links, everything
-//! around the root file, so that `mod`, `#[path]` and `include_str!("../…")` find what they find in the user's own tree. Only
-//! the root file itself is generated (see [`crate::root`]). Paths into the mirror are translated back wherever rustc writes
-//! them. The user's tree is only read.
+//! The shadow of a plain app's root file: a directory in devhost's target directory that mirrors, by symbolic
+//! links, everything around the root file, so that `mod`, `#[path]` and `include_str!("../…")` find what they
+//! find in the user's own tree. Only the root file itself is generated (see [`crate::root`]). Paths into the
+//! mirror are translated back in rustc's output. The user's tree is only read.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,8 +10,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::root::Root;
 
-/// How many entries of a directory outside the workspace are mirrored: a `/tmp` may have a hundred thousand, none of
-/// which an app includes.
+/// Limit on mirrored entries per directory outside of the workspace: a `/tmp` may have a hundred thousand,
+/// none of which an app includes.
 const OUTSIDE_ENTRIES_COUNT_MAX: usize = 2_000;
 
 /// A mirror of the file system around one root file.
@@ -19,18 +19,17 @@ const OUTSIDE_ENTRIES_COUNT_MAX: usize = 2_000;
 pub(crate) struct Shadow {
     /// What stands for `/`.
     mirror: PathBuf,
-    /// The directory of the root file, without links in it.
+    /// The root file's directory, with links resolved.
     source_dir: PathBuf,
-    /// The root file's name.
     file_name: PathBuf,
-    /// Where rustc runs.
+    /// rustc's working directory.
     cwd: PathBuf,
-    /// The directory of the root file, as cargo has it: usually seen from where rustc runs.
+    /// The root file's directory as given by cargo, usually relative to `cwd`.
     given_dir: PathBuf,
 }
 
 impl Shadow {
-    /// The shadow of `input`, as cargo names it to a rustc that runs in `cwd`, in the directory `mirror`.
+    /// The shadow, in the directory `mirror`, of `input` as cargo passes it to a rustc in `cwd`.
     pub(crate) fn new(mirror: &Path, cwd: &Path, input: &Path) -> io::Result<Self> {
         let cwd = cwd.canonicalize()?;
         let given_dir = input.parent().unwrap_or(Path::new("")).to_owned();
@@ -44,13 +43,13 @@ impl Shadow {
         })
     }
 
-    /// The generated root file.
+    /// The path of the generated root file.
     pub(crate) fn input(&self) -> PathBuf {
         self.within(&self.source_dir).join(&self.file_name)
     }
 
-    /// Updates the links and writes the root file. Large directories outside `workspace` are not mirrored, nor is `excluded`,
-    /// devhost's own directory.
+    /// Updates the links and writes the root file. Large directories outside of `workspace` are not mirrored,
+    /// nor is `excluded`, devhost's own directory.
     pub(crate) fn write(&self, root: &Root, workspace: &Path, excluded: &Path) -> io::Result<()> {
         let excluded = excluded.canonicalize()?;
         self.mirror_directory(Path::new("/"), workspace, &excluded)?;
@@ -59,7 +58,7 @@ impl Shadow {
         if unchanged {
             return Ok(());
         }
-        // Never through a link that an earlier layout of the app may have left here.
+        // Never through a link left by an earlier layout of the app.
         let _ = std::fs::remove_file(&input);
         std::fs::write(&input, &root.text)
     }
@@ -74,7 +73,7 @@ impl Shadow {
             std::fs::remove_file(&shadow)?;
         }
         std::fs::create_dir_all(&shadow)?;
-        // A directory that may be passed but not read has only the way to the next one.
+        // An unreadable directory that can be traversed has only the next one on the way.
         let mut names: Vec<PathBuf> = std::fs::read_dir(directory)
             .map(|entries| entries.flatten().map(|entry| entry.file_name().into()).collect())
             .unwrap_or_default();
@@ -93,7 +92,7 @@ impl Shadow {
             if path == *excluded || is_root {
                 continue;
             }
-            // The way to what is excluded is mirrored so that nothing leads back into the mirror.
+            // The way to `excluded` is mirrored so that nothing leads back into the mirror.
             if self.source_dir.starts_with(&path)
                 || (excluded.starts_with(&path) && path.starts_with(workspace))
             {
@@ -111,7 +110,7 @@ impl Shadow {
         Ok(())
     }
 
-    /// The prefixes of the mirror and what they stand for, the most particular first.
+    /// The mirror's prefixes and what they stand for, most specific first.
     fn prefixes(&self) -> Vec<(PathBuf, PathBuf)> {
         let mut prefixes = Vec::new();
         if self.given_dir.is_absolute() {
@@ -126,9 +125,9 @@ impl Shadow {
         prefixes
     }
 
-    /// rustc's arguments that make it name the real files.
+    /// The arguments that make rustc name the real files.
     pub(crate) fn remap_arguments(&self) -> Vec<std::ffi::OsString> {
-        // The last that fits wins.
+        // The last match wins.
         let prefixes = self.prefixes().into_iter().rev();
         prefixes
             .map(|(shadow, real)| {
@@ -158,13 +157,13 @@ impl Shadow {
     }
 }
 
-/// How rustc's JSON writes a path.
+/// Escapes a path as in rustc's JSON.
 pub(crate) fn escape_json(path: &str) -> String {
     let quoted = serde_json::to_string(path).unwrap_or_default();
     quoted.trim_matches('"').to_owned()
 }
 
-/// How a dep-info file writes a path.
+/// Escapes a path as in a dep-info file.
 pub(crate) fn escape_dep_info(path: &str) -> String {
     path.replace(' ', "\\ ")
 }
@@ -188,7 +187,7 @@ fn link(target: &Path, path: &Path) -> io::Result<()> {
     match std::fs::read_link(path) {
         Ok(current) if current == target => return Ok(()),
         Ok(_) => std::fs::remove_file(path)?,
-        // What was on the way to an older layout's root file, or that file itself.
+        // What led to an older layout's root file, or that file itself.
         Err(_) if path.is_dir() => std::fs::remove_dir_all(path)?,
         Err(_) => {
             let _ = std::fs::remove_file(path);
@@ -197,14 +196,14 @@ fn link(target: &Path, path: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, path)
 }
 
-/// Whether a message of rustc's is about the generated lines.
+/// What a message of rustc is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum About {
     /// The app's own code.
     App,
-    /// A generated line, and no error.
+    /// A generated line, but no error.
     Generated,
-    /// A generated line, and an error.
+    /// An error in a generated line.
     GeneratedError,
 }
 

@@ -1,6 +1,7 @@
-//! Makes cargo notice changes that it cannot see. cargo compares modification times, so a file that was replaced by an older
-//! one (`mv` of a backup, `cp -p`, some editors' undo files) looks unchanged to it. For such files, the times in devhost's own
-//! target directory that cargo compares with are set back; the user's files are never touched.
+//! Makes cargo notice changes it cannot see. cargo compares modification times, so a file replaced by an
+//! older one (`mv` of a backup, `cp -p`, some editors' undo files) looks unchanged to it. For such files, the
+//! times cargo compares with are set back in devhost's own target directory. The user's files are never
+//! touched.
 
 use std::fs::{File, FileTimes, Metadata};
 use std::ops::RangeInclusive;
@@ -12,10 +13,9 @@ use crate::dep_info;
 use crate::file_times::{modified, status_changed};
 use crate::paths::entries;
 
-/// Finds the files whose change cargo would miss: they changed after its `last_run` had begun, but their modification
-/// time says that it was not after the run. cargo takes the time when it calls rustc for a crate for that crate's, so
-/// that a file which was saved during the run, too, can change without a trace. `changed` has files known to have
-/// changed; `sources` are looked at as well.
+/// Finds files whose change cargo would miss: changed after its `last_run` began, but with a modification
+/// time not after the run. A crate's time is when cargo called rustc for it, so a file saved during the run
+/// can also change unnoticed. `changed` has files known to have changed; `sources` are inspected, too.
 pub(crate) fn find_hidden(
     changed: &[PathBuf],
     sources: &[PathBuf],
@@ -23,7 +23,7 @@ pub(crate) fn find_hidden(
 ) -> Vec<PathBuf> {
     let seems_old = |metadata: &Metadata| modified(metadata) <= *last_run.end();
     let changed = changed.iter().filter(|path| {
-        // A file that is gone is seen by cargo.
+        // cargo notices a removed file.
         std::fs::metadata(path).is_ok_and(|metadata| seems_old(&metadata))
     });
     let others = sources.iter().filter(|path| {
@@ -45,18 +45,18 @@ pub(crate) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) 
     }
 }
 
-/// Makes cargo recompile every path package that is not among the known ones: it may have been built earlier, for an app that
-/// then dropped it, and its files have not been followed since.
+/// Makes cargo recompile every unknown path package: it may have been built for an app that then dropped it,
+/// and its files have not been watched since.
 pub(crate) fn age_newcomers(app: &App, profile_dirs: &[PathBuf], known: &[PathBuf]) {
     for package in app.path_packages.iter().filter(|package| !known.contains(&package.root)) {
         age(profile_dirs, package);
     }
 }
 
-/// Makes cargo compile what one of these changes may concern although cargo does not follow the file: a file that is new
-/// or gone may be found as a module's, or by a macro that reads a directory. cargo knows a symbolic link only as what it
-/// led to when rustc read it; and where `part/mod.rs` comes to stand beside a `part.rs`, no file that it knows has changed,
-/// but rustc would refuse both. rustc's own dep-info has the names that rustc tried.
+/// Makes cargo compile what these changes may concern if it does not follow the file. A new or removed file
+/// may be found as a module, or by a macro that reads a directory. cargo knows a symbolic link only by its
+/// target when rustc read it. And if `part/mod.rs` appears next to `part.rs`, no file known to cargo has
+/// changed, but rustc would refuse both. rustc's own dep-info has the names rustc tried.
 pub(crate) fn age_unfollowed(app: &App, profile_dirs: &[PathBuf], changed: &[PathBuf], followed: &[PathBuf]) {
     let unfollowed: Vec<&PathBuf> = changed.iter().filter(|path| !followed.contains(path)).collect();
     let concerns = |package: &PathPackage, file: &Path| {
@@ -71,8 +71,8 @@ pub(crate) fn age_unfollowed(app: &App, profile_dirs: &[PathBuf], changed: &[Pat
     }
 }
 
-/// Makes cargo run the build scripts of these packages again, which name no inputs, if one of their files is gone: cargo
-/// looks for files that are newer.
+/// Makes cargo rerun the build scripts of these packages, which name no inputs, if one of their files is
+/// gone: cargo only looks for newer files.
 pub(crate) fn age_losers(app: &App, profile_dirs: &[PathBuf], packages: &[PathBuf], changed: &[PathBuf]) {
     for file in changed.iter().filter(|file| !file.exists()) {
         if let Some(owner) = owner(app, file).filter(|owner| packages.contains(&owner.root)) {
@@ -81,7 +81,7 @@ pub(crate) fn age_losers(app: &App, profile_dirs: &[PathBuf], packages: &[PathBu
     }
 }
 
-/// The package in whose directory, and in no package below it, a file is.
+/// The innermost package whose directory contains a file.
 fn owner<'a>(app: &'a App, file: &Path) -> Option<&'a PathPackage> {
     let around = app.path_packages.iter().filter(|package| file.starts_with(&package.root));
     around.max_by_key(|package| package.root.components().count())
@@ -102,7 +102,7 @@ pub(crate) fn age_app(app: &App, profile_dirs: &[PathBuf]) {
     }
 }
 
-/// The file is in the package's directory, and in no package below it, or its dep-info names it.
+/// Whether the file belongs to no other package, or the package's dep-info names it.
 fn may_use(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, file: &Path) -> bool {
     let owner = owner(app, file);
     owner.is_none_or(|owner| owner.root == package.root) || dep_info_names(app, profile_dirs, package, file)
@@ -140,7 +140,7 @@ pub(crate) fn age_crates(profile_dirs: &[PathBuf], package: &PathPackage) {
     dep_infos(profile_dirs, package).iter().filter(|file| !of_script(file)).for_each(|file| set_back(file));
 }
 
-/// The files whose times cargo takes for those of a package's compiled crates.
+/// The files whose times count as those of a package's compiled crates.
 fn dep_infos(profile_dirs: &[PathBuf], package: &PathPackage) -> Vec<PathBuf> {
     let directories = directories_of(profile_dirs, package, ".fingerprint");
     directories
@@ -154,26 +154,26 @@ fn name_of(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Sets back the times that cargo compares a package's files with.
+/// Makes cargo recompile a package and rerun its build script.
 fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
     age_compiled(profile_dirs, package);
     age_script(profile_dirs, package);
 }
 
-/// Makes cargo run a package's build script again and recompile what depends on it.
+/// Makes cargo rerun a package's build script and recompile what depends on it.
 pub(crate) fn age_script(profile_dirs: &[PathBuf], package: &PathPackage) {
     for directory in directories_of(profile_dirs, package, "build") {
         set_back(&directory.join("output"));
     }
 }
 
-/// cargo's directories for a package below one of its own.
+/// A package's directories below one of cargo's own.
 pub(crate) fn directories_of(profile_dirs: &[PathBuf], package: &PathPackage, name: &str) -> Vec<PathBuf> {
     let of_package = |path: &PathBuf| {
         path.file_name()
             .and_then(|name| name.to_str())
             .and_then(|name| name.strip_prefix(package.name.as_str()))
-            // The hash that cargo appends has no dash: `app-1f…` is of `app`, `app-core-1f…` is not.
+            // cargo's hash has no dash: `app-1f…` belongs to `app`, `app-core-1f…` does not.
             .and_then(|rest| rest.strip_prefix('-'))
             .is_some_and(|hash| !hash.contains('-'))
     };

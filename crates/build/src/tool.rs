@@ -1,4 +1,4 @@
-//! The devhost executable that a build runs.
+//! The devhost executable a build runs.
 
 use std::fs::File;
 use std::io;
@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use crate::paths::is_same_file;
 
-/// The devhost executable as it was at the start, even if its file is replaced or removed: it may be in a target directory itself.
+/// The devhost executable as it was at the start, even if its file is replaced or removed: it may itself be
+/// in a target directory.
 #[derive(Debug)]
 pub(crate) struct Tool {
     path: PathBuf,
@@ -17,7 +18,6 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
-    /// Holds the executable.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -26,7 +26,8 @@ impl Tool {
         Ok(Self { path: path.to_owned(), file, stamp })
     }
 
-    /// The path by which it can be run while this process lives: its own, or that of the open file if its own leads elsewhere now.
+    /// A path by which it can be run while this process lives: its own, or that of the open file if its own
+    /// leads elsewhere now.
     pub(crate) fn path(&self) -> PathBuf {
         if is_same_file(&self.path, &self.file) {
             return self.path.clone();
@@ -34,7 +35,7 @@ impl Tool {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
     }
 
-    /// A stamp that differs if its content does.
+    /// A stamp of its version, size and modification time.
     pub(crate) fn stamp(&self) -> &str {
         &self.stamp
     }

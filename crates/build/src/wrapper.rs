@@ -1,12 +1,13 @@
-//! devhost as `RUSTC_WORKSPACE_WRAPPER`: cargo calls it instead of rustc for the crates of the workspace. The app's call gets the
-//! library of dependencies and whatever else makes it loadable; other crates get cheaper debug information. Everything else
-//! passes through untouched. It replaces itself by rustc, so signals, exit codes and output need no care, except for a
-//! plain app's call (see `plain`).
+//! devhost as `RUSTC_WORKSPACE_WRAPPER`: cargo calls it instead of rustc for workspace crates. The app's call
+//! gets the library of dependencies and whatever else makes it loadable; other crates get cheaper debug
+//! information. Everything else passes through untouched. It replaces itself by rustc, so signals, exit codes
+//! and output need no care, except for a plain app's call (see `plain`).
 //!
 //! Workspace crates get line tables only; backtraces keep file and line.
 //!
-//! The app crate must mention the library of dependencies for rustc to load it: `export!` expands to `extern crate devhost_deps as _;` under
-//! `--cfg devhost`, and to nothing without it. An ordinary build of the app has no devhost code in it.
+//! The app crate must mention the library of dependencies for rustc to load it: `export!` expands to `extern
+//! crate devhost_deps as _;` under `--cfg devhost`, and to nothing otherwise. An ordinary build of the app
+//! contains no devhost code.
 #![expect(clippy::print_stderr, reason = "a program of its own: cargo shows what rustc writes")]
 
 use std::ffi::{OsStr, OsString};
@@ -37,7 +38,7 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let sheet =
         std::env::var_os(JOB_SHEET_VARIABLE).and_then(|path| documents::read::<JobSheet>(Path::new(&path)));
     let mut command = Command::new(rustc);
-    // Without a crate name it is one of cargo's questions about rustc itself.
+    // Without a crate name cargo is asking about rustc itself.
     let sheet = sheet.filter(|_| !call.crate_name.is_empty());
     let result = match &sheet {
         Some(sheet) => {
@@ -70,7 +71,8 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Gives a command the arguments of a call, with devhost's changes. If it returns a plain app's call, that adds the arguments.
+/// Passes a call's arguments to a command, with devhost's changes. If it returns a plain app's call, that
+/// adds the arguments.
 fn add(
     command: &mut Command,
     rustc: &OsStr,
@@ -92,8 +94,8 @@ fn add(
         command.args(args);
     }
     add_debug_info(command, call, sheet.debug_info);
-    // rustc's allocator is a jemalloc that reads this: huge pages save an eighth of its time, most of it in
-    // page faults. A user's own setting wins.
+    // rustc's allocator is a jemalloc that reads this: huge pages save an eighth of its time, mostly page
+    // faults. The user's own setting wins.
     if std::env::var_os("MALLOC_CONF").is_none() {
         command.env("MALLOC_CONF", "thp:always");
     }
@@ -131,7 +133,7 @@ fn add(
     Ok(plain)
 }
 
-/// Lowers the debug information of the profile, never raises it.
+/// Lowers the profile's debug information, never raises it.
 fn add_debug_info(command: &mut Command, call: &Call, wanted: DebugInfo) {
     let full = matches!(call.codegen("debuginfo"), Some("1" | "2" | "limited" | "full"))
         || call.codegen.iter().any(|option| option == "debuginfo");
@@ -140,7 +142,7 @@ fn add_debug_info(command: &mut Command, call: &Call, wanted: DebugInfo) {
     }
 }
 
-/// Sorts what a crate is compiled against by what cargo says of each package, never by file name.
+/// Sorts a crate's externs by what cargo says of each package, never by file name.
 fn sort_externs(call: &Call, sheet: &JobSheet, root: &Path) -> Externs {
     let mut sorted = Externs::default();
     let Some(kinds) = sheet.externs.get(root) else { return sorted };
@@ -158,12 +160,12 @@ fn sort_externs(call: &Call, sheet: &JobSheet, root: &Path) -> Externs {
     sorted
 }
 
-/// Where the externs of a path crate are kept for the app's call.
+/// Where a path crate's externs are recorded for the app's call.
 fn record_path(sheet: &JobSheet, stem: &str) -> PathBuf {
     sheet.target_dir.join("externs").join(format!("{stem}.json"))
 }
 
-/// The dependencies of the app and of the path crates that it reaches.
+/// The dependencies of the app and of the path crates it reaches.
 fn collect_libraries(sheet: &JobSheet, app: Externs) -> Vec<PathBuf> {
     let mut libraries = app.libraries;
     let mut queue = app.path;
@@ -173,7 +175,8 @@ fn collect_libraries(sheet: &JobSheet, app: Externs) -> Vec<PathBuf> {
         if !seen.insert(stem.to_owned()) {
             continue;
         }
-        // A path crate outside the workspace is compiled without the wrapper: what only it uses stays static.
+        // A path crate outside of the workspace is compiled without the wrapper: dependencies only it uses
+        // stay static.
         if let Some(externs) = documents::read::<Externs>(&record_path(sheet, stem)) {
             libraries.extend(externs.libraries.into_iter().filter(|library| library.is_file()));
             queue.extend(externs.path);
@@ -202,7 +205,8 @@ fn add_app(
     command.arg("--extern").arg(devhost_deps);
     command.arg("-C").arg(link_argument(call, "--build-id=sha1"));
     if call.externs.iter().any(|library| library.path.extension() == Some(OsStr::new("so"))) {
-        // A path crate that is a dylib stays one; `cargo run` tells the loader by the environment where it is.
+        // A path crate that is a dylib stays one. `cargo run` tells the loader by the environment where it
+        // is.
         command.arg("-C").arg(link_argument(call, &format!("-rpath={}", call.out_dir.display())));
     }
     if let Linkage::Shared { .. } = linkage {
@@ -217,8 +221,8 @@ fn add_app(
     Ok(linkage)
 }
 
-/// Unlinks an old library: whichever linker writes the new one, it keeps its content for those who have it mapped or
-/// hard-linked.
+/// Unlinks an old library: whichever linker writes the new one, whoever has the old one mapped or hard-linked
+/// keeps its content.
 fn remove_old(call: &Call) {
     let _ = std::fs::remove_file(call.out_dir.join(format!("lib{}.so", call.stem())));
 }

@@ -1,5 +1,5 @@
-//! Runs a short-lived program in a process group of its own, with a deadline. However the program ends, nothing of its
-//! group outlives the call. Knows nothing of what the program is for.
+//! Runs a short-lived program in a process group of its own, with a deadline. However the program ends,
+//! nothing of its group outlives the call. Knows nothing of the program's purpose.
 
 use std::io::{self, PipeReader, Read as _};
 use std::os::fd::AsFd;
@@ -14,9 +14,9 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-/// The time between two looks at the program and at who might cancel it.
+/// How often the program and cancellation are checked.
 const LOOK_INTERVAL_MS: u8 = 20;
-/// The same once its output has ended, which is nearly always its end.
+/// The same once its output has ended, which nearly always means that it exits.
 const END_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How much of a program's output is kept.
@@ -29,13 +29,13 @@ pub(super) enum End {
     Exited(i32),
     /// By this signal.
     Signaled(i32),
-    /// It was killed at its deadline.
+    /// Killed at its deadline.
     TimedOut,
-    /// It was killed because the user has cancelled.
+    /// Killed because the user cancelled.
     Cancelled,
 }
 
-/// Which stream of a program is read; the other goes nowhere.
+/// The stream that is read; the other is discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
     /// Standard output.
@@ -44,7 +44,7 @@ pub(super) enum Stream {
     Error,
 }
 
-/// Runs a program to its end; gives what it has written to the stream.
+/// Runs a program to its end. Returns what it wrote to the stream.
 ///
 /// # Errors
 /// It cannot be started or waited for.
@@ -105,7 +105,7 @@ impl Running {
         Ok((end, std::mem::take(&mut self.output)))
     }
 
-    /// Takes what is there; false once there can be no more.
+    /// Reads what is available. Returns false at the end of the pipe.
     fn read(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 4096];
         loop {
@@ -122,7 +122,7 @@ impl Running {
         }
     }
 
-    /// Looks without reaping: until then its id, and so its group's, cannot be another's.
+    /// Checks without reaping: until then its id, and so its group's, cannot be reused.
     fn has_ended(&self) -> io::Result<bool> {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         match waitid(Id::Pid(self.pid()), flags) {
@@ -132,7 +132,7 @@ impl Running {
         }
     }
 
-    /// Kills what is left of the group, and reaps its leader.
+    /// Kills the rest of the group, and reaps its leader.
     fn end(&mut self) -> io::Result<std::process::ExitStatus> {
         let _ = killpg(self.pid(), Signal::SIGKILL);
         self.child.wait()
@@ -145,7 +145,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Where an error led out of the loop. A child that was reaped is left alone.
+        // After an error in the loop. A reaped child is left alone.
         if let Ok(None) = self.child.try_wait() {
             let _ = self.end();
         }
@@ -208,7 +208,7 @@ mod tests {
         }
     }
 
-    /// A zombie that its new parent has yet to reap runs no more.
+    /// A zombie its new parent has yet to reap no longer runs.
     fn is_running(pid: i32) -> bool {
         std::fs::read_to_string(format!("/proc/{pid}/stat"))
             .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))

@@ -1,5 +1,5 @@
 //! Compiles the plugins: each with its trait and without, in two versions, as libraries and, if wanted, as
-//! programs. It uses rustc alone, no cargo, no crates, no network.
+//! programs. Uses only rustc: no cargo, no crates, no network.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,26 +18,26 @@ use super::kinds::{ArtifactKind, PLUGIN_SOURCE, SHARED_SOURCE};
 /// How long one call of rustc may take.
 const RUSTC_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// The time between two looks whether the compilation is still wanted.
+/// How often cancellation is checked.
 const CANCEL_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The rustc to call if `RUSTC` is not set.
+/// The default for `RUSTC`.
 const RUSTC: &str = "rustc";
 
-/// What one call of rustc makes.
+/// The output of a rustc call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A library, to be loaded.
+    /// A loadable library.
     Plugin,
-    /// A program, linked statically with its dependency.
+    /// A program, statically linked with its dependency.
     Program,
 }
 
-/// What was compiled.
+/// The compiled plugins.
 #[derive(Debug)]
 pub(super) struct Compiled {
     work: PathBuf,
-    /// Where rustc's shared standard library is.
+    /// The directory of rustc's shared standard library.
     pub std_dir: PathBuf,
 }
 
@@ -47,27 +47,24 @@ impl Compiled {
         self.work.join("libartifact_shared.so")
     }
 
-    /// Where it is.
+    /// Its directory.
     pub(super) fn shared_dir(&self) -> &Path {
         &self.work
     }
 
-    /// A version of a plugin.
     pub(super) fn unit(&self, unit: Unit) -> PathBuf {
         unit.path(&self.work)
     }
 }
 
-/// One thing that is compiled of a plugin.
+/// One compilation of a plugin.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unit {
-    /// Which plugin.
     pub kind: &'static ArtifactKind,
-    /// With the trait that is tried.
+    /// With the trait under test.
     pub has_trait: bool,
     /// 1, or 2 for the edited one.
     pub version: u32,
-    /// As what.
     pub form: Form,
 }
 
@@ -82,7 +79,7 @@ impl Unit {
     }
 }
 
-/// Compiles all plugins of these kinds, as many at once as there are processors. Gives nothing if it was cancelled.
+/// Compiles all plugins of these kinds, one per processor at once. Returns `None` if cancelled.
 ///
 /// # Errors
 /// rustc is missing or refuses a plugin; a file cannot be written.
@@ -116,7 +113,7 @@ pub(super) fn compile(
 
 fn rustc() -> Command {
     let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| RUSTC.into()));
-    // Warnings of other compiler versions concern nobody.
+    // Warnings of other compiler versions do not matter.
     command.args(["--edition", "2024", "--cap-lints", "allow", "-C", "opt-level=0", "-C", "debuginfo=0"]);
     command
 }
@@ -157,7 +154,7 @@ fn compile_shared(work: &Path, is_cancelled: &dyn Fn() -> bool) -> anyhow::Resul
 fn compile_unit(work: &Path, unit: Unit, is_cancelled: &dyn Fn() -> bool) -> anyhow::Result<bool> {
     let Unit { kind, has_trait, version, form } = unit;
     let mut command = rustc();
-    // All have the same name, as the versions of an app have; so the ids of their types are the same, too.
+    // All have the same name, like an app's versions, and so the same type ids.
     command.args(["--crate-name", "artifact_plugin", "--crate-type"]);
     let dependency = match form {
         Form::Plugin => {
@@ -185,7 +182,7 @@ fn compile_unit(work: &Path, unit: Unit, is_cancelled: &dyn Fn() -> bool) -> any
     run(command, kind.name, is_cancelled)
 }
 
-/// False if it was cancelled.
+/// Returns false if cancelled.
 fn run(command: Command, what: &str, is_cancelled: &dyn Fn() -> bool) -> anyhow::Result<bool> {
     let (end, errors) = child::run(command, Stream::Error, RUSTC_TIME_MAX, is_cancelled)
         .with_context(|| format!("failed to run rustc for {what}"))?;
@@ -199,7 +196,7 @@ fn run(command: Command, what: &str, is_cancelled: &dyn Fn() -> bool) -> anyhow:
     }
 }
 
-/// False if it was cancelled.
+/// Returns false if cancelled.
 fn compile_units(
     work: &Path,
     units: Vec<Unit>,

@@ -1,5 +1,5 @@
-//! What a reload came to, judged from what the processes said and how they ended, and from nothing else. What is right
-//! is not written down anywhere: it is what the new version says after a cold start.
+//! The outcome of a reload, judged only from what the processes said and how they ended. The right answer is
+//! not hard-coded: it is what the new version says after a cold start.
 
 use nix::sys::signal::Signal;
 
@@ -7,26 +7,23 @@ use super::child::End;
 use crate::model::Verdict;
 use crate::programs::HostEvent;
 
-/// What a version answered, and as which version it was compiled.
+/// A version's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// Which version.
+    /// The version it was compiled as.
     pub version: u32,
-    /// Its answer.
     pub text: String,
 }
 
 /// What one process said, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Life {
-    /// What it said.
     pub seen: Vec<HostEvent>,
-    /// How it ended.
     pub end: End,
 }
 
 impl Life {
-    /// Reads what a process has written; a line that a crash has cut off is none.
+    /// Parses a process's output, ignoring a line cut off by a crash.
     pub(super) fn new(end: End, output: &[u8]) -> Self {
         let seen = output
             .split(|byte| *byte == b'\n')
@@ -35,8 +32,8 @@ impl Life {
         Self { seen, end }
     }
 
-    /// A forking host's life, taken apart into those of its children; the last of them takes in the host's own end if
-    /// that was not a good one.
+    /// Splits a forking host's life into its children's. The last one includes the host's own end if that was
+    /// not a good one.
     pub(super) fn of_children(self) -> Vec<Self> {
         let mut lives = Vec::new();
         let mut seen = Vec::new();
@@ -75,16 +72,14 @@ impl Life {
     }
 }
 
-/// What one reload came to.
+/// The outcome of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Judgement {
-    /// In a word.
     pub verdict: Verdict,
-    /// What was observed.
     pub observation: String,
 }
 
-/// Judges a reload in one process: the second answer is the one that counts.
+/// Judges a reload in one process by its second answer.
 pub(super) fn judge_one_process(life: &Life, cold: &Answer) -> Judgement {
     judge(life, life.answers().nth(1), cold)
 }
@@ -132,7 +127,7 @@ fn signal_name(number: i32) -> String {
     Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
 }
 
-/// What several tries of the same came to: the worst, and in how many of them, if they differ.
+/// The worst of several tries, with its frequency if they differ.
 pub(super) fn worst(judgements: &[Judgement]) -> Judgement {
     let Some(worst) = judgements.iter().max_by_key(|judgement| badness(judgement.verdict)) else {
         return Judgement { verdict: Verdict::Hung, observation: "was not tried".into() };

@@ -1,7 +1,7 @@
-//! The kinds of things that a reload can leave behind. Each is a small plugin in `plugins/`, which the executable carries
-//! along as source; this file says what is tried, not what comes of it.
+//! The kinds of things a reload can leave behind. Each is a small plugin in `plugins/`, embedded as source.
+//! This file says what is tried, not what comes of it.
 
-/// One kind.
+/// A kind of thing a reload can leave behind.
 #[derive(Debug, Clone, Copy)]
 pub struct ArtifactKind {
     /// Its short name.
@@ -10,11 +10,11 @@ pub struct ArtifactKind {
     pub title: &'static str,
     /// What goes wrong if it is left behind, and why.
     pub explanation: &'static str,
-    /// The module `kind` of the plugin.
+    /// The source of the plugin's module `kind`.
     pub source: &'static str,
-    /// The plugin is linked with a standard library of its own, and not with the shared dependency.
+    /// Links the plugin with its own standard library instead of the shared dependency.
     pub has_own_std: bool,
-    /// Both versions are loaded from the same path, one after the other.
+    /// Loads both versions from the same path, one after the other.
     pub shares_place: bool,
 }
 
@@ -37,7 +37,7 @@ macro_rules! kind {
     };
 }
 
-/// All of them.
+/// All kinds.
 pub const KINDS: &[ArtifactKind] = &[
     kind!(
         "static-value",

@@ -18,11 +18,11 @@ use crate::programs::{ARTIFACT_HOST_NAME, HostJob, ReloadMode};
 /// How long one process may take. An answer takes a twentieth of a second at most, so this is a hang.
 const PROCESS_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// The variable that tells the loader where to look for libraries.
+/// The variable with the loader's search path.
 const LIBRARY_PATH_VARIABLE: &str = "LD_LIBRARY_PATH";
 
-/// Tries all kinds under those of the strategies that reload by themselves; `work` is an empty directory, made if
-/// there is none, that the caller removes. If it is cancelled, the rows that are complete are given.
+/// Tries all kinds under those of the strategies that reload by themselves. `work` is an empty directory,
+/// created if missing and removed by the caller. Returns the complete rows if cancelled.
 ///
 /// # Errors
 /// rustc is missing or refuses a plugin; a process cannot be started.
@@ -37,7 +37,7 @@ pub(crate) fn measure(
     measure_kinds(&devhost, KINDS, work, strategies, tries, progress, is_cancelled)
 }
 
-/// `measure` with some of the kinds, and with the devhost executable that is to be the host.
+/// Like `measure`, with some of the kinds, and with `devhost` as the host.
 ///
 /// # Errors
 /// As for `measure`.
@@ -72,7 +72,7 @@ pub fn measure_kinds(
     Ok(rows)
 }
 
-/// The outside tools run cargo again, which is what `restart` is; `rustc` runs nothing.
+/// The outside tools run cargo again, as `restart` does; `rustc` runs nothing.
 fn can_be_tried(strategy: Strategy) -> bool {
     match strategy {
         Strategy::Inprocess
@@ -92,13 +92,13 @@ fn can_be_tried(strategy: Strategy) -> bool {
 struct Trials<'run> {
     devhost: &'run Path,
     compiled: Compiled,
-    /// Where plugins are put that are to be loaded from one path.
+    /// The path of plugins loaded from one place.
     place: PathBuf,
     try_count: u32,
     is_cancelled: &'run dyn Fn() -> bool,
 }
 
-/// `None` if it was cancelled.
+/// `None` if cancelled.
 type Cancellable<T> = anyhow::Result<Option<T>>;
 
 impl Trials<'_> {
@@ -133,7 +133,7 @@ impl Trials<'_> {
         }))
     }
 
-    /// What version 2 says after a cold start.
+    /// Version 2's answer after a cold start.
     fn cold(&self, kind: &'static ArtifactKind, has_trait: bool) -> Cancellable<Answer> {
         let Some(life) = self.host(kind, ReloadMode::New, &[self.plugin(kind, has_trait, 2)])? else {
             return Ok(None);

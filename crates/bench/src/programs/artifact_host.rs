@@ -1,7 +1,8 @@
-//! Reloads one of the bench's plugins in one way and reports what it observes. It may use the loader, the zygote's preload
-//! and fork. It judges nothing, and it may crash: how it ends is a result, too ([`crate::artifacts`] reads both).
+//! Reloads one of the bench's plugins in one way and reports its observations. Uses the loader, the zygote's
+//! preload and fork. It judges nothing, and it may crash: how it ends is a result, too ([`crate::artifacts`]
+//! reads both).
 //!
-//! Whoever starts it ends it, with its whole process group, at a deadline; so nothing here waits with one of its own.
+//! Its parent kills it, with its whole process group, at a deadline; so nothing here needs one of its own.
 #![expect(
     clippy::print_stderr,
     reason = "a helper program, whose standard error is for whoever calls it by hand"
@@ -23,13 +24,13 @@ use super::artifact_protocol::{ARTIFACT_HOST_NAME, HostEvent, HostJob, ReloadMod
 use devhost_process::zygote::preload;
 use devhost_sys::process::{count_threads, exit_now};
 
-/// The longest answer of a plugin.
+/// Limit on a plugin's answer.
 const ANSWER_BYTES_MAX: usize = 4096;
 
-/// Smaller than any core file, and the one value that keeps a core dump handler from being called.
+/// Smaller than any core file, and the only value that disables a core dump handler.
 const CORE_FILE_BYTES_MAX: u64 = 1;
 
-/// Runs the host, if the process was called as one.
+/// Runs the host if the process was called as one.
 pub(super) fn dispatch(argv0_file_name: &str) -> Option<u8> {
     if argv0_file_name != ARTIFACT_HOST_NAME {
         return None;
@@ -71,7 +72,7 @@ fn run(job: &HostJob) -> Result<()> {
 fn end_with_parent() -> Result<()> {
     let parent = getppid();
     prctl::set_pdeathsig(Signal::SIGKILL)?;
-    // It may have ended before the line above; whoever adopted this process is not waited for.
+    // It may have ended before the line above.
     ensure!(getppid() == parent, "whoever started this process is gone");
     Ok(())
 }
@@ -82,7 +83,7 @@ fn reload_in_process(job: &HostJob, old: &Path, new: &Path) -> Result<()> {
     first.start(&raw mut state);
     first.answer();
     let second = if job.place.is_some() {
-        // There is one place for both, so the old one has to go first.
+        // Both share one place, so the old one has to go first.
         first.stop();
         first.unload()?;
         let second = Plugin::load(job, new)?;
@@ -97,7 +98,7 @@ fn reload_in_process(job: &HostJob, old: &Path, new: &Path) -> Result<()> {
     };
     second.answer();
     report(&HostEvent::Ending);
-    // What the process itself runs at its end is part of what is tried, so it ends as any program does.
+    // The process's own exit handlers are part of the test, so it exits normally.
     std::process::exit(0)
 }
 
@@ -110,7 +111,7 @@ fn fork_both(job: &HostJob, old: &Path, new: &Path) -> Result<()> {
 fn fork_one(serve: impl FnOnce() -> Result<()>) -> Result<()> {
     let thread_count = count_threads()?;
     ensure!(thread_count == 1, "the host has {thread_count} threads and must not fork");
-    // SAFETY: this process has one thread, as was just proven, so no lock can be held by another one.
+    // SAFETY: this process has one thread, as just checked, so no other can hold a lock.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
             report(&wait_for(child)?);
@@ -136,7 +137,7 @@ fn wait_for(child: Pid) -> Result<HostEvent> {
     }
 }
 
-/// The old version's whole life in a process of its own, which ends as a worker does: at once.
+/// Runs the old version in a process of its own, which ends as a worker does: at once.
 fn serve_old(job: &HostJob, path: &Path) -> Result<()> {
     let mut state = std::ptr::null_mut();
     let plugin = Plugin::load(job, path)?;
@@ -146,7 +147,7 @@ fn serve_old(job: &HostJob, path: &Path) -> Result<()> {
     exit_now(0)
 }
 
-/// The new version in a process of its own. It ends as any program does, so that exit handlers run here, too.
+/// Runs the new version in a process of its own, which exits normally, so that exit handlers run.
 fn serve_new(job: &HostJob, path: &Path) -> Result<()> {
     let mut state = std::ptr::null_mut();
     let plugin = Plugin::load(job, path)?;
@@ -157,7 +158,7 @@ fn serve_new(job: &HostJob, path: &Path) -> Result<()> {
 }
 
 fn report(event: &HostEvent) {
-    // Whoever reads may be gone; then this process is about to be killed.
+    // If the reader is gone, this process is about to be killed.
     if let Ok(mut line) = serde_json::to_vec(event) {
         line.push(b'\n');
         let _ = std::io::stdout().write_all(&line).and_then(|()| std::io::stdout().flush());
@@ -169,7 +170,7 @@ type AnswerFn = unsafe extern "C" fn(*mut u8, usize) -> usize;
 type VersionFn = unsafe extern "C" fn() -> u32;
 type StopFn = unsafe extern "C" fn();
 
-/// One version, loaded. The functions are valid until it is unloaded, which takes it.
+/// A loaded version. The functions are valid until `unload`, which consumes it.
 struct Plugin {
     library: Library,
     version: VersionFn,
@@ -184,8 +185,8 @@ impl Plugin {
             Some(place) => put(path, place)?,
             None => path,
         };
-        // SAFETY: the library is one of devhost's own plugins, whose constructors do nothing; its symbols have
-        // the types that plugin.rs gives them.
+        // SAFETY: the library is one of devhost's own plugins, whose constructors do nothing; plugin.rs gives
+        // its symbols these types.
         unsafe {
             let library = Library::open(Some(path), RTLD_NOW | RTLD_LOCAL)?;
             Ok(Self {
@@ -206,7 +207,7 @@ impl Plugin {
 
     fn answer(&self) {
         let mut buffer = [0; ANSWER_BYTES_MAX];
-        // SAFETY: it is loaded, and writes no more than the buffer takes.
+        // SAFETY: it is loaded, and writes no more than the buffer's length.
         let (version, length) =
             unsafe { ((self.version)(), (self.answer)(buffer.as_mut_ptr(), buffer.len())) };
         let text = String::from_utf8_lossy(&buffer[..length.min(ANSWER_BYTES_MAX)]).into_owned();
@@ -218,7 +219,7 @@ impl Plugin {
         unsafe { (self.stop)() };
     }
 
-    /// What may come after this is the very thing that is tried.
+    /// What may follow is exactly what is tried.
     fn unload(self) -> Result<()> {
         self.library.close()?;
         report(&HostEvent::Unloaded);
@@ -227,14 +228,14 @@ impl Plugin {
 }
 
 /// # Safety
-/// The symbol has that type.
+/// The symbol must have that type.
 unsafe fn symbol<F: Copy>(library: &Library, name: &[u8]) -> Result<F> {
     // SAFETY: as the caller promises.
     let symbol: Symbol<F> = unsafe { library.get(name) }?;
     Ok(*symbol)
 }
 
-/// Replaces the version before, as a build does: with a new file that takes its name.
+/// Replaces the version before as a build does, by renaming a new file.
 fn put<'place>(plugin: &Path, place: &'place Path) -> Result<&'place Path> {
     let staged = place.with_extension("staged");
     std::fs::copy(plugin, &staged)

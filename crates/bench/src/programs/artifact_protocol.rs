@@ -1,5 +1,5 @@
-//! What the bench and an artifact host tell each other: the job, as the host's arguments, and what the host observes, as a line
-//! of JSON each.
+//! The protocol between the bench and an artifact host: the job, as the host's arguments, and its
+//! observations, as lines of JSON.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// The name by which devhost is called to be an artifact host.
+/// devhost's name as an artifact host.
 pub(crate) const ARTIFACT_HOST_NAME: &str = "devhost-artifact-host";
 
 /// How a host reloads.
@@ -25,16 +25,16 @@ pub(crate) enum ReloadMode {
     New,
 }
 
-/// What a host is to do.
+/// A host's job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostJob {
-    /// How to reload.
     pub mode: ReloadMode,
     /// The library that stands for the dependencies.
     pub shared: PathBuf,
     /// The old and the new version, or the only one.
     pub plugins: Vec<PathBuf>,
-    /// Where each version is put before it is loaded, replacing the one before. Without it each is loaded from where it is.
+    /// Where each version is put before it is loaded, replacing the one before. If `None`, each is loaded
+    /// from its own path.
     pub place: Option<PathBuf>,
 }
 
@@ -49,7 +49,7 @@ impl HostJob {
         args
     }
 
-    /// The job that [`HostJob::args`] describes; `None` if they are not of that form.
+    /// Parses the output of [`HostJob::args`]. Returns `None` if it is malformed.
     pub(crate) fn parse(args: &[OsString]) -> Option<Self> {
         let [mode, shared, place, plugins @ ..] = args else { return None };
         let mode = ReloadMode::from_str(mode.to_str()?, false).ok()?;
@@ -63,7 +63,7 @@ impl HostJob {
     }
 }
 
-/// What a host, or a program built from the same source, reports as it goes.
+/// The progress reports of a host, or of a program built from the same source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub(crate) enum HostEvent {
@@ -71,14 +71,13 @@ pub(crate) enum HostEvent {
     Started,
     /// A version answered.
     Answered {
-        /// The version that the answering code was compiled as.
+        /// The version it was compiled as.
         version: u32,
-        /// Its answer.
         text: String,
     },
     /// The old version was stopped and passed to dlclose.
     Unloaded,
-    /// All is done; the process ends in the ordinary way.
+    /// Everything is done; the process exits normally.
     Ending,
     /// A forked child has ended.
     ChildEnded {

@@ -1,5 +1,5 @@
-//! Times forks of a process that has a library loaded, as a zygote has. It has one thread, measures, prints one JSON document,
-//! and ends.
+//! Times forks of a process with a loaded library, like a zygote. It has one thread, measures, prints one
+//! JSON document, and ends.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -20,19 +20,19 @@ use nix::unistd::{ForkResult, SysconfVar, fork, pipe2, sysconf};
 use crate::model::{ForkCost, ForkSample};
 use devhost_sys::process::{count_threads, exit_untouched};
 
-/// The name by which devhost is called for this. Its arguments: the library, the number of crates in it, the number of forks.
+/// devhost's name as the fork timer. Arguments: the library, its number of crates, the number of forks.
 pub(crate) const FORK_TIMER_NAME: &str = "devhost-fork-timer";
 
-/// The library's function that uses something of every crate.
+/// The library's function that uses every crate.
 pub(crate) const TOUCH_SYMBOL: &str = "devhost_bench_touch";
 
-/// Forks that are not counted: the first ones find caches cold.
+/// Uncounted forks: the first ones find cold caches.
 const WARM_UP_COUNT: u32 = 3;
 
-/// The page size if the system does not say.
+/// Default for the page size.
 const PAGE_SIZE_DEFAULT_BYTES: i64 = 4096;
 
-/// Runs the timer, if the process was called as one.
+/// Runs the timer if the process was called as one.
 pub(super) fn dispatch(argv0_file_name: &str) -> Option<u8> {
     (argv0_file_name == FORK_TIMER_NAME).then(|| match run() {
         Ok(()) => 0,
@@ -54,9 +54,9 @@ fn run() -> Result<()> {
 }
 
 fn measure(path: &Path, crate_count: u32, fork_count: u32) -> Result<ForkCost> {
-    // SAFETY: the bench has made the library; it has no constructors of its own.
+    // SAFETY: the bench made the library; it has no constructors of its own.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }?;
-    // SAFETY: the bench has given the function this type.
+    // SAFETY: the bench gave the function this type.
     let touch: Symbol<unsafe extern "C" fn() -> u64> = unsafe { library.get(TOUCH_SYMBOL) }?;
     let mut samples = Vec::new();
     for number in 0..WARM_UP_COUNT + fork_count {
@@ -77,13 +77,13 @@ fn fork_once(touch: unsafe extern "C" fn() -> u64) -> Result<ForkSample> {
     ensure!(count_threads()? == 1, "there is more than one thread");
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
     let begun = Instant::now();
-    // SAFETY: this process has one thread, as was just proven.
+    // SAFETY: this process has one thread, as just checked.
     match unsafe { fork() }? {
         ForkResult::Child => {
             // SAFETY: as for the symbol above.
             let touched = unsafe { touch() };
             let faults = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.minor_page_faults());
-            // What was read must not be optimized away.
+            // Keeps the reads from being optimized away.
             let faults = faults + i64::from(touched == u64::MAX);
             let written = std::fs::File::from(write).write_all(&faults.to_ne_bytes());
             exit_untouched(i32::from(written.is_err()))

@@ -1,4 +1,4 @@
-//! Programs that the devhost executable plays for the bench, when it is called by their name: processes of their own that may
+//! Programs the devhost executable plays for the bench when called by their name: separate processes that may
 //! crash, fork, or become rustc, without harm to the bench.
 
 mod artifact_host;

@@ -1,4 +1,4 @@
-//! Stands in for rustc: records the call, and becomes rustc.
+//! Records a rustc call, then becomes rustc.
 #![expect(clippy::print_stderr, reason = "a helper program, whose standard error is rustc's")]
 
 use std::ffi::OsString;
@@ -8,16 +8,16 @@ use std::process::Command;
 
 use crate::rustc_call::RustcCall;
 
-/// The name by which devhost is called for this.
+/// devhost's name as the recorder.
 pub(crate) const RUSTC_RECORDER_NAME: &str = "devhost-rustc-recorder";
 
-/// The file that calls are appended to. Not a `DEVHOST_` name: devhost keeps those from cargo.
+/// The file calls are appended to. Not a `DEVHOST_` name: devhost keeps those from cargo.
 pub(crate) const RECORDER_LOG_VARIABLE: &str = "RUSTC_RECORDER_LOG";
 
-/// The rustc that is run in the end.
+/// The variable with the real rustc.
 pub(crate) const RECORDER_RUSTC_VARIABLE: &str = "RUSTC_RECORDER_RUSTC";
 
-/// Becomes rustc, if the process was called as the recorder. Returns only if that fails.
+/// Becomes rustc if the process was called as the recorder. Returns only if that fails.
 pub(super) fn dispatch(argv0_file_name: &str) -> Option<u8> {
     if argv0_file_name != RUSTC_RECORDER_NAME {
         return None;

@@ -1,5 +1,5 @@
-//! The raw samples, one line for each reload of each strategy. The columns are always the same and in the same order; steps
-//! that have a name of their own come after the known ones. Quoted as RFC 4180 says, with a line feed at the end of a line.
+//! The raw samples, one line per reload and strategy. The columns are always the same and in the same order;
+//! unknown steps follow the known ones. Quoted as in RFC 4180, but lines end with a line feed.
 
 use std::fmt::Display;
 
@@ -18,7 +18,7 @@ const COLUMNS_AFTER_STEPS: [&str; 8] = [
     "cpu_ms",
 ];
 
-/// The document. What was not measured is empty.
+/// Renders a report as CSV. What was not measured is empty.
 pub fn csv(report: &Report) -> String {
     let mut steps: Vec<String> = STEP_ORDER.map(str::to_owned).to_vec();
     steps.extend(step_names(report).into_iter().filter(|name| !STEP_ORDER.contains(&name.as_str())));

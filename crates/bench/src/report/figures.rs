@@ -1,27 +1,27 @@
-//! How numbers are written: one unit for a figure and its interval, as many digits as mean something. Pure text.
+//! Formats numbers: one unit for a figure and its interval, only significant digits. Pure text.
 
 use super::statistics::Estimate;
 
 /// Times from here on are shown in seconds, as everywhere in devhost.
 const SECONDS_FROM_MS: f64 = 10_000.0;
 
-/// What a number counts.
+/// What a number measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     /// Milliseconds.
     Time,
     /// Bytes.
     Size,
-    /// Bytes that came or went: with a sign.
+    /// Bytes gained or lost, with a sign.
     Growth,
-    /// How many times.
+    /// A factor.
     Ratio,
-    /// Just a number.
+    /// A plain number.
     Count,
 }
 
 impl Unit {
-    /// By what to divide, and what to write after it.
+    /// The divisor, and the suffix.
     fn scale(self, largest: f64) -> (f64, &'static str) {
         const KIB: f64 = 1024.0;
         match self {
@@ -50,19 +50,19 @@ impl Unit {
     }
 }
 
-/// A number in its unit.
+/// Formats a number in its unit.
 pub(super) fn show(value: f64, unit: Unit) -> String {
     let (divisor, suffix) = unit.scale(value.abs());
     let scaled = value / divisor;
     format!("{}{suffix}", number(scaled, unit.digits(scaled, suffix), unit))
 }
 
-/// An estimate: the figure, and its interval in the same unit. The second is empty if there is none.
+/// Formats an estimate and its interval in the same unit. The interval is empty if there is none.
 pub(super) fn show_estimate(estimate: &Estimate, unit: Unit) -> (String, String) {
     let (low, high) = estimate.interval.unwrap_or((estimate.value, estimate.value));
     let largest = [estimate.value, low, high].into_iter().map(f64::abs).fold(0.0, f64::max);
-    // The figure decides, so that one far bound does not take its digits away; but next to nothing, with an interval that is
-    // not, has no size of its own.
+    // The figure decides, so that one far bound does not cost it digits. The bounds do if the figure is close
+    // to zero compared with them.
     let decider = if estimate.value.abs() * 100.0 < largest { largest } else { estimate.value.abs() };
     let (divisor, suffix) = unit.scale(decider);
     let digits = unit.digits(decider / divisor, suffix);

@@ -1,5 +1,5 @@
-//! The report as one page that needs nothing but itself: no script, no font, no image from elsewhere, and a policy that forbids
-//! them. The templates escape all text that comes from an app, a tool or a machine.
+//! The report as one self-contained page: no script, no font, no image from elsewhere, and a policy that
+//! forbids them. The templates escape all text from an app, a tool or a machine.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ use crate::model::Report;
 
 const STYLE: &str = include_str!("report.css");
 
-/// Nothing but the page itself; inline styles alone, which the stylesheet is.
+/// Nothing from elsewhere; only inline styles, for the stylesheet.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// Renders a report as a page.
@@ -48,7 +48,7 @@ pub fn html(report: &Report) -> String {
     without_controls(&page.into_string())
 }
 
-/// Templates escape what has a meaning in HTML; control characters have none, and no place in a page either.
+/// Removes control characters: they need no escaping, but do not belong in a page.
 fn without_controls(page: &str) -> String {
     page.chars().filter(|character| !character.is_control() || matches!(character, '\n' | '\t')).collect()
 }
@@ -245,7 +245,7 @@ fn number(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") }
 }
 
-/// In UTC; a time that no calendar knows is shown as a number.
+/// Formats a date in UTC; one beyond the calendar is shown as a number.
 fn date(unix_s: u64) -> String {
     /// The last second of the year 9999, after which dates cannot be written.
     const SHOWN_UNIX_MAX_S: u64 = 253_402_300_799;
@@ -261,13 +261,13 @@ mod tests {
     use super::*;
     use crate::model::Verdict;
 
-    /// Tag by tag, with void elements left out.
+    /// Checks tag by tag, ignoring void elements.
     fn assert_balanced(page: &str) {
         let mut open: Vec<&str> = Vec::new();
         let body = page.split_once("</style>").expect("a stylesheet").1;
         for tag in body.split('<').skip(1).map(|part| part.split_once('>').expect("an end of each tag").0) {
             if let Some(name) = tag.strip_prefix('/') {
-                // The head was begun before the stylesheet.
+                // The head was opened before the stylesheet.
                 assert!(open.pop() == Some(name) || ["head", "html"].contains(&name), "{name} in {open:?}");
             } else if !tag.ends_with('/') {
                 open.push(tag.split(' ').next().unwrap());

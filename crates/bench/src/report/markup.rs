@@ -1,15 +1,14 @@
-//! What the page's sections are made of: plots with captions, tables, and text with code in it.
+//! The parts of the page's sections: plots with captions, tables, and text with code in it.
 
 use maud::{Markup, html};
 
 use super::tables::{Cell, Table, Tone};
 
-/// How wide a plot is that has the width of a screen to itself.
+/// The width of a plot on a wide screen.
 const WIDTH_WIDE: f64 = 720.0;
-/// How wide it is on a phone.
+/// Its width on a phone.
 const WIDTH_NARROW: f64 = 340.0;
 
-/// A section with a heading.
 pub(super) fn section(id: &str, title: &str, content: &Markup) -> Markup {
     html! {
         section aria-labelledby=(id) {
@@ -19,7 +18,7 @@ pub(super) fn section(id: &str, title: &str, content: &Markup) -> Markup {
     }
 }
 
-/// A plot drawn twice, for wide and for narrow screens; the stylesheet shows one of them.
+/// A plot drawn twice, for wide and narrow screens; the stylesheet shows one of them.
 pub(super) fn figure(
     id: &str,
     draw: impl Fn(&str, &'static str, f64) -> Option<Markup>,
@@ -37,7 +36,7 @@ pub(super) fn figure(
     }
 }
 
-/// Plots beside each other, as many as there is room for.
+/// Plots side by side, as many as fit.
 pub(super) fn figures(panels: Vec<(&str, Option<Markup>)>, caption: &str, nothing: &str) -> Markup {
     let drawn: Vec<(&str, Markup)> =
         panels.into_iter().filter_map(|(name, svg)| Some((name, svg?))).collect();
@@ -59,12 +58,12 @@ pub(super) fn figures(panels: Vec<(&str, Option<Markup>)>, caption: &str, nothin
     }
 }
 
-/// What stands in the place of a plot or table that has nothing to show.
+/// The placeholder for an empty plot or table.
 pub(super) fn none(text: &str) -> Markup {
     html! { p class="none" { (text) } }
 }
 
-/// A table. The number of samples is beside the name, so that a narrow screen shows it, too.
+/// A table. The number of samples is next to the name, so that a narrow screen shows it, too.
 pub(super) fn table(table: &Table) -> Markup {
     let id = table.title.to_lowercase().replace(' ', "-");
     let about = format!("about-{id}");
@@ -120,7 +119,7 @@ fn tone_class(tone: Tone) -> &'static str {
     }
 }
 
-/// Text in which what stands between backticks is code.
+/// Text with code between backticks.
 pub(super) fn inline(text: &str) -> Markup {
     let parts: Vec<&str> = text.split('`').collect();
     if parts.len().is_multiple_of(2) {

@@ -1,8 +1,9 @@
-//! How a [`Report`](crate::model::Report) is shown: tables for a terminal, lines for a spreadsheet, a page with plots. Pure: from a report to a text.
-//! Never measures, never reads a file or the clock; all it adds to the samples are the statistics in `statistics.rs`.
+//! Presents a [`Report`](crate::model::Report): tables for a terminal, lines for a spreadsheet, a page with
+//! plots. Pure: from a report to text. Never measures, never reads a file or the clock; it only adds the
+//! statistics in `statistics.rs`.
 //!
-//! `summary` reduces the samples to estimates once, `tables` says what stands in the tables, and `terminal`, `csv` and `html` with `plots`
-//! write it down.
+//! `summary` reduces the samples to estimates once, `tables` fills the tables, and `terminal`, `csv` and
+//! `html` with `plots` write them.
 
 mod csv;
 mod figures;

@@ -1,5 +1,5 @@
-//! Whether `docs/bench-schema.json` describes the JSON document: a small validator of the keywords that the schema uses, which
-//! refuses others, and a check that neither side has a field that the other lacks.
+//! Whether `docs/bench-schema.json` describes the JSON document: a small validator of the keywords used by
+//! the schema, which rejects others, and a check that neither side has a field the other lacks.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ const SCHEMA: &str = include_str!("../../../../docs/bench-schema.json");
 
 struct Validator {
     definitions: Value,
-    /// `Definition.property` of all that was found in a document.
+    /// `Definition.property` of everything found in a document.
     seen: BTreeSet<String>,
     faults: Vec<String>,
 }

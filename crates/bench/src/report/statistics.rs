@@ -1,46 +1,44 @@
-//! Estimates made of samples. Pure arithmetic on slices: knows nothing of the bench, and gives the same answer for
-//! the same samples, since its random numbers start from one seed.
+//! Estimates from samples. Pure arithmetic on slices: knows nothing of the bench, and is deterministic, since
+//! its random numbers start from a fixed seed.
 //!
-//! Intervals are percentile bootstrap intervals (Efron and Tibshirani, *An Introduction to the Bootstrap*, chapter 13):
-//! they assume nothing of the distribution, which for builds is neither normal nor symmetrical.
+//! Intervals are percentile bootstrap intervals (Efron and Tibshirani, *An Introduction to the Bootstrap*,
+//! chapter 13): they assume nothing of the distribution, which for builds is neither normal nor symmetrical.
 
 use fastrand::Rng;
 
 /// How often samples are redrawn for an interval.
 pub(super) const BOOTSTRAP_RESAMPLE_COUNT: usize = 2_000;
-/// How sure an interval is.
+/// The confidence level of intervals.
 pub(super) const CONFIDENCE: f64 = 0.95;
-/// With fewer samples not even the range from the least to the most holds the median with [`CONFIDENCE`]: each of n
-/// samples is below it with probability 1/2, so that all are on one side with 2 · 0.5ⁿ.
+/// With fewer samples not even their full range holds the median with [`CONFIDENCE`]: each of n samples is
+/// below it with probability 1/2, so that all are on one side with 2 · 0.5ⁿ.
 pub(super) const INTERVAL_SAMPLE_COUNT_MIN: usize = 6;
 /// A line through fewer points predicts nothing.
 const SLOPE_SAMPLE_COUNT_MIN: usize = 3;
 
 const SEED: u64 = 0x6465_7668_6f73_7421;
 
-/// One figure, never without the number of samples that it is made of.
+/// A figure, always with its number of samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Estimate {
-    /// The figure.
     pub value: f64,
-    /// Its interval; none for a single sample.
+    /// Its interval; `None` for a single sample.
     pub interval: Option<(f64, f64)>,
-    /// How many samples.
+    /// The number of samples.
     pub count: usize,
 }
 
-/// What a box in a plot shows.
+/// The values of a box plot.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Quartiles {
     /// A quarter of the samples is below.
     pub lower: f64,
-    /// Half of them.
     pub median: f64,
-    /// Three quarters.
+    /// Three quarters are below.
     pub upper: f64,
 }
 
-/// The median of the samples that are numbers.
+/// The median of the finite samples.
 pub(super) fn median(samples: &[f64]) -> Option<Estimate> {
     let samples = finite(samples);
     let value = middle(&mut samples.clone())?;
@@ -52,8 +50,8 @@ pub(super) fn median(samples: &[f64]) -> Option<Estimate> {
     Some(Estimate { value, interval, count: samples.len() })
 }
 
-/// How many times the median of the firsts is that of the seconds. Each pair was measured under the same conditions, so pairs
-/// are drawn whole, and what hurt both alike cancels out.
+/// The ratio of the firsts' median to the seconds'. Each pair was measured under the same conditions, so
+/// pairs are drawn whole, and what hurt both alike cancels out.
 pub(super) fn ratio(pairs: &[(f64, f64)]) -> Option<Estimate> {
     let pairs: Vec<(f64, f64)> =
         pairs.iter().copied().filter(|(a, b)| a.is_finite() && b.is_finite()).collect();
@@ -102,7 +100,7 @@ fn finite(samples: &[f64]) -> Vec<f64> {
     samples.iter().copied().filter(|sample| sample.is_finite()).collect()
 }
 
-/// Sorts, and interpolates linearly between neighbours (type 7 of Hyndman and Fan, what R and `NumPy` do).
+/// Sorts, and interpolates linearly between neighbours (type 7 of Hyndman and Fan, as in R and `NumPy`).
 fn quantile(samples: &mut [f64], part: f64) -> Option<f64> {
     samples.sort_unstable_by(f64::total_cmp);
     let place = part * samples.len().checked_sub(1)? as f64;
@@ -110,7 +108,7 @@ fn quantile(samples: &mut [f64], part: f64) -> Option<f64> {
     Some(below + (above - below) * place.fract())
 }
 
-/// The median, without sorting all: the interval asks for it thousands of times.
+/// The median by selection instead of sorting: the interval asks for it thousands of times.
 fn middle(samples: &mut [f64]) -> Option<f64> {
     let (half, is_odd) = (samples.len() / 2, samples.len() % 2 == 1);
     if samples.is_empty() {
@@ -138,7 +136,7 @@ fn line(points: &[(f64, f64)]) -> Option<f64> {
     (spread > 0.0).then(|| together / spread)
 }
 
-/// `of` draws as many samples as there are, each as likely as the others at each draw.
+/// The interval of what `of` computes from a redrawn sample of the same size.
 fn bootstrap(count: usize, mut of: impl FnMut(&mut Rng) -> Option<f64>) -> Option<(f64, f64)> {
     if count < 2 {
         return None;
@@ -202,7 +200,7 @@ mod tests {
         assert!(width(400) < width(20));
     }
 
-    /// Nineteen of twenty intervals are to hold the truth; a percentile bootstrap of 20 samples comes close to that.
+    /// Nineteen of twenty intervals should hold the truth; a percentile bootstrap of 20 samples comes close.
     #[test]
     fn intervals_hold_the_true_median_about_as_often_as_they_say() {
         let mut random = Rng::with_seed(5);

@@ -1,4 +1,4 @@
-//! A report reduced to estimates, once, for all that show it. Knows the model and the statistics, and nothing of
+//! A report reduced to estimates, once for all outputs. Knows the model and the statistics, and nothing of
 //! terminals or pages.
 
 use std::collections::BTreeMap;
@@ -8,26 +8,26 @@ use clap::ValueEnum;
 use super::statistics::{self, Estimate};
 use crate::model::{Memory, ReloadSample, Report, Strategy, StrategyResult, Verdict};
 
-/// The steps that a reload can have, in their order. Others come after these.
+/// The known steps of a reload, in order. Others follow them.
 pub(super) const STEP_ORDER: [&str; 9] =
     ["notice", "build", "stop", "fork", "exec", "load", "start", "first-response", "other"];
 
-/// What of a process's memory is looked at.
+/// A kind of process memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MemoryKind {
     /// Written to by this process alone.
     PrivateDirty,
-    /// Its share.
+    /// Its proportional share.
     Pss,
-    /// All that is resident.
+    /// Everything resident.
     Rss,
 }
 
 impl MemoryKind {
-    /// All of them, that which says most of a leak first.
+    /// All kinds, the most telling of a leak first.
     pub(super) const ALL: [Self; 3] = [Self::PrivateDirty, Self::Pss, Self::Rss];
 
-    /// For a heading.
+    /// Its name in headings.
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::PrivateDirty => "private dirty",
@@ -36,7 +36,7 @@ impl MemoryKind {
         }
     }
 
-    /// That part, in bytes.
+    /// Its size in bytes.
     pub(super) fn of(self, memory: &Memory) -> f64 {
         (match self {
             Self::PrivateDirty => memory.private_dirty_bytes,
@@ -46,27 +46,24 @@ impl MemoryKind {
     }
 }
 
-/// A report, reduced to estimates.
 #[derive(Debug)]
 pub(super) struct Summary<'a> {
-    /// What it is made of.
     pub report: &'a Report,
     /// What the others are compared with: `fork` or, if that was not measured, the fastest that serves.
     pub reference: Option<Strategy>,
     /// In the report's order.
     pub strategies: Vec<StrategySummary<'a>>,
-    /// All steps that were seen, in order.
+    /// All steps seen, in order.
     pub step_names: Vec<String>,
 }
 
 /// One strategy, reduced to estimates.
 #[derive(Debug)]
 pub(super) struct StrategySummary<'a> {
-    /// What it is made of.
     pub result: &'a StrategyResult,
     /// From the save to the first response, in milliseconds.
     pub total: Option<Estimate>,
-    /// How many times the reference's.
+    /// Multiple of the reference's time.
     pub ratio: Option<Estimate>,
     /// In milliseconds, by name.
     pub steps: BTreeMap<String, Estimate>,
@@ -74,20 +71,19 @@ pub(super) struct StrategySummary<'a> {
     pub cpu: Option<Estimate>,
     /// In bytes, in the order of [`MemoryKind::ALL`].
     pub memory: [Option<Estimate>; 3],
-    /// Bytes more with each reload, in the same order.
+    /// Growth in bytes per reload, in the same order.
     pub growth: [Option<Estimate>; 3],
-    /// How many requests were sent during all reloads.
+    /// Requests sent during all reloads.
     pub sent_count: u64,
-    /// How many of them failed.
+    /// Failed requests among them.
     pub failed_count: u64,
-    /// How many of them waited for the new code.
+    /// Requests among them that waited for the new code.
     pub held_count: u64,
-    /// The longest wait of any, in milliseconds; none if no request was sent.
+    /// The longest wait in milliseconds; `None` if no request was sent.
     pub longest_wait_ms: Option<f64>,
 }
 
 impl<'a> Summary<'a> {
-    /// Reduces a report to estimates.
     pub(super) fn new(report: &'a Report) -> Self {
         let reference = reference(report);
         let base =
@@ -96,7 +92,7 @@ impl<'a> Summary<'a> {
         Self { report, reference, strategies, step_names: step_names(report) }
     }
 
-    /// Whether some interval is made of too few samples to be as sure as it says.
+    /// Whether any interval has too few samples for its confidence.
     pub(super) fn has_thin_intervals(&self) -> bool {
         self.strategies
             .iter()
@@ -139,7 +135,6 @@ impl<'a> StrategySummary<'a> {
         }
     }
 
-    /// Its name, as on the command line.
     pub(super) fn name(&self) -> String {
         self.result.strategy.name()
     }
@@ -155,13 +150,13 @@ impl<'a> StrategySummary<'a> {
     }
 }
 
-/// What a strategy is, in a few words.
+/// A strategy's description, in a few words.
 pub(super) fn description(strategy: Strategy) -> String {
     let value = strategy.to_possible_value();
     value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
 }
 
-/// A sign and a word: what a verdict looks like without colours.
+/// A verdict as a sign and a word, readable without colours.
 pub(super) fn verdict_words(verdict: Verdict) -> (&'static str, &'static str) {
     match verdict {
         Verdict::Clean => ("✓", "clean"),
@@ -180,7 +175,7 @@ pub(super) fn memory_points(result: &StrategyResult, kind: MemoryKind) -> Vec<(f
         .collect()
 }
 
-/// A reload's steps, those of one name added up.
+/// A reload's steps, summed by name.
 pub(super) fn steps_of(reload: &ReloadSample) -> Vec<(&str, f64)> {
     let mut steps: Vec<(&str, f64)> = Vec::new();
     for step in reload.steps.iter().filter(|step| step.duration_ms.is_finite()) {
@@ -192,7 +187,7 @@ pub(super) fn steps_of(reload: &ReloadSample) -> Vec<(&str, f64)> {
     steps
 }
 
-/// Which step names there are: the known ones in their order, then others as they come.
+/// All step names: known ones in order, then others as they come.
 pub(super) fn step_names(report: &Report) -> Vec<String> {
     let mut seen: Vec<&str> = Vec::new();
     for reload in report.strategies.iter().flat_map(|it| &it.reloads) {
@@ -223,7 +218,7 @@ fn reference(report: &Report) -> Option<Strategy> {
         .map(|(strategy, _)| strategy)
 }
 
-/// The totals of the rounds that both have made.
+/// Pairs the totals of common rounds.
 fn pairs(result: &StrategyResult, base: &StrategyResult) -> Vec<(f64, f64)> {
     let by_round: BTreeMap<u32, f64> = base.reloads.iter().map(|it| (it.round, it.total_ms)).collect();
     result

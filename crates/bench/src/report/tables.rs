@@ -1,5 +1,5 @@
-//! What stands in the tables, as plain text with a tone for each cell: the terminal and the page show the same ones. Nothing
-//! here is escaped: that depends on where it goes.
+//! The contents of the tables, as plain text with a tone per cell, shared by the terminal and the page.
+//! Nothing is escaped here: that depends on the output.
 
 use super::figures::{Unit, show, show_estimate};
 use super::statistics::{self, BOOTSTRAP_RESAMPLE_COUNT, CONFIDENCE, Estimate, INTERVAL_SAMPLE_COUNT_MIN};
@@ -9,7 +9,7 @@ use crate::model::{ArtifactCell, ForkCost, Report, Verdict};
 /// Shown if nothing was measured.
 const NOTHING: &str = "–";
 
-/// How a cell is meant; never the only sign of it.
+/// A cell's meaning, which must never be its only sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
     /// Nothing special.
@@ -27,24 +27,20 @@ pub(super) enum Tone {
 /// One cell.
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
-    /// What it says.
     pub text: String,
     /// More of it, such as an interval; left out if there is little room.
     pub detail: String,
-    /// How many samples it is made of, if not as many as the row.
+    /// Its number of samples, if it differs from the row's.
     pub count: Option<usize>,
-    /// How it is meant.
     pub tone: Tone,
 }
 
-/// A table. The first column names the row; the last one, if it is called `n`, has its number of samples.
+/// A table. The first column names the row. A last column called `n` has its number of samples.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
-    /// What it shows.
     pub title: String,
-    /// What must be known to read it.
+    /// What is needed to read it.
     pub caption: String,
-    /// The columns' headings.
     pub head: Vec<String>,
     /// As many cells in each as there are headings.
     pub rows: Vec<Vec<Cell>>,
@@ -78,7 +74,7 @@ impl Cell {
     }
 }
 
-/// What the intervals are, and where they stand: `In brackets`.
+/// Explains the intervals, and where they are: `In brackets`.
 pub(super) fn interval_note(summary: &Summary, place: &str) -> String {
     let mut note = format!(
         "Medians. {place}: {:.0} % interval by bootstrap ({BOOTSTRAP_RESAMPLE_COUNT} resamples). n: number of samples.",
@@ -92,7 +88,7 @@ pub(super) fn interval_note(summary: &Summary, place: &str) -> String {
     note
 }
 
-/// What makes the figures worth less than they look.
+/// What makes the figures less reliable than they look.
 pub(super) fn warnings(report: &Report) -> Vec<String> {
     let mut warnings = Vec::new();
     if !report.is_complete {
@@ -125,7 +121,7 @@ pub(super) fn failures(summary: &Summary) -> Vec<(String, String)> {
     failed.collect()
 }
 
-/// What devhost noted about the app, each with the strategies that it was noted for.
+/// devhost's notes about the app, each with its strategies.
 pub(super) fn notes(summary: &Summary) -> Vec<(String, String)> {
     let mut notes: Vec<(String, String)> = Vec::new();
     for strategy in &summary.strategies {
@@ -139,7 +135,7 @@ pub(super) fn notes(summary: &Summary) -> Vec<(String, String)> {
     notes
 }
 
-/// How long a reload takes, and what it costs beside time.
+/// How long a reload takes, and its other costs.
 pub(super) fn reloads(summary: &Summary) -> Option<Table> {
     if summary.strategies.is_empty() {
         return None;
@@ -189,7 +185,7 @@ pub(super) fn reloads(summary: &Summary) -> Option<Table> {
     })
 }
 
-/// What a reload is made of.
+/// The steps of a reload.
 pub(super) fn steps(summary: &Summary) -> Option<Table> {
     if summary.step_names.is_empty() {
         return None;
@@ -212,7 +208,7 @@ pub(super) fn steps(summary: &Summary) -> Option<Table> {
     })
 }
 
-/// Memory of the serving process, and how it grows.
+/// Memory of the serving process, and its growth.
 pub(super) fn memory(summary: &Summary) -> Option<Table> {
     let measured = summary.strategies.iter().filter(|it| it.memory.iter().any(Option::is_some));
     let rows: Vec<Vec<Cell>> = measured

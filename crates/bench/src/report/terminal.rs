@@ -1,5 +1,6 @@
-//! The report for a terminal: tables that fit its width. A table that is too wide is continued below itself, with the first and
-//! the `n` column repeated. Colours only stress what words and signs say. Text of apps and tools loses its control characters.
+//! The report for a terminal: tables that fit its width. A table that is too wide continues below itself,
+//! repeating the first and the `n` column. Colours only stress what words and signs say. Control characters
+//! are removed from text of apps and tools.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -9,15 +10,15 @@ use super::tables::{self, Cell, Table, Tone};
 use crate::model::Report;
 use devhost_terminal::{Style, printable};
 
-/// How wide the tables are if there is no terminal.
+/// The width of tables without a terminal.
 const WIDTH_CHARS_DEFAULT: usize = 100;
 
-/// Narrower terminals get lines that they have to wrap.
+/// Narrower terminals have to wrap lines.
 const WIDTH_CHARS_MIN: usize = 40;
 const GAP: &str = "  ";
 const INDENT: &str = "  ";
 
-/// Renders a report as tables for standard output: as wide as the terminal, with colours if it takes them.
+/// Renders a report as tables for standard output: as wide as the terminal, with colours if supported.
 pub fn terminal(report: &Report) -> String {
     let stream = std::io::stdout();
     let size = if stream.is_terminal() { terminal_size::terminal_size_of(&stream) } else { None };
@@ -104,7 +105,7 @@ fn write_table(out: &mut String, table: &Table, width: usize, style: Style) {
         }
         let height = block.iter().map(|column| head[*column].len()).max().unwrap_or(0);
         for line in 0..height {
-            // Headings stand at the bottom of their lines, next to the cells.
+            // Headings are aligned at the bottom, next to the cells.
             let texts = block.iter().map(|column| {
                 let lines = &head[*column];
                 let text = (line + lines.len()).checked_sub(height).map(|line| lines[line].clone());
@@ -119,7 +120,7 @@ fn write_table(out: &mut String, table: &Table, width: usize, style: Style) {
     }
 }
 
-/// Which columns stand beside each other.
+/// Groups of columns that fit side by side.
 fn blocks(table: &Table, widths: &[usize], width: usize) -> Vec<Vec<usize>> {
     let last = table.head.len() - 1;
     let has_count = table.head[last] == "n";
@@ -154,7 +155,7 @@ fn write_line(
     for ((text, tone), column) in texts.zip(block) {
         let padding = " ".repeat(widths[*column] - text.chars().count());
         let text = paint(&text, tone, style);
-        // Names stand at the left, and so do words; numbers at the right.
+        // The first column is aligned left, the others right.
         if *column == 0 {
             line.push_str(&text);
             line.push_str(&padding);
@@ -190,7 +191,7 @@ fn cell_text(cell: &Cell, table: &Table) -> String {
     text
 }
 
-/// A heading of several words takes several lines if the cells below are narrower.
+/// Splits a heading into several lines if the cells below are narrower.
 fn heading_lines(text: &str, widest_cell: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in printable(text).split_whitespace() {

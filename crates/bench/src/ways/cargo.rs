@@ -1,4 +1,5 @@
-//! What everybody has: `cargo build`, then the program is started again. The old one is killed once the new one is built.
+//! What everybody has: `cargo build`, then a restart of the program. The old one is killed once the new one
+//! is built.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,7 +59,7 @@ impl Cargo {
         Ok(this)
     }
 
-    /// Where devhost may take dependencies from that are built already.
+    /// A directory from which devhost may take built dependencies.
     pub(crate) fn built(&self) -> PathBuf {
         let directory = self.program.parent().unwrap_or(Path::new("/"));
         let is_example = directory.file_name().is_some_and(|name| name == "examples");
@@ -70,7 +71,7 @@ impl Cargo {
         let mut command = process::command(&self.program);
         command.args(&self.context.app_args);
         for (name, value) in &self.context.subject.app.variables {
-            // What is about the package is as `cargo run` has it, in this copy.
+            // Variables about the package are those of `cargo run`, in this copy.
             let value = self.in_copy(value);
             command.env(name, value);
         }
@@ -112,7 +113,7 @@ impl Way for Cargo {
         let saved = edit.save(&self.copy, token)?;
         let built = process::run(build, &log, EDIT_TIME_MAX, &self.context.cancel)?;
         if let Some(server) = self.server.take() {
-            // Without a farewell: whatever the app does at its end would count against cargo.
+            // Killed: the app's own shutdown would count against cargo.
             server.kill();
         }
         let stopped = Instant::now();
@@ -173,7 +174,7 @@ fn build(context: &Context, strategy: Strategy, copy: &Path) -> Result<Command> 
     Ok(command)
 }
 
-/// The program that cargo says it has built.
+/// The program cargo reports as built.
 fn executable(context: &Context, log: &Path) -> Result<PathBuf> {
     let name = context.subject.program.as_ref().map(|[_, name]| name.as_str()).unwrap_or_default();
     let text = std::fs::read(log)?;
@@ -188,7 +189,7 @@ fn executable(context: &Context, log: &Path) -> Result<PathBuf> {
     Ok(message["executable"].as_str().unwrap_or_default().into())
 }
 
-/// The variable by which cargo takes a profile's `debug` from the environment.
+/// The environment variable for a profile's `debug`.
 fn debug_variable(profile: &str) -> String {
     format!("CARGO_PROFILE_{}_DEBUG", profile.to_uppercase().replace('-', "_"))
 }

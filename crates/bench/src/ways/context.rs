@@ -1,4 +1,4 @@
-//! What every way is given: the app, and the environment that its processes run in.
+//! What every way is given: the app, and its processes' environment.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
@@ -10,21 +10,18 @@ use anyhow::Result;
 use crate::cancel::Cancel;
 use crate::subject::Subject;
 
-/// What all ways are given.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
-    /// The app.
     pub subject: Subject,
-    /// What is asked for: `/` and what follows it.
+    /// The requested path, from `/` on.
     pub url_path: String,
     /// The app's own arguments.
     pub app_args: Vec<OsString>,
-    /// Whether to go on.
     pub cancel: Cancel,
 }
 
 impl Context {
-    /// Where the output of a way's processes goes.
+    /// The log of a way's processes.
     pub(super) fn log(&self, name: &str) -> PathBuf {
         self.subject.place.join(format!("{name}.log"))
     }
@@ -35,7 +32,8 @@ impl Context {
         if directory.is_dir() { directory } else { copy.to_owned() }
     }
 
-    /// Where cargo puts what it builds in a copy, whatever the user's configuration says.
+    /// Sets a command's directory, port and, whatever the user's configuration says, cargo's target directory
+    /// in a copy.
     pub(super) fn give_environment(&self, command: &mut Command, copy: &Path, port: u16) {
         command
             .current_dir(self.directory(copy))
@@ -49,7 +47,7 @@ impl Context {
     }
 }
 
-/// A port on loopback that is free now.
+/// A currently free port on loopback.
 pub(super) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -1,4 +1,4 @@
-//! devhost itself, as a process of its own: `devhost run` in each of its ways of loading the new code.
+//! devhost itself as a process: `devhost run` with each way of loading the new code.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,25 +20,25 @@ use devhost_model::ZYGOTE_DEATH;
 /// How long devhost's status may lag behind its response.
 const STATUS_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How long devhost may take to say how the process has died.
+/// How long devhost may take to report how the process died.
 const DEATH_NOTICE_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// How long the old code may take to be gone. It may take longer (a WebSocket); then that is what the memory is.
+/// How long to wait for the old code to be gone. It may take longer (a WebSocket), and then counts as memory.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How often the status is asked for.
+/// How often the status is polled.
 const STATUS_POLL_TIME: Duration = Duration::from_millis(5);
 
 /// How often the progress of the first build is read.
 const BUILD_POLL_TIME: Duration = Duration::from_millis(100);
 
-/// devhost's answer to a request that it has held for too long.
+/// devhost's answer to a request held for too long.
 const GIVEN_UP_STATUS: u16 = 503;
 
-/// How much of a failure is reported.
+/// Limit on a reported failure.
 const FAILURE_LEN_MAX_CHARS: usize = 2_000;
 
-/// A devhost that serves.
+/// A serving devhost.
 #[derive(Debug)]
 pub(crate) struct Devhost {
     context: Context,
@@ -50,12 +50,13 @@ pub(crate) struct Devhost {
     server: Running,
     /// The process that loads the code, if it stays the same.
     loader: Option<i64>,
-    /// Why devhost called cargo instead of replaying the calls of an earlier build, for each reload in which it did.
+    /// Why devhost called cargo instead of a replay, for each such reload.
     cargo_reasons: Vec<String>,
 }
 
 impl Devhost {
-    /// Starts devhost in a copy of the workspace and waits until the app serves. `told` hears how far the build is.
+    /// Starts devhost in a copy of the workspace and waits until the app serves. `told` receives the build's
+    /// progress.
     pub(crate) fn start(
         context: &Context,
         strategy: Strategy,
@@ -65,7 +66,7 @@ impl Devhost {
         Self::start_with(context, strategy, copy, &[], told)
     }
 
-    /// Does the same with more in devhost's environment.
+    /// Does the same with additional variables.
     pub(super) fn start_with(
         context: &Context,
         strategy: Strategy,
@@ -148,7 +149,7 @@ impl Devhost {
         Ok(())
     }
 
-    /// What devhost reports, once it has reaped the process.
+    /// devhost's report, once it has reaped the process.
     fn how_the_loader_died(&self) -> Result<String> {
         let log = self.log();
         let begun = Instant::now();
@@ -295,7 +296,7 @@ fn loading(strategy: Strategy) -> &'static str {
     }
 }
 
-/// The events that devhost has printed.
+/// The events devhost has printed.
 fn events(log: &Path) -> impl Iterator<Item = Value> {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
@@ -316,7 +317,7 @@ fn wait_for_address(context: &Context, server: &mut Running, log: &Path) -> Resu
             return Ok(address.to_owned());
         }
         if let Err(ended) = server.check() {
-            // What it says of itself is better than how it ended.
+            // Its own error is better than how it ended.
             let error = events(log).filter(|event| event["event"] == "error").last();
             let message = error.as_ref().and_then(|error| error["message"].as_str());
             return Err(message.map_or(ended, |message| anyhow::anyhow!("{message}")));
@@ -358,14 +359,14 @@ fn check_status(status: &Value) -> Result<()> {
     bail!("{}", message.trim().chars().take(FAILURE_LEN_MAX_CHARS).collect::<String>())
 }
 
-/// What devhost says of the reload that made a generation, once it knows how long its first response took.
+/// devhost's record of the reload that made a generation, once it includes the first response.
 fn journey(status: &Value, generation: u64) -> Option<Value> {
     let reloads = status["reloads"].as_array()?;
     let journey = reloads.iter().rev().find(|reload| reload["generation"].as_u64() == Some(generation))?;
     journey.pointer("/steps/first_response_ms").is_some_and(Value::is_number).then(|| journey.clone())
 }
 
-/// devhost's steps by the bench's names. What they leave of the whole time is `other`.
+/// devhost's steps under the bench's names. The rest of the total is `other`.
 fn steps(steps: &Value, total_ms: f64, strategy: Strategy) -> Vec<Step> {
     let fork = if strategy == Strategy::Spawn { "exec" } else { "fork" };
     let names = [

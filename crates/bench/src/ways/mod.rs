@@ -1,5 +1,5 @@
-//! The ways from a save to the new code that are compared. Each works in a copy of the workspace of its own, and none
-//! knows of the others.
+//! The compared ways from a save to the new code. Each works in its own copy of the workspace, and none knows
+//! of the others.
 
 mod cargo;
 mod context;

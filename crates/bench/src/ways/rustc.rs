@@ -1,8 +1,9 @@
-//! The rustc calls that an edit makes necessary, one after another, and nothing else: no cargo, no wrapper, no server. What any
-//! way that compiles the app with devhost's flags cannot be much faster than.
+//! Only the rustc calls an edit makes necessary, one after another: no cargo, no wrapper, no server. No way
+//! that compiles the app with devhost's flags can be much faster.
 //!
-//! The calls are learned from a devhost of its own, whose rustc is the recorder (see [`crate::programs`]). So they have devhost's
-//! flags: line tables, the shared library of dependencies, huge pages for rustc's allocator.
+//! The calls are learned from a separate devhost, whose rustc is the recorder (see [`crate::programs`]). So
+//! they have devhost's flags: line tables, the shared library of dependencies, huge pages for rustc's
+//! allocator.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -18,24 +19,25 @@ use crate::process::{self, EDIT_TIME_MAX};
 use crate::programs::{RECORDER_LOG_VARIABLE, RECORDER_RUSTC_VARIABLE, RUSTC_RECORDER_NAME};
 use crate::rustc_call::{RustcCall, needed_by_last};
 
-/// Where the recorded calls are in a copy's target directory, so that they go with what they have built.
+/// The file of recorded calls in a copy's target directory, so that they are removed along with their output.
 const CALLS_NAME: &str = "rustc-calls.jsonl";
 
-/// The recorded calls of an app.
+/// An app's recorded calls.
 #[derive(Debug)]
 pub(crate) struct Rustc {
     context: Context,
     copy: PathBuf,
-    /// In dependency order, the app's last; each with the files that it reads.
+    /// In dependency order, the app's last; each with the files it reads.
     calls: Vec<(RustcCall, HashSet<PathBuf>)>,
-    /// What the last edit has put into the generated root of a plain app.
+    /// The last edit's token in the generated root of a plain app.
     shadow_token: String,
-    /// The crates that the last edit made necessary.
+    /// The crates the last edit made necessary.
     compiled: Vec<String>,
 }
 
 impl Rustc {
-    /// Lets a devhost of its own build the app in a copy of the workspace, and keeps the calls. `told` hears how far the build is.
+    /// Lets a separate devhost build the app in a copy of the workspace, and keeps the calls. `told` receives
+    /// the build's progress.
     pub(crate) fn start(context: &Context, copy: &Path, told: &mut dyn FnMut(&str)) -> Result<Self> {
         let copy = copy.canonicalize()?;
         let target = copy.join("target");
@@ -62,7 +64,7 @@ impl Rustc {
         })
     }
 
-    /// The calls that an edit makes necessary, the app's last.
+    /// The calls an edit makes necessary, the app's last.
     fn needed(&self, edit: &Edit) -> Result<Vec<&RustcCall>> {
         let file = self.copy.join(&edit.file).canonicalize()?;
         let mut needed: Vec<&RustcCall> = Vec::new();
@@ -170,8 +172,8 @@ fn package_dir(context: &Context, copy: &Path) -> Result<PathBuf> {
     Ok(copy.join(relative).canonicalize()?)
 }
 
-/// The calls for the app and for the libraries of the workspace that it depends on. The log is left with these alone: what has
-/// not changed until the next run is not compiled then, so that it would not be recorded.
+/// The calls for the app and the workspace libraries it depends on. Reduces the log to these: crates
+/// unchanged until the next run are then not compiled, and so not recorded.
 fn read_calls(log: &Path, copy: &Path, package_dir: &Path) -> Result<Vec<RustcCall>> {
     let mut calls = RustcCall::read_all(log)?;
     let is_app = |call: &RustcCall| call.makes_cdylib() && call.package_dir() == package_dir;
@@ -186,7 +188,7 @@ fn read_calls(log: &Path, copy: &Path, package_dir: &Path) -> Result<Vec<RustcCa
     Ok(calls)
 }
 
-/// The rustc that cargo would call, without rustup in between.
+/// The rustc cargo would call, without rustup in between.
 fn rustc_path() -> PathBuf {
     if let Some(chosen) = std::env::var_os("RUSTC") {
         return chosen.into();

@@ -1,18 +1,18 @@
-//! What another build has left, lent to devhost for its first build.
+//! Lends another build's output to devhost for its first build.
 
 use std::path::{Path, PathBuf};
 
-/// The output of an earlier build, shown to devhost as if it were the user's own, until its first build is over.
+/// The output of an earlier build, posing as the user's own until devhost's first build is over.
 #[derive(Debug)]
 pub(crate) struct Seed(Option<PathBuf>);
 
 impl Seed {
-    /// Shows a directory as that of a profile in a copy. Does nothing if there is something already.
+    /// Links a directory as a profile's in a copy. A no-op if that exists already.
     pub(crate) fn offer(copy: &Path, built: &Path) -> Self {
         let Some(profile) = built.file_name() else { return Self(None) };
         let place = copy.join("target").join(profile);
         if std::fs::symlink_metadata(&place).is_ok_and(|metadata| metadata.is_symlink()) {
-            // One that an earlier run left behind when it was killed.
+            // Left by an earlier run that was killed.
             let _ = std::fs::remove_file(&place);
         }
         let made = built.is_dir()

@@ -1,4 +1,4 @@
-//! A server under test: asking it until it answers as wanted, and finding out where it listens.
+//! A server under test: asks it until it answers as wanted, and finds out where it listens.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use crate::client::{Answer, Client};
 use crate::gauge;
 use crate::process::{EDIT_TIME_MAX, Running};
 
-/// How long to wait before a server that has not answered as wanted is asked again.
+/// Pause before a server is asked again.
 const POLL_TIME: Duration = Duration::from_millis(1);
 
-/// How often the processes behind a server are looked at while it is polled, if that costs something.
+/// How often a polled server's processes are checked, if that costs something.
 pub(super) const CHECK_TIME: Duration = Duration::from_millis(100);
 
-/// The same for a program that was just started: until it is known where it listens, nothing else can be done.
+/// The same for a program just started: until its address is known, nothing else can be done.
 pub(super) const STARTED_CHECK_TIME: Duration = Duration::from_millis(2);
 
 /// Asks until the answer is as wanted. `check` is called now and then, and fails if that is hopeless.
@@ -46,7 +46,7 @@ pub(super) fn poll(
     }
 }
 
-/// The address of a server that some program started, found among those that its processes listen on.
+/// The address of a server started by some program, found among those its processes listen on.
 #[derive(Debug, Default)]
 pub(super) struct ServerAddress {
     address: Option<String>,
@@ -71,7 +71,8 @@ impl ServerAddress {
         self.address.as_ref().map(|address| context.at(address)).unwrap_or_default()
     }
 
-    /// Waits until one of the processes that `pids` finds for the server's is one, for as long as the server lives.
+    /// Waits until one of the processes listens, given by `pids` for the server's, as long as the server
+    /// lives.
     pub(super) fn wait(
         &mut self,
         server: &mut Running,
@@ -91,8 +92,8 @@ impl ServerAddress {
         Ok(())
     }
 
-    /// Asks until the answer is as wanted. Meanwhile the address is looked up again: an app may
-    /// take another port each time.
+    /// Asks until the answer is as wanted. Keeps looking up the address: an app may take another port each
+    /// time.
     pub(super) fn poll(
         &mut self,
         server: &mut Running,

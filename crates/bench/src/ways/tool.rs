@@ -1,4 +1,5 @@
-//! Outside tools that watch files and run cargo again, driven as their users do: only what they serve is seen.
+//! Outside tools that watch files and run cargo again, driven as by their users: only what they serve is
+//! seen.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,7 +20,7 @@ use crate::subject::NoProgram;
 /// What an app must depend on for `dx serve` to patch it.
 const DX_DEPENDENCIES: [&str; 2] = ["dioxus", "dioxus-devtools"];
 
-/// The job for servers of bacon's default settings, which does not ask git.
+/// The server job of bacon's default settings, without asking git.
 const BACON_JOB: &str = r#"[jobs.run-long]
 command = ["cargo", "run"]
 need_stdout = true
@@ -29,7 +30,7 @@ on_change_strategy = "kill_then_restart"
 apply_gitignore = false
 "#;
 
-/// A tool that runs.
+/// A running tool.
 #[derive(Debug)]
 pub(crate) struct Tool {
     context: Context,
@@ -43,13 +44,12 @@ pub(crate) struct Tool {
 /// Why a tool cannot be used on an app, and what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unavailable {
-    /// The app has nothing that the tool could run.
+    /// The app has nothing the tool could run.
     #[error(transparent)]
     NoProgram(#[from] NoProgram),
-    /// It is not installed.
     #[error("not installed: `cargo install {package}`")]
     NotInstalled {
-        /// The package that has it.
+        /// The package that provides it.
         package: &'static str,
     },
     /// `dx` has nothing to patch in the app.
@@ -57,7 +57,7 @@ pub(crate) enum Unavailable {
     NotMadeForDx,
 }
 
-/// Finds a tool and returns the version that it reports.
+/// Finds a tool and returns its version.
 ///
 /// # Errors
 /// The tool is not installed, or cannot be used on this app.
@@ -138,7 +138,7 @@ impl Way for Tool {
     }
 }
 
-/// Without the tool itself: `dx` has a server of its own.
+/// The tool's descendants without itself: `dx` has a server of its own.
 fn what_it_runs(tool: i32) -> Vec<i32> {
     gauge::descendants(&[tool]).into_iter().filter(|pid| *pid != tool).collect()
 }
@@ -175,7 +175,7 @@ fn command(context: &Context, strategy: Strategy, copy: &Path) -> Command {
         }
         Strategy::CargoWatch => {
             command = process::command("cargo");
-            // It ignores whatever lies in a directory called `target`, too.
+            // It also ignores anything in a directory called `target`.
             command.args(["watch", "--ignore-nothing"]);
             for source in sources {
                 command.arg("--watch").arg(source);

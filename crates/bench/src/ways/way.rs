@@ -12,11 +12,12 @@ use crate::model::{Memory, Step, Strategy};
 pub(crate) struct Seen {
     /// When the file was saved.
     pub saved: Instant,
-    /// When the head of the new code's first response arrived or, if nothing serves, when the new code was there.
+    /// When the head of the new code's first response arrived or, if nothing serves, when the new code was
+    /// built.
     pub shown: Instant,
-    /// The generation that has answered, as devhost counts them.
+    /// The generation that answered, as counted by devhost.
     pub generation: Option<u64>,
-    /// The steps that are known by then.
+    /// The steps known by then.
     pub steps: Vec<Step>,
 }
 
@@ -25,48 +26,45 @@ pub(crate) struct Seen {
 pub(crate) struct Settled {
     /// The steps from the save to the first response.
     pub steps: Vec<Step>,
-    /// Memory of the process that serves, if one does.
+    /// Memory of the serving process, if there is one.
     pub memory: Option<Memory>,
 }
 
 /// A way from a save to the new code.
 pub(crate) trait Way {
-    /// Which one.
     fn strategy(&self) -> Strategy;
 
-    /// Where it serves what is asked for; `None` if it serves nothing.
+    /// Its URL. `None` if it serves nothing.
     fn url(&self) -> Option<String>;
 
-    /// The processes that belong to it; their descendants do, too.
+    /// The processes that belong to it, with their descendants.
     fn roots(&self) -> Vec<i32>;
 
     /// Saves the edit and waits for the new code.
     fn reload(&mut self, edit: &Edit, token: &str) -> Result<Seen>;
 
-    /// Waits until nothing of the old code is left, and looks at what there is.
+    /// Waits until the old code is gone, and takes the measurements.
     fn settle(&mut self, seen: &Seen) -> Result<Settled>;
 
-    /// Takes an edit back that did not show, and waits until the app serves again.
+    /// Reverts an edit that did not show, and waits until the app serves again.
     fn undo(&mut self, edit: &Edit) -> Result<()>;
 
-    /// What it has noted so far about the app and its reloads.
+    /// Its notes so far about the app and its reloads.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// What its processes have printed last.
+    /// The last output of its processes.
     fn printed(&self) -> String;
 
-    /// Ends what runs.
     fn end(self: Box<Self>);
 }
 
-/// A time as the samples have it.
+/// A duration in milliseconds.
 pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
-/// A step of a reload.
 pub(super) fn step(name: &str, duration_ms: f64) -> Step {
     Step::new(name, duration_ms)
 }

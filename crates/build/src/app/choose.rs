@@ -1,4 +1,4 @@
-//! Chooses a package of a workspace, and which of its targets is the app.
+//! Chooses a package of a workspace and the target that is the app.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use super::names::{list, list_names};
 use super::packages::{depends_on_plugin, has_target, is_plugin, library, package_of};
 use crate::settings::{Choice, Settings, Strategy};
 
-/// The package of a manifest, or the one that a workspace's manifest leaves no choice but.
+/// The package of a manifest, or the only possible one of a workspace's manifest.
 pub(super) fn package_at<'m>(
     metadata: &'m Metadata,
     manifest: &Path,
@@ -22,7 +22,7 @@ pub(super) fn package_at<'m>(
     }
 }
 
-/// As [`package_at`], for the current directory: there the workspace's default members count, as they do for cargo.
+/// Like [`package_at`], for the current directory: respects the workspace's default members, as cargo does.
 pub(super) fn package_around<'m>(
     metadata: &'m Metadata,
     manifest: &Path,
@@ -43,7 +43,7 @@ fn default_members(metadata: &Metadata) -> Vec<&Package> {
     }
 }
 
-/// The only package of a workspace's default members, or the only one of them that can be served.
+/// The only package among a workspace's default members, or the only one that can be served.
 fn package_of_workspace<'m>(metadata: &'m Metadata, settings: &Settings) -> Result<&'m Package, Error> {
     let defaults = default_members(metadata);
     if let [only] = defaults.as_slice() {
@@ -70,7 +70,7 @@ fn package_of_workspace<'m>(metadata: &'m Metadata, settings: &Settings) -> Resu
             } else {
                 let binary = |package: &Package| package.targets.iter().any(cargo_metadata::Target::is_bin);
                 let apps = of(&|package| is_plugin(metadata, package) || binary(package));
-                // As cargo: one `default-run` among all of them decides.
+                // Like cargo: a single `default-run` decides.
                 let default: Vec<_> =
                     apps.iter().copied().filter(|package| package.default_run.is_some()).collect();
                 (if default.len() == 1 { default } else { apps }, "apps".to_owned())
@@ -100,7 +100,7 @@ fn adoption_hint() -> String {
     )
 }
 
-/// Decides which target of a package is the app.
+/// Chooses the target that is the app.
 pub(super) fn choose(
     metadata: &Metadata,
     package: &Package,

@@ -10,7 +10,6 @@ use super::packages::{library, library_or_macro, parent};
 use super::target::PathPackage;
 use crate::extern_kind::ExternKind;
 
-/// The packages that a build of the app compiles.
 pub(super) struct Closure<'m> {
     packages: HashMap<&'m PackageId, &'m Package>,
     nodes: Vec<&'m Node>,
@@ -46,7 +45,7 @@ impl<'m> Closure<'m> {
         self.packages.get(id).copied()
     }
 
-    /// A library or macro for each package, and a build script if it has one.
+    /// Counts a library or macro per package, plus its build script.
     pub(super) fn units_expected(&self) -> u32 {
         let units = self.nodes.iter().filter_map(|node| self.package(&node.id)).map(|package| {
             1 + package.targets.iter().filter(|target| target.is_kind(TargetKind::CustomBuild)).count()
@@ -94,7 +93,7 @@ impl<'m> Closure<'m> {
         self.nodes.iter().map(|node| (node.id.repr.clone(), used(node))).collect()
     }
 
-    /// Directly or not: cargo compiles a crate only once for a script and the app if the features are the same.
+    /// Directly or not: cargo compiles a crate once for a script and the app if its features are the same.
     pub(super) fn used_by_scripts(&self) -> BTreeSet<String> {
         let uses = |node: &'m Node, wanted: fn(DependencyKind) -> bool| {
             let is_wanted = move |dep: &&NodeDep| dep.dep_kinds.iter().any(|kind| wanted(kind.kind));
@@ -122,7 +121,7 @@ impl<'m> Closure<'m> {
             let mut known: BTreeMap<String, ExternKind> = node
                 .deps
                 .iter()
-                // An example has the development dependencies too.
+                // An example has the development dependencies, too.
                 .filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Build))
                 .filter_map(|dep| Some((dep.name.clone(), extern_kind(self.package(&dep.pkg)?))))
                 .collect();

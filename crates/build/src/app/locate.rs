@@ -1,5 +1,5 @@
-//! Finds what `devhost run` is to serve: a package, by directory, manifest or name, or a shared library that something else
-//! builds.
+//! Finds what `devhost run` should serve: a package, by directory, manifest or name, or a shared library
+//! built by something else.
 
 use std::path::{Path, PathBuf};
 
@@ -18,15 +18,15 @@ use crate::inspector;
 use crate::paths::absolute;
 use crate::settings::{Choice, Settings};
 
-/// What to do if what was chosen at the start is gone.
+/// The hint if what was chosen at the start is gone.
 const VANISHED_HINT: &str =
     "devhost stays with what was chosen at the start: bring it back, or start devhost again to choose anew";
 
-/// Finds what `argument` means in the directory `cwd`.
+/// Resolves `argument` in the directory `cwd`.
 ///
 /// # Errors
-/// A mistake with a hint if there is no such package, it has neither a binary nor an `export!`, it has several binaries and
-/// none is chosen, its manifest is broken, or cargo is missing.
+/// A mistake with a hint if there is no such package, it has neither a binary nor an `export!`, it has
+/// several binaries and none is chosen, its manifest is broken, or cargo is missing.
 pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Target, Error> {
     match locate(argument, cwd, settings)? {
         Location::Library(path) => Ok(Target::Prebuilt(describe_library(path, settings)?)),
@@ -37,18 +37,18 @@ pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<T
 /// What an argument refers to.
 #[derive(Debug)]
 pub enum Location {
-    /// A package, whether it can be served or not.
+    /// A package, servable or not.
     Package(Box<Located>),
     /// A shared library.
     Library(PathBuf),
 }
 
-/// A package, and what cargo says of its workspace.
+/// A package and its workspace's metadata.
 #[derive(Debug)]
 pub struct Located {
-    /// Everything that cargo said.
+    /// Everything cargo said.
     pub metadata: Metadata,
-    /// The index of the package in it.
+    /// The package's index in `metadata`.
     index: usize,
 }
 
@@ -78,7 +78,7 @@ impl Located {
     }
 }
 
-/// Finds the package or library that `argument` means in the directory `cwd`, whether it can be served or not.
+/// Resolves `argument` to a package or library in the directory `cwd`, servable or not.
 ///
 /// # Errors
 /// A mistake with a hint if there is no such package, its manifest is broken, or cargo is missing.
@@ -104,10 +104,10 @@ pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result
     located.map(|located| Location::Package(Box::new(located)))
 }
 
-/// Where devhost builds what `argument` means in the directory `cwd`, whether it can be served or not.
+/// Where devhost builds what `argument` means in the directory `cwd`, servable or not.
 ///
 /// # Errors
-/// As [`locate`]; but cargo need not know what the package uses.
+/// As [`locate`], except that cargo need not know the package's dependencies.
 pub fn place_of_builds(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<PathBuf, Error> {
     if let Some(target_dir) = &settings.target_dir {
         return Ok(absolute(target_dir));
@@ -122,16 +122,17 @@ pub fn place_of_builds(argument: Option<&str>, cwd: &Path, settings: &Settings) 
     };
     let metadata = match partial::members(&manifest, settings) {
         Some(metadata) => metadata,
-        // It knows why not.
+        // Fails with cargo's reason.
         None => metadata(&manifest, settings)?,
     };
     Ok(target_dir(&metadata, settings))
 }
 
-/// Asks cargo again about an app whose manifests may have changed. Package and target stay those that were chosen at the start.
+/// Asks cargo again about an app whose manifests may have changed. Keeps the package and target chosen at the
+/// start.
 ///
 /// # Errors
-/// A mistake with a hint if they are not there any more, the manifest is broken, or cargo is missing.
+/// A mistake with a hint if they are gone, the manifest is broken, or cargo is missing.
 pub(crate) fn refresh(app: &App, settings: &Settings) -> Result<App, Error> {
     let located = Located::new(ask(&app.manifest_path, settings)?, settings, |metadata| {
         package_of(metadata, &app.manifest_path).ok_or_else(|| {
@@ -143,7 +144,7 @@ pub(crate) fn refresh(app: &App, settings: &Settings) -> Result<App, Error> {
     describe(metadata, package, &Settings { choice: Some(choice), ..settings.clone() })
 }
 
-/// The target that an app is, which may have another name by now.
+/// The app's target, which may have been renamed.
 fn choice_again(metadata: &Metadata, package: &Package, app: &App) -> Result<Choice, Error> {
     let again = |kind: TargetKind, name: &String| {
         let of_kind = || package.targets.iter().filter(|target| target.is_kind(kind.clone()));
@@ -166,15 +167,14 @@ fn choice_again(metadata: &Metadata, package: &Package, app: &App) -> Result<Cho
     })
 }
 
-/// What an argument points at.
+/// What an argument refers to.
 enum Argument {
-    /// A shared library.
     Library(PathBuf),
-    /// A manifest, with the name that was typed if it could be a package's as well.
+    /// A manifest, and the argument if it could also be a package name.
     Package(PathBuf, Option<String>),
-    /// The manifest of the current directory: of a package or of a workspace.
+    /// The manifest of the current directory, of a package or a workspace.
     CurrentDir(PathBuf),
-    /// A package name, to be looked up in the workspace of a manifest.
+    /// A package name to look up in a manifest's workspace.
     Named(PathBuf, String),
 }
 
@@ -274,7 +274,8 @@ fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// `devhost run foo` where `foo` is a directory with a package of another name, and another package is `foo`.
+/// Fails for `devhost run foo` if the directory `foo` holds another package, and a package `foo` exists
+/// elsewhere.
 fn refuse_ambiguity(metadata: &Metadata, name: &str, manifest: &Path, cwd: &Path) -> Result<(), Error> {
     let namesake = metadata.workspace_packages().into_iter().find(|package| package.name.as_str() == name);
     match namesake {

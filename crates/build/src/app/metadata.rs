@@ -11,15 +11,15 @@ use super::partial;
 use crate::settings::Settings;
 use crate::{cargo_text, environment};
 
-/// What cargo says of a workspace.
+/// cargo's metadata of a workspace.
 pub(super) struct Asked {
     pub(super) metadata: Metadata,
-    /// Why it does not say who uses whom.
+    /// Why the dependency graph is missing.
     refusal: Option<Error>,
 }
 
 impl Asked {
-    /// Everything that a build needs to know of one of its packages.
+    /// Everything a build needs to know of one package.
     pub(super) fn about(self, package: &PackageId, settings: &Settings) -> Result<Metadata, Error> {
         match self.refusal {
             None => Ok(self.metadata),
@@ -28,7 +28,7 @@ impl Asked {
     }
 }
 
-/// Asks cargo about the workspace of a manifest, for the platform that it builds for.
+/// Asks cargo about a manifest's workspace, for the platform it builds for.
 pub(super) fn ask(manifest: &Path, settings: &Settings) -> Result<Asked, Error> {
     match metadata(manifest, settings) {
         Ok(metadata) => Ok(Asked { metadata, refusal: None }),
@@ -39,7 +39,7 @@ pub(super) fn ask(manifest: &Path, settings: &Settings) -> Result<Asked, Error> 
     }
 }
 
-/// Runs `cargo metadata` for the platform that cargo builds for.
+/// Runs `cargo metadata` for the platform cargo builds for.
 pub(super) fn metadata(manifest: &Path, settings: &Settings) -> Result<Metadata, Error> {
     let directory = parent(manifest);
     let host = host_triple(directory)?;
@@ -50,7 +50,7 @@ pub(super) fn metadata(manifest: &Path, settings: &Settings) -> Result<Metadata,
         .arg("--manifest-path")
         .arg(manifest)
         .args(settings.feature_args())
-        // These decide what the resolver may do, so they concern this call too.
+        // These change what the resolver may do.
         .args(settings.cargo.resolving_args())
         .current_dir(directory);
     environment::clean(|name| {
@@ -74,10 +74,10 @@ pub(super) fn metadata(manifest: &Path, settings: &Settings) -> Result<Metadata,
         .map_err(|error| Error::fault(format!("cannot read what `cargo metadata` says: {error}")))
 }
 
-/// The platform of the toolchain that `cargo` means in a directory.
+/// The host platform of the toolchain used in a directory.
 ///
 /// # Errors
-/// A mistake if cargo is missing or does not say it.
+/// A mistake if cargo is missing or does not report it.
 pub fn host_triple(directory: &Path) -> Result<String, Error> {
     let mut command = Command::new("cargo");
     command.arg("-vV").current_dir(directory);

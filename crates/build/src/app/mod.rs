@@ -1,9 +1,9 @@
-//! Finds what `devhost run` is to serve, and collects what a build has to know of it. It asks cargo and believes what cargo
-//! says; it never reads a manifest itself and never builds anything. Of the sources it reads only whether a library says
-//! `export!`.
+//! Finds what `devhost run` should serve, and collects what a build has to know of it. Asks cargo and
+//! believes it; never reads a manifest itself and never builds. Sources are read only to see whether a
+//! library says `export!`.
 //!
-//! - `locate` finds the package or library that an argument means, `choose` decides which package and which of its targets is
-//!   the app, `describe` (with `closure` and `variables`) collects what a build needs to know of it: an [`App`].
+//! - `locate` resolves an argument to a package or library, `choose` decides which package and target is the
+//!   app, and `describe` (with `closure` and `variables`) collects what a build needs to know: an [`App`].
 //! - `metadata` asks cargo, with `partial` if cargo cannot say everything.
 
 mod choose;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cargo_metadata::Package;
 
-/// How many names a message lists before it says "and N more".
+/// How many names a message lists before "and N more".
 const NAMES_LISTED_COUNT_MAX: usize = 40;
 
 pub(super) fn list_names(packages: &[&Package]) -> String {

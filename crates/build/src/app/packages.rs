@@ -41,12 +41,12 @@ pub fn library(package: &Package) -> Option<&cargo_metadata::Target> {
     package.targets.iter().find(|target| is_library(&target.kind))
 }
 
-/// The library of a package, which may be a procedural macro.
+/// The library of a package, possibly a procedural macro.
 pub(super) fn library_or_macro(package: &Package) -> Option<&cargo_metadata::Target> {
     package.targets.iter().find(|target| is_library(&target.kind) || target.is_kind(TargetKind::ProcMacro))
 }
 
-/// Whether a package is a plugin app. One that has a binary as well has to say so in its library.
+/// Whether a package is a plugin app. If it also has a binary, its library must say `export!`.
 pub(super) fn is_plugin(metadata: &Metadata, package: &Package) -> bool {
     let Some(library) = library(package).filter(|_| depends_on_plugin(metadata, package)) else {
         return false;

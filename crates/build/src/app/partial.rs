@@ -1,7 +1,8 @@
-//! Asks cargo about one package if it cannot describe the whole workspace. `cargo metadata` needs every crate that any member
-//! may use, while a build needs only those of its own package; without a network, there may be no others. Then the members
-//! come from `cargo metadata --no-deps`, and the package's dependencies from `cargo tree`, which needs no more than a build does.
-//! This way only name, version, origin and kind of library are known of crates from elsewhere.
+//! Asks cargo about one package if it cannot describe the whole workspace. `cargo metadata` needs every crate
+//! any member may use; a build needs only those of its own package, and offline there may be no others.
+//! Members then come from `cargo metadata --no-deps`, and dependencies from `cargo tree`, which needs no more
+//! than a build does. Of crates from elsewhere, only name, version, origin and kind of library are known this
+//! way.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,10 +17,10 @@ use super::packages::library_or_macro;
 use crate::environment;
 use crate::settings::{Choice, Settings};
 
-/// How many path packages outside of the workspace are asked about.
+/// Limit on path packages outside of the workspace that are asked about.
 const OUTSIDE_PACKAGES_COUNT_MAX: usize = 100;
 
-/// The members of a workspace, without what they use.
+/// The members of a workspace, without their dependencies.
 pub(super) fn members(manifest: &Path, settings: &Settings) -> Option<Metadata> {
     let mut command = cargo("metadata", manifest, settings);
     let output = command.args(["--no-deps", "--format-version", "1"]).output().ok()?;
@@ -27,7 +28,7 @@ pub(super) fn members(manifest: &Path, settings: &Settings) -> Option<Metadata> 
     MetadataCommand::parse(text.lines().find(|line| line.starts_with('{'))?).ok()
 }
 
-/// The same with all that a package uses; `None` if cargo cannot say that either.
+/// Adds a package's dependencies. Returns `None` if cargo cannot list those either.
 pub(super) fn complete(metadata: &Metadata, package: &PackageId, settings: &Settings) -> Option<Metadata> {
     let root = metadata.packages.iter().find(|one| one.id == *package)?;
     let mut graph = Graph::new(metadata, settings);
@@ -39,7 +40,7 @@ pub(super) fn complete(metadata: &Metadata, package: &PackageId, settings: &Sett
         let testing = graph.add(&tree(root, "normal,dev", settings)?)?;
         edges.extend(testing.into_iter().map(|edge| (edge, DependencyKind::Development)));
     }
-    // Over all in one: what is used in both ways is used at run time.
+    // Last, so that normal wins over the other kinds.
     edges.extend(normal.into_iter().map(|edge| (edge, DependencyKind::Normal)));
     graph.finish(package, &edges)
 }
@@ -59,7 +60,7 @@ fn cargo(subcommand: &str, manifest: &Path, settings: &Settings) -> Command {
     command
 }
 
-/// What `cargo tree` says that a package uses.
+/// The output of `cargo tree` for a package.
 fn tree(package: &Package, kinds: &str, settings: &Settings) -> Option<String> {
     let mut command = cargo("tree", package.manifest_path.as_std_path(), settings);
     command
@@ -70,21 +71,20 @@ fn tree(package: &Package, kinds: &str, settings: &Settings) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A line of the tree.
 #[derive(Debug, PartialEq, Eq)]
 struct Line<'t> {
     depth: usize,
     name: &'t str,
     version: &'t str,
     is_macro: bool,
-    /// A directory, a repository or a registry that is not the usual one.
+    /// A directory, a repository, or a registry other than crates.io.
     origin: Option<&'t str>,
     /// The library's name, empty if there is none.
     library: &'t str,
 }
 
 impl<'t> Line<'t> {
-    /// Reads `1⇥serde_derive v1.0.0 (proc-macro)⇥serde_derive⇥ (*)`.
+    /// Parses `1⇥serde_derive v1.0.0 (proc-macro)⇥serde_derive⇥ (*)`.
     fn read(line: &'t str) -> Option<Self> {
         let mut parts = line.split('\t');
         let depth = parts.next()?.parse().ok()?;
@@ -99,16 +99,16 @@ impl<'t> Line<'t> {
     }
 }
 
-/// Who uses whom, by cargo's ids.
+/// User and used, by cargo's ids.
 type Edge = (String, String);
 
 struct Graph<'m> {
     metadata: &'m Metadata,
     settings: &'m Settings,
     lock: toml_edit::DocumentMut,
-    /// Packages that are no members: path packages as cargo describes them, and stand-ins for the others.
+    /// Packages other than members: path packages as cargo describes them, and stand-ins for the rest.
     others: BTreeMap<String, Value>,
-    /// What the ids of path packages outside of the workspace are, by directory.
+    /// Ids of path packages outside of the workspace, by directory.
     outside: BTreeMap<String, String>,
 }
 
@@ -119,7 +119,7 @@ impl<'m> Graph<'m> {
         Self { metadata, settings, lock, others: BTreeMap::new(), outside: BTreeMap::new() }
     }
 
-    /// Takes the packages of a tree, and gives its edges.
+    /// Adds a tree's packages and returns its edges.
     fn add(&mut self, tree: &str) -> Option<Vec<Edge>> {
         let mut edges = Vec::new();
         let mut above: Vec<String> = Vec::new();
@@ -134,7 +134,7 @@ impl<'m> Graph<'m> {
         (!above.is_empty()).then_some(edges)
     }
 
-    /// cargo's id of a package, which becomes known.
+    /// cargo's id of a package, which is added if new.
     fn id(&mut self, line: &Line<'_>) -> Option<String> {
         if let Some(directory) = line.origin.filter(|origin| origin.starts_with('/')) {
             let is_there =
@@ -158,7 +158,7 @@ impl<'m> Graph<'m> {
         Some(id)
     }
 
-    /// A path package that is no member.
+    /// The id of a path package outside of the workspace.
     fn id_outside(&mut self, directory: &str, name: &str) -> Option<String> {
         if let Some(id) = self.outside.get(directory) {
             return Some(id.clone());
@@ -174,7 +174,7 @@ impl<'m> Graph<'m> {
         Some(id)
     }
 
-    /// Where a package comes from, as the lock file has it.
+    /// A package's source in the lock file.
     fn source(&self, line: &Line<'_>) -> Option<String> {
         let packages = self.lock.get("package")?.as_array_of_tables()?;
         let text = |table: &toml_edit::Table, key: &str| Some(table.get(key)?.as_str()?.to_owned());
@@ -214,7 +214,7 @@ impl<'m> Graph<'m> {
     }
 }
 
-/// What a package's own crates call a package that it uses.
+/// The name a package's own crates use for a dependency.
 fn name_within(user: &Package, used: &Package, kind: DependencyKind) -> String {
     let mut said = user.dependencies.iter().filter(|dependency| {
         dependency.name == used.name.as_str()
@@ -226,7 +226,7 @@ fn name_within(user: &Package, used: &Package, kind: DependencyKind) -> String {
     renamed.or_else(library).unwrap_or_else(|| used.name.to_string()).replace('-', "_")
 }
 
-/// A package of which little more than the name is known.
+/// A package known by little more than its name.
 fn stand_in(id: &str, source: &str, line: &Line<'_>) -> Value {
     let kind = if line.is_macro { "proc-macro" } else { "lib" };
     let target = json!({

@@ -9,18 +9,18 @@ use super::packages::parent;
 use crate::extern_kind::ExternKind;
 use crate::settings::Choice;
 
-/// What `devhost run` serves.
+/// What devhost serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum Target {
     /// A package that devhost builds.
     App(App),
-    /// A shared library that something else builds; devhost loads a copy whenever it changes.
+    /// A shared library built by something else; devhost loads a copy whenever it changes.
     Prebuilt(Prebuilt),
 }
 
 impl Target {
-    /// The name to show: the package's, or the library's file name without its ending.
+    /// The display name: the package's, or the library's file name without extension.
     pub fn name(&self) -> &str {
         match self {
             Self::App(app) => &app.package,
@@ -28,7 +28,7 @@ impl Target {
         }
     }
 
-    /// How it is started, as far as that is known before it is built.
+    /// How it is started, as far as known before it is built.
     pub fn kind(&self) -> AppKind {
         match self {
             Self::App(app) => app.kind,
@@ -36,7 +36,7 @@ impl Target {
         }
     }
 
-    /// The directory that belongs to devhost.
+    /// devhost's own directory.
     pub fn target_dir(&self) -> &Path {
         match self {
             Self::App(app) => &app.target_dir,
@@ -45,7 +45,7 @@ impl Target {
     }
 }
 
-/// A shared library that something else builds.
+/// A shared library built by something else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prebuilt {
     /// Its file name without `lib` and `.so`.
@@ -54,24 +54,24 @@ pub struct Prebuilt {
     pub path: PathBuf,
     /// Where copies of it go.
     pub target_dir: PathBuf,
-    /// How it is started, as it is now.
+    /// How it is started at present.
     pub kind: AppKind,
 }
 
 /// An app that cargo builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
-    /// The environment variables that `cargo run` would give it.
+    /// The environment variables `cargo run` would set.
     pub variables: Vec<(String, String)>,
     /// The package's name.
     pub package: String,
     /// cargo's id of the package.
     pub package_id: String,
-    /// What it is.
+    /// How it is started.
     pub kind: AppKind,
     /// Which target of the package it is.
     pub choice: Choice,
-    /// The name of its library or binary as rustc knows it.
+    /// rustc's name for its library or binary.
     pub crate_name: String,
     /// Its root source file.
     pub source: PathBuf,
@@ -79,23 +79,23 @@ pub struct App {
     pub manifest_path: PathBuf,
     /// The directory of its workspace's `Cargo.toml`.
     pub workspace_root: PathBuf,
-    /// devhost's own target directory: cargo's own one is never written to.
+    /// devhost's own target directory; cargo's is never written to.
     pub target_dir: PathBuf,
-    /// Where cargo keeps what it builds for the user, whether it exists or not.
+    /// cargo's build directory for the user, whether it exists or not.
     pub user_build_dir: PathBuf,
-    /// The app and every package that it reaches by path dependencies: what a developer may edit.
+    /// The app and its path dependencies, direct or not: what a developer may edit.
     pub path_packages: Vec<PathPackage>,
-    /// The configuration files that cargo is given by name, and what they include.
+    /// Configuration files passed to cargo by name, and what they include.
     pub(crate) config_files: Vec<PathBuf>,
-    /// An estimate of how many messages cargo has for a whole build, for the progress bar.
+    /// The estimated number of cargo's messages in a full build, for the progress bar.
     pub units_expected: u32,
-    /// What each `--extern` of each path package is, by the package's directory.
+    /// The kind of each `--extern` of each path package, by package directory.
     pub(crate) externs: BTreeMap<PathBuf, BTreeMap<String, ExternKind>>,
-    /// The packages that come from elsewhere, and the names of their libraries as rustc knows them.
+    /// Packages from elsewhere, and rustc's names for their libraries.
     pub(crate) dependencies: BTreeMap<String, String>,
-    /// What each package uses, by cargo's ids.
+    /// Each package's dependencies, by cargo's ids.
     pub(crate) uses: BTreeMap<String, Vec<String>>,
-    /// Packages that build scripts use, directly or not.
+    /// Packages used by build scripts, directly or not.
     pub(crate) used_by_scripts: BTreeSet<String>,
 }
 
@@ -105,7 +105,7 @@ impl App {
         parent(&self.manifest_path)
     }
 
-    /// Whether a package is one of `others` or uses one, directly or not.
+    /// Whether a package is one of `others` or depends on one, directly or not.
     pub(crate) fn reaches(&self, package: &str, others: &[&str]) -> bool {
         let mut seen = HashSet::new();
         let mut queue = vec![package];
@@ -120,7 +120,6 @@ impl App {
         false
     }
 
-    /// An app that is nowhere.
     #[cfg(test)]
     pub(crate) fn stub() -> Self {
         Self {
@@ -146,17 +145,17 @@ impl App {
     }
 }
 
-/// A package that comes from a directory, not from a registry.
+/// A package from a directory, not from a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPackage {
     /// The package's name.
     pub name: String,
-    /// cargo's id of it.
+    /// cargo's id of the package.
     pub(crate) id: String,
     /// The directory of its `Cargo.toml`.
     pub root: PathBuf,
     /// The root source file of its library, if it has one.
     pub lib_source: Option<PathBuf>,
-    /// The name of its library as rustc knows it.
+    /// rustc's name for its library.
     pub(crate) crate_name: Option<String>,
 }

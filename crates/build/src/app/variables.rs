@@ -1,4 +1,4 @@
-//! The environment variables that cargo sets for a program that it runs.
+//! The environment variables cargo sets for a program it runs.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use cargo_metadata::Package;
 use super::packages::parent;
 use crate::environment;
 
-/// What cargo sets for a program that it runs
+/// What cargo sets for a program it runs
 /// (<https://doc.rust-lang.org/cargo/reference/environment-variables.html>).
 pub(super) fn run_variables(package: &Package) -> Vec<(String, String)> {
     let path = |path: Option<&cargo_metadata::camino::Utf8PathBuf>| {
@@ -46,7 +46,7 @@ pub(super) fn run_variables(package: &Package) -> Vec<(String, String)> {
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(own).collect()
 }
 
-/// What cargo, and rustup before it, set for whatever they run: found out by having cargo run something.
+/// What cargo, and rustup before it, set for whatever they run. Found out by letting cargo run something.
 fn cargos_own_variables() -> Vec<(String, String)> {
     asked_variables().unwrap_or_else(|error| {
         tracing::debug!("cargo's own variables are unknown: {error}");
@@ -80,7 +80,7 @@ fn asked_variables() -> std::io::Result<Vec<(String, String)>> {
     Ok(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
-/// The `cargo` that PATH has.
+/// The `cargo` on PATH.
 fn cargo_path() -> Option<String> {
     let path = std::env::var_os("PATH")?;
     let found =

@@ -1,4 +1,4 @@
-//! Gives what was built a name of its own in this run's directory.
+//! Gives build results names of their own in this run's directory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::outcome::Artifact;
 use crate::settings::Strategy;
 
 impl Builder {
-    /// Gives a library that was just built a name of its own.
+    /// Gives a freshly built library a name of its own.
     pub(super) fn take_artifact(
         &mut self,
         app: &App,
@@ -27,7 +27,7 @@ impl Builder {
         let path = self.next_path(&app.crate_name).map_err(|error| {
             build_failure(format!("cannot make a directory in {}: {error}", app.target_dir.display()))
         })?;
-        // The wrapper unlinks the library before it is written anew, so a link is as good as a copy.
+        // A hard link is safe: the wrapper unlinks the library before writing a new one.
         std::fs::hard_link(library, &path)
             .or_else(|_| std::fs::copy(library, &path).map(drop))
             .map_err(|error| build_failure(format!("cannot write {}: {error}", path.display())))?;
@@ -44,13 +44,11 @@ impl Builder {
         })
     }
 
-    /// The path of the next library.
     pub(super) fn next_path(&mut self, name: &str) -> io::Result<PathBuf> {
         self.count += 1;
         Ok(self.artifacts.ensure()?.join(format!("lib{name}-{}.so", self.count)))
     }
 
-    /// The path of the next program.
     pub(super) fn next_program_path(&mut self, name: &str) -> io::Result<PathBuf> {
         self.count += 1;
         Ok(self.artifacts.ensure()?.join(format!("{name}-{}", self.count)))

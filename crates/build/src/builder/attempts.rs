@@ -1,4 +1,4 @@
-//! Builds again if what the build needs was removed while it ran.
+//! Builds again if something the build needs was removed while it ran.
 
 use std::path::PathBuf;
 
@@ -10,11 +10,11 @@ use crate::footing::Footing;
 use crate::outcome::{Artifact, Progress};
 use crate::refusal::Refusal;
 
-/// How often a build is repeated because something that it needs is removed while it runs.
+/// How often a build is repeated for that.
 const ATTEMPTS_AGAIN_COUNT_MAX: u32 = 3;
 
 impl Builder {
-    /// Builds, and builds again if what the build needs is removed while it runs.
+    /// Builds, and repeats the build if something it needs is removed while it runs.
     pub(super) async fn build_on_firm_ground(
         &mut self,
         changed: &[PathBuf],
@@ -26,7 +26,7 @@ impl Builder {
             let mut is_first = true;
             let target_dir = self.target.target_dir().to_owned();
             let mut look_again = |current: Progress| {
-                // By now cargo has made its directories.
+                // By now cargo has created its directories.
                 if std::mem::take(&mut is_first) && !footing.is_lost() {
                     footing = Footing::look(&target_dir);
                 }
@@ -44,7 +44,7 @@ impl Builder {
         self.build_library_or_program(changed, progress).await
     }
 
-    /// Whether something is gone that each run of cargo begins with.
+    /// Whether a file every cargo run starts from is gone.
     fn lacks_own_files(&self) -> bool {
         let Target::App(app) = &self.target else { return false };
         let own = [self.document(app, "job-sheet"), self.wrapper(app)];

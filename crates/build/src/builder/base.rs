@@ -1,4 +1,4 @@
-//! The builder itself: what it keeps from one build to the next, and what all ways of building share.
+//! The builder itself: its state between builds, and what all ways of building share.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,42 +20,42 @@ use crate::settings::{Settings, Strategy};
 use crate::store::{ArtifactDirectory, units};
 use crate::tool::Tool;
 
-/// Builds one target, again and again.
+/// Builds one target, repeatedly.
 #[derive(Debug)]
 pub struct Builder {
     pub(super) target: Target,
     pub(super) settings: Settings,
     pub(super) tool: Tool,
-    /// Where this run's artifacts go.
+    /// The directory of this run's artifacts.
     pub(super) artifacts: ArtifactDirectory,
-    /// Artifacts made so far.
+    /// Number of artifacts made so far.
     pub(super) count: u64,
     pub(super) memory: Memory,
     pub(super) inspector: Inspector,
-    /// A manifest may have changed since cargo was asked about the app.
+    /// A manifest may have changed since cargo was last asked.
     pub(super) outdated: bool,
-    /// What a replay needs, since the last good run of cargo, or why there is none.
+    /// What a replay needs, from the last successful run of cargo, or why there is none.
     pub(super) recording: Result<Recording, Refusal>,
     /// How the last build was made.
     pub(super) report: BuildReport,
     #[cfg(any(test, feature = "testing"))]
     pub(super) weakness: Option<Weakness>,
-    /// Why the app runs as its own program although nobody asked for that.
+    /// Why the app runs as its own program although nobody asked for it.
     pub(super) fallback: Option<String>,
     /// cargo's configuration files, existing or not.
     pub(super) configuration: Vec<PathBuf>,
-    /// Something was removed while cargo ran, so what cargo believes to be done may be missing.
+    /// Something was removed while cargo ran, so what it considers fresh may be missing.
     pub(super) rebuild_wanted: bool,
-    /// cargo was started for the build that runs.
+    /// cargo was started for the current build.
     pub(super) cargo_started: bool,
-    /// When the last good build ended.
+    /// When the last successful build ended.
     pub(super) last_built: Option<SystemTime>,
-    /// Knows which of cargo's units are in use.
+    /// Tracks which of cargo's units are in use.
     pub(super) units: units::Keeper,
 }
 
 impl Builder {
-    /// A builder for `target`. `devhost` is the path of the devhost executable, which cargo is to run.
+    /// Creates a builder for `target`. `devhost` is the devhost executable, which cargo runs.
     ///
     /// # Errors
     /// devhost's target directory cannot be written.
@@ -102,7 +102,7 @@ impl Builder {
         &self.target
     }
 
-    /// What the last successful build depends on, even one of an earlier run of devhost.
+    /// The inputs of the last successful build, even from an earlier run of devhost.
     pub fn known_inputs(&self) -> BuildInputs {
         self.memory.scripts.with_sources(&self.memory.sources)
     }
@@ -112,18 +112,17 @@ impl Builder {
         &self.report
     }
 
-    /// Leaves out a part of the rule for replays, to see whether the tests notice.
+    /// Disables a part of the replay rule, to check that the tests notice.
     #[cfg(any(test, feature = "testing"))]
     pub fn weaken(&mut self, weakness: Weakness) {
         self.weakness = Some(weakness);
     }
 
-    /// Whether the target directory is devhost's own. In one that the user has named, others may build.
+    /// Whether the target directory is devhost's own. Others may build in one the user has named.
     pub(super) fn owns_target_dir(&self) -> bool {
         self.settings.target_dir.is_none()
     }
 
-    /// What is being built.
     pub(super) fn strategy(&self) -> Strategy {
         if self.fallback.is_some() { Strategy::Restart } else { self.settings.strategy }
     }
@@ -148,18 +147,16 @@ impl Builder {
         }
     }
 
-    /// The path of one of the app's documents.
     pub(super) fn document(&self, app: &App, kind: &str) -> PathBuf {
         documents::path(app, &self.settings, kind)
     }
 
-    /// Writes the memory.
     pub(super) fn remember(&self, app: &App) {
-        // Forgetting costs a build that might not have been needed, or the rare hidden change across runs.
+        // Best effort: forgetting costs a needless build, or rarely misses a hidden change across runs.
         let _ = documents::write(&self.document(app, "memory"), &self.memory);
     }
 
-    /// cargo's directories for the profile: for the host, and for each target that was named.
+    /// cargo's directories for the profile: the host's, and one per named target.
     pub(super) fn profile_dirs(&self, app: &App) -> Vec<PathBuf> {
         let profile = self.settings.profile_directory();
         std::iter::once(app.target_dir.clone())

@@ -1,4 +1,4 @@
-//! One build, from the outside: what is built in which way, and what is thrown away afterwards.
+//! One build from the outside: which way to build, and what to remove afterwards.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -12,10 +12,11 @@ use crate::refusal::Refusal;
 use crate::store;
 
 impl Builder {
-    /// Builds the target as it is now. `changed` lists the files that changed since the last call; changes that are missing from
-    /// it are found too, unless something has set a modification time back within the last clock tick.
+    /// Builds the target in its current state. `changed` lists the files changed since the last call. Changes
+    /// missing from it are found, too, unless something set a modification time back within the last clock
+    /// tick.
     ///
-    /// Dropping the future ends cargo, and everything that it started, at once; the next call starts afresh.
+    /// Dropping the future kills cargo and everything it started; the next call starts afresh.
     pub async fn build(&mut self, changed: &[PathBuf], progress: &mut dyn FnMut(Progress)) -> Outcome {
         self.report = BuildReport::default();
         self.units.stop_removing().await;
@@ -38,8 +39,8 @@ impl Builder {
         }
     }
 
-    /// Removes what no process uses any more: artifacts of this run except `in_use`, those of runs that are over, all but the
-    /// most recent libraries of dependencies, and what cargo has built for older sets of dependencies.
+    /// Removes what no process uses any more: artifacts of this run except `in_use`, those of ended runs, all
+    /// but the most recent libraries of dependencies, and cargo's output for older sets of dependencies.
     pub fn collect(&self, in_use: &[PathBuf]) {
         store::collect(self.target.target_dir(), &self.artifacts, in_use);
         if let Target::App(app) = &self.target
@@ -49,7 +50,7 @@ impl Builder {
         }
     }
 
-    /// Removes this run's artifacts at its end. Processes that still run code from there have it mapped.
+    /// Removes this run's artifacts at its end. Processes still running them have them mapped.
     pub fn remove_artifacts(&self) {
         self.artifacts.remove();
     }

@@ -1,4 +1,4 @@
-//! One run of cargo: what is prepared for it, with which arguments and in which environment it runs.
+//! One run of cargo: its preparation, arguments and environment.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,7 +19,7 @@ use crate::store::units;
 use crate::{cargo, documents, environment, footing, record, replay, script, seed, stale};
 
 impl Builder {
-    /// Takes over what cargo has built for the user, if nothing has been built here yet.
+    /// Takes over the user's own cargo artifacts if nothing has been built here yet.
     pub(super) async fn seed(&self, app: &App, progress: &mut dyn FnMut(Progress)) {
         if !self.profile_dirs(app).is_empty() {
             return;
@@ -30,11 +30,11 @@ impl Builder {
         }
         let total = self.memory.units.unwrap_or(app.units_expected);
         progress(Progress { done: 0, total, current: "taking over what cargo has built before".into() });
-        // Nothing of it can fail but its thread; what is not taken over is built.
+        // Only its thread can fail; what is not taken over is built.
         let _ = tokio::task::spawn_blocking(move || seed::seed(&app, &profile)).await;
     }
 
-    /// Writes the wrapper's job sheet and links the names under which devhost is called.
+    /// Writes the wrapper's job sheet and links the names devhost is called by.
     pub(super) fn place_job_sheet(&self, app: &App, report: &Path) -> io::Result<PathBuf> {
         let key = self.key(app);
         let sheet_path = self.document(app, "job-sheet");
@@ -53,7 +53,7 @@ impl Builder {
             app_root: app.root().to_owned(),
             app_crate: match self.strategy() {
                 Strategy::Fork => app.crate_name.clone(),
-                // No crate is the one to be made a library of.
+                // No crate is turned into a library.
                 Strategy::Restart => String::new(),
             },
             kind: app.kind,
@@ -71,8 +71,8 @@ impl Builder {
         Ok(sheet_path)
     }
 
-    /// Hashes what affects how workspace crates are compiled and cargo does not know of. cargo hashes the wrapper's path, so it
-    /// recompiles them when this changes.
+    /// Hashes what affects the compilation of workspace crates but is unknown to cargo. cargo hashes the
+    /// wrapper's path, so a new key recompiles them.
     pub(super) fn key(&self, app: &App) -> String {
         let mut hasher = blake3::Hasher::new();
         let settings = format!("{:?} {:?}", self.strategy(), self.settings.decisive());
@@ -132,17 +132,18 @@ impl Builder {
         Ok(run)
     }
 
-    /// The rustc wrapper's path, which is another one whenever the wrapper would behave differently.
+    /// The rustc wrapper's path, which changes whenever the wrapper would behave differently.
     pub(super) fn wrapper(&self, app: &App) -> PathBuf {
         app.target_dir.join("bin").join(self.key(app)).join("devhost-rustc")
     }
 
-    /// The environment that cargo is given.
+    /// cargo's environment.
     pub(super) fn environment(&self, app: &App, sheet: &Path) -> Vec<(OsString, OsString)> {
         let own: [(&str, OsString); 7] = [
             (JOB_SHEET_VARIABLE, sheet.into()),
             ("RUSTC_WORKSPACE_WRAPPER", self.wrapper(app).into()),
-            // If the user keeps intermediate files of all builds together, devhost's builds would wait for theirs.
+            // If the user shares one build directory among all builds, devhost's builds would wait for
+            // theirs.
             ("CARGO_BUILD_BUILD_DIR", app.target_dir.clone().into()),
             ("CARGO_TERM_COLOR", environment::colour().into()),
             ("CARGO_TERM_PROGRESS_WHEN", "never".into()),
@@ -174,8 +175,8 @@ impl Builder {
         args.push(profile.into());
         args.extend(self.settings.feature_args().into_iter().map(OsString::from));
         args.extend(self.settings.cargo.building_args().into_iter().map(OsString::from));
-        // Crates compiled for link-time optimization are no machine code yet, and cannot become a library. After the user's
-        // values: the later one wins.
+        // With link-time optimization crates contain no machine code yet, and cannot become a library. After
+        // the user's values: the later one wins.
         args.push(format!("--config=profile.{profile}.lto=false").into());
         if !self.settings.cargo.config.is_empty() {
             let place = toml_edit::Value::from(app.target_dir.to_string_lossy().into_owned());
@@ -185,7 +186,7 @@ impl Builder {
     }
 }
 
-/// The wrapper's report, if it is about this job sheet and everything it names still exists.
+/// The wrapper's report, if it belongs to this job sheet and everything it names still exists.
 pub(super) fn valid_report(report: &Path, sheet: &Path) -> Option<Report> {
     let sheet: JobSheet = documents::read(sheet)?;
     documents::read(report).filter(|report: &Report| {

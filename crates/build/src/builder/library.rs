@@ -15,7 +15,7 @@ use crate::replay::{Before, Recording};
 use crate::{dep_info, fallback, settings, stale};
 
 impl Builder {
-    /// Builds the library: by a replay, or else by cargo.
+    /// Builds the library: by a replay if possible, by cargo otherwise.
     pub(super) async fn build_app(
         &mut self,
         changed: &[PathBuf],
@@ -42,13 +42,13 @@ impl Builder {
         if let Ok(recording) = &mut self.recording {
             recording.is_quiet().await;
         }
-        // Stays if this build is cancelled.
+        // Remains if this build is cancelled.
         self.recording = Err(Refusal::GivenUp);
         self.show_hidden_changes(&app, changed);
         self.seed(&app, progress).await;
         let mut run = self.run_cargo(&app, &sheet_path, progress).await?;
         let mut report = valid_report(&report_path, &sheet_path);
-        // First the app is linked in another way, then nothing is shared.
+        // First link the app differently, then share nothing.
         for _ in 0..2 {
             let Some(ready) = report.as_ref().filter(|ready| !run.success && !ready.preload.is_empty())
             else {
@@ -63,14 +63,14 @@ impl Builder {
             doubt.decide(fallback::reason_to_share_nothing(&run).is_none());
         }
         if run.success && report.is_none() {
-            // cargo found nothing to do, but what there is was made under other settings, or parts of it are gone.
+            // cargo found nothing to do, but the output is from other settings, or incomplete.
             stale::age_app(&app, &self.profile_dirs(&app));
             run = self.run_cargo(&app, &sheet_path, progress).await?;
             report = valid_report(&report_path, &sheet_path);
         }
         let (mut library, mut ready) = finish(&run, report)?;
         let mut checked = self.inspector.check(Some(app.kind), &library, &ready.preload);
-        // First less is shared, then nothing. If that does not help either, the reason lies elsewhere.
+        // First share less, then nothing. If that does not help either, the cause lies elsewhere.
         let mut doubts = Vec::new();
         for _ in 0..2 {
             let Err(problem) = &checked else { break };
@@ -87,7 +87,7 @@ impl Builder {
         let checked = checked.map_err(|problem| explain(problem, &library))?;
         doubts.into_iter().for_each(|doubt| doubt.decide(true));
         let mut sources = dep_info::read_sources(&dep_info::path_of(&app, &library), &app.workspace_root);
-        // These are followed by their names, what they include is not.
+        // Watched by name; what they include is not.
         let included = self.configuration.iter().filter(|path| path.is_file() && !concerns_cargo(path));
         sources.extend(included.cloned());
         self.memory.sources.clone_from(&sources);

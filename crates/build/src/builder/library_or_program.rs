@@ -1,4 +1,4 @@
-//! Builds the app as a library if it can be one, and as its own program if it cannot.
+//! Builds the app as a library if possible, as its own program otherwise.
 
 use std::path::PathBuf;
 
@@ -13,14 +13,14 @@ use crate::refusal::Refusal;
 use crate::settings::Strategy;
 
 impl Builder {
-    /// Builds the library, or what takes its place.
+    /// Builds the library, or the program in its place.
     pub(super) async fn build_library_or_program(
         &mut self,
         changed: &[PathBuf],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Artifact, Failure> {
         if changed.iter().any(|path| concerns_cargo(path) || path.ends_with("build.rs")) {
-            // What was in the way may be gone.
+            // The obstacle may be gone.
             self.fallback = None;
         }
         if self.strategy() == Strategy::Restart {

@@ -1,4 +1,5 @@
-//! Links the app in another way if the linker has refused it, or the loader would: first less is shared, then nothing.
+//! Links the app differently if the linker refused it or the loader would: first less is shared, then
+//! nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +14,8 @@ use crate::settings::Deps;
 use crate::{cargo, documents, fallback, linker};
 
 impl Builder {
-    /// Makes the next run of cargo share less if that may solve a problem: it leaves out the crates that cause it, or else
-    /// shares nothing.
+    /// Makes the next run of cargo share less if that may solve a problem: leaves out the crates that cause
+    /// it, or shares nothing.
     pub(super) fn share_less(
         &self,
         app: &App,
@@ -44,7 +45,7 @@ impl Builder {
         Ok(Some(fallback::Doubt::of(path)))
     }
 
-    /// How else to link the app after the linker has refused it: the marker file to write, and its text.
+    /// How else to link the app after the linker refused it: the marker file to write, and its text.
     pub(super) fn other_linkage(&self, ready: &Report, run: &cargo::Run) -> Option<(PathBuf, String)> {
         let reason = fallback::reason_to_share_nothing(run)?;
         match &ready.relink_marker {
@@ -55,7 +56,7 @@ impl Builder {
     }
 }
 
-/// Leaves out the crates that define the symbols, and those that depend on them: a library must be complete.
+/// Leaves out the crates that define the symbols, and their dependents: a library must be complete.
 fn exclusion(
     app: &App,
     symbols: &[String],

@@ -1,9 +1,10 @@
-//! The [`Builder`]: builds one target, again and again.
+//! The [`Builder`]: builds one target, repeatedly.
 //!
-//! - `base` has the builder and what all ways of building share, `memory` what it remembers across runs of devhost.
-//! - `build` is a build from the outside; `attempts` repeats it if it lost its footing; `library_or_program` chooses
-//!   between `library` (with `replayed` and `linkage`) and `program`; `prebuilt` takes what something else has built.
-//! - `cargo_run` runs cargo; `artifacts` names what came out; `traces` tells what a build has read and written.
+//! - `base` has the builder and what all ways of building share, `memory` its state across runs of devhost.
+//! - `build` is a build from the outside; `attempts` repeats it if it lost its footing; `library_or_program`
+//!   chooses between `library` (with `replayed` and `linkage`) and `program`; `prebuilt` takes what something
+//!   else has built.
+//! - `cargo_run` runs cargo; `artifacts` names the results; `traces` tells what a build has read and written.
 
 mod artifacts;
 mod attempts;

@@ -1,4 +1,4 @@
-//! Takes a library that something else builds.
+//! Takes a library built by something else.
 
 use devhost_model::{Diagnostics, Failure};
 
@@ -15,7 +15,7 @@ impl Builder {
         let path = self
             .next_path(&prebuilt.name)
             .map_err(|error| start_failure(format!("cannot make a directory for copies: {error}"), ""))?;
-        // A copy, never a link: whoever builds it may write into the file that a worker has mapped.
+        // Never a link: whoever builds it may write to a file a worker has mapped.
         std::fs::copy(&prebuilt.path, &path).map_err(|error| {
             start_failure(format!("cannot copy {}: {error}", prebuilt.path.display()), "")
         })?;
@@ -33,7 +33,7 @@ impl Builder {
             }),
             Err(problem) => {
                 let _ = std::fs::remove_file(&path);
-                // People know the file that they have built, not the copy.
+                // People know the file they built, not the copy.
                 Err(explain(problem.said_of(&path, &prebuilt.path), &prebuilt.path))
             }
         }

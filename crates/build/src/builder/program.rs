@@ -1,5 +1,5 @@
-//! Builds the app's own binary instead of a library, for the strategy `restart`: by the same cargo call, for which the
-//! wrapper leaves the app as it is. What comes out is a program that needs nothing preloaded.
+//! Builds the app's own binary instead of a library, for the strategy `restart`. It is the same cargo call,
+//! but the wrapper leaves the app alone. The resulting program needs nothing preloaded.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::settings::Strategy;
 use crate::{dep_info, fallback};
 
 impl Builder {
-    /// Builds the app's binary as it is now. Dropping the future ends cargo.
+    /// Builds the app's binary. Dropping the future ends cargo.
     pub(super) async fn build_program(
         &mut self,
         changed: &[PathBuf],
@@ -41,7 +41,7 @@ impl Builder {
             .ok_or_else(|| build_failure("cargo succeeded, but reported no executable for the app".into()))?;
         let path =
             self.next_program_path(&app.crate_name).map_err(|error| cannot_write(&app.target_dir, error))?;
-        // A copy: the linker may write into the file that a worker runs, and the kernel would refuse it that.
+        // A copy: the linker may write to a file a worker runs, which the kernel would refuse.
         std::fs::copy(&program, &path).map_err(|error| cannot_write(&path, error))?;
         let build_id = program::build_id(&path)
             .map_err(|error| build_failure(format!("cannot read {}: {error}", path.display())))?;

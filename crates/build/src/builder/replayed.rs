@@ -1,4 +1,4 @@
-//! Builds the app without cargo, by a replay.
+//! Builds the app by a replay.
 
 use std::path::PathBuf;
 
@@ -56,7 +56,6 @@ impl Builder {
         Ok(self.take_artifact(&context.app, &library, checked, ready, sources, run.diagnostics.sorted()))
     }
 
-    /// What a replay needs beside the recording.
     pub(super) fn replay_context(&self, app: App, sheet_path: PathBuf) -> replay::Context {
         replay::Context {
             devhost: self.tool.path(),

@@ -1,5 +1,5 @@
-//! Whether the last build has read a file's present content, and whether a build script has written it: what the build itself
-//! writes is no edit. cargo's timestamps tell: of rustc calls and of runs of build scripts.
+//! Whether the last build has read a file's present content, and whether a build script has written it: the
+//! build's own writes are no edits. Relies on cargo's timestamps of rustc calls and build script runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::paths::entries;
 use crate::replay::Recording;
 use crate::{dep_info, stale};
 
-/// What is known of a file that changed while a build ran.
+/// What is known of a file that changed during a build.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Trace {
     /// Every part of the build that reads it has read its present content.
@@ -21,11 +21,11 @@ pub struct Trace {
     pub is_written: bool,
 }
 
-/// The times of one state of cargo's target directory.
+/// Timestamps in cargo's target directory.
 struct Times {
-    /// When rustc was last called, for each crate, by the file that lists what it has read.
+    /// When rustc was last called, by the crate's dep-info file.
     called: Vec<(PathBuf, SystemTime)>,
-    /// From when until when each build script ran last, by the directory that cargo keeps for it.
+    /// Start and end of each build script's last run, by cargo's directory for it.
     scripts: BTreeMap<PathBuf, (SystemTime, SystemTime)>,
 }
 
@@ -64,7 +64,7 @@ impl Builder {
         last_change(file).is_some_and(|written| self.last_built.is_some_and(|built| written <= built + lag))
     }
 
-    /// Files that build scripts are known to write.
+    /// Files known to be written by build scripts.
     pub fn written(&self) -> &[PathBuf] {
         &self.memory.written
     }
@@ -98,7 +98,7 @@ impl Times {
                     times.add_lists(&directory, &calls);
                     continue;
                 };
-                // A script that has failed leaves no output, or that of the run before.
+                // A failed script leaves no output, or that of the run before.
                 let ended = modified(&directory.join("output")).filter(|ended| *ended >= begun);
                 times.scripts.insert(directory, (begun, ended.unwrap_or_else(SystemTime::now)));
             }
@@ -121,7 +121,7 @@ impl Times {
         self.called.extend(known);
     }
 
-    /// Each crate that has read the file was compiled after `time`, and there is one.
+    /// Whether any crate has read the file, and all that did were compiled after `time`.
     fn is_compiled(&self, app: &App, file: &Path, time: SystemTime) -> bool {
         let mut readers = self
             .called
@@ -135,13 +135,13 @@ impl Times {
 }
 
 impl Times {
-    /// Each build script ran after `time`.
+    /// Whether each build script ran after `time`.
     fn is_read_by_scripts(&self, time: SystemTime) -> bool {
         self.scripts.values().all(|(begun, _)| *begun > time)
     }
 }
 
-/// What cargo appends to a crate's name.
+/// The hash cargo appends to a crate's name.
 fn hash_of(path: &Path) -> Option<String> {
     let (_, hash) = path.file_name()?.to_str()?.rsplit_once('-')?;
     Some(hash.to_owned())

@@ -24,7 +24,7 @@ use crate::refusal::Refusal;
 use crate::{documents, stale};
 
 impl Recording {
-    /// Puts a recording together from what a successful run of cargo has left. Refuses if a replay could never be right.
+    /// Builds a recording from what a successful run of cargo left. Refuses if a replay could never be right.
     pub(crate) fn make(
         context: &Context,
         run: &Run,
@@ -86,11 +86,11 @@ impl Recording {
         let mut guards = manifests(&context.app);
         guards.extend(scripts.files.iter().cloned());
         guards.insert(context.sheet_path.clone());
-        // A file of a recorded call may be a build script's, too, and then it is cargo's business.
+        // If a file of a recorded call is also a build script's, it is cargo's business.
         guards.extend(self.sources_of_others(context, run));
         let own: BTreeSet<&PathBuf> = self.units.iter().flat_map(|unit| unit.sources.keys()).collect();
         let of_others = self.readers_outside(context, run);
-        // cargo lists what scripts have named, too.
+        // cargo also lists what scripts have named.
         let is_input = |path: &PathBuf| {
             scripts.own.iter().any(|script| script.names(path))
                 && !of_others
@@ -121,14 +121,14 @@ impl Recording {
         self.fixed = fixed.into_iter().map(|path| (path.clone(), Identity::of(&path))).collect();
     }
 
-    /// The path packages of the build that only cargo compiles.
+    /// The build's path packages that only cargo compiles.
     fn readers_outside<'a>(&self, context: &'a Context, run: &Run) -> Vec<&'a PathPackage> {
         let packages = context.app.path_packages.iter().filter(|package| run.packages.contains(&package.id));
         packages.filter(|package| !self.units.iter().any(|unit| unit.package.id == package.id)).collect()
     }
 
-    /// The sources of recorded crates that belong to the build but that the app is not linked from: build scripts, and what
-    /// those use.
+    /// The sources of recorded crates in the build that the app is not linked from: build scripts, and their
+    /// dependencies.
     fn sources_of_others(&self, context: &Context, run: &Run) -> Vec<PathBuf> {
         let calls = entries(&context.app.target_dir.join("calls"));
         calls
@@ -143,8 +143,8 @@ impl Recording {
             .collect()
     }
 
-    /// A crate that is none of the units, and that the last run of cargo has made or found. A record of another one was
-    /// left by an earlier state of the manifests.
+    /// Whether a crate is not among the units, but was built or found fresh by the last run of cargo. Other
+    /// records were left by an earlier state of the manifests.
     fn is_of_others(&self, call: &Call, directory: &Path, run: &Run) -> bool {
         let (out_dir, stem) = (directory.join(&call.out_dir), call.stem());
         let mut namesakes =
@@ -158,11 +158,11 @@ impl Recording {
             let stem = stem.replace('-', "_");
             name == stem || name.strip_prefix("lib") == Some(&stem)
         };
-        // A build script has a directory of its own, in which cargo gives it another name.
+        // A build script has a directory of its own, where cargo renames it.
         let is_alone = !out_dir.ends_with("deps");
         run.made.iter().any(|(_, file)| match file.parent() {
             Some(parent) if parent == out_dir => is_alone || is_of(file, &stem),
-            // A program or a shared library is put above that, without the hash in its name.
+            // A program or a shared library is placed above that, without the hash in its name.
             Some(parent) => {
                 Some(parent) == out_dir.parent() && !has_namesake && is_of(file, &call.crate_name)
             }

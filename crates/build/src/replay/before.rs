@@ -14,13 +14,13 @@ use crate::file_times::CLOCK_LAG_MAX;
 #[derive(Debug)]
 pub(crate) struct Before {
     pub(super) started: SystemTime,
-    /// Where only build scripts write, before their outcome is read.
+    /// Only build scripts write here, before anyone reads their output.
     target_dir: PathBuf,
     contents: HashMap<PathBuf, Content>,
 }
 
 impl Before {
-    /// Looks at the files that the next build will probably read; `known` has what earlier looks have found.
+    /// Looks at the files the next build will probably read. `known` has the results of earlier looks.
     pub(crate) fn look(
         app: &App,
         sheet: &Path,
@@ -41,7 +41,7 @@ impl Before {
         Self { started, target_dir: app.target_dir.clone(), contents }
     }
 
-    /// Contents that were looked at already.
+    /// Takes contents looked at earlier.
     pub(super) fn of(
         target_dir: &Path,
         started: SystemTime,
@@ -50,7 +50,7 @@ impl Before {
         Self { started, target_dir: target_dir.to_owned(), contents: contents.collect() }
     }
 
-    /// What a build that started then has read in the file, if it can be told.
+    /// The content a build started then has read in the file. Returns `None` if that is uncertain.
     pub(super) fn content(&self, path: &Path) -> Option<Content> {
         match self.contents.get(path) {
             Some(content) => {
@@ -59,7 +59,7 @@ impl Before {
             }
             None => {
                 let mut now = Content::notice(path);
-                // What is written while it is read has an older stamp than its bytes.
+                // A file written while it is read has a stamp older than its bytes.
                 let is_written = now.refresh(path);
                 let is_old =
                     self.started.checked_sub(CLOCK_LAG_MAX).is_some_and(|time| !now.is_newer_than(time));

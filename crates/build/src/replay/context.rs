@@ -7,27 +7,25 @@ use std::path::{Path, PathBuf};
 use super::weakness::Weakness;
 use crate::app::App;
 
-/// What the builder has beside the recording.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) app: App,
-    /// The devhost executable, which is the guard too.
+    /// The devhost executable, which is also the guard.
     pub(crate) devhost: PathBuf,
-    /// The rustc wrapper.
     pub(crate) wrapper: PathBuf,
     pub(crate) sheet_path: PathBuf,
-    /// The environment that cargo is given.
+    /// cargo's environment.
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) temporary: PathBuf,
-    /// How many rustcs may run at once.
+    /// Limit on concurrent rustcs.
     pub(crate) jobs: usize,
-    /// What a test leaves out of the rule.
+    /// The part of the rule a test leaves out.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) weakness: Option<Weakness>,
 }
 
 impl Context {
-    /// A path as messages show it.
+    /// A path as shown in messages.
     pub(super) fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.app.workspace_root).unwrap_or(path).display().to_string()
     }

@@ -1,4 +1,4 @@
-//! The files whose change makes cargo run a build script again. Looks at their metadata and reads none.
+//! The files whose change makes cargo rerun a build script. Inspects only their metadata.
 
 use std::path::{Path, PathBuf};
 
@@ -7,23 +7,23 @@ use crate::directives::Directives;
 use crate::paths::{entries, normalize};
 use devhost_sys::content::Content;
 
-/// How many files a build script may have as its inputs.
+/// Limit on a build script's input files.
 const INPUT_FILES_COUNT_MAX: usize = 5_000;
 
-/// A file and what its stamp says; a directory is there as if it were an absent file.
+/// A file and its stamp. A directory counts as an absent file.
 pub(super) type Stamped = (PathBuf, Content);
 
 /// What a build script reads, as cargo sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Inputs {
-    /// Every file of the package, but for these directories: the script names none.
+    /// Every file of the package, except below `without`: the script names none.
     Package { root: PathBuf, without: Vec<PathBuf> },
-    /// The files and directories that it names.
+    /// The files and directories it names.
     Named(Vec<PathBuf>),
 }
 
 impl Inputs {
-    /// What a script that said this reads.
+    /// The inputs of a script with these directives.
     pub(super) fn of(app: &App, package: &PathPackage, said: &Directives) -> Self {
         if said.names_inputs {
             return Self::Named(said.inputs.iter().map(|path| package.root.join(path)).collect());
@@ -37,7 +37,7 @@ impl Inputs {
         Self::Package { root: package.root.clone(), without }
     }
 
-    /// One that is named is missing, or is made by the build itself: then cargo runs the script every time.
+    /// Whether a named one is missing or made by the build itself, so that cargo runs the script every time.
     pub(super) fn lack_one(&self, app: &App) -> bool {
         match self {
             Self::Package { .. } => false,
@@ -47,10 +47,10 @@ impl Inputs {
         }
     }
 
-    /// Whether a file is one of them, or would be if it were there.
+    /// Whether a file is one of them, or would be if it existed.
     pub(super) fn cover(&self, path: &Path) -> bool {
         match self {
-            // Whoever tells of a change has no `..` in its name.
+            // Reported changes have no `..` in their path.
             Self::Named(paths) => {
                 paths.iter().any(|input| path.starts_with(input) || path.starts_with(normalize(input)))
             }
@@ -66,7 +66,7 @@ impl Inputs {
         }
     }
 
-    /// All that is there now; `None` if it is too much.
+    /// All inputs at present. Returns `None` if there are too many.
     pub(super) fn stamps(&self) -> Option<Vec<Stamped>> {
         let mut stamps = Vec::new();
         match self {
@@ -92,7 +92,7 @@ impl Inputs {
     }
 }
 
-/// Adds what is below a directory, through symbolic links: cargo follows them, too. One that leads back ends at the limit.
+/// Adds what is below a directory. Follows symbolic links, as cargo does; a cycle ends at the limit.
 fn add_tree(root: &Path, is_in: &dyn Fn(&Path) -> bool, stamps: &mut Vec<Stamped>) -> Option<()> {
     let mut queue = vec![root.to_owned()];
     while let Some(directory) = queue.pop() {

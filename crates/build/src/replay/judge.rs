@@ -12,7 +12,7 @@ use super::weakness::is_left_out;
 use crate::refusal::Refusal;
 
 impl Recording {
-    /// Checks that everything by which cargo decides is unchanged.
+    /// Checks that everything cargo decides by is unchanged.
     pub(super) fn check(&mut self, context: &Context, changed: &[PathBuf]) -> Result<(), Refusal> {
         if !is_left_out!(context, Guards) {
             self.check_guards(context)?;
@@ -23,8 +23,8 @@ impl Recording {
         Ok(())
     }
 
-    /// The units to be compiled for a change, including those that are `due` for another reason. Refuses if cargo has to do it.
-    /// The rule is at the head of [`super`].
+    /// The units to compile for a change, including those `due` for another reason. Refuses if cargo has to
+    /// do it.
     pub(super) fn judge(
         &self,
         context: &Context,
@@ -86,7 +86,7 @@ impl Recording {
 
     fn check_unknown(&self, context: &Context, changed: &[PathBuf]) -> Result<(), Refusal> {
         for path in changed {
-            // It may have changed while cargo ran, and then nothing here shows it.
+            // It may have changed while cargo ran, which nothing here would show.
             if self.guards.contains_key(path) {
                 return Err(Refusal::Changed(context.shown(path)));
             }

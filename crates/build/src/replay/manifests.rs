@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::app::{App, PathPackage};
 use crate::settings::config_files;
 
-/// Files that decide what cargo does, whether they exist or not.
+/// Files that decide what cargo does, existing or not.
 pub(super) fn manifests(app: &App) -> BTreeSet<PathBuf> {
     let mut guards = BTreeSet::new();
     let roots = app.path_packages.iter().map(|package| package.root.as_path());
@@ -26,8 +26,7 @@ pub(super) fn manifests(app: &App) -> BTreeSet<PathBuf> {
     guards
 }
 
-/// For each path package, by its directory, a hash of the files from which cargo takes the variables that it sets for the
-/// package.
+/// For each path package, by directory, a hash of the files from which cargo takes the variables it sets.
 pub(crate) fn manifest_hashes(app: &App) -> BTreeMap<PathBuf, String> {
     let mut common = blake3::Hasher::new();
     let add = |hasher: &mut blake3::Hasher, path: &Path| {

@@ -19,19 +19,20 @@ use crate::outcome::Progress;
 use crate::refusal::Refusal;
 use crate::{build_lock, stale};
 
-/// How often a crate is compiled again because its files change while rustc reads them. After that the result stands: the next
-/// change starts another build.
+/// How often a crate is recompiled because its files change while rustc reads them. After that the result
+/// stands: the next change starts another build.
 const ROUNDS_COUNT_MAX: usize = 3;
 
-/// How long a cancelled rustc may take to be gone.
+/// How long a cancelled rustc may take to end.
 const CANCELLED_END_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A build script to be run, by its index.
+/// A build script to run, by index.
 type Wanted = (usize, (Cause, Look));
 
 impl Recording {
-    /// Builds what changed, successfully or not. Refuses if a replay is not allowed, or failed in a way that only cargo can
-    /// explain. Dropping the future ends every rustc at once; crates that were not finished are compiled the next time.
+    /// Builds what changed, successfully or not. Refuses if a replay is not allowed, or failed in a way only
+    /// cargo can explain. Dropping the future kills every rustc; unfinished crates are compiled the next
+    /// time.
     pub(crate) async fn replay(
         &mut self,
         context: &Context,
@@ -52,7 +53,7 @@ impl Recording {
             self.check(context, changed)?;
             let scripts = self.scripts_to_run(context, changed, round == 0)?;
             if !scripts.is_empty() {
-                // Nothing is run where only cargo could go on.
+                // Run nothing if only cargo could go on.
                 let units = scripts.iter().flat_map(|(index, _)| &self.scripts[*index].units);
                 self.judge(context, changed, &units.copied().collect())?;
                 steps.extend(self.run_scripts(context, begun, scripts, progress).await?);
@@ -79,11 +80,11 @@ impl Recording {
         Ok(run)
     }
 
-    /// Waits until nothing of a cancelled replay runs any more: it writes to the same files.
+    /// Waits until no process of a cancelled replay is left: it would write to the same files.
     pub(crate) async fn is_quiet(&mut self) -> bool {
         let deadline = tokio::time::Instant::now() + CANCELLED_END_TIME_MAX;
         while let Some(alive) = self.alive.last_mut() {
-            // Whatever is written to the pipe is of no interest.
+            // What is written to the pipe does not matter.
             let mut nowhere = tokio::io::sink();
             let ended = tokio::io::copy(alive, &mut nowhere);
             if tokio::time::timeout_at(deadline, ended).await.is_err() {
@@ -94,7 +95,7 @@ impl Recording {
         true
     }
 
-    /// The build scripts that cargo would run, by their indices; those that it runs every time only if `always`.
+    /// The build scripts cargo would run, by index; those it runs every time only if `always`.
     fn scripts_to_run(
         &self,
         context: &Context,
@@ -111,8 +112,8 @@ impl Recording {
         Ok(wanted)
     }
 
-    /// Runs build scripts, as many at once as allowed, and takes in their output and files. Refuses if only cargo knows what
-    /// follows from them.
+    /// Runs build scripts, as many at once as allowed, and takes in their output and files. Refuses if only
+    /// cargo knows what follows from them.
     async fn run_scripts(
         &mut self,
         context: &Context,
@@ -146,7 +147,7 @@ impl Recording {
         }
         let ended: Vec<_> =
             futures_util::stream::iter(runs).buffer_unordered(context.jobs.max(1)).collect().await;
-        // None was cancelled. Nobody waits for what a script may have left running for good.
+        // None was cancelled. Nobody waits for what a script left running for good.
         self.alive.truncate(alive_count);
         let mut steps = Vec::new();
         for (index, look, step, output) in ended {
@@ -155,7 +156,7 @@ impl Recording {
                 for unit in &script.units {
                     self.units[*unit].due = true;
                 }
-                // Whoever reads there is compiled again.
+                // Whoever reads there is recompiled.
                 let out_dir = script.out_dir().to_owned();
                 self.listings.retain(|directory, _| !directory.starts_with(&out_dir));
             }

@@ -1,4 +1,4 @@
-//! What a replay goes by: what the last good run of cargo has left, and what replays have made of it since.
+//! The basis of a replay: what the last successful run of cargo left, and what replays have made of it since.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -13,28 +13,27 @@ use super::inputs::Stamped;
 use super::scripts::Script;
 use super::unit::Unit;
 
-/// What there is to know for a replay.
 #[derive(Debug)]
 pub(crate) struct Recording {
     pub(super) key: String,
     /// In dependency order.
     pub(super) units: Vec<Unit>,
-    /// Files whose change is cargo's business, even if they are only touched: a build script may be meant to run then.
-    /// `None` if it may have changed while cargo ran.
+    /// Files whose change is cargo's business, even if they are only touched, which may be meant to run a
+    /// build script. `None` if one may have changed while cargo ran.
     pub(super) guards: BTreeMap<PathBuf, Option<(Option<Identity>, Content)>>,
     /// Trees whose change is cargo's business.
     pub(super) trees: BTreeMap<PathBuf, Option<Vec<Stamped>>>,
-    /// Large files that nobody edits.
+    /// Large files nobody edits.
     pub(super) fixed: BTreeMap<PathBuf, Option<Identity>>,
-    /// What modules could be found in.
+    /// Directories in which modules could be found, and their entries.
     pub(super) listings: BTreeMap<PathBuf, BTreeSet<OsString>>,
-    /// Warnings of crates that have no record.
+    /// Warnings of crates without a record.
     pub(super) other_warnings: Vec<Diagnostic>,
-    /// The build scripts that a replay can run.
+    /// The build scripts a replay can run.
     pub(super) scripts: Vec<Script>,
     /// The profile's directories, whose fingerprints are aged.
     pub(super) profile_dirs: Vec<PathBuf>,
-    /// At their end when every process of the last replay has ended.
+    /// Pipes that reach their end once every process of the last replay has ended.
     pub(super) alive: Vec<Receiver>,
 }
 
@@ -52,7 +51,7 @@ impl Recording {
         }
     }
 
-    /// What earlier looks have found in files that a build may read.
+    /// What earlier looks found in files a build may read.
     pub(crate) fn known_contents(&self) -> impl Iterator<Item = (PathBuf, Content)> {
         let sources = self.units.iter().flat_map(|unit| unit.sources.iter());
         let known = sources.filter_map(|(path, content)| Some((path, (*content)?)));
@@ -60,29 +59,29 @@ impl Recording {
         known.chain(guards).map(|(path, content)| (path.clone(), content))
     }
 
-    /// Whether the crates that read a file were compiled with what is in it now; `None` if that is not known.
+    /// Whether the crates that read a file were compiled with its present content. Returns `None` if unknown.
     pub(crate) fn has_read(&self, file: &Path) -> Option<bool> {
         let mut known = None;
         for content in self.units.iter().filter_map(|unit| unit.sources.get(file)) {
             let mut now = (*content)?;
             known = Some(known.unwrap_or(true) && !now.refresh(file));
         }
-        // A build script may have read something else in it.
+        // A build script may have read another content.
         known.filter(|_| !self.guards.contains_key(file))
     }
 
-    /// From when until when replays have run build scripts, by the directories that cargo keeps for them.
+    /// Start and end of build script runs by replays, by cargo's directory for the script.
     pub(crate) fn script_runs(&self) -> impl Iterator<Item = (&Path, (SystemTime, SystemTime))> {
         self.scripts.iter().filter_map(|script| Some((script.out_dir().parent()?, script.last_run()?)))
     }
 
-    /// What build scripts name that replays have run.
+    /// The inputs named by build scripts that replays can run.
     pub(crate) fn named(&self) -> impl Iterator<Item = &PathBuf> {
         self.scripts.iter().flat_map(Script::named)
     }
 
-    /// Every file that the app is made of: those of recorded calls as they are now, and `others`, which no recorded
-    /// call reads.
+    /// Every file the app is made of: those of recorded calls as they are now, and `others`, which no
+    /// recorded call reads.
     pub(crate) fn sources(&self, others: &[PathBuf]) -> Vec<PathBuf> {
         let is_known = |path: &PathBuf| {
             self.guards.contains_key(path) || self.scripts.iter().any(|script| script.names(path))

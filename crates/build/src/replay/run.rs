@@ -1,6 +1,6 @@
-//! Makes recorded calls: those of rustc, in dependency order and several at once, each as soon as the metadata of what it needs
-//! is there; and those of build scripts. Every process runs under the guard, as cargo does, and ends at once when the future
-//! is dropped. What is to be compiled is decided elsewhere.
+//! Makes recorded calls: those of rustc, in dependency order and in parallel, each as soon as its
+//! dependencies' metadata is there; and those of build scripts. Every process runs under the guard, as cargo
+//! does, and ends at once when the future is dropped. What to compile is decided elsewhere.
 
 use std::ffi::OsString;
 use std::io::{PipeWriter, Write as _};
@@ -22,33 +22,31 @@ use crate::record::{REPLAY_VARIABLE, Recorded};
 use crate::refusal::Refusal;
 use devhost_model::{BuildStep, Diagnostic, Diagnostics};
 
-/// Longer command lines are passed by a file, as cargo does.
+/// Longer command lines are passed in a file, as cargo does.
 const COMMAND_LINE_LEN_MAX: usize = 100_000;
 
-/// How many lines of output may wait to be read.
+/// Limit on buffered lines of output.
 const LINES_WAITING_COUNT_MAX: usize = 1_024;
 
-/// How much a build script may say on one of its standard streams.
+/// Limit on a build script's output.
 const SCRIPT_OUTPUT_LEN_MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// One call, and what it waits for.
+/// A call and its dependencies.
 #[derive(Debug)]
 pub(super) struct Call {
-    /// The package's name.
     pub name: String,
     pub recorded: Recorded,
-    /// Indices of the calls that come before it.
+    /// Indices of the calls it depends on.
     pub needs: Vec<usize>,
-    /// Metadata is enough for it to start, and others may start with its own.
+    /// It can start with its dependencies' metadata, and others with its own.
     pub pipelined: bool,
 }
 
-/// What happens to a call, by its index.
+/// What happens to a call, by index.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// rustc is about to be started.
+    /// rustc is about to start.
     Starts(usize),
-    /// It is over.
     Ended(usize, Ended),
 }
 
@@ -57,11 +55,11 @@ pub(super) enum Event {
 pub(super) struct Ended {
     pub success: bool,
     pub diagnostics: Diagnostics,
-    /// What was said beside the diagnostics.
+    /// Output other than diagnostics.
     output: Vec<String>,
 }
 
-/// How far a call is.
+/// A call's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Waits,
@@ -76,8 +74,9 @@ enum Said {
     Over(usize, std::io::Result<bool>),
 }
 
-/// Makes the calls until all are done or one has failed; `begun` is when the replay was. Each process has `held` for its standard output, so that the
-/// pipe's other end tells when the last one is gone, whatever becomes of the future.
+/// Makes the calls until all are done or one failed. The replay began at `begun`. Each process holds `held`
+/// as its standard output, so that the pipe's other end tells when the last one is gone, whatever becomes of
+/// the future.
 ///
 /// # Errors
 /// A process could not be started.
@@ -209,7 +208,7 @@ fn start(
     Ok(())
 }
 
-/// The directory and the environment in which cargo has made a call.
+/// Sets the directory and the environment of cargo's call.
 fn set_place(context: &Context, recorded: &Recorded, command: &mut Command) {
     command.current_dir(&recorded.directory);
     command.env_clear().envs(context.environment.iter().map(|(name, value)| (name, value)));
@@ -219,8 +218,8 @@ fn set_place(context: &Context, recorded: &Recorded, command: &mut Command) {
     command.envs(&recorded.set).env(JOB_SHEET_VARIABLE, &context.sheet_path);
 }
 
-/// Runs a build script and gives what it has said on its standard output, which is a pipe from `writer` to `reader`: its
-/// other readers know by the pipe's end when the last process is gone.
+/// Runs a build script and returns its standard output, a pipe from `writer` to `reader`. Other readers see
+/// the pipe's end when the last process is gone.
 ///
 /// # Errors
 /// It cannot be run, fails or says too much.
@@ -250,13 +249,13 @@ pub(super) async fn run_script(
                     return Err(Refusal::ScriptSaysTooMuch(name.to_owned()));
                 }
             }
-            // What it says on its standard error, cargo shows only if it fails.
+            // cargo shows a script's standard error only if it fails.
             said = attended.next(), if status.is_none() => {
                 if let attended::Said::Over(ended) = said.map_err(failed)? {
                     status = Some(ended);
                 }
             }
-            // Something that it has started may hold the pipe open.
+            // Something it started may hold the pipe open.
             () = tokio::time::sleep(PIPE_SILENCE_TIME_MAX), if status.is_some() => is_open = false,
         }
     }
@@ -273,7 +272,7 @@ enum Line {
     Other,
 }
 
-/// Reads a line of rustc's `--error-format=json`.
+/// Parses a line of rustc's `--error-format=json`.
 fn read(line: &str) -> Line {
     if line.is_empty() {
         return Line::Nothing;
@@ -290,7 +289,7 @@ fn read(line: &str) -> Line {
     }
 }
 
-/// What cargo says of a crate that does not compile.
+/// cargo's words about a crate that does not compile.
 fn summary(call: &Call, diagnostics: &Diagnostics) -> String {
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     let mut text = format!("error: could not compile `{}`", call.name);

@@ -1,17 +1,18 @@
-//! Build scripts in a replay: which of them cargo would run again, and what follows from what they then say and make.
+//! Build scripts in a replay: which ones cargo would rerun, and what follows from their output and files.
 //!
-//! A script can be run without cargo if devhost has stood in its place when cargo ran it (see `script`), under the same
-//! settings and manifests, if it gives nothing to other packages' scripts (`links`), and if its directory of output is that
-//! of recorded calls and no other package's call reads there. It is run as cargo ran it: program, directory and environment.
+//! A script can be run without cargo if devhost stood in its place when cargo ran it (see `script`), under
+//! the same settings and manifests, if it passes nothing to other packages' scripts (`links`), and if its
+//! output directory is that of recorded calls and no other package's call reads there. It runs as under
+//! cargo: same program, directory and environment.
 //!
-//! - It is run whenever cargo would run it: if something about one of its inputs has changed, touched included; every time, if
-//!   an input that it names is missing, or if it writes to its own inputs. While it runs, the inputs may change; they are
+//! - It runs whenever cargo would run it: if any of its inputs changed or was touched; every time, if an
+//!   input it names is missing or it writes to its own inputs. As inputs may change during the run, they are
 //!   looked at before, and compared again after.
-//! - cargo then compiles the whole package. So does a replay, for a macro may read what nobody follows. There is one
-//!   exception: nothing has changed but that the script was run, and it has said and made the same as before.
-//! - Values of variables (`rustc-env`) may be other ones: they go to the calls of the package and to no other. Whatever
-//!   else it tells cargo must be the same. What it says about its inputs counts from then on.
-//! - One that fails, or reports an error, is cargo's business.
+//! - cargo then compiles the whole package. So does a replay, as a macro may read files nobody follows. The
+//!   exception: nothing changed except that the script ran, and its output and files are as before.
+//! - Values of variables (`rustc-env`) may differ: they go to the calls of the package and to no other.
+//!   Everything else it tells cargo must be the same. Its latest inputs count from then on.
+//! - A script that fails or reports an error is cargo's business.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -35,47 +36,47 @@ use crate::{script, stale};
 use devhost_model::Diagnostic;
 use devhost_sys::content::Content;
 
-/// A build script that can be run without cargo.
+/// A build script that can run without cargo.
 #[derive(Debug)]
 pub(super) struct Script {
     pub package: PathPackage,
     pub recorded: Recorded,
     out_dir: PathBuf,
-    /// The units that are given what it says.
+    /// The units that receive its output.
     pub units: BTreeSet<usize>,
     said: Directives,
     inputs: Inputs,
-    /// What its inputs were before it was last run; `None` if that is not known, or if that run did not come to its end.
+    /// Its inputs before its last run. `None` if they are unknown, or that run did not finish.
     known: Option<Vec<Stamped>>,
     /// It writes to its own inputs.
     feeds_itself: bool,
-    /// cargo knows that it must run it.
+    /// cargo has been made to rerun it.
     pub aged: bool,
     /// A replay has run it.
     has_run: bool,
-    /// From when until when the last replay ran it that came to its end.
+    /// Start and end of the last finished run by a replay.
     last_run: Option<(SystemTime, SystemTime)>,
 }
 
-/// Why a script is to be run.
+/// Why a script has to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// One of its inputs has changed, or nobody knows.
+    /// An input has changed, or its state is unknown.
     Change,
     /// cargo runs it every time.
     Always,
 }
 
-/// What is looked at before a script is run.
+/// The state before a script runs.
 #[derive(Debug)]
 pub(super) struct Look {
     inputs: Vec<Stamped>,
-    /// What it has made before; only if it matters.
+    /// Its previous output files, if they matter.
     made: Option<BTreeMap<PathBuf, Content>>,
 }
 
 impl Script {
-    /// The script that has written into `out_dir` in the last run of cargo; `None` if only cargo can run it.
+    /// The script that wrote to `out_dir` in the last run of cargo. Returns `None` if only cargo can run it.
     pub(super) fn make(
         context: &Context,
         sheet: &JobSheet,
@@ -121,13 +122,12 @@ impl Script {
         })
     }
 
-    /// The files that cargo and this process run for it.
+    /// The programs cargo and this process run for it.
     pub(super) fn programs(&self) -> impl Iterator<Item = PathBuf> + use<> {
         let place = self.recorded.rustc.clone();
         script::real_program(&place).into_iter().chain([place])
     }
 
-    /// Whether a file is one of its inputs.
     pub(super) fn reads(&self, path: &Path) -> bool {
         self.inputs.cover(path)
     }
@@ -137,7 +137,7 @@ impl Script {
         matches!(self.inputs, Inputs::Named(_)) && self.inputs.cover(path)
     }
 
-    /// The inputs that it names.
+    /// The inputs it names.
     pub(super) fn named(&self) -> impl Iterator<Item = &PathBuf> {
         let paths = match &self.inputs {
             Inputs::Named(paths) => paths.as_slice(),
@@ -146,12 +146,12 @@ impl Script {
         paths.iter()
     }
 
-    /// From when until when the last replay ran it that came to its end.
+    /// Start and end of the last finished run by a replay.
     pub(super) fn last_run(&self) -> Option<(SystemTime, SystemTime)> {
         self.last_run
     }
 
-    /// Whether a file is one that a replay may have made by running it.
+    /// Whether a replay may have made a file by running it.
     pub(super) fn has_made(&self, path: &Path) -> bool {
         self.has_run && path.starts_with(&self.out_dir)
     }
@@ -160,7 +160,7 @@ impl Script {
         &self.out_dir
     }
 
-    /// Whether cargo would run it, and why; with what there is to know before it is run.
+    /// Whether and why cargo would run it, with the state before the run.
     pub(super) fn look(
         &self,
         context: &Context,
@@ -179,7 +179,7 @@ impl Script {
         Ok(None)
     }
 
-    /// Makes sure that whatever becomes of the run, cargo and the next replay run it again.
+    /// Ensures that cargo and the next replay rerun it, whatever becomes of this run.
     pub(super) fn begin(&mut self, context: &Context, profile_dirs: &[PathBuf]) {
         if !self.aged && !is_left_out!(context, ScriptAge) {
             stale::age_script(profile_dirs, &self.package);
@@ -189,8 +189,8 @@ impl Script {
         self.has_run = true;
     }
 
-    /// Takes in what it has said and made, and tells whether its package is to be compiled. Refuses if only cargo knows what
-    /// follows.
+    /// Takes in its output and files, and returns whether its package has to be compiled. Refuses if only
+    /// cargo knows what follows.
     pub(super) fn take(
         &mut self,
         context: &Context,
@@ -209,7 +209,7 @@ impl Script {
             for (name, old, new) in changed {
                 is_other = true;
                 for index in &self.units {
-                    // What cargo has made of it is known if it is there as it was said.
+                    // Only a value passed on verbatim shows what cargo makes of it.
                     let value = units[*index].recorded.set.get_mut(name).filter(|value| *value == old);
                     let value = value.ok_or_else(|| Refusal::ScriptVariable {
                         name: self.package.name.clone(),
@@ -225,7 +225,7 @@ impl Script {
         let inputs = Inputs::of(&context.app, &self.package, &said);
         if inputs == self.inputs {
             let after = inputs.stamps();
-            // It, or somebody else meanwhile: cargo would run it again for either.
+            // By the script or somebody else meanwhile: cargo would rerun it for either.
             self.feeds_itself |= after.as_ref() != Some(&look.inputs);
             self.known = after;
         } else {
@@ -236,13 +236,13 @@ impl Script {
         Ok(is_other || cause == Cause::Change && !is_left_out!(context, ScriptUsers))
     }
 
-    /// Its warnings, as cargo says them.
+    /// Its warnings, in cargo's wording.
     pub(super) fn warnings(&self) -> Vec<Diagnostic> {
         let of = self.name_and_version();
         self.said.warnings.iter().map(|text| script_warning(&format!("{of}: {text}"))).collect()
     }
 
-    /// Whether a warning that cargo has passed on is one of it.
+    /// Whether a warning passed on by cargo is its own.
     pub(super) fn has_said(&self, warning: &Diagnostic) -> bool {
         warning.message.strip_prefix(&self.name_and_version()).is_some_and(|rest| rest.starts_with(": "))
     }
@@ -253,21 +253,21 @@ impl Script {
     }
 }
 
-/// What the build scripts have told cargo.
+/// What the build scripts told cargo.
 #[derive(Debug, Default)]
 pub(super) struct Scripts {
-    /// Those that a replay can run.
+    /// Those a replay can run.
     pub own: Vec<Script>,
-    /// Inputs of the others: files.
+    /// Files that are inputs of the others.
     pub files: Vec<PathBuf>,
-    /// Inputs of the others: directories.
+    /// Directories that are inputs of the others.
     pub directories: Vec<PathBuf>,
-    /// Path packages, by cargo's ids, with another script that names no inputs, or one that does not exist.
+    /// Path packages, by cargo's ids, with another script that names no inputs, or a missing one.
     pub without_inputs: Vec<String>,
 }
 
 impl Scripts {
-    /// Sorts the scripts that the last run of cargo has run or found.
+    /// Sorts the scripts that the last run of cargo ran or found fresh.
     pub(super) fn read(
         context: &Context,
         sheet: &JobSheet,
@@ -294,7 +294,7 @@ impl Scripts {
         for path in &said.inputs {
             let path = match package {
                 Some(package) => package.root.join(path),
-                // A package that nobody edits has its own files elsewhere than a developer's.
+                // The relative inputs of a package nobody edits are its own files.
                 None if Path::new(path).is_absolute() => path.into(),
                 None => continue,
             };
@@ -316,7 +316,7 @@ impl Scripts {
     }
 }
 
-/// Nothing has changed since then, as far as stamps tell.
+/// Whether nothing has changed since then, according to the stamps.
 fn is_settled(stamps: &[Stamped], since: SystemTime) -> bool {
     let since = since.checked_sub(CLOCK_LAG_MAX);
     since.is_some_and(|since| {
@@ -327,7 +327,7 @@ fn is_settled(stamps: &[Stamped], since: SystemTime) -> bool {
     })
 }
 
-/// Every file in a directory with its content; `None` if there are too many.
+/// Every file in a directory with its content. Returns `None` if there are too many.
 fn contents_of(directory: &Path) -> Option<BTreeMap<PathBuf, Content>> {
     let stamps = Inputs::Named(vec![directory.to_owned()]).stamps()?;
     let look = |(path, _): Stamped| {
@@ -338,7 +338,7 @@ fn contents_of(directory: &Path) -> Option<BTreeMap<PathBuf, Content>> {
     Some(stamps.into_iter().map(look).collect())
 }
 
-/// Whether something in the directory is another than before.
+/// Whether anything in the directory has changed.
 fn is_other_than(directory: &Path, mut before: BTreeMap<PathBuf, Content>) -> bool {
     let Some(now) = Inputs::Named(vec![directory.to_owned()]).stamps() else { return true };
     !now.iter().map(|(path, _)| path).eq(before.keys())

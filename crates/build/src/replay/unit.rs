@@ -1,4 +1,4 @@
-//! A crate of the workspace, as one recorded rustc call.
+//! A workspace crate, as one recorded rustc call.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,24 +15,23 @@ use crate::dep_info;
 use crate::record::Recorded;
 use crate::refusal::Refusal;
 
-/// A crate of the workspace, as one rustc call.
+/// A workspace crate, as one rustc call.
 #[derive(Debug)]
 pub(super) struct Unit {
     pub(super) recorded: Recorded,
     pub(super) call: Call,
     pub(super) package: PathPackage,
-    /// Indices of the units that it is given.
+    /// Indices of the units it depends on.
     pub(super) needs: Vec<usize>,
     pub(super) is_macro: bool,
-    /// Why every change in its package is cargo's business.
+    /// Why any change in its package is left to cargo.
     pub(super) only_cargo: Option<Refusal>,
-    /// What was in its files when it was last compiled; `None` if that is not known.
+    /// The contents its files had when it was last compiled; `None` if unknown.
     pub(super) sources: BTreeMap<PathBuf, Option<Content>>,
-    /// The files that it makes.
     pub(super) outputs: BTreeMap<PathBuf, Option<Identity>>,
-    /// It must be compiled whatever its files say: the last time it was not to the end.
+    /// It has to be compiled whatever its files contain: its last compilation did not finish.
     pub(super) due: bool,
-    /// cargo knows that it must compile it.
+    /// cargo has been made to recompile it.
     pub(super) aged: bool,
     pub(super) warnings: Vec<Diagnostic>,
 }
@@ -43,12 +42,12 @@ impl Unit {
         self.recorded.directory.join(&self.call.input)
     }
 
-    /// It can start once the metadata of what it needs is there.
+    /// Whether it can start with its dependencies' metadata.
     pub(super) fn is_pipelined(&self) -> bool {
         self.call.crate_types.iter().all(|kind| kind == "lib" || kind == "rlib")
     }
 
-    /// Where the library is that a worker loads, for the app's own unit.
+    /// The library a worker loads, for the app's own unit.
     pub(super) fn library(&self) -> PathBuf {
         let directory = self.recorded.directory.join(&self.call.out_dir);
         match self.call.crate_types.first().map(String::as_str) {
@@ -57,8 +56,9 @@ impl Unit {
         }
     }
 
-    /// Whether a source has another content than when it was last compiled; of `only` these, if given. Refuses if cargo has to
-    /// decide. `has_script_made` tells whether a replay may have made a file by running a build script.
+    /// Whether a source differs from when it was last compiled, considering `only` these if given. Refuses if
+    /// cargo has to decide. `has_script_made` tells whether a replay may have made a file by running a build
+    /// script.
     pub(super) fn is_changed(
         &self,
         context: &Context,
@@ -108,13 +108,13 @@ impl Unit {
     }
 }
 
-/// What a compiled crate was made of.
+/// A compiled crate's sources.
 pub(super) fn sources_of(recorded: &Recorded, call: &Call) -> Vec<PathBuf> {
     let dep_info = recorded.directory.join(&call.out_dir).join(format!("{}.d", call.stem()));
     dep_info::read_sources(&dep_info, &recorded.directory)
 }
 
-/// What a call has made, as it is now.
+/// A call's outputs in their present state.
 pub(super) fn outputs_of(recorded: &Recorded, call: &Call) -> BTreeMap<PathBuf, Option<Identity>> {
     let directory = recorded.directory.join(&call.out_dir);
     let stem = call.stem();

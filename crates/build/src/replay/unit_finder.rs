@@ -15,7 +15,7 @@ use crate::job_sheet::JobSheet;
 use crate::record::{self, Recorded};
 use crate::refusal::Refusal;
 
-/// Finds units from the app downwards.
+/// Finds the units of a recording, from the app downwards.
 pub(super) struct UnitFinder<'a> {
     context: &'a Context,
     sheet: &'a JobSheet,
@@ -29,7 +29,7 @@ impl<'a> UnitFinder<'a> {
         Self { context, sheet, before, units: Vec::new(), known: HashMap::new() }
     }
 
-    /// Adds the unit of a recorded call, after those that it needs.
+    /// Adds a recorded call's unit after its dependencies.
     pub(super) fn add(&mut self, path: &Path) -> Result<usize, Refusal> {
         let recorded: Recorded = documents::read(path).ok_or(Refusal::NotRecorded)?;
         let call = recorded.call();
@@ -45,7 +45,7 @@ impl<'a> UnitFinder<'a> {
             let path = record::path(&self.sheet.target_dir, out_dir, stem);
             let index = match self.known.get(&path) {
                 Some(index) => *index,
-                // What has no record is no crate of the workspace, and guarded.
+                // Without a record it is no workspace crate, and guarded.
                 None if !path.is_file() => None,
                 None => Some(self.add(&path)?),
             };
@@ -76,7 +76,7 @@ impl<'a> UnitFinder<'a> {
         Ok(self.units.len() - 1)
     }
 
-    /// Why every change in a package is cargo's business.
+    /// Why any change in a package is left to cargo.
     fn reason_for_cargo(&self, package: &PathPackage, recorded: &Recorded) -> Option<Refusal> {
         let name = &package.name;
         if !recorded.is_current(self.sheet) && !is_left_out!(self.context, Manifests) {
@@ -86,7 +86,7 @@ impl<'a> UnitFinder<'a> {
         used.then(|| Refusal::UsedByScript(name.clone()))
     }
 
-    /// What is used by a package of the build that is not replayed is cargo's business, too.
+    /// Leaves units to cargo if a package of the build that is not replayed uses them.
     pub(super) fn look_for_other_users(&mut self, run: &Run) {
         let ours: BTreeSet<String> = self.units.iter().map(|unit| unit.package.id.clone()).collect();
         let is_other = |user: &str| run.packages.contains(user) && !ours.contains(user);

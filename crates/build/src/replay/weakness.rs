@@ -1,30 +1,31 @@
-//! A means of tests: leaves out a part of the rule for replays, to see that the tests notice. A program has none of it.
+//! For tests only: leaves out a part of the replay rule to check that the tests notice. Not compiled into
+//! programs.
 
-/// A part of the rule that tests can leave out.
+/// A part of the rule tests can leave out.
 #[cfg(any(test, feature = "testing"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weakness {
-    /// Manifests, configuration, build scripts' inputs and the like do not count.
+    /// Manifests, configuration, build scripts' inputs and the like are ignored.
     Guards,
-    /// New and removed files do not count.
+    /// New and removed files are ignored.
     UnknownFiles,
-    /// Crates that use a changed one are not compiled again.
+    /// Dependents of a changed crate are not recompiled.
     Dependents,
-    /// Only what the watcher says has changed is looked at.
+    /// Only what the watcher reports as changed is looked at.
     Content,
-    /// Files are not compared again once rustc has read them.
+    /// Files are not compared again after rustc has read them.
     SecondLook,
-    /// A crate's record may be of other manifests.
+    /// A crate's record may be from other manifests.
     Manifests,
-    /// Inputs of build scripts do not count.
+    /// Inputs of build scripts are ignored.
     ScriptInputs,
-    /// A package is not compiled again for a script that says and makes the same, although its inputs have changed.
+    /// A package is not recompiled if its script's inputs changed, but its output and files did not.
     ScriptUsers,
-    /// What a script says is not compared.
+    /// A script's output is not compared.
     ScriptOutput,
-    /// What a script makes is not compared.
+    /// A script's files are not compared.
     ScriptMade,
-    /// cargo is not told that a script was run.
+    /// cargo is not made to rerun a script.
     ScriptAge,
 }
 
@@ -36,7 +37,6 @@ macro_rules! is_left_out {
     };
 }
 
-/// Nothing is ever left out of the rule.
 #[cfg(not(any(test, feature = "testing")))]
 macro_rules! is_left_out {
     ($context:expr, $part:ident) => {{

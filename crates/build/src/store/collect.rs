@@ -1,4 +1,4 @@
-//! Removes what earlier runs and builds have left and is no longer used.
+//! Removes unused leftovers of earlier runs and builds.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,18 @@ use super::artifacts::{ArtifactDirectory, LOCK_NAME};
 use crate::deps;
 use crate::paths::{entries, temporary_directory};
 
-/// How many libraries of dependencies are kept, those in use aside: a switch of branches or toolchains and back again finds
-/// its own.
+/// How many libraries of dependencies are kept besides those in use: switching branches or toolchains back
+/// and forth finds its own.
 const LIBRARIES_KEPT_COUNT: usize = 3;
 
-/// How long it is remembered what was found out about a set of dependencies: that it cannot be shared, say.
+/// How long findings about a set of dependencies are kept, such as that it cannot be shared.
 const MARKER_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// How old what a killed rustc has left must be to be removed.
+/// Minimum age of a killed rustc's leftovers to be removed.
 const LEFTOVER_AGE_MIN_SECS: u64 = 3_600;
 
-/// Removes what nobody uses any more: artifacts of this run except `in_use`, those of runs that are over, all but the most
-/// recent libraries of dependencies, and what killed processes have left.
+/// Removes what nobody uses any more: artifacts of this run except `in_use`, those of ended runs, all but the
+/// most recent libraries of dependencies, and leftovers of killed processes.
 pub(crate) fn collect(target_dir: &Path, own: &ArtifactDirectory, in_use: &[PathBuf]) {
     for path in entries(&own.path) {
         let is_lock = path.file_name().is_some_and(|name| name == LOCK_NAME);
@@ -30,7 +30,7 @@ pub(crate) fn collect(target_dir: &Path, own: &ArtifactDirectory, in_use: &[Path
     for directory in entries(&own.parent).filter(|path| *path != own.path) {
         let over = match File::options().write(true).open(directory.join(LOCK_NAME)) {
             Ok(lock) => lock.try_lock().is_ok(),
-            // It is being made this moment, unless it is old.
+            // It is just being created, unless it is old.
             Err(_) => is_old(&directory),
         };
         if over {
@@ -42,7 +42,7 @@ pub(crate) fn collect(target_dir: &Path, own: &ArtifactDirectory, in_use: &[Path
     collect_leftovers(target_dir);
 }
 
-/// Removes libraries of dependencies but the most recently used ones and those in use.
+/// Removes libraries of dependencies except the most recently used ones and those in use.
 fn collect_libraries(directory: &Path, in_use: &[PathBuf]) {
     let modified = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
     let mut completed: Vec<_> = entries(directory)
@@ -61,8 +61,8 @@ fn collect_libraries(directory: &Path, in_use: &[PathBuf]) {
     }
 }
 
-/// Removes what is remembered of sets of dependencies, and the empty crates in the place of libraries, once they are old. What is
-/// needed still is made again.
+/// Removes old findings about sets of dependencies, and old placeholder crates. What is still needed is made
+/// again.
 fn collect_markers(directory: &Path) {
     let is_one = |path: &PathBuf| {
         let extension = path.extension().unwrap_or_default();
@@ -91,7 +91,7 @@ fn is_old(path: &Path) -> bool {
     age(path).is_some_and(|age| age > Duration::from_secs(LEFTOVER_AGE_MIN_SECS))
 }
 
-/// Since it was last written; `None` if that cannot be told.
+/// Time since it was last written. Returns `None` if unknown.
 fn age(path: &Path) -> Option<Duration> {
     path.metadata().ok()?.modified().ok()?.elapsed().ok()
 }

@@ -1,5 +1,5 @@
-//! Everything that devhost has put into its target directory: how large it is, who uses it, and how to remove it. A directory
-//! that the user has named (`--target-dir`) may hold other files, which are left alone.
+//! Everything devhost has put into its target directory: how large it is, who uses it, and how to remove it.
+//! A directory named by the user (`--target-dir`) may hold other files, which are left alone.
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
@@ -19,7 +19,7 @@ const DIRECTORIES: &[&str] = &[
     "externs",
     "job-sheet",
     "memory",
-    // What earlier versions called the directory of job sheets.
+    // The directory of job sheets in earlier versions.
     "order",
     "preload",
     "report",
@@ -29,13 +29,13 @@ const DIRECTORIES: &[&str] = &[
     "uses",
 ];
 
-/// How the names of files begin that devhost or its cargo have made.
+/// Prefixes of files made by devhost or its cargo.
 const FILES: &[&str] = &["devhost-port-", ".rustc_info.json", ".future-incompat-report.json", "CACHEDIR.TAG"];
 
-/// What cargo's directory of a profile has in it.
+/// Marks cargo's directory of a profile.
 const PROFILE_MARK: &str = ".fingerprint";
 
-/// How deep the directories of files are followed.
+/// How deep directories are measured.
 const DEPTH_MAX: u32 = 100;
 
 /// What devhost has left in its target directory.
@@ -50,13 +50,13 @@ pub struct Leavings {
 #[derive(Debug)]
 pub struct Held(#[expect(dead_code, reason = "held, not used")] Vec<File>);
 
-/// Somebody uses the directory; says who.
+/// The directory is in use; says by whom.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct InUse(String);
 
 impl Leavings {
-    /// Looks into devhost's target directory.
+    /// Inspects devhost's target directory.
     ///
     /// # Errors
     /// It cannot be read. A missing directory counts as empty.
@@ -67,7 +67,7 @@ impl Leavings {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(leavings),
             Err(error) => return Err(error),
         }
-        // If devhost has never built anything here, nothing is its own.
+        // If devhost has never built here, nothing is its own.
         if !place.join("artifacts").is_dir()
             && !place.join("job-sheet").is_dir()
             && !place.join("bench").is_dir()
@@ -85,10 +85,10 @@ impl Leavings {
         Ok(leavings)
     }
 
-    /// A file of several names counts once, and only if no other name is left when all of these are gone.
+    /// Counts a file with several hard links once, and only if all of them are removed.
     fn measure(&mut self, path: &Path, links: &mut HashMap<(u64, u64), u64>, size: &mut u64, depth: u32) {
         let Ok(metadata) = std::fs::symlink_metadata(path) else { return };
-        // What `stat` calls a block.
+        // The unit of `st_blocks`, see stat(2).
         let bytes = metadata.blocks() * 512;
         if metadata.is_dir() {
             *size += bytes;
@@ -110,12 +110,12 @@ impl Leavings {
         self.parts.is_empty()
     }
 
-    /// How many bytes removing it frees.
+    /// How many bytes its removal frees.
     pub fn size_bytes(&self) -> u64 {
         self.parts.iter().map(|(_, size)| size).sum()
     }
 
-    /// How many files there are.
+    /// The number of files.
     pub fn file_count(&self) -> u64 {
         self.file_count
     }
@@ -130,7 +130,7 @@ impl Leavings {
     /// Locks the directory.
     ///
     /// # Errors
-    /// Somebody uses it.
+    /// The directory is in use.
     pub fn hold(&self) -> Result<Held, InUse> {
         let runs = entries(&self.place.join("artifacts")).map(|path| (path.join(LOCK_NAME), "a devhost"));
         let bench = [(self.place.join("bench").join(LOCK_NAME), "a bench")];
@@ -164,7 +164,7 @@ impl Leavings {
             .filter(|path| is_profile(path))
     }
 
-    /// Removes it, and the directory itself if nothing is left in it.
+    /// Removes it, and the directory itself if that is then empty.
     ///
     /// # Errors
     /// Something cannot be removed; everything else is.
@@ -195,7 +195,7 @@ fn is_ours(path: &Path) -> bool {
     }
 }
 
-/// Whether it is cargo's directory of a profile, for a platform or the host.
+/// Whether it is cargo's directory of a profile.
 fn is_profile(path: &Path) -> bool {
     path.join(PROFILE_MARK).is_dir()
 }

@@ -1,14 +1,15 @@
-//! What cargo has built for devhost, crate by crate, and what of it is no longer needed. cargo never removes anything: other
-//! versions of dependencies, other features and other toolchains stay beside the old ones for ever.
+//! What cargo has built for devhost, crate by crate, and what of it is no longer needed. cargo never removes
+//! anything: output for other versions, features and toolchains stays forever.
 //!
-//! A *unit* is one crate compiled in one way, or one run of a build script. Its files are known by the hash in their names:
-//! `.fingerprint/NAME-HASH`, `build/NAME-HASH`, `deps/libNAME-HASH.rlib` and the like. No file says whether a unit is in use:
-//! cargo touches nothing that is fresh. But each run of cargo lists everything that the app is made of, fresh or not. Such a
-//! list is a *set*; the most recently used sets of each app and profile are kept. What no kept set names is removed under
-//! cargo's lock, the fingerprint first, so that cargo misses it and rebuilds it if it is needed again. A mistake here can thus
-//! cost time, but never give old code.
+//! A *unit* is one crate compiled in one way, or one run of a build script. Its files are known by the hash
+//! in their names: `.fingerprint/NAME-HASH`, `build/NAME-HASH`, `deps/libNAME-HASH.rlib` and the like. No
+//! file says whether a unit is in use: cargo touches nothing fresh. But each run of cargo lists everything
+//! the app is made of, fresh or not. Such a list is a *set*; the most recently used sets of each app and
+//! profile are kept. What no kept set names is removed under cargo's lock, the fingerprint first, so that
+//! cargo misses it and rebuilds it if it is needed again. A mistake here can thus cost time, but never yield
+//! old code.
 //!
-//! Directories for incremental compilation have names of their own. Each belongs to the set that it was compiled for.
+//! Incremental directories have names of their own. Each belongs to the set it was compiled for.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
@@ -25,38 +26,39 @@ use crate::cargo::Run;
 use crate::paths::entries;
 use crate::{build_lock, documents};
 
-/// How many sets of an app and a profile are kept: a switch of branches or toolchains and back again finds its own.
+/// How many sets of an app and a profile are kept: switching branches or toolchains back and forth finds its
+/// own.
 const SETS_KEPT_COUNT: usize = 4;
 
-/// How long the sets of an app are kept after its last build, and whatever rustc has left that belongs to no set.
+/// How long the sets of an app are kept after its last build, and rustc's output that belongs to no set.
 const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// How many digits the hash in a unit's name has.
+/// The length of the hash in a unit's name.
 const HASH_LEN: usize = 16;
 
-/// Where the sets are, in devhost's target directory.
+/// The directory of the sets, in devhost's target directory.
 pub(crate) const DIRECTORY: &str = "uses";
 
 /// The sets of an app and a profile.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Uses {
-    /// The one that was used last comes first.
+    /// Most recently used first.
     sets: Vec<Set>,
-    /// Directories for incremental compilation of sets that are no longer kept.
+    /// Incremental directories of sets no longer kept.
     left: BTreeSet<String>,
 }
 
-/// What an app is made of under some manifests, settings and toolchain.
+/// What an app is made of under certain manifests, settings and a toolchain.
 #[derive(Debug, Serialize, Deserialize)]
 struct Set {
     used: SystemTime,
-    /// The hashes of units of packages that nobody edits.
+    /// Unit hashes of packages nobody edits.
     dependencies: BTreeSet<String>,
-    /// The hashes of the other units.
+    /// The other units' hashes.
     own: BTreeSet<String>,
-    /// The names of packages and targets of which there is a file without a hash, so that theirs are not known.
+    /// Packages and targets with a file without a hash, whose hashes are unknown.
     nameless: BTreeSet<String>,
-    /// The names of the directories for incremental compilation.
+    /// The names of incremental directories.
     incremental: BTreeSet<String>,
 }
 
@@ -65,7 +67,8 @@ impl Set {
         self.dependencies.iter().chain(&self.own)
     }
 
-    /// Whether it is the same set or an earlier stage of it: a dependency was added since, or its build was not finished.
+    /// Whether it is the same set or an earlier stage of it: a dependency was added since, or its build was
+    /// not finished.
     fn is_stage_of(&self, later: &Self) -> bool {
         self.dependencies.is_subset(&later.dependencies)
             && (self.dependencies != later.dependencies || self.own.is_subset(&later.own))
@@ -75,7 +78,8 @@ impl Set {
         self.dependencies == other.dependencies && self.own == other.own
     }
 
-    /// Takes over another set's incremental directories, except those of crates that were compiled for this set too; returns these.
+    /// Takes over another set's incremental directories. Returns those of crates that were also compiled for
+    /// this set.
     fn inherit(&mut self, incremental: BTreeSet<String>) -> Vec<String> {
         let crate_of = |name: &str| name.rsplit_once('-').map(|(name, _)| name.to_owned());
         let compiled: BTreeSet<_> = self.incremental.iter().map(|name| crate_of(name)).collect();
@@ -87,11 +91,11 @@ impl Set {
 }
 
 impl Uses {
-    /// Adds the list of a run of cargo. True if it is new or replaces another one.
+    /// Adds the list of a cargo run. Returns whether it is new or replaces another one.
     fn add(&mut self, mut set: Set, is_whole: bool) -> bool {
         let mut is_new = true;
         if let Some(index) = self.sets.iter().position(|known| !is_whole && set.is_stage_of(known)) {
-            // What has failed would have gone on like that one.
+            // The failed run would have continued like that one.
             let known = self.sets.remove(index);
             set = Set { used: set.used, incremental: set.incremental, ..known };
             self.left.extend(set.inherit(known.incremental));
@@ -112,13 +116,13 @@ impl Uses {
     }
 }
 
-/// Records what runs of cargo have used, and removes what none of the last has.
+/// Records what runs of cargo use, and removes what none of the last ones used.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    /// Something may be there that no kept set names. Shared with the thread that removes it.
+    /// There may be something no kept set names. Shared with the removing thread.
     due: Arc<AtomicBool>,
     last_run: SystemTime,
-    /// Held by the thread that removes units.
+    /// Held by the removing thread.
     removing: Arc<Mutex<()>>,
     /// A build waits for that thread to stop.
     wanted: Arc<AtomicBool>,
@@ -126,7 +130,7 @@ pub(crate) struct Keeper {
 
 impl Default for Keeper {
     fn default() -> Self {
-        // Whatever earlier runs have left.
+        // Earlier runs may have left something.
         Self {
             due: Arc::new(AtomicBool::new(true)),
             last_run: SystemTime::UNIX_EPOCH,
@@ -137,7 +141,7 @@ impl Default for Keeper {
 }
 
 impl Keeper {
-    /// Records in the document what a run of cargo that began at `started` has used. A failed run has not reported everything.
+    /// Records what the cargo run begun at `started` has used. A failed run has not reported everything.
     pub(crate) fn note(
         &mut self,
         document: &Path,
@@ -166,22 +170,22 @@ impl Keeper {
         }
     }
 
-    /// Has the thread that removes units stop, and waits until it has: a few files later. It holds cargo's lock, and a replay
-    /// that finds it taken leaves the build to cargo.
+    /// Stops the removing thread and waits for it, at most for a few files. It holds cargo's lock, and a
+    /// replay that finds it taken leaves the build to cargo.
     pub(crate) async fn stop_removing(&self) {
         self.wanted.store(true, Ordering::Relaxed);
         drop(self.removing.lock().await);
         self.wanted.store(false, Ordering::Relaxed);
     }
 
-    /// Removes, on a thread of its own, what no kept set names, except what was made since the last successful run of cargo began:
-    /// its set may not be written yet. If another build runs, it is left for later.
+    /// Removes what no kept set names, in the background. Spares what was made since the last successful run
+    /// of cargo began: its set may not be written yet. Postponed if another build runs.
     pub(crate) fn collect(&self, target_dir: &Path, profile_dirs: Vec<PathBuf>) {
         if self.last_run == SystemTime::UNIX_EPOCH || !self.due.load(Ordering::Relaxed) {
             return;
         }
         let (due, target_dir, before) = (Arc::clone(&self.due), target_dir.to_owned(), self.last_run);
-        // Taken here, so that no build slips in before the thread runs.
+        // Locked here, so that no build slips in before the thread runs.
         let Ok(removing) = Arc::clone(&self.removing).try_lock_owned() else { return };
         self.due.store(false, Ordering::Relaxed);
         let wanted = Arc::clone(&self.wanted);
@@ -199,7 +203,7 @@ impl Keeper {
     }
 }
 
-/// The set that a run of cargo has reported; `None` if a file cannot be attributed.
+/// The set reported by a run of cargo. Returns `None` if a file cannot be attributed.
 fn list(app: &App, profile_dirs: &[PathBuf], run: &Run) -> Option<Set> {
     let mut set = Set {
         used: SystemTime::now(),
@@ -217,7 +221,7 @@ fn list(app: &App, profile_dirs: &[PathBuf], run: &Run) -> Option<Set> {
             .find_map(|directory| path.strip_prefix(directory).ok())
             .and_then(|inside| inside.iter().find_map(|name| hash_in(name.to_str()?)))
             .map(str::to_owned)
-            // A file that people look for has a second name, without the hash.
+            // A file meant for people has a second name, without the hash.
             .or_else(|| links.get_or_insert_with(|| linked(profile_dirs)).get(&inode(path)?).cloned());
         match (hash, package) {
             (Some(hash), Some(_)) => drop(set.own.insert(hash)),
@@ -240,7 +244,7 @@ fn hash_in(name: &str) -> Option<&str> {
     is_hash.then_some(hash)
 }
 
-/// A name as packages, targets and files have it in common.
+/// The form of a name shared by packages, targets and files.
 fn plain_name(name: &str) -> String {
     name.strip_prefix("lib").unwrap_or(name).replace('-', "_")
 }
@@ -258,7 +262,7 @@ fn linked(profile_dirs: &[PathBuf]) -> HashMap<(u64, u64), String> {
     files.filter_map(|path| Some((inode(&path)?, hash_in(path.file_name()?.to_str()?)?.to_owned()))).collect()
 }
 
-/// The directories for incremental compilation, and when they were last used.
+/// Incremental directories, and when they were last used.
 fn incremental(profile_dirs: &[PathBuf]) -> Vec<(String, SystemTime)> {
     let paths = profile_dirs.iter().flat_map(|directory| entries(&directory.join("incremental")));
     paths.filter_map(|path| Some((name_of(&path)?.to_owned(), modified(&path)?))).collect()
@@ -272,8 +276,9 @@ fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::symlink_metadata(path).ok()?.modified().ok()
 }
 
-/// Removes what no kept set of any app names and was made before that time. No other build may run meanwhile. False if a build
-/// wanted it to stop before it was done; a unit that has lost some of its files counts as not built.
+/// Removes what no kept set of any app names and was made before `before`. The caller must keep other builds
+/// from running. Returns false if a build wanted it to stop first; a unit that has lost some of its files
+/// counts as not built.
 fn remove_unused(
     target_dir: &Path,
     profile_dirs: &[PathBuf],
@@ -382,7 +387,7 @@ mod tests {
         assert!(!uses.add(set(&["serde"], &["app", "util"], &[]), true), "it is the same");
         assert!(!uses.add(set(&["serde"], &["util"], &["util-1"]), false), "it has failed early");
         assert_eq!(shown(&uses), [(vec!["serde", "app", "util"], vec!["app-1", "util-1"])]);
-        // A dependency is added: what does not use it stays as it is.
+        // A dependency is added: units that do not use it stay the same.
         assert!(uses.add(set(&["serde", "time"], &["app2", "util"], &["app-2"]), true));
         assert_eq!(shown(&uses), [(vec!["serde", "time", "app2", "util"], vec!["app-2", "util-1"])]);
         assert_eq!(uses.left.iter().collect::<Vec<_>>(), ["app-1"]);
@@ -396,7 +401,7 @@ mod tests {
         let first: Vec<&str> = uses.sets.iter().map(|set| set.own.first().unwrap().as_str()).collect();
         assert_eq!(first, ["appd", "app2", "appc", "appb"]);
         assert_eq!(uses.left.iter().collect::<Vec<_>>(), ["a", "app-1"]);
-        // The same dependencies, but the own crates compiled in another way: both are kept.
+        // Same dependencies, own crates compiled differently: both are kept.
         assert!(uses.add(set(&["serde", "d"], &["appe"], &["e"]), true));
         assert_eq!(uses.sets.len(), SETS_KEPT_COUNT);
         assert!(uses.sets[1].own.contains("appd"));

@@ -26,7 +26,7 @@ pub fn answer() -> String {
 
 pub fn stop() {
     if !cfg!(artifact_trait) {
-        // SAFETY: it was opened by `start`, and nobody uses it any more.
+        // SAFETY: it was opened by `start`, and is no longer used.
         unsafe { close(DESCRIPTOR.load(Ordering::Relaxed)) };
     }
 }

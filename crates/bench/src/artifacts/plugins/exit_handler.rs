@@ -1,4 +1,4 @@
-//! Tidies up at the end: with the trait a dependency is asked to call it when the process ends, without it `stop` does.
+//! Tidies up at the end: with the trait at exit, through a dependency; without it in `stop`.
 
 extern "C" fn tidy_up() {
     std::hint::black_box(crate::VERSION);

@@ -1,5 +1,5 @@
-//! Runs on threads, whose number version 2 has changed: with the trait on the runtime of the process, which is made
-//! once; without it on one of its own.
+//! Runs on threads, whose number version 2 has changed: with the trait on the process's runtime, which is
+//! made once; without it on one of its own.
 
 use artifact_shared::Runtime;
 use std::sync::OnceLock;

@@ -1,4 +1,4 @@
-//! Logs: with the trait through the subscriber of the process, which can be set once; without it through its own.
+//! Logs: with the trait through the process's subscriber, which can be set once; without it through its own.
 
 use artifact_shared::Subscriber;
 use std::sync::atomic::{AtomicBool, Ordering};

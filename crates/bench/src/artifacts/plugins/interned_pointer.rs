@@ -1,4 +1,4 @@
-//! Has a string interned by a dependency: with the trait its own constant, without it a copy that nobody frees.
+//! Lets a dependency intern a string: with the trait its own constant, without it a leaked copy.
 
 use std::sync::OnceLock;
 

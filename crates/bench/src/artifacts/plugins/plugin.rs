@@ -1,46 +1,46 @@
 //! The root of each plugin, and of the program of the same source: the C interface around the module `kind`.
-//! `artifact_trait` says whether the plugin has the trait that is tried, `version_two` whether it is the edited one.
+//! `artifact_trait` enables the trait under test, `version_two` the edited version.
 
 mod kind;
 
-/// Which version of the plugin this is.
+/// The version of the plugin.
 pub const VERSION: u32 = if cfg!(version_two) { 2 } else { 1 };
 
 /// Where a process keeps what the versions hand to each other.
 pub type State = *mut *mut std::ffi::c_void;
 
-/// Which version this is.
+/// Returns the version.
 #[unsafe(no_mangle)]
 pub extern "C" fn artifact_version() -> u32 {
     VERSION
 }
 
-/// Begins to serve.
+/// Starts serving.
 #[unsafe(no_mangle)]
 pub extern "C" fn artifact_start(state: State) {
     kind::start(state);
 }
 
-/// Answers a request; gives the length of the answer.
+/// Answers a request and returns the answer's length.
 ///
 /// # Safety
-/// The buffer has that capacity.
+/// The buffer must have that capacity.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn artifact_answer(buffer: *mut u8, capacity: usize) -> usize {
     let text = kind::answer();
     let length = text.len().min(capacity);
-    // SAFETY: the caller's buffer has that much room, and is not the text's.
+    // SAFETY: the caller's buffer has that much room, and does not overlap the text.
     unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), buffer, length) };
     length
 }
 
-/// Ends to serve.
+/// Stops serving.
 #[unsafe(no_mangle)]
 pub extern "C" fn artifact_stop() {
     kind::stop();
 }
 
-/// The program: serves as its own process what a host would have loaded, and says so and ends as a host does.
+/// The program: serves in its own process what a host would have loaded, and reports and ends like a host.
 #[cfg(program)]
 fn main() {
     unsafe extern "C" {

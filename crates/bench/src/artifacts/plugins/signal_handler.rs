@@ -1,5 +1,5 @@
-//! Version 1 handles a signal, and version 2, where the handler was edited away, gets that signal. With the trait the
-//! handler stays; without it the signal's default is put back.
+//! Version 1 handles a signal, and version 2, where the handler was edited away, receives it. With the trait
+//! the handler stays; without it the signal's default is restored.
 
 const SIGURG: i32 = 23;
 const DEFAULT: usize = 0;
@@ -15,13 +15,13 @@ extern "C" fn handle(_: i32) {
 
 pub fn start(_: crate::State) {
     if crate::VERSION == 1 {
-        // SAFETY: the handler does nothing that a handler must not do.
+        // SAFETY: the handler is async-signal-safe.
         unsafe { signal(SIGURG, handle as *const () as usize) };
     }
 }
 
 pub fn answer() -> String {
-    // SAFETY: the default of this signal is to be ignored.
+    // SAFETY: this signal is ignored by default.
     unsafe { raise(SIGURG) };
     "the signal was taken".into()
 }

@@ -1,5 +1,6 @@
-//! A library with a standard library of its own, as a cdylib is by default. With the trait it has a thread-local value
-//! with a destructor, and the C library keeps it in memory for as long as the thread lives, whatever dlclose was told.
+//! A library with its own standard library, the default for a cdylib. With the trait it has a thread-local
+//! value with a destructor, and the C library keeps it in memory as long as the thread lives, in spite of
+//! dlclose.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! Hands its state to the next version, by pointer. With the trait version 2 has put the fields into another order.
+//! Hands its state to the next version by pointer. With the trait version 2 has reordered the fields.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -20,8 +20,8 @@ static LIMIT: AtomicU32 = AtomicU32::new(0);
 static PORT: AtomicU32 = AtomicU32::new(0);
 
 pub fn start(state: crate::State) {
-    // SAFETY: the host's place for the state is there while the call lasts. What is in it was put there by a version of
-    // this plugin; that its layout is still the same is what is tried.
+    // SAFETY: the host's place for the state is valid during the call. Its content was put there by a version
+    // of this plugin; whether the layout is still the same is what is tried.
     let settings = unsafe {
         if (*state).is_null() {
             *state = Box::into_raw(Box::new(Settings { limit: 100, port: 8080 })).cast();

@@ -1,4 +1,4 @@
-//! Has a thread that beats: with the trait it is never told to end, without it it is joined.
+//! Has a beating thread: with the trait it is never stopped, without it it is joined.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 const BEAT_TIME: Duration = Duration::from_millis(1);
 
-/// How many beats an answer waits for: time enough for a thread of before to come to its turn, or to be gone.
+/// How many beats an answer waits for: enough for an earlier thread to run, or to be gone.
 const BEATS_COUNT: u32 = 50;
 
 static BEATS: AtomicU32 = AtomicU32::new(0);

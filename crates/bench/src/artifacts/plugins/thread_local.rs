@@ -1,4 +1,4 @@
-//! Keeps a value for each thread: with the trait the value has a destructor, which runs when the thread ends.
+//! Keeps a value per thread: with the trait it has a destructor, which runs when the thread ends.
 
 use std::cell::Cell;
 

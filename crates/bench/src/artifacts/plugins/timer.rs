@@ -1,4 +1,4 @@
-//! Version 1 has an interval timer, which version 2 does without. With the trait it goes on, without it `stop` ends it.
+//! Version 1 has an interval timer, version 2 has none. With the trait it goes on, without it `stop` ends it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -30,7 +30,7 @@ extern "C" fn tick(_: i32) {
 
 fn set_timer(microseconds: i64) {
     let interval = || Interval { next_s: 0, next_us: microseconds };
-    // SAFETY: the times are there while the call lasts, and the old ones are not asked for.
+    // SAFETY: the times are valid during the call, and the old ones are not requested.
     unsafe { setitimer(REAL_TIME, &[interval(), interval()], std::ptr::null_mut()) };
 }
 
@@ -51,7 +51,7 @@ pub fn answer() -> String {
 pub fn stop() {
     if !cfg!(artifact_trait) && crate::VERSION == 1 {
         set_timer(0);
-        // SAFETY: that is the signal's default, and no more of them come.
+        // SAFETY: that is the signal's default, and the timer is stopped.
         unsafe { signal(SIGALRM, DEFAULT) };
     }
 }

@@ -1,5 +1,5 @@
-//! Keeps its settings in a dependency's map of types. With the trait version 2 has narrowed the fields, and the type has
-//! the same `TypeId` all the same.
+//! Keeps its settings in a dependency's map of types. With the trait version 2 has narrowed the fields, but
+//! the type keeps its `TypeId`.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

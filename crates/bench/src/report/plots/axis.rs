@@ -2,16 +2,15 @@
 
 use super::canvas::{Anchor, Canvas};
 
-/// How wide a plot is that stands beside others.
+/// The width of a plot next to others.
 const WIDTH_PANEL: f64 = 290.0;
 /// Room beside the marks, for halves of labels.
 pub(super) const MARGIN: f64 = 14.0;
 /// Room below the marks, for an axis.
 pub(super) const AXIS_HEIGHT: f64 = 40.0;
 
-/// Two axes, and what is drawn between them.
+/// Two axes and the drawing between them.
 pub(super) struct Plane {
-    /// What is drawn.
     pub svg: Canvas,
     /// From left to right.
     pub x: Axis,
@@ -20,7 +19,7 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    /// Draws the axes; `None` if there is nothing that could be shown.
+    /// Draws the axes. Returns `None` if there is nothing to show.
     pub(super) fn new(
         id: &str,
         title: &str,
@@ -44,7 +43,7 @@ impl Plane {
     }
 }
 
-/// From zero to a round number, between two places.
+/// An axis from zero to a round number, between two positions.
 #[derive(Debug)]
 pub(super) struct Axis {
     step: f64,
@@ -54,9 +53,9 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// `None` if there is nothing that could be shown.
+    /// Returns `None` if there is nothing to show.
     pub(super) fn new(most: f64, from: f64, to: f64) -> Option<Self> {
-        /// Room for a label beside each other.
+        /// Room for adjacent labels.
         const TICK_DISTANCE: f64 = 54.0;
         if !(most.is_finite() && most > 0.0) {
             return None;
@@ -72,7 +71,7 @@ impl Axis {
         Some(Self { step, tick_count: (most / step).ceil().max(1.0) as usize, from, to })
     }
 
-    /// Where a value is.
+    /// A value's position.
     pub(super) fn at(&self, value: f64) -> f64 {
         self.from + (self.to - self.from) * value / (self.step * self.tick_count as f64)
     }

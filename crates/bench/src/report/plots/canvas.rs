@@ -5,10 +5,10 @@ use maud::{Markup, html};
 use super::coordinate::coordinate;
 use super::look::{self, Look};
 
-/// How wide a character of a name is, at most and on average.
+/// The width of a name's character, at most and on average.
 const NAME_CHARACTER_WIDTH: f64 = 7.3;
 
-/// An SVG element, with its title and description for those who do not see it.
+/// An SVG element, with a title and description for screen readers.
 pub(super) struct Canvas {
     id: String,
     class: &'static str,
@@ -19,14 +19,11 @@ pub(super) struct Canvas {
     elements: Vec<Markup>,
 }
 
-/// Which end of a label stands at its place.
+/// Which end of a label is at its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
-    /// It begins there.
     Start,
-    /// It is centred there.
     Middle,
-    /// It ends there.
     End,
 }
 
@@ -41,7 +38,6 @@ impl Anchor {
 }
 
 impl Canvas {
-    /// An empty one.
     pub(super) fn new(
         id: &str,
         class: &'static str,
@@ -60,13 +56,12 @@ impl Canvas {
         }
     }
 
-    /// Draws a line.
     pub(super) fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
         let [x1, y1, x2, y2] = [from.0, from.1, to.0, to.1].map(coordinate);
         self.elements.push(html! { line class=(class) x1=(x1) y1=(y1) x2=(x2) y2=(y2) {} });
     }
 
-    /// Draws a line that ends in a short stroke on either side.
+    /// Draws a line with a short stroke at either end.
     pub(super) fn interval(&mut self, from: (f64, f64), to: (f64, f64)) {
         self.line("interval", from, to);
         for (x, y) in [from, to] {
@@ -74,13 +69,12 @@ impl Canvas {
         }
     }
 
-    /// Draws a rectangle.
     pub(super) fn rect(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64)) {
         let [x, y, width, height] = [x, y, width, height].map(coordinate);
         self.elements.push(html! { rect class=(class) x=(x) y=(y) width=(width) height=(height) {} });
     }
 
-    /// Draws a step: a rectangle with a pattern and a note for the pointer.
+    /// Draws a step: a patterned rectangle with a tooltip.
     pub(super) fn step(&mut self, index: usize, (x, y): (f64, f64), (width, height): (f64, f64), note: &str) {
         let [x, y, width, height] = [x, y, width, height].map(coordinate);
         let fill = look::fill(index);
@@ -89,13 +83,12 @@ impl Canvas {
         });
     }
 
-    /// Writes a text.
     pub(super) fn label(&mut self, class: &str, anchor: Anchor, (x, y): (f64, f64), text: &str) {
         let [x, y] = [x, y].map(coordinate);
         self.elements.push(html! { text class=(class) text-anchor=(anchor.name()) x=(x) y=(y) { (text) } });
     }
 
-    /// Names what is below: by the first of the texts that fits between margins of `x`, or else by the last.
+    /// Writes the first of the texts that fits between margins of `x`, or the last.
     pub(super) fn name(&mut self, (x, y): (f64, f64), texts: &[String]) {
         let room = self.width - 2.0 * x;
         let fits = |text: &&String| text.chars().count() as f64 * NAME_CHARACTER_WIDTH <= room;
@@ -115,14 +108,13 @@ impl Canvas {
         self.elements.push(html! { path class=(class) stroke-dasharray=(look.dash) d=(way) {} });
     }
 
-    /// Draws a marker, with a note for the pointer.
+    /// Draws a marker with a tooltip.
     pub(super) fn marker(&mut self, index: usize, (x, y): (f64, f64), radius: f64, note: &str) {
         let class = format!("mark line-{index}");
         self.elements
             .push(html! { path class=(class) d=(look::marker(index, x, y, radius)) { title { (note) } } });
     }
 
-    /// Draws a dot.
     pub(super) fn dot(&mut self, index: usize, (x, y): (f64, f64)) {
         let [x, y] = [x, y].map(coordinate);
         self.elements.push(html! { circle class={ "sample line-" (index) } cx=(x) cy=(y) r="1.6" {} });

@@ -18,7 +18,7 @@ pub(in super::super) fn distribution(
 ) -> Option<Markup> {
     const ROW_HEIGHT: f64 = 62.0;
     const STRIP_Y: f64 = 38.0;
-    /// Points beside each other are moved up or down, so that each is seen.
+    /// Vertical offsets of neighbouring points, so that each is visible.
     const OFFSETS: [f64; 5] = [0.0, -6.0, 5.0, -3.0, 8.0];
     let measured: Vec<&StrategySummary> = summary.strategies.iter().filter(|it| it.total.is_some()).collect();
     let totals = |it: &StrategySummary| -> Vec<f64> {
@@ -58,7 +58,7 @@ pub(in super::super) fn distribution(
     Some(svg.finish())
 }
 
-/// `fork · 712 ms [690–732], n = 12`, with the interval or without it.
+/// `fork · 712 ms [690–732], n = 12`, with or without the interval.
 fn labelled(strategy: &StrategySummary, with_interval: bool) -> String {
     let Some(total) = &strategy.total else { return strategy.name() };
     let (value, interval) = show_estimate(total, Unit::Time);

@@ -10,7 +10,7 @@ use crate::model::ForkCost;
 use crate::report::figures::{Unit, show_estimate};
 use crate::report::statistics;
 
-/// How long a fork takes, by the number of crates that are loaded.
+/// Fork times by number of loaded crates.
 pub(in super::super) fn fork_time(costs: &[ForkCost], id: &str) -> Option<Markup> {
     let series: [Series; 2] = [
         (FIRST_ANSWER, "first answer", &|cost| cost.samples.iter().map(|it| it.answer_ms).collect()),
@@ -19,7 +19,7 @@ pub(in super::super) fn fork_time(costs: &[ForkCost], id: &str) -> Option<Markup
     by_crates(costs, id, "Time of a fork", (Unit::Time, "ms"), &series)
 }
 
-/// How many page faults a child has until its first answer, by the number of crates that are loaded.
+/// A child's page faults until its first answer, by number of loaded crates.
 pub(in super::super) fn fork_faults(costs: &[ForkCost], id: &str) -> Option<Markup> {
     let series: [Series; 1] = [(PAGE_FAULTS, "page faults", &|cost| {
         cost.samples.iter().map(|it| it.page_fault_count as f64).collect()
@@ -27,7 +27,7 @@ pub(in super::super) fn fork_faults(costs: &[ForkCost], id: &str) -> Option<Mark
     by_crates(costs, id, "Page faults of a forked child", (Unit::Count, "page faults"), &series)
 }
 
-/// Its look, its name, and its samples.
+/// Its look, name, and samples.
 type Series<'a> = (Look, &'a str, &'a dyn Fn(&ForkCost) -> Vec<f64>);
 
 fn by_crates(
@@ -56,7 +56,7 @@ fn by_crates(
         for cost in costs {
             let px = x.at(f64::from(cost.crate_count));
             for (place, sample) in of(cost).into_iter().enumerate().filter(|it| it.1.is_finite()) {
-                // Beside each other, so that each is seen.
+                // Side by side, so that each is visible.
                 let px = px + [0.0, -4.0, 4.0, -8.0, 8.0][place % 5];
                 svg.dot(look.index, (px, y.at(sample)));
             }

@@ -1,4 +1,5 @@
-//! How strategies, forks and steps look. What is told by colour is told by a marker, a dash or a pattern as well.
+//! The looks of strategies, forks and steps. Colour never stands alone: there is always a marker, a dash or a
+//! pattern, too.
 
 use std::fmt::Write as _;
 
@@ -10,12 +11,12 @@ use crate::model::Strategy;
 /// How many patterns the stylesheet has colours for.
 const STEP_COLOUR_COUNT: usize = 10;
 
-/// A line's look: its colour in the stylesheet, which is also its marker, and its dashes.
+/// A line's look: its colour in the stylesheet, which implies its marker, and its dashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Look {
-    /// Of colour and marker.
+    /// The index of colour and marker.
     pub(super) index: usize,
-    /// As `stroke-dasharray` has it.
+    /// A `stroke-dasharray`.
     pub(super) dash: &'static str,
 }
 
@@ -33,7 +34,7 @@ pub(in super::super) fn of_strategy(strategy: Strategy) -> Look {
     Look { index, dash: DASHES[index % DASHES.len()] }
 }
 
-/// A shape for each index, all of about the same weight.
+/// A shape for each index, all of similar weight.
 pub(super) fn marker(index: usize, x: f64, y: f64, radius: f64) -> String {
     let corners = |corners: &[(f64, f64)]| {
         let mut way = String::new();
@@ -44,7 +45,7 @@ pub(super) fn marker(index: usize, x: f64, y: f64, radius: f64) -> String {
         way + "Z"
     };
     match index {
-        // A square that stands on its corner, triangles, a square, crosses.
+        // A diamond, a circle, triangles, a square, crosses.
         0 => corners(&[(0.0, -1.2), (1.2, 0.0), (0.0, 1.2), (-1.2, 0.0)]),
         1 => {
             let (left, top, r) = (coordinate(x - radius), coordinate(y), coordinate(radius));
@@ -100,7 +101,7 @@ pub(in super::super) fn step_swatch(index: usize) -> Markup {
     }
 }
 
-/// The patterns that steps are filled with. Stands once in a page, before the plots.
+/// The steps' fill patterns. Must precede the plots, once per page.
 pub(in super::super) fn patterns(count: usize) -> Markup {
     html! {
         svg class="patterns" width="0" height="0" aria-hidden="true" {
@@ -116,7 +117,7 @@ pub(in super::super) fn patterns(count: usize) -> Markup {
     }
 }
 
-/// What a step's rectangle is filled with.
+/// A step's fill.
 pub(super) fn fill(index: usize) -> String {
     format!("url(#{})", pattern_id(index))
 }
@@ -125,7 +126,7 @@ fn pattern_id(index: usize) -> String {
     format!("step-{index}")
 }
 
-/// What is drawn on an eight by eight tile.
+/// The drawing on an eight by eight tile.
 fn hatch(index: usize) -> &'static str {
     match index % STEP_COLOUR_COUNT {
         0 => "M0 4H8",

@@ -9,7 +9,7 @@ use super::look;
 use crate::report::figures::{Unit, show, show_estimate};
 use crate::report::summary::{MemoryKind, StrategySummary, Summary, memory_points};
 
-/// One kind of memory of each strategy's process, reload after reload.
+/// One kind of memory of each strategy's process over its reloads.
 pub(in super::super) fn memory(summary: &Summary, kind: MemoryKind, id: &str) -> Option<Markup> {
     const MIB: f64 = 1024.0 * 1024.0;
     let series: Vec<(&StrategySummary, Vec<(f64, f64)>)> = summary

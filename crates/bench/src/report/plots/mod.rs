@@ -1,5 +1,6 @@
-//! The plots, as SVG elements for the page. Each is drawn for a given width, in units of about a pixel, and its caller shows the
-//! one that fits the screen. What is told by colour is told by a marker, a pattern or a label as well.
+//! The plots, as SVG elements for the page. Each is drawn for a given width, in units of about a pixel, and
+//! its caller shows the one that fits the screen. Colour never stands alone: there is always a marker, a
+//! pattern or a label, too.
 
 mod axis;
 mod canvas;

@@ -9,14 +9,14 @@ use super::canvas::{Anchor, Canvas};
 use crate::report::figures::{Unit, show};
 use crate::report::summary::{StrategySummary, Summary, steps_of};
 
-/// How wide a character is on average, in the size that plots have.
+/// A character's average width, in the plots' font size.
 const CHARACTER_WIDTH: f64 = 6.4;
 
-/// A strategy, the round and the whole time of one of its reloads, and the steps that are drawn.
+/// A strategy, the round and total time of one of its reloads, and the steps drawn.
 type Row<'a> = (&'a StrategySummary<'a>, u32, f64, Vec<(&'a str, f64)>);
 
-/// The steps of the reload of each strategy that is nearest its median, one after another. `skipped` are steps that are left
-/// out, so that small ones can be seen.
+/// The steps of each strategy's reload nearest its median, in order. Steps in `skipped` are left out, to make
+/// small ones visible.
 pub(in super::super) fn timeline(
     summary: &Summary,
     skipped: &[&str],
