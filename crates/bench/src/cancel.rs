@@ -13,7 +13,6 @@ pub(super) const CANCEL_CHECK_TIME: Duration = Duration::from_millis(50);
 /// The exit code of an aborted bench: 128 plus the number of SIGINT.
 const EXIT_INTERRUPTED: i32 = 130;
 
-/// The error of a cancelled wait.
 const CANCELLED: &str = "cancelled";
 
 /// Whether the user has cancelled. Cheap to clone.

@@ -13,10 +13,8 @@ const REQUEST_TIME_MAX: Duration = Duration::from_secs(120);
 /// The lowest status that counts as a failure of the app.
 pub(super) const FAILURE_STATUS_MIN: u16 = 500;
 
-/// A server's answer.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// When the request was sent.
     pub asked: Instant,
     /// When the head had arrived.
     pub first_byte: Instant,
@@ -42,7 +40,6 @@ impl Client {
         Self(config.into())
     }
 
-    /// Makes one request.
     pub(crate) fn get(&self, url: &str) -> Result<Answer> {
         let asked = Instant::now();
         let mut response = self.0.get(url).call()?;

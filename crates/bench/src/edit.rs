@@ -10,7 +10,6 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use devhost_model::Error;
 
-/// How many texts are tried.
 pub(super) const CANDIDATES_COUNT_MAX: usize = 6;
 
 /// Shorter texts are in every response by accident.
@@ -22,7 +21,6 @@ const FILE_SIZE_MAX_BYTES: u64 = 4 << 20;
 /// Punctuation with the same meaning in a literal, a format string and a page.
 const PLAIN_PUNCTUATION: &str = " .,:;!?()-";
 
-/// A place in the sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Edit {
     /// Relative to the workspace.
@@ -31,7 +29,6 @@ pub(super) struct Edit {
     pub text: String,
     /// The file up to the end of the text.
     before: String,
-    /// The rest.
     after: String,
 }
 
@@ -64,7 +61,6 @@ impl Edit {
         self.write(root, &format!("{}{token}{}", self.before, self.after))
     }
 
-    /// Restores the file.
     pub(crate) fn restore(&self, root: &Path) -> Result<Instant> {
         self.write(root, &format!("{}{}", self.before, self.after))
     }

@@ -10,7 +10,6 @@ use crate::edit::{self, Edit, Tokens};
 use crate::subject::Subject;
 use crate::ways::{Context, Way};
 
-/// The outcome of a search.
 #[derive(Debug)]
 pub(crate) enum Search {
     Found(Edit),
@@ -53,7 +52,6 @@ pub(crate) fn search(
     Search::NothingShown
 }
 
-/// The response before any edit.
 fn first_answer(way: &dyn Way, url: &str, context: &Context) -> Result<String> {
     match Client::new().get_unless_cancelled(url, &context.cancel)? {
         Some(answer) if answer.status < FAILURE_STATUS_MIN => Ok(answer.body),

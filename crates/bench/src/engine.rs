@@ -30,7 +30,6 @@ const LOAD_LEAD_TIME: Duration = Duration::from_millis(250);
 const FORK_COST_TIME_GUESS: Duration = Duration::from_secs(3);
 const ARTIFACTS_TIME_GUESS: Duration = Duration::from_secs(20);
 
-/// How often each artifact is tried.
 const ARTIFACT_TRIES_COUNT: u32 = 3;
 
 /// What to measure.

@@ -23,7 +23,6 @@ use crate::programs::{FORK_TIMER_NAME, TOUCH_SYMBOL};
 /// The images' numbers of crates.
 pub(super) const CRATE_COUNTS: [u32; 3] = [10, 100, 300];
 
-/// How many forks are measured for each.
 const FORKS_COUNT: u32 = 40;
 
 /// Limit on compiling one crate or image.
@@ -141,7 +140,6 @@ fn compile_crate(directory: &Path, number: u32, cancel: &Cancel) -> Result<()> {
     Ok(())
 }
 
-/// Links one library of that many crates.
 fn link(directory: &Path, count: u32, cancel: &Cancel) -> Result<PathBuf> {
     let image = directory.join(format!("libimage_{count}.so"));
     if image.exists() {

@@ -94,7 +94,6 @@ impl CpuTimes {
     }
 }
 
-/// Processes and their descendants.
 pub(super) fn descendants(roots: &[i32]) -> Vec<i32> {
     tree(&processes(), roots)
 }
@@ -107,7 +106,6 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Kills it if it still exists.
     pub(crate) fn kill(self) {
         let stat = read_stat(&Path::new("/proc").join(self.pid.to_string()));
         if stat.is_some_and(|stat| stat.begun_ticks == self.begun_ticks) {

@@ -18,7 +18,6 @@ const FINISH_TIME_MAX: Duration = Duration::from_secs(10);
 /// How often to check whether they have ended.
 const FINISH_POLL_TIME: Duration = Duration::from_millis(1);
 
-/// A request and its outcome.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Sent {
     at: Instant,
@@ -29,7 +28,6 @@ struct Sent {
     by_new_code: bool,
 }
 
-/// A running load.
 #[derive(Debug)]
 pub(super) struct Load {
     over: Arc<AtomicBool>,

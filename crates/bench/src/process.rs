@@ -101,7 +101,6 @@ impl Running {
         self.child.id().cast_signed()
     }
 
-    /// Fails if it has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("it has ended ({status}):\n{}", tail(&self.log));
@@ -109,7 +108,6 @@ impl Running {
         Ok(())
     }
 
-    /// Its last output.
     pub(crate) fn printed(&self) -> String {
         tail(&self.log)
     }
@@ -159,7 +157,6 @@ fn group_of(child: &Child) -> Pid {
     Pid::from_raw(child.id().cast_signed())
 }
 
-/// The end of a log.
 pub(super) fn tail(log: &Path) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(log)?;

@@ -13,7 +13,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// How often the bar is redrawn.
 const TICK_TIME: Duration = Duration::from_millis(120);
 
-/// Shows the bench's progress.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
@@ -32,7 +31,6 @@ impl Progress {
         Self { bar }
     }
 
-    /// Shows the current step.
     pub(crate) fn begin(&self, what: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(what.to_owned()),
@@ -47,14 +45,12 @@ impl Progress {
         }
     }
 
-    /// Counts a step as done.
     pub(crate) fn done(&self) {
         if let Some(bar) = &self.bar {
             bar.inc(1);
         }
     }
 
-    /// Shows the time left.
     pub(crate) fn left(&self, left: Duration) {
         if let Some(bar) = &self.bar {
             bar.set_prefix(format!("about {} left", text(left)));
@@ -78,7 +74,6 @@ impl Drop for Progress {
     }
 }
 
-/// A rough duration.
 fn text(time: Duration) -> String {
     let seconds = time.as_secs();
     if seconds < 90 { format!("{} s", seconds.max(1)) } else { format!("{} min", (seconds + 30) / 60) }

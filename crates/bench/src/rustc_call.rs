@@ -17,7 +17,6 @@ const LEFT_OUT: [&str; 4] = ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "RUSTC"];
 /// devhost's own variables, which are for its wrapper.
 const LEFT_OUT_PREFIX: &str = "DEVHOST_";
 
-/// A recorded call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RustcCall {
     program: PathBuf,
@@ -70,12 +69,10 @@ impl RustcCall {
         command
     }
 
-    /// The crate it compiles.
     pub(crate) fn crate_name(&self) -> &str {
         self.option("--crate-name").unwrap_or_default()
     }
 
-    /// The directory of the package it compiles.
     pub(crate) fn package_dir(&self) -> PathBuf {
         let directory = self.environment.get("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
         directory.canonicalize().unwrap_or(directory)
@@ -108,7 +105,6 @@ impl RustcCall {
         })
     }
 
-    /// The source files among its arguments.
     pub(crate) fn sources(&self) -> impl Iterator<Item = PathBuf> {
         self.args
             .iter()
@@ -116,7 +112,6 @@ impl RustcCall {
             .map(|arg| self.directory.join(arg))
     }
 
-    /// The shared library it makes.
     pub(crate) fn shared_library(&self) -> PathBuf {
         let emitted = self.option("--emit").unwrap_or_default().split(',');
         match emitted.filter_map(|kind| kind.strip_prefix("link=")).next_back() {

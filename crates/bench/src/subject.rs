@@ -124,7 +124,6 @@ impl Subject {
         &self.place
     }
 
-    /// Whether it is a plugin app.
     pub(super) fn is_plugin(&self) -> bool {
         self.app.kind == AppKind::Plugin
     }
@@ -177,7 +176,6 @@ fn build_args(settings: &Settings) -> Vec<String> {
     args
 }
 
-/// What `cargo run` would start.
 fn program(app: &App, package: &Package) -> Result<[String; 2], NoProgram> {
     match &app.choice {
         Choice::Bin(name) => Ok(["--bin".into(), name.clone()]),

@@ -11,7 +11,6 @@ use anyhow::{Context as _, Result};
 use ignore::WalkBuilder;
 use toml_edit::{DocumentMut, Item, TableLike};
 
-/// cargo's directory in a copy.
 const TARGET_NAME: &str = "target";
 
 /// The file that marks a directory whose content can be made again (<https://bford.info/cachedir/>).
@@ -23,7 +22,6 @@ const DEPENDENCY_SECTIONS: [&str; 3] = ["dependencies", "dev-dependencies", "bui
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Workspace<'a> {
     pub root: &'a Path,
-    /// The directory of the app's package.
     pub package_dir: &'a Path,
     /// Output directories: that of the copies, and devhost's target directory.
     pub excluded: [&'a Path; 2],

@@ -183,7 +183,6 @@ fn within(name: &str, tokens: &TokenStream) -> Option<TokenStream> {
     }
 }
 
-/// Splits at commas outside of parentheses.
 fn split(tokens: &TokenStream) -> Vec<TokenStream> {
     let mut parts = vec![TokenStream::new()];
     for token in tokens.clone() {

@@ -43,11 +43,8 @@ pub(crate) struct Attended {
     status: Option<ExitStatus>,
 }
 
-/// A process's next event.
 pub(crate) enum Said {
-    /// A line of its standard output.
     Out(String),
-    /// A line of its standard error.
     Err(String),
     /// It has ended, and there is no more output.
     Over(ExitStatus),

@@ -4,11 +4,9 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// One `--extern` that names a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Extern {
     pub name: String,
-    /// The rlib, rmeta or shared library.
     pub path: PathBuf,
 }
 
@@ -19,37 +17,24 @@ impl Extern {
     }
 }
 
-/// A parsed rustc command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Call {
-    /// The root source file.
     pub input: PathBuf,
-    /// `--crate-name`.
     pub crate_name: String,
-    /// `--edition`.
     pub edition: String,
-    /// Every `--crate-type`.
     pub crate_types: Vec<String>,
-    /// `--test`.
     pub test: bool,
     /// Every `--extern` with a file.
     pub externs: Vec<Extern>,
-    /// Every `-L`.
     pub search: Vec<String>,
-    /// Every `-C`.
     pub codegen: Vec<String>,
-    /// Every `-Z`.
     pub unstable: Vec<String>,
-    /// `--target`.
     pub target: Option<String>,
-    /// `--sysroot`.
     pub sysroot: Option<String>,
-    /// `--out-dir`.
     pub out_dir: PathBuf,
 }
 
 impl Call {
-    /// Parses the arguments after rustc's own path.
     pub(crate) fn read(args: &[OsString]) -> Self {
         let mut call = Self::default();
         for token in tokens(&expand(args)) {
@@ -96,18 +81,14 @@ impl Call {
     }
 }
 
-/// One part of a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token<'a> {
     /// A flag without a value, or an unknown one with whatever is attached to it.
     Flag(&'a str),
-    /// A flag and its value.
     Value(&'a str, &'a str),
-    /// The root source file.
     Input(&'a str),
 }
 
-/// Parses a command line.
 pub(crate) fn tokens(args: &[String]) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut args = args.iter().map(String::as_str);

@@ -23,47 +23,37 @@ pub(crate) const OUTPUT_KEPT_LINES_MAX: usize = 2_000;
 
 const OUTPUT_KEPT_SIZE_MAX: usize = 128 * 1024;
 
-/// A cargo command.
 #[derive(Debug)]
 pub(crate) struct Invocation<'a> {
     /// The devhost executable, which is also the guard.
     pub devhost: &'a Path,
     pub args: Vec<OsString>,
-    /// cargo's entire environment.
     pub environment: Vec<(OsString, OsString)>,
     pub directory: &'a Path,
-    /// The app whose artifact is wanted.
     pub app: &'a App,
-    /// The expected number of messages.
     pub units_expected: u32,
 }
 
-/// The result of a cargo run.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
     /// Whether cargo's exit code was 0.
     pub success: bool,
-    /// rustc's messages.
     pub diagnostics: Collected,
     /// The same, each with the root source file of its crate.
     pub diagnostics_by_source: Vec<(PathBuf, Diagnostic)>,
     /// cargo's output without its progress.
     pub output: String,
-    /// The app's library.
     pub library: Option<PathBuf>,
     /// Every file cargo reported as built or fresh, with its package's id.
     pub made: Vec<(String, PathBuf)>,
     /// The ids of their packages.
     pub packages: BTreeSet<String>,
-    /// The rlibs among them, with their package's id.
     pub libraries: Vec<(String, PathBuf)>,
-    /// Build scripts' output directories, with their package's id.
     pub build_scripts: Vec<(String, PathBuf)>,
     /// Warnings of path packages' build scripts, fresh or repeated.
     pub script_warnings: Vec<Diagnostic>,
     /// How many crates cargo reported, for a better estimate.
     pub units_done: u32,
-    /// What was compiled, as far as known.
     pub steps: Vec<BuildStep>,
 }
 

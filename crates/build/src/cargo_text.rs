@@ -35,7 +35,6 @@ pub(crate) fn essence(said: &str) -> String {
     text.trim().to_owned()
 }
 
-/// Removes ANSI escape sequences.
 pub(crate) fn strip_colours(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut characters = text.chars();

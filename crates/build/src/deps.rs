@@ -25,7 +25,6 @@ use crate::settings::Deps;
 /// The crate's name; `devhost_plugin::export!` says `extern crate devhost_deps`.
 pub(crate) const CRATE_NAME: &str = "devhost_deps";
 
-/// How the app is linked to its dependencies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Linkage {
     /// Against the library of dependencies and the shared standard library.
@@ -46,15 +45,12 @@ pub(crate) enum Linkage {
     Static {
         /// An empty crate, for `extern crate devhost_deps`.
         rlib: PathBuf,
-        /// Why, unless the user asked for it.
         reason: Option<String>,
-        /// The file that switches to static.
         static_marker: PathBuf,
     },
 }
 
 impl Linkage {
-    /// The file for `--extern devhost_deps=`.
     pub(crate) fn library(&self) -> &Path {
         match self {
             Self::Shared { dylib, .. } => dylib,
@@ -62,7 +58,6 @@ impl Linkage {
         }
     }
 
-    /// What the zygote loads, in order.
     pub(crate) fn preload(&self) -> Vec<PathBuf> {
         match self {
             Self::Shared { std, dylib, .. } => vec![std.clone(), dylib.clone()],
@@ -84,7 +79,6 @@ impl Linkage {
         }
     }
 
-    /// Whether devhost's linker links the app.
     pub(crate) fn is_relinked(&self) -> bool {
         matches!(self, Self::Shared { relink_marker, .. } if relink_marker.is_file())
     }
@@ -97,7 +91,6 @@ impl Linkage {
         }
     }
 
-    /// Notes for the user.
     pub(crate) fn notes(&self) -> Vec<String> {
         match self {
             Self::Shared { exclusion, .. } => {
@@ -116,11 +109,9 @@ impl Linkage {
 /// Metadata next to a library of dependencies. Written last, so it proves that the library is complete.
 #[derive(Debug, Serialize, Deserialize)]
 struct Completed {
-    /// The `libstd-HASH.so` it was linked against.
     std: PathBuf,
 }
 
-/// The directory of libraries of dependencies.
 pub(crate) fn directory(target_dir: &Path) -> PathBuf {
     target_dir.join("preload")
 }

@@ -42,7 +42,6 @@ pub(crate) fn convert(message: Message) -> Option<Diagnostic> {
     })
 }
 
-/// A build script's warning, `NAME@VERSION: TEXT`.
 pub(crate) fn script_warning(message: &str) -> Diagnostic {
     let rendered = if environment::coloured() {
         format!("\u{1b}[1m\u{1b}[33mwarning\u{1b}[0m\u{1b}[1m:\u{1b}[0m {message}\n")
@@ -75,7 +74,6 @@ impl Collected {
         is_new && self.found.add(new.clone())
     }
 
-    /// Adds messages collected elsewhere.
     pub(crate) fn merge(&mut self, others: &Diagnostics) {
         for other in others {
             self.add(other);
@@ -83,7 +81,6 @@ impl Collected {
         self.found.add_left_out(others.left_out());
     }
 
-    /// The messages, errors first.
     pub(crate) fn sorted(&self) -> Diagnostics {
         let mut found = self.found.clone();
         found.sort();

@@ -6,20 +6,16 @@ use std::collections::BTreeMap;
 
 use crate::refusal::Difference;
 
-/// The directives of one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Directives {
     /// `rustc-env`: variables for the rustc calls of the script's own package. The last one of a name wins.
     pub variables: BTreeMap<String, String>,
-    /// `rerun-if-changed`.
     pub inputs: Vec<String>,
     /// There is any `rerun-if-…`; otherwise every file of the package is an input.
     pub names_inputs: bool,
-    /// `warning`.
     pub warnings: Vec<String>,
     /// `error`, which makes cargo fail.
     pub has_errors: bool,
-    /// Everything else, in order.
     pub others: Vec<String>,
 }
 

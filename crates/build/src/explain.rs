@@ -59,7 +59,6 @@ fn missing_from_the_system(run: &cargo::Run) -> Option<String> {
     })
 }
 
-/// The failure for a library that cannot be loaded.
 pub(crate) fn explain(problem: Problem, library: &Path) -> Failure {
     match problem {
         Problem::Unfit { message, hint } => start_failure(message, hint),

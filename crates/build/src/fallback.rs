@@ -105,7 +105,6 @@ impl Doubt {
         Self(Some(marker.to_owned()))
     }
 
-    /// Ends the doubt.
     pub(crate) fn decide(mut self, right: bool) {
         if right {
             self.0 = None;

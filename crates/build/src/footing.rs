@@ -24,7 +24,6 @@ pub(crate) struct Footing(Vec<(PathBuf, Identity)>);
 type Identity = (u64, u64, Option<SystemTime>);
 
 impl Footing {
-    /// Inspects devhost's target directory.
     pub(crate) fn look(target_dir: &Path) -> Self {
         let mut footing = Self::default();
         footing.add(target_dir.to_owned(), DEPTH_MAX);
@@ -41,7 +40,6 @@ impl Footing {
         self.0.push((directory, identity));
     }
 
-    /// Whether one of them is gone or was replaced.
     pub(crate) fn is_lost(&self) -> bool {
         self.0.iter().any(|(path, known)| identity(path).as_ref() != Some(known))
     }

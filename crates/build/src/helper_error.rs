@@ -6,7 +6,6 @@ use std::path::PathBuf;
 /// The wrapper's message if rustc accepts the binary but not the library; the reason follows.
 pub(crate) const NO_LIBRARY_MESSAGE: &str = "this binary cannot be made a library that devhost can load: ";
 
-/// Why a helper failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HelperError {
     #[error("cannot {what}: {error}")]

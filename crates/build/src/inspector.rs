@@ -13,7 +13,6 @@ use object::elf;
 use object::read::elf::{ElfFile64, Sym};
 use object::{Endianness, Object};
 
-/// How many unresolved symbols a message lists.
 const SYMBOLS_LISTED_COUNT_MAX: usize = 5;
 
 /// Limit on the loader's configuration files, which can include each other.
@@ -24,7 +23,6 @@ const LOADER_FILES_COUNT_MAX: usize = 100;
 pub(crate) struct Checked {
     /// The GNU build id in hexadecimal.
     pub build_id: String,
-    /// How its app is started.
     pub kind: AppKind,
 }
 
@@ -44,13 +42,10 @@ fn kind_by(defined: &[&[u8]]) -> Option<AppKind> {
     }
 }
 
-/// Why a library cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Problem {
     Unfit {
-        /// What is wrong.
         message: String,
-        /// What to do about it.
         hint: String,
     },
     /// Symbols the loader would not find.
@@ -64,7 +59,6 @@ impl Problem {
         Self::Unfit { message: message.into(), hint: hint.into() }
     }
 
-    /// The same about another path.
     pub(crate) fn said_of(self, copy: &Path, original: &Path) -> Self {
         match self {
             Self::Unfit { message, hint } => {
@@ -255,7 +249,6 @@ fn symbols<'b>(file: &ElfFile64<'b, Endianness>) -> (Vec<&'b [u8]>, Vec<&'b [u8]
     (defined, undefined)
 }
 
-/// A library's needs and soname.
 fn dynamic(file: &ElfFile64<'_, Endianness>) -> Offer {
     let mut offer = Offer::default();
     let Ok(table) = file.elf_dynamic_table() else { return offer };
@@ -311,7 +304,6 @@ fn parse<'b>(path: &Path, bytes: &'b [u8]) -> Result<ElfFile64<'b, Endianness>, 
     })
 }
 
-/// Class and machine of this process.
 fn own_machine() -> Option<(u8, u16)> {
     use std::io::Read;
     let mut start = [0; ELF_START_LEN_BYTES];

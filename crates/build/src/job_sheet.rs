@@ -24,29 +24,19 @@ pub(crate) struct JobSheet {
     pub key: String,
     /// Identifies the devhost executable: another one may make the library of dependencies differently.
     pub tool: String,
-    /// devhost's own target directory.
     pub target_dir: PathBuf,
     /// rustc's temporary directory: rustc cannot clean up when a build is cancelled.
     pub temporary: PathBuf,
-    /// The directory of the app's workspace.
     pub workspace_root: PathBuf,
-    /// The app's package directory.
     pub app_root: PathBuf,
-    /// The app's crate name.
     pub app_crate: String,
-    /// How the app is started.
     pub kind: AppKind,
-    /// How the app is linked to its dependencies.
     pub deps: Deps,
-    /// How much debug information workspace crates get.
     pub debug_info: DebugInfo,
     /// The kind of each extern of each path package, by package directory.
     pub externs: BTreeMap<PathBuf, BTreeMap<String, ExternKind>>,
-    /// Where the report goes.
     pub report: PathBuf,
-    /// `devhost-linker`.
     pub linker: PathBuf,
-    /// `devhost-script`.
     pub script: PathBuf,
     /// cargo's environment, with hashed values.
     pub environment: BTreeMap<String, String>,
@@ -81,7 +71,6 @@ impl JobSheet {
 /// What the wrapper made of the app's rustc call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// The job sheet's key.
     pub key: String,
     /// The libraries to preload, in order; empty if everything is static.
     pub preload: Vec<PathBuf>,
@@ -96,16 +85,13 @@ pub(crate) struct Report {
     pub exclusion: Option<PathBuf>,
     /// Notes for the user: what is static, and why.
     pub notes: Vec<String>,
-    /// The record of the app's rustc call.
     pub call: Option<PathBuf>,
 }
 
 /// What is kept out of the shared library of dependencies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Exclusion {
-    /// The rlib files.
     pub libraries: Vec<PathBuf>,
-    /// Why, for the user.
     pub reason: String,
 }
 

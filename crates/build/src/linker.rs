@@ -118,16 +118,13 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// The real linker's arguments, and what must outlive it.
 struct Prepared {
     args: Vec<OsString>,
     /// rustc's own temporary directory, which rustc removes.
     directory: PathBuf,
-    /// The patched archives and objects.
     _archives: Option<tempfile::TempDir>,
 }
 
-/// What is linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Output {
     App,
@@ -312,7 +309,6 @@ fn relocatable(bytes: &[u8]) -> Option<ElfFile64<'_, Endianness>> {
     (file.kind() == object::ObjectKind::Relocatable).then_some(file)
 }
 
-/// The offset of the symbol table.
 fn table_start(file: &ElfFile64<'_, Endianness>) -> Option<usize> {
     let endian = file.endian();
     let section =
@@ -320,7 +316,6 @@ fn table_start(file: &ElfFile64<'_, Endianness>) -> Option<usize> {
     usize::try_from(section.sh_offset(endian)).ok()
 }
 
-/// The offset of a symbol's `st_other`.
 fn position_of_other(table_start: usize, index: usize) -> usize {
     table_start + index * std::mem::size_of::<elf::Sym64<Endianness>>() + SYMBOL_OTHER_OFFSET_BYTES
 }

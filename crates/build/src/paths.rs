@@ -42,7 +42,6 @@ pub(crate) fn link(target: &Path, path: &Path) -> io::Result<()> {
     std::fs::rename(fresh, path)
 }
 
-/// rustc's temporary directory.
 pub(crate) fn temporary_directory(target_dir: &Path) -> PathBuf {
     target_dir.join("tmp").join("rustc")
 }

@@ -20,7 +20,6 @@ use crate::shadow::{self, About, Shadow};
 /// A rustc call that turns a binary into a library.
 #[derive(Debug)]
 pub(crate) struct PlainCall {
-    /// cargo's arguments.
     given: Vec<String>,
     /// cargo passed them in a file, as they are too many for a command line.
     long: bool,
@@ -29,7 +28,6 @@ pub(crate) struct PlainCall {
     root: Root,
     /// A `#[global_allocator]` in force was removed.
     loses_allocator: bool,
-    /// Where cargo expects the binary.
     output: PathBuf,
     temporary: PathBuf,
 }
@@ -76,14 +74,12 @@ impl PlainCall {
         })
     }
 
-    /// Notes for the user.
     pub(crate) fn notes(&self) -> Vec<String> {
         let note = "the app's #[global_allocator] is not used: the shared standard library has its own \
                     (--deps static uses the app's)";
         self.loses_allocator.then(|| note.to_owned()).into_iter().collect()
     }
 
-    /// The arguments for a library.
     fn arguments(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = Vec::new();
         for token in tokens(&self.given) {
@@ -209,7 +205,6 @@ impl PlainCall {
     }
 }
 
-/// The `cfg` values of a call.
 fn cfg(rustc: &OsStr, args: &[OsString]) -> Vec<Cfg> {
     let output = Command::new(rustc).args(args).args(["--print", "cfg"]).stdin(Stdio::null()).output();
     let text = output.map(|output| output.stdout).unwrap_or_default();

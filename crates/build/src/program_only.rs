@@ -152,7 +152,6 @@ impl Flags {
     }
 }
 
-/// A cargo configuration file.
 struct Configuration {
     path: String,
     document: Document<String>,
@@ -189,7 +188,6 @@ impl Configuration {
     }
 }
 
-/// Flags given as a string or a list.
 fn words(item: &Item) -> Vec<String> {
     match item.as_str() {
         Some(text) => text.split_ascii_whitespace().map(str::to_owned).collect(),

@@ -35,16 +35,12 @@ const CALLERS: &[&str] = &["cargo", "sccache", "cachepot", "ccache"];
 pub(crate) struct Recorded {
     /// The job sheet's key: settings, devhost and cargo's arguments.
     pub key: String,
-    /// rustc's path, as called by cargo.
     pub rustc: PathBuf,
     /// Its arguments, `@file` expanded.
     pub args: Vec<String>,
     pub directory: PathBuf,
-    /// The directory of the crate's `Cargo.toml`.
     pub package_root: PathBuf,
-    /// Variables set by cargo.
     pub set: BTreeMap<String, String>,
-    /// Variables removed by cargo.
     pub removed: Vec<String>,
     /// For each of these, the hash of the value devhost gave to cargo.
     pub before: BTreeMap<String, Option<String>>,

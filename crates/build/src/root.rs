@@ -28,14 +28,10 @@ const ALLOWED_LINTS: &[&str] = &[
     "clippy::all",
 ];
 
-/// A generated root file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Root {
-    /// The whole text.
     pub text: String,
-    /// How many of the lines are the app's.
     pub own_lines: usize,
-    /// A `#[global_allocator]` was removed.
     pub without_allocator: bool,
 }
 

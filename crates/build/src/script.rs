@@ -31,7 +31,6 @@ pub(crate) const NAME: &str = "devhost-script";
 /// The kernel's limit on a file's first line, including `#!` and the newline.
 const FIRST_LINE_LEN_MAX_BYTES: usize = 255;
 
-/// Suffix of the real program's name.
 const REAL_SUFFIX: &str = ".real";
 
 /// Limit on jobserver tokens: they must fit into an empty pipe.

@@ -77,7 +77,6 @@ impl CargoOptions {
         Self { config: self.config.clone(), unstable: self.unstable.clone(), ..Self::default() }
     }
 
-    /// The configuration files among the values, in descending precedence.
     pub(crate) fn config_files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         for path in self.config.iter().rev().map(Path::new).filter(|path| path.is_absolute()) {

@@ -22,7 +22,6 @@ pub(crate) struct Shadow {
     /// The root file's directory, with links resolved.
     source_dir: PathBuf,
     file_name: PathBuf,
-    /// rustc's working directory.
     cwd: PathBuf,
     /// The root file's directory as given by cargo, usually relative to `cwd`.
     given_dir: PathBuf,
@@ -43,7 +42,6 @@ impl Shadow {
         })
     }
 
-    /// The path of the generated root file.
     pub(crate) fn input(&self) -> PathBuf {
         self.within(&self.source_dir).join(&self.file_name)
     }
@@ -157,13 +155,11 @@ impl Shadow {
     }
 }
 
-/// Escapes a path as in rustc's JSON.
 pub(crate) fn escape_json(path: &str) -> String {
     let quoted = serde_json::to_string(path).unwrap_or_default();
     quoted.trim_matches('"').to_owned()
 }
 
-/// Escapes a path as in a dep-info file.
 pub(crate) fn escape_dep_info(path: &str) -> String {
     path.replace(' ', "\\ ")
 }
@@ -199,7 +195,6 @@ fn link(target: &Path, path: &Path) -> io::Result<()> {
 /// What a message of rustc is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum About {
-    /// The app's own code.
     App,
     /// A generated line, but no error.
     Generated,

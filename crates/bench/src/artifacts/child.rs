@@ -22,25 +22,19 @@ const END_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// How much of a program's output is kept.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
-/// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// By itself, with this code.
     Exited(i32),
     /// By this signal.
     Signaled(i32),
-    /// Killed at its deadline.
     TimedOut,
-    /// Killed because the user cancelled.
     Cancelled,
 }
 
-/// The stream that is read; the other is discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
-    /// Standard output.
     Output,
-    /// Standard error.
     Error,
 }
 

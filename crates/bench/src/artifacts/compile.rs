@@ -21,23 +21,18 @@ const RUSTC_TIME_MAX: Duration = Duration::from_secs(120);
 /// How often cancellation is checked.
 const CANCEL_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The default for `RUSTC`.
 const RUSTC: &str = "rustc";
 
-/// The output of a rustc call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A loadable library.
     Plugin,
     /// A program, statically linked with its dependency.
     Program,
 }
 
-/// The compiled plugins.
 #[derive(Debug)]
 pub(super) struct Compiled {
     work: PathBuf,
-    /// The directory of rustc's shared standard library.
     pub std_dir: PathBuf,
 }
 
@@ -47,7 +42,6 @@ impl Compiled {
         self.work.join("libartifact_shared.so")
     }
 
-    /// Its directory.
     pub(super) fn shared_dir(&self) -> &Path {
         &self.work
     }
@@ -57,7 +51,6 @@ impl Compiled {
     }
 }
 
-/// One compilation of a plugin.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unit {
     pub kind: &'static ArtifactKind,

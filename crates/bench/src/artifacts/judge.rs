@@ -7,7 +7,6 @@ use super::child::End;
 use crate::model::Verdict;
 use crate::programs::HostEvent;
 
-/// A version's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     /// The version it was compiled as.
@@ -51,7 +50,6 @@ impl Life {
         lives
     }
 
-    /// Why the host could not go on.
     pub(super) fn failure(&self) -> Option<&str> {
         self.seen.iter().find_map(|seen| match seen {
             HostEvent::Failed { message } => Some(message.as_str()),
@@ -72,7 +70,6 @@ impl Life {
     }
 }
 
-/// The outcome of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Judgement {
     pub verdict: Verdict,
@@ -84,7 +81,6 @@ pub(super) fn judge_one_process(life: &Life, cold: &Answer) -> Judgement {
     judge(life, life.answers().nth(1), cold)
 }
 
-/// Judges a reload in two processes.
 pub(super) fn judge_two_processes(lives: &[Life], cold: &Answer) -> Judgement {
     match lives {
         [old, ..] if old.only_answer().is_none() => {

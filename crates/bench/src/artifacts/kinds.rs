@@ -18,7 +18,6 @@ pub struct ArtifactKind {
     pub shares_place: bool,
 }
 
-/// The root of each plugin.
 pub(super) const PLUGIN_SOURCE: &str = include_str!("plugins/plugin.rs");
 
 /// The library that stands for the dependencies.

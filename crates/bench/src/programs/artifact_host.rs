@@ -24,7 +24,6 @@ use super::artifact_protocol::{ARTIFACT_HOST_NAME, HostEvent, HostJob, ReloadMod
 use devhost_process::zygote::preload;
 use devhost_sys::process::{count_threads, exit_now};
 
-/// Limit on a plugin's answer.
 const ANSWER_BYTES_MAX: usize = 4096;
 
 /// Smaller than any core file, and the only value that disables a core dump handler.

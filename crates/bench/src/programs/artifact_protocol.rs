@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 /// devhost's name as an artifact host.
 pub(crate) const ARTIFACT_HOST_NAME: &str = "devhost-artifact-host";
 
-/// How a host reloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReloadMode {
     /// dlopen, swap and dlclose in this process
@@ -25,7 +24,6 @@ pub(crate) enum ReloadMode {
     New,
 }
 
-/// A host's job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostJob {
     pub mode: ReloadMode,
@@ -39,7 +37,6 @@ pub(crate) struct HostJob {
 }
 
 impl HostJob {
-    /// The job as a host's arguments.
     pub(crate) fn args(&self) -> Vec<OsString> {
         let mode =
             self.mode.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
@@ -67,9 +64,7 @@ impl HostJob {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub(crate) enum HostEvent {
-    /// A version was loaded and started.
     Started,
-    /// A version answered.
     Answered {
         /// The version it was compiled as.
         version: u32,
@@ -79,7 +74,6 @@ pub(crate) enum HostEvent {
     Unloaded,
     /// Everything is done; the process exits normally.
     Ending,
-    /// A forked child has ended.
     ChildEnded {
         /// By itself, with this code.
         code: Option<i32>,

@@ -29,7 +29,6 @@ pub(crate) const TOUCH_SYMBOL: &str = "devhost_bench_touch";
 /// Uncounted forks: the first ones find cold caches.
 const WARM_UP_COUNT: u32 = 3;
 
-/// Default for the page size.
 const PAGE_SIZE_DEFAULT_BYTES: i64 = 4096;
 
 /// Runs the timer if the process was called as one.

@@ -8,9 +8,7 @@ const SECONDS_FROM_MS: f64 = 10_000.0;
 /// What a number measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// Milliseconds.
     Time,
-    /// Bytes.
     Size,
     /// Bytes gained or lost, with a sign.
     Growth,
@@ -50,7 +48,6 @@ impl Unit {
     }
 }
 
-/// Formats a number in its unit.
 pub(super) fn show(value: f64, unit: Unit) -> String {
     let (divisor, suffix) = unit.scale(value.abs());
     let scaled = value / divisor;

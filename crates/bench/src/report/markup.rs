@@ -6,7 +6,6 @@ use super::tables::{Cell, Table, Tone};
 
 /// The width of a plot on a wide screen.
 const WIDTH_WIDE: f64 = 720.0;
-/// Its width on a phone.
 const WIDTH_NARROW: f64 = 340.0;
 
 pub(super) fn section(id: &str, title: &str, content: &Markup) -> Markup {

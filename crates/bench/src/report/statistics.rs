@@ -8,7 +8,6 @@ use fastrand::Rng;
 
 /// How often samples are redrawn for an interval.
 pub(super) const BOOTSTRAP_RESAMPLE_COUNT: usize = 2_000;
-/// The confidence level of intervals.
 pub(super) const CONFIDENCE: f64 = 0.95;
 /// With fewer samples not even their full range holds the median with [`CONFIDENCE`]: each of n samples is
 /// below it with probability 1/2, so that all are on one side with 2 · 0.5ⁿ.
@@ -24,7 +23,6 @@ pub(super) struct Estimate {
     pub value: f64,
     /// Its interval; `None` for a single sample.
     pub interval: Option<(f64, f64)>,
-    /// The number of samples.
     pub count: usize,
 }
 

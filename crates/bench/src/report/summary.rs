@@ -27,7 +27,6 @@ impl MemoryKind {
     /// All kinds, the most telling of a leak first.
     pub(super) const ALL: [Self; 3] = [Self::PrivateDirty, Self::Pss, Self::Rss];
 
-    /// Its name in headings.
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::PrivateDirty => "private dirty",
@@ -57,7 +56,6 @@ pub(super) struct Summary<'a> {
     pub step_names: Vec<String>,
 }
 
-/// One strategy, reduced to estimates.
 #[derive(Debug)]
 pub(super) struct StrategySummary<'a> {
     pub result: &'a StrategyResult,
@@ -166,7 +164,6 @@ pub(super) fn verdict_words(verdict: Verdict) -> (&'static str, &'static str) {
     }
 }
 
-/// Memory after each reload, by round.
 pub(super) fn memory_points(result: &StrategyResult, kind: MemoryKind) -> Vec<(f64, f64)> {
     result
         .reloads

@@ -12,7 +12,6 @@ const NOTHING: &str = "–";
 /// A cell's meaning, which must never be its only sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tone {
-    /// Nothing special.
     Plain,
     /// Of little weight.
     Faint,
@@ -24,7 +23,6 @@ pub(super) enum Tone {
     Bad,
 }
 
-/// One cell.
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
     pub text: String,
@@ -110,7 +108,6 @@ pub(super) fn warnings(report: &Report) -> Vec<String> {
     warnings
 }
 
-/// Why strategies were given up.
 pub(super) fn failures(summary: &Summary) -> Vec<(String, String)> {
     let failed = summary.strategies.iter().filter_map(|it| {
         let why = it.result.failure.as_ref()?;
@@ -135,7 +132,6 @@ pub(super) fn notes(summary: &Summary) -> Vec<(String, String)> {
     notes
 }
 
-/// How long a reload takes, and its other costs.
 pub(super) fn reloads(summary: &Summary) -> Option<Table> {
     if summary.strategies.is_empty() {
         return None;
@@ -185,7 +181,6 @@ pub(super) fn reloads(summary: &Summary) -> Option<Table> {
     })
 }
 
-/// The steps of a reload.
 pub(super) fn steps(summary: &Summary) -> Option<Table> {
     if summary.step_names.is_empty() {
         return None;
@@ -208,7 +203,6 @@ pub(super) fn steps(summary: &Summary) -> Option<Table> {
     })
 }
 
-/// Memory of the serving process, and its growth.
 pub(super) fn memory(summary: &Summary) -> Option<Table> {
     let measured = summary.strategies.iter().filter(|it| it.memory.iter().any(Option::is_some));
     let rows: Vec<Vec<Cell>> = measured
@@ -237,7 +231,6 @@ pub(super) fn memory(summary: &Summary) -> Option<Table> {
     })
 }
 
-/// What a fork costs.
 pub(super) fn fork_costs(report: &Report) -> Option<Table> {
     let rows: Vec<Vec<Cell>> = report.fork_costs.iter().map(fork_cost).collect();
     let head = ["crates", "image", "resident", "fork", "first answer", "page faults", "n"];
@@ -251,7 +244,6 @@ pub(super) fn fork_costs(report: &Report) -> Option<Table> {
     })
 }
 
-/// What reloads leave behind.
 pub(super) fn artifacts(report: &Report) -> Option<Table> {
     let mut strategies = Vec::new();
     for cell in report.artifacts.iter().flat_map(|row| &row.cells) {

@@ -206,7 +206,6 @@ fn heading_lines(text: &str, widest_cell: usize) -> Vec<String> {
     lines
 }
 
-/// Wraps words at the width.
 fn paragraph(out: &mut String, text: &str, width: usize, paint: impl Fn(&str) -> String) {
     let mut rest = text;
     while let Some(after) = rest.strip_prefix('\n') {
@@ -243,7 +242,6 @@ mod tests {
 
     const PLAIN: Style = Style { colours: false };
 
-    /// The first row of a strategy.
     fn row<'a>(text: &'a str, name: &str) -> &'a str {
         let is_row = |line: &&str| line.starts_with(&format!("  {name} ")) && line.contains(" ms ");
         text.lines().find(is_row).unwrap_or_else(|| panic!("no {name} in\n{text}"))

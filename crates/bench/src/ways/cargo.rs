@@ -174,7 +174,6 @@ fn build(context: &Context, strategy: Strategy, copy: &Path) -> Result<Command> 
     Ok(command)
 }
 
-/// The program cargo reports as built.
 fn executable(context: &Context, log: &Path) -> Result<PathBuf> {
     let name = context.subject.program.as_ref().map(|[_, name]| name.as_str()).unwrap_or_default();
     let text = std::fs::read(log)?;

@@ -15,13 +15,11 @@ pub(crate) struct Context {
     pub subject: Subject,
     /// The requested path, from `/` on.
     pub url_path: String,
-    /// The app's own arguments.
     pub app_args: Vec<OsString>,
     pub cancel: Cancel,
 }
 
 impl Context {
-    /// The log of a way's processes.
     pub(super) fn log(&self, name: &str) -> PathBuf {
         self.subject.place.join(format!("{name}.log"))
     }

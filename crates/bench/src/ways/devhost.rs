@@ -38,7 +38,6 @@ const GIVEN_UP_STATUS: u16 = 503;
 /// Limit on a reported failure.
 const FAILURE_LEN_MAX_CHARS: usize = 2_000;
 
-/// A serving devhost.
 #[derive(Debug)]
 pub(crate) struct Devhost {
     context: Context,
@@ -286,7 +285,6 @@ impl Way for Devhost {
     }
 }
 
-/// The value of `--loading`.
 fn loading(strategy: Strategy) -> &'static str {
     match strategy {
         Strategy::Inprocess => "one-process",
@@ -296,7 +294,6 @@ fn loading(strategy: Strategy) -> &'static str {
     }
 }
 
-/// The events devhost has printed.
 fn events(log: &Path) -> impl Iterator<Item = Value> {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();

@@ -22,7 +22,6 @@ use crate::rustc_call::{RustcCall, needed_by_last};
 /// The file of recorded calls in a copy's target directory, so that they are removed along with their output.
 const CALLS_NAME: &str = "rustc-calls.jsonl";
 
-/// An app's recorded calls.
 #[derive(Debug)]
 pub(crate) struct Rustc {
     context: Context,
@@ -31,7 +30,6 @@ pub(crate) struct Rustc {
     calls: Vec<(RustcCall, HashSet<PathBuf>)>,
     /// The last edit's token in the generated root of a plain app.
     shadow_token: String,
-    /// The crates the last edit made necessary.
     compiled: Vec<String>,
 }
 
@@ -164,7 +162,6 @@ impl Way for Rustc {
     fn end(self: Box<Self>) {}
 }
 
-/// The directory of the app's package in the copy.
 fn package_dir(context: &Context, copy: &Path) -> Result<PathBuf> {
     let subject = &context.subject;
     let manifest_dir = subject.app.manifest_path.parent().unwrap_or(Path::new("/"));

@@ -30,7 +30,6 @@ on_change_strategy = "kill_then_restart"
 apply_gitignore = false
 "#;
 
-/// A running tool.
 #[derive(Debug)]
 pub(crate) struct Tool {
     context: Context,

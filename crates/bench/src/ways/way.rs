@@ -10,7 +10,6 @@ use crate::model::{Memory, Step, Strategy};
 /// A reload whose new code has been seen.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// When the file was saved.
     pub saved: Instant,
     /// When the head of the new code's first response arrived or, if nothing serves, when the new code was
     /// built.
@@ -30,7 +29,6 @@ pub(crate) struct Settled {
     pub memory: Option<Memory>,
 }
 
-/// A way from a save to the new code.
 pub(crate) trait Way {
     fn strategy(&self) -> Strategy;
 

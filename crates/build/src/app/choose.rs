@@ -100,7 +100,6 @@ fn adoption_hint() -> String {
     )
 }
 
-/// Chooses the target that is the app.
 pub(super) fn choose(
     metadata: &Metadata,
     package: &Package,
@@ -165,7 +164,6 @@ pub(super) fn choose(
     }
 }
 
-/// The root source file of a target.
 pub(super) fn root_source(package: &Package, choice: &Choice) -> PathBuf {
     let target = match choice {
         Choice::Lib => library(package),

@@ -48,7 +48,6 @@ pub enum Location {
 pub struct Located {
     /// Everything cargo said.
     pub metadata: Metadata,
-    /// The package's index in `metadata`.
     index: usize,
 }
 
@@ -167,7 +166,6 @@ fn choice_again(metadata: &Metadata, package: &Package, app: &App) -> Result<Cho
     })
 }
 
-/// What an argument refers to.
 enum Argument {
     Library(PathBuf),
     /// A manifest, and the argument if it could also be a package name.

@@ -60,7 +60,6 @@ fn cargo(subcommand: &str, manifest: &Path, settings: &Settings) -> Command {
     command
 }
 
-/// The output of `cargo tree` for a package.
 fn tree(package: &Package, kinds: &str, settings: &Settings) -> Option<String> {
     let mut command = cargo("tree", package.manifest_path.as_std_path(), settings);
     command
@@ -79,7 +78,6 @@ struct Line<'t> {
     is_macro: bool,
     /// A directory, a repository, or a registry other than crates.io.
     origin: Option<&'t str>,
-    /// The library's name, empty if there is none.
     library: &'t str,
 }
 
@@ -174,7 +172,6 @@ impl<'m> Graph<'m> {
         Some(id)
     }
 
-    /// A package's source in the lock file.
     fn source(&self, line: &Line<'_>) -> Option<String> {
         let packages = self.lock.get("package")?.as_array_of_tables()?;
         let text = |table: &toml_edit::Table, key: &str| Some(table.get(key)?.as_str()?.to_owned());
@@ -226,7 +223,6 @@ fn name_within(user: &Package, used: &Package, kind: DependencyKind) -> String {
     renamed.or_else(library).unwrap_or_else(|| used.name.to_string()).replace('-', "_")
 }
 
-/// A package known by little more than its name.
 fn stand_in(id: &str, source: &str, line: &Line<'_>) -> Value {
     let kind = if line.is_macro { "proc-macro" } else { "lib" };
     let target = json!({

@@ -80,7 +80,6 @@ fn asked_variables() -> std::io::Result<Vec<(String, String)>> {
     Ok(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
-/// The `cargo` on PATH.
 fn cargo_path() -> Option<String> {
     let path = std::env::var_os("PATH")?;
     let found =

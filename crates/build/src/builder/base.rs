@@ -26,9 +26,7 @@ pub struct Builder {
     pub(super) target: Target,
     pub(super) settings: Settings,
     pub(super) tool: Tool,
-    /// The directory of this run's artifacts.
     pub(super) artifacts: ArtifactDirectory,
-    /// Number of artifacts made so far.
     pub(super) count: u64,
     pub(super) memory: Memory,
     pub(super) inspector: Inspector,
@@ -36,7 +34,6 @@ pub struct Builder {
     pub(super) outdated: bool,
     /// What a replay needs, from the last successful run of cargo, or why there is none.
     pub(super) recording: Result<Recording, Refusal>,
-    /// How the last build was made.
     pub(super) report: BuildReport,
     #[cfg(any(test, feature = "testing"))]
     pub(super) weakness: Option<Weakness>,
@@ -46,11 +43,8 @@ pub struct Builder {
     pub(super) configuration: Vec<PathBuf>,
     /// Something was removed while cargo ran, so what it considers fresh may be missing.
     pub(super) rebuild_wanted: bool,
-    /// cargo was started for the current build.
     pub(super) cargo_started: bool,
-    /// When the last successful build ended.
     pub(super) last_built: Option<SystemTime>,
-    /// Tracks which of cargo's units are in use.
     pub(super) units: units::Keeper,
 }
 
@@ -127,7 +121,6 @@ impl Builder {
         if self.fallback.is_some() { Strategy::Restart } else { self.settings.strategy }
     }
 
-    /// The app as its manifests describe it now.
     pub(super) async fn current_app(&mut self) -> Result<App, Failure> {
         let Target::App(app) = &self.target else { unreachable!("only called for an app") };
         if !self.outdated {

@@ -137,7 +137,6 @@ impl Builder {
         app.target_dir.join("bin").join(self.key(app)).join("devhost-rustc")
     }
 
-    /// cargo's environment.
     pub(super) fn environment(&self, app: &App, sheet: &Path) -> Vec<(OsString, OsString)> {
         let own: [(&str, OsString); 7] = [
             (JOB_SHEET_VARIABLE, sheet.into()),

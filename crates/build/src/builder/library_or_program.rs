@@ -13,7 +13,6 @@ use crate::refusal::Refusal;
 use crate::settings::Strategy;
 
 impl Builder {
-    /// Builds the library, or the program in its place.
     pub(super) async fn build_library_or_program(
         &mut self,
         changed: &[PathBuf],

@@ -13,12 +13,10 @@ pub(super) struct Memory {
     /// When that run ended; `None` if that was not observed.
     #[serde(default)]
     pub(super) last_end: Option<SystemTime>,
-    /// The sources of the last successful build.
     pub(super) sources: Vec<PathBuf>,
     /// Directories of the path packages in cargo's last run, where every change is known.
     #[serde(default)]
     pub(super) packages: Vec<PathBuf>,
-    /// The inputs of that build's scripts.
     #[serde(default)]
     pub(super) scripts: ScriptInputs,
     /// Files its build scripts write outside of their output directories.

@@ -10,7 +10,6 @@ use crate::outcome::Artifact;
 use crate::settings::Strategy;
 
 impl Builder {
-    /// Copies the library and checks the copy.
     pub(super) fn take_prebuilt(&mut self, prebuilt: &Prebuilt) -> Result<Artifact, Failure> {
         let path = self
             .next_path(&prebuilt.name)

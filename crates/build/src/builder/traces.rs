@@ -21,7 +21,6 @@ pub struct Trace {
     pub is_written: bool,
 }
 
-/// Timestamps in cargo's target directory.
 struct Times {
     /// When rustc was last called, by the crate's dep-info file.
     called: Vec<(PathBuf, SystemTime)>,
@@ -135,7 +134,6 @@ impl Times {
 }
 
 impl Times {
-    /// Whether each build script ran after `time`.
     fn is_read_by_scripts(&self, time: SystemTime) -> bool {
         self.scripts.values().all(|(begun, _)| *begun > time)
     }

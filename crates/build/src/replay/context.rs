@@ -14,18 +14,14 @@ pub(crate) struct Context {
     pub(crate) devhost: PathBuf,
     pub(crate) wrapper: PathBuf,
     pub(crate) sheet_path: PathBuf,
-    /// cargo's environment.
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) temporary: PathBuf,
-    /// Limit on concurrent rustcs.
     pub(crate) jobs: usize,
-    /// The part of the rule a test leaves out.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) weakness: Option<Weakness>,
 }
 
 impl Context {
-    /// A path as shown in messages.
     pub(super) fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.app.workspace_root).unwrap_or(path).display().to_string()
     }

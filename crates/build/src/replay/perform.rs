@@ -26,7 +26,6 @@ const ROUNDS_COUNT_MAX: usize = 3;
 /// How long a cancelled rustc may take to end.
 const CANCELLED_END_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A build script to run, by index.
 type Wanted = (usize, (Cause, Look));
 
 impl Recording {

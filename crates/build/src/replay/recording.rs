@@ -29,7 +29,6 @@ pub(crate) struct Recording {
     pub(super) listings: BTreeMap<PathBuf, BTreeSet<OsString>>,
     /// Warnings of crates without a record.
     pub(super) other_warnings: Vec<Diagnostic>,
-    /// The build scripts a replay can run.
     pub(super) scripts: Vec<Script>,
     /// The profile's directories, whose fingerprints are aged.
     pub(super) profile_dirs: Vec<PathBuf>,

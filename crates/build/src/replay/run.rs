@@ -31,7 +31,6 @@ const LINES_WAITING_COUNT_MAX: usize = 1_024;
 /// Limit on a build script's output.
 const SCRIPT_OUTPUT_LEN_MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// A call and its dependencies.
 #[derive(Debug)]
 pub(super) struct Call {
     pub name: String,
@@ -50,16 +49,13 @@ pub(super) enum Event {
     Ended(usize, Ended),
 }
 
-/// How a call ended.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
     pub success: bool,
     pub diagnostics: Diagnostics,
-    /// Output other than diagnostics.
     output: Vec<String>,
 }
 
-/// A call's progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Waits,

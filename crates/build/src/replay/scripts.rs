@@ -36,7 +36,6 @@ use crate::{script, stale};
 use devhost_model::Diagnostic;
 use devhost_sys::content::Content;
 
-/// A build script that can run without cargo.
 #[derive(Debug)]
 pub(super) struct Script {
     pub package: PathPackage,
@@ -48,17 +47,14 @@ pub(super) struct Script {
     inputs: Inputs,
     /// Its inputs before its last run. `None` if they are unknown, or that run did not finish.
     known: Option<Vec<Stamped>>,
-    /// It writes to its own inputs.
     feeds_itself: bool,
     /// cargo has been made to rerun it.
     pub aged: bool,
-    /// A replay has run it.
     has_run: bool,
     /// Start and end of the last finished run by a replay.
     last_run: Option<(SystemTime, SystemTime)>,
 }
 
-/// Why a script has to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     /// An input has changed, or its state is unknown.
@@ -67,7 +63,6 @@ pub(super) enum Cause {
     Always,
 }
 
-/// The state before a script runs.
 #[derive(Debug)]
 pub(super) struct Look {
     inputs: Vec<Stamped>,
@@ -137,7 +132,6 @@ impl Script {
         matches!(self.inputs, Inputs::Named(_)) && self.inputs.cover(path)
     }
 
-    /// The inputs it names.
     pub(super) fn named(&self) -> impl Iterator<Item = &PathBuf> {
         let paths = match &self.inputs {
             Inputs::Named(paths) => paths.as_slice(),
@@ -236,7 +230,6 @@ impl Script {
         Ok(is_other || cause == Cause::Change && !is_left_out!(context, ScriptUsers))
     }
 
-    /// Its warnings, in cargo's wording.
     pub(super) fn warnings(&self) -> Vec<Diagnostic> {
         let of = self.name_and_version();
         self.said.warnings.iter().map(|text| script_warning(&format!("{of}: {text}"))).collect()
@@ -253,7 +246,6 @@ impl Script {
     }
 }
 
-/// What the build scripts told cargo.
 #[derive(Debug, Default)]
 pub(super) struct Scripts {
     /// Those a replay can run.

@@ -15,13 +15,11 @@ use crate::dep_info;
 use crate::record::Recorded;
 use crate::refusal::Refusal;
 
-/// A workspace crate, as one rustc call.
 #[derive(Debug)]
 pub(super) struct Unit {
     pub(super) recorded: Recorded,
     pub(super) call: Call,
     pub(super) package: PathPackage,
-    /// Indices of the units it depends on.
     pub(super) needs: Vec<usize>,
     pub(super) is_macro: bool,
     /// Why any change in its package is left to cargo.
@@ -89,7 +87,6 @@ impl Unit {
         Ok(changed)
     }
 
-    /// Looks at the files before rustc does.
     pub(super) fn look(&self, target_dir: &Path, started: SystemTime) -> Before {
         let contents = self.sources.iter().map(|(path, content)| {
             let mut now = content.unwrap_or(Content::Absent);
@@ -99,7 +96,6 @@ impl Unit {
         Before::of(target_dir, started, contents)
     }
 
-    /// Notes what rustc has read and made.
     pub(super) fn settle(&mut self, before: &Before) {
         let paths = sources_of(&self.recorded, &self.call);
         self.sources = paths.into_iter().map(|path| (path.clone(), before.content(&path))).collect();
@@ -108,13 +104,11 @@ impl Unit {
     }
 }
 
-/// A compiled crate's sources.
 pub(super) fn sources_of(recorded: &Recorded, call: &Call) -> Vec<PathBuf> {
     let dep_info = recorded.directory.join(&call.out_dir).join(format!("{}.d", call.stem()));
     dep_info::read_sources(&dep_info, &recorded.directory)
 }
 
-/// A call's outputs in their present state.
 pub(super) fn outputs_of(recorded: &Recorded, call: &Call) -> BTreeMap<PathBuf, Option<Identity>> {
     let directory = recorded.directory.join(&call.out_dir);
     let stem = call.stem();

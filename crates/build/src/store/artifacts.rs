@@ -10,7 +10,6 @@ use crate::paths::is_same_file;
 /// The file locked while the run of an artifact directory is alive.
 pub(crate) const LOCK_NAME: &str = "lock";
 
-/// The directory of one run's artifacts.
 #[derive(Debug)]
 pub(crate) struct ArtifactDirectory {
     /// The directory of all runs' artifacts.
@@ -21,7 +20,6 @@ pub(crate) struct ArtifactDirectory {
 }
 
 impl ArtifactDirectory {
-    /// Creates one in devhost's target directory.
     pub(crate) fn make(target_dir: &Path) -> io::Result<Self> {
         let parent = target_dir.join("artifacts");
         std::fs::create_dir_all(&parent)?;

@@ -195,7 +195,6 @@ fn is_ours(path: &Path) -> bool {
     }
 }
 
-/// Whether it is cargo's directory of a profile.
 fn is_profile(path: &Path) -> bool {
     path.join(PROFILE_MARK).is_dir()
 }

@@ -33,13 +33,11 @@ const SETS_KEPT_COUNT: usize = 4;
 /// How long the sets of an app are kept after its last build, and rustc's output that belongs to no set.
 const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// The length of the hash in a unit's name.
 const HASH_LEN: usize = 16;
 
 /// The directory of the sets, in devhost's target directory.
 pub(crate) const DIRECTORY: &str = "uses";
 
-/// The sets of an app and a profile.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Uses {
     /// Most recently used first.
@@ -58,7 +56,6 @@ struct Set {
     own: BTreeSet<String>,
     /// Packages and targets with a file without a hash, whose hashes are unknown.
     nameless: BTreeSet<String>,
-    /// The names of incremental directories.
     incremental: BTreeSet<String>,
 }
 
@@ -254,7 +251,6 @@ fn inode(path: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// The hashes of compiled files, by device and inode.
 fn linked(profile_dirs: &[PathBuf]) -> HashMap<(u64, u64), String> {
     let directories =
         profile_dirs.iter().flat_map(|directory| ["deps", "examples"].map(|part| directory.join(part)));

@@ -3,19 +3,16 @@
 
 mod kind;
 
-/// The version of the plugin.
 pub const VERSION: u32 = if cfg!(version_two) { 2 } else { 1 };
 
 /// Where a process keeps what the versions hand to each other.
 pub type State = *mut *mut std::ffi::c_void;
 
-/// Returns the version.
 #[unsafe(no_mangle)]
 pub extern "C" fn artifact_version() -> u32 {
     VERSION
 }
 
-/// Starts serving.
 #[unsafe(no_mangle)]
 pub extern "C" fn artifact_start(state: State) {
     kind::start(state);
@@ -34,7 +31,6 @@ pub unsafe extern "C" fn artifact_answer(buffer: *mut u8, capacity: usize) -> us
     length
 }
 
-/// Stops serving.
 #[unsafe(no_mangle)]
 pub extern "C" fn artifact_stop() {
     kind::stop();

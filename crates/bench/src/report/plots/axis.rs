@@ -71,7 +71,6 @@ impl Axis {
         Some(Self { step, tick_count: (most / step).ceil().max(1.0) as usize, from, to })
     }
 
-    /// A value's position.
     pub(super) fn at(&self, value: f64) -> f64 {
         self.from + (self.to - self.from) * value / (self.step * self.tick_count as f64)
     }

@@ -97,7 +97,6 @@ impl Canvas {
         }
     }
 
-    /// Draws a line through points.
     pub(super) fn path(&mut self, look: Look, points: &[(f64, f64)]) {
         let mut way = String::new();
         for (index, (x, y)) in points.iter().enumerate() {
@@ -120,7 +119,6 @@ impl Canvas {
         self.elements.push(html! { circle class={ "sample line-" (index) } cx=(x) cy=(y) r="1.6" {} });
     }
 
-    /// The finished element.
     pub(super) fn finish(self) -> Markup {
         let (title_id, description_id) = (format!("{}-title", self.id), format!("{}-desc", self.id));
         html! {

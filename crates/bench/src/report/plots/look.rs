@@ -20,14 +20,10 @@ pub(in super::super) struct Look {
     pub(super) dash: &'static str,
 }
 
-/// The first answer of a forked child.
 pub(in super::super) const FIRST_ANSWER: Look = Look { index: 0, dash: "" };
-/// The call of fork.
 pub(in super::super) const FORK_CALL: Look = Look { index: 1, dash: "" };
-/// The page faults of a forked child.
 pub(in super::super) const PAGE_FAULTS: Look = Look { index: 2, dash: "" };
 
-/// A strategy's look.
 pub(in super::super) fn of_strategy(strategy: Strategy) -> Look {
     const DASHES: [&str; 5] = ["", "6 3", "2 3", "8 3 2 3", "12 4"];
     let index = strategy as usize;
@@ -117,7 +113,6 @@ pub(in super::super) fn patterns(count: usize) -> Markup {
     }
 }
 
-/// A step's fill.
 pub(super) fn fill(index: usize) -> String {
     format!("url(#{})", pattern_id(index))
 }
