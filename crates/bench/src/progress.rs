@@ -38,7 +38,7 @@ impl Progress {
         }
     }
 
-    /// Shows a detail of it, on the bar only.
+    /// Shows a detail of the current step, on the bar only.
     pub(crate) fn detail(&self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(what.to_owned());

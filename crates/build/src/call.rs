@@ -17,6 +17,7 @@ impl Extern {
     }
 }
 
+/// A parsed rustc command line. Lists have every occurrence of their option.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Call {
     pub input: PathBuf,

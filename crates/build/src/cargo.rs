@@ -39,14 +39,14 @@ pub(crate) struct Run {
     /// Whether cargo's exit code was 0.
     pub success: bool,
     pub diagnostics: Collected,
-    /// The same, each with the root source file of its crate.
+    /// The diagnostics, each with the root source file of its crate.
     pub diagnostics_by_source: Vec<(PathBuf, Diagnostic)>,
     /// cargo's output without its progress.
     pub output: String,
     pub library: Option<PathBuf>,
     /// Every file cargo reported as built or fresh, with its package's id.
     pub made: Vec<(String, PathBuf)>,
-    /// The ids of their packages.
+    /// The packages of `made`, by cargo's ids.
     pub packages: BTreeSet<String>,
     pub libraries: Vec<(String, PathBuf)>,
     pub build_scripts: Vec<(String, PathBuf)>,
@@ -57,6 +57,8 @@ pub(crate) struct Run {
     pub steps: Vec<BuildStep>,
 }
 
+/// Runs cargo to its end.
+///
 /// # Errors
 /// The guard could not be started.
 pub(crate) async fn run(

@@ -22,6 +22,7 @@ const END_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// How much of a program's output is kept.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
+/// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// By itself, with this code.
@@ -32,6 +33,7 @@ pub(super) enum End {
     Cancelled,
 }
 
+/// The stream that is read; the other is discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
     Output,

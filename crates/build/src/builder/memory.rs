@@ -9,6 +9,7 @@ use crate::inputs::ScriptInputs;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Memory {
+    /// When cargo was last started.
     pub(super) last_start: Option<SystemTime>,
     /// When that run ended; `None` if that was not observed.
     #[serde(default)]
@@ -19,9 +20,9 @@ pub(super) struct Memory {
     pub(super) packages: Vec<PathBuf>,
     #[serde(default)]
     pub(super) scripts: ScriptInputs,
-    /// Files its build scripts write outside of their output directories.
+    /// Files build scripts write outside of their output directories.
     #[serde(default)]
     pub(super) written: Vec<PathBuf>,
-    /// How many messages cargo had for that build.
+    /// How many messages cargo had for the last successful build.
     pub(super) units: Option<u32>,
 }
