@@ -84,8 +84,7 @@ impl Edit {
     }
 }
 
-/// Makes texts never present in any source: only letters and digits, so that they mean nothing in any
-/// literal.
+/// Makes unique texts: only letters and digits, so that they mean nothing in any literal.
 #[derive(Debug)]
 pub(super) struct Tokens {
     session: u64,
@@ -156,8 +155,7 @@ fn candidates_in(file: &Path, source: &str, body: &str) -> Vec<Edit> {
     edits
 }
 
-/// Collects the ranges of string literals, including those in macro arguments, but not in attributes and
-/// documentation.
+/// Collects the ranges of string literals, including those in macros, except attributes and documentation.
 fn collect_literals(tokens: TokenStream, literals: &mut Vec<std::ops::Range<usize>>) {
     let mut after_hash = false;
     for token in tokens {

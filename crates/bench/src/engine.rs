@@ -149,7 +149,7 @@ impl<'p> Engine<'p> {
         Edit::named(&self.plan.subject.app.workspace_root, file, text).map(Some)
     }
 
-    /// Builds and starts every strategy, cargo's first, so that the others can take over its dependencies.
+    /// Builds and starts every strategy, cargo's first: others take over its dependencies.
     fn prepare(&mut self) {
         let mut order = self.plan.strategies.clone();
         order.sort_by_key(|strategy| *strategy != Strategy::Restart);
@@ -252,7 +252,7 @@ impl<'p> Engine<'p> {
             return Ok(named);
         }
         self.progress.begin("looking for a text that the app's response shows");
-        // A strategy in which the app does not even answer is given up, and the next one asked.
+        // A strategy in which the app does not answer is given up.
         while let Some((way, url)) = self.ways.iter_mut().find_map(|way| way.url().map(|url| (way, url))) {
             let strategy = way.strategy();
             let told = |what: &str| self.progress.detail(what);

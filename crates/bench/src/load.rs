@@ -73,7 +73,7 @@ impl Load {
         load
     }
 
-    /// Stops, and counts the outcomes of requests sent between a save and the new code's first response.
+    /// Stops, and counts outcomes of requests between a save and the new code's first response.
     pub(crate) fn finish(mut self, saved: Instant, first_byte: Instant) -> Requests {
         self.stop();
         let deadline = Instant::now() + FINISH_TIME_MAX;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::model::Machine;
 
-/// Describes everything except the load at the end and the outside tools, which come later.
+/// Describes the machine, except the load at the end and the outside tools.
 pub(super) fn describe() -> Machine {
     let first_line = |tool: &str| {
         let output = Command::new(tool).arg("--version").output().ok();

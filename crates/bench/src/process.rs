@@ -87,7 +87,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts a command with its output going to a file. It gets the signal when the bench is gone.
+    /// Starts a command with its output in a file. It gets `at_end` when the bench is gone.
     pub(crate) fn start(mut command: Command, log: &Path, at_end: Signal) -> Result<Self> {
         let name = name_of(&command);
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;

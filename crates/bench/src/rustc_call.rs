@@ -10,8 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-/// Unrecorded variables. The jobserver's pipes are gone by the time the call is repeated, and `RUSTC` is the
-/// recorder.
+/// The jobserver's pipes are gone by the time the call is repeated, and `RUSTC` is the recorder.
 const LEFT_OUT: [&str; 4] = ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "RUSTC"];
 
 /// devhost's own variables, which are for its wrapper.

@@ -28,7 +28,7 @@ pub(crate) struct Workspace<'a> {
 }
 
 impl Workspace<'_> {
-    /// Makes or updates a copy. Identical files are left alone, so that cargo need not rebuild them.
+    /// Makes or updates a copy, leaving identical files alone, so that cargo need not rebuild them.
     ///
     /// # Errors
     /// A file cannot be read or written.

@@ -80,7 +80,7 @@ impl<'c> Search<'c> {
     }
 
     fn holds(&self, condition: &TokenStream) -> bool {
-        // An unparsable condition counts as true: better a superfluous note than a missing one.
+        // Better a superfluous note than a missing one.
         condition.to_string().parse::<CfgExpr>().map_or(true, |condition| condition.matches(self.cfg))
     }
 

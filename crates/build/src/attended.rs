@@ -16,7 +16,7 @@ use crate::guard::DESCRIPTORS_OPTION;
 /// them open forever.
 pub(crate) const PIPE_SILENCE_TIME_MAX: Duration = Duration::from_millis(100);
 
-/// A command under the guard, killed with everything it started when its standard input is closed.
+/// A command under the guard, which kills it when its standard input is closed.
 pub(crate) fn guarded(devhost: &Path, program: &OsStr) -> Command {
     let mut command = Command::new(devhost);
     // The program gets devhost's original limit on open files.

@@ -84,7 +84,7 @@ impl Call {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token<'a> {
-    /// A flag without a value, or an unknown one with whatever is attached to it.
+    /// A flag without a value, or an unknown one.
     Flag(&'a str),
     Value(&'a str, &'a str),
     Input(&'a str),
@@ -168,7 +168,7 @@ fn read_extern(value: &str) -> Option<Extern> {
     Some(Extern { name: name.into(), path: path.into() })
 }
 
-/// Expands `@file` arguments, by which cargo passes a command line too long for the kernel.
+/// Expands `@file` arguments, cargo's way to pass a long command line.
 pub(crate) fn expand(args: &[OsString]) -> Vec<String> {
     let mut expanded = Vec::new();
     for arg in args {

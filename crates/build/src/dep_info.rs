@@ -6,7 +6,7 @@ use devhost_model::AppKind;
 
 use crate::app::App;
 
-/// Every file in a dep-info file, relative ones resolved against `base`. Empty if there is no such file.
+/// The files in a dep-info file, resolved against `base`. Empty if it is missing.
 pub(crate) fn read_sources(dep_info: &Path, base: &Path) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(dep_info).unwrap_or_default();
     let mut sources: Vec<PathBuf> = text

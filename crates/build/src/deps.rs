@@ -106,7 +106,7 @@ impl Linkage {
     }
 }
 
-/// Metadata next to a library of dependencies. Written last, so it proves that the library is complete.
+/// Written last, so it proves that the library next to it is complete.
 #[derive(Debug, Serialize, Deserialize)]
 struct Completed {
     std: PathBuf,
@@ -218,7 +218,7 @@ fn hash_of(
     Ok(hasher.finalize().to_hex()[..16].to_owned())
 }
 
-/// Flags of the app's call that also concern the library: where to link from, how and for which machine.
+/// Flags of the app's call that also concern the library.
 fn flags(call: &Call) -> Vec<String> {
     let mut flags = Vec::new();
     for path in &call.search {
@@ -400,7 +400,7 @@ fn source(libraries: &[PathBuf]) -> String {
     (0..libraries.len()).map(|number| format!("extern crate dependency_{number} as _;\n")).collect()
 }
 
-/// Runs rustc on a source passed on standard input. Returns its first complaint.
+/// Runs rustc on a source. Returns its first complaint.
 fn run(mut command: Command, source: &str) -> Result<Result<(), Unshareable>, HelperError> {
     let failed = |error| HelperError::io("make the library of dependencies", error);
     command.stdin(Stdio::piped()).stderr(Stdio::piped());
@@ -414,7 +414,7 @@ fn run(mut command: Command, source: &str) -> Result<Result<(), Unshareable>, He
     }
     let said = String::from_utf8_lossy(&output.stderr);
     if said.lines().any(|line| missing_library(line).is_some()) {
-        // The app would miss it just as much, and once it is there all is well.
+        // The app would miss it just as much.
         eprint!("{said}");
         return Err(HelperError::DependenciesMissing);
     }

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use crate::{guard, linker, script, wrapper};
 
-/// Runs the helper named by `argv[0]`, or returns `None` if devhost itself was called. `main` calls this
-/// first.
+/// Runs the helper named by `argv[0]`. Returns `None` if devhost itself was called. Call it first in `main`.
 pub fn dispatch(argv0_file_name: &str) -> Option<ExitCode> {
     let helper: fn(&[OsString]) -> ExitCode = match argv0_file_name {
         "devhost-rustc" => wrapper::main,

@@ -43,7 +43,7 @@ fn is_foreign(name: &OsStr) -> bool {
     })
 }
 
-/// cargo's value for colours: its output is always a pipe here, but ends up in a terminal or on a page.
+/// cargo's value for colours: its output is always a pipe, but ends up in a terminal or on a page.
 pub(crate) fn colour() -> &'static str {
     if coloured() { "always" } else { "never" }
 }

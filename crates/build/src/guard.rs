@@ -25,8 +25,7 @@ pub(crate) const DESCRIPTORS_OPTION: &str = "--descriptors=";
 /// Exit code if the command cannot be run, as in shells.
 pub(crate) const EXIT_NOT_RUN: u8 = 127;
 
-/// Runs the command in `args` under guard and returns its exit code. A limit on open files may precede the
-/// command.
+/// Runs the command in `args`, possibly after a limit on open files, under guard. Returns its exit code.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let limit = args.first().and_then(|first| first.to_str()?.strip_prefix(DESCRIPTORS_OPTION)?.parse().ok());
     if let Some(soft) = limit {

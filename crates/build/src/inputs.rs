@@ -18,8 +18,7 @@ pub struct ScriptInputs {
 }
 
 impl ScriptInputs {
-    /// Reads what the scripts of a successful cargo run printed. `scripts` has their output directories, with
-    /// their package's id.
+    /// Reads the output of a successful cargo run's scripts, given by output directory and package id.
     pub(crate) fn read(app: &App, scripts: &[(String, PathBuf)]) -> Self {
         let mut inputs = Self::default();
         for (package_id, out_dir) in scripts {

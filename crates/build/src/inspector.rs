@@ -94,7 +94,7 @@ struct Offer {
 }
 
 impl Inspector {
-    /// Checks a library to be loaded after those of `preload`, and that it is of the expected kind, if any.
+    /// Checks a library to be loaded after `preload`, and its kind, if one is expected.
     pub(crate) fn check(
         &mut self,
         expected: Option<AppKind>,

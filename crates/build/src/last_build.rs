@@ -16,13 +16,13 @@ pub struct LastBuild {
     pub notes: Vec<String>,
 }
 
-/// How the app was linked when last built with these settings. Returns `None` if it never was.
+/// How the app was last linked with these settings, if ever.
 pub fn last_build(app: &App, settings: &Settings) -> Option<LastBuild> {
     let report: Report = documents::read(&documents::path(app, settings, "report"))?;
     Some(LastBuild { shared: !report.preload.is_empty(), notes: report.notes })
 }
 
-/// Whether the app's build script named inputs in its last run, in devhost's target directory or the user's.
+/// Whether the app's build script named inputs in its last run, by devhost or the user.
 pub fn script_names_inputs(app: &App, settings: &Settings) -> Option<bool> {
     let places = [&app.target_dir, &app.user_build_dir];
     let scripts =

@@ -27,11 +27,10 @@ use object::{Endianness, Object};
 /// The environment variable with the real linker.
 pub(crate) const REAL_LINKER_VARIABLE: &str = "DEVHOST_LINKER";
 
-/// The environment variable that makes the linker include C code nothing in the library refers to: the app
-/// may.
+/// The environment variable that includes C code the library does not refer to: the app may.
 pub(crate) const TAKE_ALL_VARIABLE: &str = "DEVHOST_LINK_ALL";
 
-/// The environment variable set if an app is linked, not the library of dependencies.
+/// The environment variable set to link an app, not the library of dependencies.
 pub(crate) const APP_VARIABLE: &str = "DEVHOST_LINK_APP";
 
 /// Links as rustc asks, and exports what others need.
@@ -84,7 +83,7 @@ fn response_file(args: &[OsString], directory: &Path) -> std::io::Result<tempfil
     Ok(file)
 }
 
-/// Expands `@file` arguments as gcc does: whitespace separates words, with quotes and backslashes.
+/// Expands `@file` arguments as gcc does, with quotes and backslashes.
 fn expand(args: &[OsString]) -> Vec<OsString> {
     let mut expanded = Vec::new();
     for arg in args {
@@ -174,7 +173,7 @@ fn prepare(args: &[OsString], output: Output) -> Result<Prepared, HelperError> {
     }
     if !symbols.is_empty() {
         export(&script, &symbols)?;
-        // Not every archive member ends up in the library, so some symbols of the list may not exist.
+        // Some symbols may not exist: not every archive member is linked.
         args.push("-Wl,--undefined-version".into());
         if output == (Output::Dependencies { take_all: true }) {
             // Before the archives: not every linker looks back.
@@ -331,7 +330,7 @@ fn memchr_contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// The symbols of one object. Returns `None` if it has anything to do with Rust.
+/// The symbols of an object. Returns `None` if it contains Rust.
 fn member_symbols(bytes: &[u8]) -> Option<NativeSymbols> {
     let file = relocatable(bytes)?;
     let endian = file.endian();

@@ -112,7 +112,7 @@ impl PlainCall {
         args
     }
 
-    /// Runs `command`, which is rustc with devhost's additional arguments, and returns its exit code.
+    /// Runs `command`, rustc with devhost's additional arguments. Returns its exit code.
     pub(crate) fn run(&self, mut command: Command) -> Result<ExitCode, HelperError> {
         // Unlinked first: whichever linker writes the new library, whoever has the old one mapped or
         // hard-linked keeps its content.

@@ -11,8 +11,7 @@ use toml_edit::{Document, Item};
 /// How many directories upwards cargo's configuration is searched.
 const DIRECTORIES_COUNT_MAX: usize = 64;
 
-/// The reason why the app with the root source file `source`, built from `directory`, has to run as its own
-/// program.
+/// Why the app with the root file `source`, built from `directory`, has to run as its own program.
 pub fn reason(source: &Path, directory: &Path) -> Option<String> {
     if has_no_main(source) {
         return Some(format!("{} says #![no_main], so there is no `main` to call", source.display()));

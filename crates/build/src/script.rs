@@ -36,7 +36,7 @@ const REAL_SUFFIX: &str = ".real";
 /// Limit on jobserver tokens: they must fit into an empty pipe.
 const JOBS_COUNT_MAX: usize = 4_096;
 
-/// Becomes the build script named by the first of `args`, as passed on by the kernel.
+/// Becomes the build script named by the first of `args`.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let Some((place, args)) = args.split_first() else {
         eprintln!(
@@ -121,7 +121,7 @@ impl Place {
         fits.then(|| Self { program: call.out_dir.join(call.stem()), first_line })
     }
 
-    /// Runs `rustc` and, on success, puts devhost in the place of its output. Returns the exit code.
+    /// Runs `rustc` and, on success, puts devhost in its output's place. Returns the exit code.
     pub(crate) fn run(&self, mut rustc: Command) -> Result<ExitCode, HelperError> {
         // Whichever linker writes the program must not write into the old file.
         let _ = std::fs::remove_file(&self.program);

@@ -28,7 +28,7 @@ pub(crate) fn seed(app: &App, profile: &str) {
     }
 }
 
-/// Where cargo may have built a profile for the user, with devhost's directory for the same.
+/// Where the user's and devhost's builds of a profile are.
 fn sources(app: &App, profile: &str) -> impl Iterator<Item = (PathBuf, PathBuf)> {
     let user = &app.user_build_dir;
     let triples = entries(user).filter(|path| {
@@ -53,8 +53,7 @@ pub fn take_over_dependencies(app: &App, from: &Path, to: &Path) {
     take_over(app, from, to, &to.with_file_name("tmp"));
 }
 
-/// Takes over from one profile directory to another, unless the latter exists. `temporary` is a directory on
-/// its file system.
+/// Takes over one profile directory as another, unless that exists. `temporary` is on its file system.
 pub(crate) fn take_over(app: &App, from: &Path, to: &Path, temporary: &Path) {
     if !to.exists()
         && is_built(from)

@@ -148,8 +148,7 @@ impl Settings {
         args
     }
 
-    /// The limit on concurrent rustcs: as given to cargo, possibly by its configuration files, or one per
-    /// processor.
+    /// The limit on concurrent rustcs: as given to cargo, or one per processor.
     pub(crate) fn jobs(&self, configuration: &[PathBuf]) -> usize {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let variable = || count_jobs(&std::env::var("CARGO_BUILD_JOBS").ok()?, processors);

@@ -71,8 +71,7 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Passes a call's arguments to a command, with devhost's changes. If it returns a plain app's call, that
-/// adds the arguments.
+/// Passes on a call's arguments with devhost's changes. A returned plain app's call adds them itself.
 fn add(
     command: &mut Command,
     rustc: &OsStr,

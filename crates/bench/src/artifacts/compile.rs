@@ -72,7 +72,7 @@ impl Unit {
     }
 }
 
-/// Compiles all plugins of these kinds, one per processor at once. Returns `None` if cancelled.
+/// Compiles all plugins in parallel. Returns `None` if cancelled.
 ///
 /// # Errors
 /// rustc is missing or refuses a plugin; a file cannot be written.

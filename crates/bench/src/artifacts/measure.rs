@@ -37,7 +37,7 @@ pub(crate) fn measure(
     measure_kinds(&devhost, KINDS, work, strategies, tries, progress, is_cancelled)
 }
 
-/// Like `measure`, with some of the kinds, and with `devhost` as the host.
+/// Like `measure`, for `kinds`, with `devhost` as the host.
 ///
 /// # Errors
 /// As for `measure`.

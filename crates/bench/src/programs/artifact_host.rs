@@ -136,7 +136,7 @@ fn wait_for(child: Pid) -> Result<HostEvent> {
     }
 }
 
-/// Runs the old version in a process of its own, which ends as a worker does: at once.
+/// Runs the old version in its own process, which ends as a worker does: at once.
 fn serve_old(job: &HostJob, path: &Path) -> Result<()> {
     let mut state = std::ptr::null_mut();
     let plugin = Plugin::load(job, path)?;
@@ -146,7 +146,7 @@ fn serve_old(job: &HostJob, path: &Path) -> Result<()> {
     exit_now(0)
 }
 
-/// Runs the new version in a process of its own, which exits normally, so that exit handlers run.
+/// Runs the new version in its own process, which exits normally, so that exit handlers run.
 fn serve_new(job: &HostJob, path: &Path) -> Result<()> {
     let mut state = std::ptr::null_mut();
     let plugin = Plugin::load(job, path)?;

@@ -54,8 +54,7 @@ pub(crate) struct Devhost {
 }
 
 impl Devhost {
-    /// Starts devhost in a copy of the workspace and waits until the app serves. `told` receives the build's
-    /// progress.
+    /// Starts devhost in a copy and waits until the app serves. `told` receives the build's progress.
     pub(crate) fn start(
         context: &Context,
         strategy: Strategy,

@@ -19,7 +19,7 @@ use crate::process::{self, EDIT_TIME_MAX};
 use crate::programs::{RECORDER_LOG_VARIABLE, RECORDER_RUSTC_VARIABLE, RUSTC_RECORDER_NAME};
 use crate::rustc_call::{RustcCall, needed_by_last};
 
-/// The file of recorded calls in a copy's target directory, so that they are removed along with their output.
+/// In a copy's target directory, so that the calls are removed along with their output.
 const CALLS_NAME: &str = "rustc-calls.jsonl";
 
 #[derive(Debug)]

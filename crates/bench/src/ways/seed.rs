@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The output of an earlier build, posing as the user's own until devhost's first build is over.
+/// Another build's output, posing as the user's own until devhost's first build is over.
 #[derive(Debug)]
 pub(crate) struct Seed(Option<PathBuf>);
 

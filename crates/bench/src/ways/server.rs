@@ -46,7 +46,7 @@ pub(super) fn poll(
     }
 }
 
-/// The address of a server started by some program, found among those its processes listen on.
+/// A server's address, found among those its processes listen on.
 #[derive(Debug, Default)]
 pub(super) struct ServerAddress {
     address: Option<String>,
@@ -71,8 +71,7 @@ impl ServerAddress {
         self.address.as_ref().map(|address| context.at(address)).unwrap_or_default()
     }
 
-    /// Waits until one of the processes listens, given by `pids` for the server's, as long as the server
-    /// lives.
+    /// Waits until one of the processes returned by `pids` listens, as long as the server lives.
     pub(super) fn wait(
         &mut self,
         server: &mut Running,
@@ -92,8 +91,7 @@ impl ServerAddress {
         Ok(())
     }
 
-    /// Asks until the answer is as wanted. Keeps looking up the address: an app may take another port each
-    /// time.
+    /// Asks until the answer is as wanted. Keeps looking up the address: an app may change its port.
     pub(super) fn poll(
         &mut self,
         server: &mut Running,

@@ -10,7 +10,7 @@ use super::names::{list, list_names};
 use super::packages::{depends_on_plugin, has_target, is_plugin, library, package_of};
 use crate::settings::{Choice, Settings, Strategy};
 
-/// The package of a manifest, or the only possible one of a workspace's manifest.
+/// The package of a manifest, or of a workspace that leaves no choice.
 pub(super) fn package_at<'m>(
     metadata: &'m Metadata,
     manifest: &Path,
@@ -43,7 +43,7 @@ fn default_members(metadata: &Metadata) -> Vec<&Package> {
     }
 }
 
-/// The only package among a workspace's default members, or the only one that can be served.
+/// The only default member of a workspace, or the only servable one.
 fn package_of_workspace<'m>(metadata: &'m Metadata, settings: &Settings) -> Result<&'m Package, Error> {
     let defaults = default_members(metadata);
     if let [only] = defaults.as_slice() {

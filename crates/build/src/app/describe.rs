@@ -13,7 +13,7 @@ use super::variables::run_variables;
 use crate::paths::absolute;
 use crate::settings::{Choice, Settings};
 
-/// Checks that a package can be served, and collects what the builder and the watcher need to know of it.
+/// Collects what the builder and the watcher need to know of a package that can be served.
 pub(super) fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Result<App, Error> {
     let (kind, choice) = choose(metadata, package, settings)?;
     let crate_name = match &choice {

@@ -77,7 +77,7 @@ impl Located {
     }
 }
 
-/// Resolves `argument` to a package or library in the directory `cwd`, servable or not.
+/// Resolves `argument` to a package or library in `cwd`, servable or not.
 ///
 /// # Errors
 /// A mistake with a hint if there is no such package, its manifest is broken, or cargo is missing.
@@ -103,7 +103,7 @@ pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result
     located.map(|located| Location::Package(Box::new(located)))
 }
 
-/// Where devhost builds what `argument` means in the directory `cwd`, servable or not.
+/// Where devhost builds what `argument` means in `cwd`, servable or not.
 ///
 /// # Errors
 /// As [`locate`], except that cargo need not know the package's dependencies.

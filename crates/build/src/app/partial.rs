@@ -104,7 +104,7 @@ struct Graph<'m> {
     metadata: &'m Metadata,
     settings: &'m Settings,
     lock: toml_edit::DocumentMut,
-    /// Packages other than members: path packages as cargo describes them, and stand-ins for the rest.
+    /// Packages other than members: path packages, and stand-ins for the rest.
     others: BTreeMap<String, Value>,
     /// Ids of path packages outside of the workspace, by directory.
     outside: BTreeMap<String, String>,

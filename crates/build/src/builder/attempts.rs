@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 const ATTEMPTS_AGAIN_COUNT_MAX: u32 = 3;
 
 impl Builder {
-    /// Builds, and repeats the build if something it needs is removed while it runs.
+    /// Builds again if something the build needs is removed meanwhile.
     pub(super) async fn build_on_firm_ground(
         &mut self,
         changed: &[PathBuf],

@@ -32,12 +32,12 @@ pub struct Builder {
     pub(super) inspector: Inspector,
     /// A manifest may have changed since cargo was last asked.
     pub(super) outdated: bool,
-    /// What a replay needs, from the last successful run of cargo, or why there is none.
+    /// What a replay needs, or why there is none.
     pub(super) recording: Result<Recording, Refusal>,
     pub(super) report: BuildReport,
     #[cfg(any(test, feature = "testing"))]
     pub(super) weakness: Option<Weakness>,
-    /// Why the app runs as its own program although nobody asked for it.
+    /// Why the app runs as its own program, unasked.
     pub(super) fallback: Option<String>,
     /// cargo's configuration files, existing or not.
     pub(super) configuration: Vec<PathBuf>,

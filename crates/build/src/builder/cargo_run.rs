@@ -34,7 +34,7 @@ impl Builder {
         let _ = tokio::task::spawn_blocking(move || seed::seed(&app, &profile)).await;
     }
 
-    /// Writes the wrapper's job sheet and links the names devhost is called by.
+    /// Writes the wrapper's job sheet and links devhost's other names.
     pub(super) fn place_job_sheet(&self, app: &App, report: &Path) -> io::Result<PathBuf> {
         let key = self.key(app);
         let sheet_path = self.document(app, "job-sheet");

@@ -45,7 +45,7 @@ impl Builder {
         Ok(Some(fallback::Doubt::of(path)))
     }
 
-    /// How else to link the app after the linker refused it: the marker file to write, and its text.
+    /// The marker file, and its text, that make the app link differently after the linker refused it.
     pub(super) fn other_linkage(&self, ready: &Report, run: &cargo::Run) -> Option<(PathBuf, String)> {
         let reason = fallback::reason_to_share_nothing(run)?;
         match &ready.relink_marker {
@@ -56,7 +56,7 @@ impl Builder {
     }
 }
 
-/// Leaves out the crates that define the symbols, and their dependents: a library must be complete.
+/// Leaves out the crates that define the symbols, and their dependents.
 fn exclusion(
     app: &App,
     symbols: &[String],

@@ -127,8 +127,7 @@ impl Recording {
         packages.filter(|package| !self.units.iter().any(|unit| unit.package.id == package.id)).collect()
     }
 
-    /// The sources of recorded crates in the build that the app is not linked from: build scripts, and their
-    /// dependencies.
+    /// The sources of recorded crates the app is not linked from: build scripts, and their dependencies.
     fn sources_of_others(&self, context: &Context, run: &Run) -> Vec<PathBuf> {
         let calls = entries(&context.app.target_dir.join("calls"));
         calls

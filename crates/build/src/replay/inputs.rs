@@ -37,7 +37,7 @@ impl Inputs {
         Self::Package { root: package.root.clone(), without }
     }
 
-    /// Whether a named one is missing or made by the build itself, so that cargo runs the script every time.
+    /// Whether a named one is missing or made by the build, so that cargo always runs the script.
     pub(super) fn lack_one(&self, app: &App) -> bool {
         match self {
             Self::Package { .. } => false,

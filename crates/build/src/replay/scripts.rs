@@ -259,7 +259,7 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// Sorts the scripts that the last run of cargo ran or found fresh.
+    /// Sorts the scripts cargo last ran or found fresh.
     pub(super) fn read(
         context: &Context,
         sheet: &JobSheet,

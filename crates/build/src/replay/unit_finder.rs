@@ -86,7 +86,7 @@ impl<'a> UnitFinder<'a> {
         used.then(|| Refusal::UsedByScript(name.clone()))
     }
 
-    /// Leaves units to cargo if a package of the build that is not replayed uses them.
+    /// Leaves units to cargo if a package that is not replayed uses them.
     pub(super) fn look_for_other_users(&mut self, run: &Run) {
         let ours: BTreeSet<String> = self.units.iter().map(|unit| unit.package.id.clone()).collect();
         let is_other = |user: &str| run.packages.contains(user) && !ours.contains(user);

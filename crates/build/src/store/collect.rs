@@ -42,7 +42,7 @@ pub(crate) fn collect(target_dir: &Path, own: &ArtifactDirectory, in_use: &[Path
     collect_leftovers(target_dir);
 }
 
-/// Removes libraries of dependencies except the most recently used ones and those in use.
+/// Removes all libraries of dependencies except recently used ones and those in use.
 fn collect_libraries(directory: &Path, in_use: &[PathBuf]) {
     let modified = |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).ok();
     let mut completed: Vec<_> = entries(directory)
@@ -61,8 +61,7 @@ fn collect_libraries(directory: &Path, in_use: &[PathBuf]) {
     }
 }
 
-/// Removes old findings about sets of dependencies, and old placeholder crates. What is still needed is made
-/// again.
+/// Removes old findings about sets of dependencies, and placeholder crates. What is needed is made again.
 fn collect_markers(directory: &Path) {
     let is_one = |path: &PathBuf| {
         let extension = path.extension().unwrap_or_default();

@@ -46,7 +46,7 @@ struct Uses {
     left: BTreeSet<String>,
 }
 
-/// What an app is made of under certain manifests, settings and a toolchain.
+/// What an app is made of under certain manifests, settings and toolchain.
 #[derive(Debug, Serialize, Deserialize)]
 struct Set {
     used: SystemTime,
@@ -138,7 +138,7 @@ impl Default for Keeper {
 }
 
 impl Keeper {
-    /// Records what the cargo run begun at `started` has used. A failed run has not reported everything.
+    /// Records what a cargo run has used. A failed run has not reported everything.
     pub(crate) fn note(
         &mut self,
         document: &Path,

@@ -36,7 +36,7 @@ pub extern "C" fn artifact_stop() {
     kind::stop();
 }
 
-/// The program: serves in its own process what a host would have loaded, and reports and ends like a host.
+/// The program: serves what a host would have loaded, and reports and ends like a host.
 #[cfg(program)]
 fn main() {
     unsafe extern "C" {

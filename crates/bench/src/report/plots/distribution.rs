@@ -9,7 +9,7 @@ use crate::report::figures::{Unit, show, show_estimate};
 use crate::report::statistics::{self, Estimate};
 use crate::report::summary::{StrategySummary, Summary};
 
-/// All totals of each strategy as points, with a box for the middle half, the median, and its interval.
+/// All totals of each strategy, with a box for the middle half, the median, and its interval.
 pub(in super::super) fn distribution(
     summary: &Summary,
     id: &str,
