@@ -1,4 +1,4 @@
-//! The front's end of a control socket, on a tokio runtime. Knows how to speak and when the peer is gone, not what is said.
+//! The front's end of a control socket, on a tokio runtime. Carries messages without knowing what they say.
 
 use std::cell::RefCell;
 use std::io;
@@ -24,7 +24,7 @@ const END_POLL_INTERVAL: Duration = Duration::from_millis(2);
 pub struct Channel(AsyncFd<OwnedFd>);
 
 impl Channel {
-    /// Takes over a socket and makes it non-blocking. Must be called on a tokio runtime.
+    /// Wraps a socket and makes it non-blocking. Must be called on a tokio runtime.
     ///
     /// # Errors
     /// The socket cannot be made non-blocking, or the runtime refuses to poll it.
@@ -33,13 +33,13 @@ impl Channel {
         Ok(Self(devhost_sys::runtime::register(socket, Interest::READABLE)?))
     }
 
-    /// Ends the conversation, whoever else holds the channel.
+    /// Shuts down the socket, even if others still hold the channel.
     pub fn hang_up(&self) {
-        // It fails only if the peer has hung up already.
+        // Fails only if the peer has already hung up.
         let _ = shutdown(self.0.get_ref().as_raw_fd(), Shutdown::Both);
     }
 
-    /// Hangs up and reaps the peer's process, which is killed after the limit. Returns how it ended, if it did so by
+    /// Hangs up and reaps the peer's process, killing it after `limit`. Returns its status if it ended by
     /// itself.
     pub(crate) async fn end_peer(&self, process: &RefCell<Child>, limit: Duration) -> Option<ExitStatus> {
         self.hang_up();
@@ -60,7 +60,7 @@ impl Channel {
         }
     }
 
-    /// Sends a message. The socket's buffer holds hundreds; a peer that lets it fill up counts as dead.
+    /// Sends a message. The socket buffers hundreds; a peer that lets it fill up counts as dead.
     ///
     /// # Errors
     /// The peer is gone or does not read, or the message is too large.
@@ -68,12 +68,12 @@ impl Channel {
         control::send(self.0.get_ref().as_fd(), message, fds)
     }
 
-    /// Returns the next message, or `None` once the peer is gone or talks nonsense. Cancel-safe.
+    /// Returns the next message, or `None` once the peer is gone or sends garbage. Cancel-safe.
     pub async fn receive<M: DeserializeOwned>(&self) -> Option<M> {
         self.receive_with_fds().await.map(|(message, _)| message)
     }
 
-    /// Like [`Self::receive`], with the descriptors that came with the message.
+    /// Like [`Self::receive`], with the descriptors sent along.
     pub async fn receive_with_fds<M: DeserializeOwned>(&self) -> Option<(M, Vec<OwnedFd>)> {
         loop {
             let mut ready = self.0.readable().await.ok()?;

@@ -1,5 +1,5 @@
-//! The front's side of a launcher: starts a zygote or a keeper, sends it commands and returns its reports. The two differ in
-//! how they are started ([`Role`]) and in nothing else.
+//! The front's side of a launcher: starts a zygote or keeper, sends commands and returns reports. The two
+//! differ only in how they are started ([`Role`]).
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -25,22 +25,22 @@ use crate::role::{
     TUNABLES_VARIABLE, USER_TUNABLES_VARIABLE, ZYGOTE_VARIABLE,
 };
 
-/// How the app's process looks from inside.
+/// What the app's process sees of itself.
 #[derive(Debug, Clone)]
 pub struct Argv {
     /// The app's name, as `argv[0]`.
     pub name: String,
     /// The arguments after `--`.
     pub args: Vec<OsString>,
-    /// Environment variables that it gets in addition to devhost's own.
+    /// Environment variables added to devhost's own.
     pub variables: Vec<(String, String)>,
-    /// It has devhost's terminal, in whose session it stays.
+    /// The app has devhost's terminal and stays in its session.
     pub at_terminal: bool,
-    /// devhost's standard output is not the app's to write to: what it prints goes to standard error.
+    /// devhost's standard output is taken: the app prints to standard error instead.
     pub stdout_is_taken: bool,
 }
 
-/// How a generation comes to its code. All but the first are for `devhost bench`, which shows what the first is worth.
+/// How a generation gets its code. All but the first exist for `devhost bench`, as a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Loading {
     /// A fork of a zygote that has the dependencies loaded
@@ -57,54 +57,53 @@ pub enum Loading {
 /// Which launcher to start.
 #[derive(Debug, Clone, Copy)]
 pub enum Role<'r> {
-    /// A zygote.
+    /// A zygote, which forks workers.
     Zygote {
-        /// The libraries that it loads, in order.
+        /// The libraries to load, in order.
         preload: &'r [PathBuf],
-        /// How its workers come to their code.
+        /// How its workers get their code.
         loading: Loading,
     },
-    /// A keeper.
+    /// A keeper, which starts programs.
     Keeper,
 }
 
-/// How a worker starts its app, and what it needs for that.
+/// How a worker starts its app, and what that takes.
 #[derive(Debug, Clone, Copy)]
 pub enum AppStart<'l> {
     /// Through the plugin's descriptor, over a link.
     Plugin(&'l LinkFds),
-    /// By calling its `main`, or by running it.
+    /// Call or execute its `main`.
     Plain {
-        /// The port that the app's own listener asks for, if known; 0 if its first listener is the one.
+        /// The port of the app's main listener, if known; 0 for its first listener.
         wanted_port: u16,
     },
 }
 
-/// What a worker is made of.
+/// What a worker is made from.
 #[derive(Debug)]
 pub struct ForkOrder<'l> {
     /// Its generation.
     pub generation: u64,
-    /// What it loads, or the program that it is.
+    /// The library to load, or the program to run.
     pub artifact: &'l Path,
-    /// What it loads before that, because its zygote has not.
+    /// Libraries to load first, because the zygote has not.
     pub libraries: Vec<PathBuf>,
-    /// How its app is started.
+    /// How the app is started.
     pub start: AppStart<'l>,
-    /// Environment variables that it gets, unless they are set already.
+    /// Environment variables to set unless they are set already.
     pub variables: Vec<(String, String)>,
     /// The worker's end of its control socket.
     pub worker: &'l OwnedFd,
-    /// Where the last of its output is kept.
+    /// Memory for the tail of its output.
     pub output: &'l Output,
-    /// Its standard input, if it is to have another than /dev/null.
+    /// Its standard input; `None` for /dev/null.
     pub stdin: Option<BorrowedFd<'l>>,
-    /// The files of the Unix sockets that earlier generations have made, separated by commas; `None` if there was no
-    /// earlier generation.
+    /// The Unix socket files of earlier generations, comma-separated; `None` if this is the first generation.
     pub earlier: Option<String>,
 }
 
-/// A launcher that runs. When it is dropped, the launcher ends, and its workers with it.
+/// A running launcher. Dropping it ends the launcher and its workers.
 #[derive(Debug)]
 pub struct LauncherClient {
     process: RefCell<Child>,
@@ -113,11 +112,10 @@ pub struct LauncherClient {
 }
 
 impl LauncherClient {
-    /// Starts a launcher and tells it what to preload; [`Report::Preloaded`] is its first report.
+    /// Starts a launcher and tells it what to preload; its first report is [`Report::Preloaded`].
     ///
-    /// Must be called from the front's main thread: the kernel ends a zygote that is still preloading when the
-    /// *thread* that started it ends. A keeper's programs get its environment and working directory, which are this
-    /// process's.
+    /// Must be called on the front's main thread: the kernel kills a preloading zygote when the *thread* that
+    /// started it ends. A keeper's programs inherit this process's environment and working directory.
     ///
     /// # Errors
     /// The process cannot be started.
@@ -140,14 +138,14 @@ impl LauncherClient {
         command.args(&argv.args);
         parent::start_by_fork(&mut command);
         let process = command.spawn().map_err(failed)?;
-        // Before its first command, so that each worker has it.
+        // Before the first command, so that every worker gets them.
         limits::restore_descriptors_of(process.id().cast_signed());
         let client = Self { process: process.into(), control: Channel::new(ours).map_err(failed)?, name };
         client.control.send(&Command::Preload { libraries: preload.to_vec() }, &[]).map_err(failed)?;
         Ok(client)
     }
 
-    /// Says what the launcher is called.
+    /// Returns the kind of launcher, as a word.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -157,7 +155,7 @@ impl LauncherClient {
         self.process.borrow().id().cast_signed()
     }
 
-    /// Launches a worker; [`Report::Forked`] or [`Report::ForkFailed`] follows.
+    /// Launches a worker, answered by [`Report::Forked`] or [`Report::ForkFailed`].
     ///
     /// # Errors
     /// The launcher is gone.
@@ -175,7 +173,7 @@ impl LauncherClient {
         self.control.send(&Command::Fork(spec), &fds)
     }
 
-    /// Asks a worker to end; [`Report::Exited`] follows if it does.
+    /// Asks a worker to end; [`Report::Exited`] follows once it does.
     ///
     /// # Errors
     /// The launcher is gone.
@@ -183,7 +181,7 @@ impl LauncherClient {
         self.control.send(&Command::Signal { pid, how }, &[])
     }
 
-    /// Kills a worker and what it started; [`Report::Exited`] follows if it was alive.
+    /// Kills a worker and its process group; [`Report::Exited`] follows if it was alive.
     ///
     /// # Errors
     /// The launcher is gone.
@@ -196,8 +194,8 @@ impl LauncherClient {
         self.control.receive().await
     }
 
-    /// Hangs up, upon which the launcher ends its workers and itself, and reaps it; after the limit it is killed. Returns
-    /// how it ended, if it did so by itself.
+    /// Hangs up, so that the launcher ends its workers and exits, and reaps it; kills it after `limit`.
+    /// Returns its status if it ended by itself.
     pub async fn end(&self, limit: Duration) -> Option<ExitStatus> {
         self.control.end_peer(&self.process, limit).await
     }

@@ -1,8 +1,8 @@
-//! The control protocol: what the front and a launcher, and the front and a worker, say to each other. JSON, one message per
-//! packet.
+//! The control protocol between the front and a launcher, and between the front and a worker. JSON, one
+//! message per packet.
 //!
-//! A launcher answers each [`Command::Preload`] and [`Command::Fork`], and reports each end. Who waits for a message, and for
-//! how long, is the receiver's business: receiving here blocks as the socket does.
+//! A launcher answers each [`Command::Preload`] and [`Command::Fork`], and reports each end. Timeouts are the
+//! receiver's business: receiving here blocks if the socket does.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,45 +18,44 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
-    /// Load these libraries, in this order, for all later forks. Sent once, first. A keeper has no use for any, and says
-    /// by its answer that it is ready.
+    /// Load these libraries, in order, for all later forks. Sent once, first. A keeper loads none, and its
+    /// answer means that it is ready.
     Preload {
         /// Absolute paths.
         libraries: Vec<PathBuf>,
     },
-    /// Launch a worker. Comes with the descriptors that [`handover`](crate::handover) lists.
+    /// Launch a worker. Comes with the descriptors listed in [`handover`](crate::handover).
     Fork(WorkerSpec),
-    /// Send a worker a signal that asks it to end. A pid that is no living worker is ignored.
+    /// Send a worker a signal asking it to end. A no-op if the pid is not a live worker's.
     Signal {
         /// The worker.
         pid: i32,
         /// Which signal.
         how: Ask,
     },
-    /// Kill a worker and what it started. A pid that is no living worker is ignored.
+    /// Kill a worker and its process group. A no-op if the pid is not a live worker's.
     Kill {
         /// The worker.
         pid: i32,
     },
 }
 
-/// The worker that a launcher is to make.
+/// The worker to launch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WorkerSpec {
     /// Its generation.
     pub(crate) generation: u64,
     /// The cdylib to load, or the program to run.
     pub(crate) artifact: PathBuf,
-    /// What the worker loads before it, because the zygote has not: in this order.
+    /// Libraries to load first, in order, because the zygote has not.
     pub(crate) libraries: Vec<PathBuf>,
-    /// What to do with it.
+    /// Where to enter it.
     pub(crate) entry: EntryPoint,
-    /// Environment variables that the worker gets, unless its launcher has them.
+    /// Environment variables to set unless the launcher has them.
     pub(crate) variables: Vec<(String, String)>,
-    /// The last descriptor is its standard input; otherwise that is /dev/null.
+    /// The last descriptor is its standard input; otherwise /dev/null is.
     pub(crate) has_stdin: bool,
-    /// The files of the Unix sockets that earlier generations have made, separated by commas; `None` if there was no
-    /// earlier generation.
+    /// The Unix socket files of earlier generations, comma-separated; `None` if this is the first generation.
     pub(crate) earlier: Option<String>,
 }
 
@@ -68,7 +67,7 @@ pub(crate) enum EntryPoint {
     Plugin,
     /// The app's `main`.
     Plain {
-        /// The port that the app's own listener asks for, if known; 0 if its first listener is the one.
+        /// The port of the app's main listener, if known; 0 for its first listener.
         wanted_port: u16,
     },
 }
@@ -76,18 +75,18 @@ pub(crate) enum EntryPoint {
 /// Where a plain app listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listening {
-    /// The address that it asked for: `0.0.0.0:3000`, `[::]:3000` or a Unix socket's path.
+    /// The requested address: `0.0.0.0:3000`, `[::]:3000` or a Unix socket's path.
     pub asked: String,
-    /// The port that it asked for; 0 if it left that to the kernel, and for a Unix socket.
+    /// The requested port; 0 if left to the kernel, and for a Unix socket.
     pub port: u16,
-    /// Where it really listens.
+    /// Where it actually listens.
     pub private: SocketAddr,
 }
 
 impl Listening {
-    /// Returns true if devhost could not move the listener: it is where the app asked for.
+    /// Returns true if devhost could not move the listener.
     pub fn keeps_its_port(&self) -> bool {
-        // A private listener has a port and, within 127.0.0.0/8, an address of its own.
+        // A private listener has its own port and, within 127.0.0.0/8, its own address.
         let is_asked = |asked: SocketAddr| asked.ip().is_unspecified() || asked.ip() == self.private.ip();
         self.port != 0
             && self.private.port() == self.port
@@ -105,23 +104,23 @@ pub enum Report {
         /// How long it took, in microseconds.
         micros: u64,
     },
-    /// A library could not be loaded, or broke the rule that a zygote has one thread.
+    /// A library failed to load, or started a thread.
     PreloadFailed {
-        /// Which.
+        /// The library.
         library: PathBuf,
-        /// What the loader said.
+        /// The loader's message.
         message: String,
     },
-    /// A worker runs.
+    /// A worker was forked.
     Forked {
         /// The generation.
         generation: u64,
-        /// Its pid.
+        /// The worker's pid.
         pid: i32,
         /// How long `fork()` took, in microseconds.
         micros: u64,
     },
-    /// No worker could be forked.
+    /// Forking a worker failed.
     ForkFailed {
         /// The generation.
         generation: u64,
@@ -145,9 +144,9 @@ pub enum Report {
 pub enum WorkerReport {
     /// The artifact is loaded.
     Loaded {
-        /// The GNU build id of what is in memory, in hex; empty if it has none.
+        /// The GNU build id of the loaded code, in hex; empty if it has none.
         build_id: String,
-        /// The name and version that the plugin gives itself.
+        /// The plugin's own name and version.
         plugin: String,
         /// How long it took, in microseconds.
         micros: u64,
@@ -166,38 +165,38 @@ pub enum WorkerReport {
         /// Where it listens; plain apps only.
         listening: Option<Listening>,
     },
-    /// A plain app asks for its port at another address, too.
+    /// A plain app asks for its port at another address as well.
     Also {
         /// The address.
         asked: String,
     },
-    /// A plain app has made the file of a Unix socket.
+    /// A plain app has created a Unix socket file.
     Socket {
-        /// What identifies it.
+        /// Identifies the file.
         file: String,
     },
-    /// A plain app listens on a Unix socket. It is ready, unless it listens on a TCP port as well. Comes with a descriptor of
-    /// the socket's file, if there is one.
+    /// A plain app listens on a Unix socket. It is ready, unless it listens on a TCP port as well. Comes with
+    /// a descriptor of the socket's file, if it has one.
     Unix {
         /// How long its start took so far, in microseconds.
         micros: u64,
         /// The socket; an abstract one starts with `@`.
         path: PathBuf,
     },
-    /// A plain app has made itself a daemon before it listened.
+    /// A plain app has daemonized before listening.
     Detached {
         /// The daemon.
         pid: i32,
     },
-    /// A plain app has asked for the terminal, and has none.
+    /// A plain app has asked for the terminal, but has none.
     NoTerminal,
-    /// A plain app has another listener, which was left as it is. Comes with the listener, if others may have the same
-    /// address.
+    /// A plain app has another listener, which was left alone. Comes with the listener if others may
+    /// share its address.
     Further {
         /// Its address.
         address: String,
     },
-    /// Something that the user should know.
+    /// Something the user should know.
     Note {
         /// One line.
         message: String,
@@ -213,7 +212,7 @@ pub enum WorkerReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerCommand {
-    /// Stop the app and exit. For plugin apps only; a plain one gets a signal.
+    /// Stop the app and exit. For plugin apps only; plain ones get a signal.
     Stop,
 }
 
@@ -222,7 +221,7 @@ pub(crate) fn send<M: Serialize>(socket: BorrowedFd<'_>, message: &M, fds: &[Raw
     seqpacket::send(socket, &serde_json::to_vec(message)?, fds)
 }
 
-/// Sends a report, unless the front is gone: the caller sees the hang-up next.
+/// Sends a report. Succeeds if the front is gone: the caller sees the hang-up next.
 pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report) -> io::Result<()> {
     match send(socket, report, &[]) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -1,7 +1,8 @@
-//! The list of what crosses a fork. A worker gets these descriptors and its standard streams; all others are closed.
+//! The list of what crosses a fork. A worker gets these descriptors and its standard streams; all others are
+//! closed.
 //!
-//! They come with [`Command::Fork`](crate::Command::Fork) in this order: the four of the link (plugin apps only), the worker's
-//! control socket, the memory for the last of its output, and its standard input if it has one.
+//! They come with [`Command::Fork`](crate::Command::Fork) in this order: the link's four (plugin apps only),
+//! the control socket, the memory for the tail of the output, and the standard input if it has one.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -14,7 +15,7 @@ use crate::control::EntryPoint;
 pub(crate) struct Handover {
     pub(crate) app: HandedApp,
     pub(crate) control: OwnedFd,
-    /// Memory for the last of its output.
+    /// Memory for the tail of its output.
     pub(crate) output: OwnedFd,
     pub(crate) stdin: Option<OwnedFd>,
 }
@@ -26,7 +27,7 @@ pub(crate) enum HandedApp {
     Plain { wanted_port: u16 },
 }
 
-/// A command came with the wrong descriptors.
+/// A command came with the wrong number of descriptors.
 #[derive(Debug, thiserror::Error)]
 #[error("{came} descriptors came, not {expected}")]
 pub(crate) struct HandoverError {
@@ -34,7 +35,7 @@ pub(crate) struct HandoverError {
     expected: usize,
 }
 
-/// Lists what to send with a command, in order.
+/// Lists the descriptors to send with a command, in order.
 pub(crate) fn list_fds(
     link: Option<&LinkFds>,
     control: BorrowedFd<'_>,
@@ -51,7 +52,7 @@ pub(crate) fn list_fds(
 }
 
 impl Handover {
-    /// Sorts what came with a command.
+    /// Sorts the descriptors that came with a command.
     pub(crate) fn new(
         entry: EntryPoint,
         has_stdin: bool,
@@ -74,7 +75,7 @@ impl Handover {
         }
     }
 
-    /// Lists what stays open in a forked worker. Its standard input has been moved to its place by then.
+    /// Lists what stays open in a forked worker. Its standard input has already been moved into place.
     pub(crate) fn fds_kept(&self) -> Vec<RawFd> {
         let link = match &self.app {
             HandedApp::Plugin(link) => Some(link),

@@ -1,41 +1,42 @@
-//! How the devhost executable is told which launcher to be: names, arguments and environment variables that the client sets
-//! and the new process reads.
+//! How the devhost executable is told which launcher to be: the names, arguments and environment variables
+//! that the client sets and the new process reads.
 
 use std::ffi::{OsStr, OsString};
 
-/// The environment variable that makes the executable a zygote. The zygote removes it at once, so that the app gets the
-/// user's environment.
+/// The environment variable that makes the executable a zygote, which removes it at once so that the app gets
+/// the user's environment.
 pub(crate) const ZYGOTE_VARIABLE: &str = "DEVHOST_ZYGOTE";
 
-/// The value of [`ZYGOTE_VARIABLE`] for a process that forks.
+/// The value of [`ZYGOTE_VARIABLE`] for a forking zygote.
 pub(crate) const ROLE_FORKS: &str = "1";
 
-/// The same, for one whose workers have devhost's terminal.
+/// The same, if its workers have devhost's terminal.
 pub(crate) const ROLE_FORKS_AT_TERMINAL: &str = "terminal";
 
 /// The value of [`ZYGOTE_VARIABLE`] for a process that loads each generation into itself.
 pub(crate) const ROLE_ONE_PROCESS: &str = "one-process";
 
-/// The name by which the executable is called to be a keeper.
+/// The `argv[0]` that makes the executable a keeper.
 pub(crate) const KEEPER_NAME: &str = "devhost-keeper";
 
 /// The keeper's first argument if its programs have devhost's terminal.
 pub(crate) const AT_TERMINAL: &str = "at-terminal";
 
-/// The same, if they have none.
+/// The same, if they do not.
 pub(crate) const APART: &str = "apart";
 
-/// The environment variable with the C library's settings, which it reads only when a process starts.
+/// The environment variable with the C library's settings, read only at process start.
 pub(crate) const TUNABLES_VARIABLE: &str = "GLIBC_TUNABLES";
 
-/// The environment variable that keeps the user's own value of [`TUNABLES_VARIABLE`], if there is one.
+/// The environment variable that saves the user's own value of [`TUNABLES_VARIABLE`], if any.
 pub(crate) const USER_TUNABLES_VARIABLE: &str = "DEVHOST_USER_TUNABLES";
 
-/// Room for thread-local variables of libraries that are loaded later and use the static TLS model, as allocators do
+/// Room for thread-local variables of later loaded libraries that use the static TLS model, as allocators do
 /// (jemalloc takes some 2,600 bytes). The C library's default is 512.
 const STATIC_TLS_BYTES: usize = 65_536;
 
-/// Returns the value of [`TUNABLES_VARIABLE`] for a zygote. If a setting is there twice, the last one counts.
+/// Returns the value of [`TUNABLES_VARIABLE`] for a zygote. The C library takes the last of duplicate
+/// settings.
 pub(crate) fn tunables(own: Option<&OsStr>) -> OsString {
     let mut value = OsString::new();
     if let Some(own) = own.filter(|own| !own.is_empty()) {

@@ -1,5 +1,6 @@
-//! The keeper process: one thread, one loop, from exec to exit. It starts programs, speaks for them to the front, kills
-//! unwanted ones, reaps every child and reports each end. When the front is gone, it ends everything here.
+//! The keeper process: one thread, one loop, from exec to exit. It starts programs, speaks for them to the
+//! front, kills unwanted ones, reaps every child and reports each end. Once the front is gone, it ends
+//! everything.
 #![expect(clippy::print_stderr, reason = "the keeper's standard error is the user's")]
 
 use std::collections::HashMap;
@@ -19,11 +20,11 @@ use crate::control::{self, Command, Listening, Report, WorkerReport};
 use crate::role::{AT_TERMINAL, KEEPER_NAME};
 use crate::worker::Seen;
 
-/// How often the listener of a statically linked program is looked for.
+/// How often to look for the listener of a statically linked program.
 const LOOK_INTERVAL_MS: u8 = 25;
 
-/// Runs the keeper until the front is gone, if the process was called as one; returns its exit code. Must be called first
-/// in `main`.
+/// Runs the keeper until the front is gone, and returns its exit code; `None` if the process is no keeper.
+/// Must be called first in `main`.
 pub fn dispatch(argv0_file_name: &str) -> Option<u8> {
     (argv0_file_name == KEEPER_NAME).then(|| match Keeper::start().and_then(Keeper::serve) {
         Ok(()) => 0,
@@ -55,7 +56,7 @@ impl Keeper {
             if child_ended {
                 self.parent.drain_signals()?;
             }
-            // What programs have said comes before their ends.
+            // Programs' reports come before their ends.
             for pid in spoken {
                 self.hear(pid);
             }
@@ -80,7 +81,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Waits until there is something to do, without a limit unless a listener is looked for.
+    /// Waits for something to do, with a timeout only while looking for a listener.
     fn wait(&self) -> io::Result<Arrived> {
         let mut fds = vec![
             PollFd::new(self.parent.control.as_fd(), PollFlags::POLLIN),
@@ -113,7 +114,7 @@ impl Keeper {
 
     fn obey(&mut self, command: Command, fds: Vec<OwnedFd>) -> io::Result<()> {
         match command {
-            // There is nothing to load: programs do that themselves.
+            // Programs load their own libraries.
             Command::Preload { .. } => self.report(&Report::Preloaded { micros: 0 }),
             Command::Fork(spec) => {
                 let generation = spec.generation;
@@ -144,10 +145,10 @@ impl Keeper {
         }
     }
 
-    /// Reports for a program what a worker reports once it has loaded its code.
+    /// Reports for a program what a worker reports after loading its code.
     fn introduce(&self, pid: Pid) {
         let Some(program) = self.programs.get(&pid) else { return };
-        // What really runs, not what was requested. A program that has ended already is reaped soon.
+        // What actually runs, not what was requested. A program that has already ended is reaped soon.
         let running = PathBuf::from(format!("/proc/{pid}/exe"));
         if let Ok(build_id) = program::build_id(&running) {
             let plugin = self.launch.name.to_string_lossy().into_owned();
@@ -155,7 +156,7 @@ impl Keeper {
         }
     }
 
-    /// Passes on a line of the preloaded library.
+    /// Forwards a line from the preloaded library.
     fn hear(&mut self, pid: Pid) {
         let Some(program) = self.programs.get_mut(&pid) else { return };
         let Some(reports) = &program.reports else { return };
@@ -169,7 +170,7 @@ impl Keeper {
         }
     }
 
-    /// Kills a program whose socket the front has closed: nobody wants it any more.
+    /// Kills a program whose socket the front has closed.
     fn hung_up(&mut self, pid: Pid) {
         let Some(program) = self.programs.get(&pid) else { return };
         if !matches!(seqpacket::receive(program.front.as_fd()), Ok(Some(_))) {
@@ -201,7 +202,7 @@ impl Keeper {
     fn reap(&mut self) -> io::Result<()> {
         while let Some(ended) = parent::reap()? {
             let parent::Ended { pid, code, signal } = ended;
-            // Anything else was adopted: an orphan that some generation left behind.
+            // Anything else is an adopted orphan of some generation.
             if let Some(program) = self.programs.remove(&pid) {
                 parent::kill_rest_of_group(ended);
                 self.report(&Report::Exited { pid: pid.as_raw(), code, signal })?;
@@ -216,12 +217,12 @@ impl Keeper {
     }
 }
 
-/// What a wait has found.
+/// What became ready during a wait.
 #[derive(Debug, Default)]
 struct Arrived {
     control: bool,
     child_ended: bool,
-    /// Programs whose preloaded library has spoken.
+    /// Programs whose preloaded library has sent something.
     spoken: Vec<Pid>,
     /// Programs whose socket the front has closed.
     unwanted: Vec<Pid>,

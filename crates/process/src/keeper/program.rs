@@ -1,7 +1,7 @@
-//! A program that the keeper runs: how it is started, and what the keeper says for it.
+//! A program run by the keeper: how it is started, and what the keeper says for it.
 //!
-//! What crosses its exec is on a list: its standard streams, the socket on which the interposer reports, and the memory for
-//! the last of its output.
+//! Only these cross its exec: its standard streams, the interposer's report socket, and the memory for the
+//! tail of its output.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -27,10 +27,10 @@ use crate::worker::{
     EARLIER_VARIABLE, FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, OUTPUT_VARIABLE, PORT_VARIABLE,
 };
 
-/// How long a program that was just written may be busy: a process that is being started elsewhere has a copy of the
-/// descriptor that it was written with until it execs.
+/// How long to retry a program that was just written and is busy: until it execs, a process being started
+/// elsewhere holds a copy of the descriptor that the program was written through.
 const BUSY_TIME_MAX: Duration = Duration::from_secs(2);
-/// The time between two tries.
+/// The time between two retries.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Why a program was not started.
@@ -48,11 +48,11 @@ pub(super) enum StartError {
     Refused { program: PathBuf, error: io::Error },
 }
 
-/// A program that runs.
+/// A running program.
 pub(super) struct Program {
     /// The socket on which the keeper speaks as the worker.
     pub(super) front: OwnedFd,
-    /// What the preloaded library says; `None` once it is gone.
+    /// The socket of the preloaded library; `None` once it is closed.
     pub(super) reports: Option<OwnedFd>,
     begun: Instant,
     is_static: bool,
@@ -62,12 +62,12 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Returns true if its listener has to be looked for from outside.
+    /// Returns true if its listener has to be found from outside.
     pub(super) fn is_looked_for(&self) -> bool {
         self.is_static && !self.listens
     }
 
-    /// Tells the front. If it does not listen any more it has hung up, which the loop sees.
+    /// Sends the front a report. Best effort: if the front has hung up, the loop sees that.
     pub(super) fn say(&self, report: &WorkerReport) {
         self.say_with(report, &[]);
     }
@@ -78,19 +78,19 @@ impl Program {
         let _ = control::send(self.front.as_fd(), report, &fds);
     }
 
-    /// Returns how long it has run, in microseconds.
+    /// Returns its age in microseconds.
     pub(super) fn micros(&self) -> u64 {
         micros_since(self.begun)
     }
 }
 
-/// What all programs of a keeper are started with.
+/// What a keeper starts all its programs with.
 pub(super) struct Launch {
-    /// The interposer, in a file without a name.
+    /// The interposer, in an anonymous file.
     library: File,
     pub(super) name: OsString,
     args: Vec<OsString>,
-    /// The signals that a program has blocked.
+    /// The programs' signal mask.
     mask: SigSet,
 }
 
@@ -143,9 +143,9 @@ impl Launch {
     ) -> Command {
         let WorkerSpec { artifact, variables, earlier, .. } = spec;
         let (reports, output) = (reports.as_raw_fd(), handover.output.as_raw_fd());
-        // If it cannot be copied for want of a descriptor, the spawn is refused as well.
+        // If no descriptor is left for the copy, the spawn fails as well.
         let stdin = handover.stdin.as_ref().and_then(|stdin| stdin.try_clone().ok());
-        // The loader opens it through the keeper's descriptor, so that the program needs none for it.
+        // The loader opens it through the keeper's descriptor, so the program needs none.
         let mut preload = OsString::from(format!("/proc/{}/fd/{}", getpid(), self.library.as_raw_fd()));
         let before = std::env::var_os("LD_PRELOAD").filter(|before| !before.is_empty());
         if let Some(before) = &before {
@@ -167,13 +167,13 @@ impl Launch {
             .envs(before.map(|before| (LD_PRELOAD_VARIABLE, before)))
             .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
             .process_group(0);
-        // SAFETY: only plain system calls, fit for the time between fork and exec. The signal follows the thread that
-        // forks: the keeper's only one.
+        // SAFETY: only plain system calls, fit for the time between fork and exec. The death signal follows
+        // the forking thread, the keeper's only one.
         unsafe {
             command.pre_exec(move || {
                 prctl::set_pdeathsig(Signal::SIGKILL)?;
                 if getppid() != keeper {
-                    // The keeper died before the line above.
+                    // The keeper died before `set_pdeathsig`.
                     process::exit_untouched(1);
                 }
                 process::close_all_on_exec()?;

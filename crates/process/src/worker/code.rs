@@ -1,23 +1,23 @@
-//! What a worker loads, and its exit code if that or the start fails.
+//! What a worker loads, and its exit code if loading or starting fails.
 
 use std::path::{Path, PathBuf};
 
 use super::load::{self, LoadError};
 
-/// The exit code of a worker that failed before it served, after it has said why.
+/// The exit code of a worker that failed before it served. It has said why by then.
 pub(super) const EXIT_FAILED: i32 = 1;
 
 /// What a worker loads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Code<'a> {
-    /// What its zygote has not loaded, in order.
+    /// Libraries that its zygote has not loaded, in order.
     pub(crate) before: &'a [PathBuf],
     /// The app.
     pub(crate) artifact: &'a Path,
 }
 
 impl Code<'_> {
-    /// Loads what comes before the app.
+    /// Loads the libraries that come before the app.
     pub(super) fn load_before(&self) -> Result<(), LoadError> {
         self.before.iter().try_for_each(|library| load::load_global(library))
     }

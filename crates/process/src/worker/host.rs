@@ -1,7 +1,7 @@
-//! The host's side of the plugin ABI: the vtable that a plugin calls, on top of the worker's link.
+//! The host's side of the plugin ABI: the vtable called by a plugin, on top of the worker's link.
 //!
-//! C structs come in, frames go out, and the other way round. Nothing here trusts a plugin's pointers beyond
-//! what the ABI promises, and no Rust panic leaves a vtable function.
+//! Translates between C structs and frames. Nothing here trusts a plugin's pointers beyond the ABI's
+//! promises, and no panic leaves a vtable function.
 #![expect(clippy::print_stderr, reason = "a worker's standard error is the user's")]
 
 use std::ffi::c_void;
@@ -24,19 +24,19 @@ use devhost_link::{CREDIT_MAX_BYTES, SendError, WorkerEvent, WorkerLink};
 /// The largest panic report, in bytes; longer ones are cut.
 const PANIC_TEXT_LEN_MAX: usize = 48 * 1024;
 
-// A fresh response has the credit for a whole report.
+// A fresh response has credit for a whole report.
 const _: () = assert!(PANIC_TEXT_LEN_MAX <= CREDIT_MAX_BYTES);
 
-/// One plugin instance and its link. Lives as long as the process.
+/// One plugin instance and its link. Lives as long as the process, unless discarded.
 pub(super) struct Host {
     link: WorkerLink,
     descriptor: Descriptor,
     vtable: abi::HostVtable,
     /// What the plugin's `start` stored; null before.
     state: AtomicPtr<c_void>,
-    /// Held by whoever is in `poll` or `wait`; keeps what arrived and is not handled yet.
+    /// Locked during `poll`; holds what arrived and is not handled yet.
     arrived: Mutex<Vec<WorkerEvent>>,
-    /// True once `start` has returned and callbacks may be called.
+    /// True once `start` has returned, so that callbacks may be called.
     started: std::sync::atomic::AtomicBool,
     last_error: Mutex<String>,
 }
@@ -44,16 +44,16 @@ pub(super) struct Host {
 /// Why a plugin has not started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
-    /// What it said last.
+    /// Its last error message.
     #[error("{0}")]
     Said(String),
-    /// It said nothing; this is what it returned.
+    /// The result of `start`, if it said nothing.
     #[error("start returned {0}")]
     Returned(i32),
 }
 
 impl Host {
-    /// Makes the host for a loaded plugin. Leaked: the plugin may keep its address until the process ends.
+    /// Makes the host for a loaded plugin. Leaked: the plugin may keep its address.
     pub(super) fn new(link: WorkerLink, descriptor: Descriptor) -> &'static Self {
         let vtable = abi::HostVtable {
             abi_version: abi::ABI_VERSION,
@@ -90,11 +90,11 @@ impl Host {
             host: std::ptr::from_ref(self).cast_mut().cast(),
             vtable: &raw const self.vtable,
         }));
-        // Nothing has come yet; this parks the link, so that the first arrival makes `event_fd` readable for a
-        // plugin that waits before it polls.
+        // Nothing has come yet. This parks the link, so that the first arrival makes `event_fd` readable for
+        // a plugin that waits before it polls.
         self.poll();
         let mut state = std::ptr::null_mut();
-        // SAFETY: the descriptor was checked when it was loaded; both arguments live long enough.
+        // SAFETY: the descriptor was checked when loaded; both arguments live long enough.
         let result = unsafe { (self.descriptor.start)(start, &raw mut state) };
         if result != abi::OK {
             let said = std::mem::take(&mut *lock(&self.last_error));
@@ -105,17 +105,17 @@ impl Host {
         Ok(())
     }
 
-    /// Returns true if the plugin calls `poll` from a thread of its own.
+    /// Returns true if the plugin calls `poll` on a thread of its own.
     pub(super) fn has_own_loop(&self) -> bool {
         self.descriptor.flags & abi::PLUGIN_OWN_LOOP != 0
     }
 
-    /// Returns a descriptor that is readable when something has arrived.
+    /// Returns a descriptor that is readable once something has arrived.
     pub(super) fn event_fd(&self) -> BorrowedFd<'_> {
         self.link.event_fd()
     }
 
-    /// Handles everything that has arrived. For the main thread of a plugin without a loop of its own.
+    /// Handles all arrivals. For the main thread of a plugin without its own loop.
     pub(super) fn handle_everything(&self) {
         while self.poll() > 0 {}
     }
@@ -123,17 +123,17 @@ impl Host {
     /// Calls the plugin's `stop`.
     pub(super) fn stop(&self) {
         if let Some(stop) = self.descriptor.stop {
-            // SAFETY: a checked function of the plugin, called once, on the main thread, after start.
+            // SAFETY: a checked function of the plugin, called once, on the main thread, after `start`.
             unsafe { stop(self.state()) };
         }
     }
 
-    /// Frees the host and its link, for a process that goes on.
+    /// Frees the host and its link, in a process that goes on.
     ///
     /// # Safety
-    /// The plugin's `stop` has returned, and the plugin does not call the host any more.
+    /// The plugin's `stop` must have returned, and the plugin must not call the host any more.
     pub(super) unsafe fn discard(&'static self) {
-        // SAFETY: it came from a box in `new`, and the caller says that nobody uses it any more.
+        // SAFETY: it came from a box in `new`, and the caller promises that nobody uses it any more.
         drop(unsafe { Box::from_raw(std::ptr::from_ref(self).cast_mut()) });
     }
 
@@ -151,7 +151,8 @@ impl Host {
             return code(error);
         }
         if !self.started.load(Ordering::Acquire) {
-            // The plugin's own loop was faster than its `start`; the front sends nothing before that has returned.
+            // The plugin's own loop was faster than its `start`. The front sends nothing before `start` has
+            // returned.
             return 0;
         }
         let count = i32::try_from(arrived.len()).unwrap_or(i32::MAX);
@@ -242,12 +243,12 @@ impl Host {
         let head = ResponseHead { flags: RESPONSE_PANIC, status: 500, headers: Vec::new() };
         match self.link.head(stream, &head.encode(), false) {
             Ok(()) => {}
-            // The head was sent already: all that is left is to cut the response off.
+            // The head was already sent: all that is left is to cut the response off.
             Err(SendError::Invalid) => return self.link.reset(stream),
             Err(error) => return Err(error),
         }
-        // A fresh response has a full window, and the report is smaller; if the ring is full all the same, the page is cut
-        // rather than the thread blocked.
+        // A fresh response has a full window, larger than the report. If the ring is full all the same, cut
+        // the page rather than block the thread.
         let taken = self.link.data(stream, &body)?;
         if taken < body.len() { self.link.reset(stream) } else { self.link.end(stream) }
     }
@@ -319,20 +320,20 @@ fn status(result: Result<(), SendError>) -> i32 {
     result.map_or_else(code, |()| abi::OK)
 }
 
-/// Runs the body of a vtable function on the host that a plugin named; a panic becomes `INVALID`.
+/// Runs the body of a vtable function on the plugin's host; a panic becomes `INVALID`.
 ///
 /// # Safety
-/// `host` must be the pointer that `start` was given.
+/// `host` must be the pointer passed to `start`.
 unsafe fn with_host(host: *mut abi::Host, call: impl FnOnce(&Host) -> i32) -> i32 {
     if host.is_null() {
         return abi::INVALID;
     }
-    // SAFETY: the host is leaked, so it is valid until the process ends.
+    // SAFETY: the host is leaked, and only discarded once the plugin does not call it any more.
     let host = unsafe { &*host.cast::<Host>() };
     catch_unwind(AssertUnwindSafe(|| call(host))).unwrap_or(abi::INVALID)
 }
 
-/// As [`with_host`], for a function that returns how many bytes it took.
+/// Like [`with_host`], for a function that returns a byte count.
 ///
 /// # Safety
 /// As [`with_host`].
@@ -374,7 +375,7 @@ unsafe extern "C" fn respond(
     data: *const u8,
     len: usize,
 ) -> i64 {
-    // SAFETY: the ABI promises the host, a head that is valid and `len` readable bytes at `data` during the call.
+    // SAFETY: the ABI promises the host, a valid head and `len` readable bytes at `data` during the call.
     unsafe {
         count_with_host(host, |host| {
             let head = encode(head.as_ref().ok_or(SendError::Invalid)?)?;

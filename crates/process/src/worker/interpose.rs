@@ -1,18 +1,19 @@
-//! The Rust side of `interpose.c`: arms it, and parses its lines.
+//! The Rust side of `interpose.c`: arms it and parses its lines.
 //!
-//! The functions themselves (`bind`, `listen`, `getsockname` …) are C, because the same file is also the `LD_PRELOAD`
-//! library for apps that run as executables of their own. Nothing here knows of control sockets.
+//! The functions themselves (`bind`, `listen`, `getsockname` …) are in C because the same file is also the
+//! `LD_PRELOAD` library for apps run as executables. Nothing here knows of control sockets.
 //!
-//! The first TCP listener that the app binds gets a private port, at an address of 127.0.0.0/8 that each process draws at random: the
-//! listener checks no Host header, so a page whose name was rebound to loopback must not find it. IPv6 has one loopback address only, so an
-//! IPv6 listener gets the mapped form of such an address. The app still sees the addresses it asked for, its own and its peers', and
-//! reaches itself there. If the app leaves the port to the kernel, another socket takes the place of the bound one once it listens. A
-//! second listener on the same port (IPv6 beside IPv4) belongs to the first. Others stay where they are, with `SO_REUSEPORT`, so that two
+//! The first TCP listener bound by the app gets a private port, at an address in 127.0.0.0/8 drawn at random
+//! by each process: the listener checks no Host header, so a page using DNS rebinding must not find it. IPv6
+//! has only one loopback address, so an IPv6 listener gets the IPv4-mapped form. The app still sees the
+//! addresses it asked for, its own and its peers', and reaches itself there. If it leaves the port to the
+//! kernel, another socket replaces the bound one once it listens. A second listener on the same port (IPv6
+//! beside IPv4) belongs to the first. Other listeners stay where they are, with `SO_REUSEPORT` so that two
 //! generations can overlap.
 //!
-//! A worker tells the front which Unix socket files it has made, and the front tells the next generation. Such a file makes room when a
-//! later generation binds there, and so does one on which nobody listens any more. An old generation that cleans up does not remove the
-//! file of a newer one.
+//! A worker tells the front which Unix socket files it has created, and the front tells the next generation,
+//! whose bind replaces them, as it does a file nobody listens on. An old generation's cleanup does not remove
+//! a newer one's file.
 
 use std::ffi::{CString, c_char};
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use std::sync::OnceLock;
 
 use crate::control::{Listening, WorkerReport};
 
-/// The interposer as a library for `LD_PRELOAD`. It writes its lines to the descriptor whose number is in [`FD_VARIABLE`].
+/// The interposer as an `LD_PRELOAD` library. It writes its lines to the descriptor in [`FD_VARIABLE`].
 pub(crate) static INTERPOSER_SO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/interpose.so"));
 
 /// The number of the descriptor for the lines. The library removes the variable and makes the descriptor
@@ -32,10 +33,10 @@ pub(crate) const FD_VARIABLE: &str = "DEVHOST_INTERPOSE_FD";
 pub(crate) const PORT_VARIABLE: &str = "DEVHOST_INTERPOSE_PORT";
 /// The number of the descriptor of the app's [`Output`](devhost_sys::output::Output). Removed by the library.
 pub(crate) const OUTPUT_VARIABLE: &str = "DEVHOST_INTERPOSE_OUTPUT";
-/// The files of Unix sockets that earlier generations have made; see [`arm`]. Unset if there was no earlier generation.
-/// Removed by the library.
+/// The Unix socket files of earlier generations; see [`arm`]. Unset if this is the first. Removed by the
+/// library.
 pub(crate) const EARLIER_VARIABLE: &str = "DEVHOST_INTERPOSE_EARLIER";
-/// The value of `LD_PRELOAD` for the app and what it starts; unset if that is to be unset.
+/// The value of `LD_PRELOAD` for the app and its children; unset if that is to be unset.
 pub(crate) const LD_PRELOAD_VARIABLE: &str = "DEVHOST_INTERPOSE_LD_PRELOAD";
 
 /// What the interposer has seen.
@@ -43,17 +44,18 @@ pub(crate) const LD_PRELOAD_VARIABLE: &str = "DEVHOST_INTERPOSE_LD_PRELOAD";
 pub(crate) enum Seen {
     /// The app's listener listens.
     Listening(Listening),
-    /// The app asks for its port at this address, too.
+    /// The app asks for its port at this address as well.
     Also(String),
-    /// A Unix listener listens at this path; an abstract one starts with `@`. Comes with a descriptor of its file.
+    /// A Unix listener listens at this path (`@` for an abstract one). Comes with a descriptor of its file.
     Unix(PathBuf),
-    /// The file of a Unix socket was made. The text identifies it.
+    /// A Unix socket file was created. The text identifies it.
     Socket(String),
-    /// Another listener listens at this address, untouched. Comes with the listener, if others may have the same address.
+    /// Another listener listens at this address, left alone. Comes with the listener if others may share the
+    /// address.
     Further(String),
-    /// A copy of the process, with this pid, has become a daemon.
+    /// A fork of the process, with this pid, has daemonized.
     Detached(i32),
-    /// The app asked for a terminal, and has none.
+    /// The app asked for a terminal, but has none.
     NoTerminal,
 }
 
@@ -81,7 +83,7 @@ impl Seen {
 }
 
 impl Seen {
-    /// Returns what it means to the front. The app's start has taken so many microseconds so far.
+    /// Returns the report for the front. `micros` is how long the app has been starting.
     pub(crate) fn into_report(self, micros: u64) -> WorkerReport {
         match self {
             Self::Listening(listening) => WorkerReport::Ready { micros, listening: Some(listening) },
@@ -105,16 +107,16 @@ unsafe extern "C" {
 type Listener = Box<dyn Fn(Seen, Option<BorrowedFd<'_>>) + Send + Sync>;
 static LISTENER: OnceLock<Listener> = OnceLock::new();
 
-/// Arms the interposer: from now on the first TCP port that is bound is the app's, or port `wanted` if that is not 0.
-/// `earlier` is what [`Seen::Socket`] has reported of earlier generations, separated by commas, or `None` if there was none:
-/// the files of their sockets give way to those of this process. The listener is called on the thread of the app that does
-/// something worth reporting.
+/// Arms the interposer: the app's port is `wanted`, or the first TCP port bound from now on if that is 0.
+/// `earlier` lists what [`Seen::Socket`] reported of earlier generations, comma-separated, or is `None` if
+/// there were none: their socket files give way to this process's. The listener is called on whichever app
+/// thread does something worth reporting.
 pub(crate) fn arm(
     wanted: u16,
     earlier: Option<&str>,
     listener: impl Fn(Seen, Option<BorrowedFd<'_>>) + Send + Sync + 'static,
 ) {
-    // It contains no zero byte, since it is made of numbers.
+    // It is made of numbers, so it contains no zero byte.
     let earlier = earlier.and_then(|earlier| CString::new(earlier).ok());
     if LISTENER.set(Box::new(listener)).is_ok() {
         let earlier = earlier.as_ref().map_or(std::ptr::null(), |earlier| earlier.as_ptr());
@@ -123,14 +125,14 @@ pub(crate) fn arm(
     }
 }
 
-/// Has the last of this process's standard output and error kept there as well.
+/// Keeps a copy of the tail of this process's standard output and error in `output`.
 pub(crate) fn keep_output(output: &OwnedFd) {
-    // SAFETY: the C side maps the descriptor's memory, for good, and keeps nothing else of it.
+    // SAFETY: the C side maps the descriptor's memory for good, and keeps nothing else of it.
     unsafe { devhost_interpose_keep_output(output.as_raw_fd()) };
 }
 
 extern "C" fn hear(line: *const u8, len: usize, fd: i32) {
-    // SAFETY: the C side passes a line of its own that is valid during the call.
+    // SAFETY: the C side passes a line that is valid during the call.
     let line = unsafe { std::slice::from_raw_parts(line, len) };
     if let (Some(listener), Some(seen)) = (LISTENER.get(), Seen::parse(&String::from_utf8_lossy(line))) {
         // SAFETY: the C side passes a descriptor that is open during the call, or a negative number.

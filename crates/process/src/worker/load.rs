@@ -1,4 +1,4 @@
-//! Loads a plugin or a plain app: dlopen, the entry point, and the build id of what is really in memory.
+//! Loads a plugin or a plain app: dlopen, entry point, and the build id of the loaded code.
 
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
@@ -11,48 +11,48 @@ use devhost_model::PLAIN_MAIN_SYMBOL;
 
 pub(super) use devhost_plugin::negotiation::DescriptorView as Descriptor;
 
-/// A plugin that is loaded.
+/// A loaded plugin.
 #[derive(Debug)]
 pub(super) struct Loaded {
-    /// What it offers.
+    /// Its checked descriptor.
     pub(super) descriptor: Descriptor,
-    /// The GNU build id of the library in memory, in hex; empty if it has none.
+    /// The GNU build id of the loaded library, in hex; empty if it has none.
     pub(super) build_id: String,
 }
 
-/// A plain app that is loaded, for good.
+/// A loaded plain app. Never unloaded.
 #[derive(Debug)]
 pub(super) struct LoadedPlain {
     /// Calls the app's `main` and returns its exit code.
     pub(super) main: unsafe extern "C" fn() -> i32,
-    /// The GNU build id of the library in memory, in hex; empty if it has none.
+    /// The GNU build id of the loaded library, in hex; empty if it has none.
     pub(super) build_id: String,
 }
 
 /// Why an artifact cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LoadError {
-    /// dlopen refused it.
+    /// dlopen failed.
     #[error("failed to load {}: {message}", path.display())]
     Open {
         /// The artifact.
         path: PathBuf,
-        /// What the loader said.
+        /// The loader's message.
         message: String,
     },
-    /// It is a library, but no plugin.
+    /// A library, but no plugin.
     #[error("{} exports no {}", path.display(), abi::DESCRIPTOR_SYMBOL)]
     NoDescriptor {
         /// The artifact.
         path: PathBuf,
     },
-    /// It is a library, but no plain app.
+    /// A library, but no plain app.
     #[error("{} exports no {PLAIN_MAIN_SYMBOL}", path.display())]
     NoMain {
         /// The artifact.
         path: PathBuf,
     },
-    /// It is a plugin of another ABI, or a broken one.
+    /// A plugin of another ABI version, or a broken one.
     #[error("{0}")]
     Abi(devhost_plugin::negotiation::AbiError),
 }
@@ -70,25 +70,25 @@ impl LoadError {
     }
 }
 
-/// Loads a plugin. It may be unloaded once its `stop` has returned and nothing of it is used any more.
+/// Loads a plugin. It may be unloaded once its `stop` has returned and nothing uses it any more.
 pub(super) fn load_plugin(path: &Path) -> Result<(Loaded, Library), LoadError> {
     let library = open(path)?;
-    // SAFETY: the symbol's type is fixed by the ABI, whatever its version.
+    // SAFETY: the ABI fixes the symbol's type, whatever its version.
     let descriptor: Symbol<unsafe extern "C" fn() -> *const abi::Descriptor> =
         unsafe { library.get(abi::DESCRIPTOR_SYMBOL) }
             .map_err(|_| LoadError::NoDescriptor { path: path.to_owned() })?;
     let build_id = build_id_at(*descriptor as *const c_void);
-    // SAFETY: the ABI promises a descriptor that stays valid, and `check_descriptor` reads only what its own
+    // SAFETY: the ABI promises a descriptor that stays valid, and `check_descriptor` reads only what
     // `struct_size` covers.
     let descriptor =
         unsafe { devhost_plugin::negotiation::check_descriptor(descriptor()) }.map_err(LoadError::Abi)?;
     Ok((Loaded { descriptor, build_id }, library))
 }
 
-/// Loads a plain app. It stays loaded until the process ends.
+/// Loads a plain app. It is never unloaded.
 pub(super) fn load_plain(path: &Path) -> Result<LoadedPlain, LoadError> {
     let library = open(path)?;
-    // SAFETY: the symbol's type is fixed: devhost's own build defines it.
+    // SAFETY: devhost's own build defines the symbol, with this type.
     let main: Symbol<unsafe extern "C" fn() -> i32> =
         unsafe { library.get(PLAIN_MAIN_SYMBOL) }.map_err(|_| LoadError::NoMain { path: path.to_owned() })?;
     let main = *main;
@@ -96,10 +96,10 @@ pub(super) fn load_plain(path: &Path) -> Result<LoadedPlain, LoadError> {
     Ok(LoadedPlain { build_id: build_id_at(main as *const c_void), main })
 }
 
-/// Loads a library that others depend on, for good.
+/// Loads a library that others depend on. It is never unloaded.
 pub(super) fn load_global(path: &Path) -> Result<(), LoadError> {
-    // SAFETY: loading runs the library's constructors. It is one of the app's own dependencies, which an ordinary start
-    // of the app would load as well.
+    // SAFETY: loading runs the library's constructors. It is one of the app's own dependencies, which an
+    // ordinary start would load as well.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
     std::mem::forget(library.map_err(|error| open_failed(path, &error))?);
     Ok(())

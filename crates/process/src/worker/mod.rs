@@ -1,8 +1,8 @@
 //! The worker: a forked child that loads one generation's cdylib, serves it, and exits.
 //!
-//! It never unloads anything, unless `devhost bench` asks for that, and never returns to the zygote's code. A plugin app's
-//! worker is in `plugin_app`, with the host's side of the ABI in `host`; a plain app's is in `plain`. The interposer is also
-//! preloaded into the keeper's programs.
+//! It never unloads anything, except for `devhost bench`, and never returns to the zygote's code.
+//! `plugin_app` is a plugin app's worker, with the host's side of the ABI in `host`; `plain` is a plain
+//! app's. The interposer is also preloaded into the keeper's programs.
 
 mod code;
 mod host;

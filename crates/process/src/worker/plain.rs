@@ -1,7 +1,8 @@
-//! A plain app's worker: loads the cdylib that was made of an unmodified binary, and calls its `main`.
+//! A plain app's worker: loads the cdylib made from an unmodified binary, and calls its `main`.
 //!
-//! The process has no thread but the app's own: some crates count threads before they dare to read the local time zone. What
-//! the interposer sees is reported by the thread that did it; the zygote sends the SIGTERM that ends the app.
+//! The process has no threads but the app's own: some crates count threads before they read the local time
+//! zone. The interposer reports on whichever app thread it runs on. The zygote sends the SIGTERM that ends
+//! the app.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
@@ -35,14 +36,14 @@ pub(crate) fn run_plain(code: Code<'_>, wanted_port: u16, earlier: Option<&str>,
     interpose::arm(wanted_port, earlier, move |seen, fd| {
         report(&control, &seen.into_report(micros_since(begun)), fd);
     });
-    // SAFETY: the symbol is the one that devhost's build has put there, or a prebuilt library's that claims to be it.
+    // SAFETY: the symbol comes from devhost's build, or from a prebuilt library that claims to have it.
     let code = unsafe { main() };
     std::process::exit(code)
 }
 
 fn report(control: &OwnedFd, report: &WorkerReport, fd: Option<BorrowedFd<'_>>) {
-    // It fails if the front is gone, and then the zygote ends this process; or if the app has closed descriptors that
-    // are not its own, and then the front ends it.
+    // Fails if the front is gone, and then the zygote ends this process; or if the app has closed descriptors
+    // that are not its own, and then the front ends it.
     let fds: Vec<_> = fd.iter().map(AsRawFd::as_raw_fd).collect();
     let _ = control::send(control.as_fd(), report, &fds);
 }

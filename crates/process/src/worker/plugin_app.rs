@@ -1,7 +1,7 @@
 //! A plugin app's worker: loads the cdylib and serves it over its link.
 //!
-//! The main thread watches the control socket; if the plugin has no loop of its own, it handles the link as well. It waits
-//! for these without a limit: the front's hang-up ends it.
+//! The main thread watches the control socket, and handles the link if the plugin has no loop of its own. It
+//! waits without a timeout: the front's hang-up ends it.
 #![expect(clippy::print_stderr, reason = "a worker's standard error is the user's")]
 
 use std::io;
@@ -38,8 +38,8 @@ pub(crate) fn run_plugin(generation: u64, code: Code<'_>, link: LinkFds, control
     }
 }
 
-/// Serves a generation on the calling thread, in a process that goes on: in the end it is stopped and unloaded, as
-/// libraries for hot reloading do. `over` is called after that, before the front sees the control socket hang up.
+/// Serves a generation on the calling thread of a process that goes on, then stops and unloads it, as
+/// hot-reloading libraries do. `over` is called after that, before the front sees the control socket hang up.
 pub(crate) fn run_plugin_unloading(
     generation: u64,
     artifact: &Path,
@@ -51,12 +51,12 @@ pub(crate) fn run_plugin_unloading(
     match worker.start(generation, Code { before: &[], artifact }, link) {
         Ok((host, library)) => {
             if worker.serve(host) == Told::FrontGone {
-                // The process ends as well.
+                // The process is about to end as well.
                 return;
             }
             host.stop();
-            // SAFETY: `stop` has returned. A plugin whose threads run on nevertheless has what it gets in every process
-            // that unloads code: that is what this way of loading is to show.
+            // SAFETY: `stop` has returned. If the plugin's threads run on nevertheless, it gets what it would
+            // get in any process that unloads code, which is what this way of loading is meant to show.
             unsafe { host.discard() };
             if let Err(error) = ManuallyDrop::into_inner(library).close() {
                 eprintln!("devhost: failed to unload generation {generation}: {error}");
@@ -67,7 +67,7 @@ pub(crate) fn run_plugin_unloading(
     over();
 }
 
-/// Why a worker serves no more.
+/// Why a worker stops serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     Stop,
@@ -92,7 +92,7 @@ impl Worker {
         let loaded = code.load_before().and_then(|()| load::load_plugin(code.artifact));
         let (Loaded { descriptor, build_id }, library) =
             loaded.map_err(|error| load_failed(error.to_string(), error.hint()))?;
-        // Closed by whoever unloads on purpose, and by nobody else.
+        // Closed only by a caller that unloads on purpose.
         let library = ManuallyDrop::new(library);
         let plugin = format!("{} {}", descriptor.name, descriptor.version);
         self.report(&WorkerReport::Loaded { build_id, plugin, micros: micros_since(begun) });

@@ -4,9 +4,10 @@ unsafe extern "C" {
     fn devhost_stack_watch();
 }
 
-/// Has a stack overflow of any thread reported on standard error, in std's words, before it ends the process. Must be
-/// called with one thread.
+/// Makes a stack overflow on any thread print std's message to standard error before it ends the process.
+/// Must be called while single-threaded.
 pub(crate) fn watch_stacks() {
-    // SAFETY: the C side installs two signal handlers that chain to those before them, and keeps no memory of ours.
+    // SAFETY: the C side installs two signal handlers that chain to their predecessors, and keeps no memory
+    // of ours.
     unsafe { devhost_stack_watch() };
 }

@@ -1,10 +1,10 @@
-//! Makes a process look like the app's own: its name and its environment.
+//! Makes a process look like the app's own: its name and environment.
 
 use std::ffi::CString;
 
 use nix::sys::prctl;
 
-/// Names the process after its app, as the app's own executable would be.
+/// Names the process like the app's own executable.
 pub(super) fn set_process_name() {
     let name = std::env::args_os().next().unwrap_or_default();
     if let Ok(name) = CString::new(name.as_encoded_bytes()) {
@@ -13,11 +13,11 @@ pub(super) fn set_process_name() {
     }
 }
 
-/// Sets the variables that are not set already. Must be called with one thread.
+/// Sets variables that are not set yet. Must be called while single-threaded.
 pub(super) fn set_variables(variables: &[(String, String)]) {
     for (name, value) in variables {
         if std::env::var_os(name).is_none() {
-            // SAFETY: the process still has one thread, so nobody reads the environment meanwhile.
+            // SAFETY: the process is still single-threaded, so nobody reads the environment meanwhile.
             unsafe { std::env::set_var(name, value) };
         }
     }

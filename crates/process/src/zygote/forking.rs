@@ -1,8 +1,8 @@
-//! The zygote that forks: one thread, one loop, from exec to exit.
+//! The forking zygote: one thread, one loop, from exec to exit.
 //!
-//! It preloads, forks workers when told, kills them when told, reaps every child and reports each end. It knows nothing of
-//! HTTP or builds, and of generations only their numbers. It waits without a limit for one thing, the next command or the
-//! next end of a child; when the front is gone, it ends everything here.
+//! It preloads, forks and kills workers when told, reaps every child and reports each end. It knows nothing
+//! of HTTP or builds, and generations only by number. It waits without a timeout for a command or a child's
+//! end. Once the front is gone, it ends everything.
 #![expect(clippy::print_stderr, reason = "a child that cannot become a worker has only standard error")]
 
 use std::collections::HashSet;
@@ -63,8 +63,8 @@ struct Zygote {
 
 impl Zygote {
     fn start(at_terminal: bool) -> io::Result<Self> {
-        // While it preloads it cannot watch the control socket, so the kernel ends it with the front. After that it sees
-        // the hang-up, which leaves it time to end the workers and what they have started.
+        // While preloading it cannot watch the control socket, so the kernel kills it with the front. After
+        // that it sees the hang-up, which leaves it time to end the workers and their process groups.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         Ok(Self { parent: Parent::start(at_terminal)?, workers: HashSet::new() })
     }
@@ -146,11 +146,11 @@ impl Zygote {
         }
         let zygote = nix::unistd::getpid();
         let begun = Instant::now();
-        // SAFETY: this process has one thread, as was just proven, so no lock can be held by another one.
+        // SAFETY: this process is single-threaded, as was just checked, so no other thread can hold a lock.
         match unsafe { fork() }? {
             ForkResult::Parent { child } => {
                 let micros = micros_since(begun);
-                // The child does so, too: whichever is first, its group can be killed from now on.
+                // The child does so, too: whichever is first, the group can be killed from now on.
                 let _ = setpgid(child, child);
                 self.workers.insert(child);
                 Ok((child, micros))
@@ -186,11 +186,11 @@ impl Zygote {
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         if getppid() != zygote {
-            // The zygote died before the line above.
+            // The zygote died before `set_pdeathsig`.
             process::exit_untouched(1);
         }
-        // Only two handlers are not the default: SIGPIPE is ignored, as in any Rust program, and a stack overflow is
-        // reported (`worker/stack.rs`).
+        // Only two handlers are not the default: SIGPIPE is ignored, as in any Rust program, and stack
+        // overflows are reported (`worker/stack.rs`).
         self.parent.original_mask.thread_set_mask()?;
         if let Some(stdin) = &handover.stdin {
             nix::unistd::dup2_stdin(stdin)?;
@@ -201,7 +201,7 @@ impl Zygote {
     fn reap(&mut self) -> io::Result<()> {
         while let Some(ended) = parent::reap()? {
             let parent::Ended { pid, code, signal } = ended;
-            // Anything else was adopted: an orphan that some generation left behind.
+            // Anything else is an adopted orphan of some generation.
             if self.workers.remove(&pid) {
                 parent::kill_rest_of_group(ended);
                 self.report(&Report::Exited { pid: pid.as_raw(), code, signal })?;

@@ -1,8 +1,8 @@
 //! The zygote: the single-threaded process from which every worker is forked.
 //!
-//! [`dispatch`] finds out whether this process is one. `forking` is what then runs in it, or `one_process` if it is told to
-//! load the generations into itself. It never has a second thread: `preload` counts after each library, and `forking` before
-//! each fork.
+//! [`dispatch`] checks whether this process is one, and runs `forking`, or `one_process` if it is to load the
+//! generations into itself. A forking zygote never has a second thread: `preload` counts them after each
+//! library, and `forking` before each fork.
 
 mod app_process;
 mod dispatch;

@@ -1,8 +1,8 @@
-//! What `devhost bench` compares the zygote with: one process that loads each generation into itself, serves it on a
-//! thread of its own, and unloads it in the end, as libraries for hot reloading do.
+//! What `devhost bench` compares the zygote with: one process that loads each generation into itself, serves
+//! it on its own thread, and finally unloads it, as hot-reloading libraries do.
 //!
-//! It speaks the zygote's protocol, so that the front sees no difference; a thread's id stands for a worker's pid. It
-//! cannot kill a generation that does not end: then it ends itself, and all that it has loaded.
+//! It speaks the zygote's protocol, with thread ids in place of workers' pids. It cannot kill a generation
+//! that does not end; it then exits, with all that it has loaded.
 #![expect(clippy::print_stderr, reason = "its standard error is the user's")]
 
 use std::collections::HashSet;
@@ -33,12 +33,12 @@ pub(super) fn run() -> io::Result<()> {
     set_process_name();
     let host = OneProcess { control, threads: Threads::default(), has_environment: false };
     host.serve()?;
-    // What the app has started goes, too; and this process with it.
+    // Kills the app's children, and this process with them.
     let _ = killpg(getpgrp(), Signal::SIGKILL);
     Ok(())
 }
 
-/// The threads that serve a generation, by their ids.
+/// The ids of the threads that serve a generation.
 #[derive(Debug, Clone, Default)]
 struct Threads(Arc<Mutex<HashSet<i32>>>);
 
@@ -95,7 +95,7 @@ impl OneProcess {
                     };
                     control::report(self.control.as_fd(), &report)?;
                 }
-                // Only a plain app is asked to end in this way.
+                // Only plain apps are asked to end in this way.
                 Command::Signal { .. } => {}
                 Command::Kill { pid } => {
                     if self.threads.lock().contains(&pid) {
@@ -108,7 +108,7 @@ impl OneProcess {
         Ok(())
     }
 
-    /// Starts a generation on a thread; returns the thread's id and how long its start took, in microseconds.
+    /// Starts a generation on a thread; returns the thread's id and how long that took, in microseconds.
     fn start(&self, spec: WorkerSpec, fds: Vec<OwnedFd>) -> Result<(i32, u64), ThreadError> {
         let WorkerSpec { generation, artifact, .. } = spec;
         let Handover { app: HandedApp::Plugin(link), control, output, .. } =

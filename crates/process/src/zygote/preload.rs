@@ -1,4 +1,4 @@
-//! Loads the preload set into the zygote, and proves after each library that no thread was started.
+//! Loads the preload set into the zygote, and checks after each library that no thread was started.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 #[derive(Debug, thiserror::Error)]
 #[error("failed to preload {}: {reason}", library.display())]
 pub struct PreloadError {
-    /// Which library.
+    /// The library.
     pub library: PathBuf,
     /// Why.
     #[source]
@@ -23,20 +23,20 @@ pub enum PreloadFault {
     /// The loader refused it.
     #[error(transparent)]
     Open(#[from] libloading::Error),
-    /// It broke the rule that a zygote has one thread.
+    /// It started a thread, and a zygote must be single-threaded.
     #[error(
         "a constructor in it started a thread ({0} threads now), and a process with threads cannot be forked safely"
     )]
     Threads(usize),
-    /// Nobody knows whether it did.
+    /// The threads cannot be counted.
     #[error("cannot count the threads: {0}")]
     CountThreads(#[source] io::Error),
 }
 
-/// Loads the libraries for good: they are never unloaded, and all later forks share them.
+/// Loads libraries for all later forks. They are never unloaded.
 ///
 /// # Errors
-/// The loader refuses a library, or one has started a thread. Those before it stay loaded.
+/// Fails if the loader refuses a library, or one has started a thread. Those before it stay loaded.
 pub fn preload(libraries: &[PathBuf]) -> Result<(), PreloadError> {
     for library in libraries {
         load(library).map_err(|reason| PreloadError { library: library.clone(), reason })?;
@@ -45,8 +45,8 @@ pub fn preload(libraries: &[PathBuf]) -> Result<(), PreloadError> {
 }
 
 fn load(library: &Path) -> Result<(), PreloadFault> {
-    // SAFETY: loading runs the library's constructors. They are the user's own dependencies, which an ordinary
-    // start of the app would run as well.
+    // SAFETY: loading runs the library's constructors. It is one of the app's own dependencies, which an
+    // ordinary start would run as well.
     let loaded = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL) };
     std::mem::forget(loaded?);
     match count_threads() {
