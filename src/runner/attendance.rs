@@ -1,8 +1,8 @@
-//! Detects from outside that a launcher is stopped by a signal, or hangs. A dead one is noticed by its socket; this is for
-//! those that live and do nothing.
+//! Detects launchers that are stopped by a signal, or hang. A dead one closes its socket; this finds those
+//! that live and do nothing.
 //!
-//! It counts checks instead of reading a clock, so that time in which devhost itself was stopped does not count. It never
-//! judges a process that is being debugged.
+//! Counts checks instead of reading a clock, so that time while devhost itself was stopped does not count.
+//! Never judges a process being debugged.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,10 +16,10 @@ use super::process_state::{Process, look_at};
 /// The time between two checks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1000);
 
-/// In how many checks in a row it may be stopped.
+/// How many checks in a row may find it stopped.
 const STOPPED_LOOKS_COUNT_MAX: u32 = 2;
 
-/// In how many checks in a row the answer to a fork may be missing. A fork takes milliseconds.
+/// How many checks in a row may find a fork unanswered. A fork takes milliseconds.
 const SILENT_LOOKS_COUNT_MAX: u32 = 8;
 
 /// What a launcher owes.
@@ -30,12 +30,10 @@ pub(super) struct Attendance {
 }
 
 impl Attendance {
-    /// Records that it was told to fork.
     pub(super) fn ask(&self) {
         self.is_asked.set(true);
     }
 
-    /// Records that it has said something.
     pub(super) fn hear(&self) {
         self.is_asked.set(false);
     }
@@ -48,7 +46,7 @@ struct Looks {
 }
 
 impl Looks {
-    /// Adds another check. Returns what is wrong, if something is.
+    /// Adds a check. Returns what is wrong, if anything.
     fn see(&mut self, process: Process, attendance: &Attendance) -> Option<String> {
         if process == Process::Debugged {
             *self = Self::default();
@@ -65,7 +63,7 @@ impl Looks {
     }
 }
 
-/// Watches a launcher as long as its attendance exists.
+/// Watches a launcher until its attendance is dropped.
 pub(super) fn watch(number: u64, pid: i32, attendance: &Rc<Attendance>, inputs: Inputs) {
     let attendance = Rc::downgrade(attendance);
     rt::spawn(async move {
@@ -85,7 +83,7 @@ pub(super) fn watch(number: u64, pid: i32, attendance: &Rc<Attendance>, inputs: 
 mod tests {
     use super::*;
 
-    /// Returns after how many identical checks something is wrong.
+    /// Returns how many identical checks it takes to find something wrong.
     fn looks_until_stuck(process: Process, attendance: &Attendance) -> Option<u32> {
         let mut looks = Looks::default();
         (1..1000).find(|_| looks.see(process, attendance).is_some())

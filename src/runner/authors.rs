@@ -1,9 +1,9 @@
-//! Tells who has written a file that changed around a build: the build itself, or somebody else. What the build writes is no
-//! edit; otherwise a build script that writes a timestamp into the sources would start builds for ever.
+//! Tells who wrote a file that changed around a build. What the build writes is no edit; otherwise a build
+//! script writing a timestamp into the sources would start builds for ever.
 //!
-//! The system does not say who wrote a file. But a file that the compiler has read as it is now needs no build, whoever wrote
-//! it. And one that changes while a build script runs, in two consecutive builds that ran to their end, is the script's work.
-//! Anything else is an edit, even of a file that scripts are known to write.
+//! The system does not say who wrote a file. But a file that the compiler has read as it is now needs no
+//! build, whoever wrote it. And one that changes while a build script runs, in two consecutive completed
+//! builds, is the script's work. Anything else is an edit, even of a file that scripts are known to write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,17 +11,17 @@ use std::time::Instant;
 
 use devhost_build::Trace;
 
-/// How many files are remembered as written by builds; changes of others count as edits.
+/// How many files are remembered as written by builds; changes to others count as edits.
 const FILES_COUNT_MAX: usize = 1_000;
 
 /// What is known about the files that builds write.
 #[derive(Debug, Default)]
 pub(super) struct Authors {
-    /// Files that build scripts are known to write: a change of these does not end a build.
+    /// Files that build scripts are known to write. A change to these does not end a build.
     own: BTreeSet<PathBuf>,
-    /// Files that were last written while a script of the last build ran.
+    /// Files last written while a script of the last build ran.
     suspects: BTreeSet<PathBuf>,
-    /// Files of `own` that have changed since the running build began, and when.
+    /// Files in `own` that have changed since the running build began, and when.
     withheld: BTreeMap<PathBuf, Instant>,
 }
 
@@ -31,7 +31,8 @@ impl Authors {
         Self { own: own.iter().cloned().collect(), ..Self::default() }
     }
 
-    /// Withholds those of the files that changed during a build that scripts are known to write, until it has ended.
+    /// Withholds changed files that scripts are known to write, until the build has ended. Returns the
+    /// others.
     pub(super) fn withhold(&mut self, files: Vec<PathBuf>, at: Instant) -> Vec<PathBuf> {
         let (own, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| self.own.contains(file));
         for file in own {
@@ -40,7 +41,6 @@ impl Authors {
         others
     }
 
-    /// Takes what was withheld.
     pub(super) fn take_withheld(&mut self) -> BTreeMap<PathBuf, Instant> {
         std::mem::take(&mut self.withheld)
     }
@@ -51,8 +51,8 @@ impl Authors {
         self.learn(traces, &before)
     }
 
-    /// Learns from files whose change was reported after a build during which it may have happened. Returns those that are
-    /// no edits.
+    /// Learns from files whose change was reported after the build that may have made it. Returns those that
+    /// are no edits.
     pub(super) fn learn_after_build(&mut self, traces: &BTreeMap<PathBuf, Trace>) -> Vec<PathBuf> {
         let before = self.suspects.clone();
         self.learn(traces, &before)

@@ -1,4 +1,4 @@
-//! Builds: starts and cancels them, and handles their results.
+//! Starts and cancels builds, and handles their results.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -42,7 +42,7 @@ impl Runner {
         }
     }
 
-    /// Reports a build's result, and the edits that were withheld while it ran.
+    /// Reports a build's result, and the edits withheld while it ran.
     pub(super) fn build_ended(
         &mut self,
         build: u64,
@@ -63,7 +63,7 @@ impl Runner {
         events
     }
 
-    /// Returns those of the files that changed during the build that has just ended that are no edits.
+    /// Returns those of the files changed during the last build that are no edits.
     fn settled(&mut self, mut files: Vec<PathBuf>) -> Vec<PathBuf> {
         files.extend_from_slice(self.supervisor.overtaking());
         let Ok(mut builder) = self.builder.try_lock() else { return Vec::new() };
@@ -80,7 +80,7 @@ impl Runner {
         match outcome {
             build::Outcome::Built(artifact) => {
                 self.first_build_over = true;
-                // An edit during the build to a file that it newly names counts, too.
+                // If the build newly names a file, an edit to it during the build counts, too.
                 self.watch_new_packages();
                 self.watching
                     .set_inputs_built_since(artifact.scripts.with_sources(&artifact.sources), started);
@@ -123,8 +123,8 @@ impl Runner {
 
     /// Deletes artifacts that no worker has mapped and that will not be forked again.
     fn collect_artifacts(&mut self) {
-        /// The newest, and the one before it, which is the last good one if the newest does not start. Older ones are kept
-        /// as long as a worker has them mapped.
+        /// The newest, and its predecessor, which is the last good one if the newest does not start. Older
+        /// ones are kept while a worker has them mapped.
         const CODES_KEPT_COUNT: usize = 2;
         let good = self.workers.current_artifact();
         let excess = self.codes.len().saturating_sub(CODES_KEPT_COUNT);

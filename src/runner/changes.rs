@@ -1,4 +1,4 @@
-//! Changed files: which of them are edits.
+//! Decides which changed files are edits.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -14,7 +14,7 @@ impl Runner {
         for problem in problems {
             self.terminal.error(&problem.into());
         }
-        // The watcher takes the environment's files for code: it was only told that they matter.
+        // The watcher takes environment files for code: it was only told that they matter.
         files.startup.extend(files.code.extract_if(.., |file| self.env_files.contains(file)));
         files.code = self.edits(files.code, at);
         files.inputs = self.edits(files.inputs, at);
@@ -24,8 +24,8 @@ impl Runner {
         vec![Event::Changed { age: at.elapsed(), files, busy: self.gate.was_busy_at(at) }]
     }
 
-    /// Drops files that the last build has read as they are, or has written itself, and withholds those that the running
-    /// build probably writes.
+    /// Drops files that the last build has read as they are, or has itself written. Withholds those that the
+    /// running build probably writes.
     fn edits(&mut self, mut files: Vec<PathBuf>, at: Instant) -> Vec<PathBuf> {
         if self.build.is_some() {
             return self.authors.withhold(files, at);

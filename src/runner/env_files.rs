@@ -1,13 +1,13 @@
-//! The user's environment files (`--env-file`), read for each fork, so that a change needs a fork and no build.
+//! The user's environment files (`--env-file`), read for each fork, so that a change needs a fork but no
+//! build.
 //!
-//! The syntax is that of the `dotenvy` crate. A later file overrides an earlier one, and devhost's own environment overrides
-//! all of them, as in an app that reads `.env` by itself.
+//! The syntax is that of the `dotenvy` crate. Later files override earlier ones, and devhost's own
+//! environment overrides all, as in an app that reads `.env` by itself.
 
 use std::path::PathBuf;
 
 use devhost_model::Error;
 
-/// Reads the files.
 ///
 /// # Errors
 /// A mistake that names the file, and the line if there is one.

@@ -1,8 +1,8 @@
 //! The terminal under `--stdin`: the app has it as under `cargo run`.
 //!
-//! A worker has its own process group, which becomes the terminal's foreground: it reads the keyboard and gets the signals of
-//! Ctrl-C. devhost, which is in the background then, hears of those through a small process in the same group. When the worker
-//! ends, in whatever way, the terminal is devhost's again, with its former settings.
+//! A worker's process group becomes the terminal's foreground, so it reads the keyboard and gets Ctrl-C's
+//! signal. devhost, in the background then, learns of keys through a small process in the same group. When
+//! the worker ends, however it does, devhost takes the terminal back and restores its settings.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -20,10 +20,10 @@ use tokio::process::{Child, Command};
 
 use super::input::{Input, Inputs, Typed};
 
-/// The name by which the executable is called to be the process that listens for keys.
+/// The `argv[0]` of the process that listens for keys.
 const LISTENER_NAME: &str = "devhost-terminal";
 
-/// What it says once it listens, and for each key.
+/// What it writes once it listens, and for each key.
 const READY: u8 = b'r';
 const INTERRUPT: u8 = b'i';
 const SUSPEND: u8 = b'z';
@@ -42,15 +42,15 @@ pub(super) struct Foreground {
 }
 
 impl Foreground {
-    /// Returns the terminal, if there is one.
+    /// Opens the terminal, if there is one.
     pub(super) fn find() -> Option<Self> {
         let terminal = File::options().read(true).write(true).open("/dev/tty").ok()?;
         let settings = tcgetattr(&terminal).ok();
         Some(Self { last: None, terminal, own: getpgrp(), settings, lent: None })
     }
 
-    /// Sees to it that the group of the newest worker gets the terminal, or devhost's without one. Must be called on an actix
-    /// runtime.
+    /// Lends the terminal to the group of the newest worker, or takes it back if there is none. Must be
+    /// called on an actix runtime.
     pub(super) fn settle(&mut self, newest: Option<Pid>, inputs: &Inputs) {
         if self.lent.as_ref().map(|(group, _)| *group) == newest {
             return;
@@ -65,13 +65,13 @@ impl Foreground {
         self.lent = newest.map(|group| (group, listen(group, inputs)));
     }
 
-    /// Gives the terminal to this group, now that keys are noticed there.
+    /// Gives the terminal to this group, now that its keys are listened for.
     pub(super) fn lend(&mut self, group: Pid) {
         let is_wanted = self.lent.as_ref().is_some_and(|(lent, _)| *lent == group);
         if is_wanted && tcgetpgrp(&self.terminal) == Ok(self.own) {
             self.last = Some(group);
             let _ = without_stops(|| tcsetpgrp(&self.terminal, group));
-            // It may have tried to read before it could, and have been stopped since.
+            // It may have been stopped for reading too early.
             let _ = killpg(group, Signal::SIGCONT);
         }
     }
@@ -88,7 +88,7 @@ impl Foreground {
         self.last == Some(group)
     }
 
-    /// Takes the terminal back, with its former settings.
+    /// Takes the terminal back and restores its settings.
     pub(super) fn take_back(&mut self) {
         let Some((group, _listener)) = self.lent.take() else { return };
         let holder = tcgetpgrp(&self.terminal).ok();
@@ -96,7 +96,7 @@ impl Foreground {
             return;
         }
         without_stops(|| {
-            // It fails if the terminal is gone, and then nobody needs it.
+            // Fails if the terminal is gone, and then nobody needs it.
             let _ = tcsetpgrp(&self.terminal, self.own);
             if let Some(settings) = &self.settings {
                 let _ = tcsetattr(&self.terminal, SetArg::TCSANOW, settings);
@@ -111,7 +111,7 @@ impl Drop for Foreground {
     }
 }
 
-/// Runs something with SIGTTOU blocked: a background process that changes its terminal is stopped by it otherwise.
+/// Runs `act` with SIGTTOU blocked, which would stop a background process that changes its terminal.
 fn without_stops<T>(act: impl FnOnce() -> T) -> T {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGTTOU);
@@ -123,7 +123,7 @@ fn without_stops<T>(act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Starts the process that listens for keys in this group; it ends when it is dropped, or with the group.
+/// Starts the process that listens for keys in this group. It ends when dropped, or with the group.
 fn listen(group: Pid, inputs: &Inputs) -> Option<Child> {
     let started = Command::new(super::launcher::DEVHOST)
         .arg0(LISTENER_NAME)
@@ -158,11 +158,10 @@ fn listen(group: Pid, inputs: &Inputs) -> Option<Child> {
     Some(child)
 }
 
-/// Listens for keys until it is killed, if the process was called for that. Must be called first in `main`.
+/// Listens for keys until killed, if the process was started for that. Must be called first in `main`.
 pub(crate) fn dispatch(argv0_file_name: &str) -> Option<u8> {
     (argv0_file_name == LISTENER_NAME).then(|| match hear() {
         Ok(()) => 0,
-        // The group is gone.
         Err(_) => 1,
     })
 }

@@ -1,4 +1,4 @@
-//! Forks generations, and replacements of single workers.
+//! Forks generations, and replacements for single workers.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +29,7 @@ impl Runner {
             }
         }
         let Some(launcher) = self.launchers.get(&self.current_launcher) else {
-            // Its end is about to be reported; after that the supervisor forks again.
+            // Its end is about to be reported; then the supervisor forks again.
             return;
         };
         let forked = env_files::read(&self.env_files).and_then(|variables| {
@@ -47,10 +47,10 @@ impl Runner {
         }
     }
 
-    /// Forks another worker of a generation, from the launcher of the others.
+    /// Forks another worker of a generation, from the same launcher.
     pub(super) fn replace(&mut self, generation: u64, replacement: u64) {
         let launcher = self.workers.launcher_of(generation).and_then(|number| self.launchers.get(&number));
-        // Its end is about to be reported, and that of the generation with it.
+        // Its end is about to be reported, and with it the generation's.
         let Some(launcher) = launcher else { return };
         if launcher.is_stuck() {
             self.terminal
@@ -71,7 +71,7 @@ impl Runner {
     }
 }
 
-/// Returns true if what a worker would load does not exist any more.
+/// Returns true if what a worker would load no longer exists.
 pub(super) fn is_gone(code: &Code) -> bool {
     !code.artifact.exists()
 }

@@ -1,8 +1,8 @@
-//! The listeners of plain apps beside the main one. They stay where the app wants them, so while two generations overlap
-//! both have them. This file decides which of them gets a connection: the current one.
+//! The listeners of plain apps beside the main one. They stay where the app wants them, so overlapping
+//! generations both have them. This file decides which one gets a connection: the current generation's.
 //!
-//! The front holds a copy of each such listener and never accepts on it. So the order in which they began to listen, by which
-//! the kernel knows them, changes only here.
+//! The front holds a copy of each such listener and never accepts on it. So their order, by which the kernel
+//! knows them, changes only here.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -10,17 +10,15 @@ use std::os::fd::OwnedFd;
 use super::ids::WorkerId;
 use devhost_sys::steering;
 
-/// How many listeners at one address are known.
+/// How many listeners at one address are tracked.
 const SAME_ADDRESS_COUNT_MAX: usize = 256;
 
-/// A listener of a worker.
 #[derive(Debug)]
 struct Member<S> {
     worker: WorkerId,
     socket: S,
 }
 
-/// All known listeners, by address.
 #[derive(Debug)]
 pub(super) struct Further<S = OwnedFd> {
     groups: BTreeMap<String, Vec<Member<S>>>,
@@ -34,21 +32,21 @@ impl<S> Default for Further<S> {
 }
 
 impl Further {
-    /// Adds a worker's listener at an address that others may have as well.
+    /// Adds a worker's listener at an address that others may share.
     pub(super) fn add(&mut self, worker: WorkerId, address: &str, socket: OwnedFd) {
         if self.insert(worker, address.to_owned(), socket) {
             self.steer(address);
         }
     }
 
-    /// Leads new connections to this generation.
+    /// Directs new connections to this generation.
     pub(super) fn set_current(&mut self, generation: u64) {
         self.current = generation;
         let addresses: Vec<String> = self.groups.keys().cloned().collect();
         addresses.iter().for_each(|address| self.steer(address));
     }
 
-    /// Forgets the listeners of workers that are gone.
+    /// Forgets the listeners of dead workers.
     pub(super) fn retain(&mut self, lives: impl Fn(WorkerId) -> bool) {
         self.remove(lives).iter().for_each(|address| self.steer(address));
     }
@@ -72,12 +70,12 @@ impl<S> Further<S> {
         has_room
     }
 
-    /// Removes the listeners of workers that are gone. Returns the addresses at which others are left.
+    /// Removes the listeners of dead workers. Returns the addresses that still have others.
     fn remove(&mut self, lives: impl Fn(WorkerId) -> bool) -> Vec<String> {
         let mut changed = Vec::new();
         self.groups.retain(|address, group| {
             let before = group.len();
-            // As the kernel does: the last one takes the place of one that is removed.
+            // As the kernel does: the last one fills the gap.
             while let Some(gone) = group.iter().position(|member| !lives(member.worker)) {
                 group.swap_remove(gone);
             }
@@ -89,8 +87,8 @@ impl<S> Further<S> {
         changed
     }
 
-    /// Returns the places of those that get new connections: the current generation's, or the newest's if it has none
-    /// there.
+    /// Returns the indices of the listeners that get new connections: the current generation's, or the
+    /// newest's if it has none there.
     fn places(&self, group: &[Member<S>]) -> Vec<u32> {
         let newest = group.iter().map(|member| member.worker.generation).max();
         let has_current = group.iter().any(|member| member.worker.generation == self.current);

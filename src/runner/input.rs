@@ -17,20 +17,19 @@ use super::relay::Relay;
 /// A key press for the processes in the foreground.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Typed {
-    /// None, but from now on it would be noticed in this group.
+    /// No key yet, but from now on this group's are noticed.
     Heard(Pid),
     /// Ctrl-C, or Ctrl-\.
     Interrupt,
     /// Ctrl-Z.
     Suspend,
-    /// None any more: the terminal was closed.
+    /// No more keys: the terminal was closed.
     HangUp,
 }
 
-/// How many inputs may wait for the loop. A task that sends another one waits.
+/// How many inputs may queue up for the loop. Beyond that, senders wait.
 pub(super) const INPUTS_COUNT_MAX: usize = 1024;
 
-/// What tasks send to the loop.
 #[derive(Debug)]
 pub(super) enum Input {
     Event(Event),
@@ -59,7 +58,7 @@ pub(super) enum Input {
     WorkerGone {
         worker: WorkerId,
     },
-    /// A worker that was reaped has had its time for a last report.
+    /// A reaped worker has had its time for a last report.
     WorkerReaped {
         reaped: Reaped,
     },
@@ -80,5 +79,4 @@ pub(super) enum Input {
     Typed(Typed),
 }
 
-/// Where tasks send them.
 pub(super) type Inputs = mpsc::Sender<Input>;

@@ -1,4 +1,4 @@
-//! What the user asks for by signals and keys: the end, a suspension, and who has the terminal.
+//! What the user asks for by signals and keys: ending, suspending, and who has the terminal.
 
 use devhost_supervisor::Event;
 use devhost_sys::parent::Ask;
@@ -20,12 +20,12 @@ impl Runner {
                 self.suspend();
                 Vec::new()
             }
-            // The loop gives the app the terminal, if that is devhost's now.
+            // The loop gives the app the terminal, if devhost has it now.
             Wish::Proceed => Vec::new(),
         }
     }
 
-    /// Ends devhost for the user. The app is asked in this way, or knows already.
+    /// Ends devhost at the user's request. `how` is how to ask the app, or `None` if it knows already.
     pub(super) fn end_asked(&mut self, how: Option<Ask>) -> Vec<Event> {
         self.asks = how;
         self.terminal.stopping();
@@ -38,7 +38,7 @@ impl Runner {
         if std::mem::replace(&mut self.has_hung_up, true) { Vec::new() } else { self.end_asked(how) }
     }
 
-    /// Handles a key that only the app's group hears of, because it is in the foreground.
+    /// Handles a key that only the app's group hears of, being in the foreground.
     pub(super) fn typed(&mut self, typed: Typed) -> Vec<Event> {
         match typed {
             Typed::Heard(group) => {
@@ -58,7 +58,7 @@ impl Runner {
         }
     }
 
-    /// Suspends devhost and the app, as one job of the shell, until somebody continues devhost.
+    /// Suspends devhost and the app, as one job of the shell, until devhost is continued.
     fn suspend(&mut self) {
         if let Some(foreground) = &mut self.foreground {
             foreground.take_back();
@@ -67,7 +67,7 @@ impl Runner {
         for group in &groups {
             let _ = killpg(*group, Signal::SIGTSTP);
         }
-        // It returns once devhost is continued: this thread's own signal is taken before anything else.
+        // Returns once devhost is continued: a signal to this thread is delivered before anything else.
         if let Err(error) = raise(Signal::SIGSTOP) {
             tracing::warn!("failed to stop: {error}");
         }
@@ -76,7 +76,7 @@ impl Runner {
         }
     }
 
-    /// Gives the terminal to the newest worker, if the app may have it; without a worker it is devhost's.
+    /// Lends the terminal to the newest worker, if the app may have it; without a worker takes it back.
     pub(super) fn settle_foreground(&mut self) {
         let newest = self.workers.newest();
         if let Some(foreground) = &mut self.foreground {

@@ -1,4 +1,4 @@
-//! A zygote or a keeper, and whether it still does what it is told.
+//! A zygote or a keeper, and whether it still obeys.
 
 use std::cell::Cell;
 use std::io;
@@ -16,23 +16,22 @@ use nix::unistd::Pid;
 
 use super::attendance::Attendance;
 
-/// The executable of this process, whatever has become of its file.
+/// The executable of this process, even if its file was replaced or removed.
 pub(super) const DEVHOST: &str = "/proc/self/exe";
 
-/// How long a launcher may take to end when told so.
+/// How long a launcher may take to end when told to.
 pub(super) const LAUNCHER_END_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// A zygote or a keeper.
 #[derive(Debug)]
 pub(super) struct Launcher {
     client: LauncherClient,
     attendance: Rc<Attendance>,
-    /// It is stuck, and others do its work.
+    /// It hangs, and others do its work.
     is_stuck: Cell<bool>,
 }
 
 impl Launcher {
-    /// Starts the process that is asked for; see [`LauncherClient::start`].
+    /// Starts a launcher; see [`LauncherClient::start`].
     pub(super) fn start(origin: &Origin, argv: &Argv, loading: Loading) -> Result<Self, Error> {
         let role = match (origin, loading) {
             (Origin::Zygote { preload }, Loading::Preloaded | Loading::OneProcess) => {
@@ -47,28 +46,24 @@ impl Launcher {
         Ok(Self { client, attendance: Rc::default(), is_stuck: Cell::new(false) })
     }
 
-    /// Returns what it is called.
     pub(super) fn name(&self) -> &'static str {
         self.client.name()
     }
 
-    /// Returns what it owes.
     pub(super) fn attendance(&self) -> &Rc<Attendance> {
         &self.attendance
     }
 
-    /// Gives it up because it is stuck: from now on its workers are ended without it. It has not reaped them, so
-    /// their pids are theirs.
+    /// Gives it up because it is stuck: its workers are ended without it. It has not reaped them, so their
+    /// pids are not reused.
     pub(super) fn give_up(&self) {
         self.is_stuck.set(true);
     }
 
-    /// Returns true if it was given up.
     pub(super) fn is_stuck(&self) -> bool {
         self.is_stuck.get()
     }
 
-    /// Returns its pid.
     pub(super) fn pid(&self) -> i32 {
         self.client.pid()
     }

@@ -1,4 +1,4 @@
-//! Zygotes and keepers: starts and ends them, and handles what they report. Each wait for one has a deadline.
+//! Starts and ends launchers, and handles their reports. Each wait for one has a deadline.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use super::input::Input;
 use super::launcher::{LAUNCHER_END_TIME_MAX, Launcher};
 use super::state::Runner;
 
-/// How often a worker is checked if its launcher is stuck and does not report its end.
+/// How often a worker is checked if its stuck launcher does not report its end.
 const END_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long the copy of a process that has ended may take to report that it is a daemon.
+/// How long after a process has ended its fork may take to report that it is a daemon.
 const DAEMON_REPORT_TIME: Duration = Duration::from_millis(500);
 
-/// How long a worker's last report may take after its launcher has reaped it. Something that it has started may hold its
-/// control socket open.
+/// How long after reaping a worker's last report may take. A child of the worker may hold its control socket
+/// open.
 const LAST_REPORT_TIME_MAX: Duration = Duration::from_secs(1);
 
 impl Runner {
@@ -58,11 +58,11 @@ impl Runner {
         if let Some(launcher) = self.launchers.remove(&self.current_launcher) {
             rt::spawn(async move { launcher.end(LAUNCHER_END_TIME_MAX).await });
         }
-        // The next number, so that the end of the killed one does not count as a death.
+        // Advance the number, so that the killed one's end does not count as a death.
         self.current_launcher += 1;
     }
 
-    /// Ends the launchers that are not current and have no worker left.
+    /// Ends launchers that are not current and have no workers left.
     pub(super) fn retire_launchers(&mut self) {
         let current = self.current_launcher;
         let over: Vec<u64> = self
@@ -74,7 +74,7 @@ impl Runner {
         for number in over {
             if let Some(launcher) = self.launchers.remove(&number) {
                 if launcher.is_stuck() {
-                    // It would not notice the hang-up. Without a wait, which the end of devhost might cut off.
+                    // It would not notice the hang-up. No wait, which the end of devhost might cut off.
                     let _ = launcher.end(Duration::ZERO).now_or_never();
                     continue;
                 }
@@ -99,7 +99,7 @@ impl Runner {
             Report::Forked { pid, .. }
                 if self.launchers.get(&number).is_some_and(|launcher| launcher.is_stuck()) =>
             {
-                // It goes on after all, but nobody waits for this any more.
+                // It goes on after all, but nobody waits for this worker any more.
                 self.kill([WorkerProcess { launcher: number, pid }]);
                 Vec::new()
             }
@@ -133,7 +133,7 @@ impl Runner {
 
     fn exited(&mut self, number: u64, pid: i32, code: Option<i32>, signal: Option<i32>) -> Vec<Event> {
         let reaped = Reaped { process: WorkerProcess { launcher: number, pid }, code, signal };
-        // What exits with 0 may have left a daemon, which keeps the socket open.
+        // A process that exits with 0 may have left a daemon, which keeps the socket open.
         if code == Some(0) || !self.workers.may_report(reaped) {
             return self.reaped(reaped);
         }
@@ -145,7 +145,7 @@ impl Runner {
         Vec::new()
     }
 
-    /// Takes in the end of a worker that has nothing more to report.
+    /// Handles the end of a worker that has nothing more to report.
     pub(super) fn reaped(&mut self, reaped: Reaped) -> Vec<Event> {
         let unheard = self.workers.is_unheard(reaped.process);
         let (ended, targets) = self.workers.exited(reaped);
@@ -180,8 +180,8 @@ impl Runner {
         }
     }
 
-    /// Replaces a launcher that lives and does nothing. Its workers go on serving, and like any other that is replaced it
-    /// ends with the last of them.
+    /// Replaces a launcher that lives but hangs. Its workers go on serving, and it ends with the last of
+    /// them, like any replaced launcher.
     pub(super) fn launcher_stuck(&mut self, number: u64, message: &str) -> Vec<Event> {
         let Some(launcher) = self.launchers.get(&number) else { return Vec::new() };
         launcher.give_up();
@@ -193,14 +193,14 @@ impl Runner {
             self.watch_for_end(number, pid);
         }
         if number == self.current_launcher {
-            // The next number, so that the end of this one does not count as a death.
+            // Advance the number, so that this one's end does not count as a death.
             self.current_launcher += 1;
             return vec![Event::ZygoteDied { lost }];
         }
         lost.into_iter().map(|generation| Event::Ended { generation, end: End::Lost }).collect()
     }
 
-    /// Reports the end of a worker in place of its launcher.
+    /// Reports a worker's end in place of its launcher.
     fn watch_for_end(&self, number: u64, pid: i32) {
         let inputs = self.inputs.clone();
         let process = Liveness::open(pid);

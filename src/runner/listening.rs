@@ -1,4 +1,4 @@
-//! Where plain apps listen: on a port of their own, on a Unix socket, or unseen.
+//! Where plain apps listen: on their own port, on a Unix socket, or unseen.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -15,14 +15,14 @@ use super::input::Input;
 use super::relay::Relay;
 use super::state::Runner;
 
-/// How long a plain app that listens on a Unix socket may take to listen on a TCP port as well.
+/// How long a plain app listening on a Unix socket may take to listen on a TCP port as well.
 const UNIX_ALONE_TIME: Duration = Duration::from_millis(500);
 
 /// How often a plain app without a listener is checked from outside.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1000);
 
 impl Runner {
-    /// Connects to a plain app that listens. Also returns whether it is reached there.
+    /// Connects to a listening plain app. Also returns whether requests now go there.
     pub(super) fn listens(
         &mut self,
         worker: WorkerId,
@@ -58,7 +58,7 @@ impl Runner {
         }
     }
 
-    /// Starts a relay for an app that listens on a Unix socket, unless it listens on a TCP port soon.
+    /// Starts a relay for an app listening on a Unix socket, unless it soon listens on a TCP port.
     pub(super) fn relay(&self, worker: WorkerId, micros: u64, path: PathBuf, file: Option<OwnedFd>) {
         let inputs = self.inputs.clone();
         rt::spawn(async move {
@@ -99,7 +99,7 @@ impl Runner {
         }
     }
 
-    /// Checks whether a plain app that has reported no listener has one all the same.
+    /// Checks whether a plain app without a reported listener has one all the same.
     pub(super) fn look(&mut self, worker: WorkerId, forked: Instant) -> Vec<Event> {
         let Some(pid) = self.workers.unheard(worker) else { return Vec::new() };
         let known = self.workers.further(worker);

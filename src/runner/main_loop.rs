@@ -1,4 +1,4 @@
-//! The loop: waits for one input, has the supervisor decide, performs what it decides.
+//! The loop: waits for an input, lets the supervisor decide, performs its decisions.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::launcher::LAUNCHER_END_TIME_MAX;
 use super::signals::{Signals, Wish};
 use super::state::Runner;
 
-/// How long clients whose requests are cut off have to read that devhost is ending.
+/// How long clients whose requests are cut off have to read why.
 const LAST_PAGES_TIME: Duration = Duration::from_millis(100);
 
 impl Runner {
@@ -48,7 +48,7 @@ impl Runner {
                 over |= self.perform(actions);
             }
             if acts_on_changes {
-                // By now requests are held, if there is a reason.
+                // By now requests are held, if there is reason to.
                 self.watching.suspicion().settle();
             }
             if let Some(anew) = self.changes_anew.take() {
@@ -63,7 +63,6 @@ impl Runner {
             }
         }
         if cut_off {
-            // Clients whose requests are cut off get to read why.
             tokio::time::sleep(LAST_PAGES_TIME).await;
         }
         self.end().await
@@ -78,7 +77,7 @@ impl Runner {
         }
         let ends = self.launchers.values().map(|launcher| launcher.end(LAUNCHER_END_TIME_MAX));
         futures_util::future::join_all(ends).await;
-        // A build that was cancelled has been killed once its builder is free again.
+        // A cancelled build has been killed once its builder is free again.
         if let Ok(builder) = tokio::time::timeout(LAUNCHER_END_TIME_MAX, self.builder.lock()).await {
             builder.remove_artifacts();
         }

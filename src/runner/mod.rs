@@ -1,11 +1,11 @@
-//! The runner: performs what the supervisor decides, and tells it what happened.
+//! The runner: performs the supervisor's decisions, and tells it what happened.
 //!
-//! It lives on the front's main thread for the life of the process, because the kernel ties a zygote that preloads to the
-//! thread that started it. Everything that waits is a task that sends one [`Input`](input::Input), with a deadline of its own;
-//! the loop in `main_loop` never waits for anything else. Decisions are the supervisor's alone.
+//! It lives on the front's main thread for the life of the process, because the kernel ties a preloading
+//! zygote to the thread that started it. Everything that waits is a task with its own deadline that sends an
+//! [`Input`](input::Input); the loop in `main_loop` waits for nothing else. Only the supervisor decides.
 //!
-//! Inputs become events in `translate` (with `launchers`, `listening`, `builds`, `changes` and `job_control`, by what they are
-//! about), and the supervisor's actions are performed in `perform` and `forks`. All of them work on the one `state::Runner`.
+//! `translate` turns inputs into events (with `launchers`, `listening`, `builds`, `changes` and
+//! `job_control`, by subject); `perform` and `forks` perform actions. All work on the one `state::Runner`.
 
 mod attendance;
 mod authors;

@@ -1,18 +1,18 @@
-//! The file names that open pages get with a reload: pages match them against the URLs that they have loaded. No I/O.
+//! The file names sent with a reload: open pages match them against the URLs they have loaded. No I/O.
 
 use std::path::PathBuf;
 
-/// The most file names in one reload; a checkout of another branch may change thousands.
+/// The most file names in one reload; checking out another branch may change thousands.
 const NAMES_COUNT_MAX: usize = 64;
 
-/// Returns the names of these files; what is not UTF-8 becomes `�`.
+/// Returns the files' names, with U+FFFD for what is not UTF-8.
 pub(super) fn file_names(files: &[PathBuf]) -> Vec<String> {
     let names = files.iter().filter_map(|file| file.file_name());
     names.map(|name| name.to_string_lossy().into_owned()).collect()
 }
 
-/// Returns the names of the files that pages are reloaded for; none if there are too many, which means that any file may
-/// have changed.
+/// Returns the names of the files that pages are reloaded for. None if there are too many, which means that
+/// any file may have changed.
 pub(super) fn names_for_reload(files: &[PathBuf]) -> Vec<String> {
     if files.len() > NAMES_COUNT_MAX { Vec::new() } else { file_names(files) }
 }

@@ -11,7 +11,7 @@ use super::names::{file_names, names_for_reload};
 use super::state::Runner;
 
 impl Runner {
-    /// Performs actions in order. Returns true once everything is over.
+    /// Performs actions in order. Returns true once devhost is to exit.
     pub(super) fn perform(&mut self, actions: Vec<Action>) -> bool {
         let mut over = false;
         for action in actions {
@@ -40,7 +40,7 @@ impl Runner {
                 Action::Drain { generation } => {
                     let targets = self.workers.drain(generation);
                     self.kill(targets);
-                    // It may be idle already, and then the gate would report no change.
+                    // It may already be idle, and then the gate would report no change.
                     for event in self.workers.drained() {
                         self.post(event);
                     }
@@ -56,7 +56,7 @@ impl Runner {
                 }
                 Action::KillWorker { generation } => {
                     if !self.workers.has(generation) {
-                        // It was never forked, so nothing else will report its end.
+                        // It was never forked, so nothing else reports its end.
                         self.post(Event::Ended { generation, end: End::Lost });
                     }
                     let targets = self.workers.kill(generation);

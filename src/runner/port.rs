@@ -1,6 +1,6 @@
-//! The front's port. It is taken at the start if it is known, otherwise as soon as the app asks for one, and remembered, so
-//! that the next start takes it at once. If the app asks for another one later, that is opened as well; the old one stays,
-//! for open pages.
+//! The front's port. It is bound at the start if known, otherwise once the app asks for one, and remembered
+//! for the next start. If the app later asks for another one, that is opened as well; the old one stays, for
+//! open pages.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -13,23 +13,22 @@ use devhost_model::StatusBoard;
 use devhost_sys::listen;
 use devhost_terminal::Terminal;
 
-/// The file in devhost's target directory with the port that an app asked for last; the app's name is appended.
+/// The file in devhost's target directory with the last port an app asked for; the app's name is appended.
 const REMEMBERED_FILE: &str = "devhost-port-";
 
 /// How the front takes the port that a plain app asks for.
 #[derive(Debug, Clone)]
 pub(crate) struct PortPlan {
-    /// The address to listen on.
+    /// The address to bind.
     pub host: IpAddr,
-    /// Give up if the port is in use.
+    /// Fail if the port is in use.
     pub strict: bool,
     /// The port if the app asks for none.
     pub default: u16,
-    /// devhost's target directory.
     pub target_dir: PathBuf,
-    /// The app's name: several may share the directory.
+    /// Part of the file's name: several apps may share the directory.
     pub app: String,
-    /// The port of the app's own listener, if the user names it.
+    /// The port of the app's own listener, if named by the user.
     pub named: Option<u16>,
 }
 
@@ -38,7 +37,7 @@ impl PortPlan {
         self.target_dir.join(format!("{REMEMBERED_FILE}{}", self.app))
     }
 
-    /// Returns the port that the app will ask for, if known: the one that the user names, or the one of the last run.
+    /// Returns the port that the app will ask for, if known: the one the user names, or the last run's.
     pub(crate) fn expected(&self) -> Option<u16> {
         self.named.or_else(|| self.remembered())
     }
@@ -50,13 +49,13 @@ impl PortPlan {
 
     fn remember(&self, port: u16) {
         if self.remembered() != Some(port) {
-            // Without it the next start only has no port before the app listens.
+            // Best effort: without it, the next start has no port until the app listens.
             let _ = std::fs::create_dir_all(&self.target_dir);
             let _ = std::fs::write(self.file(), format!("{port}\n"));
         }
     }
 
-    /// Takes the port; if that is not permitted, the default one, with a note about it.
+    /// Binds the port, or the default one with a note if that fails.
     fn bind(&self, port: u16, terminal: &Terminal) -> Result<TcpListener, Error> {
         let bound = match listen::bind(self.host, port, self.strict) {
             Err(error) if !self.strict && port != self.default => {
@@ -81,21 +80,21 @@ pub(super) struct Door {
     waiting: Option<(FrontConfig, OnServing)>,
     plan: Option<PortPlan>,
     server: Option<front::Server>,
-    /// The ports that were asked for, the newest last; a busy one may have been replaced by the next.
+    /// The requested ports, the newest last; a busy one may have been replaced by the next.
     asked: Vec<u16>,
     /// The addresses that devhost has opened by itself.
     open: Vec<SocketAddr>,
     /// The app asks for an IPv6 address.
     ipv6: bool,
-    /// The sockets that it serves on are inherited.
+    /// It serves on inherited sockets.
     is_given: bool,
 }
 
-/// How many ports may be open at once: each has threads of its own.
+/// How many ports may be open at once: each has its own threads.
 const PORTS_COUNT_MAX: usize = 8;
 
 impl Door {
-    /// Makes a door that is still closed. `is_given`: the sockets that it serves on are inherited.
+    /// Makes a closed door.
     pub(super) fn new(
         config: FrontConfig,
         plan: Option<PortPlan>,
@@ -113,7 +112,7 @@ impl Door {
         }
     }
 
-    /// Opens it if the port was taken before.
+    /// Opens it if the port is bound already.
     pub(super) fn open_if_known(
         &mut self,
         gate: &Gate,
@@ -128,8 +127,8 @@ impl Door {
         self.start(None, gate, hub, status, terminal)
     }
 
-    /// Opens it on the port that the app asks for (0 for any), or on the default one if that is unknown. A port that is open
-    /// stays open.
+    /// Opens it on the app's port (0 for any), or on the default one if that is unknown. An open port stays
+    /// open.
     pub(super) fn open(
         &mut self,
         asked: Option<u16>,
@@ -203,8 +202,8 @@ impl Door {
         }
     }
 
-    /// Records an open port, and opens it at `[::1]` as well if the app asks for IPv6. Not for inherited sockets, which are
-    /// all that devhost is to serve on, nor for a single address of a network.
+    /// Records an open port, and opens it at `[::1]` as well if the app asks for IPv6. Not for inherited
+    /// sockets, beyond which devhost must not serve, nor for a single address of a network.
     fn opened(&mut self, address: SocketAddr, terminal: &Terminal) {
         self.open.push(address);
         let is_alone = address.is_ipv4() && (address.ip().is_loopback() || address.ip().is_unspecified());
@@ -250,7 +249,6 @@ impl Door {
         Ok(())
     }
 
-    /// Closes it.
     pub(super) async fn close(&self) {
         if let Some(server) = &self.server {
             server.stop(false).await;

@@ -1,16 +1,15 @@
-//! What the kernel says of a process: whether it runs, is stopped, or is being debugged.
+//! A process's state: running, stopped, or being debugged.
 
-/// What the kernel says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Process {
     Running,
     /// By SIGSTOP or the like.
     Stopped,
-    /// A debugger has it, running or not.
+    /// Traced, running or not.
     Debugged,
 }
 
-/// Asks the kernel about a process (proc(5)). One that is gone counts as running: its end is reported otherwise.
+/// Reads a process's state (proc(5)). A dead one counts as running: its end is reported otherwise.
 pub(super) fn look_at(pid: i32) -> Process {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     parse(&status)

@@ -1,5 +1,5 @@
-//! A private TCP port in front of a Unix socket, for an app that listens on nothing else. If the app listens on a TCP port
-//! later, the relay leads there.
+//! A private TCP port in front of a Unix socket, for an app with no other listener. If the app later listens
+//! on a TCP port, the relay leads there.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
@@ -14,16 +14,14 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-/// A relay that runs until it is dropped. Its connections live as long as their ends.
+/// A relay that runs until dropped. Its connections live as long as their ends.
 #[derive(Debug)]
 pub(super) struct Relay {
-    /// Where it listens.
     pub address: SocketAddr,
     to: watch::Sender<Target>,
     task: AbortHandle,
 }
 
-/// Where a relay leads.
 #[derive(Debug, Clone)]
 enum Target {
     Unix { path: PathBuf, file: Option<Arc<OwnedFd>> },
@@ -31,15 +29,15 @@ enum Target {
 }
 
 impl Relay {
-    /// Starts a relay to a Unix socket; the path of an abstract one starts with `@`. With the socket's file it leads to that,
-    /// even if a later generation has replaced it at its path.
+    /// Starts a relay to a Unix socket; `@` starts an abstract one's path. With the socket's file it leads to
+    /// that, even if a later generation has replaced it at its path.
     pub(super) async fn start(path: PathBuf, file: Option<OwnedFd>) -> io::Result<Self> {
         let listener = bind_privately().await?;
         let address = listener.local_addr()?;
         let to = watch::Sender::new(Target::Unix { path, file: file.map(Arc::new) });
         let led = to.subscribe();
         let task = tokio::spawn(async move {
-            // An error here is a lack of descriptors: the client is turned away.
+            // An error here means no descriptors are left: the client is turned away.
             loop {
                 if let Ok((from, _)) = listener.accept().await {
                     tokio::spawn(pass_on(from, led.clone()));
@@ -51,13 +49,12 @@ impl Relay {
         Ok(Self { address, to, task: task.abort_handle() })
     }
 
-    /// Leads to a TCP port from now on. Connections to the Unix socket, which was not the
-    /// app's main listener, are cut.
+    /// Redirects to a TCP port. Connections to the Unix socket, which was not the app's main listener, are
+    /// cut.
     pub(super) fn lead_to(&self, address: SocketAddr) {
         self.to.send_replace(Target::Tcp(address));
     }
 
-    /// Returns true while it leads to the Unix socket.
     pub(super) fn leads_to_unix_socket(&self) -> bool {
         matches!(*self.to.borrow(), Target::Unix { .. })
     }
@@ -66,7 +63,7 @@ impl Relay {
 /// Binds to an address that nobody can guess, like the listeners of apps.
 async fn bind_privately() -> io::Result<TcpListener> {
     match TcpListener::bind((random_loopback(), 0)).await {
-        // The loopback interface has only 127.0.0.1, which is rare.
+        // Rare: the loopback interface has only 127.0.0.1.
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await
         }
@@ -74,9 +71,9 @@ async fn bind_privately() -> io::Result<TcpListener> {
     }
 }
 
-/// Returns one of the 2^24 IPv4 addresses of the loopback interface.
+/// Returns one of the loopback interface's 2^24 IPv4 addresses.
 fn random_loopback() -> Ipv4Addr {
-    // The standard library's hasher has random keys, so its result cannot be predicted.
+    // The standard library's hasher has random keys, so its result is unpredictable.
     let [one, two, three, ..] = RandomState::new().hash_one(0_u8).to_ne_bytes();
     Ipv4Addr::new(127, 1 + one % 254, two, 1 + three % 254)
 }
@@ -89,7 +86,7 @@ impl Drop for Relay {
 
 async fn pass_on(mut from: TcpStream, mut target: watch::Receiver<Target>) -> io::Result<()> {
     let to = target.borrow_and_update().clone();
-    // Like the front's own connections: a relay must not wait for more.
+    // Like the front's own connections: a relay must not add delay.
     from.set_nodelay(true)?;
     match to {
         Target::Unix { path, file } => {

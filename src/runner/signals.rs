@@ -14,14 +14,13 @@ pub(super) struct Signals {
     proceed: Signal,
 }
 
-/// What the user wants with a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// devhost ends, and asks the app to end in the same way.
+    /// End devhost, asking the app to end in the same way.
     End(Ask),
-    /// Ctrl-Z: devhost and the app are suspended.
+    /// Ctrl-Z: suspend devhost and the app.
     Suspend,
-    /// They are continued, in the foreground or not.
+    /// They were continued, in the foreground or not.
     Proceed,
 }
 
@@ -58,7 +57,7 @@ pub(super) fn hears_of_hang_up() -> bool {
     ignored & (1 << (Sent::SIGHUP as i32 - 1)) == 0
 }
 
-/// Waits for the next signal; for ever if there is none to come.
+/// Waits for the next signal, for ever if `None`.
 async fn received(signal: &mut Option<Signal>) -> Option<()> {
     match signal {
         Some(signal) => signal.recv().await,

@@ -1,10 +1,11 @@
-//! Detects from outside that a worker stalls while it has requests: it was stopped by a signal, or does not read what it is
-//! sent. Nothing that the worker writes can hide that, or stop the checks.
+//! Detects from outside that a worker with requests stalls: it was stopped by a signal, or does not read its
+//! input. Nothing that the worker writes can hide that, or stop the checks.
 //!
-//! Checks only while the worker has requests, and counts checks instead of reading a clock, so that time in which devhost
-//! itself was stopped does not count. It never judges a worker that is being debugged.
+//! Counts checks, only while the worker has requests, instead of reading a clock, so that time while devhost
+//! itself was stopped does not count. Never judges a worker being debugged.
 //!
-//! A look, once a second, also takes what a worker has written without a wake, and wakes one that sleeps without having said so.
+//! The check, once a second, also takes what a worker wrote without a wake, and wakes one that sleeps without
+//! having said so.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +21,16 @@ use devhost_model::End;
 /// The time between two checks. Waiting for the first request instead would cost each request a wake.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1000);
 
-/// How long a worker that has requests may be stopped by a signal.
+/// How long a worker with requests may be stopped by a signal.
 const STOPPED_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// What one check has seen of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sight {
     process: Process,
-    /// How far it has read of what it was sent, if it has not read everything.
+    /// How far it has read, if not everything.
     unread_from: Option<u64>,
 }
 
-/// What the checks so far add up to.
 #[derive(Debug, Default)]
 struct Watch {
     last: Option<Sight>,
@@ -40,7 +39,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Adds another check, one [`LOOK_INTERVAL`] after the last one. Returns what is wrong, if something is.
+    /// Adds a check, one [`LOOK_INTERVAL`] after the last one. Returns what is wrong, if anything.
     fn see(&mut self, sight: Sight, limit: Duration) -> Option<String> {
         let last = self.last.replace(sight);
         if sight.process == Process::Debugged {
@@ -121,7 +120,7 @@ mod tests {
         Sight { process, unread_from }
     }
 
-    /// Returns after how many identical checks something is wrong.
+    /// Returns how many identical checks it takes to find something wrong.
     fn looks_until_stalled(sight: Sight) -> Option<u32> {
         let mut watch = Watch::default();
         (1..1000).find(|_| watch.see(sight, LIMIT).is_some())
@@ -139,7 +138,7 @@ mod tests {
     fn a_worker_that_moves_begins_anew() {
         let mut watch = Watch::default();
         for position in 0..1000 {
-            // Each position is seen for half of the limit.
+            // Each position is seen for half the limit.
             let (position, stopped) = (position / 5, position % 5 < 3);
             let process = if stopped { Process::Stopped } else { Process::Running };
             assert_eq!(watch.see(sight(process, Some(position)), LIMIT), None);

@@ -1,4 +1,4 @@
-//! Starts everything that the loop needs, and then the loop.
+//! Starts everything the loop needs, and then the loop.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -30,33 +30,26 @@ use super::stdin::Stdin;
 use super::watching::Watching;
 use super::workers::{Drivers, Workers};
 
-/// What the runner is given.
 pub(crate) struct Parts {
-    /// Builds the app.
     pub builder: Builder,
-    /// The app's argv.
     pub argv: Argv,
-    /// How a generation comes to its code.
     pub loading: Loading,
-    /// What the user can set of the supervisor.
     pub settings: Settings,
     /// How long a worker may ignore its requests; `None` for ever.
     pub stall_time_max: Option<Duration>,
-    /// The front. It has no listener yet if the port is the one that the app will ask for.
+    /// The front. It has no listener yet if the app is to choose the port.
     pub front: devhost_front::FrontConfig,
     /// How to choose the port, if that is left to the app.
     pub port_plan: Option<PortPlan>,
     /// The front's listeners are inherited sockets.
     pub is_given: bool,
-    /// The port of a plain app's main listener; 0 for the first one that it opens.
+    /// The port of a plain app's main listener; 0 for its first one.
     pub app_port: u16,
-    /// Files with environment variables for the app.
+    /// Environment files for the app.
     pub env_files: Vec<PathBuf>,
-    /// The app's standard input is devhost's instead of /dev/null.
+    /// The app gets devhost's standard input instead of /dev/null.
     pub stdin: bool,
-    /// The watcher and its changes.
     pub watching: (Watching, mpsc::Receiver<Changes>),
-    /// Where the user is informed.
     pub terminal: Arc<Terminal>,
     /// Called once the front serves, with its address.
     pub on_serving: OnServing,
@@ -99,7 +92,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         AppKind::Plain => "plain",
     };
     let status = Arc::new(StatusBoard::new(front.app.clone(), kind));
-    // Before the address is printed: whoever has it may end devhost.
+    // Before the address is printed: anyone who reads it may end devhost.
     let signals = Signals::new()?;
     let drivers = Drivers { front: Arc::clone(&front.runtime), own: links };
     let mut door = Door::new(front, port_plan, is_given, on_serving);

@@ -1,4 +1,4 @@
-//! The runner's state, and the small operations that all its parts share.
+//! The runner's state, and small operations shared by all its parts.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -33,7 +33,6 @@ use super::workers::Workers;
 /// How many different notes are remembered, so that each is printed once.
 const NOTES_COUNT_MAX: usize = 64;
 
-/// The runner's state.
 pub(super) struct Runner {
     pub(super) begun: Instant,
     pub(super) supervisor: Supervisor,
@@ -42,19 +41,19 @@ pub(super) struct Runner {
     pub(super) build: Option<JoinHandle<()>>,
     pub(super) argv: Argv,
     pub(super) loading: Loading,
-    /// By number. All but the current one are retiring: they end with their last worker.
+    /// By number. All but the current one end with their last worker.
     pub(super) launchers: HashMap<u64, Rc<Launcher>>,
-    /// The current launcher's number, 0 before the first.
+    /// 0 before the first.
     pub(super) current_launcher: u64,
     /// What the current launcher was started for.
     pub(super) origin: Origin,
-    /// The launchers that were started for a single generation, by number, and when.
+    /// Launchers started for a single generation, by number, and when.
     pub(super) fresh: HashMap<u64, Instant>,
     pub(super) workers: Workers,
     pub(super) further: Further,
-    /// How many workers a generation has.
+    /// Workers per generation.
     pub(super) workers_count: u32,
-    /// The artifacts that may still be forked: the newest two, and the one that serves.
+    /// The artifacts that may still be forked: the newest two, and the serving one.
     pub(super) codes: Vec<Arc<Code>>,
     pub(super) door: Door,
     pub(super) app_port: u16,
@@ -62,22 +61,22 @@ pub(super) struct Runner {
     pub(super) stdin: Option<Stdin>,
     /// The terminal, if the app may have it.
     pub(super) foreground: Option<Foreground>,
-    /// The next Ctrl-C reported from the app's group is no key press: it is a signal that devhost has seen already.
+    /// The next Ctrl-C reported from the app's group is no key press, but a signal that devhost has already
+    /// seen.
     pub(super) echo: bool,
-    /// The terminal has been closed.
     pub(super) has_hung_up: bool,
     /// How workers are asked to end; `None` if they know already.
     pub(super) asks: Option<Ask>,
-    /// The notes that were printed already.
+    /// The notes printed so far.
     pub(super) notes: HashSet<String>,
-    /// The compiler's warnings of the last successful build.
+    /// The compiler's warnings from the last successful build.
     pub(super) warnings: Diagnostics,
     pub(super) authors: Authors,
     /// Why devhost has to end.
     pub(super) failed: Option<Error>,
     pub(super) first_build_over: bool,
     pub(super) watching: Watching,
-    /// Where changes come from, beginning with the next round of the loop.
+    /// Replaces the source of changes from the loop's next round on.
     pub(super) changes_anew: Option<mpsc::Receiver<Changes>>,
     pub(super) gate: Gate,
     pub(super) hub: Hub,
@@ -132,7 +131,7 @@ impl Runner {
         }
     }
 
-    /// Takes the port that the app asks for, or the default one if there is something to show before that is known.
+    /// Opens the app's port, or the default one if there is something to show before that is known.
     pub(super) fn open_door(&mut self, asked: Option<u16>) {
         let opened = self.door.open(asked, &self.gate, &self.hub, &self.status, &self.terminal);
         if let Err(error) = opened {

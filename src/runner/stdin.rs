@@ -1,9 +1,8 @@
 //! The app's standard input under `--stdin`: devhost's own, for each generation.
 //!
-//! A file is opened again for each generation. devhost's own terminal becomes the app's. Anything else (a pipe, another
-//! terminal) is read here and passed on through a pipe per generation, so that of two that overlap the newest gets each line.
-//! Input from a pipe is kept, so that the code after a reload reads what the code before it has read; what was typed is read
-//! once.
+//! A file is reopened for each generation. devhost's own terminal becomes the app's. Anything else (a pipe,
+//! another terminal) is read here and passed on through a pipe per generation, so that the newest gets each
+//! line. Piped input is kept, so that reloaded code can read it again; typed input is read once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -18,31 +17,28 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
-/// How much input from a pipe is kept for later generations.
+/// How much piped input is kept for later generations.
 const KEPT_SIZE_MAX: usize = 1024 * 1024;
 
-/// How much is passed on at once.
 const CHUNK_SIZE: usize = 16 * 1024;
 
-/// devhost's standard input.
 #[derive(Debug)]
 pub(super) enum Stdin {
-    /// A file that is read from here on.
+    /// A file, read from this position.
     File(u64),
-    /// A pipe, a terminal that is not devhost's own, or something like it.
+    /// A pipe, a terminal other than devhost's own, or the like.
     Stream(Arc<Shared>),
-    /// The terminal itself, which the app reads: see [`super::foreground`].
+    /// The terminal itself, read by the app: see [`super::foreground`].
     Terminal,
 }
 
-/// What one generation is given.
 #[derive(Debug)]
 pub(super) struct Input {
     fd: OwnedFd,
     feed: Option<Feed>,
 }
 
-/// Keeps a generation's input open and fills it, until it is dropped.
+/// Keeps a generation's input open and filled until dropped.
 #[derive(Debug)]
 pub(super) struct Feed {
     generation: u64,
@@ -50,7 +46,7 @@ pub(super) struct Feed {
     task: rt::task::JoinHandle<()>,
 }
 
-/// What was read, and who has got how much of it.
+/// The input so far, and how much of it each generation has got.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
@@ -65,17 +61,17 @@ struct State {
     /// It was typed: each line is for one generation only.
     typed: bool,
     kept: VecDeque<u8>,
-    /// The position of the first byte that is kept, in all that was read.
+    /// The position of the first kept byte in the whole input.
     first: u64,
     /// The position up to which some generation has got it.
     passed_on: u64,
     ended: bool,
-    /// The positions of the generations that live.
+    /// The positions of live generations.
     readers: BTreeMap<u64, u64>,
 }
 
 impl Stdin {
-    /// Starts to read devhost's standard input, unless it is the terminal, which the app reads itself.
+    /// Starts reading devhost's standard input, unless it is the terminal, which the app reads itself.
     ///
     /// # Errors
     /// It is closed, or no thread can be started.
@@ -93,7 +89,7 @@ impl Stdin {
         Ok(Self::Stream(shared))
     }
 
-    /// Opens the standard input of another generation. Must be called on an actix runtime.
+    /// Opens another generation's standard input. Must be called on an actix runtime.
     ///
     /// # Errors
     /// No descriptor is left.
@@ -118,7 +114,7 @@ impl Stdin {
 }
 
 impl Input {
-    /// Returns what has to live as long as the generation. The app's end is closed here.
+    /// Returns what must live as long as the generation, closing the app's end here.
     pub(super) fn into_feed(self) -> Option<Feed> {
         self.feed
     }
@@ -195,7 +191,7 @@ impl Shared {
         self.tell();
     }
 
-    /// Fills the input of one generation whenever it is the newest.
+    /// Fills one generation's input while it is the newest.
     async fn feed(self: Arc<Self>, generation: u64, mut pipe: pipe::Sender) {
         let mut news = self.news.subscribe();
         loop {
@@ -221,7 +217,6 @@ impl Shared {
     }
 }
 
-/// What a generation gets next.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     Bytes(Vec<u8>),
@@ -254,7 +249,7 @@ impl State {
         }
     }
 
-    /// Forgets what some generation has got, to make room. Returns false if there is no such input.
+    /// Makes room by forgetting what some generation has got. Returns false if there is no such input.
     fn forget_passed_on(&mut self) -> bool {
         let len = usize::try_from(self.passed_on - self.first).unwrap_or(usize::MAX).min(self.kept.len());
         self.kept.drain(..len);
@@ -267,7 +262,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// All that a generation gets for now.
+    /// Returns all that a generation gets for now.
     fn take(shared: &Shared, generation: u64) -> String {
         let mut text = Vec::new();
         loop {

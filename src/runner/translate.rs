@@ -1,4 +1,4 @@
-//! Translates inputs into the supervisor's events. What does not concern the supervisor is done here.
+//! Translates inputs into supervisor events, and handles those that do not concern it.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl Runner {
                 return self.listens(worker, micros, &listening).0;
             }
             WorkerReport::Unix { micros, path } => {
-                // If the port is named, a Unix socket is something else.
+                // If the user names a port, the Unix socket is not the main listener.
                 if self.app_port == 0 {
                     self.relay(worker, micros, path, fd);
                 }
@@ -120,8 +120,8 @@ impl Runner {
         vec![event]
     }
 
-    /// Replaces the failure of a start by [`Event::CodeGone`] if somebody has removed the artifact: it says nothing about
-    /// the code.
+    /// Replaces a failed start by [`Event::CodeGone`] if the artifact was removed: it says nothing about the
+    /// code.
     pub(super) fn or_code_gone(&mut self, event: Event) -> Event {
         let is_gone = match &event {
             Event::StartFailed { generation, .. } => {

@@ -1,5 +1,4 @@
-//! Watches the directories of the app's packages. If a build finds that the app now uses another path package, its directory
-//! is watched as well.
+//! Watches the directories of the app's packages, including path packages that a build newly finds.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +13,9 @@ use devhost_watch::{Changes, Mode, Scope, Surroundings, Suspicion, WatchError, W
 /// How many levels below a repository or workspace are searched for served files.
 const SURROUNDINGS_DEPTH_MAX: usize = 12;
 
-/// The same below a working directory that is in neither, and may be anything.
+/// The same, below a working directory outside both, which may be anything.
 const STRANGE_DEPTH_MAX: usize = 3;
 
-/// The watcher and its scope.
 #[derive(Debug)]
 pub(crate) struct Watching {
     watcher: Watcher,
@@ -27,7 +25,7 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    /// Watches an app that runs in `cwd`, and some files of any kind.
+    /// Watches an app that runs in `cwd`, and `extra_files` of any kind.
     ///
     /// # Errors
     /// The system refuses to watch.
@@ -60,8 +58,9 @@ impl Watching {
         self.watcher.doubt(known, started);
     }
 
-    /// Watches the directories of new path packages. If it returns a receiver, all changes come through that from now on.
-    /// Must be called before the inputs of the build are set: with them, changes during the build are found.
+    /// Watches the directories of new path packages. If it returns a receiver, all changes come through that
+    /// from now on. Must be called before the build's inputs are set, which finds changes made during the
+    /// build.
     ///
     /// # Errors
     /// The system refuses to watch. The old scope is still watched.
@@ -97,8 +96,8 @@ fn scope(target: &Target) -> Scope {
     }
 }
 
-/// Returns the directories outside the app's packages from which it may serve files: its repository or workspace, and the
-/// directory that it runs in.
+/// Returns the directories outside the app's packages from which it may serve files: its repository or
+/// workspace, and its working directory.
 fn surroundings(workspace_root: &Path, cwd: &Path, home: Option<&Path>) -> Vec<Surroundings> {
     let repository = workspace_root.ancestors().find(|directory| directory.join(".git").exists());
     // A home directory that is a repository contains more than this app.
@@ -110,7 +109,8 @@ fn surroundings(workspace_root: &Path, cwd: &Path, home: Option<&Path>) -> Vec<S
         _ => STRANGE_DEPTH_MAX,
     };
     let mut all: Vec<Surroundings> = Vec::new();
-    // Each by itself: one may be ignored by another one's rules. The nearest come first, because their number is bounded.
+    // Each by itself: one may be ignored by another's rules. The nearest come first, because their number is
+    // bounded.
     for path in [workspace_root, cwd, project] {
         if all.iter().all(|known| known.path != path) {
             all.push(Surroundings { path: path.to_owned(), depth_max: depth_max(path) });

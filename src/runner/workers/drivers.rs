@@ -4,12 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Handle;
 
-/// The runtimes that may drive an upstream.
 #[derive(Debug)]
 pub(in crate::runner) struct Drivers {
-    /// That of the thread that serves requests, once there is one: responses then need no change of threads.
+    /// The request-serving thread's, once it runs: responses then need no change of threads.
     pub(in crate::runner) front: Arc<OnceLock<Handle>>,
-    /// The one until then.
+    /// Used until then.
     pub(in crate::runner) own: Handle,
 }
 

@@ -1,4 +1,4 @@
-//! Ends of workers: by themselves, with their launcher, or because devhost ends them.
+//! Ends of workers: by themselves, with their launcher, or by devhost.
 
 use devhost_model::{End, StopReason};
 use devhost_supervisor::Event;
@@ -11,14 +11,14 @@ use super::worker::Worker;
 use crate::runner::ids::{Reaped, WorkerId, WorkerProcess};
 
 impl Workers {
-    /// Fails a generation because one of its workers did not start. Returns whom to kill: the others.
+    /// Fails a generation because a worker did not start. Returns whom to kill: the others.
     pub(in crate::runner) fn fail(&mut self, id: WorkerId) -> Vec<WorkerProcess> {
         self.put_output_last(id);
         self.kill_those(id.generation, |other, _| other != id)
     }
 
-    /// True if a worker that was reaped may have said why it ended: its last report comes over another socket than its
-    /// launcher's, and so perhaps later. [`Self::fell_silent`] returns it then.
+    /// Returns true if a reaped worker may yet say why it ended: its last report comes over another socket
+    /// than its launcher's, and so may come later. [`Self::fell_silent`] returns it then.
     pub(in crate::runner) fn may_report(&mut self, reaped: Reaped) -> bool {
         let worker = self.find(reaped.process).and_then(|id| self.by_id.get_mut(&id));
         let Some(worker) = worker.filter(|worker| !worker.ready && !worker.silent) else { return false };
@@ -26,20 +26,20 @@ impl Workers {
         true
     }
 
-    /// True if that worker is still waited for: it has not fallen silent, and its pid is not another's by now.
+    /// Returns true if the worker is still waited for: it has not fallen silent, and its pid was not reused.
     pub(in crate::runner) fn may_still_report(&self, reaped: Reaped) -> bool {
         let worker = self.find(reaped.process).and_then(|id| self.by_id.get(&id));
         worker.is_some_and(|worker| worker.reaped == Some(reaped))
     }
 
-    /// Takes in that a worker's control socket is closed. Returns its end, if it was reaped before.
+    /// Records that a worker's control socket is closed. Returns its end, if it was reaped before.
     pub(in crate::runner) fn fell_silent(&mut self, id: WorkerId) -> Option<Reaped> {
         let worker = self.by_id.get_mut(&id)?;
         worker.silent = true;
         worker.reaped.take()
     }
 
-    /// Removes a worker that was reaped. Returns what that means to the supervisor, and whom to kill because of it.
+    /// Removes a reaped worker. Returns the event for the supervisor, and whom to kill because of it.
     pub(in crate::runner) fn exited(&mut self, reaped: Reaped) -> (Option<Event>, Vec<WorkerProcess>) {
         let Reaped { process, code, signal } = reaped;
         let Some(id) = self.find(process) else { return (None, Vec::new()) };
@@ -59,7 +59,7 @@ impl Workers {
         (event, killed)
     }
 
-    /// Returns what the end of a worker, which has been removed already, means to the supervisor.
+    /// Returns what the end of an already removed worker means to the supervisor.
     pub(super) fn leave(&mut self, id: WorkerId, end: End) -> Option<Event> {
         let generation = id.generation;
         self.gate.leave(id.number);
@@ -68,7 +68,7 @@ impl Workers {
         if others_serve {
             return Some(Event::WorkerEnded { generation, end });
         }
-        // Those that end after the first are killed because of it.
+        // Later ends are kills caused by the first.
         if team.end.is_none() {
             team.end = Some(end);
             self.put_output_last(id);
@@ -76,7 +76,7 @@ impl Workers {
         self.forget_if_over(generation)
     }
 
-    /// Forgets a generation that has no worker left, and returns how it ended.
+    /// Forgets a generation without workers, and returns how it ended.
     pub(super) fn forget_if_over(&mut self, generation: u64) -> Option<Event> {
         if self.has(generation) {
             return None;
@@ -85,7 +85,7 @@ impl Workers {
         Some(Event::Ended { generation, end: team.end.unwrap_or(End::Lost) })
     }
 
-    /// Removes the workers of a launcher that is gone, and kills what they had started. Returns which generations have
+    /// Removes a dead launcher's workers, and kills their process groups. Returns the generations that have
     /// ended.
     pub(in crate::runner) fn lost(&mut self, launcher: u64) -> Vec<u64> {
         let lost: Vec<u64> = self
@@ -107,8 +107,8 @@ impl Workers {
         lost
     }
 
-    /// Forgets the workers that a stuck launcher was to fork, and with them the generations that need them; others go on.
-    /// Returns which generations are lost, and which processes run.
+    /// Forgets the workers that a stuck launcher has yet to fork, and the generations that need them. Returns
+    /// the lost generations, and the pids of workers that run on.
     pub(in crate::runner) fn abandoned(&mut self, launcher: u64) -> (Vec<u64>, Vec<i32>) {
         let of_launcher = |(_, team): &(&u64, &Team)| team.launcher == launcher;
         let generations: Vec<u64> =
@@ -138,8 +138,8 @@ impl Workers {
         (lost, running)
     }
 
-    /// Closes a worker whose control socket hung up: it is dead or dying, so nobody need wait for it. Returns whom to kill,
-    /// in case it is neither.
+    /// Closes a worker whose control socket hung up: it is dead or dying, so nobody need wait for it. Returns
+    /// whom to kill, in case it is neither.
     pub(in crate::runner) fn hung_up(&mut self, id: WorkerId) -> Option<WorkerProcess> {
         let worker = self.by_id.get_mut(&id)?;
         if worker.pid.is_some_and(|pid| !process::is_ending(pid)) {
@@ -150,7 +150,7 @@ impl Workers {
         self.kill_one(id)
     }
 
-    /// Closes a worker that has to end for this reason; nobody need wait for it. Returns whom to kill.
+    /// Closes a worker that has to end; nobody need wait for it. Returns whom to kill.
     pub(in crate::runner) fn condemned(&mut self, id: WorkerId, end: End) -> Option<WorkerProcess> {
         let worker = self.by_id.get_mut(&id)?;
         worker.close(Some(end.clone()));
@@ -169,7 +169,7 @@ impl Workers {
         self.condemned(id, end)
     }
 
-    /// Returns whom to kill; if its pid is not known yet, [`Self::forked`] returns it later.
+    /// Returns whom to kill; [`Self::forked`] returns it later if the pid is not known yet.
     fn kill_one(&mut self, id: WorkerId) -> Option<WorkerProcess> {
         let launcher = self.teams.get(&id.generation)?.launcher;
         let worker = self.by_id.get_mut(&id)?;

@@ -1,4 +1,4 @@
-//! Has a launcher make workers, and handles its answers.
+//! Has a launcher fork workers, and handles its answers.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -21,26 +21,25 @@ use crate::runner::input::Inputs;
 use crate::runner::launcher::Launcher;
 use crate::runner::stdin::{self, Stdin};
 
-/// How many generations' output is kept.
 const OUTPUTS_KEPT_COUNT_MAX: usize = 8;
 
-/// What a generation is started with, in addition to its code.
+/// What a generation is started with, beside its code.
 #[derive(Debug)]
 pub(in crate::runner) struct StartWith<'r> {
-    /// What its workers load before its code, because their launcher has not.
+    /// Libraries to load before its code, because the launcher has not.
     pub(in crate::runner) libraries: Vec<PathBuf>,
     /// How many workers it has.
     pub(in crate::runner) size: u32,
-    /// The port of the app's main listener; 0 for the first one that it opens.
+    /// The port of the app's main listener; 0 for its first one.
     pub(in crate::runner) wanted_port: u16,
     /// The variables of the user's environment files.
     pub(in crate::runner) variables: Vec<(String, String)>,
-    /// Its standard input, if that is not /dev/null.
+    /// Its standard input; `None` for /dev/null.
     pub(in crate::runner) stdin: Option<&'r Stdin>,
 }
 
 impl Workers {
-    /// Has the launcher fork the workers of a new generation.
+    /// Has the launcher fork a new generation's workers.
     ///
     /// # Errors
     /// One of them cannot be; those before it have to be killed.
@@ -85,7 +84,7 @@ impl Workers {
         self.fork_one(launcher, generation, Some(replacement), None, inputs)
     }
 
-    /// Has one worker forked; a plugin app's gets a new link.
+    /// Has one worker forked, with a new link for a plugin app.
     fn fork_one(
         &mut self,
         launcher: &Launcher,
@@ -130,7 +129,7 @@ impl Workers {
             AppKind::Plugin => {
                 let (link, client) = self.make_link(generation)?;
                 fork(AppStart::Plugin(&link))?;
-                // Dropped here: the worker's end of the link must be the only one.
+                // Dropped here: the worker must have the only copy of its end of the link.
                 Some(Backend::new(generation, id.number, client, Some(Arc::clone(&output))))
             }
             AppKind::Plain => {
@@ -138,7 +137,7 @@ impl Workers {
                 None
             }
         };
-        // The worker's end must be the only one, so that its death is a hang-up.
+        // The worker must have the only copy, so that its death is a hang-up.
         drop(theirs);
         let outputs_kept = OUTPUTS_KEPT_COUNT_MAX * team.size as usize;
         listen(id, Rc::clone(&control), inputs.clone());
@@ -170,7 +169,7 @@ impl Workers {
         Ok(id)
     }
 
-    /// Returns the files of Unix sockets that may be in the way of this worker; `None` if there was no earlier worker.
+    /// Returns the Unix socket files that may be in this worker's way; `None` if there was no earlier worker.
     fn earlier_sockets(&self, generation: u64, replacement: Option<u64>) -> Option<String> {
         let files: Vec<&str> = self.sockets.iter().map(String::as_str).collect();
         (generation > 1 || replacement.is_some()).then(|| files.join(","))
@@ -189,7 +188,7 @@ impl Workers {
         Ok((link, client))
     }
 
-    /// Sets the pid of a worker that was forked: the first one of this generation without a pid, since a launcher obeys in
+    /// Sets the pid of a forked worker: the generation's first one without a pid, since launchers obey in
     /// order. Returns whom to kill, if it is unwanted by now.
     pub(in crate::runner) fn forked(
         &mut self,
@@ -212,7 +211,7 @@ impl Workers {
         wanted
     }
 
-    /// Forgets a worker that was not forked. Returns what that means to the supervisor, and whom to kill.
+    /// Forgets a worker that was not forked. Returns the event for the supervisor, and whom to kill.
     pub(in crate::runner) fn not_forked(
         &mut self,
         generation: u64,
@@ -223,7 +222,7 @@ impl Workers {
         worker.close(Some(End::Lost));
         let killed = if worker.replacement.is_none() { self.kill(generation) } else { Vec::new() };
         let ended = self.leave(id, End::Lost);
-        // If others are left, the end of the last one is reported as the generation's.
+        // If others are left, the last one's end is reported as the generation's.
         if worker.replacement.is_some() {
             return (ended, killed);
         }

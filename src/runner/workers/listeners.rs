@@ -12,14 +12,13 @@ use crate::runner::ids::{WorkerId, WorkerProcess};
 use crate::runner::input::Inputs;
 use crate::runner::relay::Relay;
 
-/// How many files of Unix sockets are remembered.
+/// How many Unix socket files are remembered.
 const SOCKETS_COUNT_MAX: usize = 64;
 
-/// How many further listeners are remembered.
 const FURTHER_COUNT_MAX: usize = 64;
 
 impl Workers {
-    /// Connects to a plain app that listens. Returns false if there is a connection already.
+    /// Connects to a listening plain app. Returns false if there is a connection already.
     pub(in crate::runner) fn connect(&mut self, id: WorkerId, private: SocketAddr, inputs: &Inputs) -> bool {
         let Some(worker) = self.by_id.get_mut(&id).filter(|worker| worker.backend.is_none()) else {
             return false;
@@ -37,8 +36,8 @@ impl Workers {
         true
     }
 
-    /// Leads the relay of an app to the TCP port that it listens on after all. Returns false if it is not reached through
-    /// its Unix socket.
+    /// Leads an app's relay to the TCP port that it listens on after all. Returns false if the app is not
+    /// reached through its Unix socket.
     pub(in crate::runner) fn redirect(&self, id: WorkerId, private: SocketAddr) -> bool {
         let relay = self.by_id.get(&id).and_then(|worker| worker.relay.as_ref());
         let relay = relay.filter(|relay| relay.leads_to_unix_socket());
@@ -48,7 +47,7 @@ impl Workers {
         relay.is_some()
     }
 
-    /// Returns the pid of a plain app that has not listened yet.
+    /// Returns the pid of a plain app that does not listen yet.
     pub(in crate::runner) fn unheard(&self, id: WorkerId) -> Option<i32> {
         self.by_id
             .get(&id)
@@ -56,13 +55,12 @@ impl Workers {
             .and_then(|worker| worker.pid)
     }
 
-    /// Returns true for a plain app that has not listened yet.
+    /// Returns true for a plain app that does not listen yet.
     pub(in crate::runner) fn is_unheard(&self, target: WorkerProcess) -> bool {
         let found = self.find(target).and_then(|id| self.by_id.get(&id));
         found.is_some_and(|worker| worker.backend.is_none())
     }
 
-    /// Remembers another listener of a plain app.
     pub(in crate::runner) fn add_further(&mut self, id: WorkerId, address: String) {
         if let Some(worker) = self.by_id.get_mut(&id)
             && worker.further.len() < FURTHER_COUNT_MAX
@@ -71,19 +69,17 @@ impl Workers {
         }
     }
 
-    /// Returns the other listeners of a plain app.
     pub(in crate::runner) fn further(&self, id: WorkerId) -> &[String] {
         self.by_id.get(&id).map_or(&[], |worker| &worker.further)
     }
 
-    /// Keeps a relay as long as its worker lives.
+    /// Keeps a relay while its worker lives.
     pub(in crate::runner) fn keep(&mut self, id: WorkerId, relay: Relay) {
         if let Some(worker) = self.by_id.get_mut(&id) {
             worker.relay = Some(relay);
         }
     }
 
-    /// Remembers the file of a Unix socket that a worker has made.
     pub(in crate::runner) fn add_socket(&mut self, file: String) {
         self.sockets.push_back(file);
         if self.sockets.len() > SOCKETS_COUNT_MAX {

@@ -1,7 +1,7 @@
 //! The workers: their links, pids, and what they are doing.
 //!
-//! The supervisor knows generations only; here each has one or several workers. What the supervisor is told of a generation
-//! holds for all of them: it is ready once all are, drained once all are, and has ended once none is left.
+//! The supervisor knows only generations; here each has one or more workers. A generation is ready once all
+//! its workers are, drained once all are, and has ended once none is left.
 //!
 //! [`Workers`] is one table, in `table`; the other files change it.
 

@@ -14,8 +14,7 @@ use crate::runner::input::Inputs;
 use crate::runner::stall;
 
 impl Workers {
-    /// Records that a worker can serve. Returns what that means to the supervisor: its whole generation can, or a
-    /// replacement.
+    /// Records that a worker can serve. Returns an event if a whole generation now can, or a replacement.
     pub(in crate::runner) fn ready(&mut self, id: WorkerId, took: Duration) -> Option<Event> {
         let worker = self.by_id.get_mut(&id)?;
         worker.ready = true;
@@ -36,7 +35,7 @@ impl Workers {
         }
     }
 
-    /// Makes a generation the current one; the one before it drains.
+    /// Makes a generation current; its predecessor drains.
     pub(in crate::runner) fn make_current(&mut self, generation: u64, inputs: &Inputs) -> Vec<Arc<Backend>> {
         if let Some(team) = self.teams.get_mut(&generation) {
             team.phase = Phase::Current;
@@ -55,7 +54,8 @@ impl Workers {
         worker.backend.clone()
     }
 
-    /// Tells a generation that it gets no new requests. Returns whom to kill: replacements that have not served yet.
+    /// Tells a generation that it gets no new requests. Returns whom to kill: replacements that have not
+    /// served yet.
     pub(in crate::runner) fn drain(&mut self, generation: u64) -> Vec<WorkerProcess> {
         if let Some(team) = self.teams.get_mut(&generation) {
             team.phase = Phase::Draining { told_idle: false, told_empty: false };
@@ -66,12 +66,11 @@ impl Workers {
         self.kill_those(generation, |_, worker| !worker.ready)
     }
 
-    /// Returns true while some generation drains.
     pub(in crate::runner) fn any_draining(&self) -> bool {
         self.teams.values().any(|team| matches!(team.phase, Phase::Draining { told_empty: false, .. }))
     }
 
-    /// Returns what is new of the draining generations, each thing once.
+    /// Returns what is new of the draining generations, each event once.
     pub(in crate::runner) fn drained(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         for (&generation, team) in &mut self.teams {
@@ -94,18 +93,17 @@ impl Workers {
         events
     }
 
-    /// Closes the long-lived streams of a generation.
     pub(in crate::runner) fn close_streams(&self, generation: u64) {
         self.backends_of(generation).for_each(|backend| backend.close_streams());
     }
 
-    /// Counts the requests of a generation that end by themselves.
+    /// Counts a generation's requests, except for endless ones.
     pub(in crate::runner) fn requests_in(&self, generation: u64) -> usize {
         self.of(generation).map(|(id, _)| self.gate.visits(id.number).finite).sum()
     }
 
-    /// Tells a generation's workers to stop and exit. Returns who has to be told by a signal; one that is not forked yet is
-    /// killed when it is.
+    /// Tells a generation's workers to stop and exit. Returns who needs a signal; one that is not forked yet
+    /// is killed when it is.
     pub(in crate::runner) fn stop(&mut self, generation: u64, reason: StopReason) -> Vec<WorkerProcess> {
         for worker in self.by_id.range_mut(all_of(generation)).map(|(_, worker)| worker) {
             worker.stop_for(reason);

@@ -1,4 +1,4 @@
-//! The table of generations and their workers, and what is known of each.
+//! The table of generations and their workers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -16,7 +16,7 @@ use super::drivers::Drivers;
 use super::worker::Worker;
 use crate::runner::ids::{WorkerId, WorkerProcess};
 
-/// What the workers of one generation have in common.
+/// What the workers of one generation share.
 pub(super) struct Team {
     pub(super) code: Arc<Code>,
     pub(super) launcher: u64,
@@ -25,9 +25,9 @@ pub(super) struct Team {
     pub(super) size: u32,
     /// What its workers load before its code.
     pub(super) libraries: Vec<PathBuf>,
-    /// The port of the app's main listener; 0 for the first one that it opens.
+    /// The port of the app's main listener; 0 for its first one.
     pub(super) wanted_port: u16,
-    /// The variables of the environment files when the generation was forked.
+    /// The environment files' variables when the generation was forked.
     pub(super) variables: Vec<(String, String)>,
     /// How the first worker ended, if the generation cannot go on without it.
     pub(super) end: Option<End>,
@@ -46,15 +46,14 @@ pub(super) enum Phase {
     },
 }
 
-/// All workers.
 pub(in crate::runner) struct Workers {
     pub(super) by_id: BTreeMap<WorkerId, Worker>,
     pub(super) teams: BTreeMap<u64, Team>,
-    /// The number of the newest worker.
+    /// The newest worker's.
     pub(super) number: u64,
-    /// The latest files of Unix sockets that workers have made.
+    /// The latest Unix socket files created by workers.
     pub(super) sockets: VecDeque<String>,
-    /// The last output of the newest workers, even if they have ended.
+    /// The last output of the newest workers, even ended ones.
     pub(super) outputs: VecDeque<(WorkerId, Arc<Output>)>,
     pub(super) gate: Gate,
     pub(super) drivers: Drivers,
@@ -63,8 +62,7 @@ pub(in crate::runner) struct Workers {
 
 impl Workers {
     /// Makes an empty table.
-    ///
-    /// A worker that ignores its requests for `stall_time_max` is ended; if that is `None`, it never is.
+    /// A worker that ignores its requests for `stall_time_max` is ended, or never if that is `None`.
     pub(in crate::runner) fn new(gate: Gate, drivers: Drivers, stall_time_max: Option<Duration>) -> Self {
         Self {
             by_id: BTreeMap::new(),
@@ -78,22 +76,18 @@ impl Workers {
         }
     }
 
-    /// Returns true for a worker that has not ended.
     pub(in crate::runner) fn lives(&self, id: WorkerId) -> bool {
         self.by_id.contains_key(&id)
     }
 
-    /// Returns true while a generation has a worker.
     pub(in crate::runner) fn has(&self, generation: u64) -> bool {
         self.of(generation).next().is_some()
     }
 
-    /// Iterates over the workers of a generation.
     pub(super) fn of(&self, generation: u64) -> impl Iterator<Item = (WorkerId, &Worker)> {
         self.by_id.range(all_of(generation)).map(|(id, worker)| (*id, worker))
     }
 
-    /// Iterates over a generation's backends.
     pub(super) fn backends_of(&self, generation: u64) -> impl Iterator<Item = &Arc<Backend>> {
         self.of(generation).filter_map(|(_, worker)| worker.backend.as_ref())
     }
@@ -133,59 +127,52 @@ impl Workers {
         self.teams.get(&generation).is_some_and(|team| matches!(team.phase, Phase::Draining { .. }))
     }
 
-    /// Returns which replacement a worker is, if it is one.
+    /// Returns a worker's replacement number, if it is a replacement.
     pub(in crate::runner) fn replacement(&self, id: WorkerId) -> Option<u64> {
         self.by_id.get(&id).and_then(|worker| worker.replacement)
     }
 
-    /// Returns the process groups of all workers.
     pub(in crate::runner) fn groups(&self) -> Vec<Pid> {
         self.by_id.values().filter_map(|worker| worker.pid.map(Pid::from_raw)).collect()
     }
 
-    /// Returns the newest worker that runs, as far as its launcher has reported.
+    /// Returns the newest running worker, as far as its launcher has reported.
     pub(in crate::runner) fn newest(&self) -> Option<Pid> {
         let alive = |worker: &&Worker| !worker.kill_wanted;
         self.by_id.values().rev().filter(alive).find_map(|worker| worker.pid).map(Pid::from_raw)
     }
 
-    /// Returns the current generation, or 0 without one.
+    /// Returns the current generation, or 0 if there is none.
     pub(in crate::runner) fn current(&self) -> u64 {
         self.gate.current().map_or(0, |backend| backend.generation)
     }
 
-    /// Returns the launcher of a generation.
     pub(in crate::runner) fn launcher_of(&self, generation: u64) -> Option<u64> {
         self.teams.get(&generation).map(|team| team.launcher)
     }
 
-    /// Returns the code of a generation.
     pub(in crate::runner) fn code_of(&self, generation: u64) -> Option<&Arc<Code>> {
         self.teams.get(&generation).map(|team| &team.code)
     }
 
-    /// Returns how a generation's app is started.
     pub(in crate::runner) fn kind_of(&self, generation: u64) -> Option<AppKind> {
         self.teams.get(&generation).map(|team| team.code.kind)
     }
 
-    /// Returns the artifacts that workers have mapped.
+    /// Returns the artifacts mapped by workers.
     pub(in crate::runner) fn artifacts(&self) -> Vec<PathBuf> {
         self.teams.values().map(|team| team.code.artifact.clone()).collect()
     }
 
-    /// Returns the artifact of the current generation.
     pub(in crate::runner) fn current_artifact(&self) -> Option<PathBuf> {
         let current = self.teams.values().find(|team| team.phase == Phase::Current);
         current.map(|team| team.code.artifact.clone())
     }
 
-    /// Returns true if a launcher has a worker.
     pub(in crate::runner) fn any_of_launcher(&self, launcher: u64) -> bool {
         self.teams.values().any(|team| team.launcher == launcher)
     }
 
-    /// Returns the workers for the status document.
     pub(in crate::runner) fn status(&self) -> Vec<WorkerStatus> {
         let status = |(id, worker): (&WorkerId, &Worker)| {
             let draining = self.is_draining(id.generation);

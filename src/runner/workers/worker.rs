@@ -1,4 +1,4 @@
-//! One worker, and the tasks that report what becomes of it.
+//! One worker, and the tasks that watch it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,13 +14,12 @@ use crate::runner::input::{Input, Inputs};
 use crate::runner::relay::Relay;
 use crate::runner::stdin::Feed;
 
-/// One worker.
 pub(super) struct Worker {
-    /// A plain app's has none before it listens.
+    /// `None` for a plain app that does not listen yet.
     pub(super) backend: Option<Arc<Backend>>,
     /// It can serve.
     pub(super) ready: bool,
-    /// Which replacement it is, if it is one.
+    /// Its replacement number, if it is a replacement.
     pub(super) replacement: Option<u64>,
     /// Unknown until the launcher has forked it.
     pub(super) pid: Option<i32>,
@@ -28,22 +27,21 @@ pub(super) struct Worker {
     pub(super) kill_wanted: bool,
     /// It has reported everything: its control socket is closed.
     pub(super) silent: bool,
-    /// Its launcher has reaped it, but its own last reports are on their way.
+    /// Its launcher has reaped it, but its own last reports are still on their way.
     pub(super) reaped: Option<Reaped>,
-    /// Why it has to end, if that is devhost's decision.
+    /// Why it has to end, if devhost decided so.
     pub(super) condemned: Option<End>,
-    /// Why devhost ends it, if that has nothing to do with its behaviour.
+    /// Why devhost ends it, if not for its behaviour.
     pub(super) stopping: Option<StopReason>,
     /// The addresses of a plain app's listeners beside the main one.
     pub(super) further: Vec<String>,
     pub(super) relay: Option<Relay>,
     pub(super) output: Arc<Output>,
-    /// Keeps its standard input open as long as it lives.
+    /// Keeps its standard input open while it lives.
     pub(super) _stdin: Option<Feed>,
 }
 
 impl Worker {
-    /// Records why devhost ends it.
     pub(super) fn stop_for(&mut self, reason: StopReason) {
         let reason = *self.stopping.get_or_insert(reason);
         if let Some(backend) = &self.backend {
@@ -62,7 +60,7 @@ impl Worker {
     }
 }
 
-/// Passes on a worker's reports, and its hang-up.
+/// Forwards a worker's reports and its hang-up.
 pub(super) fn listen(worker: WorkerId, control: Rc<Channel>, inputs: Inputs) {
     rt::spawn(async move {
         while let Some((report, fds)) = control.receive_with_fds().await {
@@ -75,7 +73,7 @@ pub(super) fn listen(worker: WorkerId, control: Rc<Channel>, inputs: Inputs) {
     });
 }
 
-/// Passes on that a worker has broken the rules of its connection.
+/// Reports a worker that has broken the rules of its connection.
 pub(super) fn watch(worker: WorkerId, backend: &Arc<Backend>, inputs: Inputs) {
     let client = backend.upstream.clone();
     rt::spawn(async move {
