@@ -1,20 +1,20 @@
-//! The types of `include/devhost_plugin.h` in Rust, field by field in the same order. The header has the rules for their use.
-//! Function pointers are `Option`s, since what the other side filled in is only known after a check (see
-//! [`crate::negotiation`]).
+//! The types of `include/devhost_plugin.h` in Rust, field by field in the same order. The header has the
+//! rules for their use. Function pointers are `Option`s, since the other side's are only trusted after a
+//! check (see [`crate::negotiation`]).
 
 use std::ffi::c_void;
 
-/// The major part of the ABI version, which must be the same for host and plugin.
+/// The major part of the ABI version. Host and plugin must have the same.
 pub const ABI_MAJOR: u32 = 1;
-/// The minor part of the ABI version: a higher one adds fields at the end of structs.
+/// The minor part of the ABI version. A higher one adds fields at the end of structs.
 pub const ABI_MINOR: u32 = 1;
 /// Major part in the upper, minor part in the lower 16 bits.
 pub const ABI_VERSION: u32 = (ABI_MAJOR << 16) | ABI_MINOR;
 
-/// The name of this package, on which a plugin app depends.
+/// The name of this package, which plugin apps depend on.
 pub const PACKAGE_NAME: &str = env!("CARGO_PKG_NAME");
 
-/// The symbol that a plugin exports: a function that returns its [`Descriptor`].
+/// The symbol exported by a plugin: a function that returns its [`Descriptor`].
 pub const DESCRIPTOR_SYMBOL: &str = "devhost_plugin_descriptor";
 
 /// Done.
@@ -28,13 +28,13 @@ pub const INVALID: i32 = -3;
 /// A response head of more than 64 KiB, or of more than 256 headers.
 pub const TOO_LARGE: i32 = -4;
 
-/// [`RequestHead::flags`]: there is no body, and `request_body` will not be called.
+/// [`RequestHead::flags`]: there is no body, and `request_body` is not called.
 pub const REQUEST_END: u32 = 1;
 /// [`RequestHead::flags`]: the client asks for an upgrade.
 pub const REQUEST_UPGRADE: u32 = 2;
 /// The flags of `request_body`: these are the last bytes.
 pub const BODY_END: u32 = 1;
-/// [`Descriptor::flags`]: the plugin calls `poll` itself, from a thread of its own.
+/// [`Descriptor::flags`]: the plugin calls `poll` itself, on its own thread.
 pub const PLUGIN_OWN_LOOP: u32 = 1;
 
 /// `log`: an error.
@@ -46,7 +46,7 @@ pub const LOG_INFO: i32 = 3;
 /// `log`: for debugging.
 pub const LOG_DEBUG: i32 = 4;
 
-/// One request and its response; never reused in a process.
+/// One request and its response. Never reused in a process.
 pub type StreamId = u32;
 
 /// The host's side of one plugin instance. Opaque: only pointers to it exist.
@@ -57,7 +57,7 @@ pub struct Host {
     _marker: std::marker::PhantomData<(*mut u8, std::marker::PhantomPinned)>,
 }
 
-/// Borrowed bytes. A length of 0 allows a null pointer.
+/// Borrowed bytes. If the length is 0, the pointer may be null.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Slice {
@@ -71,25 +71,25 @@ impl Slice {
     /// No bytes.
     pub const EMPTY: Self = Self { data: std::ptr::null(), len: 0 };
 
-    /// Points to `bytes`; the borrow is not tracked any further.
+    /// Points to `bytes`. The borrow is not tracked.
     pub const fn new(bytes: &[u8]) -> Self {
         Self { data: bytes.as_ptr(), len: bytes.len() }
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     ///
     /// # Safety
-    /// `data` must point to `len` readable bytes that stay and do not change for `'a`, or `len` must be 0.
+    /// `data` must point to `len` bytes that stay readable and unchanged for `'a`, or `len` must be 0.
     pub const unsafe fn as_bytes<'a>(self) -> &'a [u8] {
         if self.len == 0 || self.data.is_null() {
             return &[];
         }
-        // SAFETY: the caller vouches for pointer, length and lifetime.
+        // SAFETY: promised by the caller.
         unsafe { std::slice::from_raw_parts(self.data, self.len) }
     }
 }
 
-// SAFETY: a slice is read-only, and whoever reads it vouches for its bytes (`as_bytes`).
+// SAFETY: a slice is read-only, and readers vouch for its bytes (`as_bytes`).
 unsafe impl Send for Slice {}
 // SAFETY: as above.
 unsafe impl Sync for Slice {}
@@ -100,7 +100,7 @@ unsafe impl Sync for Slice {}
 pub struct Header {
     /// In lower case in requests, in any case in responses.
     pub name: Slice,
-    /// The value as it came.
+    /// The raw value.
     pub value: Slice,
 }
 
@@ -108,15 +108,15 @@ pub struct Header {
 #[repr(C)]
 #[derive(Debug)]
 pub struct RequestHead {
-    /// The size of this struct as the host knows it, in bytes.
+    /// The host's size of this struct, in bytes.
     pub struct_size: u32,
     /// Bits of `REQUEST_*`.
     pub flags: u32,
-    /// The HTTP version of the client's request times ten: 10 or 11.
+    /// The HTTP version of the client's request, times ten: 10 or 11.
     pub http_version: u32,
     /// 0.
     pub reserved: u32,
-    /// The length of the body in bytes, or -1 where the client did not tell.
+    /// The length of the body in bytes, or -1 if unknown.
     pub body_length: i64,
     /// `GET`, `POST`, …
     pub method: Slice,
@@ -126,7 +126,7 @@ pub struct RequestHead {
     pub remote: Slice,
     /// The headers.
     pub headers: *const Header,
-    /// How many headers.
+    /// The number of headers.
     pub header_count: usize,
 }
 
@@ -134,21 +134,21 @@ pub struct RequestHead {
 #[repr(C)]
 #[derive(Debug)]
 pub struct ResponseHead {
-    /// The size of this struct as the plugin knows it, in bytes.
+    /// The plugin's size of this struct, in bytes.
     pub struct_size: u32,
     /// 100 to 999.
     pub status: u32,
     /// The headers.
     pub headers: *const Header,
-    /// How many headers.
+    /// The number of headers.
     pub header_count: usize,
 }
 
-/// What is known of a panic.
+/// A panic report.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Panic {
-    /// The size of this struct as the plugin knows it, in bytes.
+    /// The plugin's size of this struct, in bytes.
     pub struct_size: u32,
     /// 0.
     pub reserved: u32,
@@ -179,47 +179,47 @@ pub type WaitFn = unsafe extern "C" fn(*mut Host, i32) -> i32;
 /// [`HostVtable::log`].
 pub type LogFn = unsafe extern "C" fn(*mut Host, i32, Slice);
 
-/// The functions that the host offers. The first argument of each is [`Start::host`].
+/// The host's functions. The first argument of each is [`Start::host`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct HostVtable {
     /// The host's [`ABI_VERSION`].
     pub abi_version: u32,
-    /// The size of this struct as the host knows it, in bytes.
+    /// The host's size of this struct, in bytes.
     pub struct_size: u32,
-    /// Sends status and headers; with a last argument other than 0 the response is over.
+    /// Sends status and headers. A nonzero last argument ends the response.
     pub respond_head: Option<RespondHeadFn>,
-    /// Sends body bytes and returns how many were taken.
+    /// Sends body bytes; returns how many were taken.
     pub respond_body: Option<RespondBodyFn>,
     /// Ends the response.
     pub respond_end: Option<EndFn>,
-    /// Ends the response with a report of a panic.
+    /// Ends the response with a panic report.
     pub respond_panic: Option<RespondPanicFn>,
     /// Cuts the response off; after its end, refuses the rest of the request body.
     pub reset: Option<EndFn>,
-    /// Says that bytes of the request body have been consumed.
+    /// Reports request body bytes as consumed.
     pub consume: Option<ConsumeFn>,
-    /// A file descriptor that becomes readable when `poll` has something to do.
+    /// Returns a file descriptor that is readable when `poll` has something to do.
     pub event_fd: Option<PollFn>,
-    /// Handles what has arrived and returns how much that was.
+    /// Handles all arrivals; returns their number.
     pub poll: Option<PollFn>,
-    /// Sleeps until `poll` has something to do, or for so many milliseconds.
+    /// Sleeps until `poll` has something to do, or for this many milliseconds.
     pub wait: Option<WaitFn>,
-    /// Prints a line on the standard error of the app.
+    /// Prints a line on the app's standard error.
     pub log: Option<LogFn>,
-    /// Sends status, headers and a body that is there already, in one. Since 1.1.
+    /// Sends status, headers and a complete body at once. Since 1.1.
     pub respond: Option<RespondFn>,
 }
 
-/// What [`Descriptor::start`] is given.
+/// The argument of [`Descriptor::start`].
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Start {
     /// The host's [`ABI_VERSION`].
     pub abi_version: u32,
-    /// The size of this struct as the host knows it, in bytes.
+    /// The host's size of this struct, in bytes.
     pub struct_size: u32,
-    /// 1 for the first code that was loaded, one more for each reload.
+    /// 1 for the first loaded code, one more for each reload.
     pub generation: u64,
     /// Valid until the process ends.
     pub host: *mut Host,
@@ -246,7 +246,7 @@ pub type DescriptorFn = unsafe extern "C" fn() -> *const Descriptor;
 pub struct Descriptor {
     /// The plugin's [`ABI_VERSION`].
     pub abi_version: u32,
-    /// The size of this struct as the plugin knows it, in bytes.
+    /// The plugin's size of this struct, in bytes.
     pub struct_size: u32,
     /// Bits of `PLUGIN_*`.
     pub flags: u32,
@@ -262,12 +262,12 @@ pub struct Descriptor {
     pub request: Option<RequestFn>,
     /// Bytes of the request body. Required.
     pub request_body: Option<RequestBodyFn>,
-    /// `respond_body` would take bytes again. Required.
+    /// `respond_body` takes bytes again. Required.
     pub writable: Option<StreamFn>,
     /// The client is gone. Required.
     pub cancel: Option<StreamFn>,
     /// A newer generation has taken over. Optional.
     pub drain: Option<StateFn>,
-    /// The end. Optional.
+    /// The app is to end. Optional.
     pub stop: Option<StateFn>,
 }

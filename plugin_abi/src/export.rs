@@ -1,9 +1,9 @@
-//! `export!`, the one line that an app needs. The macros stand at the root of the crate, as all exported ones do.
+//! `export!`, the one line that an app needs.
 
 /// Exports an app to devhost. See the [crate's documentation](crate) for what can be exported.
 ///
-/// It expands to nothing without `--cfg devhost`, which devhost sets when it builds the app. A crate may use it once, at its
-/// root or in a module.
+/// Expands to nothing without `--cfg devhost`, which devhost sets when it builds the app. A crate may use it
+/// once, in its root or in a module.
 ///
 /// ```
 /// fn app() -> axum::Router {
@@ -13,7 +13,7 @@
 /// devhost_plugin::export!(app);
 /// ```
 ///
-/// What cannot be exported does not compile under devhost: here the state is missing.
+/// What cannot be exported does not compile under devhost. Here the state is missing:
 ///
 /// ```compile_fail
 /// fn app() -> axum::Router<u32> {
@@ -30,7 +30,8 @@ macro_rules! export {
     ($app:expr $(,)?) => {
         #[allow(unexpected_cfgs)]
         const _: () = {
-            // Names the dylib of all dependencies, which devhost passes by --extern; rustc would not load it otherwise.
+            // Names the dylib of all dependencies, passed by devhost with --extern; rustc would not load it
+            // otherwise.
             #[cfg(devhost)]
             extern crate devhost_deps as _;
 
@@ -43,7 +44,7 @@ macro_rules! export {
     };
 }
 
-/// The descriptor of an app, without its symbol; not part of the API.
+/// The descriptor of an app, without its symbol. Not part of the API.
 #[cfg(feature = "service")]
 #[doc(hidden)]
 #[macro_export]

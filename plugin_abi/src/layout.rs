@@ -1,5 +1,5 @@
-//! Compares the types of [`crate::abi`] with what a C compiler makes of the header (`layout.c`, which `build.rs`
-//! compiles). Tests only.
+//! Compares the types of [`crate::abi`] with a C compiler's view of the header (`layout.c`, compiled by
+//! `build.rs`). Tests only.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
@@ -31,7 +31,7 @@ unsafe fn devhost_layout(_: *mut usize) -> *const LayoutRow {
 
 fn c_layouts() -> BTreeMap<String, Layout> {
     let mut count = 0;
-    // SAFETY: the function fills in the count and returns a table of that many entries, which is constant.
+    // SAFETY: the function returns a constant table and stores its length in `count`.
     let entries = unsafe {
         let table = devhost_layout(&raw mut count);
         std::slice::from_raw_parts(table, count)
@@ -46,14 +46,14 @@ fn c_layouts() -> BTreeMap<String, Layout> {
         .collect()
 }
 
-/// The size and alignment of what a field accessor returns.
+/// Returns the size and alignment of the field behind an accessor.
 fn layout_of_field<T, F>(_: fn(&T) -> &F) -> (usize, usize) {
     (size_of::<F>(), align_of::<F>())
 }
 
 macro_rules! type_layouts {
     ($add:ident, $($c:literal = $type:ident { $($field:ident),* $(,)? })*) => {$(
-        // Without `..`: a field that is not listed does not compile.
+        // Without `..`, so that an unlisted field does not compile.
         let _: fn(abi::$type) = |abi::$type { $($field: _),* }| {};
         $add($c, (0, size_of::<abi::$type>(), align_of::<abi::$type>()));
         $({

@@ -1,6 +1,6 @@
-//! Connects a Rust web app to `devhost`: on each save the app's code is built as a shared library and loaded into a fresh
-//! process, where this crate links it to the development server. In production the same code runs as an ordinary binary,
-//! without anything of devhost in it.
+//! Connects a Rust web app to `devhost`: on each save the app is built as a shared library and loaded into a
+//! fresh process, where this crate links it to the development server. In production the same code runs as an
+//! ordinary binary, with nothing of devhost in it.
 //!
 //! # Making an app a plugin app
 //!
@@ -13,7 +13,7 @@
 //!    tokio = { version = "1", features = ["macros", "net", "rt-multi-thread"] }
 //!    ```
 //!
-//! 2. Give the package a library, `src/lib.rs`, with a function that makes the app, and export that function:
+//! 2. Give the package a library, `src/lib.rs`, with a function that makes the app, and export it:
 //!
 //!    ```
 //!    use axum::{Router, routing::get};
@@ -25,7 +25,7 @@
 //!    devhost_plugin::export!(app);
 //!    ```
 //!
-//! 3. For production, keep an ordinary `src/main.rs`. It knows nothing of devhost:
+//! 3. For production, keep an ordinary `src/main.rs` that knows nothing of devhost:
 //!
 //!    ```no_run
 //!    # mod my_app { pub fn app() -> axum::Router { axum::Router::new() } }
@@ -41,8 +41,9 @@
 //! # What can be exported
 //!
 //! A function without arguments that returns a service: an axum `Router` with its state, or any
-//! [`tower_service::Service`] of [`Request`] that is `Clone + Send + 'static`. It may be `async`, and it may return a
-//! `Result`; an error is shown in the terminal and the browser, and the last good code keeps serving.
+//! [`tower_service::Service`] of [`Request`] that is `Clone + Send + 'static`. It may be `async`, and may
+//! return a `Result`: an error is shown in the terminal and the browser, and the last good code keeps
+//! serving.
 //!
 //! ```
 //! # struct Database;
@@ -55,8 +56,8 @@
 //! devhost_plugin::export!(app);
 //! ```
 //!
-//! Or a plain handler, `async` or not, that takes a [`Request`] and returns what implements [`IntoResponse`]. A handler that
-//! is not `async` may block; it runs on a thread for that.
+//! Or a plain handler, `async` or not, that takes a [`Request`] and returns something that implements
+//! [`IntoResponse`]. A handler that is not `async` may block: it runs on a blocking thread.
 //!
 //! ```
 //! use devhost_plugin::{IntoResponse, Request, http::StatusCode};
@@ -91,8 +92,9 @@
 //!
 //! # Plugins in other languages
 //!
-//! The boundary is C: `include/devhost_plugin.h` is its reference, [`abi`] the same in Rust, and [`negotiation`] is what each
-//! side checks before it trusts the other. With `default-features = false` only these are compiled.
+//! The boundary is C: `include/devhost_plugin.h` is its reference, [`abi`] its Rust version, and
+//! [`negotiation`] is what each side checks before it trusts the other. With `default-features = false` only
+//! these are compiled.
 
 #![deny(missing_docs)]
 
@@ -120,7 +122,7 @@ pub use service::{
     response::{IntoResponse, Response},
 };
 
-/// What the macros need; not part of the API.
+/// Used by the macros. Not part of the API.
 #[cfg(feature = "service")]
 #[doc(hidden)]
 pub mod __private {

@@ -1,6 +1,6 @@
-//! What each side checks before it trusts a struct of the other: first the version, then the size, then the function
-//! pointers. It reads only what version and size allow, and returns checked copies with owned text and plain function
-//! pointers, so that nothing has to be checked again.
+//! Checks a struct from the other side before it is trusted: first the version, then the size, then the
+//! function pointers. Reads only what version and size allow. Returns checked copies with owned text and
+//! plain function pointers, so that nothing has to be checked again.
 
 use std::fmt;
 use std::mem::{MaybeUninit, offset_of, size_of};
@@ -10,7 +10,7 @@ use crate::abi::{self, Descriptor, HostVtable, Slice, Start};
 /// The longest name or version that a descriptor may carry, in bytes.
 pub const TEXT_BYTES_MAX: usize = 256;
 
-/// Why a struct from the other side of the boundary cannot be used.
+/// Why a struct from the other side cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AbiError {
@@ -19,16 +19,16 @@ pub enum AbiError {
         /// What it should point to.
         what: &'static str,
     },
-    /// The major parts of the versions differ.
+    /// The major versions differ.
     Version {
-        /// The version of the plugin.
+        /// The plugin's version.
         plugin: u32,
-        /// The version of the host.
+        /// The host's version.
         host: u32,
     },
     /// The struct ends before its required fields do.
     TooSmall {
-        /// Which struct.
+        /// The struct.
         what: &'static str,
         /// The size it claims, in bytes.
         size: usize,
@@ -70,7 +70,7 @@ impl fmt::Display for AbiError {
 
 impl std::error::Error for AbiError {}
 
-/// Shows an ABI version as `major.minor`.
+/// Displays an ABI version as `major.minor`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VersionText(
     /// Major part in the upper, minor part in the lower 16 bits.
@@ -100,18 +100,18 @@ pub struct DescriptorView {
     pub request: abi::RequestFn,
     /// Bytes of the request body.
     pub request_body: abi::RequestBodyFn,
-    /// Tells that `respond_body` takes bytes again.
+    /// `respond_body` takes bytes again.
     pub writable: abi::StreamFn,
     /// The client is gone.
     pub cancel: abi::StreamFn,
     /// A newer generation has taken over.
     pub drain: Option<abi::StateFn>,
-    /// The end.
+    /// The app is to end.
     pub stop: Option<abi::StateFn>,
 }
 
 impl DescriptorView {
-    /// Whether the plugin calls `poll` itself.
+    /// Returns true if the plugin calls `poll` itself.
     pub fn has_own_loop(&self) -> bool {
         self.flags & abi::PLUGIN_OWN_LOOP != 0
     }
@@ -120,7 +120,7 @@ impl DescriptorView {
 /// A start that passed [`check_start`].
 #[derive(Debug, Clone, Copy)]
 pub struct StartView {
-    /// 1 for the first code that was loaded, one more for each reload.
+    /// 1 for the first loaded code, one more for each reload.
     pub generation: u64,
     /// The first argument of every function.
     pub host: *mut abi::Host,
@@ -130,40 +130,40 @@ pub struct StartView {
     pub respond_body: abi::RespondBodyFn,
     /// Ends the response.
     pub respond_end: abi::EndFn,
-    /// Ends the response with a report of a panic.
+    /// Ends the response with a panic report.
     pub respond_panic: abi::RespondPanicFn,
     /// Cuts the response off.
     pub reset: abi::EndFn,
-    /// Says that bytes of the request body have been consumed.
+    /// Reports request body bytes as consumed.
     pub consume: abi::ConsumeFn,
-    /// The file descriptor to wait for.
+    /// Returns the file descriptor to wait for.
     pub event_fd: abi::PollFn,
-    /// Handles what has arrived.
+    /// Handles all arrivals.
     pub poll: abi::PollFn,
     /// Sleeps until `poll` has something to do.
     pub wait: abi::WaitFn,
     /// Prints a line.
     pub log: abi::LogFn,
-    /// Sends a whole response; a host of version 1.0 has no such function.
+    /// Sends a whole response. Missing in hosts of version 1.0.
     pub respond: Option<abi::RespondFn>,
 }
 
-/// Checks what a plugin's `devhost_plugin_descriptor` returned. For the host.
+/// Checks the result of a plugin's `devhost_plugin_descriptor`. For hosts.
 ///
 /// # Errors
-/// See [`AbiError`]. If the version does not match, nothing beyond `abi_version` and `struct_size` was read.
+/// See [`AbiError`]. If the version does not match, only `abi_version` and `struct_size` were read.
 ///
 /// # Safety
-/// `descriptor` must be null, or point to a struct that begins with `abi_version` and `struct_size` and, if the major part of
-/// its version is [`abi::ABI_MAJOR`], is `struct_size` bytes long and laid out as the header says.
+/// `descriptor` must be null, or point to a struct that begins with `abi_version` and `struct_size`. If its
+/// major version is [`abi::ABI_MAJOR`], it must be `struct_size` bytes long and laid out as in the header.
 pub unsafe fn check_descriptor(descriptor: *const Descriptor) -> Result<DescriptorView, AbiError> {
-    // SAFETY: the caller vouches for the pointer; `Descriptor` is valid when zeroed.
+    // SAFETY: promised by the caller; `Descriptor` is valid when zeroed.
     let copy =
         unsafe { copy_versioned(descriptor, "descriptor", offset_of!(Descriptor, drain), Side::Plugin)? };
     Ok(DescriptorView {
         abi_version: copy.abi_version,
         flags: copy.flags,
-        // SAFETY: the texts belong to the descriptor, which the caller vouches for.
+        // SAFETY: the texts belong to the descriptor, for which the caller vouches.
         name: unsafe { copy_text(copy.name, "name")? },
         // SAFETY: as above.
         version: unsafe { copy_text(copy.version, "version")? },
@@ -183,11 +183,11 @@ pub unsafe fn check_descriptor(descriptor: *const Descriptor) -> Result<Descript
 /// See [`AbiError`].
 ///
 /// # Safety
-/// As for [`check_descriptor`], for `start` and for the vtable that it points to.
+/// As for [`check_descriptor`], for `start` and its vtable.
 pub unsafe fn check_start(start: *const Start) -> Result<StartView, AbiError> {
-    // SAFETY: the caller vouches for the pointer; `Start` is valid when zeroed.
+    // SAFETY: promised by the caller; `Start` is valid when zeroed.
     let start = unsafe { copy_versioned(start, "start", size_of::<Start>(), Side::Host)? };
-    // SAFETY: the caller vouches for the pointer; `HostVtable` is valid when zeroed.
+    // SAFETY: promised by the caller; `HostVtable` is valid when zeroed.
     let vtable =
         unsafe { copy_versioned(start.vtable, "host vtable", offset_of!(HostVtable, respond), Side::Host)? };
     Ok(StartView {
@@ -214,10 +214,10 @@ enum Side {
     Host,
 }
 
-/// Copies the part of `*source` that both sides know; the rest is zero.
+/// Copies the part of `*source` known to both sides; the rest is zero.
 ///
 /// # Safety
-/// As for [`check_descriptor`]; `T` begins with two `u32`, version and size, and is valid when zeroed.
+/// As for [`check_descriptor`]. `T` must begin with two `u32`, version and size, and be valid when zeroed.
 unsafe fn copy_versioned<T: Copy>(
     source: *const T,
     what: &'static str,
@@ -227,7 +227,7 @@ unsafe fn copy_versioned<T: Copy>(
     if source.is_null() || !source.is_aligned() {
         return Err(AbiError::BadPointer { what });
     }
-    // SAFETY: the pointer is not null and aligned, and every version begins with these two fields.
+    // SAFETY: the pointer is aligned and not null, and every version begins with these two fields.
     let [version, size] = unsafe { source.cast::<[u32; 2]>().read() };
     if version >> 16 != abi::ABI_MAJOR {
         let (plugin, host) = match side {
@@ -249,7 +249,7 @@ unsafe fn copy_versioned<T: Copy>(
             size.min(size_of::<T>()),
         );
     }
-    // SAFETY: the caller vouches that zeros are valid, and the bytes copied are those of a T.
+    // SAFETY: the caller promises that zeros are valid, and the copied bytes are those of a `T`.
     Ok(unsafe { copy.assume_init() })
 }
 
@@ -259,7 +259,7 @@ unsafe fn copy_text(text: Slice, field: &'static str) -> Result<String, AbiError
     if text.len > TEXT_BYTES_MAX || (text.len > 0 && text.data.is_null()) {
         return Err(AbiError::BadText { field });
     }
-    // SAFETY: the caller vouches for the bytes.
+    // SAFETY: promised by the caller.
     let bytes = unsafe { text.as_bytes() };
     Ok(String::from_utf8_lossy(bytes).into_owned())
 }

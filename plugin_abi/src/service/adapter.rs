@@ -1,5 +1,5 @@
-//! The app behind the C functions: starts the runtime and the app, turns callbacks into tasks, and stops. One instance for
-//! each `start`, never freed: it ends with the process.
+//! The app behind the C functions: starts the runtime and the app, turns callbacks into tasks, and stops.
+//! Each `start` makes an instance that is never freed.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -25,9 +25,9 @@ use super::panics::{self, Catch};
 use super::request::{Disposition, read_head};
 use super::stream::Stream;
 
-/// How long `stop` waits for code of the app that does not return.
+/// How long `stop` waits for app code that does not return.
 const STOP_TIME_MAX: Duration = Duration::from_millis(500);
-/// After this many successful polls in a row the loop lets other tasks run.
+/// After this many successful polls in a row, the loop lets other tasks run.
 const POLLS_IN_A_ROW_COUNT_MAX: u32 = 8;
 /// One thread for an app that blocks, and one to go on meanwhile.
 const THREADS_COUNT_MIN: usize = 2;
@@ -42,10 +42,10 @@ pub trait Plugin {
     fn load() -> Loading;
 }
 
-/// The descriptor of an app.
+/// Returns an app's descriptor.
 pub const fn descriptor<P: Plugin>() -> abi::Descriptor {
     unsafe extern "C" fn start<P: Plugin>(start: *const abi::Start, state: *mut *mut c_void) -> i32 {
-        // SAFETY: the host vouches for the pointers as the header says.
+        // SAFETY: the host promises valid pointers, as the header says.
         unsafe { start_app(start, state, P::load) }
     }
     abi::Descriptor {
@@ -75,16 +75,16 @@ struct Adapter {
     streams: Mutex<HashMap<StreamId, OpenStream>>,
 }
 
-/// A request that is being answered.
+/// A request being answered.
 struct OpenStream {
     stream: Arc<Stream>,
     task: AbortHandle,
 }
 
 /// # Safety
-/// `start` and `state` must be what the header says of `start`'s arguments.
+/// `start` and `state` must be as the header says of `start`'s arguments.
 unsafe fn start_app(start: *const abi::Start, state: *mut *mut c_void, load: fn() -> Loading) -> i32 {
-    // SAFETY: the caller vouches for the pointer.
+    // SAFETY: promised by the caller.
     let host = match unsafe { check_start(start) } {
         // SAFETY: the header says that they are valid until the process ends.
         Ok(start) => unsafe { Host::new(start) },
@@ -107,9 +107,9 @@ unsafe fn start_app(start: *const abi::Start, state: *mut *mut c_void, load: fn(
                 runtime: Mutex::new(Some(runtime)),
                 streams,
             }));
-            // SAFETY: the caller vouches for the pointer.
+            // SAFETY: promised by the caller.
             unsafe { *state = std::ptr::from_ref(adapter).cast_mut().cast() };
-            // Last: from here on callbacks may come.
+            // Last: callbacks may come from here on.
             handle.spawn(run_loop(host));
             abi::OK
         }
@@ -133,7 +133,7 @@ fn load_app(load: fn() -> Loading) -> Result<(Runtime, App), AppError> {
         .map_err(|error| AppError::new(format!("failed to start the tokio runtime: {error}")))?;
     panics::install_hook();
     let app = {
-        // Entered, not blocked on: a synchronous function may use a runtime of its own.
+        // Entered, not blocked on: a synchronous function may use its own runtime.
         let _context = runtime.enter();
         match panics::catch(load) {
             Ok(Loading::Done(app)) => Ok(app),
@@ -141,7 +141,7 @@ fn load_app(load: fn() -> Loading) -> Result<(Runtime, App), AppError> {
             Err(report) => Err(report),
         }
     };
-    // Again, before a hook that the app may have installed.
+    // Again, to run before a hook that the app may have installed.
     panics::install_hook();
     match app {
         Ok(Ok(app)) => Ok((runtime, app)),
@@ -158,10 +158,10 @@ fn load_app(load: fn() -> Loading) -> Result<(Runtime, App), AppError> {
     }
 }
 
-/// Calls `poll` whenever there is something to do, until the host ends.
+/// Calls `poll` whenever there is something to do, until the link is over.
 async fn run_loop(host: Host) {
-    // The replacement of the deprecated constructor came with tokio 1.54, and apps may lock an older version. Its safety
-    // condition holds: the host keeps the same descriptor open until the process ends.
+    // The deprecated constructor's replacement needs tokio 1.54, and apps may lock an older version. Its
+    // safety condition holds: the host keeps the same descriptor open until the process ends.
     #[allow(deprecated)]
     let event_fd = match AsyncFd::with_interest(host.event_fd(), Interest::READABLE) {
         Ok(event_fd) => event_fd,
@@ -172,7 +172,7 @@ async fn run_loop(host: Host) {
     };
     loop {
         match event_fd.readable().await {
-            // Before the poll, so that what arrives after the poll's last look counts as new.
+            // Before the poll, so that whatever arrives after the poll's last look counts as new.
             Ok(mut ready) => ready.clear_ready(),
             Err(_) => return,
         }
@@ -187,8 +187,8 @@ async fn run_loop(host: Host) {
     }
 }
 
-/// Goes to the end of the run queue. Tokio's `yield_now` would wait for this thread to become idle, and the next task on it may
-/// block for long; from the queue another thread can take the loop.
+/// Moves to the end of the run queue. Tokio's `yield_now` would wait for this thread to become idle, and its
+/// next task may block for long; from the queue, another thread can take the loop.
 async fn let_others_run() {
     let mut yielded = false;
     poll_fn(|cx| {
@@ -203,7 +203,7 @@ async fn let_others_run() {
 
 impl Adapter {
     /// # Safety
-    /// `state` must be what `start_app` stored.
+    /// `state` must have been stored by `start_app`.
     unsafe fn from_state(state: *mut c_void) -> &'static Self {
         // SAFETY: it is never freed, and only shared references to it exist.
         unsafe { &*state.cast_const().cast() }
@@ -211,7 +211,7 @@ impl Adapter {
 
     fn accept(&'static self, stream: Arc<Stream>, disposition: Disposition) {
         let id = stream.id();
-        // Held until the entry is inserted: its removal by the task waits for that.
+        // Held until the entry is inserted, so that the task cannot remove it before.
         let mut streams = lock(&self.streams);
         let run = self.run(stream.clone(), disposition);
         let task = self.handle.spawn(run).abort_handle();
@@ -242,11 +242,11 @@ impl Adapter {
 }
 
 unsafe extern "C" fn on_request(state: *mut c_void, id: StreamId, head: *const abi::RequestHead) {
-    // SAFETY: the host hands back what `start` stored, and a valid head.
+    // SAFETY: the host returns what `start` stored, and a valid head.
     let (adapter, head) = unsafe { (Adapter::from_state(state), &*head) };
     let has_body = head.flags & abi::REQUEST_END == 0;
     let stream = Arc::new(Stream::new(id, adapter.host, has_body));
-    // SAFETY: the host vouches for what the head points to.
+    // SAFETY: the host promises that the head's pointers are valid.
     let disposition = unsafe { read_head(head, &stream) };
     adapter.accept(stream, disposition);
 }
@@ -258,10 +258,10 @@ unsafe extern "C" fn on_request_body(
     len: usize,
     flags: u32,
 ) {
-    // SAFETY: the host hands back what `start` stored.
+    // SAFETY: the host returns what `start` stored.
     let adapter = unsafe { Adapter::from_state(state) };
     if let Some(stream) = adapter.find(id) {
-        // SAFETY: the host vouches for the bytes.
+        // SAFETY: the host promises that the bytes are valid.
         let data = unsafe { Slice { data, len }.as_bytes() };
         stream.receive(data, flags & abi::BODY_END != 0);
         adapter.remove_if_over(&stream);
@@ -269,7 +269,7 @@ unsafe extern "C" fn on_request_body(
 }
 
 unsafe extern "C" fn on_writable(state: *mut c_void, id: StreamId) {
-    // SAFETY: the host hands back what `start` stored.
+    // SAFETY: the host returns what `start` stored.
     let adapter = unsafe { Adapter::from_state(state) };
     if let Some(stream) = adapter.find(id) {
         stream.wake_writer();
@@ -277,18 +277,18 @@ unsafe extern "C" fn on_writable(state: *mut c_void, id: StreamId) {
 }
 
 unsafe extern "C" fn on_cancel(state: *mut c_void, id: StreamId) {
-    // SAFETY: the host hands back what `start` stored.
+    // SAFETY: the host returns what `start` stored.
     let adapter = unsafe { Adapter::from_state(state) };
     let entry = lock(&adapter.streams).remove(&id);
     if let Some(OpenStream { stream, task }) = entry {
         stream.cancel();
-        // The runtime drops the future, and with it everything that the handler holds.
+        // The runtime drops the future, and with it all that the handler holds.
         task.abort();
     }
 }
 
 unsafe extern "C" fn on_stop(state: *mut c_void) {
-    // SAFETY: the host hands back what `start` stored.
+    // SAFETY: the host returns what `start` stored.
     let adapter = unsafe { Adapter::from_state(state) };
     let runtime = lock(&adapter.runtime).take();
     if let Some(runtime) = runtime {

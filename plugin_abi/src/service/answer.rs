@@ -1,4 +1,4 @@
-//! Gets the app's response to a request and sends it to the host, piece by piece.
+//! Gets the app's response to a request and streams it to the host.
 
 use futures_util::FutureExt;
 use http::header::CONTENT_LENGTH;
@@ -13,7 +13,7 @@ use super::host::Refusal;
 use super::response::{Response, plain_text};
 use super::stream::Stream;
 
-/// Gets the app's response, or one that shows its error.
+/// Returns the app's response, or one that shows its error.
 pub(crate) async fn answer(app: &App, request: Request, stream: &Stream) -> Response {
     app.call(request).await.unwrap_or_else(|error| {
         stream.host().log(abi::LOG_ERROR, &format!("the app's service failed: {error}"));
@@ -21,7 +21,7 @@ pub(crate) async fn answer(app: &App, request: Request, stream: &Stream) -> Resp
     })
 }
 
-/// Sends a response, with its length if that is known. `tell_length` is false if the body is not what a GET would get.
+/// Sends a response. `tell_length` is false if the body differs from a GET's.
 pub(crate) async fn send(stream: &Stream, response: Response, tell_length: bool) -> Result<(), Refusal> {
     let (mut head, mut body) = response.into_parts();
     let has_no_body = head.status.is_informational()
@@ -35,7 +35,7 @@ pub(crate) async fn send(stream: &Stream, response: Response, tell_length: bool)
     }
     let status = head.status.as_u16();
     let end = body.is_end_stream();
-    // Most bodies are a single piece that is available at once.
+    // Most bodies are a single piece, available at once.
     let mut first = if end { None } else { body.frame().now_or_never() };
     let whole = match &mut first {
         Some(Some(Ok(frame))) if body.is_end_stream() => frame.data_mut().map(std::mem::take),
@@ -74,7 +74,7 @@ pub(crate) async fn send(stream: &Stream, response: Response, tell_length: bool)
                 return Ok(());
             }
         }
-        // A body that is always ready must not starve the other tasks of its thread.
+        // A body that is always ready must not starve the other tasks on its thread.
         tokio::task::coop::consume_budget().await;
     }
     stream.respond_end()

@@ -1,5 +1,5 @@
-//! What can be exported: each accepted form of a function becomes an [`App`], a service behind a pointer. The app's own crate
-//! instantiates only the generic code here, so it stays small.
+//! What can be exported: each accepted form of a function becomes an [`App`], a service behind a pointer. The
+//! app's own crate instantiates only the generic code here, so it stays small.
 
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
@@ -15,10 +15,10 @@ use super::lock::lock;
 use super::panics::{self, PanicReport};
 use super::response::{IntoResponse, Response};
 
-/// A request as an app gets it.
+/// A request to an app.
 pub type Request = http::Request<Body>;
 
-/// The result of a service: a response, or the text of its error.
+/// A response, or the text of the service's error.
 pub(crate) type Reply = Pin<Box<dyn Future<Output = Result<Response, AppError>> + Send>>;
 
 trait Serve: Send + Sync {
@@ -41,11 +41,11 @@ impl std::fmt::Debug for App {
     }
 }
 
-/// An app that is being made, perhaps by an asynchronous function.
+/// An app being made, perhaps by an async function.
 pub enum Loading {
     /// The function has returned.
     Done(Result<App, AppError>),
-    /// The function is asynchronous.
+    /// The function is async.
     Future(Pin<Box<dyn Future<Output = Result<App, AppError>>>>),
 }
 
@@ -55,8 +55,8 @@ impl std::fmt::Debug for Loading {
     }
 }
 
-/// A [`tower_service::Service`] that an app can be: it takes a [`Request`], answers with any body of
-/// [`Bytes`], and its error can be shown. Implemented for all that fit, for instance an axum `Router`.
+/// A [`tower_service::Service`] that can be an app: it takes a [`Request`], answers with any body of
+/// [`Bytes`], and its error implements `Display`. Implemented for all that fit, such as an axum `Router`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no service that devhost can run",
     note = "it must implement `tower_service::Service<devhost_plugin::Request> + Clone + Send + 'static`, \
@@ -81,7 +81,7 @@ where
     }
 }
 
-/// A service is cloned for each request, as hyper does. The mutex makes it `Sync`, which a service need not be.
+/// Cloned for each request, as in hyper. The mutex makes it `Sync`, which a service need not be.
 struct ServiceApp<S>(Mutex<S>);
 
 impl<S, B> Serve for ServiceApp<S>
@@ -117,7 +117,7 @@ where
 
 /// Runs a synchronous handler on a thread where it may block.
 async fn run_blocking(handler: Box<dyn FnOnce() -> Response + Send>) -> Result<Response, AppError> {
-    /// If the client leaves before the handler has begun, it need not begin.
+    /// Cancels a handler that has not begun when the client leaves.
     struct AbortOnDrop(tokio::task::JoinHandle<Result<Response, PanicReport>>);
     impl Drop for AbortOnDrop {
         fn drop(&mut self) {
@@ -127,7 +127,7 @@ async fn run_blocking(handler: Box<dyn FnOnce() -> Response + Send>) -> Result<R
     let mut task = AbortOnDrop(tokio::task::spawn_blocking(move || panics::catch(handler)));
     match (&mut task.0).await {
         Ok(Ok(response)) => Ok(response),
-        // The report continues as the payload of a panic to whoever polls this request.
+        // The report continues as a panic payload to the poller of this request.
         Ok(Err(report)) => std::panic::resume_unwind(Box::new(report)),
         Err(error) => Err(AppError::new(format!("the handler did not run: {error}"))),
     }
@@ -147,7 +147,7 @@ where
     }
 }
 
-/// The forms that [`export!`](crate::export) accepts. `Form` tells them apart and is always inferred.
+/// The forms accepted by [`export!`](crate::export). `Form` tells them apart and is always inferred.
 #[diagnostic::on_unimplemented(
     message = "devhost cannot run `{Self}` as an app",
     label = "not one of the forms that `devhost_plugin::export!` accepts",

@@ -1,5 +1,5 @@
-//! The body of a request or response: complete bytes, a request's body as it arrives, or any other `http_body::Body`. Reading
-//! a request's body lets the client send more of it.
+//! The body of a request or response: complete bytes, a request's body as it arrives, or any other
+//! `http_body::Body`. Reading a request's body grants the client more credit.
 
 use std::fmt;
 use std::io;
@@ -16,8 +16,8 @@ use super::stream::Stream;
 
 /// The body of a [`Request`](crate::Request) or [`Response`](crate::Response).
 ///
-/// It is an `http_body::Body` of [`Bytes`], so it fits axum, hyper and tower-http. A synchronous handler reads it with
-/// [`Body::read`] or [`Body::reader`].
+/// It is an `http_body::Body` of [`Bytes`], so it fits axum, hyper and tower-http. Synchronous handlers read
+/// it with [`Body::read`] or [`Body::reader`].
 #[derive(Debug)]
 pub struct Body(BodyKind);
 
@@ -43,7 +43,7 @@ impl Body {
         Self(BodyKind::Full(Bytes::new()))
     }
 
-    /// Wraps any other body, for instance a stream.
+    /// Wraps any other body, such as a stream.
     pub fn new<B>(body: B) -> Self
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -52,12 +52,12 @@ impl Body {
         Self(BodyKind::Other(Box::pin(body.map_err(|error| BodyError::new(error.to_string())))))
     }
 
-    /// Makes the body of a request, of `length` bytes if that is known.
+    /// Makes a request's body, of `length` bytes if that is known.
     pub(crate) fn of_request(stream: Arc<Stream>, length: Option<u64>) -> Self {
         Self(BodyKind::Request { stream, remaining: length })
     }
 
-    /// Reads all of the body, which may have at most `limit` bytes.
+    /// Reads the whole body, of at most `limit` bytes.
     ///
     /// # Errors
     /// The body is longer, or it broke off.
@@ -78,24 +78,24 @@ impl Body {
         Ok(all.freeze())
     }
 
-    /// Reads all of the body, which may have at most `limit` bytes. Blocks; for synchronous handlers.
+    /// Reads the whole body, of at most `limit` bytes. Blocks, so it is for synchronous handlers.
     ///
     /// # Errors
     /// The body is longer, or it broke off.
     ///
     /// # Panics
-    /// In asynchronous code, which uses [`Body::bytes`] instead.
+    /// Panics in asynchronous code, which must use [`Body::bytes`] instead.
     pub fn read(self, limit: usize) -> Result<Bytes, BodyError> {
         tokio::runtime::Handle::current().block_on(self.bytes(limit))
     }
 
-    /// Returns a blocking reader of the body. For synchronous handlers; in asynchronous code a read panics.
+    /// Returns a blocking reader, for synchronous handlers. Reading panics in asynchronous code.
     pub fn reader(self) -> BodyReader {
         BodyReader { body: self, piece: Bytes::new() }
     }
 }
 
-/// A blocking reader of a body, made by [`Body::reader`].
+/// A blocking reader of a body; see [`Body::reader`].
 #[derive(Debug)]
 pub struct BodyReader {
     body: Body,

@@ -1,4 +1,4 @@
-//! What can go wrong with an app and its bodies, as text: the types of the errors belong to the app.
+//! Errors of an app and its bodies, as text: their types belong to the app.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! The course of one request, as one task that `cancel` aborts: the app answers, the answer goes to the host, and the
-//! response ends whatever happens.
+//! The course of one request, as one task, which `cancel` aborts: the app answers, the answer goes to the
+//! host, and the response ends whatever happens.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::request::Disposition;
 use super::stream::Stream;
 use super::upgrade;
 
-/// Has a request answered, and ends the response in every case.
+/// Answers a request, ending the response in every case.
 pub(crate) async fn run(app: App, stream: Arc<Stream>, disposition: Disposition) {
     let stream_of_task = stream.clone();
     let outcome = Catch::new(async move {
@@ -28,7 +28,7 @@ pub(crate) async fn run(app: App, stream: Arc<Stream>, disposition: Disposition)
     })
     .await;
     match outcome {
-        // With `Over` nobody is left to be told.
+        // With `Over`, nobody is left to be told.
         Ok(Ok(()) | Err(Refusal::Over)) => {}
         Ok(Err(refusal)) => {
             let message = format!("the host refused a response: {refusal:?}");

@@ -1,5 +1,5 @@
-//! The host's functions with Rust types. The only place that calls through the vtable; it keeps no state and knows nothing
-//! about the app.
+//! The host's functions with Rust types. Only this file calls through the vtable. It keeps no state and knows
+//! nothing of the app.
 
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -8,12 +8,12 @@ use crate::negotiation::StartView;
 
 use super::panics::PanicReport;
 
-/// The host of this process. Valid until the process ends.
+/// The process's host. Valid until the process ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Host(StartView);
 
-// SAFETY: by contract `respond_*`, `reset`, `consume` and `log` may be called from any thread; only the loop task calls
-// `poll`, and it runs on one thread at a time.
+// SAFETY: by contract `respond_*`, `reset`, `consume` and `log` may be called from any thread. Only the loop
+// task calls `poll`, and it runs on one thread at a time.
 unsafe impl Send for Host {}
 // SAFETY: as above; calls for one stream are serialized by `Stream`.
 unsafe impl Sync for Host {}
@@ -21,7 +21,7 @@ unsafe impl Sync for Host {}
 /// Why the host refused a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The stream or the whole link is over: nobody is left to be told.
+    /// The stream or the link is over: nobody is left to be told.
     Over,
     /// The head was too large.
     TooLarge,
@@ -49,14 +49,14 @@ impl Host {
         check(unsafe { (self.0.respond_head)(self.0.host, stream, &raw const head, i32::from(end)) })
     }
 
-    /// Sends bytes of the body. Returns how many were taken; after 0, `writable` tells when to try again.
+    /// Sends body bytes; returns how many were taken. After 0, `writable` says when to retry.
     pub(crate) fn respond_body(self, stream: abi::StreamId, data: &[u8]) -> Result<usize, Refusal> {
         // SAFETY: function and host are valid (`new`); the bytes outlive the call.
         taken(unsafe { (self.0.respond_body)(self.0.host, stream, data.as_ptr(), data.len()) }, data)
     }
 
-    /// Sends a response with a complete body. Returns how many bytes of the body were taken: if all, the response is over; if
-    /// fewer, it continues with `respond_body`.
+    /// Sends a response with a complete body; returns how many bytes of it were taken. If all were, the
+    /// response is over; otherwise it continues with `respond_body`.
     pub(crate) fn respond(
         self,
         stream: abi::StreamId,
@@ -105,7 +105,7 @@ impl Host {
         check(unsafe { (self.0.consume)(self.0.host, stream, bytes) })
     }
 
-    /// The descriptor to wait for, for tokio's `AsyncFd`. It is never closed here.
+    /// Returns the descriptor to wait for, for tokio's `AsyncFd`. Never closed here.
     pub(crate) fn event_fd(self) -> EventFd {
         // SAFETY: function and host are valid (`new`).
         EventFd(unsafe { (self.0.event_fd)(self.0.host) })
@@ -150,7 +150,7 @@ fn head_of(status: u16, headers: &[abi::Header]) -> abi::ResponseHead {
     }
 }
 
-/// Converts the host's result into the number of bytes that it took.
+/// Converts the host's result into the number of bytes taken.
 fn taken(result: i64, data: &[u8]) -> Result<usize, Refusal> {
     match usize::try_from(result) {
         Ok(taken) => Ok(taken.min(data.len())),
@@ -168,6 +168,6 @@ fn check(code: i32) -> Result<(), Refusal> {
 }
 
 pub(crate) const fn size_of_u32<T>() -> u32 {
-    // All types of the ABI are some dozen bytes long.
+    // ABI structs are a few dozen bytes long.
     size_of::<T>() as u32
 }

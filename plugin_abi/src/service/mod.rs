@@ -1,6 +1,7 @@
-//! The safe Rust API: what an app is ([`app`]), its requests and responses ([`body`], [`response`]), and the adapter
-//! that puts it behind the C functions ([`adapter`]). All of it is compiled here, once; the app's own crate only
-//! instantiates a thin shell around its service. Raw pointers stay in [`host`], [`adapter`] and [`request`].
+//! The safe Rust API: apps ([`app`]), their requests and responses ([`body`], [`response`]), and the adapter
+//! that puts an app behind the C functions ([`adapter`]). All of it is compiled here, once; the app's own
+//! crate only instantiates a thin shell around its service. Raw pointers stay in [`host`], [`adapter`] and
+//! [`request`].
 
 pub(crate) mod adapter;
 mod answer;

@@ -1,5 +1,5 @@
-//! Panics of the app, caught where a request is polled, with message, location and backtrace. The hook runs the previous hook
-//! too, so std prints what it always does.
+//! Catches the app's panics as a request is polled, with message, location and backtrace. The previous hook
+//! runs as well, so std prints what it always does.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -9,36 +9,35 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// The longest backtrace that is reported, in bytes.
+/// The longest reported backtrace, in bytes.
 const BACKTRACE_BYTES_MAX: usize = 48 * 1024;
-/// The longest message that is reported, in bytes.
+/// The longest reported message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 
-/// A panic, as it is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PanicReport {
     pub(crate) message: String,
     /// `file:line:column`, or empty.
     pub(crate) location: String,
-    /// As std prints it, from the app's frames on, or empty.
+    /// As printed by std, from the app's frames on, or empty.
     pub(crate) backtrace: String,
 }
 
-/// What the hook has seen of the last panic on this thread.
+/// What the hook saw of the last panic on this thread.
 struct Seen {
     location: String,
     backtrace: Backtrace,
 }
 
 thread_local! {
-    /// Calls of [`catch`] on this thread.
+    /// The depth of [`catch`] calls on this thread.
     static CATCHING: Cell<u32> = const { Cell::new(0) };
-    /// Set while the hook runs, so that a hook that is installed twice acts once.
+    /// Set while the hook runs, so that a hook installed twice acts once.
     static IN_HOOK: Cell<bool> = const { Cell::new(false) };
     static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
 }
 
-/// Installs a hook before the current one that remembers location and backtrace of panics inside [`catch`].
+/// Installs a hook before the current one that records location and backtrace of panics inside [`catch`].
 pub(crate) fn install_hook() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -46,7 +45,7 @@ pub(crate) fn install_hook() {
             return previous(info);
         }
         let location = info.location().map(ToString::to_string).unwrap_or_default();
-        // Captured only; symbols are looked up if the panic reaches `catch`.
+        // Captured only: symbols are resolved if the panic reaches `catch`.
         let seen = Seen { location, backtrace: Backtrace::force_capture() };
         SEEN.with(|slot| *slot.borrow_mut() = Some(seen));
         previous(info);
@@ -54,11 +53,11 @@ pub(crate) fn install_hook() {
     }));
 }
 
-/// Runs the app's code and catches its panic.
+/// Runs app code and catches its panic.
 pub(crate) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, PanicReport> {
     CATCHING.set(CATCHING.get() + 1);
     SEEN.with(|slot| slot.borrow_mut().take());
-    // The caller drops whatever the panic has left half-done.
+    // The caller drops whatever the panic left half-done.
     let result = catch_unwind(AssertUnwindSafe(|| begin_app_backtrace(run)));
     CATCHING.set(CATCHING.get() - 1);
     result.map_err(report)
@@ -75,7 +74,7 @@ fn begin_app_backtrace<T>(run: impl FnOnce() -> T) -> T {
 
 fn report(payload: Box<dyn Any + Send>) -> PanicReport {
     let payload = match payload.downcast::<PanicReport>() {
-        // Already caught on the thread of a synchronous handler.
+        // Already caught on a synchronous handler's thread.
         Ok(report) => return *report,
         Err(payload) => payload,
     };
@@ -84,7 +83,7 @@ fn report(payload: Box<dyn Any + Send>) -> PanicReport {
         (_, Some(text)) => text.clone(),
         _ => "a panic without a message".to_owned(),
     };
-    // The payload's destructor is the app's code too.
+    // The payload's destructor is app code, too.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
     let seen = SEEN.with(|slot| slot.borrow_mut().take());
     let (location, backtrace) = seen
@@ -130,7 +129,7 @@ impl<F: Future> Future for Catch<F> {
     }
 }
 
-/// A frame of a backtrace as text.
+/// A frame of a textual backtrace.
 struct Frame<'a> {
     name: &'a str,
     /// `file:line:column`, or empty.
@@ -138,12 +137,13 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// std's and this crate's way from the panic to the hook.
+    /// Returns true for the last of std's and this crate's frames between hook and panic.
     fn is_end_of_panic(&self) -> bool {
         self.name.contains("__rust_end_short_backtrace")
     }
 
-    /// Frames between the app's code and the hook: `panic!`, `unwrap`, an index out of bounds.
+    /// Returns true for frames between the app's code and the panic: `panic!`, `unwrap`, an index out of
+    /// bounds.
     fn is_panic_machinery(&self) -> bool {
         ["core::panicking::", "std::panicking::", "core::option::", "core::result::", "core::slice::index::"]
             .iter()
@@ -155,10 +155,10 @@ impl Frame<'_> {
         self.name.contains("begin_app_backtrace") && self.name.contains("devhost_plugin")
     }
 
-    /// Whether the frame is in the user's code, judging by its path.
+    /// Returns true if the frame is in the user's code, judging by its path.
     fn is_own(&self) -> bool {
         let foreign = ["/rustc/", "/registry/src/", "/git/checkouts/", "/lib/rustlib/src/"];
-        // This crate is often a path dependency, and its frames surround the app's. Not all of them carry its name.
+        // This crate is often a path dependency, and its frames surround the app's. Not all carry its name.
         let is_adapter =
             ["devhost_plugin::", "<devhost_plugin::"].iter().any(|prefix| self.name.starts_with(prefix));
         !is_adapter
@@ -168,7 +168,7 @@ impl Frame<'_> {
     }
 }
 
-/// Whether a place is in the sources of this crate; std shortens paths below the working directory.
+/// Returns true if a place is in this crate's sources. std shortens paths below the working directory.
 fn is_in_this_crate(place: &str) -> bool {
     const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/service/");
     if place.starts_with(SOURCES) {
@@ -186,8 +186,8 @@ fn trim_backtrace(text: &str) -> String {
         from += 1;
     }
     let mut to = frames.iter().position(Frame::is_begin_of_app).unwrap_or(frames.len()).max(from);
-    // Cuts the frames of server and runtime between the marker and the app. Without debug info no place is known, and all
-    // frames stay.
+    // Cuts the frames of server and runtime between the marker and the app. Without debug info no place is
+    // known, so all frames stay.
     if let Some(last) = frames[from..to].iter().rposition(Frame::is_own) {
         to = from + last + 1;
     }
@@ -203,7 +203,7 @@ fn trim_backtrace(text: &str) -> String {
 
 fn parse_frames(text: &str) -> Vec<Frame<'_>> {
     let mut frames: Vec<Frame<'_>> = Vec::new();
-    // Of inlined functions only the first has a number.
+    // Only the first of several inlined functions has a number.
     for line in text.lines().map(str::trim) {
         if let Some(place) = line.strip_prefix("at ") {
             if let Some(frame) = frames.last_mut() {

@@ -1,4 +1,4 @@
-//! Turns the head of a request that the host hands over into an `http::Request` for the app.
+//! Turns the host's request head into an `http::Request` for the app.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use super::body::Body;
 use super::response::{Response, plain_text};
 use super::stream::Stream;
 
-/// The address of the client, in the extensions of each request.
+/// The client's address, in the extensions of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remote(
-    /// Address and port as the front saw them.
+    /// Address and port as seen by the front.
     pub SocketAddr,
 );
 
-/// What is done with a request.
+/// What to do with a request.
 pub(crate) enum Disposition {
     /// The app answers.
     Serve(Request),
@@ -40,14 +40,14 @@ pub(crate) unsafe fn read_head(head: &abi::RequestHead, stream: &Arc<Stream>) ->
     } else {
         Body::empty()
     };
-    // SAFETY: the caller vouches for the pointers.
+    // SAFETY: promised by the caller.
     let request = match unsafe { read_parts(head) } {
         Ok(parts) => http::Request::from_parts(parts, body),
         Err(error) => {
             return Disposition::Refuse(plain_text(StatusCode::BAD_REQUEST, error.to_string()));
         }
     };
-    // An upgrade of a request with a body (h2c) need not be granted.
+    // An upgrade with a body (h2c) need not be granted.
     let is_upgrade =
         head.flags & abi::REQUEST_UPGRADE != 0 && request.method() == Method::GET && length.unwrap_or(0) == 0;
     if is_upgrade { Disposition::ServeUpgrade(request) } else { Disposition::Serve(request) }
@@ -56,7 +56,7 @@ pub(crate) unsafe fn read_head(head: &abi::RequestHead, stream: &Arc<Stream>) ->
 /// # Safety
 /// As for [`read_head`].
 unsafe fn read_parts(head: &abi::RequestHead) -> http::Result<http::request::Parts> {
-    // SAFETY: the caller vouches for the pointers, here and in what follows.
+    // SAFETY: the caller promises valid pointers, here and below.
     let (method, target, remote) =
         unsafe { (head.method.as_bytes(), head.target.as_bytes(), head.remote.as_bytes()) };
     let (mut parts, ()) = http::Request::new(()).into_parts();

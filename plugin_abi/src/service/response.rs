@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::body::Body;
 
-/// A response as the adapter sends it.
+/// The adapter's response type.
 pub type Response = http::Response<Body>;
 
 /// What a plain handler can return: a response, text, bytes, or one of these with a status.
@@ -65,7 +65,7 @@ impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
     }
 }
 
-/// Makes a response of plain text, for the adapter's own responses.
+/// Makes a plain-text response, for the adapter's own responses.
 pub(crate) fn plain_text(status: StatusCode, text: impl Into<String>) -> Response {
     (status, text.into()).into_response()
 }

@@ -1,6 +1,6 @@
-//! One request and its response as the adapter sees them: what has arrived of the request body, and how far the response is.
-//! The poll thread puts in, the request's task takes out. Every call of the host for a stream is made under its lock, because
-//! the contract forbids overlapping calls.
+//! The adapter's view of one request and its response: what has arrived of the request body, and how far the
+//! response is. The poll thread puts in, the request's task takes out. All host calls for a stream are made
+//! under its lock, since the contract forbids overlapping calls.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -16,7 +16,8 @@ use super::host::{Host, Refusal};
 use super::lock::lock;
 use super::panics::PanicReport;
 
-/// How much of an unread request body is discarded, so that the client gets to read the response, before the rest is refused.
+/// How much of an unread request body to discard before refusing the rest, so that the client gets to read
+/// the response.
 const DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -35,11 +36,11 @@ struct StreamState {
 
 #[derive(Debug)]
 enum RequestBody {
-    /// Is arriving and being read. Bounded by the credit: only as much may come as was read.
+    /// Arriving and being read. Bounded by the credit: only as much comes as was read.
     Arriving { pieces: VecDeque<Bytes>, ended: bool, reader: Option<Waker> },
-    /// Is arriving, but the app has dropped it.
+    /// Arriving, but dropped by the app.
     Discarding { bytes: usize, refused: bool },
-    /// Has ended, or will not come.
+    /// Ended, or never coming.
     Over,
     /// The client is gone.
     Broken,
@@ -71,7 +72,7 @@ impl Stream {
         self.host
     }
 
-    /// Whether both sides are done.
+    /// Returns true if both sides are done.
     pub(crate) fn is_over(&self) -> bool {
         let state = lock(&self.state);
         state.response == ResponseState::Over
@@ -82,7 +83,7 @@ impl Stream {
             }
     }
 
-    /// Takes a piece of the request body that has arrived.
+    /// Takes a piece of the request body.
     pub(crate) fn receive(&self, data: &[u8], end: bool) {
         let mut state = lock(&self.state);
         match &mut state.request {
@@ -101,7 +102,7 @@ impl Stream {
         }
     }
 
-    /// Notes that the client is gone.
+    /// Records that the client is gone.
     pub(crate) fn cancel(&self) {
         let mut state = lock(&self.state);
         state.response = ResponseState::Over;
@@ -113,12 +114,12 @@ impl Stream {
         self.writable.notify_one();
     }
 
-    /// Notes that the host takes bytes of the response again.
+    /// Records that the host takes response bytes again.
     pub(crate) fn wake_writer(&self) {
         self.writable.notify_one();
     }
 
-    /// Polls for the next piece of the request body. Taking it lets the client send as much again.
+    /// Polls for the next piece of the request body. Taking it gives the client credit for as much.
     pub(crate) fn poll_request_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let mut state = lock(&self.state);
         match &mut state.request {
@@ -150,7 +151,7 @@ impl Stream {
         }
     }
 
-    /// Notes that the app has dropped the request body.
+    /// Records that the app has dropped the request body.
     pub(crate) fn discard_request_body(&self) {
         let mut state = lock(&self.state);
         if let RequestBody::Arriving { pieces, ended, .. } = &mut state.request {
@@ -193,7 +194,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Sends a response with a complete body, waiting if the client is slower.
+    /// Sends a response with a complete body, waiting for a slow client.
     pub(crate) async fn respond(
         &self,
         status: u16,
@@ -218,7 +219,7 @@ impl Stream {
         self.respond_end()
     }
 
-    /// Sends all of the bytes, waiting if the client is slower.
+    /// Sends all bytes, waiting for a slow client.
     pub(crate) async fn respond_body(&self, mut data: Bytes) -> Result<(), Refusal> {
         while !data.is_empty() {
             let taken = {
@@ -230,7 +231,7 @@ impl Stream {
             };
             data.advance(taken);
             if taken == 0 {
-                // A permit left from an earlier call only costs one more try.
+                // A permit left over from an earlier call only costs one more try.
                 self.writable.notified().await;
             }
         }
@@ -245,7 +246,7 @@ impl Stream {
         self.finish(|| self.host.respond_panic(self.id, report))
     }
 
-    /// Aborts the response. The request body ends with it.
+    /// Aborts the response, and the request body with it.
     pub(crate) fn reset(&self) {
         let _ = self.finish(|| self.host.reset(self.id));
         let mut state = lock(&self.state);

@@ -1,6 +1,6 @@
-//! Requests that ask for an upgrade (WebSocket). An app expects hyper's `OnUpgrade` among the extensions, which only hyper can
-//! make. So such a request runs through a hyper client and a hyper server within the process. After a 101, the bytes that
-//! follow are piped in both directions.
+//! Upgrade requests (WebSocket). An app expects hyper's `OnUpgrade` among the extensions, which only hyper
+//! can make. So such a request runs through a hyper client and server within the process. After a 101, bytes
+//! are piped in both directions.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -23,7 +23,7 @@ use super::stream::Stream;
 
 /// The size of the pipe between client and server, in bytes.
 const PIPE_BYTES: usize = 64 * 1024;
-/// How much is read from the app at once, in bytes.
+/// The read size from the app, in bytes.
 const READ_BYTES_MAX: usize = 16 * 1024;
 /// As many headers as the link carries.
 const HEADERS_COUNT_MAX: usize = 256;
@@ -64,14 +64,15 @@ pub(crate) async fn serve(app: App, stream: &Stream, request: Request) -> Result
             }
             Ok(mut response) => {
                 drop(raw_body);
-                // hyper's client has already decoded it.
+                // Already decoded by hyper's client.
                 response.headers_mut().remove(TRANSFER_ENCODING);
                 send(stream, response.map(Body::new), true).await
             }
             Err(error) => send_failure(stream, &error).await,
         }
     };
-    // Both ends run here instead of in tasks of their own, so that a cancelled request ends them and a panic is caught.
+    // Both ends run here, not in their own tasks, so that a cancelled request ends them and a panic is
+    // caught.
     let both_ends = future::join(server, client.with_upgrades());
     match future::select(pin!(exchange), pin!(both_ends)).await {
         Either::Left((result, _)) => result,
@@ -84,7 +85,7 @@ async fn send_failure(stream: &Stream, error: &hyper::Error) -> Result<(), Refus
     send(stream, plain_text(StatusCode::BAD_GATEWAY, text), true).await
 }
 
-/// Answers with 101 and carries bytes both ways until both sides have ended theirs.
+/// Answers with 101 and carries bytes both ways until both sides are done.
 async fn pipe(
     stream: &Stream,
     response: http::Response<Incoming>,

@@ -1,21 +1,20 @@
 /*
  * Stands between an unmodified app and the C library's socket functions.
  *
- * The first TCP port that the app binds is the app's: its listeners get private ports instead, each process at a loopback
- * address that nobody can guess, so that no page in a browser finds the app behind the front's back. Whoever armed this is
- * told, one line of text for each fact, when the first of them listens. The app goes on seeing the addresses that it asked
- * for, and reaches itself there. Everything else is passed on. What is not armed passes everything on.
+ * The first TCP port bound by the app is the app's. Its listeners get private ports instead, at a loopback address per
+ * process that nobody can guess, so that no page in a browser can go around the front. Whatever armed this is told, one line
+ * of text per fact, once the first of them listens. The app still sees the addresses it asked for, and reaches itself there.
+ * Everything else is passed on, as is everything while not armed.
  *
- * The same file is built twice: into the devhost executable, which exports these functions (a library that it loads
- * binds to the executable's first), and, with DEVHOST_INTERPOSE_PRELOAD defined, as a library for LD_PRELOAD.
+ * The file is built twice: into the devhost executable, which exports these functions (libraries loaded later bind to the
+ * executable's first), and, with DEVHOST_INTERPOSE_PRELOAD defined, as a library for LD_PRELOAD.
  *
- * What the app writes to its standard output and error is copied into a ring in shared memory as well, once that is
- * given, so that a page can show the last of it. The streams themselves stay as they are. What the C library's own
- * stdio writes does not come by here.
+ * Once given a ring in shared memory, it also gets a copy of what the app writes to standard output and error, so that a
+ * page can show the tail. The streams themselves are left alone. Writes by the C library's own stdio do not pass here.
  *
  * Lines: "listening ASKED PORT PRIVATE", "also ASKED" (another address of the same port), "unix PATH" (with a descriptor of
- * the socket's file), "socket IDENTITY" (a Unix socket's file was made), "further ADDRESS" (with the listener, where others
- * may have the same address), "detached PID", "terminal" (it was asked for, and there is none).
+ * the socket's file), "socket IDENTITY" (a Unix socket file was created), "further ADDRESS" (with the listener if others may
+ * share its address), "detached PID", "terminal" (asked for, but there is none).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -44,21 +43,21 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Addresses that belong to the app's port; an app binds one or two. What comes after is passed on. */
+/* Addresses on the app's port; an app binds one or two. Further ones are passed on. */
 #define ADDRESSES_COUNT_MAX 16
 /* The longest line: a Unix path is at most 108 bytes. */
 #define LINE_LEN_MAX 256
-/* Where console-subscriber listens, from a thread of its own and often before the app does. */
+/* console-subscriber listens here, on its own thread and often before the app. */
 #define TOKIO_CONSOLE_PORT 6669
 
-/* How many Unix sockets of its own a process keeps in mind, and how many of earlier generations. */
+/* How many of its own Unix sockets a process remembers, and how many of earlier generations. */
 #define SOCKETS_COUNT_MAX 16
 #define EARLIER_COUNT_MAX 64
 
-/* The descriptor is -1, or belongs to the line during the call. */
+/* `fd` is -1, or comes with the line and is open during the call. */
 typedef void (*devhost_sink)(const char *line, size_t len, int fd);
 
-/* What tells the file of a Unix socket from one that is made in its place. */
+/* Tells a Unix socket file from its replacement. */
 struct identity {
     unsigned long long device;
     unsigned long long inode;
@@ -66,7 +65,7 @@ struct identity {
     long long nanos;
 };
 
-/* A Unix socket that this process has bound: which file it is, and the name of that in which directory. */
+/* A Unix socket bound by this process: its file, directory and name. */
 struct local {
     struct identity file;
     struct identity directory;
@@ -87,7 +86,7 @@ struct pair {
     union address given;
     /* The app left the port to the kernel. */
     bool any_port;
-    /* Whoever armed this knows of it. */
+    /* It was reported. */
     bool told;
 };
 
@@ -95,30 +94,29 @@ static struct {
     pthread_mutex_t lock;
     devhost_sink sink;
     pid_t pid;
-    /* The port that the app's listener is known to ask for, 0 where any will do. */
+    /* The port of the app's main listener, 0 for any. */
     uint16_t wanted;
-    /* The app's port, once it is chosen. */
+    /* The app's port, once chosen. */
     uint16_t port;
     bool chosen;
     bool reported;
-    /* It was told that there is no terminal. */
+    /* The lack of a terminal was reported. */
     bool no_terminal;
-    /* A copy of the process that was armed has left its session. */
+    /* A fork of the armed process has left its session. */
     bool detached;
     struct pair pairs[ADDRESSES_COUNT_MAX];
     size_t count;
     struct local locals[SOCKETS_COUNT_MAX];
     size_t locals_count;
-    /* The files of Unix sockets that earlier generations have made. */
+    /* The Unix socket files of earlier generations. */
     struct identity earlier[EARLIER_COUNT_MAX];
     size_t earlier_count;
-    /* There were earlier generations. */
     bool has_earlier;
-    /* The private IPv4 address of this process, in network order; 0 before it is drawn. */
+    /* This process's private IPv4 address, in network order; 0 before it is drawn. */
     uint32_t private_host;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* System calls, not RTLD_NEXT: nothing to look up, and right at any time. */
+/* System calls, not RTLD_NEXT: nothing to look up, so they work at any time. */
 static int real_bind(int fd, const struct sockaddr *address, socklen_t len) {
     return (int)syscall(SYS_bind, fd, address, len);
 }
@@ -150,11 +148,11 @@ static bool armed(void) { return __atomic_load_n(&state.sink, __ATOMIC_ACQUIRE) 
 typedef int (*open_function)(const char *path, int flags, ...);
 typedef int (*openat_function)(int directory, const char *path, int flags, ...);
 
-/* Others may stand between the app and these. Found before the app runs. */
+/* Other interposers may come next. Looked up before the app runs. */
 static open_function next_open;
 static openat_function next_openat;
 
-/* `earlier` has the identities of files that earlier generations have made, with commas; NULL where there was none. */
+/* `earlier` lists the identities of earlier generations' files, comma-separated; NULL if there were no generations. */
 void devhost_interpose_arm(devhost_sink sink, uint16_t wanted, const char *earlier) {
     state.pid = getpid();
     state.wanted = wanted;
@@ -210,7 +208,7 @@ static bool same(const union address *a, const union address *b) {
     return memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof a->v6.sin6_addr) == 0;
 }
 
-/* The loopback address that answers for an address, with the same port. */
+/* The loopback address in the same family, with the same port. */
 static union address loopback_of(const union address *address) {
     union address loopback;
     memset(&loopback, 0, sizeof loopback);
@@ -226,7 +224,7 @@ static union address loopback_of(const union address *address) {
     return loopback;
 }
 
-/* An IPv4 address in a socket's family: an IPv6 socket takes it in its mapped form. */
+/* An IPv4 address in a socket's family: IPv4-mapped for an IPv6 socket. */
 static union address in_family(sa_family_t family, uint32_t host, uint16_t port) {
     union address address;
     memset(&address, 0, sizeof address);
@@ -241,7 +239,7 @@ static union address in_family(sa_family_t family, uint32_t host, uint16_t port)
     return address;
 }
 
-/* The IPv4 address in an address of either family; false where there is none. */
+/* Extracts the IPv4 address from either family; false if there is none. */
 static bool v4_of(const union address *address, uint32_t *host) {
     if (address->any.sa_family == AF_INET) {
         *host = address->v4.sin_addr.s_addr;
@@ -254,9 +252,8 @@ static bool v4_of(const union address *address, uint32_t *host) {
     return true;
 }
 
-/* 127.A.B.C with A and C from 1 to 254: of 2^24 addresses one that whoever wants to find it would have to try them all for,
-   and each with every port. IPv6 has one loopback address only, so its listeners get this one, too. Called with the lock
-   held. */
+/* 127.A.B.C with A and C from 1 to 254. Finding it takes trying all of some 2^24 addresses, each with every port. IPv6 has
+   only one loopback address, so its listeners get this one, too. Caller must hold the lock. */
 static uint32_t private_host(void) {
     if (state.private_host == 0) {
         uint8_t drawn[3];
@@ -304,7 +301,7 @@ static bool is_stream(int fd) {
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
 }
 
-/* The same place, in whichever family it is written. */
+/* The same place, in either family's notation. */
 static bool is_same_place(const union address *a, const union address *b) {
     uint32_t one, other;
     if (v4_of(a, &one) && v4_of(b, &other)) {
@@ -337,10 +334,10 @@ static struct pair *find_asked(const union address *asked) {
     return NULL;
 }
 
-/* Binds a socket to this process's private address; with port 0 to any free one. Says where. */
+/* Binds a socket to this process's private address, with port 0 to any free port. `given` returns where. */
 static bool bind_privately(int fd, sa_family_t family, uint16_t port, union address *given) {
     if (family == AF_INET6) {
-        /* Both families, or it could not have the address. */
+        /* Dual-stack, or it could not have the mapped address. */
         int off = 0;
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
     }
@@ -351,7 +348,7 @@ static bool bind_privately(int fd, sa_family_t family, uint16_t port, union addr
         result = real_bind(fd, &given->any, len_of(given));
     }
     if (result != 0 && errno == EADDRNOTAVAIL) {
-        /* The loopback interface has 127.0.0.1 alone, which is rare. */
+        /* Rare: the loopback interface has only 127.0.0.1. */
         *given = in_family(family, htonl(INADDR_LOOPBACK), 0);
         result = real_bind(fd, &given->any, len_of(given));
     }
@@ -359,7 +356,7 @@ static bool bind_privately(int fd, sa_family_t family, uint16_t port, union addr
     return result == 0 && read_name(fd, given, &len);
 }
 
-/* From now on what listens there is the app's. */
+/* From now on, what listens there is the app's. */
 static struct pair *add_pair(const union address *asked, const union address *given, bool any_port) {
     struct pair *pair = &state.pairs[state.count++];
     *pair = (struct pair){.asked = *asked, .given = *given, .any_port = any_port};
@@ -368,11 +365,11 @@ static struct pair *add_pair(const union address *asked, const union address *gi
     return pair;
 }
 
-/* Binds a listener of the app to a private port. Called with the lock held. */
+/* Binds a listener of the app to a private port. Caller must hold the lock. */
 static int bind_private(int fd, const union address *asked) {
     struct pair *known = find_asked(asked);
     if (known != NULL) {
-        /* Once more the same address: free again, shared, or in use, and the kernel knows which. */
+        /* The same address again: free, shared or in use, which the kernel knows. */
         return real_bind(fd, &known->given.any, len_of(&known->given));
     }
     if (state.count == ADDRESSES_COUNT_MAX) {
@@ -393,15 +390,15 @@ static bool belongs_to_app(uint16_t port) {
     return state.wanted != 0 ? port == state.wanted : port != TOKIO_CONSOLE_PORT;
 }
 
-/* A daemon: the process that was started has forked, and its copy has left it and goes on alone. */
+/* Ends a daemon, which devhost cannot follow: a fork that left the session before anything listened. */
 static void leave_if_detached(void) {
     if (state.detached && !state.reported) {
         _exit(0);
     }
 }
 
-/* The ring of the last output: a count of all bytes ever written, and from RING_OFFSET on the last `size` of them. The
-   same numbers stand in sys/output.rs. */
+/* The output ring: a count of all bytes ever written, and from RING_OFFSET on the last `size` of them. The offset is also in
+   crates/sys/src/output.rs. */
 #define RING_OFFSET 64
 
 static struct {
@@ -410,7 +407,7 @@ static struct {
     size_t size;
 } output;
 
-/* Whoever gets no memory for it goes without. */
+/* Best effort: without memory, nothing is kept. */
 void devhost_interpose_keep_output(int fd) {
     struct stat status;
     if (fstat(fd, &status) != 0 || status.st_size <= RING_OFFSET) {
@@ -425,7 +422,7 @@ void devhost_interpose_keep_output(int fd) {
     __atomic_store_n(&output.total, (uint64_t *)memory, __ATOMIC_RELEASE);
 }
 
-/* May be called by any thread and in a signal handler: it takes its place in the ring at once, and waits for nobody. */
+/* Thread- and signal-safe: reserves its place in the ring atomically, and never waits. */
 static void keep(const char *bytes, size_t count) {
     uint64_t *total = __atomic_load_n(&output.total, __ATOMIC_ACQUIRE);
     if (total == NULL || count == 0) {
@@ -477,7 +474,7 @@ static bool same_file(const struct identity *a, const struct identity *b) {
     return a->device == b->device && a->inode == b->inode && a->seconds == b->seconds && a->nanos == b->nanos;
 }
 
-/* The file of a socket; false where there is something else, or nothing. */
+/* Identifies a socket's file; false if there is something else, or nothing. */
 static bool read_socket_file(int directory, const char *path, struct identity *file) {
     struct stat status;
     if (fstatat(directory, path, &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISSOCK(status.st_mode)) {
@@ -487,7 +484,7 @@ static bool read_socket_file(int directory, const char *path, struct identity *f
     return true;
 }
 
-/* The directory that a path is in, whatever the way to it, and the name in there. */
+/* Splits a path into its directory, however it is reached, and the name in it. */
 static bool read_place(int from, const char *path, struct identity *directory, const char **name) {
     char parent[PATH_MAX];
     const char *slash = strrchr(path, '/');
@@ -502,13 +499,12 @@ static bool read_place(int from, const char *path, struct identity *directory, c
     if (fstatat(from, parent, &status, 0) != 0) {
         return false;
     }
-    /* Its time changes with each file in it. */
+    /* Without the time, which changes with each file in it. */
     *directory = (struct identity){.device = status.st_dev, .inode = status.st_ino};
     return true;
 }
 
-/* Whether a socket's file that is in the way is one of an earlier generation, or the rest of one that has died. Called with
-   the lock held. */
+/* True if a socket file in the way is an earlier generation's, or a dead process's. Caller must hold the lock. */
 static bool is_of_earlier_generation(int fd, const union address *asked, socklen_t len, const char *path) {
     struct identity file;
     if (!state.has_earlier || !read_socket_file(AT_FDCWD, path, &file)) {
@@ -532,7 +528,7 @@ static bool is_of_earlier_generation(int fd, const union address *asked, socklen
     return is_dead;
 }
 
-/* Keeps in mind which file this process has made. Called with the lock held. */
+/* Remembers a file created by this process. Caller must hold the lock. */
 static void keep_local(const char *path) {
     char line[LINE_LEN_MAX];
     struct local local;
@@ -549,7 +545,7 @@ static void keep_local(const char *path) {
                        local.file.seconds, local.file.nanos));
 }
 
-/* Binds a Unix socket; the file of an earlier generation gives way. Called with the lock held. */
+/* Binds a Unix socket, replacing an earlier generation's file. Caller must hold the lock. */
 static int bind_local(int fd, const union address *asked, socklen_t len) {
     char path[sizeof asked->local.sun_path + 1] = "";
     if (len > offsetof(struct sockaddr_un, sun_path)) {
@@ -572,8 +568,7 @@ static int bind_local(int fd, const union address *asked, socklen_t len) {
     return result;
 }
 
-/* A process that removes the file of its own socket means its own, and not the one that a later generation has put in its
-   place. */
+/* A process that removes its own socket's file must not remove a later generation's in its place. */
 static bool is_of_later_generation(int directory, const char *path) {
     struct identity file, place;
     const char *name;
@@ -601,7 +596,7 @@ static bool is_of_later_generation(int directory, const char *path) {
 
 static bool is_mode_there(int flags) { return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE; }
 
-/* An app without a terminal that asks for one gets an error. A person is told how it can have one. */
+/* Reports that an app without a terminal asked for one, so that the user learns how to give it one. */
 static void note_opened(const char *path, int fd) {
     if (fd >= 0 || errno != ENXIO || path == NULL || strcmp(path, "/dev/tty") != 0) {
         return;
@@ -654,7 +649,7 @@ int openat(int directory, const char *path, int flags, ...) {
 }
 
 #ifdef __GLIBC__
-/* The same on machines of 64 bits. */
+/* The same on 64-bit machines. */
 int open64(const char *path, int flags, ...) {
     MODE_AFTER(flags, mode)
     return open_noting(path, flags, mode);
@@ -693,7 +688,7 @@ int bind(int fd, const struct sockaddr *address, socklen_t len) {
         return real_bind(fd, address, len);
     }
     if (!is_inet(&asked) || len < len_of(&asked) || port_of(&asked) == 0) {
-        /* Port 0 stays as it is, since it may be a client's. A listener's is moved when it listens. */
+        /* Port 0 is left alone: it may be a client's. A listener is moved when it listens. */
         return real_bind(fd, address, len);
     }
     leave_if_detached();
@@ -702,7 +697,7 @@ int bind(int fd, const struct sockaddr *address, socklen_t len) {
     if (belongs_to_app(port_of(&asked))) {
         result = bind_private(fd, &asked);
     } else {
-        /* Two generations live beside each other for a while, and both want this one. */
+        /* Overlapping generations both want this one. */
         int on = 1;
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
         result = real_bind(fd, address, len);
@@ -713,7 +708,7 @@ int bind(int fd, const struct sockaddr *address, socklen_t len) {
     return result;
 }
 
-/* What a socket that takes another's place has to have in common with it. */
+/* The options that a replacement socket inherits. */
 static const struct {
     int level;
     int name;
@@ -724,9 +719,9 @@ static const struct {
     {IPPROTO_TCP, TCP_KEEPIDLE},  {IPPROTO_TCP, TCP_KEEPINTVL},    {IPPROTO_TCP, TCP_KEEPCNT},
 };
 
-/* The app left the port of its listener to the kernel, and has it already. A socket that is bound cannot be bound anew, so
-   another one takes its place, at the private address and with the same port where that is free. Where that fails, all
-   stays as it was. Called with the lock held. */
+/* The app left its listener's port to the kernel, which has assigned it. A bound socket cannot be bound again, so another one
+   replaces it, at the private address and with the same port if that is free. A no-op on failure. Caller must hold the
+   lock. */
 static void move_to_private(int fd, const union address *name) {
     int flags = fcntl(fd, F_GETFL), fd_flags = fcntl(fd, F_GETFD);
     int other = socket(name->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -744,8 +739,8 @@ static void move_to_private(int fd, const union address *name) {
     if (flags >= 0 && fd_flags >= 0 && fcntl(other, F_SETFL, flags) == 0 &&
         bind_privately(other, name->any.sa_family, port_of(name), &given) &&
         dup3(other, fd, fd_flags & FD_CLOEXEC ? O_CLOEXEC : 0) == fd) {
-        /* Whoever asked for all addresses looks for the port alone. Whoever asked for one is told the one that works, for
-           nobody knows the port from elsewhere. */
+        /* An app that asked for all addresses looks only at the port. One that asked for loopback is told the address that
+           works, since nobody knows the port from elsewhere. */
         set_port(&asked, port_of(&given));
         add_pair(is_loopback(name) ? &given : &asked, &given, true);
     }
@@ -758,8 +753,8 @@ static bool is_listening(int fd) {
     return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens;
 }
 
-/* The file of a socket that this process has bound, by which it can be reached whatever becomes of its name; -1 where it has
-   none any more. Called with the lock held. */
+/* Opens the file of a socket bound by this process, which stays reachable through it even if renamed or replaced; -1 if it is
+   gone. Caller must hold the lock. */
 static int open_local(const char *sun_path, size_t len) {
     char path[sizeof((struct sockaddr_un *)0)->sun_path + 1] = "";
     struct stat status;
@@ -779,14 +774,14 @@ static int open_local(const char *sun_path, size_t len) {
     return -1;
 }
 
-/* Other processes may listen at the same address: the next generation does. */
+/* True if other processes may listen at the same address, as the next generation does. */
 static bool is_shared(int fd) {
     int shared = 0;
     socklen_t len = sizeof shared;
     return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &shared, &len) == 0 && shared;
 }
 
-/* Says what listens now. Called with the lock held. */
+/* Reports what listens now. Caller must hold the lock. */
 static void listens(int fd, const union address *name, socklen_t len) {
     char line[LINE_LEN_MAX], asked[64], given[64];
     if (name->any.sa_family == AF_UNIX) {
@@ -822,7 +817,7 @@ static void listens(int fd, const union address *name, socklen_t len) {
     }
     format(name, asked, sizeof asked);
     if (!state.reported && !state.chosen && belongs_to_app(port_of(name))) {
-        /* It could not be moved, or listens already for longer than we see: it is where it is. */
+        /* It could not be moved, or has listened since before we were armed: it stays where it is. */
         state.reported = true;
         state.chosen = true;
         union address reached = is_wildcard(name) ? loopback_of(name) : *name;
@@ -861,7 +856,7 @@ int listen(int fd, int backlog) {
     return result;
 }
 
-/* The address of a listener as an end of a connection to it shows it, in that end's family. */
+/* A listener's address as seen at one end of a connection to it, in that end's family. */
 static union address end_at(const union address *asked, sa_family_t family) {
     if (asked->any.sa_family != family) {
         return in_family(family, htonl(INADDR_LOOPBACK), port_of(asked));
@@ -869,8 +864,7 @@ static union address end_at(const union address *asked, sa_family_t family) {
     return is_wildcard(asked) ? loopback_of(asked) : *asked;
 }
 
-/* The other end of a connection that has come to the app at a mapped address: had the listener been where it was asked to
-   be, this end would be there, too. */
+/* Shows the peer of a connection to a mapped address where it would be if the listener were at the requested address. */
 static void show_as_ipv6(union address *name) {
     uint16_t port = port_of(name);
     name->v6.sin6_addr = in6addr_loopback;
@@ -881,7 +875,7 @@ static bool is_mapped_loopback(const union address *name) {
     return name->any.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&name->v6.sin6_addr) && is_loopback(name);
 }
 
-/* The app asked for an address of IPv6 proper. */
+/* The app asked for a genuine IPv6 address. */
 static bool is_ipv6(const struct pair *pair) {
     return pair->asked.any.sa_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&pair->asked.v6.sin6_addr);
 }
@@ -919,7 +913,7 @@ int getsockname(int fd, struct sockaddr *address, socklen_t *len) {
     return 0;
 }
 
-/* Shows a peer as the app expects it: the other end of a connection that came to it, or itself. */
+/* Shows a peer as the app expects it: a client of its listener, or itself. */
 static void show_peer(int fd, union address *peer) {
     union address name;
     socklen_t len;
@@ -971,7 +965,7 @@ int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags) {
 
 int accept(int fd, struct sockaddr *address, socklen_t *len) { return accept4(fd, address, len, 0); }
 
-/* Whether an app that connects to this address means its own listener. */
+/* True if an app connecting to this address means its own listener. */
 static bool means(const struct pair *pair, const union address *target) {
     const union address *asked = &pair->asked;
     if (port_of(asked) != port_of(target)) {
@@ -981,7 +975,7 @@ static bool means(const struct pair *pair, const union address *target) {
     if (!is_wildcard(asked)) {
         return is_same_place(asked, target) || (is_loopback(asked) && (pair->any_port ? on_this_machine : is_wildcard(target)));
     }
-    /* All addresses of IPv6 are all of IPv4, too. */
+    /* The IPv6 wildcard covers IPv4, too. */
     uint32_t host;
     return on_this_machine && (asked->any.sa_family == AF_INET6 || v4_of(target, &host));
 }
@@ -1025,7 +1019,7 @@ static void note_detached(pid_t copy) {
     }
 }
 
-/* What every daemon calls, and in a copy of the process, not in the one that was started. */
+/* Every daemon calls this, in a fork of the started process. */
 pid_t setsid(void) {
     pid_t result = (pid_t)syscall(SYS_setsid);
     if (result > 0 && getpid() != state.pid) {
@@ -1034,7 +1028,7 @@ pid_t setsid(void) {
     return result;
 }
 
-/* The C library's own calls fork and setsid without asking us. */
+/* The C library's own version calls fork and setsid without passing here. */
 int daemon(int keep_directory, int keep_streams) {
     pid_t copy = fork();
     switch (copy) {
@@ -1043,7 +1037,7 @@ int daemon(int keep_directory, int keep_streams) {
     case 0:
         break;
     default:
-        /* The end of this process ends its group, and with it the copy that has not left it yet: so it is told here. */
+        /* This process's end also ends its group, and with it the fork unless it has left: so report it here. */
         note_detached(copy);
         _exit(0);
     }
@@ -1098,13 +1092,13 @@ static void write_line(const char *line, size_t len, int fd) {
             return;
         }
     }
-    /* One write, so that lines of several threads do not mix. MSG_NOSIGNAL works on sockets alone. */
+    /* One write, so that lines from several threads do not mix. MSG_NOSIGNAL works only on sockets. */
     if (send(report_fd, whole, len + 1, MSG_NOSIGNAL) < 0 && errno == ENOTSOCK) {
         (void)!write(report_fd, whole, len + 1);
     }
 }
 
-/* The environment is the user's again before the app sees it, and for what the app starts. */
+/* Restores the user's environment before the app and its children see it. */
 __attribute__((constructor)) static void start(void) {
     const char *text = getenv(FD_VARIABLE);
     if (text == NULL) {

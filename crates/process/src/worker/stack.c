@@ -1,12 +1,12 @@
 /*
- * Says that a thread of the app has overflowed its stack, as std does in a Rust program.
+ * Reports a stack overflow on a thread of the app, as std does in a Rust program.
  *
- * std installs its handler in the code that runs before `main`. The app's std is a copy of its own, and that code never
- * runs in it: its threads have no stack for a handler, and the kernel ends the process without a word. So this does what
- * std would: each thread gets a small stack for the handler, and a fault beside the end of a thread's stack is told with
- * std's words, which then abort the process. Any other fault goes to whoever handled it before.
+ * std installs its handler in code that runs before `main`. The app has its own copy of std, in which that code never runs:
+ * its threads have no stack for a handler, and the kernel ends the process without a word. So this does std's work: each
+ * thread gets a small handler stack, and a fault near the end of a thread's stack prints std's message and aborts. Any other
+ * fault goes to the previous handler.
  *
- * In a process in which this is not switched on, pthread_create passes on.
+ * Until devhost_stack_watch is called, pthread_create is passed on.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -24,16 +24,16 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-/* What the handler needs beside what the kernel writes there. */
+/* The handler's need, beside the frame written by the kernel. */
 #define HANDLER_SIZE (16 * 1024)
-/* How far from the end of a stack a fault still is an overflow. A frame of C is not probed page by page. */
+/* How far beyond the end of a stack a fault still is an overflow. C frames are not probed page by page. */
 #define REACH (64 * 1024)
-/* PR_GET_NAME writes that many bytes. */
+/* PR_GET_NAME writes this many bytes. */
 #define NAME_SIZE 16
 
 typedef int (*create_function)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
-/* The lowest address of this thread's stack, 0 where it is not known; and how large the guard below it is. */
+/* The lowest address of this thread's stack, 0 if unknown; and the size of the guard below it. */
 static __thread uintptr_t stack_low;
 static __thread size_t stack_guard;
 
@@ -57,14 +57,14 @@ static size_t handler_stack_size(void) {
     return (size + state.page - 1) / state.page * state.page;
 }
 
-/* The thread is ending. */
+/* Runs when a thread ends. */
 static void drop_handler_stack(void *memory) {
     stack_t none = {.ss_flags = SS_DISABLE};
     sigaltstack(&none, NULL);
     munmap(memory, state.page + handler_stack_size());
 }
 
-/* A thread that has no memory for it goes without. */
+/* Best effort: without memory, the thread gets none. */
 static void give_handler_stack(void) {
     stack_t there;
     if (sigaltstack(NULL, &there) == 0 && (there.ss_flags & SS_DISABLE) == 0) {
@@ -133,7 +133,7 @@ static char *append_number(char *to, unsigned long number) {
     return append(to, at, (size_t)(digits + sizeof digits - at));
 }
 
-/* In a signal handler: no memory is allocated, and nothing but a system call is made. */
+/* Signal-safe: allocates nothing, and only makes system calls. */
 static void tell(void) {
     pid_t thread = (pid_t)syscall(SYS_gettid);
     char name[NAME_SIZE + 1] = "main";
@@ -161,13 +161,13 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
     }
     sigaction(signal, signal == SIGBUS ? &state.before_bus : &state.before_segv, NULL);
     if (info->si_code <= 0) {
-        /* Somebody has sent it: it would not come again by itself. */
+        /* It was sent by a process, and would not recur by itself. */
         syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), signal);
     }
     errno = error;
 }
 
-/* To be called in a process with one thread. */
+/* Must be called while single-threaded. */
 void devhost_stack_watch(void) {
     state.page = (size_t)sysconf(_SC_PAGESIZE);
     state.main_thread = (pid_t)syscall(SYS_gettid);
