@@ -1,5 +1,5 @@
-//! Whether a file's content has changed since it was last looked at. Reads files; knows nothing of events or directories.
-//! It keeps no history: content is compared with what was *last seen*, so going back to older content is a change.
+//! Detects changes to a file's content. Reads files; knows nothing of events or directories. It keeps no
+//! history: content is compared with what was *last seen*, so going back to older content is a change.
 
 use std::fs::{self, Metadata};
 use std::io::Read;
@@ -7,14 +7,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Larger files are compared by their stamp alone: reading them would cost more than a needless reload.
+/// Larger files are compared by stamp alone: reading them would cost more than a needless reload.
 const HASHED_SIZE_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A stamp this recent proves nothing: the file may be written again within the same tick of its filesystem's clock
-/// (2 s on FAT). The same trick as git's "racily clean" entries.
+/// A stamp this recent proves nothing: the file may be written again within the same tick of its filesystem's
+/// clock (2 s on FAT). The same trick as git's "racily clean" entries.
 const RACY_MS: u64 = 2_000;
 
-/// Tells a rewritten file from the one before. Leaves out the time of the inode's change, which a hard link changes too.
+/// Tells a rewritten file from its predecessor. Leaves out the ctime, which a hard link changes, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     size: u64,
@@ -23,7 +23,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of what is at the path, or `None` if nothing is.
+    /// Returns the identity of the file at the path, if there is one.
     pub fn of(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| Self::from(&metadata))
     }
@@ -39,7 +39,7 @@ impl From<&Metadata> for Identity {
     }
 }
 
-/// What `stat` says of a file; the same stamp means the same content.
+/// The `stat` of a file. The same stamp means the same content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     identity: Identity,
@@ -52,7 +52,7 @@ impl Stamp {
         Self { identity: metadata.into(), changed_ns }
     }
 
-    /// Whether the stamp was taken long enough after the last write to vouch for the content.
+    /// Returns true if the stamp was taken long enough after the last write to vouch for the content.
     fn settled_at(&self, taken: SystemTime) -> bool {
         let taken = since_epoch(taken);
         let racy = i128::from(RACY_MS) * 1_000_000;
@@ -75,23 +75,21 @@ fn since_epoch(time: SystemTime) -> i128 {
 /// The content of a file as last seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// There is no such file.
     Absent,
-    /// The file was noticed, but not read yet.
+    /// Noticed, but not read yet.
     Unread {
-        /// Its bytes are those that belong to this stamp.
+        /// Stands for the content.
         stamp: Stamp,
     },
-    /// The file was read.
     Read {
         /// The hash of its bytes.
         hash: blake3::Hash,
-        /// Its stamp before it was read.
+        /// The stamp before reading.
         stamp: Stamp,
         /// When the stamp was taken.
         taken: SystemTime,
     },
-    /// The file is too large to read, or not readable.
+    /// Too large to read, or unreadable.
     Opaque {
         /// Stands for the content.
         stamp: Stamp,
@@ -99,7 +97,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Looks at the file without reading it.
+    /// Looks at a file without reading it.
     pub fn notice(path: &Path) -> Self {
         match file_stamp(path) {
             None => Self::Absent,
@@ -107,14 +105,14 @@ impl Content {
         }
     }
 
-    /// Looks at the file and remembers its content. Returns whether it has changed.
+    /// Updates to the file's current content. Returns true if it has changed.
     pub fn refresh(&mut self, path: &Path) -> bool {
         self.refresh_by(path, read_hash)
     }
 
     fn refresh_by(&mut self, path: &Path, read: impl FnOnce(&Path, &Stamp) -> Option<blake3::Hash>) -> bool {
-        // The clock and the stamp come before the bytes: after a write in between, the stamp is older than the bytes, and
-        // the next look reads again. The other order would lose the write.
+        // Clock and stamp come before the bytes: after a write in between, the stamp is older than the bytes,
+        // and the next look reads again. The other order would lose the write.
         let taken = SystemTime::now();
         let Some(stamp) = file_stamp(path) else {
             let changed = *self != Self::Absent;
@@ -133,8 +131,8 @@ impl Content {
         };
         let changed = match (&*self, &now) {
             (Self::Read { hash: old, .. }, Self::Read { hash: new, .. }) => old != new,
-            // There are no older bytes to compare with, so the stamp speaks for them, and it must still be the same after
-            // the reading. Otherwise bytes written since the look above would count as having been there all along, and the
+            // There are no older bytes to compare with, so the stamp stands for them, and must still be the
+            // same after reading. Otherwise bytes written since the look above would count as old, and the
             // edit would be lost for good.
             (Self::Unread { stamp: old }, _) => *old != stamp || file_stamp(path) != Some(*old),
             (Self::Opaque { stamp: old }, _) => *old != stamp,
@@ -144,12 +142,12 @@ impl Content {
         changed
     }
 
-    /// Whether the file was noticed, but not read.
+    /// Returns true if the file was noticed, but not read.
     pub fn is_unread(&self) -> bool {
         matches!(self, Self::Unread { .. })
     }
 
-    /// Whether the file was written, moved here or deleted since then, judging by its stamp.
+    /// Returns true if the file was written, moved here or deleted since `time`, judging by its stamp.
     pub fn is_newer_than(&self, time: SystemTime) -> bool {
         match self {
             Self::Absent => true,
@@ -160,9 +158,9 @@ impl Content {
     }
 }
 
-/// The stamp of a regular file, following symbolic links; anything else counts as absent.
+/// Returns the stamp of a regular file, following symbolic links. Anything else counts as absent.
 fn file_stamp(path: &Path) -> Option<Stamp> {
-    // `fs::metadata` does not open the file, so a FIFO of that name cannot block.
+    // `fs::metadata` does not open the file, so a FIFO cannot block.
     let metadata = fs::metadata(path).ok()?;
     metadata.is_file().then(|| Stamp::of(&metadata))
 }
@@ -172,7 +170,7 @@ fn read_hash(path: &Path, stamp: &Stamp) -> Option<blake3::Hash> {
         return None;
     }
     let mut hasher = blake3::Hasher::new();
-    // The file may grow while it is read, so the limit holds for the bytes, too.
+    // The file may grow while being read, so limit the bytes as well.
     let mut bytes = fs::File::open(path).ok()?.take(HASHED_SIZE_MAX_BYTES + 1);
     std::io::copy(&mut bytes, &mut hasher).ok()?;
     (bytes.limit() > 0).then(|| hasher.finalize())

@@ -1,5 +1,6 @@
-//! Socket activation: listening sockets that devhost is started with, by the protocol of systemd's `sd_listen_fds(3)`,
-//! which systemfd and catflap speak as well. The front takes them; the app never sees them and binds a socket of its own.
+//! Socket activation: listening sockets passed to devhost, by the protocol of systemd's `sd_listen_fds(3)`,
+//! which systemfd and catflap speak as well. The front takes them; the app never sees them and binds its own
+//! socket.
 
 use std::io;
 use std::net::TcpListener;
@@ -13,30 +14,30 @@ use nix::sys::socket::{
 /// The first passed descriptor.
 const FIRST_FD: RawFd = 3;
 
-/// The most passed descriptors that are looked at.
+/// The most passed descriptors to look at.
 const FDS_COUNT_MAX: RawFd = 64;
 
-/// The variables of the protocol. Removed, since the programs that devhost starts do not get the descriptors.
+/// The protocol's variables. Removed, since the programs started by devhost do not get the descriptors.
 const VARIABLES: &[&str] = &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_FDS_FIRST_FD"];
 
-/// Takes the TCP listeners that this process was started with, and clears the variables. To be called once, before there is
-/// a second thread and before anything opens a descriptor.
+/// Takes the TCP listeners passed to this process, and clears the variables. Must be called once, while
+/// single-threaded and before anything opens a descriptor.
 ///
 /// # Errors
 /// A passed descriptor is not a TCP listener.
 pub fn take() -> io::Result<Vec<TcpListener>> {
     let count = count();
     for variable in VARIABLES {
-        // SAFETY: the process has one thread, so nobody reads the environment meanwhile.
+        // SAFETY: the process is single-threaded, so nobody reads the environment meanwhile.
         unsafe { std::env::remove_var(variable) };
     }
     (FIRST_FD..FIRST_FD + count).map(take_one).collect()
 }
 
-/// How many sockets were passed to this process.
+/// Returns how many sockets were passed to this process.
 fn count() -> RawFd {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<RawFd>().ok());
-    // systemfd sets no pid; another process's pid means that the variables were inherited by mistake.
+    // systemfd sets no pid. Another process's pid means that the variables were inherited by mistake.
     let is_for_us = std::env::var_os("LISTEN_PID").is_none()
         || number("LISTEN_PID").is_some_and(|pid| pid.cast_unsigned() == std::process::id());
     number("LISTEN_FDS").filter(|_| is_for_us).unwrap_or(0).clamp(0, FDS_COUNT_MAX)
@@ -45,7 +46,7 @@ fn count() -> RawFd {
 fn take_one(raw: RawFd) -> io::Result<TcpListener> {
     let refused =
         |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("descriptor {raw} {what}"));
-    // SAFETY: only for the calls below, which fail if nothing is open there.
+    // SAFETY: only for the calls below, which fail if it is not open.
     let fd = unsafe { BorrowedFd::borrow_raw(raw) };
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|_| refused("is not open"))?;
     let listens = getsockopt(&fd, sockopt::AcceptConn).unwrap_or(false);
@@ -55,6 +56,6 @@ fn take_one(raw: RawFd) -> io::Result<TcpListener> {
     if !(listens && is_stream && is_inet) {
         return Err(refused("is not a listening TCP socket"));
     }
-    // SAFETY: the protocol hands the descriptor over, it is open, as was just seen, and nobody else here owns it.
+    // SAFETY: the protocol hands it over, it was just seen to be open, and nobody else here owns it.
     Ok(TcpListener::from(unsafe { OwnedFd::from_raw_fd(raw) }))
 }

@@ -1,9 +1,9 @@
-//! Whether the kernel has file events that were not read yet. The library that reads them hides its descriptor, so it is
-//! searched for among those of this process. If none is found, nothing ever counts as unread.
+//! Whether the kernel has unread file events. The library that reads them hides its descriptor, so it is
+//! searched for among this process's. If none is found, nothing ever counts as unread.
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-/// The inotify descriptors of this process.
+/// Returns the inotify descriptors of this process.
 pub fn descriptors() -> Vec<RawFd> {
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     entries
@@ -14,20 +14,20 @@ pub fn descriptors() -> Vec<RawFd> {
         .collect()
 }
 
-/// A queue of file events that somebody else reads.
+/// A queue of file events read by somebody else.
 #[derive(Debug)]
 pub struct Queue(OwnedFd);
 
 impl Queue {
-    /// The queue behind one of [`descriptors`]. Stays open when its reader closes it.
+    /// Duplicates one of [`descriptors`], so it stays open when its reader closes it.
     pub fn of(descriptor: RawFd) -> Option<Self> {
-        // SAFETY: it is only duplicated, which fails if it has been closed; at worst it has been reused, and `has_unread`
-        // speaks of another descriptor.
+        // SAFETY: it is only duplicated, which fails if it was closed. At worst it was reused, and
+        // `has_unread` speaks of another descriptor.
         let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
         borrowed.try_clone_to_owned().ok().map(Self)
     }
 
-    /// Whether there are events that were not read.
+    /// Returns true if there are unread events.
     pub fn has_unread(&self) -> bool {
         let mut length: libc::c_int = 0;
         // SAFETY: the descriptor is open, and the call writes one int.

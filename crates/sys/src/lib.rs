@@ -1,5 +1,5 @@
-//! System calls that other crates lack or leave unsafe, and what `/proc` and files say: thin, safe wrappers without
-//! policy.
+//! System calls that other crates lack or leave unsafe, and readers of `/proc` and files: thin, safe wrappers
+//! without policy.
 #![cfg(target_os = "linux")]
 
 pub mod content;

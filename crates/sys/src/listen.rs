@@ -1,5 +1,5 @@
-//! Binds the port that people open in their browsers, or says who has it. Never accepts a connection, and never ends
-//! another process.
+//! Binds the port that people open in their browsers, or says who has it. Never accepts a connection, and
+//! never kills a process.
 
 use std::fs;
 use std::io;
@@ -10,13 +10,13 @@ use devhost_model::Error;
 
 use crate::sockets::{listening_sockets, socket_inodes};
 
-/// How many ports are tried after a busy one.
+/// How many ports to try after a busy one.
 const NEXT_PORTS_COUNT_MAX: u16 = 20;
-/// How many processes are searched for the owner of a busy port.
+/// How many processes to search for the owner of a busy port.
 const PROCESSES_COUNT_MAX: usize = 65_536;
 
-/// Refuses addresses that other machines can reach, unless the user allows it: devhost runs code from the working
-/// directory, shows sources, and has no login.
+/// Refuses addresses that other machines can reach, unless the user allows them: devhost runs code from the
+/// working directory, shows sources, and has no login.
 ///
 /// # Errors
 /// A mistake if the address is refused.
@@ -33,18 +33,18 @@ pub fn permit(host: IpAddr, allow_remote: bool) -> Result<(), Error> {
     ))
 }
 
-/// Binds the port, 0 for a free one. If it is busy, takes the next free one, unless `strict`. The texts tell the user about
-/// that.
+/// Binds the port, 0 for a free one. If it is busy and not `strict`, binds the next free one; the returned
+/// notes tell the user.
 ///
 /// # Errors
-/// The port is busy and `strict`, all ports after it are busy too, or the system refuses the address.
+/// The port is busy and `strict`, all ports after it are busy, too, or the system refuses the address.
 pub fn bind(host: IpAddr, port: u16, strict: bool) -> Result<(TcpListener, Vec<String>), Error> {
     let error = match listen_on(host, port) {
         Ok(listener) => return Ok((listener, Vec::new())),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => error,
         Err(error) => return Err(explain(&error, host, port, strict)),
     };
-    // Port 0 is never busy unless all are: no next one then.
+    // Port 0 is busy only if all are, so there is no next one.
     if strict || port == 0 {
         return Err(explain(&error, host, port, strict));
     }
@@ -67,12 +67,12 @@ pub fn bind(host: IpAddr, port: u16, strict: bool) -> Result<(TcpListener, Vec<S
 /// Binds exactly this port.
 ///
 /// # Errors
-/// The port is busy, and the message says who has it; or the system refuses the address.
+/// The port is busy (the message says who has it), or the system refuses the address.
 pub fn bind_exactly(host: IpAddr, port: u16) -> Result<TcpListener, Error> {
     listen_on(host, port).map_err(|error| explain(&error, host, port, false))
 }
 
-/// Whether the port is taken.
+/// Returns true if the port is taken.
 pub fn is_busy(host: IpAddr, port: u16) -> bool {
     listen_on(host, port).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
@@ -115,7 +115,7 @@ fn explain(error: &io::Error, host: IpAddr, port: u16, strict: bool) -> Error {
     }
 }
 
-/// ` by nginx (pid 12)` if that can be found out, else nothing.
+/// Returns ` by nginx (pid 12)` if that can be found out, else nothing.
 fn by_whom(port: u16) -> String {
     let Some(socket) = listening_sockets(Path::new("/proc")).find(|socket| socket.address.port() == port)
     else {
@@ -128,7 +128,7 @@ fn by_whom(port: u16) -> String {
     }
 }
 
-/// The process with the lowest pid that holds the socket, among those that we may look into.
+/// Returns the lowest pid that holds the socket, among the processes that we may look into.
 fn owner_of(inode: u64) -> Option<(u32, String)> {
     let mut pids: Vec<u32> = fs::read_dir("/proc")
         .ok()?
@@ -227,7 +227,8 @@ mod tests {
         let error = std::thread::spawn(|| {
             let unchanged: libc::uid_t = libc::uid_t::MAX;
             let nobody: libc::uid_t = 65_534;
-            // SAFETY: the raw call takes plain numbers, and changes the user of this thread alone, which ends here.
+            // SAFETY: the raw call takes plain numbers, and changes the user of only this thread, which ends
+            // here.
             unsafe { libc::syscall(libc::SYS_setresuid, unchanged, nobody, unchanged) };
             bind(LOCAL, 1, false).unwrap_err()
         })

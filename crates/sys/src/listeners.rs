@@ -1,5 +1,5 @@
-//! Finds out from outside where a process listens: for an app whose calls the interposer cannot see (system calls of its
-//! own, `io_uring`). Reads `/proc`, nothing else.
+//! Finds out from outside where a process listens, for apps whose calls bypass the interposer (raw system
+//! calls, `io_uring`). Only reads `/proc`.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::sockets::{listening_sockets, socket_inodes};
 
-/// The TCP addresses at which a process listens.
+/// Returns the TCP addresses at which a process listens.
 pub fn listening(pid: i32) -> Vec<SocketAddr> {
     let process = Path::new("/proc").join(pid.to_string());
     let inodes: HashSet<u64> = socket_inodes(&process).collect();
@@ -20,7 +20,7 @@ pub fn listening(pid: i32) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// The address at which a listener is reached from this machine: loopback if it listens on all interfaces.
+/// Returns the address at which this machine reaches a listener: loopback if it listens on all interfaces.
 pub fn reached_at(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,40 +1,39 @@
-//! Whether a process will ever run its own code again, according to proc(5). The kernel keeps accepting connections for a
-//! process that is being killed or dumps core, until it closes the process's descriptors.
+//! Whether a process will ever run its own code again, by proc(5). The kernel keeps accepting connections for
+//! a process that is being killed or dumps core, until it closes the descriptors.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// The longest status that is read; it is about 1.5 KiB.
+/// The most bytes of a status to read; it has about 1.5 KiB.
 const STATUS_SIZE_MAX: usize = 8 * 1024;
 
-/// The bits of SIGKILL (9) and SIGSTOP (19) in a mask of signals. Nothing can block or ignore these two.
+/// The bits of SIGKILL (9) and SIGSTOP (19) in a signal mask. These two cannot be blocked or ignored.
 const SIGKILL_BIT: u64 = 1 << 8;
 const SIGSTOP_BIT: u64 = 1 << 18;
 
 /// What a process is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlook {
-    /// It runs.
     Runs,
-    /// It does nothing before a SIGCONT: a signal has stopped it.
+    /// Stopped by a signal until a SIGCONT.
     Stopped,
-    /// It has ended, or is ending and cannot turn back.
+    /// Ended, or ending for good.
     Dying,
 }
 
-/// A handle to a process's status, valid also after its end.
+/// A handle to a process's status, valid beyond its end.
 #[derive(Debug)]
 pub struct Liveness(File);
 
 impl Liveness {
-    /// Opens the status of a process. `None` if it lacks the fields that a verdict relies on.
+    /// Opens a process's status. Returns `None` if it lacks the fields needed for a verdict.
     pub fn open(pid: i32) -> Option<Self> {
         let liveness = Self(File::open(format!("/proc/{pid}/status")).ok()?);
         let status = liveness.read().ok()?;
         (status.contains("\nVmSize:") && status.contains("\nThreads:")).then_some(liveness)
     }
 
-    /// What the process is about to do.
+    /// Returns what the process is about to do.
     pub fn outlook(&self) -> Outlook {
         match self.read() {
             Ok(status) => judge(&status),
@@ -55,11 +54,11 @@ fn judge(status: &str) -> Outlook {
     let pending = ["SigPnd:", "ShdPnd:"].iter().filter_map(|name| field(name));
     let pending =
         pending.filter_map(|mask| u64::from_str_radix(mask, 16).ok()).fold(0, |all, mask| all | mask);
-    // A main thread that has ended alone leaves others, which go on.
+    // If only the main thread has ended, the others go on.
     let is_alone = field("Threads:") == Some("1");
     let is_dying = pending & SIGKILL_BIT != 0
         || field("CoreDumping:") == Some("1")
-        // The memory goes before the descriptors do.
+        // Memory goes before descriptors.
         || (is_alone && field("VmSize:").is_none());
     if is_dying {
         Outlook::Dying

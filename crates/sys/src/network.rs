@@ -1,13 +1,13 @@
-//! The addresses at which people reach a server, from this machine and from others. Reads the network interfaces; opens
-//! nothing.
+//! The addresses at which people reach a server, from this machine and others. Reads the network interfaces;
+//! opens nothing.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// How many addresses are shown; a machine with containers may have dozens.
+/// How many addresses to show; a machine with containers may have dozens.
 const ADDRESSES_COUNT_MAX: usize = 8;
 
-/// The addresses for the banner with their labels: at least one, the one to open first. A server on all interfaces is shown
-/// with the address of each of them, never as 0.0.0.0.
+/// Returns labelled addresses for the banner: at least one, the one to open first. A server on all interfaces
+/// is shown with each one's address, never as 0.0.0.0.
 pub fn urls(bound: SocketAddr) -> Vec<(&'static str, String)> {
     urls_with(bound, interface_addresses())
 }
@@ -24,7 +24,7 @@ fn urls_with(bound: SocketAddr, interfaces: Vec<IpAddr>) -> Vec<(&'static str, S
     std::iter::once(("Local", url(local))).chain(network).collect()
 }
 
-/// A warning for users who have allowed other machines, or believe they have.
+/// Returns a warning for users who have allowed other machines, or believe they have.
 pub fn warning(bound: SocketAddr, allow_remote: bool) -> Option<&'static str> {
     if !bound.ip().to_canonical().is_loopback() {
         return Some(
@@ -37,8 +37,8 @@ pub fn warning(bound: SocketAddr, allow_remote: bool) -> Option<&'static str> {
     )
 }
 
-/// The addresses of the interfaces that are up, except loopback and link-local ones; IPv4 first, as that is what people
-/// type.
+/// Returns the addresses of interfaces that are up, except loopback and link-local ones. IPv4 first, since
+/// people type it.
 fn interface_addresses() -> Vec<IpAddr> {
     use nix::net::if_::InterfaceFlags;
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };

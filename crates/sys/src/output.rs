@@ -1,8 +1,8 @@
-//! The last output of a worker, standard output and error together, for the pages that show how it failed.
+//! The tail of a worker's output, standard output and error together, for the pages that show its failure.
 //!
-//! The worker's streams stay the user's own: the interposer sees each `write` to them and also copies the bytes into a ring
-//! in shared memory. The front reads that with plain system calls when it has something to show. Whatever a worker writes
-//! there is read as text of bounded size.
+//! The worker's streams stay the user's own: the interposer also copies each `write` to a ring in shared
+//! memory, which the front reads with plain system calls when needed. Whatever a worker writes there is read
+//! as text of bounded size.
 
 use std::fs::File;
 use std::io;
@@ -12,50 +12,49 @@ use std::os::unix::fs::FileExt;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-/// Where the ring begins. At offset 0 is the count of all bytes ever written, in the machine's byte order. `interpose.c`
-/// has the same number.
+/// Where the ring begins. At offset 0 is the count of all bytes ever written, in native byte order.
+/// `interpose.c` has the same number.
 const RING_OFFSET: usize = 64;
 
-/// How many bytes are kept.
 const OUTPUT_KEPT_SIZE: usize = 64 * 1024;
 
-/// A place in the output of one worker.
+/// A position in a worker's output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position(u64);
 
-/// The last output of one worker.
+/// The tail of a worker's output.
 #[derive(Debug)]
 pub struct Output(File);
 
 impl Output {
-    /// Allocates the ring for a worker that is about to be started.
+    /// Allocates the ring for a new worker.
     ///
     /// # Errors
     /// The system is out of descriptors or memory.
     pub fn create() -> io::Result<Self> {
         let memory = memfd_create(c"devhost-output", MFdFlags::MFD_CLOEXEC)?;
         let size = i64::try_from(RING_OFFSET + OUTPUT_KEPT_SIZE).unwrap_or(i64::MAX);
-        // Allocated before it is used, so that a lack of memory is an error here and not a SIGBUS in the worker.
+        // Allocated up front, so that a lack of memory is an error here and not a SIGBUS in the worker.
         fallocate(&memory, FallocateFlags::empty(), 0, size)?;
         Ok(Self(File::from(memory)))
     }
 
-    /// The last output: whole lines, at most 64 KiB.
+    /// Returns the last output: at most 64 KiB, beginning with a whole line.
     pub fn last(&self) -> String {
         self.last_since(Position::default())
     }
 
-    /// The last output since then, as in [`Output::last`].
+    /// Returns the last output since `position`; see [`Output::last`].
     pub fn last_since(&self, position: Position) -> String {
         self.read(position).unwrap_or_default()
     }
 
-    /// The current end of the output. One system call.
+    /// Returns the current end of the output. One system call.
     pub fn position(&self) -> Position {
         self.total().map(Position).unwrap_or_default()
     }
 
-    /// How many bytes were ever written.
+    /// Returns how many bytes were ever written.
     fn total(&self) -> io::Result<u64> {
         let mut total = [0; 8];
         self.0.read_exact_at(&mut total, 0)?;
@@ -77,7 +76,7 @@ impl Output {
         };
         let wanted = usize::try_from(total.saturating_sub(since.0)).unwrap_or(usize::MAX);
         let text = &ring[kept.saturating_sub(wanted)..kept];
-        // If the beginning is lost, the first line that is left is incomplete.
+        // If the beginning is lost, the first remaining line is incomplete.
         let is_cut = kept < wanted.min(usize::try_from(total).unwrap_or(usize::MAX));
         let cut = if is_cut { text.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1) } else { 0 };
         Ok(String::from_utf8_lossy(&text[cut..]).into_owned())
@@ -94,7 +93,7 @@ impl AsFd for Output {
 mod tests {
     use super::*;
 
-    /// As the interposer does it.
+    /// Like the interposer.
     fn write(output: &Output, text: &str) {
         let mut total = [0; 8];
         output.0.read_exact_at(&mut total, 0).unwrap();

@@ -1,5 +1,5 @@
-//! What the zygote and the keeper share: a single-threaded process that takes orders from the front over one socket and has
-//! children. Knows signals, process groups and exits; not what a child does.
+//! What the zygote and the keeper share: a single-threaded process with children that takes orders from the
+//! front over one socket. Knows signals, process groups and exits, but not what a child does.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,42 +22,42 @@ use crate::process;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
-    /// SIGTERM to its process alone: ending what it has started is up to the app.
+    /// SIGTERM to its main process only: its children are the app's business.
     Terminate,
-    /// SIGINT to all its processes, as Ctrl-C in a terminal.
+    /// SIGINT to all its processes, like Ctrl-C in a terminal.
     Interrupt,
-    /// SIGHUP to all its processes, as a terminal that closes.
+    /// SIGHUP to all its processes, like a closing terminal.
     HangUp,
 }
 
 /// How long the fork of a child that exited with 0 may take to leave the child's group.
 const DAEMON_LEAVE_TIME_MAX: Duration = Duration::from_millis(500);
 
-/// How often to check whether it has.
+/// How often to check whether it has left.
 const DAEMON_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The socket to the front, and the signals of children.
 #[derive(Debug)]
 pub struct Parent {
     /// The socket to the front.
     pub control: OwnedFd,
     /// Readable once a child has ended.
     pub signals: SignalFd,
-    /// The signal mask from before, for the children.
+    /// The previous signal mask, for the children.
     pub original_mask: SigSet,
 }
 
 impl Parent {
-    /// Makes the calling process a parent. Takes the socket to the front from standard input, which becomes /dev/null.
+    /// Makes the calling process a parent. Takes the front's socket from standard input, which becomes
+    /// /dev/null.
     ///
-    /// Its children get the front's terminal only with `at_terminal`: a background process that reads a terminal would be
-    /// stopped without a reason given, while without a terminal it gets an error.
+    /// Children get the front's terminal only with `at_terminal`. Otherwise they have none, since reading
+    /// gives an error then, while a background process that reads a terminal is silently stopped.
     ///
     /// # Errors
     /// The system refuses a descriptor, or standard input is closed.
     pub fn start(at_terminal: bool) -> io::Result<Self> {
         prctl::set_child_subreaper(true)?;
-        // A group of its own in any case: Ctrl-C in the terminal is for the front, which then ends us.
+        // Its own group in any case: Ctrl-C in the terminal is for the front, which then ends us.
         if at_terminal {
             setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         } else {
@@ -71,7 +71,7 @@ impl Parent {
         Ok(Self { control, signals, original_mask })
     }
 
-    /// Takes the pending signals, so that the descriptor becomes readable only for new ones.
+    /// Takes the pending signals, so that only new ones make the descriptor readable.
     ///
     /// # Errors
     /// The descriptor cannot be read.
@@ -81,27 +81,27 @@ impl Parent {
     }
 }
 
-/// Makes the standard library fork instead of calling `posix_spawn`, which leaves two signals of the C library ignored in
-/// the child and its descendants.
+/// Makes the standard library fork instead of calling `posix_spawn`, which leaves two of the C library's
+/// signals ignored in the child and its descendants.
 pub fn start_by_fork(command: &mut Command) {
     // SAFETY: the closure does nothing, which is allowed between fork and exec.
     unsafe { command.pre_exec(|| Ok(())) };
 }
 
-/// Has the kernel send the child the signal when the thread that starts it ends.
+/// Has the kernel signal the child when the thread that starts it ends.
 pub fn end_with_parent(command: &mut Command, signal: Signal) {
     let parent = nix::unistd::getpid();
     // SAFETY: the closure only makes system calls, which is allowed between fork and exec.
     unsafe {
         command.pre_exec(move || {
             prctl::set_pdeathsig(signal)?;
-            // The parent may have died before the line above.
+            // The parent may have died before `set_pdeathsig`.
             if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
         });
     }
 }
 
-/// A child that has ended, with either an exit code or a signal.
+/// An ended child, with either an exit code or a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
     /// Its pid, which may be reused from now on.
@@ -112,10 +112,10 @@ pub struct Ended {
     pub signal: Option<i32>,
 }
 
-/// Reaps one child that has ended, adopted ones included; `None` if there is none.
+/// Reaps an ended child, adopted ones included. Returns `None` if there is none.
 ///
 /// # Errors
-/// `waitpid` fails for another reason than a lack of children.
+/// `waitpid` fails, other than for a lack of children.
 pub fn reap() -> io::Result<Option<Ended>> {
     loop {
         return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -130,7 +130,7 @@ pub fn reap() -> io::Result<Option<Ended>> {
     }
 }
 
-/// Asks a child to end. It must not be reaped yet.
+/// Asks a child to end. Must not be reaped yet.
 pub fn ask(child: Pid, how: Ask) {
     let _ = match how {
         Ask::Terminate => kill(child, Signal::SIGTERM),
@@ -139,15 +139,15 @@ pub fn ask(child: Pid, how: Ask) {
     };
 }
 
-/// Kills a child and its group. It must not be reaped yet.
+/// Kills a child and its group. Must not be reaped yet.
 pub fn kill_group(child: Pid) {
     let _ = killpg(child, Signal::SIGKILL);
-    // It may not have made its group yet.
+    // Its group may not exist yet.
     let _ = kill(child, Signal::SIGKILL);
 }
 
-/// Kills what is left of the group of a reaped child. If the child exited with 0, it may have been a daemon's first half: the
-/// fork that it left behind gets a moment to leave the group.
+/// Kills what is left of a reaped child's group. A child that exited with 0 may have been a daemon's first
+/// half, so its fork gets a moment to leave the group.
 pub fn kill_rest_of_group(ended: Ended) {
     if ended.code == Some(0) {
         let begun = Instant::now();

@@ -10,13 +10,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-/// How often [`end_children`] looks for children of children.
+/// How many rounds [`end_children`] makes for children of children.
 const ORPHAN_ROUNDS_COUNT_MAX: usize = 16;
 
-/// `PF_EXITING` of the kernel's `sched.h`: set before the process's descriptors are closed.
+/// `PF_EXITING` of the kernel's `sched.h`: set before the descriptors are closed.
 const EXITING: u64 = 0x4;
 
-/// Closes every descriptor from 3 up that is not on the list.
+/// Closes every descriptor from 3 up, except for those in `keep`.
 ///
 /// # Errors
 /// The kernel has no `close_range` (Linux 5.9).
@@ -35,19 +35,19 @@ pub fn close_all_except(keep: &[RawFd]) -> io::Result<()> {
     close_range(first, u32::MAX)
 }
 
-/// Marks every descriptor from 3 up close-on-exec: for a child that is about to exec. A plain system call.
+/// Marks every descriptor from 3 up close-on-exec, for a child about to exec. A plain system call.
 ///
 /// # Errors
 /// The kernel has no `CLOSE_RANGE_CLOEXEC` (Linux 5.11).
 pub fn close_all_on_exec() -> io::Result<()> {
-    // SAFETY: close_range takes integers only, and closes nothing with this flag.
+    // SAFETY: close_range takes only integers, and closes nothing with this flag.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn close_range(first: u32, last: u32) -> io::Result<()> {
-    // SAFETY: close_range takes integers only. Closing descriptors that still have owners is the purpose: the caller is a
-    // forked child that never returns to those owners.
+    // SAFETY: close_range takes only integers. Closing owned descriptors is the purpose: the caller is a
+    // forked child that never returns to their owners.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -61,7 +61,7 @@ pub fn exit_now(code: i32) -> ! {
     }
 }
 
-/// Ends the process at once and flushes nothing: for a forked child that has not become a worker.
+/// Ends the process at once without flushing, for a forked child that has not become a worker.
 pub fn exit_untouched(code: i32) -> ! {
     // SAFETY: _exit does not return and runs nothing.
     unsafe { libc::_exit(code) }
@@ -75,7 +75,7 @@ pub fn count_threads() -> io::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/task")?.count())
 }
 
-/// Whether a process is ending or has ended, so that the hang-up of its descriptors is due to its end.
+/// Returns true if a process is ending or has ended, which explains its descriptors' hang-up.
 pub fn is_ending(pid: i32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
     // The name, in parentheses, may contain anything; the flags are the seventh field after it.
@@ -84,7 +84,7 @@ pub fn is_ending(pid: i32) -> bool {
     flags.is_none_or(|flags: u64| flags & EXITING != 0)
 }
 
-/// The pids of the calling process's children, adopted ones included. The caller must be single-threaded.
+/// Returns the pids of the calling process's children, adopted ones included. Caller must be single-threaded.
 ///
 /// # Errors
 /// `/proc` is not readable, or the kernel is built without `CONFIG_PROC_CHILDREN`.
@@ -94,9 +94,10 @@ pub fn children() -> io::Result<Vec<i32>> {
     Ok(text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
 }
 
-/// Kills and reaps all children of the calling process, adopted ones included. The caller must be single-threaded.
+/// Kills and reaps all children of the calling process, adopted ones included. Caller must be
+/// single-threaded.
 pub fn end_children() {
-    // Bounded: each round kills all children; the next one finds some only if those that were killed left children behind.
+    // Each round kills all children; the next one only finds orphans of those.
     for _ in 0..ORPHAN_ROUNDS_COUNT_MAX {
         let children = children().unwrap_or_default();
         if children.is_empty() {
@@ -109,12 +110,12 @@ pub fn end_children() {
     }
 }
 
-/// The microseconds since something began.
+/// Returns the microseconds since `begun`.
 pub fn micros_since(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Takes the control socket that was passed as standard input, and puts /dev/null in its place. The socket is close-on-exec.
+/// Takes the control socket passed as standard input, and makes it close-on-exec. /dev/null takes its place.
 ///
 /// # Errors
 /// Standard input is closed, or no descriptor is left.
@@ -128,7 +129,7 @@ pub fn take_standard_input() -> io::Result<OwnedFd> {
 
 fn duplicate_away(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
-    // SAFETY: the descriptor was made by the line above and has no other owner.
+    // SAFETY: the descriptor was just made and has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 

@@ -1,4 +1,4 @@
-//! What the ELF file of a program says: its build id, and whether it is linked dynamically.
+//! A program's ELF file: its build id, and whether it is dynamically linked.
 
 use std::fs::File;
 use std::io;
@@ -10,10 +10,11 @@ use object::read::ReadCache;
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::read::{Object, ReadRef};
 
-/// How many hexadecimal digits of a hash stand for a program without a build id: as many as a SHA-1 build id has.
+/// How many digits of a hash replace a missing build id: as many as in a SHA-1 build id.
 const HASH_DIGITS_COUNT: usize = 40;
 
-/// The program's GNU build id in hexadecimal, or a hash of the whole file if it has none. The same id is the same code.
+/// Returns the program's GNU build id in hex, or a hash of the whole file if it has none. The same id means
+/// the same code.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -28,7 +29,7 @@ pub fn build_id(program: &Path) -> io::Result<String> {
     Ok(hasher.finalize().to_hex()[..HASH_DIGITS_COUNT].to_owned())
 }
 
-/// Whether the program is started without a dynamic loader, so that nothing can be preloaded into it.
+/// Returns true if the program runs without a dynamic loader, so that nothing can be preloaded into it.
 pub fn is_static(program: &Path) -> bool {
     let Ok(file) = File::open(program) else { return false };
     let cache = ReadCache::new(file);

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Puts a descriptor on the current tokio runtime. It must be non-blocking.
+/// Registers a descriptor with the current tokio runtime. It must be non-blocking.
 ///
 /// # Errors
 /// The runtime's poller refuses the descriptor.
@@ -14,6 +14,6 @@ use tokio::io::unix::AsyncFd;
 /// # Panics
 /// There is no current runtime, or it has no I/O driver.
 pub fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an OwnedFd is open and stays the same until it is dropped, and the AsyncFd owns it.
+    // SAFETY: an OwnedFd is open and stays the same until dropped, and the AsyncFd owns it.
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }

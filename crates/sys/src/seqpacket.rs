@@ -1,6 +1,7 @@
 //! Messages over a `SOCK_SEQPACKET` socket pair, each with at most eight descriptors.
 //!
-//! A message is one packet: it arrives whole or not at all, so no framing is needed. Descriptors arrive close-on-exec.
+//! A message is one packet, which arrives whole or not at all, so no framing is needed. Descriptors arrive
+//! close-on-exec.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -14,7 +15,7 @@ use nix::sys::socket::{
 /// The largest message, in bytes.
 const MESSAGE_LEN_MAX: usize = 64 * 1024;
 
-/// The most descriptors with one message.
+/// The most descriptors per message.
 const MESSAGE_FDS_MAX: usize = 8;
 
 /// Makes a connected pair, both ends close-on-exec.
@@ -45,7 +46,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> io::Result<(
     }
 }
 
-/// Receives one message and its descriptors; `None` if the peer has closed its end.
+/// Receives one message with its descriptors; `None` if the peer has closed its end.
 ///
 /// # Errors
 /// The message was truncated, or the socket is non-blocking and empty (`WouldBlock`).
@@ -59,14 +60,15 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<OwnedF
                 let mut fds = Vec::new();
                 for control in message.cmsgs()? {
                     if let ControlMessageOwned::ScmRights(raw) = control {
-                        // SAFETY: the kernel has just installed these descriptors for us; nobody else owns them.
+                        // SAFETY: the kernel has just installed these descriptors for us, so nobody else owns
+                        // them.
                         fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
                     }
                 }
                 break (message.bytes, message.flags, fds);
             }
             Err(nix::Error::EINTR) => {}
-            // The peer closed its end without reading all of our messages.
+            // The peer closed its end with messages of ours unread.
             Err(nix::Error::ECONNRESET) => return Ok(None),
             Err(error) => return Err(error.into()),
         }

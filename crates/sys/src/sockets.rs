@@ -1,4 +1,5 @@
-//! Listening TCP sockets and the processes that hold them, as `/proc` shows them (proc(5)). Opens no socket itself.
+//! Listening TCP sockets and the processes that hold them, read from `/proc` (proc(5)). Opens no socket
+//! itself.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -11,13 +12,13 @@ const LISTENING: &str = "0A";
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ListeningSocket {
     pub(crate) address: SocketAddr,
-    /// The id of the user who made it.
+    /// The owner's user id.
     pub(crate) user: u32,
     pub(crate) inode: u64,
 }
 
-/// The listening sockets in the network namespace of a process, given its directory in `/proc`; `/proc` itself stands
-/// for the calling process. IPv4 first.
+/// Returns the listening sockets in a process's network namespace, given its directory in `/proc`, or `/proc`
+/// itself for the calling process. IPv4 first.
 pub(crate) fn listening_sockets(process: &Path) -> impl Iterator<Item = ListeningSocket> {
     ["net/tcp", "net/tcp6"]
         .map(|table| process.join(table))
@@ -26,7 +27,8 @@ pub(crate) fn listening_sockets(process: &Path) -> impl Iterator<Item = Listenin
         .flat_map(|table| table.lines().skip(1).filter_map(parse).collect::<Vec<_>>())
 }
 
-/// The inodes of the sockets that a process holds, given its directory in `/proc`. Empty if we may not look into it.
+/// Returns the inodes of a process's sockets, given its directory in `/proc`. Empty if we may not look into
+/// it.
 pub(crate) fn socket_inodes(process: &Path) -> impl Iterator<Item = u64> {
     fs::read_dir(process.join("fd")).into_iter().flatten().flatten().filter_map(|descriptor| {
         let target = fs::read_link(descriptor.path()).ok()?;
@@ -34,8 +36,8 @@ pub(crate) fn socket_inodes(process: &Path) -> impl Iterator<Item = u64> {
     })
 }
 
-/// Reads a line of the table: slot, local address, remote address, state, queues, timer, retransmits, user, timeout,
-/// inode. `None` unless the socket listens.
+/// Parses a line of the table: slot, local address, remote address, state, queues, timer, retransmits, user,
+/// timeout, inode. Returns `None` unless the socket listens.
 fn parse(line: &str) -> Option<ListeningSocket> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     if *fields.get(3)? != LISTENING {
@@ -48,7 +50,7 @@ fn parse(line: &str) -> Option<ListeningSocket> {
     })
 }
 
-/// Reads `0100007F:0BB8`: the address in words of four bytes, each in the machine's byte order, and the port.
+/// Parses `0100007F:0BB8`: the address in four-byte words, each in native byte order, and the port.
 fn parse_address(text: &str) -> Option<SocketAddr> {
     let (host, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;

@@ -1,18 +1,18 @@
-//! Steers new connections among several listeners at the same address (`SO_REUSEPORT`).
+//! Steers new connections among listeners at the same address (`SO_REUSEPORT`).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::libc::{self, sock_filter, sock_fprog};
 
-/// The most listeners that the kernel chooses among.
+/// The most listeners for the kernel to choose from.
 const CHOSEN_COUNT_MAX: usize = 64;
 
-/// A random number, as a packet filter loads it (`SKF_AD_OFF + SKF_AD_RANDOM`).
+/// A random number, as loaded by a packet filter (`SKF_AD_OFF + SKF_AD_RANDOM`).
 const RANDOM: u32 = (-0x1000_i32 + 56).cast_unsigned();
 
-/// Has the kernel choose at random among these listeners, numbered in the order in which they began to listen. Any of the
-/// listeners can be passed. A number without a listener means any of them.
+/// Makes the kernel choose at random among these listeners, numbered in the order in which they began to
+/// listen. Any of them can be passed. A number without a listener stands for any of them.
 ///
 /// # Errors
 /// The kernel is older than 4.6, or the socket does not listen with `SO_REUSEPORT`.
@@ -20,7 +20,7 @@ pub fn choose(listener: impl AsFd, places: &[u32]) -> io::Result<()> {
     let mut program = program(&places[..places.len().min(CHOSEN_COUNT_MAX)]);
     let Ok(len) = u16::try_from(program.len()) else { return Err(io::ErrorKind::InvalidInput.into()) };
     let program = sock_fprog { len, filter: program.as_mut_ptr() };
-    // SAFETY: the kernel copies the program, which lives during the call and has the length that is said.
+    // SAFETY: the kernel copies the program, which outlives the call and has the given length.
     let result = unsafe {
         libc::setsockopt(
             listener.as_fd().as_raw_fd(),
@@ -33,7 +33,7 @@ pub fn choose(listener: impl AsFd, places: &[u32]) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Returns one of the places at random.
+/// Returns a filter program that returns one of the places at random.
 fn program(places: &[u32]) -> Vec<sock_filter> {
     let instruction = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
     let answer = |place| instruction(libc::BPF_RET | libc::BPF_K, 0, 0, place);
@@ -72,10 +72,10 @@ mod tests {
         listener
     }
 
-    /// How many of 30 connections each listener gets.
+    /// Returns how many of 30 connections each listener gets.
     fn spread<const COUNT: usize>(listeners: [&TcpListener; COUNT]) -> [usize; COUNT] {
         let address = listeners[0].local_addr().unwrap();
-        // A connection is in its listener's queue once it is made.
+        // Once made, a connection is in its listener's queue.
         let clients: Vec<_> = (0..30).map(|_| TcpStream::connect(address).unwrap()).collect();
         let counts = listeners.map(|listener| std::iter::from_fn(|| listener.accept().ok()).count());
         assert_eq!(counts.iter().sum::<usize>(), clients.len());
@@ -95,7 +95,7 @@ mod tests {
         choose(&three, &[1, 2]).unwrap();
         let [none, some, others] = spread([&one, &two, &three]);
         assert!(none == 0 && some > 0 && others > 0, "{none} {some} {others}");
-        // What is last takes the place of what goes.
+        // The last one fills the gap.
         drop(one);
         choose(&three, &[0]).unwrap();
         assert_eq!(spread([&two, &three]), [0, 30]);
