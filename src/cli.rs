@@ -1,5 +1,5 @@
-//! The command line: what a person can ask for, parsed into types that need no more checking. Reads arguments and
-//! the environment, nothing else; a mistake ends the process with exit code 2 and says what was expected.
+//! The command line, parsed into types that need no more checking. Only reads arguments and environment. A
+//! mistake ends the process with exit code 2 and says what was expected.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};

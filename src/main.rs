@@ -2,17 +2,17 @@
 //!
 //! # Theory of operation
 //!
-//! `devhost run` starts the *front*: an actix-web server that owns the port, watches the app's files, builds the
-//! app with cargo, and supervises. The app's dependencies are linked once into a shared library, which a
-//! single-threaded *zygote* process loads. Each build of the app gives a small cdylib; the zygote forks a *worker*,
-//! which loads it and serves over shared memory. A reload is a new worker: requests are held from the save until it
-//! is ready, the old one finishes what it has and is thrown away whole.
+//! `devhost run` starts the *front*: an actix-web server that owns the port, watches the app's files, builds
+//! the app with cargo, and supervises. The app's dependencies are linked once into a shared library, loaded
+//! by a single-threaded *zygote* process. Each build of the app makes a small cdylib; the zygote forks a
+//! *worker*, which loads it and serves over shared memory. A reload is a new worker: requests are held from
+//! the save until it is ready, while the old one finishes its requests and is thrown away whole.
 //!
-//! Start reading at [`devhost_supervisor`], which decides everything and does nothing; [`runner`] does it. ARCHITECTURE.md
-//! has the map and the invariants.
+//! Start reading at [`devhost_supervisor`], which decides everything and does nothing; [`runner`] does it.
+//! See ARCHITECTURE.md for the map and the invariants.
 //!
-//! The executable is also its own rustc wrapper, linker, build guard, zygote, keeper and artifact host. Before anything else
-//! runs, `main` decides by its name or environment which of them it is.
+//! The executable is also its own rustc wrapper, linker, build guard, zygote, keeper and artifact host. First
+//! of all, `main` decides by its name or environment which one it is.
 #![forbid(unsafe_code)]
 
 #[cfg(target_os = "linux")]
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     commands::main()
 }
 
-/// Runs one of devhost's helper programs, if it was called by the name of one.
+/// Runs a helper program, if called by the name of one.
 #[cfg(target_os = "linux")]
 fn dispatch() -> Option<ExitCode> {
     let name = std::env::args_os().next()?;

@@ -1,4 +1,4 @@
-//! `devhost bench`: finds the app, makes sure that the reports can be written, measures, and shows the results.
+//! `devhost bench`: finds the app, opens the report files, measures, and shows the results.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -14,16 +14,15 @@ use devhost_bench::{self as bench, Cancel, Plan, Subject};
 use devhost_model::Error;
 use devhost_terminal::{Format, Terminal};
 
-/// The name of standard output where a file is expected.
+/// Stands for standard output instead of a file.
 const STANDARD_OUTPUT: &str = "-";
 
-/// The lock that keeps two benches out of each other's way.
+/// Keeps two benches out of each other's way.
 const LOCK_NAME: &str = "lock";
 
-/// The exit code of a cancelled run: 128 plus the number of SIGINT.
+/// The exit code of a cancelled run: 128 plus SIGINT's number.
 const EXIT_CANCELLED: u8 = 130;
 
-/// Runs a bench.
 pub(super) fn run(args: &BenchArgs) -> ExitCode {
     match measure(args) {
         Ok(true) => ExitCode::SUCCESS,
@@ -70,7 +69,7 @@ fn measure(args: &BenchArgs) -> Result<bool, Error> {
     Ok(report.is_complete)
 }
 
-/// A file and a text in it.
+/// Splits the argument into a file and a text in it.
 fn parse_edit(edit: &str, cwd: &Path) -> Result<(PathBuf, String), Error> {
     let (file, text) = edit.split_once(':').filter(|(_, text)| !text.is_empty()).ok_or_else(|| {
         Error::mistake(
@@ -95,7 +94,7 @@ fn lock(subject: &Subject) -> Result<File, Error> {
     let mut lock = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => {
-            // For people who wonder which one.
+            // For people who wonder which bench it is.
             let _ = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
             Ok(lock)
         }
@@ -107,20 +106,20 @@ fn lock(subject: &Subject) -> Result<File, Error> {
     }
 }
 
-/// How a report becomes a document.
+/// Renders a report as a document.
 type Write = fn(&Report) -> Result<String, Error>;
 
-/// Where the report goes besides the terminal. Opened before anything is measured, so that mistakes show early.
+/// The report's destinations besides the terminal. Opened before measuring, so that mistakes show early.
 struct Outputs {
     files: Vec<Output>,
-    /// Standard output is one of them, so nothing else may be printed there.
+    /// One of them is standard output, so nothing else may be printed there.
     stdout_is_taken: bool,
 }
 
 struct Output {
     path: PathBuf,
     write: Write,
-    /// It was created for this run: without a report it is removed again.
+    /// Created for this run, and removed again without a report.
     is_new: bool,
     written: bool,
 }
@@ -176,7 +175,7 @@ impl Outputs {
             };
             match written {
                 Ok(()) => output.written = true,
-                // The others are written all the same: the measurement took a while.
+                // Write the others all the same: measuring took a while.
                 Err(error) => {
                     failure =
                         Some(Error::fault(format!("failed to write {}: {error}", output.path.display())));

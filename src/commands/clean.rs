@@ -1,5 +1,5 @@
-//! `devhost clean`: removes what devhost has built for a workspace, unless it is in use. It removes nothing that others have
-//! put beside it.
+//! `devhost clean`: removes what devhost has built for a workspace, unless it is in use. Leaves alone what
+//! others have put beside it.
 
 use std::io::Write as _;
 use std::process::ExitCode;

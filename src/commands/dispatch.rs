@@ -1,4 +1,4 @@
-//! Runs the command that the arguments ask for.
+//! Runs the requested command.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use clap::Parser as _;
 use super::{bench, clean, doctor, run};
 use crate::cli::{Cli, Command};
 
-/// Runs the command that the arguments ask for.
+/// Runs the requested command.
 pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run::run(*args),

@@ -1,4 +1,4 @@
-//! The commands of the command line. Each turns arguments into parts and runs them; the parts know no arguments.
+//! The commands. Each turns arguments into parts and runs them; the parts know no arguments.
 
 mod bench;
 mod clean;

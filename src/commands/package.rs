@@ -1,4 +1,4 @@
-//! The package that a command is about, of whatever kind: found as `devhost run` finds it, and examined.
+//! The package that a command is about, found as `devhost run` finds it, and examined.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,13 +11,13 @@ use devhost_build::export;
 use devhost_build::{CargoOptions, Choice, Settings};
 use devhost_model::Error;
 
-/// A package, and what cargo says of its workspace.
+/// A package and its workspace's metadata.
 #[derive(Debug)]
 pub(super) struct Found {
     located: Box<Located>,
     /// The app that `devhost run` would serve, or why it would not.
     pub app: Result<App, Error>,
-    /// The platform that cargo builds on.
+    /// The platform cargo builds on.
     pub host: String,
 }
 
@@ -43,21 +43,20 @@ impl Found {
         self.package().targets.iter().filter(|target| target.is_bin()).collect()
     }
 
-    /// Returns true if its library says `export!`.
+    /// Returns true if its library calls `export!`.
     pub(super) fn exports_app(&self) -> bool {
         let library = self.library();
         self.depends_on(PLUGIN_PACKAGE)
             && library.is_some_and(|library| export::is_said_by(library.src_path.as_std_path()))
     }
 
-    /// Returns the package's active features.
     pub(super) fn features(&self) -> Vec<String> {
         let nodes = self.metadata().resolve.iter().flat_map(|resolve| &resolve.nodes);
         let node = nodes.into_iter().find(|node| node.id == self.package().id);
         node.map(|node| node.features.iter().map(ToString::to_string).collect()).unwrap_or_default()
     }
 
-    /// Returns true if the package depends on another one with an active feature whose name starts like this.
+    /// Returns true if the package depends on another one with an active feature that starts with `start`.
     pub(super) fn depends_on_feature(&self, name: &str, start: &str) -> bool {
         let mut dependencies = self.package().dependencies.iter();
         dependencies.any(|dependency| {
@@ -67,13 +66,13 @@ impl Found {
         })
     }
 
-    /// Returns true if the package directly depends on another one of this name.
+    /// Returns true if the package directly depends on another one.
     pub(super) fn depends_on(&self, name: &str) -> bool {
         self.package().dependencies.iter().any(|dependency| dependency.name == name)
     }
 }
 
-/// Finds the package that `argument` (a directory, a manifest or a package's name; `None` for here) means in `cwd`, as
+/// Finds the package meant by `argument` (a directory, a manifest or a package's name; `None` for `cwd`), as
 /// `devhost run` does.
 pub(super) fn find(argument: Option<&Path>, cwd: &Path, selection: &Selection) -> Result<Found, Error> {
     let settings = settings(selection, cwd);
@@ -92,7 +91,7 @@ pub(super) fn find(argument: Option<&Path>, cwd: &Path, selection: &Selection) -
     }
 }
 
-/// Turns a selection that was made in `cwd` into settings of the build.
+/// Turns a selection made in `cwd` into build settings.
 pub(super) fn settings(selection: &Selection, cwd: &Path) -> Settings {
     let Selection { lib, bin, example, features, all_features, no_default_features, cargo, .. } = selection;
     let bin = || bin.clone().map(Choice::Bin);
@@ -108,9 +107,9 @@ pub(super) fn settings(selection: &Selection, cwd: &Path) -> Settings {
     }
 }
 
-/// Turns options that were given in `cwd` into cargo's arguments.
+/// Turns options given in `cwd` into cargo's arguments.
 pub(super) fn cargo_options(options: &cli::CargoOptions, cwd: &Path) -> CargoOptions {
-    // cargo runs in the package's directory. Like cargo, this takes for a file what names one.
+    // cargo runs in the package's directory. Like cargo, take a value for a file if it names one.
     let config = |value: &String| match cwd.join(value).to_str() {
         Some(path) if !value.is_empty() && Path::new(path).exists() => path.to_owned(),
         _ => value.clone(),
@@ -126,7 +125,7 @@ pub(super) fn cargo_options(options: &cli::CargoOptions, cwd: &Path) -> CargoOpt
     }
 }
 
-/// Returns what a tool prints for `-vV` behind the given words.
+/// Returns what a tool prints for `-vV` after the given words.
 pub(super) fn first_line_after(tool: &str, directory: &Path, words: &str) -> Result<String, Error> {
     let output = Command::new(tool).arg("-vV").current_dir(directory).output().map_err(|error| {
         Error::mistake(

@@ -1,4 +1,4 @@
-//! `devhost run`: finds the app, takes the port, starts to watch, and hands over to the runner.
+//! `devhost run`: finds the app, binds the port, starts watching, and hands over to the runner.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ fn start_log(verbose: u8) {
     let filter = std::env::var("DEVHOST_LOG").ok().or_else(|| (verbose > 1).then(|| "devhost=debug".into()));
     if let Some(mut filter) = filter {
         if !filter.contains("actix_http") {
-            // It reports each response that was cut off on purpose as an error of the server.
+            // It reports each response cut off on purpose as a server error.
             filter.push_str(",actix_http::h1::dispatcher=off");
         }
         tracing_subscriber::fmt()
@@ -138,7 +138,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     })
 }
 
-/// Finds the app, and decides how it is built.
+/// Finds the app, and decides how to build it.
 fn find_target(args: &RunArgs, cwd: &Path, terminal: &Terminal) -> Result<(Settings, Target), Error> {
     let mut settings = build_settings(args, cwd);
     let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
@@ -154,7 +154,7 @@ fn find_target(args: &RunArgs, cwd: &Path, terminal: &Terminal) -> Result<(Setti
     Ok((settings, target))
 }
 
-/// Plans for a port that the app chooses.
+/// Plans for a port chosen by the app.
 fn plan_port(args: &RunArgs, target: &Target) -> PortPlan {
     PortPlan {
         host: args.host,
@@ -182,7 +182,7 @@ fn greet(terminal: &Terminal, app: &str, bound: SocketAddr, begun: Instant, allo
     }
 }
 
-/// Takes the sockets that devhost was started with, unless the user names a port.
+/// Takes the sockets passed to devhost, unless the user names a port.
 fn inherited_listeners(args: &RunArgs, terminal: &Terminal) -> Result<Vec<TcpListener>, Error> {
     let hint = "LISTEN_FDS promises sockets: pass listening TCP sockets, or unset LISTEN_FDS";
     let refused = |error: std::io::Error| {
@@ -222,7 +222,7 @@ fn build_settings(args: &RunArgs, cwd: &Path) -> Settings {
     }
 }
 
-/// Chooses how new code is run: as requested, or as the app's own program if there is a reason.
+/// Chooses how to run new code: as requested, or as the app's own program if need be.
 fn choose_strategy(asked: Strategy, target: &Target, terminal: &Terminal) -> Result<build::Strategy, Error> {
     match (asked, target) {
         (Strategy::Restart, Target::Prebuilt(prebuilt)) => Err(Error::mistake(
@@ -247,7 +247,7 @@ fn choose_strategy(asked: Strategy, target: &Target, terminal: &Terminal) -> Res
     }
 }
 
-/// Returns a name that differs for each run, so that pages of earlier runs are reloaded.
+/// Returns a name unique to this run, so that pages of earlier runs are reloaded.
 fn new_session() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{}-{}", std::process::id(), now.as_millis())
@@ -261,7 +261,7 @@ fn open_browser(terminal: &Terminal, url: &str) {
         .stderr(std::process::Stdio::null())
         .spawn();
     match opened {
-        // Reaped in a thread of its own: a browser that this starts may run for hours.
+        // Reaped on its own thread: a browser started by this may run for hours.
         Ok(mut child) => drop(std::thread::spawn(move || child.wait())),
         Err(error) => terminal.warn(&format!("failed to open a browser with xdg-open: {error}")),
     }

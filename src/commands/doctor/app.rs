@@ -1,4 +1,4 @@
-//! What the package is: which kind of app, made with which framework, and where its dependencies go.
+//! The package: its kind of app, its framework, and where its dependencies go.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use super::check::Check;
 use super::closure::{Closure, list, names};
 use crate::commands::package::Found;
 
-/// Web frameworks by their crates, the more specific ones first: most are built on others of the list.
+/// Web frameworks by crate, more specific ones first: most build on others in the list.
 pub(super) const FRAMEWORKS: &[(&str, &str)] = &[
     ("leptos_axum", "Leptos on axum"),
     ("leptos_actix", "Leptos on actix-web"),
@@ -35,7 +35,7 @@ pub(super) fn kind(found: &Found) -> Option<&'static str> {
     match &found.app {
         Ok(App { kind: AppKind::Plugin, .. }) => Some("plugin"),
         Ok(App { kind: AppKind::Plain, .. }) => Some("plain"),
-        // The user has to choose one of several binaries, but each of them is a plain app.
+        // The user has to choose a binary, but each of them is a plain app.
         Err(_) => (!found.binaries().is_empty()).then_some("plain"),
     }
 }
@@ -47,7 +47,7 @@ pub(super) fn check_kind(found: &Found) -> Check {
         Err(error) => return Check::fail("kind", error.message.clone(), error.hint.clone()),
     };
     match (kind, choice) {
-        // The dependency is the sign of a plugin app; only its build tells whether it exports one.
+        // The dependency suggests a plugin app; only its build tells whether it exports one.
         (AppKind::Plugin, _) if !found.exports_app() => Check::warn(
             "kind",
             format!("`{name}` depends on {PLUGIN_PACKAGE}, but its library exports no app"),
@@ -105,7 +105,8 @@ pub(super) fn check_closure(closure: &Closure<'_>) -> Vec<Check> {
     checks
 }
 
-/// Reports which dependencies go into the shared library: all that can, unless the last build has found otherwise.
+/// Reports which dependencies go into the shared library: all that can, unless the last build found
+/// otherwise.
 pub(super) fn check_shared(closure: &Closure<'_>, last: Option<LastBuild>) -> Check {
     let count = closure.shared.len();
     let crates = counted(count, "crate", "crates");

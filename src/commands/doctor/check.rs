@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-/// How a check went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Mark {
@@ -11,15 +10,14 @@ pub(super) enum Mark {
     Fail,
 }
 
-/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
-    /// A name that stays the same across versions.
+    /// Stable across versions.
     pub(super) id: &'static str,
     pub(super) mark: Mark,
     /// What was found.
     pub(super) message: String,
-    /// What to do about it; empty if there is nothing to do.
+    /// What to do about it; empty for nothing.
     pub(super) advice: String,
 }
 

@@ -1,4 +1,4 @@
-//! The packages that are compiled for the app, and how they are listed.
+//! The packages compiled for the app, and how to list them.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -7,10 +7,10 @@ use devhost_build::app::PLUGIN_PACKAGE;
 
 use crate::commands::package::Found;
 
-/// How many names a line lists.
+/// How many names to list in a line.
 const NAMES_LISTED_COUNT_MAX: usize = 8;
 
-/// The packages that a build compiles for the app itself, by where they go.
+/// The packages compiled for the app itself, by where they go.
 pub(super) struct Closure<'m> {
     pub(super) shared: Vec<&'m Package>,
     pub(super) path: Vec<&'m Package>,
@@ -34,7 +34,7 @@ impl<'m> Closure<'m> {
                 let is_macro = package.targets.iter().any(|target| target.is_kind(TargetKind::ProcMacro));
                 if is_macro {
                     closure.macros.push(package);
-                    // What a macro uses is compiled for the compiler.
+                    // A macro's dependencies are compiled for the compiler.
                     continue;
                 } else if package.source.is_none() && package.name.as_str() != PLUGIN_PACKAGE {
                     closure.path.push(package);
@@ -58,7 +58,7 @@ impl<'m> Closure<'m> {
     }
 }
 
-/// Returns the names of packages, with versions if there are several of one name.
+/// Returns the packages' names, with versions if several share a name.
 pub(super) fn names<'m>(packages: impl Iterator<Item = &'m Package>) -> Vec<String> {
     let packages: Vec<_> = packages.collect();
     let mut counts: HashMap<&str, usize> = HashMap::new();

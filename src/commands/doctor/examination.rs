@@ -1,4 +1,4 @@
-//! The examination: runs one check after the other.
+//! Runs one check after the other.
 
 use std::process::ExitCode;
 
@@ -15,7 +15,6 @@ use super::{machine, traps};
 use crate::cli::DoctorArgs;
 use crate::commands::package;
 
-/// Runs the examination and prints it.
 pub(in crate::commands) fn run(args: &DoctorArgs) -> ExitCode {
     let terminal = Terminal::new(Format::Human, false);
     match examine(args) {

@@ -1,4 +1,4 @@
-//! Versions of the tools, and limits of the machine that a development server runs into.
+//! Tool versions, and machine limits that a development server runs into.
 
 use std::fs;
 use std::path::Path;
@@ -12,20 +12,19 @@ use super::check::Check;
 use super::closure::Closure;
 use crate::commands::package::{self, Found};
 
-/// The oldest rustc that builds what devhost generates: `&raw`, `extern crate` of a dylib with `-C prefer-dynamic`, and
-/// `cargo::` lines of build scripts are in all newer ones.
+/// The oldest rustc that builds devhost's generated code: all newer ones have `&raw`, `extern crate` of a
+/// dylib with `-C prefer-dynamic`, and `cargo::` lines of build scripts.
 const RUSTC_MINOR_MIN: u32 = 85;
 
-/// Descriptors that a front with many browsers and a build use.
+/// Descriptors for a front with many browsers, and a build.
 const DESCRIPTORS_COUNT_MIN: u64 = 1024;
-/// Processes that cargo, the app and devhost use.
+/// Processes of cargo, the app and devhost.
 const PROCESSES_COUNT_MIN: u64 = 256;
-/// What 256 full streams in both directions take, for a few generations at once.
+/// 256 full streams in both directions, for a few generations at once.
 const SHARED_MEMORY_LEN_MIN: u64 = 64 * 1024 * 1024;
-/// How many directories are counted per root.
+/// How many directories to count per root.
 const DIRECTORIES_COUNT_MAX: usize = 200_000;
 
-/// Checks the versions of the tools.
 pub(super) fn versions(directory: &Path) -> Vec<Check> {
     let mut checks = vec![Check::ok("devhost", format!("devhost {}", env!("CARGO_PKG_VERSION")))];
     checks.push(check_rustc(directory));
@@ -77,7 +76,6 @@ fn first_line(tool: &str, args: &[&str], directory: &Path) -> Option<String> {
     output.status.success().then(|| text.lines().next().map(str::to_owned)).flatten()
 }
 
-/// Checks the limits of the machine.
 pub(super) fn limits(found: &Found, closure: &Closure<'_>) -> Vec<Check> {
     let roots = closure.path.iter().filter_map(|package| package.manifest_path.as_std_path().parent());
     let needed = directories(roots.chain([found.root()]));
@@ -159,7 +157,7 @@ fn check_shared_memory() -> Check {
         Ok(stat) => {
             let len = stat.fragment_size().saturating_mul(stat.blocks_available());
             let message = format!("shared memory works; /dev/shm has {} MiB left", len / 1024 / 1024);
-            // Only databases and the like have memory there: devhost's own has no files.
+            // Only databases and the like use it: devhost's own memory has no files.
             if len < SHARED_MEMORY_LEN_MIN {
                 Check::warn("shared-memory", message, "a container gets more with `--shm-size=256m`")
             } else {
@@ -177,7 +175,7 @@ fn read_number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// Counts the directories that a watcher would have to watch.
+/// Counts the directories to watch.
 fn directories<'r>(roots: impl Iterator<Item = &'r Path>) -> u64 {
     let mut count = 0;
     for root in roots {
@@ -196,7 +194,7 @@ struct Used {
     watches: u64,
 }
 
-/// Counts the inotify instances of this user's processes, and their watches: an estimate, since processes come and go.
+/// Estimates the inotify instances and watches of this user's processes, which come and go.
 fn used() -> Used {
     let mut used = Used { instances: 0, watches: 0 };
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {

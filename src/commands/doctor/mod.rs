@@ -1,5 +1,5 @@
-//! `devhost doctor`: checks a package, the toolchain and the machine, and says of everything that matters whether it is fine,
-//! and if not, what to do. It only reads.
+//! `devhost doctor`: checks a package, the toolchain and the machine, and says what is fine, and what to do
+//! about the rest. Only reads.
 
 mod app;
 mod check;

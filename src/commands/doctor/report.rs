@@ -1,4 +1,4 @@
-//! The results of an examination, and how they are printed.
+//! The results of an examination, and how to print them.
 
 use std::io::{self, Write as _};
 
@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::check::{Check, Mark};
 
-/// All results.
 #[derive(Debug, Serialize)]
 pub(super) struct Examination {
     pub(super) package: String,
@@ -16,9 +15,9 @@ pub(super) struct Examination {
     pub(super) framework: Option<&'static str>,
     /// Crates in the shared library of dependencies.
     pub(super) shared: Vec<String>,
-    /// Path crates, which are linked into the app's own library.
+    /// Path crates, linked into the app's own library.
     pub(super) path: Vec<String>,
-    /// Procedural macros, which run in the compiler.
+    /// Procedural macros, run in the compiler.
     pub(super) macros: Vec<String>,
     pub(super) checks: Vec<Check>,
 }

@@ -1,5 +1,5 @@
-//! Checks what in a package makes reloads slower or impossible, by its manifests and sources. What the compiler says later
-//! counts more.
+//! Checks a package's manifests and sources for what makes reloads slower or impossible. The compiler's later
+//! findings take precedence.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use devhost_build::{self as build, Settings, allocator};
 /// How long a chain of inheriting profiles may be; cargo refuses cycles.
 const PROFILES_INHERITED_COUNT_MAX: usize = 16;
 
-/// Crates with which apps serve TLS, and the prefixes of the features that enable it.
+/// Crates by which apps serve TLS, and the prefixes of the enabling features.
 const TLS_FEATURES: &[(&str, &str)] = &[
     ("axum-server", "tls-"),
     ("actix-web", "rustls"),
@@ -33,11 +33,10 @@ const TLS_FEATURES: &[(&str, &str)] = &[
     ("hyper-rustls", "acceptor"),
 ];
 
-/// Crates whose macros embed whole directories, each file by its name: the compiler does not see a new one.
+/// Crates whose macros embed whole directories file by file: the compiler does not notice new files.
 const EMBEDDERS: &[&str] =
     &["include_dir", "rust-embed", "static-files", "actix-web-static-files", "axum-embed"];
 
-/// Checks for each trap.
 pub(super) fn checks(found: &Found, closure: &Closure<'_>, settings: &Settings) -> Vec<Check> {
     let mut checks = Vec::new();
     let manifest = workspace_manifest(found);
@@ -61,7 +60,7 @@ fn workspace_manifest(found: &Found) -> Option<Document<String>> {
     Document::parse(std::fs::read_to_string(path).ok()?).ok()
 }
 
-/// Returns a setting of a profile, or of one that it inherits from.
+/// Returns a setting of a profile, or the inherited one.
 fn setting<'d>(manifest: Option<&'d Document<String>>, profile: &str, key: &str) -> Option<&'d Item> {
     let profiles = manifest?.get("profile")?;
     let mut name = profile;
@@ -115,7 +114,7 @@ fn check_lto(manifest: Option<&Document<String>>, profile: &str) -> Option<Check
     })
 }
 
-/// Reports what would be different with another profile: no warning, since it was not chosen.
+/// Reports what another profile would change. No warnings, since it was not chosen.
 fn check_other_profiles(manifest: Option<&Document<String>>, chosen: &str) -> Vec<Check> {
     let defined = manifest.and_then(|manifest| manifest.get("profile")).and_then(Item::as_table_like);
     let names = defined.into_iter().flat_map(|profiles| profiles.iter().map(|(name, _)| name));
@@ -160,7 +159,7 @@ fn check_sources(found: &Found) -> Vec<Check> {
     checks
 }
 
-/// Returns true if a target is the app, may be the app, or is the library beside it.
+/// Returns true if a target is or may be the app, or is its library.
 fn is_meant(found: &Found, target: &Target) -> bool {
     let is_library = found.library().is_some_and(|library| library == target);
     let is_app = match &found.app {
@@ -170,7 +169,7 @@ fn is_meant(found: &Found, target: &Target) -> bool {
     is_library || is_app
 }
 
-/// Checks for an allocator that is compiled in: many apps have one only for another platform, feature or profile.
+/// Checks for a compiled-in allocator: many apps have one only for another platform, feature or profile.
 fn check_allocator(found: &Found, manifest: Option<&Document<String>>, profile: &str) -> Option<Check> {
     let cfg = cfg(found, is_for_debugging(manifest, profile))?;
     let targets = found.package().targets.iter().filter(|target| is_meant(found, target));
@@ -188,7 +187,7 @@ fn check_allocator(found: &Found, manifest: Option<&Document<String>>, profile: 
     ))
 }
 
-/// Returns what `cfg` sees in the app.
+/// Returns the `cfg` values that the app sees.
 fn cfg(found: &Found, debugging: bool) -> Option<Vec<Cfg>> {
     let mut cfg = TargetPlatform::by_rustc(found.root(), Some(&found.host))?.cfg;
     cfg.extend(found.features().iter().filter_map(|feature| format!("feature={feature:?}").parse().ok()));
@@ -213,14 +212,14 @@ fn is_for_debugging(manifest: Option<&Document<String>>, profile: &str) -> bool 
     !matches!(name, "release" | "bench")
 }
 
-/// Checks for what the front does not pass on: anything but HTTP/1.1 in clear text.
+/// Checks for what the front does not forward: anything but HTTP/1.1 in clear text.
 fn check_protocols(found: &Found) -> Vec<Check> {
     let mut checks = Vec::new();
     if found.depends_on("tonic") {
         let advice = "clients that speak gRPC have to wait for another way; gRPC-Web works (tonic-web, with \
                       `accept_http1(true)`)";
         let message = "it uses tonic: gRPC needs HTTP/2, and devhost passes on HTTP/1.1 only";
-        // An app that serves pages, too, is worth a try.
+        // An app that also serves pages is worth a try.
         let serves_pages =
             FRAMEWORKS.iter().any(|(name, _)| !matches!(*name, "tonic" | "hyper") && found.depends_on(name))
                 || found.depends_on("tonic-web");
@@ -272,12 +271,12 @@ fn check_native(found: &Found, closure: &Closure<'_>) -> Vec<Check> {
 fn check_build_script(found: &Found, settings: &Settings) -> Option<Check> {
     let script = found.package().targets.iter().find(|target| target.is_kind(TargetKind::CustomBuild))?;
     let said = found.app.as_ref().ok().and_then(|app| build::script_names_inputs(app, settings));
-    // One that uses no crate prints all by itself.
+    // If it uses no crates, it prints everything itself.
     let uses_crates =
         found.package().dependencies.iter().any(|dependency| dependency.kind == DependencyKind::Build);
     let is_known = said.is_some() || !uses_crates;
     let names_inputs = said.unwrap_or_else(|| {
-        // Not run yet. A crate that it uses may print them for it.
+        // Not run yet. A crate that it uses may print them.
         std::fs::read_to_string(&script.src_path).is_ok_and(|text| text.contains("rerun-if"))
     });
     Some(match (names_inputs, is_known) {
@@ -335,7 +334,7 @@ fn check_own_rustc(found: &Found) -> Vec<Check> {
     checks
 }
 
-/// Whether a file exists below a package's root.
+/// Returns true if a file exists below a package's root.
 fn exists(root: &Path, name: &str) -> bool {
     root.join(name).is_file()
 }
@@ -356,7 +355,7 @@ mod tests {
         let good = manifest("[profile.dev]\nlto = false\n[profile.release]\npanic = \"abort\"\nlto = true");
         assert_eq!((check_panic(Some(&good), "dev"), check_lto(Some(&good), "dev")), (None, None));
         assert_eq!(check_panic(None, "dev"), None);
-        // What another profile says is a word only, and a warning once it is chosen.
+        // Another profile's finding becomes a warning only once it is chosen.
         let [other] = check_other_profiles(Some(&good), "dev").try_into().unwrap();
         assert!(other.message.contains("--profile release"), "{}", other.message);
         assert_eq!(check_panic(Some(&good), "release").unwrap().id, "panic-abort");
