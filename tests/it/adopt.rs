@@ -78,7 +78,7 @@ fn doctor_judges_what_run_would_serve() {
     package(dir.path(), &text, "src/main.rs", "fn main() {}");
     fs::create_dir(dir.path().join("src/bin")).unwrap();
     fs::write(dir.path().join("src/bin/other.rs"), "#![no_main]\n").unwrap();
-    // As with run, it must be named.
+    // As with `run`, it must be named.
     let examination = doctor(dir.path(), &[], 2);
     assert_eq!((&examination["kind"], mark(&examination, "kind")), (&"plain".into(), Some("fail")));
     let examination = doctor(dir.path(), &["--bin", "several"], 0);
@@ -101,7 +101,7 @@ fn doctor_fails_where_there_is_no_app() {
     assert!(printed(&output).contains("missing/dir"), "{}", printed(&output));
 }
 
-/// The result of the check with this id.
+/// Returns the check with this id.
 fn message(examination: &Value, id: &str) -> String {
     let checks = examination["checks"].as_array().unwrap();
     let check = checks.iter().find(|check| check["id"] == id);
@@ -149,7 +149,7 @@ fn doctor_goes_by_what_a_build_script_has_printed() {
     let text = manifest("app", "") + "[build-dependencies]\nhelper = { path = \"../helper\" }\n";
     package(&app, &text, "src/main.rs", "fn main() {}");
     fs::write(app.join("build.rs"), "fn main() { helper::build() }").unwrap();
-    // Before it has run, this is unknown.
+    // Unknown before it has run.
     assert_eq!(mark(&doctor(&app, &[], 0), "build-script"), Some("ok"));
     let built = std::process::Command::new("cargo").args(["build", "-q"]).current_dir(&app).status().unwrap();
     assert!(built.success());

@@ -1,5 +1,5 @@
-//! What a reload leaves behind: each kind is left in one process, none if new code gets a process of its own, and none by a
-//! plugin without the trait.
+//! What a reload leaves behind: everything when reloading in one process, nothing when new code gets its own
+//! process, and nothing with a plugin that lacks the trait.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -10,7 +10,8 @@ use devhost_bench::model::{ArtifactCell, ArtifactRow, Strategy, Verdict};
 
 use crate::support::scratch;
 
-/// Runs that part of the bench and checks that no process of it is left. Cancels it once `is_enough` accepts its progress.
+/// Runs that part of the bench and checks that no process is left. Cancels it once `is_enough` accepts its
+/// progress.
 fn measure(
     kinds: &'static [ArtifactKind],
     strategies: &[Strategy],
@@ -26,7 +27,7 @@ fn measure(
     rows
 }
 
-/// Every process of the bench is a file of the directory or has one among its arguments.
+/// Every process of the bench is a file in the directory or has one among its arguments.
 fn assert_nothing_runs_in(work: &Path) {
     let work = work.to_str().unwrap();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -40,7 +41,7 @@ fn cell(row: &ArtifactRow, strategy: Strategy) -> &ArtifactCell {
     row.cells.iter().find(|cell| cell.strategy == strategy).unwrap()
 }
 
-/// Checks the whole table, after printing it.
+/// Prints and checks the whole table.
 fn assert_left_in_one_process_alone(strategies: &[Strategy]) {
     let rows = measure(KINDS, strategies, |_| false).unwrap();
     for row in &rows {
@@ -96,7 +97,7 @@ fn a_plugin_that_does_not_compile_is_named_with_what_the_compiler_says() {
 
 #[test]
 fn what_crosses_a_fork_is_told() {
-    // The old code leaves a file, and the new one ends itself if it finds it: no fork undoes that.
+    // The old code leaves a file that makes the new code exit: no fork undoes that.
     const SOURCE: &str = r#"
         fn mark() -> std::path::PathBuf {
             let path = std::env::var("LD_LIBRARY_PATH").unwrap();

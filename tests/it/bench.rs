@@ -1,4 +1,4 @@
-//! `devhost bench` from outside, on apps that are small enough to build quickly.
+//! `devhost bench` from outside, on apps small enough to build quickly.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -10,7 +10,7 @@ use crate::support::{
     COLD_BUILD, ExampleApp, Running, cargo_turn, repository, run_to_end, run_to_end_within, scratch,
 };
 
-/// A plain app in a workspace of its own, with a path dependency outside it.
+/// A plain app in its own workspace, with a path dependency outside it.
 struct App(tempfile::TempDir);
 
 const MAIN: &str = r#"fn main() {
@@ -133,7 +133,7 @@ fn a_plain_app_is_measured_and_what_needs_a_plugin_is_named() {
         reloads.iter().filter_map(|reload| reload["requests"]["failed_count"].as_u64()).sum()
     };
     assert_eq!(failed("fork"), 0, "{report:#}");
-    // The user's own files are as they were.
+    // The user's own files are unchanged.
     assert_eq!(std::fs::read_to_string(app.path("src/main.rs")).unwrap(), MAIN);
     assert!(!app.path("target/debug").exists());
 }
@@ -146,7 +146,7 @@ fn bare_rustc_calls_are_measured_although_nothing_serves() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("`rustc` serves nothing") && error.contains("--edit"), "{error}");
-    // The second run has the first run's recorded calls for what it need not build.
+    // The second run reuses the first one's recorded calls for what it need not build.
     let (output, report) = app.bench(&[&args[..], &["--edit=src/main.rs:A heading"]].concat());
     assert!(output.status.success(), "{output:?}");
     let result = result(&report, "rustc");
@@ -197,7 +197,7 @@ fn a_plugin_app_is_exchanged_within_its_process() {
     }
 }
 
-/// Stands for `watchexec`: runs what follows `--` again whenever a source is newer.
+/// A stand-in for `watchexec`: reruns what follows `--` whenever a source is newer.
 const WATCHEXEC: &str = r#"#!/bin/sh
 if [ "$1" = --version ]; then echo "watchexec 0.0.0-test"; exit; fi
 while [ "$1" != -- ]; do

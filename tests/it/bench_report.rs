@@ -1,4 +1,4 @@
-//! The page of a report of the bench in a real Chromium, driven by `tests/browser/report.mjs`.
+//! The bench's report page in a real Chromium, driven by `tests/browser/report.mjs`.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Reports as the bench could produce them, for the tests of how reports are shown. The figures are invented; only tests may
-//! use them.
+//! Sample bench reports, for the tests of how reports are shown. The figures are invented; only tests may use
+//! them.
 
 use super::model::{
     ArtifactCell, ArtifactRow, ForkCost, ForkSample, Machine, Memory, ReloadSample, Report, Requests,
@@ -8,7 +8,7 @@ use super::model::{
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// A mostly good run, in which each field has a value somewhere.
+/// A mostly good run with a value in each field somewhere.
 pub(super) fn full() -> Report {
     let strategies = [
         sampled(
@@ -108,7 +108,7 @@ pub(super) fn empty() -> Report {
     }
 }
 
-/// One reload of one strategy, and nothing else.
+/// One reload of one strategy.
 pub(super) fn single() -> Report {
     let mut report = full();
     report.strategies.retain(|it| it.strategy == Strategy::Fork);
@@ -156,11 +156,11 @@ pub(super) fn hostile() -> Report {
     report
 }
 
-/// Reloads around these times, a little skewed; each adds `growth_mib` to the process.
+/// Reloads around these times, a little skewed. Each adds `growth_mib` to the process.
 fn sampled(strategy: Strategy, steps: &[(&str, f64)], growth_mib: f64, count: u32) -> StrategyResult {
     let mut random = Random(strategy as u64 + 1);
     let reloads = (1..=count).map(|round| {
-        // What slows a round down slows all of its strategies down.
+        // Whatever slows down a round slows down all its strategies.
         let noise_of_round = Random(u64::from(round) * 7_919).next() * 0.12;
         let noise = 0.97 + noise_of_round + 0.1 * random.next().powi(4);
         let mut steps: Vec<Step> = steps
@@ -179,7 +179,7 @@ fn sampled(strategy: Strategy, steps: &[(&str, f64)], growth_mib: f64, count: u3
             began_ms: f64::from(round) * 9_000.0 + f64::from(strategy as u32) * 1_000.0,
             total_ms,
             steps,
-            // A tool's child that has ended before it could be measured.
+            // A tool's child that ended before it could be measured.
             memory: (strategy != Strategy::CargoWatch || round % 4 != 0).then_some(Memory {
                 rss_bytes: (resident_mib * MIB) as u64,
                 pss_bytes: (resident_mib * 0.55 * MIB) as u64,
@@ -208,7 +208,7 @@ fn sampled(strategy: Strategy, steps: &[(&str, f64)], growth_mib: f64, count: u3
     }
 }
 
-/// Bare calls of rustc, which serve nothing.
+/// Bare rustc calls, which serve nothing.
 fn compiled(count: u32) -> StrategyResult {
     let mut result = sampled(Strategy::Rustc, &[("build", 655.0)], 0.0, count);
     for reload in &mut result.reloads {
@@ -309,7 +309,7 @@ fn artifacts() -> Vec<ArtifactRow> {
 struct Random(u64);
 
 impl Random {
-    /// A number from 0 to 1.
+    /// Returns a number from 0 to 1.
     fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -66,7 +66,7 @@ fn drive_site(name: &str) {
     assert!(devhost.stop().success());
 }
 
-/// Runs a script that drives the browser, which must succeed. Its screenshots are kept.
+/// Runs a browser script, which must succeed. Its screenshots are kept.
 #[track_caller]
 pub(crate) fn run_script(mut script: Command, chromium: &Path) {
     let temporary = scratch();
@@ -83,7 +83,7 @@ pub(crate) fn run_script(mut script: Command, chromium: &Path) {
     assert!(output.status.success(), "{text}");
 }
 
-/// The installed browser. Without one the test is skipped, except in CI.
+/// Returns the installed browser. Without one the test is skipped, except in CI.
 pub(crate) fn find_chromium() -> Option<PathBuf> {
     let chromium = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find);
     if chromium.is_none() {
@@ -94,7 +94,7 @@ pub(crate) fn find_chromium() -> Option<PathBuf> {
     chromium
 }
 
-/// The directory of the scripts that drive the browser, with their dependencies.
+/// Returns the directory of the browser scripts, with their dependencies installed.
 pub(crate) fn install_driver() -> PathBuf {
     // Two tests at once would install into the same directory.
     static INSTALLED: Once = Once::new();

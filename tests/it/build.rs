@@ -1,5 +1,5 @@
 //! The builder against real cargo, on small workspaces without a network: dependencies come from a vendored
-//! directory, as they would from a registry.
+//! directory instead of a registry.
 
 use std::io::Read;
 use std::os::unix::net::UnixListener;
@@ -12,17 +12,16 @@ use devhost_model::Error;
 use devhost_model::{Diagnostic, Failure};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LOCAL, RTLD_NOW};
 
-/// How long a test waits for something that must happen.
+/// How long to wait for something that must happen.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// A workspace in a directory of its own.
 pub(crate) struct Workspace {
     directory: tempfile::TempDir,
 }
 
 impl Workspace {
-    /// The app `app`, the path crate `util` (a `lib` and a `cdylib`, so that its file has no hash in its name),
-    /// a stand-in for `devhost-plugin`, and the vendored crate `native`, which has C code.
+    /// The app `app`, the path crate `util` (a `lib` and a `cdylib`, so its file has no hash in its name), a
+    /// stand-in for `devhost-plugin`, and the vendored crate `native`, which has C code.
     pub(crate) fn new() -> Self {
         let workspace = Self { directory: tempfile::tempdir().unwrap() };
         workspace.write(
@@ -70,7 +69,7 @@ impl Workspace {
         workspace
     }
 
-    /// A crate with C functions, one of them compiled hidden, that only its generic code calls.
+    /// A crate with C functions called only by its generic code, one of them compiled hidden.
     pub(crate) fn vendor_native(&self) {
         self.write("vendor/native/.cargo-checksum.json", "{\"files\":{}}");
         self.write("vendor/native/Cargo.toml", &manifest("native", "").replace("0.1.0", "1.0.0"));
@@ -182,7 +181,7 @@ pub(crate) struct Loaded(Library);
 
 pub(crate) fn load(artifact: &Artifact) -> Loaded {
     for library in &artifact.preload {
-        // SAFETY: the standard library and the fixture's dependencies run no code of their own when loaded.
+        // SAFETY: the standard library and the fixture's dependencies run no code when loaded.
         std::mem::forget(unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL) }.unwrap());
     }
     // SAFETY: as above, for the fixture's app.
@@ -191,7 +190,7 @@ pub(crate) fn load(artifact: &Artifact) -> Loaded {
 
 impl Loaded {
     pub(crate) fn call<T>(&self, name: &str) -> T {
-        // SAFETY: the fixtures define functions of this type under the names that the tests use.
+        // SAFETY: the fixtures define functions of this type under the tests' names.
         unsafe { self.0.get::<extern "C" fn() -> T>(name.as_bytes()).unwrap()() }
     }
 }
@@ -263,7 +262,7 @@ fn dependencies_are_shared_and_path_crates_are_not() {
     assert!(third.path.exists() && third.preload[1].exists());
     assert!(!first.path.exists() && !second.path.exists());
 
-    // Another run of devhost finds everything built, and removes what the previous run has left.
+    // Another run finds everything built, and removes what the previous run left.
     drop(builder);
     let mut builder = workspace.builder();
     let again = built(&mut builder, &[]);
@@ -374,7 +373,7 @@ fn what_cannot_be_shared_alone_is_linked_statically_and_says_why() {
     assert!(artifact.notes[0].starts_with("`native`"), "{:?}", artifact.notes);
     assert!(artifact.notes[0].contains("_Z4seenv"), "{:?}", artifact.notes);
     assert_eq!(load(&artifact).call::<i32>("answer"), 123);
-    // This is remembered: the next run does not try again.
+    // Remembered: the next run does not try again.
     let again = built(&mut workspace.builder(), &[]);
     assert_eq!((again.build_id, again.notes), (artifact.build_id, artifact.notes));
 
@@ -422,7 +421,7 @@ fn a_prebuilt_library_is_copied() {
     let target = build::app::find(Some("libprebuilt.so"), &workspace.path(""), &settings).unwrap();
     assert_eq!(target.name(), "prebuilt");
     let mut builder = Builder::new(target, settings, env!("CARGO_BIN_EXE_devhost").as_ref()).unwrap();
-    // It needs the app's dependencies, which are not preloaded here; the loader's message is not predictable.
+    // It needs the app's dependencies, which are not preloaded here. The loader's message is unpredictable.
     let artifact = built(&mut builder, &[]);
     assert_eq!(artifact.build_id, app.build_id);
     std::fs::write(&library, "half").unwrap();
@@ -455,7 +454,7 @@ impl Hanging {
         Self { listener: UnixListener::bind(&socket).unwrap(), workspace }
     }
 
-    /// Waits for the build script, lets `kill` end the build, and waits for the build script's end.
+    /// Waits for the build script, lets `kill` end the build, and waits for the script's end.
     fn end_by(&self, kill: impl FnOnce()) {
         let (mut script, _) = self.listener.accept().unwrap();
         script.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -569,7 +568,7 @@ fn a_name_that_means_two_things_is_refused() {
     assert_eq!(app.package, "other");
 }
 
-/// Every file below a directory with its content, its permissions and its modification time.
+/// Returns every file below a directory with its content, permissions and modification time.
 fn snapshot(directory: &Path) -> std::collections::BTreeMap<PathBuf, (Vec<u8>, u32, SystemTime)> {
     use std::os::unix::fs::MetadataExt;
     let mut files = std::collections::BTreeMap::new();
@@ -622,7 +621,7 @@ fn what_cargo_has_built_is_taken_over_and_left_as_it_is() {
     let again = compiled.iter().any(|what| what.starts_with("native v") || what.starts_with("derive v"));
     assert!(!again, "a dependency is compiled again: {compiled:?}");
 
-    // All of it is built again under the same names, and the user's files still stay as they are.
+    // Everything is rebuilt under the same names, and the user's files still stay.
     std::fs::remove_dir_all(workspace.path("target/devhost/debug/.fingerprint")).unwrap();
     let mut builder = workspace.builder();
     let mut compiled = Vec::new();

@@ -1,4 +1,4 @@
-//! cargo's own options, and what devhost makes of a cargo that cannot see everything.
+//! cargo's own options, and what devhost does about a cargo that cannot see everything.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,7 +33,7 @@ impl Site {
         write_file(self.path(path), text)
     }
 
-    /// Publishes a crate whose name has more than three letters. Without a source it is only in the index.
+    /// Publishes a crate whose name has more than three letters, only in the index if it has no source.
     fn publish(&self, name: &str, dependencies: &[&str], more: &str, source: Option<&str>) {
         let directory = format!("{name}-1.0.0");
         let mut checksum = "0".repeat(64);
@@ -71,14 +71,14 @@ impl Site {
         self.write(&format!("registry/index/{}/{}/{name}", &name[..2], &name[2..4]), &format!("{entry}\n"));
     }
 
-    /// Where cargo unpacks the crates: away from other tests.
+    /// Where cargo unpacks the crates, away from other tests.
     fn find(&self, argument: Option<&str>, settings: &Settings) -> Result<Target, devhost_model::Error> {
         build::app::find(argument, &self.path(""), settings)
     }
 }
 
-/// The app `app` needs only crates that exist. Missing ones are needed by its tests, on another system, and by another
-/// member.
+/// The app `app` needs only crates that exist. Missing ones are needed by its tests, on another system, and
+/// by another member.
 fn partial_site() -> Site {
     let site = Site::new();
     site.publish("absent", &[], "", None);
@@ -153,7 +153,7 @@ fn an_app_is_served_although_crates_of_other_members_are_not_there() {
     let edited = site.write("part/src/lib.rs", "pub fn number() -> i32 { shared::number() - 19 }");
     assert_eq!(exit_code(&mut builder, std::slice::from_ref(&edited)), 124);
     assert!(builder.last_report().replayed, "{:?}", builder.last_report());
-    // Manifests are read again in the same way.
+    // Manifests are reread in the same way.
     let text = std::fs::read_to_string(site.path("app/Cargo.toml")).unwrap();
     let saved = site.write("app/Cargo.toml", &format!("{text}\n# saved\n"));
     assert_eq!(exit_code(&mut builder, &[saved]), 124);
@@ -196,7 +196,7 @@ fn values_for_cargos_configuration_reach_every_build() {
         assert_eq!(exit_code(&mut builder, std::slice::from_ref(&path)), length);
         assert!(builder.last_report().replayed, "{:?}", builder.last_report());
     }
-    // A file given by name is a configuration file like any other.
+    // A file given by name is an ordinary configuration file.
     let mut builder = builder_of(&site, with(&[file.to_str().unwrap()]));
     assert_eq!(exit_code(&mut builder, &[]), 4);
     site.write("more/settings.toml", "[env]\nWORD = 'seven77'\n");
@@ -226,7 +226,7 @@ fn options_about_versions_and_the_lock_file_are_cargos_to_obey() {
     assert!(error.mistake && error.message.contains("-Z"), "{error:?}");
 }
 
-/// What devhost prints to a pipe.
+/// Returns what devhost prints to a pipe.
 fn printed(cwd: &Path, args: &[&str], variables: &[(&str, &str)]) -> String {
     let output = run_to_end_with(cwd, args, |command| {
         command.env_remove("NO_COLOR").envs(variables.iter().copied());

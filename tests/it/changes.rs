@@ -1,5 +1,5 @@
-//! What counts as a change, on packages without dependencies: inputs of builds, what builds write themselves, and what the app
-//! reads and writes while it runs.
+//! What counts as a change, on packages without dependencies: build inputs, files written by builds, and
+//! files read and written by the app as it runs.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ fn main() {
 }
 "#;
 
-/// A package in a workspace of its own.
+/// A package in its own workspace.
 struct App {
     directory: tempfile::TempDir,
 }
@@ -307,7 +307,8 @@ fn served_files_outside_of_the_package_are_followed() {
     assert!(devhost.stop().success());
 }
 
-/// Behaves like an open page: reloads when told to, until devhost says that it slows down. Returns the number of loads.
+/// Behaves like an open page: reloads when told to, until devhost says that it slows down. Returns the number
+/// of loads.
 fn follow(devhost: &Devhost, path: &str, loads_max: usize) -> usize {
     let mut stream = devhost
         .connect(b"GET /__devhost/events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n");
@@ -404,7 +405,7 @@ fn saves_without_a_pause_do_not_keep_requests_waiting_and_the_last_one_is_served
     let page = devhost.get("/").body;
     assert_eq!(page, format!("save {SAVES_COUNT}."));
     eprintln!("the slowest request took {slowest:?}");
-    // A build and a start of this package take a second or two on a busy machine; unbounded, it goes on all the time.
+    // A build and start takes a second or two on a busy machine; unbounded, it would never stop.
     assert!(slowest < SOON / 3, "{slowest:?}");
     let line = devhost.wait_line("this build is left to finish");
     assert!(line.contains("src/main.rs"), "{line}");

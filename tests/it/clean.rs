@@ -1,5 +1,5 @@
-//! Anything below the target directory may be removed at any moment (`cargo clean`, `rm -rf target`): what runs keeps running,
-//! and the next build restores it.
+//! Anything below the target directory may be removed at any moment (`cargo clean`, `rm -rf target`): what
+//! runs keeps running, and the next build restores it.
 
 use std::path::{Path, PathBuf};
 
@@ -79,7 +79,7 @@ fn the_target_directory_may_be_removed_while_devhost_runs() {
         tiny.say(&format!("text {number}"));
         wait_served(&devhost, generation, &format!("text {number}"));
     }
-    // A restart builds again first.
+    // A restart first builds again.
     remove("target");
     kill(Pid::from_raw(devhost.worker_pid()), Signal::SIGKILL).unwrap();
     devhost.wait_status(COLD_BUILD, "built again", |status| {
@@ -94,13 +94,13 @@ fn the_target_directory_may_be_removed_while_devhost_runs() {
     devhost.stop();
 }
 
-/// The answer of the app.
+/// Returns the app's answer.
 fn answer(artifact: &Artifact) -> (u8, i32) {
     let library = load(artifact);
     (library.call::<u8>("letter"), library.call::<i32>("answer"))
 }
 
-/// The directories in devhost's target directory, two levels deep, inner ones first.
+/// Returns the directories in devhost's target directory, two levels deep, inner ones first.
 fn parts(target: &Path) -> Vec<PathBuf> {
     let directories = |path: &Path| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
@@ -134,7 +134,7 @@ fn any_part_of_the_target_directory_may_be_removed_between_builds() {
     }
 }
 
-/// A workspace whose app has a build script that removes something, once.
+/// A workspace whose app's build script removes something, once.
 fn workspace_that_removes(what: &str) -> (Workspace, Builder) {
     let workspace = Workspace::new();
     workspace.write(

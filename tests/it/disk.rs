@@ -1,4 +1,4 @@
-//! What cargo has built for devhost is removed once no build uses it.
+//! Cargo's output for devhost is removed once no build uses it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,19 @@ use devhost_build::{Artifact, Builder, Settings};
 
 use crate::build::{Workspace, built, load, manifest};
 
-/// How long a test waits for something that must happen.
+/// How long to wait for something that must happen.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How many versions the dependency has: more than the sets of dependencies that are kept.
+/// How many versions the dependency has: more than the sets of dependencies kept.
 const VERSIONS: std::ops::RangeInclusive<i32> = 2..=7;
 
 /// How many sets are kept.
 const KEPT_COUNT: usize = 4;
 
-/// Has many versions of `native`.
+/// A workspace with many versions of `native`.
 fn workspace() -> Workspace {
     let workspace = Workspace::new();
-    // Only the app depends on it, so that nothing else makes cargo compile the app.
+    // Only the app depends on it, so nothing else makes cargo compile the app.
     workspace.write("util/Cargo.toml", &manifest("util", "[lib]\ncrate-type = ['lib', 'cdylib']"));
     workspace.write("util/src/lib.rs", "pub fn number() -> i32 { 100 }\n");
     for version in VERSIONS {
@@ -51,7 +51,7 @@ fn build(builder: &mut Builder, workspace: &Workspace, version: i32) -> Artifact
     artifact
 }
 
-/// The names in a directory with this prefix.
+/// Returns the names in a directory with this prefix.
 fn names(directory: &Path, beginning: &str) -> BTreeSet<String> {
     let entries = std::fs::read_dir(directory).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());

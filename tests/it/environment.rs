@@ -1,4 +1,4 @@
-//! An app's environment is the one of `cargo run`: see `tests/environment.sh`.
+//! An app's environment is that of `cargo run`: see `tests/environment.sh`.
 
 use std::process::{Command, Stdio};
 

@@ -20,7 +20,7 @@ fn every_kind_of_traffic_reaches_the_app() {
     let app = ExampleApp::new();
     let devhost = app.start(&[]).ready();
 
-    // A page with the live-reload script, a form that stores, JSON that shows it.
+    // A page with the live-reload script, a storing form, and JSON that shows it.
     let page = devhost.get_page("/");
     assert_eq!((page.status, page.generation()), (200, 1));
     assert!(page.body.contains(HEADING) && page.body.contains("/__devhost/client.js"), "{}", page.body);
@@ -30,7 +30,7 @@ fn every_kind_of_traffic_reaches_the_app() {
     let json = devhost.get("/api/entries");
     assert!(json.body.contains("Ada") && json.header("content-type") == Some("application/json"));
     assert!(!json.body.contains("client.js"));
-    // A static file is served as it is, and a browser must revalidate it.
+    // A static file is served unchanged, and a browser must revalidate it.
     let style = devhost.get("/static/style.css");
     assert_eq!(
         (style.body.as_str(), style.header("cache-control")),
@@ -92,7 +92,7 @@ fn chat(devhost: &Devhost) {
 }
 
 fn a_cancelled_request_frees_its_place(devhost: &Devhost) {
-    // More than the streams of the link: passes only if each client that leaves frees its stream.
+    // More than the link's streams: passes only if each leaving client frees its stream.
     for _ in 0..300 {
         drop(devhost.connect(b"GET /slow?ms=120000 HTTP/1.1\r\nhost: localhost\r\n\r\n"));
     }
@@ -140,16 +140,16 @@ fn an_edit_is_served_and_never_anything_older_after_it() {
         assert!(reload["build"]["replayed"] == true && crates.len() == 1, "{reload}");
         shown = next;
     }
-    // Going back to older content is a change like any other, even if the file gets its older time back.
+    // Going back to older content is a change, even if the file gets its older time back.
     let before = std::fs::metadata(app.path("src/pages.rs")).unwrap().modified().unwrap();
     app.edit("src/pages.rs", &shown, HEADING);
     let file = std::fs::File::options().append(true).open(app.path("src/pages.rs")).unwrap();
     file.set_modified(before - Duration::from_secs(3600)).unwrap();
     devhost.wait_ready(5);
     assert!(devhost.get_page("/").body.contains(HEADING));
-    // A save that changes nothing does nothing.
+    // A save without changes does nothing.
     app.write("src/pages.rs", &app.read("src/pages.rs"));
-    // A save during a build is not lost: two in a row, the last one wins.
+    // A save during a build is not lost: of two in a row, the last one wins.
     app.edit("src/pages.rs", HEADING, "First of two");
     app.edit("src/pages.rs", "First of two", "Second of two");
     devhost.wait_status(SOON, "the last of two edits", |status| {
@@ -413,7 +413,7 @@ fn json_events_come_one_a_line() {
     assert_eq!(events.last().map(String::as_str), Some("stopping"));
 }
 
-/// The events that open pages get.
+/// Returns the events sent to open pages.
 fn listen(devhost: &Devhost) -> impl Iterator<Item = String> + use<> {
     let mut stream = devhost
         .connect(b"GET /__devhost/events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n");

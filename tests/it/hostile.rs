@@ -1,5 +1,5 @@
-//! Workers that write to their link what no correct one would, or are stopped or killed at any step: the front still answers,
-//! the next request has a worker, and nothing is left behind.
+//! Workers that write to their link what no correct one would, or are stopped or killed at any step: the
+//! front still answers, the next request gets a worker, and nothing is left behind.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -11,11 +11,11 @@ use crate::plain::PlainApp;
 use crate::plugin::{Plugin, kill_9, touch};
 use crate::support::{COLD_BUILD, Devhost, SOON, cargo_turn};
 
-/// How long a worker may stall in these tests, in milliseconds.
+/// How long a worker may stall here, in milliseconds.
 const STALL_MS: &str = "2000";
 
-/// How many requests may fail after an act whose effects may show late: the one that reveals them, and those that come before
-/// the worker's end is known.
+/// How many requests may fail after an act with late effects: the one that reveals them, and those that come
+/// before the worker's end is known.
 const FAILED_REQUESTS_COUNT_MAX: usize = 10;
 
 struct Hostile {
@@ -30,7 +30,7 @@ impl Hostile {
         Self { devhost, _plugin: plugin }
     }
 
-    /// Sends a GET and does not wait for the answer.
+    /// Sends a GET without waiting for the answer.
     fn send(&self, target: &str) -> TcpStream {
         self.devhost.connect(
             format!(
@@ -40,12 +40,12 @@ impl Hostile {
         )
     }
 
-    /// The result of a request: everything up to the end of its connection.
+    /// Returns everything received on a request's connection.
     fn get(&self, target: &str) -> String {
         rest(self.send(target))
     }
 
-    /// A serving worker: the first one, or another.
+    /// Expects a serving worker, old or new.
     fn expect_service(&self, what: &str) {
         for _ in 0..FAILED_REQUESTS_COUNT_MAX {
             let answer = self.get("/");
@@ -53,7 +53,7 @@ impl Hostile {
                 assert!(answer.starts_with("HTTP/1.1 200"), "{what}: {answer}");
                 return;
             }
-            // A page, or a response that was cut off when the act was discovered.
+            // A page, or a response cut off when the act was discovered.
             assert!(
                 answer.starts_with("HTTP/1.1 502") || answer.starts_with("HTTP/1.1 200"),
                 "{what}: {answer}"
@@ -130,7 +130,7 @@ fn random_bytes_in_the_region_cost_at_most_the_worker() {
             let hostile = Hostile::start();
             let victim = hostile.send(&deed);
             hostile.expect_service(&deed);
-            // Nobody answers it if the worker was left alive.
+            // If the worker was left alive, nobody answers.
             drop(victim);
             hostile.stop(&deed);
         }
@@ -252,16 +252,16 @@ fn a_worker_that_is_stopped_from_outside_answers_when_it_goes_on_in_time() {
     hostile.stop("SIGSTOP");
 }
 
-/// Stops the process that forks new generations, and expects the next one from another process.
+/// Stops the launcher, and expects the next generation from another one.
 fn a_stopped_parent_of_workers_is_replaced(devhost: &Devhost, name: &str, edit: impl FnOnce()) {
     let stopped = devhost.zygote_pid();
     kill(Pid::from_raw(stopped), Signal::SIGSTOP).unwrap();
-    // What it has forked keeps serving.
+    // Its workers keep serving.
     assert_eq!(devhost.get("/pid").generation(), 1);
     edit();
     devhost.wait_ready(2);
     devhost.wait_line(&format!("the {name} stands still: a signal (SIGSTOP"));
-    // The number that was given to the stopped one is not reused.
+    // The stopped one's number is not reused.
     let answer = devhost.get("/pid");
     let second = answer.generation();
     assert!(answer.status == 200 && second >= 2, "{second}: {}", answer.body);

@@ -1,4 +1,4 @@
-//! What somebody at a terminal does with devhost and the app: typing to the app, Ctrl-C, Ctrl-Z.
+//! What a user at a terminal does with devhost and the app: typing to the app, Ctrl-C, Ctrl-Z.
 
 use std::fs::File;
 use std::io::Write;
@@ -87,7 +87,7 @@ fn with_stdin_an_app_has_the_terminal_and_so_has_each_new_generation() {
     session.devhost.wait_line("app: hello Grace");
     session.devhost.wait_ready(2);
     session.wait_foreground(session.devhost.worker_pid());
-    // Once nothing of the app is left, the terminal is devhost's.
+    // Once nothing of the app is left, devhost has the terminal.
     session.app.compile(&["EXIT=3"]);
     session.devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
     let devhost = session.devhost.pid();

@@ -1,5 +1,5 @@
-//! Requests that stay open: `WebSockets`, event streams, uploads that never end. They leave room for the others, in
-//! plugin apps and in plain ones.
+//! Requests that stay open: `WebSockets`, event streams, endless uploads. They leave room for others, in
+//! plugin and plain apps.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use crate::plain::PlainApp;
 use crate::plugin::{Plugin, touch};
 use crate::support::{Devhost, SOON, cargo_turn};
 
-/// How many long-lived requests there may be in one worker.
+/// How many long-lived requests one worker may have.
 const LONG_LIVED_COUNT_MAX: usize = 2000;
 
 /// How many ordinary ones.
@@ -27,7 +27,7 @@ fn allow_descriptors(count: u64) {
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(count), hard).unwrap();
 }
 
-/// One app for each way of reaching it, and how it is reloaded; the first is a plugin.
+/// One app per way of reaching it, and how it is reloaded; the first is a plugin.
 pub(crate) fn on_each_way(check: impl Fn(&Devhost, &dyn Fn())) {
     let plugin = Plugin::new("sockets.c");
     let devhost = plugin.start(&[]).ready();
@@ -40,7 +40,7 @@ pub(crate) fn on_each_way(check: impl Fn(&Devhost, &dyn Fn())) {
     assert!(devhost.stop().success());
 }
 
-/// Opens a request and waits until its response has begun.
+/// Opens a request and waits for the start of its response.
 pub(crate) fn open(devhost: &Devhost, request: &str) -> TcpStream {
     let mut connection = devhost.connect(request.as_bytes());
     let head = read_head(&mut connection);
@@ -177,7 +177,7 @@ fn two_thousand_websockets_and_the_requests_beside_them_are_answered() {
         eprintln!(
             "2,000 WebSockets were open after {opened:?}; two requests beside them took {longest:?} at most"
         );
-        // One more is turned away, with a page, and the others still get through.
+        // One more is turned away with a page, and others still get through.
         let mut refused = devhost.connect(format!("GET /ws{WEBSOCKET}").as_bytes());
         let mut page = String::new();
         refused.read_to_string(&mut page).unwrap();
@@ -193,7 +193,7 @@ fn two_thousand_websockets_and_the_requests_beside_them_are_answered() {
             if answer.status == 503 {
                 break answer;
             }
-            // The uploads were not all there yet.
+            // Not all the uploads had arrived yet.
             assert!(Instant::now() < deadline, "never full");
         };
         assert!(told.body.contains("256 requests"), "{}", told.body);

@@ -1,5 +1,5 @@
-//! Mistakes of the user and limits of the machine: each ends with a message that names the thing and says what to do, with exit
-//! code 2 (or a failed state that recovers), and leaves nothing behind.
+//! User mistakes and machine limits: each ends with a message that names the thing and says what to do, with
+//! exit code 2 (or a failed state that recovers), and leaves nothing behind.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -160,7 +160,7 @@ fn a_host_that_would_be_every_host_is_refused() {
 fn memory_and_descriptors_that_are_refused_fail_the_start_with_a_reason() {
     let (dir, path) = plugin();
     let devhost = Devhost::start(dir.path(), &["run", &path, "--port", "0"]).ready();
-    // Too few for another link; what is open stays open.
+    // Too few for another link; open ones stay open.
     let open = std::fs::read_dir(format!("/proc/{}/fd", devhost.pid())).unwrap().count();
     limit_descriptors(devhost.pid(), open as u64);
     crate::plugin::touch(Path::new(&path), 1);
@@ -225,7 +225,7 @@ fn no_inotify_watches_left_is_said_with_what_to_do() {
     );
     package(&app, &format!("{manifest}[workspace]\n"), Some("devhost_plugin::export!(app);"));
     std::fs::copy(repository().join("Cargo.lock"), app.join("Cargo.lock")).unwrap();
-    // The limits of a user namespace hold only within it.
+    // A user namespace's limits hold only within it.
     let limited = "echo 2 > /proc/sys/user/max_inotify_watches && exec \"$0\" run . --port 0";
     let output = std::process::Command::new("unshare")
         .args(["-Ur", "sh", "-c", limited, env!("CARGO_BIN_EXE_devhost")])

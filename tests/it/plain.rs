@@ -1,7 +1,7 @@
-//! Plain apps: unmodified binaries of `tests/fixtures/plain`, one for each framework and one for each habit of apps that a
-//! development server can trip over.
+//! Plain apps: unmodified binaries of `tests/fixtures/plain`, one per framework and one per habit of apps
+//! that a development server can trip over.
 //!
-//! Most frameworks take a minute to compile, so their tests are ignored unless asked for:
+//! Most frameworks take a minute to compile, so their tests are ignored by default:
 //! `cargo test --test it plain -- --include-ignored`.
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ pub(crate) const AFTER: &str = "After the edit";
 /// Large enough to fill every buffer on the way.
 const ECHO_LEN: usize = 400_000;
 
-/// A copy of the fixtures' workspace, and the command line for one app in it.
+/// A copy of the fixtures' workspace, and the command line for one of its apps.
 pub(crate) struct PlainApp {
     dir: tempfile::TempDir,
     args: Vec<String>,
@@ -53,7 +53,7 @@ impl PlainApp {
         self.dir.path().join(relative)
     }
 
-    /// Replaces text in a file the way most editors do: a temporary file that is renamed over it.
+    /// Replaces text in a file as most editors do: by renaming a temporary file over it.
     pub(crate) fn edit(&self, relative: &str, from: &str, to: &str) {
         let path = self.path(relative);
         let text = std::fs::read_to_string(&path).unwrap();
@@ -69,7 +69,7 @@ impl PlainApp {
         line
     }
 
-    /// Starts it on a port that devhost chooses, with these arguments for the app.
+    /// Starts it on a port of devhost's choice, with these arguments for the app.
     pub(crate) fn start(&self, app_args: &[&str]) -> Devhost {
         let mut line = self.command_line();
         line.extend(["--port", "0", "--"]);
@@ -77,7 +77,7 @@ impl PlainApp {
         Devhost::start(self.dir.path(), &line)
     }
 
-    /// All files of the workspace with their content.
+    /// Returns all files of the workspace with their content.
     fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         files_below(self.dir.path())
     }
@@ -99,7 +99,7 @@ fn files_below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// A port that is free now.
+/// Returns a port that is free now.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -116,7 +116,7 @@ fn wait_for<T>(what: &str, devhost: &Devhost, mut look: impl FnMut() -> Option<T
     }
 }
 
-/// The whole course: start, request, edit, request, end; the sources stay as they were.
+/// The whole course: start, request, edit, request, end. The sources stay unchanged.
 fn is_served_and_served_anew_after_an_edit(app: &PlainApp, file: &str) {
     is_served_and_served_anew_with(app, &[], file, |_| {});
 }
@@ -152,7 +152,7 @@ pub(crate) fn is_served_and_served_anew_with(
     assert!(changed.is_empty(), "devhost wrote into the sources: {changed:?}");
 }
 
-/// It cannot serve: the page and the terminal say why, and both show what the app itself said.
+/// It cannot serve: page and terminal say why, and show the app's own output.
 fn is_explained(app: &PlainApp, args: &[&str], why: &str, said: &[&str]) {
     is_explained_with_notes(app, args, why, said, &[]);
 }
@@ -441,7 +441,7 @@ mod listeners {
         let _turn = cargo_turn();
         let app = PlainApp::trap("given_port");
         let port = free_port().to_string();
-        // What an earlier run asked for is remembered.
+        // The port of an earlier run is remembered.
         let remembered = Path::new(env!("CARGO_TARGET_TMPDIR")).join("apps/devhost-port-given_port");
         let _ = std::fs::remove_file(remembered);
         let mut line = app.command_line();
@@ -497,7 +497,7 @@ mod listeners {
     #[test]
     fn a_unix_socket_alone_is_served() {
         let app = PlainApp::trap("unix_only");
-        // Where a comparison of the sources does not find it.
+        // Out of reach of a comparison of the sources.
         let elsewhere = scratch();
         let socket = elsewhere.path().join("app.socket");
         let file = "traps/src/bin/unix_only.rs";
@@ -520,7 +520,7 @@ mod listeners {
         is_served_and_served_anew_with(&app, &[&port], "traps/src/bin/bypasses_libc.rs", |devhost| {
             let printed = devhost.printed();
             assert!(printed.contains("devhost cannot see"), "{printed}");
-            // It ends the old code first, as that note says, without having to find out.
+            // As that note says, it ends the old code first, without having to find out.
             assert!(!printed.contains("tried once more"), "{printed}");
         });
     }
@@ -586,7 +586,7 @@ mod starts {
         let file = "traps/src/bin/never_returns.rs";
         let devhost = app.start(&[]).ready();
         app.edit(file, "127.0.0.1:3000", "nowhere");
-        // It is tried once more alone before that, so the last good code may have been started again.
+        // It is tried once more alone before that, so the last good code may have been restarted.
         devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
         let page = devhost.get_page("/");
         assert_eq!(page.status, 200);

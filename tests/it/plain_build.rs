@@ -1,4 +1,4 @@
-//! The builder on plain apps: each trap of turning somebody's binary into a library, each on a minimal package.
+//! The builder on plain apps: each trap of turning a binary into a library, on minimal packages.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,6 @@ use devhost_model::{AppKind, PLAIN_MAIN_SYMBOL};
 use crate::build::{Workspace, build_error, built, load, manifest, mentions, start_error};
 use crate::support::write_file;
 
-/// A package or a workspace in a directory of its own.
 struct Plain {
     directory: tempfile::TempDir,
 }
@@ -49,7 +48,7 @@ impl Plain {
         built(&mut self.builder(Settings::default()), &[])
     }
 
-    /// Runs `main` and returns its exit code; the user's directory must stay as it was.
+    /// Runs `main` and returns its exit code. The user's directory must stay unchanged.
     fn exit_code(&self) -> i32 {
         let before = tree(&self.path(""));
         let artifact = self.built();
@@ -63,7 +62,7 @@ fn run_main(artifact: &Artifact) -> i32 {
     load(artifact).call::<i32>(PLAIN_MAIN_SYMBOL)
 }
 
-/// Every file below a directory but the target directory and the lock file, with its content.
+/// Returns every file below a directory but the target directory and the lock file, with its content.
 fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(directory).unwrap() {
@@ -441,7 +440,7 @@ fn dependencies_are_static_on_demand() {
     assert_eq!(run_main(&artifact), 0);
 }
 
-/// An allocator that notices memory of another allocator.
+/// An allocator that notices another allocator's memory.
 const ALLOCATOR: &str = r"
     use std::alloc::{GlobalAlloc, Layout, System};
     use std::sync::atomic::{AtomicU8, Ordering};
@@ -538,7 +537,7 @@ fn what_cannot_be_linked_as_a_library_becomes_a_program_until_it_can() {
 
 #[test]
 fn a_malloc_for_the_whole_process_is_left_to_a_program() {
-    // As the allocator crates that override the C library's functions.
+    // Like the allocator crates that override the C library's functions.
     let plain = Plain::new(
         "#[no_mangle] pub unsafe extern \"C\" fn malloc(size: usize) -> *mut u8 {
             extern \"C\" { fn __libc_malloc(size: usize) -> *mut u8; }
@@ -559,7 +558,7 @@ fn an_error_of_the_apps_own_never_makes_it_a_program() {
     let (diagnostics, output) = build_error(&mut builder, &[]);
     assert_eq!(diagnostics[0].code.as_deref(), Some("E0425"), "{diagnostics:?}");
     assert!(!output.contains("program"), "{output}");
-    // What the program lacks just as much is told of the library that was meant to be.
+    // A symbol that the program lacks as well is reported for the intended library.
     let main = plain.write(
         "src/main.rs",
         "extern \"C\" { fn nowhere_to_be_found(); } fn main() { unsafe { nowhere_to_be_found() } }",
@@ -616,7 +615,7 @@ fn an_aborting_profile_and_required_features_are_respected() {
 
 #[test]
 fn a_path_crate_that_is_a_dylib_is_linked_in() {
-    // Under different names: the loader would take one that it has.
+    // Under different names: the loader would reuse a loaded one.
     for (name, kinds) in [("one", "'dylib'"), ("two", "'rlib', 'dylib'"), ("three", "'rlib', 'cdylib'")] {
         let plain = Plain::new(&format!("fn main() -> std::process::ExitCode {{ {name}::code().into() }}"));
         plain.write("Cargo.toml", &manifest("shop", &format!("{name} = {{ path = 'part' }}")));

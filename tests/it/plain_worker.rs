@@ -1,4 +1,4 @@
-//! Plain apps without the build: a library, in C or in Rust, stands for what devhost makes of a binary.
+//! Plain apps without the build: a library in C or Rust stands for what devhost makes of a binary.
 
 use std::collections::HashSet;
 use std::io::BufReader;
@@ -58,12 +58,12 @@ fn start(library: &Path, dir: &Path, more: &[&str]) -> Devhost {
     Devhost::start(dir, &args)
 }
 
-/// A port that was free just now.
+/// Returns a port that was free just now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A line of the app's answer.
+/// Returns a line of the app's answer.
 pub(crate) fn line<'a>(answer: &'a Answer, name: &str) -> &'a str {
     let line = answer.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name} in {answer:?}"))
@@ -90,14 +90,14 @@ fn the_front_takes_the_port_that_the_app_asks_for() {
     let name = std::fs::read_to_string(format!("/proc/{}/comm", devhost.zygote_pid())).unwrap();
     assert_eq!(name.trim(), "devhost-zygote");
     assert!(devhost.stop().success());
-    // The next start takes the port at once, even if there is nothing to serve yet.
+    // The next start binds the port at once, even with nothing to serve yet.
     app.compile(&["EXIT=1"]);
     let devhost = app.start(&[]);
     assert_eq!(devhost.port, port);
     assert!(devhost.stop().success());
 }
 
-/// The addresses at which a process listens by TCP: IPv4 ones, also if the socket is of IPv6, and others as they are.
+/// Returns a process's TCP listening addresses: IPv4 ones even for IPv6 sockets, others unchanged.
 fn listeners_of(pid: i32) -> Vec<IpAddr> {
     devhost_sys::listeners::listening(pid).into_iter().map(|at| at.ip().to_canonical()).collect()
 }
@@ -233,7 +233,7 @@ fn an_app_that_asks_for_ipv6_is_reachable_by_it() {
         let at = (Ipv6Addr::LOCALHOST, devhost.port);
         if by_ipv6 {
             let url = format!("http://[::1]:{}/", devhost.port);
-            // The second family may be told of after the first one serves.
+            // The second family may be reported after the first one serves.
             let deadline = Instant::now() + SOON;
             while TcpStream::connect(at).is_err() {
                 assert!(Instant::now() < deadline, "nobody is at [::1]: {}", devhost.printed());
@@ -291,7 +291,7 @@ fn a_port_that_is_named_wins_over_one_that_was_remembered() {
     assert_eq!(devhost.port, further);
     devhost.wait_ready(1);
     assert!(devhost.stop().success());
-    // It is taken before anything listens, and the app needs not come to that.
+    // Bound before anything listens, even if the app never gets that far.
     app.compile(&["EXIT=1"]);
     let devhost = app.start(&["--app-port", &port.to_string()]);
     assert_eq!(devhost.port, port);
@@ -308,7 +308,7 @@ fn a_unix_socket_of_an_earlier_generation_is_no_obstacle() {
         assert_eq!(line(&devhost.get("/"), "version"), version);
     }
     assert!(!devhost.printed().contains("tried once more"), "{}", devhost.printed());
-    // A worker that died has left its file behind.
+    // A dead worker has left its file behind.
     assert!(devhost.get_page("/exit").status >= 500);
     devhost.wait_ready(4);
     assert_eq!(line(&devhost.get("/"), "version"), "three");
@@ -437,7 +437,7 @@ fn an_app_that_ends_before_it_listens_is_told_what_is_expected() {
     assert!(page.body.contains("devhost expects a server"), "{}", page.body);
     app.compile(&[&port]);
     devhost.wait_status(SOON, "ready", |status| status["state"] == "ready");
-    // It may be the old code's fault, so it is tried alone; as it is not, the old code is started again.
+    // It may be the old code's fault, so it is tried alone. It is not, so the old code is restarted.
     app.compile(&["EXIT=7"]);
     wait_failed(&devhost);
     assert!(devhost.printed().contains("exited with code 7 before it listened"), "{}", devhost.printed());
@@ -508,7 +508,7 @@ fn the_page_of_a_failed_start_shows_what_the_app_said_last() {
     );
     let failure = &devhost.status()["failure"];
     assert!(failure["output"].as_str().unwrap().contains("no <database>"), "{failure:#}");
-    // What the app said before is not what it says now.
+    // The app's earlier output is not its output now.
     app.compile(&["SAY=\"another reason\\n\"", "EXIT=4"]);
     devhost.wait_status(SOON, "the other reason", |status| {
         status["failure"]["output"].as_str().is_some_and(|output| output == "another reason\n")
@@ -566,7 +566,7 @@ fn standard_input_is_empty_unless_it_is_asked_for() {
     let devhost = start(&["--port", "0"]).ready();
     assert_eq!(line(&devhost.get("/"), "input"), "");
     assert!(devhost.stop().success());
-    // Each generation reads the file from its beginning.
+    // Each generation reads the file from the start.
     let devhost = start(&["--port", "0", "--stdin"]).ready();
     assert_eq!(line(&devhost.get("/"), "input"), "one two");
     app.compile(&[&port, "STDIN", "VERSION=\"two\""]);
@@ -702,10 +702,10 @@ fn start_with_descriptor_3(app: &App, passed: &TcpListener, more: &[&str]) -> De
 pub(crate) fn open_terminal() -> (OwnedFd, OwnedFd) {
     let (mut master, mut slave) = (-1, -1);
     use std::ptr::{null, null_mut};
-    // SAFETY: the two numbers outlive the call, and the rest may be left out.
+    // SAFETY: the two numbers outlive the call, and the other arguments are optional.
     let result = unsafe { nix::libc::openpty(&raw mut master, &raw mut slave, null_mut(), null(), null()) };
     assert_eq!(result, 0);
-    // SAFETY: both were just opened and belong to nobody else.
+    // SAFETY: both were just opened and have no other owner.
     let ends = unsafe { (OwnedFd::from_raw_fd(slave), OwnedFd::from_raw_fd(master)) };
     for end in [&ends.0, &ends.1] {
         nix::fcntl::fcntl(end, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).unwrap();
@@ -720,7 +720,7 @@ fn pass_as_descriptor_3(command: &mut Command, passed: &impl std::os::fd::AsRawF
     // SAFETY: plain system calls, fit for the time between fork and exec.
     unsafe {
         std::os::unix::process::CommandExt::pre_exec(command, move || {
-            // A copy that is no 3 itself, so that the one at 3 stays open over the exec.
+            // A copy that is no 3 itself, so that the one at 3 stays open across the exec.
             let copy = nix::libc::fcntl(raw, nix::libc::F_DUPFD, 10);
             if copy < 0 || nix::libc::dup2(copy, 3) < 0 {
                 return Err(std::io::Error::last_os_error());
@@ -731,8 +731,7 @@ fn pass_as_descriptor_3(command: &mut Command, passed: &impl std::os::fd::AsRawF
     }
 }
 
-/// The standard library comes as a shared library here, as in the apps that devhost builds: it has to find devhost's
-/// functions, too.
+/// The standard library is shared here, as in devhost's builds, and must find devhost's functions, too.
 #[test]
 fn rusts_own_listeners_are_seen() {
     let dir = scratch();
@@ -781,7 +780,7 @@ fn rusts_own_listeners_are_seen() {
     devhost.wait_line(&format!("rust listens on 0.0.0.0:{port}"));
     let answer = devhost.get("/");
     assert_eq!((line(&answer, "name"), line(&answer, "rest")), ("app", "--seed data.json"));
-    // A handler's panic is the app's own business; what it said of it is on the page.
+    // A handler's panic is the app's own business; its message is on the page.
     let page = devhost.get_page("/panic");
     assert_eq!(page.status, 502, "{}", page.body);
     for part in ["gave no answer", "the &lt;cake&gt; is a lie", "panicked at", "main.rs:"] {

@@ -1,4 +1,4 @@
-//! A plugin in C, prebuilt: everything but the build, in milliseconds.
+//! A prebuilt C plugin: everything but the build, in milliseconds.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -218,7 +218,7 @@ fn a_foreign_host_header_is_refused() {
     assert!(devhost.stop().success());
 }
 
-/// Turns a library into other code that does the same, by changing its build id.
+/// Makes different code that does the same, by changing a library's build id.
 pub(crate) fn touch(path: &Path, with: u32) {
     /// The name, and nothing else of 4 bytes, comes before the build id.
     const NOTE: &[u8] = b"\x14\0\0\0\x03\0\0\0GNU\0";
@@ -249,7 +249,7 @@ fn many_reloads_leave_fds_threads_maps_and_processes_constant() {
     for _ in 0..60 {
         reload();
     }
-    // One keep-alive connection more or less is no leak; one for each reload would be.
+    // One keep-alive connection more or less is no leak; one per reload would be.
     assert_near(front, count_resources(devhost.pid()));
     assert_near(zygote, count_resources(devhost.zygote_pid()));
     assert!(devhost.stop().success());

@@ -1,5 +1,5 @@
-//! Many reloads under a steady load: no request fails, none that was sent after a save gets the code from before it, and
-//! neither front nor zygote grows.
+//! Many reloads under steady load: no request fails, none sent after a save gets the old code, and neither
+//! front nor zygote grows.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ const REQUEST_INTERVAL: Duration = Duration::from_millis(50);
 /// After this many reloads everything has settled.
 const WARM_UP_COUNT: usize = 5;
 
-/// How much front and zygote together may grow, whatever the number of reloads.
+/// How much front and zygote together may grow, however many reloads.
 const GROWTH_MAX_KIB: u64 = 16 * 1024;
 
-/// How many more descriptors they may have in the end; connections of the load come and go.
+/// How many more descriptors they may end up with; connections of the load come and go.
 const DESCRIPTORS_MORE_COUNT_MAX: usize = 16;
 
-/// The text that the apps answer with, before and after each edit.
+/// The apps' answer, before and after each edit.
 fn text(version: usize) -> String {
     if version == 0 { "Before the edit".into() } else { format!("version {version}") }
 }
@@ -33,14 +33,14 @@ fn version_in(text: &str) -> Option<usize> {
     if text == "Before the edit" { Some(0) } else { text.strip_prefix("version ")?.parse().ok() }
 }
 
-/// Twenty requests a second, whatever happens to earlier ones; every other one is a POST.
+/// Twenty requests a second, whatever happens to earlier ones. Every other one is a POST.
 struct Load {
     over: Arc<AtomicBool>,
     sender: JoinHandle<Vec<JoinHandle<Result<(), String>>>>,
 }
 
 impl Load {
-    /// `saved` is the newest version that has been saved.
+    /// `saved` is the newest saved version.
     fn start(devhost: &Devhost, saved: Arc<AtomicUsize>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let (url, ends) = (devhost.url.clone(), Arc::clone(&over));
@@ -72,7 +72,7 @@ impl Load {
         Self { over, sender }
     }
 
-    /// The number of requests, each of which must have been answered.
+    /// Returns the number of requests, each of which must have been answered.
     fn end(self) -> usize {
         self.over.store(true, Ordering::Relaxed);
         let requests = self.sender.join().unwrap();
@@ -84,14 +84,14 @@ impl Load {
     }
 }
 
-/// The resident memory in KiB and the descriptors of front and zygote.
+/// Returns the resident memory in KiB and the descriptors of front and zygote.
 fn taken(devhost: &Devhost) -> (u64, usize) {
     let pids = [devhost.pid(), devhost.zygote_pid()];
     let descriptors = |pid: &i32| std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     (pids.into_iter().map(resident_kib).sum(), pids.iter().map(descriptors).sum())
 }
 
-/// Saves this many versions under load, each once the previous one is there.
+/// Saves this many versions under load, each once the previous one is served.
 fn reloads_lose_nothing(devhost: &Devhost, count: usize, save: impl Fn(usize)) {
     let saved = Arc::new(AtomicUsize::new(0));
     let load = Load::start(devhost, Arc::clone(&saved));

@@ -1,5 +1,5 @@
-//! The keeper of the strategy `restart`, with small programs: what it reports for them, where their listeners go, and that
-//! nothing outlives it. The devhost executable is the keeper; this test plays the front.
+//! The keeper of the `restart` strategy, with small programs: its reports for them, where their listeners go,
+//! and that nothing outlives it. The devhost executable is the keeper; this test plays the front.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -40,7 +40,7 @@ const SERVER: &str = r#"
     }
 "#;
 
-/// Compiles a program, with flags of its own.
+/// Compiles a program with its own flags.
 fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) -> PathBuf {
     let file = dir.join(format!("{name}.rs"));
     std::fs::write(&file, source).unwrap();
@@ -51,7 +51,7 @@ fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) -> PathBuf {
     program
 }
 
-/// A keeper, and the runtime that its socket is on.
+/// A keeper, and its socket's runtime.
 struct Front {
     runtime: tokio::runtime::Runtime,
     keeper: LauncherClient,
@@ -121,7 +121,7 @@ impl Front {
         self.soon("a worker's report", worker.channel.receive())
     }
 
-    /// Waits until the program listens. Returns what it said on the way.
+    /// Waits until the program listens. Returns its reports on the way.
     fn ready(&self, worker: &Worker) -> (Listening, Vec<String>) {
         let mut notes = Vec::new();
         loop {
@@ -180,11 +180,11 @@ fn a_listener_gets_a_private_port_and_the_app_sees_the_one_it_asked_for() {
     assert!(!listening.keeps_its_port());
     assert_eq!(listening.port, taken.local_addr().unwrap().port());
     assert_ne!(listening.private.port(), listening.port);
-    // Its address, no LD_PRELOAD, no variable of ours, one listener; and the standard streams, the socket
-    // to the keeper, the listener, the connection and the directory that is being read.
+    // Its address, no LD_PRELOAD, none of our variables, one listener; and the standard streams, the socket
+    // to the keeper, the listener, the connection and the directory being read.
     assert_eq!(ask(listening.private), format!("{asked} false false false 7"));
 
-    // The next generation has a port of its own while this one lives.
+    // The next generation has its own port while this one lives.
     let next = front.fork(2, &program);
     let (second, _) = front.ready(&next);
     assert_ne!(second.private, listening.private);
@@ -340,7 +340,7 @@ fn a_killed_keeper_or_front_leaves_no_program_and_no_child_of_one() {
     let worker = front.fork(1, &program);
     let (listening, _) = front.ready(&worker);
     let child: i32 = ask(listening.private).parse().unwrap();
-    // The front's end of the socket closes, as it does when the front is killed.
+    // The front's end of the socket closes, as when the front is killed.
     front.end();
     wait_gone(worker.pid);
     wait_gone(child);
@@ -352,7 +352,7 @@ fn a_killed_keeper_or_front_leaves_no_program_and_no_child_of_one() {
     kill(Pid::from_raw(front.keeper.pid()), Signal::SIGKILL).unwrap();
     assert!(front.soon("the end of reports", front.keeper.report()).is_none());
     wait_gone(worker.pid);
-    // What a killed keeper's programs had started, the front ends: it knows the groups.
+    // The front kills the groups of a killed keeper's programs.
     let _ = nix::sys::signal::killpg(Pid::from_raw(worker.pid), Signal::SIGKILL);
     wait_gone(child);
     front.end();
@@ -396,7 +396,7 @@ fn the_binary_of_a_package_is_built_under_a_name_of_its_own() {
     assert_eq!(first.build_id, program::build_id(&first.path).unwrap());
     assert!(first.sources.contains(&main), "{:?}", first.sources);
 
-    // An edit of the library alone makes a new program; the old one stays as it was.
+    // An edit of the library alone makes a new program; the old one stays unchanged.
     let library = dir.path().join("src/lib.rs");
     std::fs::write(&library, "pub const WORD: &str = \"two\";").unwrap();
     let Outcome::Built(second) = build(&[library]) else { panic!("it did not build") };
@@ -438,7 +438,7 @@ fn an_app_that_runs_as_its_own_program_reloads_and_keeps_the_last_good_one() {
     let _turn = cargo_turn();
     let dir = small_shop(HTTP_MAIN);
     let library = dir.path().join("src/lib.rs");
-    // Of its own: the port that an app asks for is remembered there.
+    // Its own, because the app's port is remembered there.
     let target = dir.path().join("target/devhost");
     let port = free_port().to_string();
     let asked = format!("127.0.0.1:{port}");
@@ -447,7 +447,7 @@ fn an_app_that_runs_as_its_own_program_reloads_and_keeps_the_last_good_one() {
     let devhost = Devhost::start(dir.path(), &args);
     let status = devhost.wait_ready(1);
     assert_eq!(status["kind"], "plain");
-    // The front has the port that the app asked for.
+    // The front has the app's port.
     assert_eq!(devhost.port.to_string(), port);
     assert_eq!(devhost.get("/").body, "one");
 

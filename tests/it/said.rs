@@ -2,7 +2,7 @@
 
 use crate::support::{Devhost, scratch, server, write_file};
 
-/// What the app answers, as an expression.
+/// The app's answer, as an expression.
 const ANSWER: &str = "part::text(\"one\")";
 
 const PART: &str = "pub fn text(text: &str) -> &str { text }\nfn never_called() {}\n";
@@ -34,7 +34,7 @@ fn old_warnings_are_not_printed_again_and_no_line_speaks_of_a_failure_that_was_m
     devhost.wait_ready(4);
     devhost.wait_line("function `another_one` is never used");
     assert_eq!((count(old), count("does not need to be mutable")), (1, 1), "{}", devhost.printed());
-    // By cargo, which repeats all of them.
+    // By cargo, which repeats them all.
     write("Cargo.toml", &(std::fs::read_to_string(directory.path().join("Cargo.toml")).unwrap() + "# 1\n"));
     write("src/main.rs", &server(&ANSWER.replace("one", "four")).replace("let text", "let mut text"));
     assert_eq!(devhost.get("/").body, "four");

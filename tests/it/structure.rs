@@ -1,5 +1,5 @@
-//! The structure of the workspace: which crate may depend on which, where `unsafe` is forbidden, and what `lib.rs` and `mod.rs`
-//! are for.
+//! The workspace's structure: which crate may depend on which, where `unsafe` is forbidden, and what `lib.rs`
+//! and `mod.rs` are for.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use syn::Item;
 
 use crate::support::repository;
 
-/// The crates by floor, from the bottom up. A normal dependency points to a lower floor.
+/// The crates by floor, from the bottom up. Normal dependencies point to lower floors.
 const FLOORS: [&[&str]; 5] = [
     &["devhost-model", "devhost-sys", "devhost-link", "devhost-plugin"],
     &["devhost-watch", "devhost-build", "devhost-terminal"],
@@ -19,10 +19,10 @@ const FLOORS: [&[&str]; 5] = [
     &["devhost"],
 ];
 
-/// Apps that devhost is tried with: no crate depends on them.
+/// Apps to try devhost with; no crate depends on them.
 const APPS: [&str; 1] = ["example_app"];
 
-/// The dependencies that are allowed within a floor.
+/// The dependencies allowed within a floor.
 const WITHIN_A_FLOOR: [(&str, &str); 1] = [("devhost-sys", "devhost-model")];
 
 /// The link knows bytes and streams, but no HTTP library.
@@ -49,7 +49,7 @@ fn floor_of(name: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&name))
 }
 
-/// The normal dependencies of a crate.
+/// Returns a crate's normal dependencies.
 fn dependencies(package: &Package) -> Vec<&str> {
     let normal = package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
     normal.map(|dependency| dependency.name.as_str()).collect()
@@ -137,7 +137,7 @@ fn lib_and_mod_files_only_introduce_their_folder() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Whether an item declares a module or imports names, also within an inline module.
+/// Returns true if an item declares a module or imports names, also within an inline module.
 fn introduces(item: &Item) -> bool {
     match item {
         Item::Use(_) => true,
@@ -146,7 +146,7 @@ fn introduces(item: &Item) -> bool {
     }
 }
 
-/// A document that names a file that was moved leads its readers astray.
+/// A document must not name a file that was moved.
 #[test]
 fn the_files_that_the_architecture_names_exist() {
     let text = std::fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap();
@@ -163,7 +163,7 @@ fn the_files_that_the_architecture_names_exist() {
             folder = whole.parent().unwrap().to_owned();
             continue;
         }
-        // A short name is in the folder of the one before, or above it in the same crate.
+        // A short name is in the folder of its predecessor, or above it in the same crate.
         let exists = folder
             .ancestors()
             .take_while(|folder| folder.starts_with(repository()))

@@ -1,4 +1,4 @@
-//! The harness: starts a devhost for one test, talks to it, and checks that it has left nothing behind.
+//! The harness: starts a devhost for one test, talks to it, and checks that it leaves nothing behind.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,10 +19,10 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// The deadline for a first build, which may compile all dependencies.
 pub(crate) const COLD_BUILD: Duration = Duration::from_secs(900);
 
-/// The variable that marks the processes of one test.
+/// The variable that marks a test's processes.
 const MARK: &str = "DEVHOST_TEST_MARK";
 
-/// Waits for the turn of a test that runs cargo: they share a target directory, so only one runs at a time.
+/// Waits for a test's turn to run cargo: they share a target directory, so only one runs at a time.
 pub(crate) fn cargo_turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -32,19 +32,19 @@ pub(crate) fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A directory of its own for one test.
+/// Makes a directory for one test.
 pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("it-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// Writes a file and the directories above it.
+/// Writes a file and its parent directories.
 pub(crate) fn write_file(path: PathBuf, text: &str) -> PathBuf {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, text).unwrap();
     path
 }
 
-/// The source of a server that answers each request with the value of this expression.
+/// Returns the source of a server that answers each request with this expression.
 pub(crate) fn server(expression: &str) -> String {
     const SERVER: &str = r#"
 use std::io::{Read, Write};
@@ -73,7 +73,7 @@ pub(crate) fn compile_c(source: &str, to: &Path) {
     let status = Command::new("cc")
         .args(["-Wall", "-Wextra", "-Werror", "-O1", "-g", "-shared", "-fPIC", "-Wl,--build-id=sha1", "-I"])
         .arg(repository().join("plugin_abi/include"))
-        // A changed copy lies elsewhere, and includes their header all the same.
+        // A changed copy lies elsewhere, but includes their header.
         .arg("-I")
         .arg(&fixtures)
         .arg(fixtures.join(source))
@@ -85,7 +85,7 @@ pub(crate) fn compile_c(source: &str, to: &Path) {
     std::fs::rename(staged, to).unwrap();
 }
 
-/// A copy of the example app in a workspace of its own, with its sources in `example_app/`.
+/// A copy of the example app in its own workspace, with its sources in `example_app/`.
 pub(crate) struct ExampleApp {
     pub dir: tempfile::TempDir,
 }
@@ -118,7 +118,7 @@ impl ExampleApp {
         std::fs::read_to_string(self.path(relative)).unwrap()
     }
 
-    /// Replaces text in a file the way most editors do: a temporary file that is renamed over it.
+    /// Replaces text in a file as most editors do: by renaming a temporary file over it.
     pub(crate) fn edit(&self, relative: &str, from: &str, to: &str) {
         let text = self.read(relative);
         assert!(text.contains(from), "{relative} has no {from:?}");
@@ -157,7 +157,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// The answer of a server.
+/// A server's answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub status: u16,
@@ -262,7 +262,7 @@ fn new_mark() -> String {
     format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Waits for the end of a process; `None` if it does not come in time.
+/// Waits for a process's end; `None` if it does not come in time.
 fn wait_for_end(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + limit;
     loop {
@@ -303,7 +303,7 @@ pub(crate) fn run_to_end_within(
     output
 }
 
-/// A devhost whose standard streams a test has given it.
+/// A devhost with standard streams given by a test.
 pub(crate) struct Session {
     child: Child,
     mark: String,
@@ -386,7 +386,7 @@ impl Devhost {
         Self::of(child, vec![Box::new(stdout), Box::new(stderr)], mark, temporary)
     }
 
-    /// Starts it with its output on a terminal of its own.
+    /// Starts it with its output on its own terminal.
     pub(crate) fn start_on(cwd: &Path, args: &[&str], terminal: OwnedFd, other_end: OwnedFd) -> Self {
         let (mark, temporary) = (new_mark(), scratch());
         let mut command = command(cwd, args, &mark, temporary.path());
@@ -397,7 +397,7 @@ impl Devhost {
         Self::of(child, vec![Box::new(std::fs::File::from(other_end))], mark, temporary)
     }
 
-    /// Starts it in a session of its own, with a terminal whose other end types.
+    /// Starts it in its own session, with a terminal whose other end types.
     pub(crate) fn start_in_terminal(
         cwd: &Path,
         args: &[&str],
@@ -447,7 +447,7 @@ impl Devhost {
         answer(self.client.get(format!("{}{path}", self.url)).call())
     }
 
-    /// Gets a page as a browser's navigation does.
+    /// Gets a page like a browser's navigation.
     pub(crate) fn get_page(&self, path: &str) -> Answer {
         let request = self.client.get(format!("{}{path}", self.url));
         answer(request.header("accept", "text/html,application/xhtml+xml,*/*;q=0.8").call())
@@ -462,7 +462,7 @@ impl Devhost {
         serde_json::from_str(&self.get("/__devhost/status").body).expect("the status is JSON")
     }
 
-    /// Waits for a status document that is as wanted.
+    /// Waits for a status document that satisfies the condition.
     pub(crate) fn wait_status(&self, limit: Duration, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + limit;
         loop {
@@ -527,7 +527,7 @@ impl Devhost {
         status
     }
 
-    /// Waits for an end that was caused otherwise, and checks that nothing is left.
+    /// Waits for an end caused otherwise, and checks that nothing is left.
     pub(crate) fn ended(mut self) -> ExitStatus {
         self.expect_all_gone()
     }
@@ -538,7 +538,7 @@ impl Devhost {
         self.expect_all_gone();
     }
 
-    /// Waits for the end, and checks that neither a process, nor a file, nor the port is left.
+    /// Waits for the end, and checks that no process, file or port is left.
     fn expect_all_gone(&mut self) -> ExitStatus {
         let status = self.wait_exit();
         assert_nothing_left(&self.mark, self.temporary.path());
@@ -562,7 +562,7 @@ impl Drop for Devhost {
     }
 }
 
-/// The processes that carry a test's mark in their environment.
+/// Returns the processes with a test's mark in their environment.
 fn marked(mark: &str) -> Vec<String> {
     let wanted = format!("{MARK}={mark}");
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
@@ -581,7 +581,7 @@ fn marked(mark: &str) -> Vec<String> {
 
 fn assert_nothing_left(mark: &str, temporary: &Path) {
     let deadline = Instant::now() + SOON;
-    // After a kill -9 the others need a moment to see it.
+    // After a kill -9 the others need a moment to notice.
     while !marked(mark).is_empty() {
         assert!(Instant::now() < deadline, "processes are left: {:#?}", marked(mark));
         std::thread::sleep(Duration::from_millis(10));

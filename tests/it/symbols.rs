@@ -4,7 +4,7 @@ use devhost_build::{Artifact, Settings};
 
 use crate::build::{Workspace, built, load, manifest};
 
-/// A crate of functions for which other crates make shims, which they only name, or which their generic code uses.
+/// A crate of functions that other crates wrap in shims, only name, or use in generic code.
 const TRACKED: &str = r#"
 pub trait Shared: Send + Sync { fn next(&self) -> i32; }
 pub struct Direct(pub i32);
@@ -47,7 +47,7 @@ pub struct Dropped<'a>(pub &'a std::cell::Cell<i32>);
 impl Drop for Dropped<'_> { #[track_caller] fn drop(&mut self) { self.0.set(32) } }
 "#;
 
-/// A second dependency, which makes shims for functions of the first.
+/// A second dependency, with shims for the first one's functions.
 const BETWEEN: &str = r#"
 use tracked::{Job, Other, Shared, Task};
 pub fn shared() -> Box<dyn Shared> { Box::new(Other(2)) }

@@ -1,4 +1,4 @@
-//! devhost at a terminal: what a person types while it draws.
+//! devhost at a terminal: what is typed while it draws.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -27,7 +27,7 @@ impl Screen {
         let screen = Arc::clone(&shown);
         let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // Its end is an error: nobody has the terminal open any more.
+            // The end is an error: nobody has the terminal open any more.
             while let Ok(len @ 1..) = output.read(&mut buffer) {
                 screen.0.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..len]));
                 screen.1.notify_all();
@@ -77,7 +77,7 @@ fn typing_while_the_bar_is_drawn_leaves_no_trace() {
         command.stdout(terminal.try_clone().unwrap());
         command.stderr(terminal.try_clone().unwrap());
         command.env("TERM", "xterm");
-        // SAFETY: both calls may be made between fork and exec, and the descriptor is open there.
+        // SAFETY: both calls are allowed between fork and exec, and the descriptor is open there.
         unsafe {
             command.pre_exec(move || {
                 nix::unistd::setsid()?;

@@ -26,12 +26,12 @@ impl Run {
         Self { devhost, _plugin: plugin }
     }
 
-    /// The resident memory of front and worker, without what the regions themselves take.
+    /// Returns the resident memory of front and worker, without the regions themselves.
     fn resident_kib(&self) -> u64 {
         [self.devhost.pid(), self.devhost.worker_pid()].into_iter().map(resident_kib).sum()
     }
 
-    /// Sends a body of this many pieces and reads it back at the same time. Returns the greatest growth.
+    /// Sends a body of this many pieces while reading it back. Returns the greatest growth.
     fn echo(&self, piece: &[u8], count: usize) -> u64 {
         let before = self.resident_kib();
         let mut sender = self
@@ -62,7 +62,7 @@ pub(crate) fn resident_kib(pid: i32) -> u64 {
     line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Returns the length of a chunked body, after checking its chunks.
+/// Checks a chunked body's chunks and returns its length.
 fn read_chunked(stream: TcpStream, expected: usize) -> usize {
     use std::io::BufRead;
     stream.set_read_timeout(Some(SOON)).unwrap();
@@ -108,7 +108,7 @@ fn a_day_of_events_leaves_memory_as_it_was() {
     let second = run.echo(b"data: tick\n\n", EVENTS_COUNT);
     eprintln!("{EVENTS_COUNT} events: front and worker grew by {first} KiB, the second time by {second} KiB");
     assert!(first <= GROWTH_MAX_KIB, "they grew by {first} KiB");
-    // Memory that was needed once is reused the second time.
+    // Memory needed once is reused the second time.
     assert!(second <= GROWTH_MAX_KIB / 16, "they grew by {second} KiB again");
     assert!(run.devhost.stop().success());
 }

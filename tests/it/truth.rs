@@ -1,5 +1,5 @@
-//! Pages and terminal tell the truth: about exits that devhost itself caused, stack overflows, output of other requests, code
-//! that is brought back, a great many errors, names that are not UTF-8.
+//! Pages and terminal tell the truth: about exits caused by devhost itself, stack overflows, other requests'
+//! output, restored code, a great many errors, names that are not UTF-8.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -10,7 +10,7 @@ use crate::support::{COLD_BUILD, Devhost, SOON, cargo_turn};
 
 const ENDS_BADLY: &str = "traps/src/bin/ends_badly.rs";
 
-/// A page load without waiting for the answer.
+/// Loads a page without waiting for the answer.
 fn ask(devhost: &Devhost, path: &str) -> std::net::TcpStream {
     let request =
         format!("GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: text/html\r\nconnection: close\r\n\r\n");
@@ -47,7 +47,7 @@ fn a_stack_overflow_is_told_as_one_whichever_thread_it_was() {
             devhost.wait_line(&format!("thread '{thread}' of the app has overflowed its stack"));
             let said = devhost.wait_line("has overflowed its stack");
             assert!(said.starts_with(&format!("thread '{thread}' (")), "{said}");
-            // Other faults go where they went before, and do not count as one.
+            // Other faults go to the previous handler, and do not count as one.
             devhost.wait_ready(2);
             let page = devhost.get_page("/segv");
             assert!(page.body.contains("SIGSEGV") && !page.body.contains("overflowed"), "{}", page.body);

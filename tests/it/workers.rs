@@ -1,4 +1,4 @@
-//! `--workers`: one generation in several processes, of a plugin app and of a plain one.
+//! `--workers`: one generation in several processes, for plugin and plain apps.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -30,12 +30,12 @@ fn plain() -> (PlainApp, Devhost) {
     (app, devhost)
 }
 
-/// The workers in the status document.
+/// Returns the workers in the status document.
 fn listed(status: &serde_json::Value) -> BTreeSet<i64> {
     status["workers"].as_array().unwrap().iter().map(|worker| worker["pid"].as_i64().unwrap()).collect()
 }
 
-/// The workers, once all run and none drains.
+/// Returns the workers once all run and none drains.
 fn wait_for_all(devhost: &Devhost, but: i64) -> BTreeSet<i64> {
     let status = devhost.wait_status(SOON, "all workers", |status| {
         let workers = status["workers"].as_array().unwrap();
@@ -46,13 +46,13 @@ fn wait_for_all(devhost: &Devhost, but: i64) -> BTreeSet<i64> {
     listed(&status)
 }
 
-/// The process that has answered.
+/// Returns the process that answered.
 fn pid_in(body: &str) -> i64 {
     let (_, after) = body.split_once("process ").unwrap_or_else(|| panic!("no process in {body:?}"));
     after.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
 }
 
-/// The processes that answer this many requests, one after the other.
+/// Returns the processes that answer this many requests, one after the other.
 fn ask(devhost: &Devhost, count: usize) -> Vec<i64> {
     let one = |_| {
         let answer = devhost.get("/pid");
@@ -62,7 +62,7 @@ fn ask(devhost: &Devhost, count: usize) -> Vec<i64> {
     (0..count).map(one).collect()
 }
 
-/// The answer to a client.
+/// A client's answer.
 #[derive(Debug)]
 struct Got {
     status: u16,
@@ -98,7 +98,7 @@ impl Load {
         Self { over, clients }
     }
 
-    /// The answers to each client.
+    /// Returns each client's answers.
     fn end(self) -> Vec<Vec<Got>> {
         self.over.store(true, Ordering::Relaxed);
         self.clients.into_iter().map(|client| client.join().unwrap()).collect()
@@ -146,7 +146,7 @@ fn a_killed_worker_is_replaced_while_the_others_serve(devhost: &Devhost) {
     let new = *after.difference(&before).next().unwrap();
     devhost.wait_status(SOON, "joined", |_| ask(devhost, WORKERS).contains(&new));
     let got = load.end();
-    // Only the requests in the killed worker fail.
+    // Only the killed worker's requests fail.
     let failed = got.iter().flatten().filter(|got| got.status != 200).count();
     assert!(failed <= CLIENTS, "{failed} requests failed");
     assert!(
@@ -255,7 +255,7 @@ const IDLE_DEATH_REQUESTS: [&str; 3] = [
     "POST /echo HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 4\r\n\r\nbody",
 ];
 
-/// Kills the idle workers, each time in another way, and expects that no request notices.
+/// Kills the idle workers, each time in another way, and expects no request to notice.
 fn no_request_sees_an_idle_worker_die(devhost: &Devhost, workers: usize) {
     // devhost gives up after five crashes in a row of each worker.
     for (round, is_stopped_first) in [(0, false), (1, true), (2, false), (3, true)] {

@@ -1,14 +1,14 @@
-//! Dependencies that are hard to share: the apps of `tests/fixtures/plain/zoo`, each with crates of a kind that many real
-//! apps use. devhost must say what cannot be in the shared library, and everything must work.
+//! Dependencies that are hard to share: the apps of `tests/fixtures/plain/zoo`, each with a kind of crate
+//! used by many real apps. devhost must say what cannot be in the shared library, and everything must work.
 //!
-//! They take minutes to compile, so most are ignored unless asked for: `cargo test --workspace --test it zoo --
+//! They take minutes to compile, so most are ignored by default: `cargo test --workspace --test it zoo --
 //! --include-ignored`.
 
 use crate::plain::{PlainApp, is_served_and_served_anew_with};
 use crate::support::{Devhost, cargo_turn};
 
-/// Starts, requests, edits, requests again and ends. The page says `shown` after the edit, and devhost prints nothing about
-/// how the app is linked.
+/// Starts, requests, edits, requests again and ends. The page says `shown` after the edit, and devhost prints
+/// nothing about linking.
 fn is_shared(package: &str, args: &[&str], shown: &str) {
     let devhost_said_nothing = |devhost: &Devhost| {
         assert!(!devhost.printed().contains("linked into the app"), "{}", devhost.printed());

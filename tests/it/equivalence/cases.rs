@@ -1,5 +1,5 @@
-//! Each way in which a build shorter than cargo's could leave old code in place, alone and by name. A case tells the builder
-//! what the watcher would tell it, and demands the new response at once.
+//! Each way in which a build shorter than cargo's could leave old code in place, alone and by name. A case
+//! tells the builder what the watcher would, and demands the new response at once.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -36,7 +36,7 @@ fn app(lines: &str, shown: &str) -> Site {
     site
 }
 
-/// The app, and the crate `part` that it prints `part::shown()` of.
+/// The app, printing `part::shown()` of the crate `part`.
 pub(super) fn app_and_part(part: &str) -> Site {
     let site = site("'app', 'part'", "part = { path = '../part' }\n");
     main_of(&site, "", "part::shown()");
@@ -109,7 +109,7 @@ fn a_symbolic_link_counts_as_what_it_leads_to() {
     site.shows("1 a", &[]);
     site.link("ws/app/src/part.rs", "../linked/two.rs");
     site.shows("2 a", std::slice::from_ref(&link));
-    // The target is older than anything that was built.
+    // The target is older than everything built.
     site.set_modified("ws/app/linked/one.rs", SystemTime::now() - HOUR);
     site.link("ws/app/src/part.rs", "../linked/one.rs");
     site.shows("1 a", std::slice::from_ref(&link));
@@ -167,7 +167,7 @@ fn variables_of_the_environment_reach_the_code_when_devhost_starts_again() {
     }
 }
 
-/// What the app answers, as an expression.
+/// The app's answer, as an expression.
 const ANSWER: &str = r#"format!("before {}", option_env!("EQUIVALENCE_CASE").unwrap_or("none"))"#;
 
 #[test]
@@ -235,7 +235,7 @@ fn flags_in_the_configuration_reach_the_code() {
     site.shows("true", std::slice::from_ref(&config));
     site.remove("ws/.cargo/config.toml");
     site.shows("false", std::slice::from_ref(&config));
-    // The old place of the same file, above the workspace.
+    // The same file's old place, above the workspace.
     let above = site.write(".cargo/config", flags);
     let clean = site.clean_build();
     assert_eq!(clean, site.build(&[above]));
@@ -340,7 +340,7 @@ fn what_a_build_script_reads_reaches_the_code() {
     site.shows("a fixed false", &[build]);
 }
 
-/// A module of both, and a crate that both use: what looks like the code's own is the script's, too.
+/// A module of both, and a crate used by both: what looks like the code's own is also the script's.
 #[test]
 fn what_a_build_script_shares_with_the_code_reaches_both() {
     let mut site = app_and_part(
@@ -421,7 +421,7 @@ fn what_a_build_script_uses_by_a_feature_reaches_the_code() {
     site.shows("3 0 3", &[far]);
 }
 
-/// No call for the package in the middle is recorded, so only cargo can compile it again.
+/// No call for the middle package is recorded, so only cargo can recompile it.
 #[test]
 fn a_crate_that_is_used_from_outside_of_the_workspace_reaches_the_code() {
     let mut site =
@@ -441,7 +441,7 @@ fn a_crate_that_is_used_from_outside_of_the_workspace_reaches_the_code() {
     site.shows("6 3", &[helper]);
 }
 
-/// A file that is saved while cargo prepares its run is read by that run; with the same time it can change once more.
+/// A file saved while cargo prepares its run is read by that run. With the same time it can change once more.
 #[test]
 fn a_time_within_the_run_of_cargo_hides_no_later_change() {
     let mut site = app_and_part("pub fn shown() -> u8 { outside::VALUE }");
@@ -453,7 +453,7 @@ fn a_time_within_the_run_of_cargo_hides_no_later_change() {
     site.shows("1", &[]);
     for value in 2..5 {
         let before = SystemTime::now();
-        // The time is one between the start of devhost's build and cargo's call of rustc.
+        // A time between the start of devhost's build and cargo's call of rustc.
         site.write(path, &format!("pub const VALUE: u8 = {value};"));
         site.set_modified(path, before);
         site.shows(&value.to_string(), std::slice::from_ref(&file));
@@ -464,7 +464,7 @@ fn a_time_within_the_run_of_cargo_hides_no_later_change() {
     }
 }
 
-/// What was compiled before belongs to no build any more, and is no reason to run cargo.
+/// Code compiled earlier no longer belongs to a build, and is no reason to run cargo.
 #[test]
 fn edits_are_replayed_again_after_the_dependencies_changed() {
     let mut site = site("'app', 'part'", "");
@@ -498,7 +498,7 @@ fn clocks_of_files_decide_nothing() {
         site.set_modified(path, time);
         site.shows(&number.to_string(), std::slice::from_ref(&file));
     }
-    // Not reported, and dated back.
+    // Not reported, and backdated.
     site.write(path, "pub const SHOWN: u8 = 8;");
     site.set_modified(path, now - HOUR);
     site.restart();
@@ -622,7 +622,8 @@ fn every_crate_that_uses_a_changed_one_is_made_anew() {
 
 type Deed = Box<dyn FnOnce() + Send>;
 
-/// Stops rustc at will: a program in rustc's place reports before or after rustc runs, and waits for permission to go on.
+/// Pauses rustc at will: a program in its place reports before or after it runs, and waits for permission to
+/// go on.
 struct Gate {
     /// What happens at the next run of rustc.
     deed: Arc<Mutex<Option<Deed>>>,
@@ -631,7 +632,7 @@ struct Gate {
 }
 
 impl Gate {
-    /// For the crate `app`; `after`: rustc has read everything.
+    /// For the crate `app`; with `after`, rustc has read everything.
     fn new(site: &Site, after: bool) -> Self {
         let socket = site.path("gate.socket");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -679,7 +680,7 @@ impl Gate {
         Self { deed, socket, thread: Some(thread) }
     }
 
-    /// Does something at the next run of rustc, then lets it go on.
+    /// Acts at the next run of rustc, then lets it go on.
     fn next(&self, deed: impl FnOnce() + Send + 'static) {
         *self.deed.lock().unwrap() = Some(Box::new(deed));
     }
@@ -709,7 +710,7 @@ fn edited_at_the_gate(after: bool) {
     site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 2;");
     let path = file.clone();
     gate.next(move || std::fs::write(path, "pub const SHOWN: u8 = 3;").unwrap());
-    // What this one shows does not matter: the watcher has seen the change, so another build follows.
+    // Its output does not matter: the watcher has seen the change, so another build follows.
     let seen = site.build(std::slice::from_ref(&file));
     assert!(gate.was_passed());
     if site.is_replayed() {
@@ -717,7 +718,7 @@ fn edited_at_the_gate(after: bool) {
     }
     site.shows("3", std::slice::from_ref(&file));
 
-    // Other code comes while rustc runs, with a time of before, and the build is given up.
+    // Other, backdated code comes while rustc runs, and the build is given up.
     site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 4;");
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let path = file.clone();
@@ -731,7 +732,7 @@ fn edited_at_the_gate(after: bool) {
     site.shows("5", &[file]);
 }
 
-/// The watcher compares what it sees with what it saw last: if a file is as before again, it reports nothing.
+/// The watcher reports nothing if a file is again as it last saw it.
 fn changed_back_at_the_gate(after: bool) {
     let mut site = app("mod part;", "part::SHOWN");
     let file = site.write("ws/app/src/part.rs", "pub const SHOWN: u8 = 1;");
@@ -760,7 +761,7 @@ fn code_that_changes_after_rustc_has_read_it_is_built_once_more() {
     changed_back_at_the_gate(true);
 }
 
-/// A crate that does not read a variable is not compiled for it, and the old value must not be remembered.
+/// A crate that does not read a variable is not recompiled for it, and the old value must not be remembered.
 #[test]
 fn a_variable_that_is_asked_for_after_it_changed_has_its_new_value() {
     let mut site = app_and_part("pub fn shown() -> u8 { 0 }");

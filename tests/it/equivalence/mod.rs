@@ -1,6 +1,6 @@
-//! Never stale: whatever happens to the sources of an app, what devhost builds behaves like a clean cargo build of the same
-//! sources. `cases` names each way in which a shortcut could go wrong; `walk` tries them in any order on generated
-//! workspaces.
+//! Never stale: whatever happens to an app's sources, devhost's build behaves like a clean cargo build of
+//! them. `cases` names each way in which a shortcut could go wrong; `walk` tries them in any order on
+//! generated workspaces.
 //!
 //! The long run: `cargo test --workspace --test it -- --ignored --nocapture thousands_of_random_edits`, with
 //! `DEVHOST_EQUIVALENCE_STEPS` for how many, and `DEVHOST_EQUIVALENCE_SEED` to repeat one walk.

@@ -1,7 +1,7 @@
-//! A workspace as data: which files it has, and what its app must print. Both derive from the same few values, so the right
-//! answer to any change is known without a build. Writes no file and runs nothing.
+//! A workspace as data: its files, and what its app must print. Both derive from the same few values, so the
+//! right answer to any change is known without a build. Writes no file and runs nothing.
 //!
-//! Everything by which one crate can show in another occurs once: constants, types, inlined and generic
+//! Each way by which one crate can show in another occurs once: constants, types, inlined and generic
 //! functions, macros by example, procedural macros, features, the environment, included and generated files.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,13 +9,12 @@ use std::fmt::Write;
 
 use devhost_model::AppKind;
 
-/// The crate that is the app; the others follow, and each depends on later ones only.
+/// The crate that is the app. The others follow, and each depends only on later ones.
 const APP: usize = 0;
 
-/// The variable that `.cargo/config.toml` sets.
+/// The variable set by `.cargo/config.toml`.
 const VARIABLE: &str = "EQUIVALENCE_VALUE";
 
-/// A file of the workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Entry {
     Text(String),
@@ -23,7 +22,7 @@ pub(super) enum Entry {
     Link(String),
 }
 
-/// Where the text of a module is.
+/// Where a module's text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// `NAME.rs`
@@ -32,7 +31,7 @@ pub(super) enum Form {
     Directory,
     /// `NAME_elsewhere.rs`, named by an attribute.
     Attribute,
-    /// `NAME.rs` is a symbolic link to a file outside of `src`: to one or to another.
+    /// `NAME.rs` is a symbolic link to one of two files outside `src`.
     Link(bool),
 }
 
@@ -43,11 +42,11 @@ pub(super) const FORMS: [Form; 5] =
 pub(super) struct Module {
     pub form: Form,
     pub text: u32,
-    /// A module within it, which has a file too.
+    /// A module within it, with its own file.
     pub inner: Option<u32>,
 }
 
-/// Where an included file lies.
+/// Where an included file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Beside,
@@ -63,9 +62,9 @@ pub(super) const PLACES: [Place; 3] = [Place::Beside, Place::AboveSource, Place:
 pub(super) enum Naming {
     /// All of them.
     All,
-    /// Nothing: then every file of the package is one.
+    /// Nothing, so every file of the package is one.
     Nothing,
-    /// Another one, which is not there: cargo runs it every time.
+    /// A missing one: cargo runs it every time.
     Missing,
 }
 
@@ -73,14 +72,14 @@ pub(super) const NAMINGS: [Naming; 3] = [Naming::All, Naming::Nothing, Naming::M
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Script {
-    /// What is in the file that it reads.
+    /// The content of the file it reads.
     pub input: u32,
     /// What it adds itself.
     pub text: u32,
     /// It looks into a directory, not at one file.
     pub directory: bool,
     pub naming: Naming,
-    /// It uses the first of the crates that its own one uses.
+    /// It uses the first of its crate's dependencies.
     pub helper: bool,
 }
 
@@ -89,13 +88,13 @@ pub(super) struct Script {
 pub(super) enum Fault {
     Syntax,
     Type,
-    /// A module that has no file.
+    /// A module without a file.
     Missing,
-    /// A module that has two.
+    /// A module with two files.
     Twice,
-    /// As [`Fault::Twice`], but the module was there before, and so was its file.
+    /// Like [`Fault::Twice`], but the module and its file were there before.
     Beside,
-    /// An included file that is not there.
+    /// A missing included file.
     Include,
 }
 
@@ -105,7 +104,7 @@ pub(super) const FAULTS: [Fault; 6] =
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Crate {
     pub uses: BTreeSet<usize>,
-    /// The package's version, which the code can ask for.
+    /// The package's version, which the code can read.
     pub version: u32,
     pub text: u32,
     pub constant: u32,
@@ -116,16 +115,16 @@ pub(super) struct Crate {
     pub generic: u32,
     pub inlined: u32,
     pub macro_text: u32,
-    /// How many lines stand above the one that asks for its number.
+    /// How many lines precede the one that asks for its number.
     pub lines: u32,
     pub modules: BTreeMap<String, Module>,
     pub include: Option<(Place, u32)>,
     pub script: Option<Script>,
-    /// Asks for the variable; `true`: and demands it.
+    /// Reads the variable, or requires it if `true`.
     pub variable: Option<bool>,
     /// A feature is on by default.
     pub extra: bool,
-    /// Those that use the crate switch its other feature on.
+    /// Dependents switch the crate's other feature on.
     pub asked: bool,
     pub maker: bool,
     pub fault: Option<Fault>,
@@ -137,13 +136,13 @@ pub(super) struct Model {
     /// The app has a library beside the binary. Plugin apps are libraries anyway.
     pub library: bool,
     pub crates: Vec<Crate>,
-    /// The last crate lies outside of the workspace's directory.
+    /// The last crate is outside the workspace's directory.
     pub outside: bool,
     /// What the procedural macro makes.
     pub maker: u32,
-    /// What the configuration sets the variable to.
+    /// The variable's value in the configuration.
     pub variable: Option<u32>,
-    /// What is in the file that crates may include together.
+    /// The content of the file that crates may include together.
     pub shared: u32,
 }
 
@@ -171,7 +170,7 @@ impl Crate {
         }
     }
 
-    /// The crate that its build script uses.
+    /// The crate used by its build script.
     fn helper(&self) -> Option<usize> {
         self.script.as_ref().filter(|script| script.helper).and(self.uses.first().copied())
     }
@@ -182,7 +181,7 @@ impl Crate {
     }
 }
 
-/// A root file, and the line numbers that it shows.
+/// A root file, and the line numbers it shows.
 struct Root {
     text: String,
     own_line: usize,
@@ -190,7 +189,7 @@ struct Root {
 }
 
 impl Model {
-    /// A file for each entry, below a directory in which `ws` is the workspace.
+    /// One file per entry, below a directory in which `ws` is the workspace.
     pub(super) fn files(&self) -> BTreeMap<String, Entry> {
         let mut files = BTreeMap::new();
         let mut text = |path: String, text: String| files.insert(path, Entry::Text(text));
@@ -354,7 +353,7 @@ impl Model {
         files.extend(own.into_iter().map(|(path, entry)| (format!("{directory}/{path}"), entry)));
     }
 
-    /// Two modules may not have an inner module at the same path, and what is to be doubled must be there.
+    /// Two modules may not have an inner module at the same path, and a doubled one must exist.
     pub(super) fn is_sound(&self) -> bool {
         self.crates.iter().all(|part| {
             if part.fault == Some(Fault::Beside) && part.usual_module().is_none() {
@@ -539,7 +538,7 @@ fn module_files(name: &str, module: &Module, files: &mut Vec<(String, Entry)>) {
         }
         Form::Link(_) => {}
     }
-    // These stay when the module no longer uses them, so that a remembered link leads somewhere.
+    // Kept when the module no longer uses them, so that a remembered link leads somewhere.
     for target in [0, 1] {
         text(format!("linked/{name}_{target}.rs"), body(format!("{target} {}", module.text)));
     }

@@ -1,5 +1,5 @@
-//! Build scripts that run without cargo: what they read, print and generate reaches the code as if cargo had run them. A case
-//! tells the builder what the watcher would tell it, and demands the new response at once.
+//! Build scripts run without cargo: what they read, print and generate reaches the code as if cargo had run
+//! them. A case tells the builder what the watcher would, and demands the new response at once.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -8,8 +8,8 @@ use super::cases::{HOUR, app_and_part, main_of, manifest};
 use super::site::{Seen, Site};
 use crate::support::SOON;
 
-/// The app, and the crate `part` with a build script: `lines` are in its `main`, which has `value` (what is in
-/// `ws/value.txt`) and `out` (where it writes).
+/// The app, and the crate `part` with a build script: `lines` are in its `main`, which has `value` (the
+/// content of `ws/value.txt`) and `out` (where it writes).
 fn site(part: &str, lines: &str) -> Site {
     let site = app_and_part(part);
     let script = format!(
@@ -42,7 +42,7 @@ fn part_with(own: u32) -> String {
     )
 }
 
-/// As shadow-rs, vergen and built do.
+/// Like shadow-rs, vergen and built.
 #[test]
 pub(super) fn values_that_a_script_sets_at_every_build_reach_the_code() {
     let mut site = site(
@@ -116,7 +116,7 @@ pub(super) fn what_a_script_reads_is_read_again_without_cargo() {
     site.shows("fixed", &[build]);
 }
 
-/// As those do whose script only says which directory of migrations or templates a macro reads.
+/// Like scripts that only name the directory of migrations or templates read by a macro.
 #[test]
 pub(super) fn what_only_a_macro_reads_is_read_again_with_the_inputs_of_a_script() {
     let mut site =
@@ -146,7 +146,7 @@ const READER: &str = "#[proc_macro] pub fn made(_: proc_macro::TokenStream) -> p
     format!(\"pub fn shown() -> &'static str {{ {text:?} }}\").parse().unwrap()
 }";
 
-/// An input that it names is missing, so cargo runs it every time.
+/// A named input is missing, so cargo runs it every time.
 #[test]
 pub(super) fn what_a_script_makes_every_time_reaches_a_macro() {
     let mut site = site(
@@ -168,7 +168,7 @@ pub(super) fn what_a_script_makes_every_time_reaches_a_macro() {
     }
 }
 
-/// For cargo, nothing of the package is newer than its own run of the script.
+/// To cargo, nothing in the package is newer than its own run of the script.
 #[test]
 fn cargo_runs_a_script_again_that_was_run_without_it() {
     let mut site = site(
@@ -190,7 +190,7 @@ fn cargo_runs_a_script_again_that_was_run_without_it() {
     }
 }
 
-/// It may have generated only half of something without cargo knowing.
+/// It may have generated only half of something, without cargo knowing.
 #[test]
 pub(super) fn cargo_runs_a_script_again_that_was_given_up_without_it() {
     let mut site = site(
@@ -280,7 +280,7 @@ fn a_script_that_speaks_to_other_scripts_is_left_to_cargo() {
     is_replayed(&site);
 }
 
-/// As those do that count builds, or generate code beside the code.
+/// Like scripts that count builds, or generate code beside the code.
 #[test]
 fn a_script_that_writes_into_its_package_is_run_every_time() {
     let mut site = site(

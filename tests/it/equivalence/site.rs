@@ -1,5 +1,5 @@
-//! A workspace on disk, a builder that serves it, and a clean cargo build to compare with. Knows nothing
-//! about the workspace except that its app prints a response and ends. Every library runs in a process of its own.
+//! A workspace on disk, a builder that serves it, and a clean cargo build to compare with. Knows only that
+//! the workspace's app prints a response and ends. Every library runs in its own process.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -20,14 +20,14 @@ const BUILD_TIME_MAX: Duration = Duration::from_secs(300);
 /// What a plugin app exports for the tests, beside its descriptor.
 pub(super) const PLUGIN_MAIN_SYMBOL: &str = "equivalence_main";
 
-/// The reason of a build that was made without cargo.
+/// The reason for a build made without cargo.
 const REPLAYED: &str = "replayed";
 
 thread_local! {
     static WEAKNESS: Cell<Option<Weakness>> = const { Cell::new(None) };
 }
 
-/// Runs something with builders that break a rule. Returns whether that was noticed.
+/// Runs something with builders that break a rule. Returns true if that was noticed.
 pub(super) fn is_noticed(weakness: Weakness, deed: impl FnOnce() + std::panic::UnwindSafe) -> bool {
     WEAKNESS.set(Some(weakness));
     let outcome = std::panic::catch_unwind(deed);
@@ -35,17 +35,16 @@ pub(super) fn is_noticed(weakness: Weakness, deed: impl FnOnce() + std::panic::U
     outcome.is_err()
 }
 
-/// The result of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
     /// What the app printed.
     Response(String),
-    /// The code does not build, and why.
+    /// Why the code does not build.
     Broken(String),
 }
 
 impl Seen {
-    /// The response, if there is one.
+    /// Returns the response, if there is one.
     pub(super) fn response(&self) -> Option<&str> {
         match self {
             Self::Response(text) => Some(text),
@@ -54,30 +53,30 @@ impl Seen {
     }
 }
 
-/// A workspace in a directory of its own, and what builds it.
+/// A workspace in its own directory, and its builder.
 pub(super) struct Site {
     directory: tempfile::TempDir,
     root: PathBuf,
     kind: AppKind,
     loader: PathBuf,
     builder: Option<Builder>,
-    /// The rule that every new builder breaks.
+    /// The rule broken by every new builder.
     weakness: Option<Weakness>,
     runtime: tokio::runtime::Runtime,
-    /// The inputs of the last good build, which the watcher follows.
+    /// The last good build's inputs, followed by the watcher.
     pub sources: Vec<PathBuf>,
-    /// The warnings about what was last built.
+    /// The warnings about the last built code.
     pub warnings: Vec<Diagnostic>,
     /// How many builds were made without cargo.
     pub replayed_count: u64,
-    /// Why the last build was made the way it was.
+    /// Why the last build was made as it was.
     pub reason: String,
     /// How often each reason occurred.
     pub reasons: BTreeMap<String, u64>,
 }
 
 impl Site {
-    /// An empty directory. The workspace is to be in `ws`, its app in the package `app`.
+    /// An empty directory, for a workspace in `ws` with its app in the package `app`.
     pub(super) fn new(kind: AppKind) -> Self {
         let directory = tempfile::Builder::new().prefix("equivalence-").tempdir().unwrap();
         let root = directory.path().canonicalize().unwrap();
@@ -122,7 +121,7 @@ impl Site {
         paths
     }
 
-    /// Makes `path` a symbolic link, or lets it point elsewhere.
+    /// Makes `path` a symbolic link, or redirects it.
     pub(super) fn link(&self, path: &str, target: &str) -> PathBuf {
         let path = self.path(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -135,7 +134,7 @@ impl Site {
         set_modified(&self.path(path), time);
     }
 
-    /// The builder; it is made when it is first needed, as at the start of devhost.
+    /// Returns the builder, made on first use as at the start of devhost.
     fn builder(&mut self) -> &mut Builder {
         let weakness = self.weakness;
         self.builder.get_or_insert_with(|| {
@@ -153,7 +152,7 @@ impl Site {
         })
     }
 
-    /// Ends devhost and starts it again. Needs manifests that cargo accepts.
+    /// Restarts devhost. Needs manifests that cargo accepts.
     pub(super) fn restart(&mut self) {
         if let Some(builder) = self.builder.take() {
             builder.remove_artifacts();
@@ -161,12 +160,12 @@ impl Site {
         self.builder();
     }
 
-    /// Builds as after these changes and runs what was built.
+    /// Builds after these changes and runs the result.
     pub(super) fn build(&mut self, changed: &[PathBuf]) -> Seen {
         self.build_while(changed, std::future::pending())
     }
 
-    /// As [`Site::build`], while something else happens.
+    /// Like [`Site::build`], while something else happens.
     pub(super) fn build_while(&mut self, changed: &[PathBuf], other: impl Future<Output = ()>) -> Seen {
         self.builder();
         let Self { builder: Some(builder), runtime, .. } = self else { unreachable!("just made") };
@@ -183,7 +182,7 @@ impl Site {
         self.look(outcome.expect("the build takes for ever"))
     }
 
-    /// Starts a build and gives it up once `until` is over. Returns whether it was done before.
+    /// Starts a build and gives it up once `until` is over. Returns true if it was done before.
     pub(super) fn begin_build(&mut self, changed: &[PathBuf], until: impl Future<Output = ()>) -> bool {
         self.builder();
         let Self { builder: Some(builder), runtime, .. } = self else { unreachable!("just made") };

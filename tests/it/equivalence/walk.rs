@@ -1,7 +1,7 @@
-//! A random walk through the states of a workspace: edits of every kind, several at once, undone, made while a build
-//! runs or while no devhost does. After each, what devhost built must print what the model says; now and then a build
-//! by cargo alone is compared as well, since the model may be wrong too. The same seed gives the same edits; only how far a build
-//! gets before it is disturbed depends on the machine.
+//! A random walk through a workspace's states: edits of every kind, several at once, undone, made during a
+//! build or while no devhost runs. After each, devhost's build must print what the model says. Now and then
+//! it is also compared with a build by cargo alone, since the model may be wrong, too. The same seed gives
+//! the same edits; only how far a build gets before it is disturbed depends on the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -21,13 +21,13 @@ const HISTORY_COUNT_MAX: usize = 20;
 
 const CRATE_COUNT_MAX: usize = 5;
 
-/// Values are taken from a small set, so that earlier ones come again.
+/// Values are taken from a small set, so that earlier ones recur.
 const VALUE_COUNT: u64 = 6;
 
-/// How far the times of files are moved forward or back.
+/// How far files' times are moved forward or back.
 const SKEW: Duration = Duration::from_secs(3_600);
 
-/// `SplitMix64` (Steele, Lea and Flood, 2014): the same numbers for a seed for ever, whatever libraries do.
+/// `SplitMix64` (Steele, Lea and Flood, 2014): a seed always gives the same numbers, whatever libraries do.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -64,7 +64,6 @@ impl Random {
     }
 }
 
-/// The options of a walk.
 #[derive(Clone, Copy)]
 pub(super) struct Plan {
     pub kind: AppKind,
@@ -77,17 +76,17 @@ pub(super) struct Plan {
 pub(super) struct Tally {
     /// How many builds were made without cargo.
     pub replayed_count: u64,
-    /// How many steps were compared with what cargo makes from nothing.
+    /// How many steps were compared with a clean build.
     pub compared_count: u64,
     /// How often each reason was given for how a build was made.
     pub reasons: BTreeMap<String, u64>,
 }
 
-/// Where devhost and the model differ, and how it came to that.
+/// Where devhost and the model differ, and how that came about.
 #[derive(Debug)]
 pub(super) struct Difference(pub String);
 
-/// How a file comes to its new content.
+/// How a file gets its new content.
 #[derive(Debug, Clone, Copy)]
 enum Manner {
     InPlace,
@@ -99,7 +98,7 @@ enum Manner {
 #[derive(Debug, Clone, Copy)]
 enum Clock {
     Now,
-    /// As it was before, to the nanosecond.
+    /// Unchanged, to the nanosecond.
     Kept,
     Past,
     Future,
@@ -112,7 +111,7 @@ enum Course {
     Still,
     /// While no devhost runs.
     Restart,
-    /// A second change comes during the build, which is given up for it, as the supervisor does.
+    /// A second change comes during the build, which is given up for it, as by the supervisor.
     GivenUp,
     /// A second change comes during the build, which goes on.
     Disturbed,
@@ -123,17 +122,17 @@ struct Walk {
     site: Site,
     model: Model,
     history: Vec<Model>,
-    /// Content of every file, as the watcher knows it.
+    /// Every file's content, as known to the watcher.
     known: BTreeMap<PathBuf, Vec<u8>>,
     log: String,
     /// How long the last undisturbed build took, in microseconds.
     build_us: u64,
-    /// The step is that of a person at work, who changes the content of files but not which files there are: most
+    /// The step is that of a person at work, who changes files' content but not which files there are: most
     /// can be replayed.
     is_plain: bool,
 }
 
-/// Walks until the steps are done or something is not as expected.
+/// Walks until the steps are done or something unexpected happens.
 pub(super) fn walk(plan: Plan) -> Result<Tally, Difference> {
     let mut random = Random::new(plan.seed);
     let model = first_model(plan.kind, &mut random);
@@ -313,7 +312,7 @@ impl Walk {
         write_files(&self.site.path(""), old, &self.model.files(), manner, clock);
     }
 
-    /// A save that changes nothing.
+    /// A save without changes.
     fn touch(&mut self) {
         let files: Vec<String> = self.model.files().into_keys().collect();
         let path = self.site.path(&self.random.pick(&files));
@@ -321,7 +320,7 @@ impl Walk {
         set_modified(&path, SystemTime::now());
     }
 
-    /// What the watcher would find: files whose content, through links, is another one than when it last looked.
+    /// What the watcher would find: files whose content, through links, differs from its last look.
     fn look(&mut self) -> Vec<PathBuf> {
         let mut now = BTreeMap::new();
         for path in self.model.files().into_keys() {
@@ -394,7 +393,7 @@ impl Walk {
         format!("{name}:{what}")
     }
 
-    /// A crate uses another one, or no longer.
+    /// Adds or removes a crate's dependency on another.
     fn change_uses(&mut self) {
         let count = self.model.crates.len();
         let user = self.random.index(count - 1);
@@ -406,7 +405,7 @@ impl Walk {
     }
 }
 
-/// Of the values that every crate has, how many `change_value` tells apart.
+/// How many of the values of every crate `change_value` tells apart.
 const VALUES_COUNT: u64 = 9;
 
 fn change_value(part: &mut Crate, which: u64, random: &mut Random) {
@@ -461,7 +460,7 @@ fn change_crate(part: &mut Crate, random: &mut Random) -> String {
     "edit".into()
 }
 
-/// Replaces a value by another one.
+/// Replaces a value.
 fn change_content(part: &mut Crate, random: &mut Random) {
     match random.below(14) {
         which @ 0..VALUES_COUNT => change_value(part, which, random),
@@ -529,18 +528,18 @@ fn first_model(kind: AppKind, random: &mut Random) -> Model {
     model
 }
 
-/// A package's code and manifests, and whatever the last good build was made of.
+/// A package's code and manifests, and whatever the last good build was made from.
 fn is_watched(path: &Path, sources: &[PathBuf]) -> bool {
     let name = path.file_name().unwrap_or_default();
     path.extension().is_some_and(|extension| extension == "rs")
         || name == "Cargo.toml"
         || name == "config.toml"
-        // A script that names no inputs has all of its package.
+        // A script that names no inputs has its whole package as input.
         || name == "value.txt"
         || sources.iter().any(|source| path.starts_with(source))
 }
 
-/// Makes the files that are as in `old` as in `new`, and leaves alone what is the same.
+/// Turns the files of `old` into those of `new`, leaving alone what is the same.
 fn write_files(
     root: &Path,
     old: &BTreeMap<String, Entry>,
