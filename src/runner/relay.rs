@@ -29,8 +29,8 @@ enum Target {
 }
 
 impl Relay {
-    /// Starts a relay to a Unix socket; `@` starts an abstract one's path. With the socket's file it leads to
-    /// that, even if a later generation has replaced it at its path.
+    /// Starts a relay to a Unix socket (`@NAME` if abstract). With the socket's file it leads to that, even if a
+    /// later generation has replaced it at its path.
     pub(super) async fn start(path: PathBuf, file: Option<OwnedFd>) -> io::Result<Self> {
         let listener = bind_privately().await?;
         let address = listener.local_addr()?;

@@ -40,10 +40,8 @@ pub(crate) enum Command {
     },
 }
 
-/// The worker to launch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WorkerSpec {
-    /// Its generation.
     pub(crate) generation: u64,
     /// The cdylib to load, or the program to run.
     pub(crate) artifact: PathBuf,
@@ -108,7 +106,7 @@ pub enum Report {
     PreloadFailed {
         /// The library.
         library: PathBuf,
-        /// The loader's message.
+        /// Why.
         message: String,
     },
     /// A worker was forked.
@@ -175,7 +173,7 @@ pub enum WorkerReport {
         /// Identifies the file.
         file: String,
     },
-    /// A plain app listens on a Unix socket. It is ready, unless it listens on a TCP port as well. Comes with
+    /// A plain app listens on a Unix socket, and is ready unless it listens on a TCP port as well. Comes with
     /// a descriptor of the socket's file, if it has one.
     Unix {
         /// How long its start took so far, in microseconds.
@@ -216,7 +214,6 @@ pub enum WorkerCommand {
     Stop,
 }
 
-/// Sends a message.
 pub(crate) fn send<M: Serialize>(socket: BorrowedFd<'_>, message: &M, fds: &[RawFd]) -> io::Result<()> {
     seqpacket::send(socket, &serde_json::to_vec(message)?, fds)
 }

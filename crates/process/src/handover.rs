@@ -10,7 +10,6 @@ use devhost_link::LinkFds;
 
 use crate::control::EntryPoint;
 
-/// What a worker is given.
 #[derive(Debug)]
 pub(crate) struct Handover {
     pub(crate) app: HandedApp,
@@ -35,7 +34,7 @@ pub(crate) struct HandoverError {
     expected: usize,
 }
 
-/// Lists the descriptors to send with a command, in order.
+/// Lists the descriptors to send, in order.
 pub(crate) fn list_fds(
     link: Option<&LinkFds>,
     control: BorrowedFd<'_>,

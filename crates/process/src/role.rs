@@ -1,10 +1,9 @@
-//! How the devhost executable is told which launcher to be: the names, arguments and environment variables
-//! that the client sets and the new process reads.
+//! How the devhost executable is told which launcher to be: names, arguments and environment variables.
 
 use std::ffi::{OsStr, OsString};
 
-/// The environment variable that makes the executable a zygote, which removes it at once so that the app gets
-/// the user's environment.
+/// Makes the executable a zygote, which removes the variable at once so that the app gets the user's
+/// environment.
 pub(crate) const ZYGOTE_VARIABLE: &str = "DEVHOST_ZYGOTE";
 
 /// The value of [`ZYGOTE_VARIABLE`] for a forking zygote.
@@ -25,10 +24,10 @@ pub(crate) const AT_TERMINAL: &str = "at-terminal";
 /// The same, if they do not.
 pub(crate) const APART: &str = "apart";
 
-/// The environment variable with the C library's settings, read only at process start.
+/// The C library's settings, read only at process start.
 pub(crate) const TUNABLES_VARIABLE: &str = "GLIBC_TUNABLES";
 
-/// The environment variable that saves the user's own value of [`TUNABLES_VARIABLE`], if any.
+/// Saves the user's own value of [`TUNABLES_VARIABLE`], if any.
 pub(crate) const USER_TUNABLES_VARIABLE: &str = "DEVHOST_USER_TUNABLES";
 
 /// Room for thread-local variables of later loaded libraries that use the static TLS model, as allocators do

@@ -1,6 +1,4 @@
-//! The keeper process: one thread, one loop, from exec to exit. It starts programs, speaks for them to the
-//! front, kills unwanted ones, reaps every child and reports each end. Once the front is gone, it ends
-//! everything.
+//! The keeper process: one thread, one loop, from exec to exit. Once the front is gone, it ends everything.
 #![expect(clippy::print_stderr, reason = "the keeper's standard error is the user's")]
 
 use std::collections::HashMap;
@@ -217,7 +215,6 @@ impl Keeper {
     }
 }
 
-/// What became ready during a wait.
 #[derive(Debug, Default)]
 struct Arrived {
     control: bool,

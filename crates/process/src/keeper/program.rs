@@ -30,10 +30,8 @@ use crate::worker::{
 /// How long to retry a program that was just written and is busy: until it execs, a process being started
 /// elsewhere holds a copy of the descriptor that the program was written through.
 const BUSY_TIME_MAX: Duration = Duration::from_secs(2);
-/// The time between two retries.
 const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Why a program was not started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StartError {
     #[error(transparent)]
@@ -48,7 +46,6 @@ pub(super) enum StartError {
     Refused { program: PathBuf, error: io::Error },
 }
 
-/// A running program.
 pub(super) struct Program {
     /// The socket on which the keeper speaks as the worker.
     pub(super) front: OwnedFd,
@@ -145,7 +142,7 @@ impl Launch {
         let (reports, output) = (reports.as_raw_fd(), handover.output.as_raw_fd());
         // If no descriptor is left for the copy, the spawn fails as well.
         let stdin = handover.stdin.as_ref().and_then(|stdin| stdin.try_clone().ok());
-        // The loader opens it through the keeper's descriptor, so the program needs none.
+        // Opened through the keeper's descriptor, so the program needs none.
         let mut preload = OsString::from(format!("/proc/{}/fd/{}", getpid(), self.library.as_raw_fd()));
         let before = std::env::var_os("LD_PRELOAD").filter(|before| !before.is_empty());
         if let Some(before) = &before {

@@ -1,18 +1,16 @@
-//! What a worker loads, and its exit code if loading or starting fails.
+//! What a worker loads.
 
 use std::path::{Path, PathBuf};
 
 use super::load::{self, LoadError};
 
-/// The exit code of a worker that failed before it served. It has said why by then.
+/// The exit code of a worker that failed before it served, and has said why.
 pub(super) const EXIT_FAILED: i32 = 1;
 
-/// What a worker loads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Code<'a> {
     /// Libraries that its zygote has not loaded, in order.
     pub(crate) before: &'a [PathBuf],
-    /// The app.
     pub(crate) artifact: &'a Path,
 }
 

@@ -81,7 +81,6 @@ impl Host {
         }))
     }
 
-    /// Calls the plugin's `start`.
     pub(super) fn start(&'static self, generation: u64) -> Result<(), StartError> {
         let start: &'static abi::Start = Box::leak(Box::new(abi::Start {
             abi_version: abi::ABI_VERSION,
@@ -120,7 +119,6 @@ impl Host {
         while self.poll() > 0 {}
     }
 
-    /// Calls the plugin's `stop`.
     pub(super) fn stop(&self) {
         if let Some(stop) = self.descriptor.stop {
             // SAFETY: a checked function of the plugin, called once, on the main thread, after `start`.
@@ -254,7 +252,6 @@ impl Host {
     }
 }
 
-/// Encodes a plugin's response head for the link.
 fn encode(head: &abi::ResponseHead) -> Result<Bytes, SendError> {
     let status = u16::try_from(head.status).map_err(|_| SendError::Invalid)?;
     if !(100..=999).contains(&status) {

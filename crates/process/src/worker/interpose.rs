@@ -33,13 +33,11 @@ pub(crate) const FD_VARIABLE: &str = "DEVHOST_INTERPOSE_FD";
 pub(crate) const PORT_VARIABLE: &str = "DEVHOST_INTERPOSE_PORT";
 /// The number of the descriptor of the app's [`Output`](devhost_sys::output::Output). Removed by the library.
 pub(crate) const OUTPUT_VARIABLE: &str = "DEVHOST_INTERPOSE_OUTPUT";
-/// The Unix socket files of earlier generations; see [`arm`]. Unset if this is the first. Removed by the
-/// library.
+/// The Unix socket files of earlier generations; see [`arm`]. Unset without one. Removed by the library.
 pub(crate) const EARLIER_VARIABLE: &str = "DEVHOST_INTERPOSE_EARLIER";
 /// The value of `LD_PRELOAD` for the app and its children; unset if that is to be unset.
 pub(crate) const LD_PRELOAD_VARIABLE: &str = "DEVHOST_INTERPOSE_LD_PRELOAD";
 
-/// What the interposer has seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// The app's listener listens.
@@ -50,8 +48,7 @@ pub(crate) enum Seen {
     Unix(PathBuf),
     /// A Unix socket file was created. The text identifies it.
     Socket(String),
-    /// Another listener listens at this address, left alone. Comes with the listener if others may share the
-    /// address.
+    /// Another listener, left alone, listens at this address. Comes with the listener if others may share it.
     Further(String),
     /// A fork of the process, with this pid, has daemonized.
     Detached(i32),
@@ -60,7 +57,6 @@ pub(crate) enum Seen {
 }
 
 impl Seen {
-    /// Parses a line.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let (word, rest) = line.trim_end_matches('\n').split_once(' ')?;
         Some(match word {
@@ -120,7 +116,7 @@ pub(crate) fn arm(
     let earlier = earlier.and_then(|earlier| CString::new(earlier).ok());
     if LISTENER.set(Box::new(listener)).is_ok() {
         let earlier = earlier.as_ref().map_or(std::ptr::null(), |earlier| earlier.as_ptr());
-        // SAFETY: `hear` is what the C side expects, and lives as long as the process; the text is read during the call.
+        // SAFETY: `hear` is what the C side expects, and lives for ever; the text is read during the call.
         unsafe { devhost_interpose_arm(hear, wanted, earlier) };
     }
 }

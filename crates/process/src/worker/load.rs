@@ -11,7 +11,6 @@ use devhost_model::PLAIN_MAIN_SYMBOL;
 
 pub(super) use devhost_plugin::negotiation::DescriptorView as Descriptor;
 
-/// A loaded plugin.
 #[derive(Debug)]
 pub(super) struct Loaded {
     /// Its checked descriptor.
@@ -29,13 +28,11 @@ pub(super) struct LoadedPlain {
     pub(super) build_id: String,
 }
 
-/// Why an artifact cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LoadError {
     /// dlopen failed.
     #[error("failed to load {}: {message}", path.display())]
     Open {
-        /// The artifact.
         path: PathBuf,
         /// The loader's message.
         message: String,
@@ -58,7 +55,6 @@ pub(super) enum LoadError {
 }
 
 impl LoadError {
-    /// Returns what to do about it.
     pub(super) fn hint(&self) -> &'static str {
         match self {
             Self::Open { .. } | Self::NoMain { .. } => "",
@@ -114,7 +110,7 @@ fn open(path: &Path) -> Result<Library, LoadError> {
     unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| open_failed(path, &error))
 }
 
-/// Returns the GNU build id of the loaded library that contains an address.
+/// Returns the GNU build id of the library loaded at an address.
 fn build_id_at(address: *const c_void) -> String {
     struct Search {
         address: u64,
@@ -156,8 +152,8 @@ fn build_id_at(address: *const c_void) -> String {
     search.build_id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Finds the `NT_GNU_BUILD_ID` in a note segment: name length, description length, type, name, description, each
-/// padded to 4 bytes.
+/// Finds the `NT_GNU_BUILD_ID` in a note segment: name length, description length, type, name, description,
+/// each padded to 4 bytes.
 fn gnu_build_id(mut notes: &[u8]) -> Option<&[u8]> {
     const NT_GNU_BUILD_ID: u32 = 3;
     let word = |bytes: &[u8], at: usize| -> Option<u32> {

@@ -14,7 +14,6 @@ use super::interpose;
 use super::load::{self, LoadedPlain};
 use crate::control::{self, WorkerReport};
 
-/// Runs the app to its end.
 pub(crate) fn run_plain(code: Code<'_>, wanted_port: u16, earlier: Option<&str>, control: OwnedFd) -> ! {
     let begun = Instant::now();
     let loaded = code.load_before().and_then(|()| load::load_plain(code.artifact));

@@ -21,7 +21,6 @@ use super::host::Host;
 use super::load::{self, Loaded};
 use crate::control::{self, WorkerCommand, WorkerReport};
 
-/// Runs a plugin app's worker to its end.
 pub(crate) fn run_plugin(generation: u64, code: Code<'_>, link: LinkFds, control: OwnedFd) -> ! {
     let worker = Worker { control };
     match worker.start(generation, code, link) {
@@ -67,7 +66,6 @@ pub(crate) fn run_plugin_unloading(
     over();
 }
 
-/// Why a worker stops serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     Stop,

@@ -4,7 +4,6 @@ use std::ffi::CString;
 
 use nix::sys::prctl;
 
-/// Names the process like the app's own executable.
 pub(super) fn set_process_name() {
     let name = std::env::args_os().next().unwrap_or_default();
     if let Ok(name) = CString::new(name.as_encoded_bytes()) {

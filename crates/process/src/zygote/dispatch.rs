@@ -1,5 +1,5 @@
-//! Checks whether this process was started as a zygote, and runs it. It first undoes the client's changes to
-//! the environment, so that the app finds the user's.
+//! Checks whether this process was started as a zygote, and runs it. First undoes the client's changes to the
+//! environment, so that the app finds the user's.
 //!
 //! Thread-local variables in static TLS (jemalloc's) need room that the C library reserves at process start.
 //! So the front starts the zygote with `GLIBC_TUNABLES`, and the zygote restores the user's value before

@@ -1,8 +1,7 @@
 //! The forking zygote: one thread, one loop, from exec to exit.
 //!
-//! It preloads, forks and kills workers when told, reaps every child and reports each end. It knows nothing
-//! of HTTP or builds, and generations only by number. It waits without a timeout for a command or a child's
-//! end. Once the front is gone, it ends everything.
+//! It knows nothing of HTTP or builds, and generations only by number. It waits without a timeout for a
+//! command or a child's end. Once the front is gone, it ends everything.
 #![expect(clippy::print_stderr, reason = "a child that cannot become a worker has only standard error")]
 
 use std::collections::HashSet;
@@ -24,12 +23,10 @@ use crate::control::{self, Command, Report, WorkerSpec};
 use crate::handover::{HandedApp, Handover, HandoverError};
 use crate::worker::{self, Code};
 
-/// Runs until the front is gone.
 pub(super) fn run(at_terminal: bool) -> io::Result<()> {
     Zygote::start(at_terminal)?.serve()
 }
 
-/// Why no worker was forked.
 #[derive(Debug, thiserror::Error)]
 enum ForkError {
     #[error(transparent)]
@@ -159,7 +156,6 @@ impl Zygote {
         }
     }
 
-    /// Runs the forked child to its end.
     fn work(&self, zygote: Pid, spec: &WorkerSpec, handover: Handover) -> ! {
         if let Err(error) = self.become_worker(zygote, &handover) {
             eprintln!("devhost worker: {error}");

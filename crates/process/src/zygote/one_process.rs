@@ -25,7 +25,6 @@ use crate::worker;
 /// The exit code if a generation does not end.
 const EXIT_STUCK: i32 = 1;
 
-/// Runs until the front is gone.
 pub(super) fn run() -> io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
@@ -48,7 +47,6 @@ impl Threads {
     }
 }
 
-/// Why a generation has no thread.
 #[derive(Debug, thiserror::Error)]
 enum ThreadError {
     #[error(transparent)]
