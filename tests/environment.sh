@@ -31,7 +31,7 @@ done
 [ -x "$devhost" ] || { echo "there is no $devhost: build it first, or name one with --devhost" >&2; exit 2; }
 devhost=$(realpath "$devhost")
 
-# A field, or the beginning of one with a star | strategies | where | why it must differ.
+# A field, or its prefix with a star | strategies | where | why it must differ.
 EXPECTED="
 argument.0 | both | both | the app is not a file of cargo's; its name is the binary's
 cmdline | both | both | as argument.0
@@ -55,7 +55,7 @@ end_job() {
     kill -TERM -- "-$job" 2>/dev/null || true
     wait "$job" 2>/dev/null || true
     job=''
-    # Nothing outlives the terminal that it was started on.
+    # Nothing outlives its terminal.
     for _ in $(seq 200); do
         pgrep -f -- "$scratch" >/dev/null || return 0
         sleep 0.1
@@ -67,7 +67,7 @@ end_job() {
 }
 clean_up() {
     end_job
-    # A devhost whose terminal has gone needs a moment.
+    # devhost needs a moment once its terminal is gone.
     for _ in $(seq 100); do
         rm -rf "$scratch" 2>/dev/null && return
         sleep 0.1
@@ -77,7 +77,7 @@ trap clean_up EXIT
 
 cp -r "$here/fixtures/environment" "$scratch/app"
 cd "$scratch/app"
-# What this shell has inherited is nobody's: cargo would pass it on, devhost closes what is no standard stream.
+# Closes inherited descriptors: cargo would pass them on, while devhost closes all but the standard streams.
 for fd in /proc/$$/fd/*; do
     fd=${fd##*/}
     [ "$fd" -le 2 ] || [ "$fd" -eq 255 ] || eval "exec $fd>&-"
@@ -92,7 +92,7 @@ run() {
     shift
     rm -f "$report" "$log"*
     if [ -n "$terminal" ]; then
-        # The shell that script starts stays, and leads the session.
+        # script's shell stays, and leads the session.
         script -qefc "$*; true" /dev/null </dev/null >"$log" 2>&1 &
     else
         "$@" </dev/null >"$log" 2>"$log.errors" &

@@ -65,7 +65,7 @@ if [[ -z $DEVHOST ]]; then
 fi
 unset CARGO_TARGET_DIR
 
-# How long a first build, and what follows an edit, may take, and an end.
+# How long a first build, an edit and an end may take.
 BUILD_TIME_MAX_S=1200
 EDIT_TIME_MAX_S=120
 END_TIME_MAX_S=20
@@ -75,17 +75,17 @@ APPS_DIR=${KEEP:-$WORK}
 SERVER=
 FAILED=0
 
-# Without a process of its own, as all that is done while something is timed.
+# Starts no process, like everything done while something is timed.
 now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 
 seconds() { awk -v ms="$1" 'BEGIN { if (ms == "-") print "–"; else printf ms < 10000 ? "%.2f s\n" : "%.0f s\n", ms / 1000 }'; }
 
 tell() { printf '%s: %s\n' "$NAME" "$1" >&2; }
 
-# The processes that come of what was started: they inherit a variable.
+# Lists the processes of the started command, which inherit a variable.
 started() { grep -lsF "REAL_APPS_TRIAL=$WORK" /proc/[0-9]*/environ | cut -d / -f 3; }
 
-# Ends what was started, by the signal that a terminal sends to all of the process group. LEFT is what does not end.
+# Ends the started command like Ctrl-C in a terminal. LEFT is what does not end.
 stop_server() {
     [[ -n $SERVER ]] || return 0
     kill -INT -- "-$SERVER" 2>/dev/null || true
@@ -109,7 +109,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# start COMMAND...: in the app's directory, as a session of its own; sets BEGUN.
+# start COMMAND...: in the app's directory and its own session; sets BEGUN.
 start() {
     : >"$LOG"
     BEGUN=$(now_ms)
@@ -117,7 +117,7 @@ start() {
     SERVER=$!
 }
 
-# Whether something listens, found out without a process.
+# Checks whether something listens, without starting a process.
 accepts() { { exec 3<>"/dev/tcp/127.0.0.1/$PORT"; } 2>/dev/null && exec 3>&-; }
 
 # get PATH: the body into the file `body`, and the status into the file `code`.
@@ -129,8 +129,8 @@ get() {
         "http://127.0.0.1:$PORT$1" >"$WORK/code"
 }
 
-# wait_page SECONDS TEXT: until the page has the text; TIME is how many milliseconds have passed since $BEGUN. Counts
-# the answers on the way that are none.
+# wait_page SECONDS TEXT: until the page has the text; sets TIME to the milliseconds since $BEGUN. Counts failed requests
+# on the way.
 wait_page() {
     local limit=$((BEGUN + $1 * 1000))
     BAD_ANSWERS=0
@@ -156,7 +156,7 @@ wait_status() {
     done
 }
 
-# save: writes standard input into the edited file as editors do, by renaming a new file over it; sets BEGUN.
+# save: replaces the edited file with standard input by a rename, like editors; sets BEGUN.
 save() {
     cat >"$APP/$FILE.tmp~"
     mv "$APP/$FILE.tmp~" "$APP/$FILE"
@@ -182,7 +182,7 @@ free_port() {
     echo "$port"
 }
 
-# What is in the app's directory but for what was built, and what cargo has built.
+# Hashes the app's directory without build output, and cargo's build output.
 hash_sources() { (cd "$APP" && find . -path ./target -prune -o -type f -print0 | sort -z | xargs -0 sha256sum) | sha256sum; }
 hash_debug() {
     (cd "$APP/target/debug" && find . -printf '%p %y %s %T@\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha256sum) |
@@ -204,7 +204,7 @@ unpack() {
         tar -xzf "$crate" -C "$APPS_DIR"
         cp "$APP/$FILE" "$APPS_DIR/$NAME-$VERSION.original"
     fi
-    # A run that was broken off may have left an edit.
+    # An interrupted run may have left an edit.
     cp "$APPS_DIR/$NAME-$VERSION.original" "$WORK/original"
     cp "$WORK/original" "$APP/$FILE"
     grep -qF -- "$FROM" "$WORK/original"
@@ -226,7 +226,7 @@ fail() {
     FAILED=1
 }
 
-# The same, where nothing more can be tried.
+# The same, if nothing more can be tried.
 give_up() {
     fail "$1"
     stop_server
@@ -274,7 +274,7 @@ measure_devhost() {
     sources=$(hash_sources)
     debug=$(hash_debug)
     tell "devhost run"
-    # It takes the port that the app asks for.
+    # devhost takes the port that the app asks for.
     start "$DEVHOST" run -- "${ARGUMENTS[@]}"
     wait_page "$BUILD_TIME_MAX_S" "edit-$number" || { give_up "devhost shows no page"; return 1; }
     DEVHOST_BUILT=$TIME

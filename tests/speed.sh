@@ -26,7 +26,7 @@ trap finish EXIT
 
 cargo build --release --workspace --bins
 
-# The app reads its static files from where its sources are, so the large one goes into a copy of it.
+# The app reads static files beside its sources, so the large one goes into a copy.
 rm -rf "$work/app/example_app" "$work/app/plugin_abi"
 mkdir -p "$work/app"
 cp -r example_app plugin_abi Cargo.lock "$work/app/"
@@ -34,8 +34,8 @@ sed -e '/^\[package\]/,$d' -e 's/^exclude.*/exclude = ["target"]/' Cargo.toml > 
 head -c 65536 /dev/zero | tr '\0' x > "$work/app/example_app/static/64k.txt"
 (cd "$work/app" && env -u CARGO_TARGET_DIR cargo build --release -p example_app)
 
-# Starts a command in the app's workspace and puts the address in its output that follows a text into a variable. (In a
-# subshell, which would print it, the process would be nobody's to end.)
+# Starts a command in the app's workspace and stores the address after a text in its output in a variable. (A subshell
+# that printed it would leave the process without an owner to end it.)
 start() {
     local variable=$1 log=$2 mark=$3 url
     shift 3
@@ -61,12 +61,12 @@ start link "$work/link.log" "Local:" "${run[@]}" --lib
 wait_for "$link"
 start socket "$work/socket.log" "Local:" "${run[@]}" --bin example_app
 wait_for "$socket"
-# A path of a Unix socket may have 107 bytes.
+# A Unix socket's path has at most 107 bytes.
 sockets=$(mktemp -d)
 LISTEN=unix:$sockets/app start unix "$work/unix.log" "Local:" "${run[@]}" --bin example_app
 wait_for "$unix"
 
-# A line of wrk's, in microseconds.
+# Converts a line of wrk's to microseconds.
 micros() {
     awk -v line="$1" '$1 == line {
         value = $2
