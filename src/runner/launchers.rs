@@ -22,11 +22,10 @@ use super::state::Runner;
 /// How often a worker is checked if its stuck launcher does not report its end.
 const END_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long after a process has ended its fork may take to report that it is a daemon.
+/// How long the fork of an ended process may take to report that it is a daemon.
 const DAEMON_REPORT_TIME: Duration = Duration::from_millis(500);
 
-/// How long after reaping a worker's last report may take. A child of the worker may hold its control socket
-/// open.
+/// How long a worker's last report may come after its reaping. Its children may hold its control socket open.
 const LAST_REPORT_TIME_MAX: Duration = Duration::from_secs(1);
 
 impl Runner {

@@ -157,7 +157,6 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// A server's answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub status: u16,
@@ -229,7 +228,6 @@ impl Lines {
     }
 }
 
-/// A running devhost.
 pub(crate) struct Devhost {
     child: Child,
     output: Arc<Lines>,

@@ -62,7 +62,6 @@ fn ask(devhost: &Devhost, count: usize) -> Vec<i64> {
     (0..count).map(one).collect()
 }
 
-/// A client's answer.
 #[derive(Debug)]
 struct Got {
     status: u16,

@@ -44,7 +44,6 @@ pub(super) enum Seen {
 }
 
 impl Seen {
-    /// Returns the response, if there is one.
     pub(super) fn response(&self) -> Option<&str> {
         match self {
             Self::Response(text) => Some(text),
@@ -263,7 +262,7 @@ impl Site {
         })
     }
 
-    /// Demands that the last build was made without cargo.
+    /// Returns true if the last build was made without cargo.
     pub(super) fn is_replayed(&self) -> bool {
         self.reason == REPLAYED
     }

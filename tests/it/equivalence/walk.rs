@@ -71,7 +71,6 @@ pub(super) struct Plan {
     pub steps: u64,
 }
 
-/// The result of a successful walk.
 #[derive(Debug, Clone)]
 pub(super) struct Tally {
     /// How many builds were made without cargo.
