@@ -49,8 +49,8 @@ impl Foreground {
         Some(Self { last: None, terminal, own: getpgrp(), settings, lent: None })
     }
 
-    /// Lends the terminal to the group of the newest worker, or takes it back if there is none. Must be
-    /// called on an actix runtime.
+    /// Has the terminal lent to the newest worker's group, or takes it back if there is none. Must be called on
+    /// an actix runtime.
     pub(super) fn settle(&mut self, newest: Option<Pid>, inputs: &Inputs) {
         if self.lent.as_ref().map(|(group, _)| *group) == newest {
             return;

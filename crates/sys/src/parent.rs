@@ -50,8 +50,8 @@ impl Parent {
     /// Makes the calling process a parent. Takes the front's socket from standard input, which becomes
     /// /dev/null.
     ///
-    /// Children get the front's terminal only with `at_terminal`. Otherwise they have none: asking for one is an
-    /// error then, while a background process that reads one would be stopped without a reason given.
+    /// Children get the front's terminal only with `at_terminal`. Otherwise they have none: asking for one is
+    /// an error then, while a background process that reads one would be stopped without a reason given.
     ///
     /// # Errors
     /// The system refuses a descriptor, or standard input is closed.
