@@ -75,12 +75,14 @@ fn since_epoch(time: SystemTime) -> i128 {
 /// The content of a file as last seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
+    /// Nothing is there.
     Absent,
     /// Noticed, but not read yet.
     Unread {
         /// Stands for the content.
         stamp: Stamp,
     },
+    /// Its content is known.
     Read {
         /// The hash of its bytes.
         hash: blake3::Hash,

@@ -14,6 +14,7 @@ const SIGSTOP_BIT: u64 = 1 << 18;
 /// What a process is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlook {
+    /// It runs.
     Runs,
     /// Stopped by a signal until a SIGCONT.
     Stopped,

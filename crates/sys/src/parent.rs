@@ -36,6 +36,7 @@ const DAEMON_LEAVE_TIME_MAX: Duration = Duration::from_millis(500);
 /// How often to check whether it has left.
 const DAEMON_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
+/// A process that starts others and reaps them.
 #[derive(Debug)]
 pub struct Parent {
     /// The socket to the front.
