@@ -102,7 +102,18 @@ const EDITS = {
   picture: ["picture.svg", /width="\d+"/, (n) => `width="${n + 10}"`, (n) => n + 10],
 };
 
-function change(...names) {
+/** devhost answers edits that follow an answer at once later and later, as they may be echoes of it. */
+const PAUSE_MS = 1_100;
+
+const pause = () => new Promise((done) => setTimeout(done, PAUSE_MS));
+
+/** Edits files, after a pause such as a person makes. */
+async function change(...names) {
+  await pause();
+  return changeAtOnce(...names);
+}
+
+function changeAtOnce(...names) {
   count += 1;
   const wanted = {};
   for (const name of names) {
@@ -146,10 +157,10 @@ await driveApp(async (browser) => {
     // The browser also has the page, without the script; loading it again gets that.
     await page.reload();
     await waitForScript(page, "the page");
-    const wanted = change("app", "module", "picture");
+    const wanted = await change("app", "module", "picture");
     await waitForSite(page, "the edits", wanted);
     await mark(page);
-    Object.assign(wanted, change("styled", "heading"));
+    Object.assign(wanted, await change("styled", "heading"));
     await waitForSite(page, "the edits of styles", wanted);
     check(await isMarked(page), "the page was loaded again for a stylesheet");
     await page.reload();
@@ -170,7 +181,7 @@ await driveApp(async (browser) => {
       await step(`files ${how}: an edit of ${EDITS[name][0]} shows`, async () => {
         await open();
         await mark(page);
-        await waitForSite(page, "the edit", change(name));
+        await waitForSite(page, "the edit", await change(name));
         check(!(await isMarked(page)), "the page was not loaded again");
       });
     }
@@ -179,7 +190,7 @@ await driveApp(async (browser) => {
       await step(`files ${how}: an edit of ${EDITS[name][0]} is swapped in, and the next load keeps it`, async () => {
         await open();
         await mark(page);
-        const wanted = change(name);
+        const wanted = await change(name);
         await waitForSite(page, "the edit", wanted);
         check(await isMarked(page), "the page was loaded again");
         await page.reload();
@@ -188,13 +199,13 @@ await driveApp(async (browser) => {
         await waitForSite(page, "the edit after another visit", wanted);
         // And after a reload by devhost.
         await mark(page);
-        await waitForSite(page, "both edits", { ...wanted, ...change("app") });
+        await waitForSite(page, "both edits", { ...wanted, ...(await change("app")) });
       });
     }
 
     await step(`files ${how}: a script and a stylesheet edited at once show at once`, async () => {
       await open();
-      await waitForSite(page, "the edits", change("app", "styled", "heading"));
+      await waitForSite(page, "the edits", await change("app", "styled", "heading"));
     });
 
     await step(`files ${how}: an edit that the page on show does not use is there in the next one`, async () => {
@@ -202,7 +213,7 @@ await driveApp(async (browser) => {
       await page.goto(new URL("/", url).href);
       await waitForScript(page, "/");
       await mark(page);
-      const wanted = change("app", "module");
+      const wanted = await change("app", "module");
       await waitForLoad(page, "the page load");
       await open();
       await waitForSite(page, "the edits", wanted);
@@ -215,15 +226,16 @@ await driveApp(async (browser) => {
         await tab.goto(new URL(`/${kind}/`, url).href);
         await waitForScript(tab, kind);
       }
-      const wanted = change("app", "module", "styled");
+      const wanted = await change("app", "module", "styled");
       for (const tab of tabs) await waitForSite(tab, "the edits", wanted);
     });
 
     await step(`files ${how}: an edit while the code is being built shows with the new code`, async () => {
       await open();
+      await pause();
       count += 1;
       edit("src/bin/site.rs", /HEADING: &str = ".*?"/, `HEADING: &str = "Edit ${count}"`);
-      const wanted = change("app", "module");
+      const wanted = changeAtOnce("app", "module");
       await waitForSite(page, "the edits", wanted);
       const heading = `Edit ${count - 1}`;
       await waitInPage(page, "the new code", (text) => document.getElementById("heading")?.textContent === text, heading);
