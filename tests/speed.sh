@@ -30,7 +30,7 @@ cargo build --release --workspace --bins
 rm -rf "$work/app/example_app" "$work/app/plugin_abi"
 mkdir -p "$work/app"
 cp -r example_app plugin_abi Cargo.lock "$work/app/"
-sed -e '/^\[package\]/,$d' -e 's/^exclude.*/exclude = ["target"]/' Cargo.toml > "$work/app/Cargo.toml"
+sed -e '/^\[package\]/,$d' -e 's|"crates/\*", ||' -e 's/^exclude.*/exclude = ["target"]/' Cargo.toml > "$work/app/Cargo.toml"
 head -c 65536 /dev/zero | tr '\0' x > "$work/app/example_app/static/64k.txt"
 (cd "$work/app" && env -u CARGO_TARGET_DIR cargo build --release -p example_app)
 
