@@ -107,6 +107,13 @@ run() {
         sleep 0.05
     done
     mv "$report" "$scratch/$name"
+    if [ -n "$terminal" ] && [ "$name" = devhost ]; then
+        # The app has the terminal once this listens for keys.
+        for _ in $(seq 100); do
+            pgrep -f '^devhost-terminal ' >/dev/null && break
+            sleep 0.1
+        done
+    fi
     end_job
 }
 

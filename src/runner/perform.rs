@@ -81,7 +81,11 @@ impl Runner {
                     let names = names_for_reload(&files);
                     self.terminal.statics(&self.relative(&files));
                     self.hub.advance();
-                    self.hub.send(BrowserEvent::Reload { generation: self.workers.current(), files: names });
+                    self.hub.send(BrowserEvent::Reload {
+                        generation: self.workers.current(),
+                        files: names,
+                        restarted: false,
+                    });
                 }
                 Action::SwapStyles { files } => {
                     let names = file_names(&files);
@@ -164,7 +168,11 @@ impl Runner {
             status.build_id = build_id;
         });
         if fresh {
-            self.hub.send(BrowserEvent::Reload { generation, files: names_for_reload(files) });
+            self.hub.send(BrowserEvent::Reload {
+                generation,
+                files: names_for_reload(files),
+                restarted: true,
+            });
         }
     }
 

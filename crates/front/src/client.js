@@ -570,10 +570,9 @@
     building = false;
     const stale = event.session !== page.session || event.generation !== page.generation || revision !== page.revision;
     indicator.hide();
-    // A page that was hidden has missed events. Builds that it missed are changes, too, and so are files that
-    // the app has read again without a build.
+    // A page that was hidden has missed events. Builds that it missed are changes, too.
     if (buildsKnown === null) buildsKnown = event.builds;
-    changeSeen = changeSeen || event.session !== page.session || event.builds > buildsKnown || revision !== page.revision;
+    changeSeen = changeSeen || event.session !== page.session || event.builds > buildsKnown;
     // Without a generation there is nothing to load yet; a Reload will follow.
     if (event.generation > 0 && stale && reloadOnce(mark)) return;
     page.session = event.session;
@@ -602,8 +601,8 @@
         onProgress(event);
         break;
       case "reload":
-        // Never sent for a crash alone: something has changed, though perhaps without a build.
-        changeSeen = true;
+        // Never sent for a crash alone: the app has read something anew, though perhaps without a build.
+        changeSeen = changeSeen || event.restarted;
         building = false;
         indicator.hide();
         overlay.clear();

@@ -196,8 +196,11 @@ mod tests {
         assert!(hello.starts_with("id: 0\ndata: {\"type\":\"hello\",\"session\":\"s1\",\"generation\":0,"));
         assert!(hello.contains("no\\nport") && hello.ends_with("\n\n"));
         hub.advance();
-        hub.send(BrowserEvent::Reload { generation: 2, files: Vec::new() });
-        assert_eq!(text(events.next().await), "id: 1\ndata: {\"type\":\"reload\",\"generation\":2}\n\n");
+        hub.send(BrowserEvent::Reload { generation: 2, files: Vec::new(), restarted: true });
+        assert_eq!(
+            text(events.next().await),
+            "id: 1\ndata: {\"type\":\"reload\",\"generation\":2,\"restarted\":true}\n\n"
+        );
     }
 
     #[tokio::test]
@@ -205,7 +208,7 @@ mod tests {
         let (hub, gate) = (Hub::new(), Gate::new());
         hub.send(BrowserEvent::Progress { done: 3, total: 9, current: "serde".into() });
         assert!(text(open(&hub, &gate).next().await).contains("\"type\":\"progress\",\"done\":3"));
-        hub.send(BrowserEvent::Reload { generation: 1, files: Vec::new() });
+        hub.send(BrowserEvent::Reload { generation: 1, files: Vec::new(), restarted: true });
         assert!(!text(open(&hub, &gate).next().await).contains("progress"));
     }
 

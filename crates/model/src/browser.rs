@@ -41,6 +41,8 @@ pub enum BrowserEvent {
         /// are too many, or if they are not known.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         files: Vec<String>,
+        /// The app was started anew; otherwise files that it serves have changed.
+        restarted: bool,
     },
     /// Swap these stylesheets in place.
     Css {

@@ -72,10 +72,10 @@ impl Supervisor {
         if unchanged && !self.restart_wanted {
             self.clear_failure(actions);
             actions.push(Action::Release);
-            actions.push(Action::SetState(ServerState::Ready));
-            actions.push(Action::Tell(BrowserEvent::Recovered));
             let generation = self.current_generation();
             actions.push(Action::Report(journey.report(now, generation, Outcome::Unchanged)));
+            actions.push(Action::SetState(ServerState::Ready));
+            actions.push(Action::Tell(BrowserEvent::Recovered));
             self.catch_up(now, actions);
             return;
         }

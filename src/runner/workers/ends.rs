@@ -21,8 +21,13 @@ impl Workers {
     /// than its launcher's, and so may come later. [`Self::fell_silent`] returns it then.
     pub(in crate::runner) fn may_report(&mut self, reaped: Reaped) -> bool {
         let worker = self.find(reaped.process).and_then(|id| self.by_id.get_mut(&id));
-        let Some(worker) = worker.filter(|worker| !worker.ready && !worker.silent) else { return false };
+        let is_asked = |worker: &&mut Worker| {
+            !worker.ready && !worker.silent && !worker.kill_wanted && worker.condemned.is_none()
+        };
+        let Some(worker) = worker.filter(is_asked) else { return false };
         worker.reaped = Some(reaped);
+        // It may be another process's from now on.
+        worker.pid = None;
         true
     }
 
@@ -36,7 +41,7 @@ impl Workers {
     pub(in crate::runner) fn fell_silent(&mut self, id: WorkerId) -> Option<Reaped> {
         let worker = self.by_id.get_mut(&id)?;
         worker.silent = true;
-        worker.reaped.take()
+        worker.reaped
     }
 
     /// Removes a reaped worker. Returns the event for the supervisor, and whom to kill because of it.

@@ -16,7 +16,8 @@ use crate::runner::stall;
 impl Workers {
     /// Records that a worker can serve. Returns an event if a whole generation now can, or a replacement.
     pub(in crate::runner) fn ready(&mut self, id: WorkerId, took: Duration) -> Option<Event> {
-        let worker = self.by_id.get_mut(&id)?;
+        // One that was reaped meanwhile has failed to start.
+        let worker = self.by_id.get_mut(&id).filter(|worker| worker.reaped.is_none())?;
         worker.ready = true;
         if let Some(replacement) = worker.replacement {
             return Some(Event::ReplacementReady { replacement });

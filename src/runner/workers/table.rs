@@ -101,7 +101,9 @@ impl Workers {
         let is_it = |(id, worker): (&WorkerId, &Worker)| {
             let of_launcher =
                 self.teams.get(&id.generation).is_some_and(|team| team.launcher == target.launcher);
-            (of_launcher && worker.pid == Some(target.pid)).then_some(*id)
+            let is_process =
+                worker.pid == Some(target.pid) || worker.reaped.is_some_and(|r| r.process == target);
+            (of_launcher && is_process).then_some(*id)
         };
         self.by_id.iter().find_map(is_it)
     }

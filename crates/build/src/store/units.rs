@@ -323,6 +323,9 @@ fn remove_unused(
             let is_forgotten =
                 modified(&path).and_then(|at| at.elapsed().ok()).is_some_and(|age| age > AGE_MAX);
             if (left.contains(name) && is_old(&path)) || is_forgotten {
+                if wanted.load(Ordering::Relaxed) {
+                    return false;
+                }
                 remove(&path);
             }
         }

@@ -172,7 +172,6 @@ impl Gate {
     }
 }
 
-/// A gate with no generation behind it, holding.
 /// How far a request has got.
 enum Progress {
     Done(Admission),
