@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::table::{Phase, Team, Workers};
-use super::worker::Worker;
+use super::worker::{Stage, Worker};
 use crate::runner::ids::{Reaped, WorkerId, WorkerProcess};
 
 impl Workers {
@@ -25,23 +25,20 @@ impl Workers {
             !worker.ready && !worker.silent && !worker.kill_wanted && worker.condemned.is_none()
         };
         let Some(worker) = worker.filter(is_asked) else { return false };
-        worker.reaped = Some(reaped);
-        // It may be another process's from now on.
-        worker.pid = None;
+        worker.stage = Stage::Reaped(reaped);
         true
     }
 
-    /// Returns true if the worker is still waited for: it has not fallen silent, and its pid was not reused.
+    /// Returns true if the worker is still waited for, and its pid not another's.
     pub(in crate::runner) fn may_still_report(&self, reaped: Reaped) -> bool {
-        let worker = self.find(reaped.process).and_then(|id| self.by_id.get(&id));
-        worker.is_some_and(|worker| worker.reaped == Some(reaped))
+        self.by_id.values().any(|worker| worker.reaped() == Some(reaped))
     }
 
     /// Records that a worker's control socket is closed. Returns its end, if it was reaped before.
     pub(in crate::runner) fn fell_silent(&mut self, id: WorkerId) -> Option<Reaped> {
         let worker = self.by_id.get_mut(&id)?;
         worker.silent = true;
-        worker.reaped
+        worker.reaped()
     }
 
     /// Removes a reaped worker. Returns the event for the supervisor, and whom to kill because of it.
@@ -102,7 +99,7 @@ impl Workers {
         for generation in &lost {
             let workers: Vec<WorkerId> = self.of(*generation).map(|(id, _)| id).collect();
             for worker in workers.iter().filter_map(|id| self.by_id.remove(id)) {
-                if let Some(pid) = worker.pid {
+                if let Some(pid) = worker.pid() {
                     let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
                 }
                 worker.close(Some(End::Orphaned));
@@ -120,8 +117,11 @@ impl Workers {
             self.teams.iter().filter(of_launcher).map(|(number, _)| *number).collect();
         let (mut lost, mut running) = (Vec::new(), Vec::new());
         for generation in generations {
-            let unforked: Vec<WorkerId> =
-                self.of(generation).filter(|(_, worker)| worker.pid.is_none()).map(|(id, _)| id).collect();
+            let unforked: Vec<WorkerId> = self
+                .of(generation)
+                .filter(|(_, worker)| worker.stage == Stage::Ordered)
+                .map(|(id, _)| id)
+                .collect();
             for worker in unforked.iter().filter_map(|id| self.by_id.remove(id)) {
                 worker.close(Some(End::Lost));
             }
@@ -137,7 +137,7 @@ impl Workers {
                 self.teams.remove(&generation);
                 lost.push(generation);
             } else {
-                running.extend(self.of(generation).filter_map(|(_, worker)| worker.pid));
+                running.extend(self.of(generation).filter_map(|(_, worker)| worker.pid()));
             }
         }
         (lost, running)
@@ -147,7 +147,7 @@ impl Workers {
     /// whom to kill, in case it is neither.
     pub(in crate::runner) fn hung_up(&mut self, id: WorkerId) -> Option<WorkerProcess> {
         let worker = self.by_id.get_mut(&id)?;
-        if worker.pid.is_some_and(|pid| !process::is_ending(pid)) {
+        if worker.pid().is_some_and(|pid| !process::is_ending(pid)) {
             worker.stop_for(StopReason::HungUp);
         }
         worker.close(None);
@@ -179,7 +179,7 @@ impl Workers {
         let launcher = self.teams.get(&id.generation)?.launcher;
         let worker = self.by_id.get_mut(&id)?;
         worker.kill_wanted = true;
-        worker.pid.map(|pid| WorkerProcess { launcher, pid })
+        worker.pid().map(|pid| WorkerProcess { launcher, pid })
     }
 
     /// Marks a generation's workers as unwanted. Returns whom to kill.

@@ -15,7 +15,7 @@ use devhost_sys::output::Output;
 use devhost_sys::seqpacket;
 
 use super::table::{Phase, Team, Workers};
-use super::worker::{Worker, listen, watch};
+use super::worker::{Stage, Worker, listen, watch};
 use crate::runner::ids::{WorkerId, WorkerProcess};
 use crate::runner::input::Inputs;
 use crate::runner::launcher::Launcher;
@@ -148,11 +148,10 @@ impl Workers {
             backend,
             ready: false,
             replacement,
-            pid: None,
+            stage: Stage::Ordered,
             control,
             kill_wanted: false,
             silent: false,
-            reaped: None,
             condemned: None,
             stopping: None,
             further: Vec::new(),
@@ -199,7 +198,7 @@ impl Workers {
         let id = self.ordered(generation)?;
         let launcher = self.teams.get(&generation)?.launcher;
         let worker = self.by_id.get_mut(&id)?;
-        worker.pid = Some(pid);
+        worker.stage = Stage::Running(pid);
         if let Some(backend) = &worker.backend {
             backend.upstream.set_process(pid);
         }

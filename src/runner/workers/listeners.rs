@@ -7,7 +7,7 @@ use devhost_front::gate::Backend;
 use devhost_front::upstream::SocketClient;
 
 use super::table::Workers;
-use super::worker::watch;
+use super::worker::{Worker, watch};
 use crate::runner::ids::{WorkerId, WorkerProcess};
 use crate::runner::input::Inputs;
 use crate::runner::relay::Relay;
@@ -27,7 +27,7 @@ impl Workers {
             let _runtime = self.drivers.choose().enter();
             SocketClient::new(private)
         };
-        if let Some(pid) = worker.pid {
+        if let Some(pid) = worker.pid() {
             client.set_process(pid);
         }
         let backend = Backend::new(id.generation, id.number, client, Some(Arc::clone(&worker.output)));
@@ -52,7 +52,7 @@ impl Workers {
         self.by_id
             .get(&id)
             .filter(|worker| worker.backend.is_none() && !worker.kill_wanted)
-            .and_then(|worker| worker.pid)
+            .and_then(Worker::pid)
     }
 
     /// Returns true for a plain app that does not listen yet.

@@ -9,6 +9,7 @@ use devhost_process::WorkerCommand;
 use devhost_supervisor::Event;
 
 use super::table::{Phase, Workers, all_of};
+use super::worker::Stage;
 use crate::runner::ids::{WorkerId, WorkerProcess};
 use crate::runner::input::Inputs;
 use crate::runner::stall;
@@ -17,7 +18,7 @@ impl Workers {
     /// Records that a worker can serve. Returns an event if a whole generation now can, or a replacement.
     pub(in crate::runner) fn ready(&mut self, id: WorkerId, took: Duration) -> Option<Event> {
         // One that was reaped meanwhile has failed to start.
-        let worker = self.by_id.get_mut(&id).filter(|worker| worker.reaped.is_none())?;
+        let worker = self.by_id.get_mut(&id).filter(|worker| worker.reaped().is_none())?;
         worker.ready = true;
         if let Some(replacement) = worker.replacement {
             return Some(Event::ReplacementReady { replacement });
@@ -31,7 +32,8 @@ impl Workers {
 
     pub(super) fn watch_for_stall(&self, id: WorkerId, inputs: &Inputs) {
         let Some(worker) = self.by_id.get(&id) else { return };
-        if let (Some(backend), Some(pid), Some(limit)) = (&worker.backend, worker.pid, self.stall_time_max) {
+        if let (Some(backend), Some(pid), Some(limit)) = (&worker.backend, worker.pid(), self.stall_time_max)
+        {
             stall::watch(id, backend, pid, self.gate.clone(), limit, inputs.clone());
         }
     }
@@ -108,7 +110,7 @@ impl Workers {
     pub(in crate::runner) fn stop(&mut self, generation: u64, reason: StopReason) -> Vec<WorkerProcess> {
         for worker in self.by_id.range_mut(all_of(generation)).map(|(_, worker)| worker) {
             worker.stop_for(reason);
-            worker.kill_wanted |= worker.pid.is_none();
+            worker.kill_wanted |= worker.stage == Stage::Ordered;
         }
         // An app that waits for its connections to end must not wait for unused ones.
         self.backends_of(generation).for_each(|backend| backend.upstream.goaway());
@@ -123,7 +125,7 @@ impl Workers {
             }
             AppKind::Plain => {
                 let target = |pid| WorkerProcess { launcher: team.launcher, pid };
-                self.of(generation).filter_map(|(_, worker)| worker.pid.map(target)).collect()
+                self.of(generation).filter_map(|(_, worker)| worker.pid().map(target)).collect()
             }
         }
     }

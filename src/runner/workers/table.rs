@@ -13,7 +13,7 @@ use devhost_sys::output::Output;
 use nix::unistd::Pid;
 
 use super::drivers::Drivers;
-use super::worker::Worker;
+use super::worker::{Stage, Worker};
 use crate::runner::ids::{WorkerId, WorkerProcess};
 
 /// What the workers of one generation share.
@@ -94,15 +94,15 @@ impl Workers {
 
     /// Returns the worker that the launcher's next report on this generation is about.
     pub(super) fn ordered(&self, generation: u64) -> Option<WorkerId> {
-        self.of(generation).find(|(_, worker)| worker.pid.is_none()).map(|(id, _)| id)
+        self.of(generation).find(|(_, worker)| worker.stage == Stage::Ordered).map(|(id, _)| id)
     }
 
     pub(super) fn find(&self, target: WorkerProcess) -> Option<WorkerId> {
         let is_it = |(id, worker): (&WorkerId, &Worker)| {
             let of_launcher =
                 self.teams.get(&id.generation).is_some_and(|team| team.launcher == target.launcher);
-            let is_process =
-                worker.pid == Some(target.pid) || worker.reaped.is_some_and(|r| r.process == target);
+            let is_process = worker.pid() == Some(target.pid)
+                || worker.reaped().is_some_and(|reaped| reaped.process == target);
             (of_launcher && is_process).then_some(*id)
         };
         self.by_id.iter().find_map(is_it)
@@ -135,13 +135,13 @@ impl Workers {
     }
 
     pub(in crate::runner) fn groups(&self) -> Vec<Pid> {
-        self.by_id.values().filter_map(|worker| worker.pid.map(Pid::from_raw)).collect()
+        self.by_id.values().filter_map(|worker| worker.pid().map(Pid::from_raw)).collect()
     }
 
     /// Returns the newest running worker, as far as its launcher has reported.
     pub(in crate::runner) fn newest(&self) -> Option<Pid> {
         let alive = |worker: &&Worker| !worker.kill_wanted;
-        self.by_id.values().rev().filter(alive).find_map(|worker| worker.pid).map(Pid::from_raw)
+        self.by_id.values().rev().filter(alive).find_map(Worker::pid).map(Pid::from_raw)
     }
 
     /// Returns the current generation, or 0 if there is none.
@@ -178,7 +178,7 @@ impl Workers {
     pub(in crate::runner) fn status(&self) -> Vec<WorkerStatus> {
         let status = |(id, worker): (&WorkerId, &Worker)| {
             let draining = self.is_draining(id.generation);
-            worker.pid.map(|pid| WorkerStatus { pid, generation: id.generation, draining })
+            worker.pid().map(|pid| WorkerStatus { pid, generation: id.generation, draining })
         };
         self.by_id.iter().filter_map(status).collect()
     }

@@ -21,14 +21,11 @@ pub(super) struct Worker {
     pub(super) ready: bool,
     /// Its replacement number, if it is a replacement.
     pub(super) replacement: Option<u64>,
-    /// Unknown until the launcher has forked it.
-    pub(super) pid: Option<i32>,
+    pub(super) stage: Stage,
     pub(super) control: Rc<Channel>,
     pub(super) kill_wanted: bool,
     /// It has reported everything: its control socket is closed.
     pub(super) silent: bool,
-    /// Its launcher has reaped it, but its own last reports are still on their way.
-    pub(super) reaped: Option<Reaped>,
     /// Why it has to end, if devhost decided so.
     pub(super) condemned: Option<End>,
     /// Why devhost ends it, if not for its behaviour.
@@ -41,7 +38,34 @@ pub(super) struct Worker {
     pub(super) _stdin: Option<Feed>,
 }
 
+/// How far a worker's process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its launcher has not reported the fork yet.
+    Ordered,
+    /// It has this pid.
+    Running(i32),
+    /// Its launcher has reaped it, so its pid may be another's, but its own last reports are on their way.
+    Reaped(Reaped),
+}
+
 impl Worker {
+    /// Returns the pid of a process that was forked and not reaped.
+    pub(super) fn pid(&self) -> Option<i32> {
+        match self.stage {
+            Stage::Running(pid) => Some(pid),
+            Stage::Ordered | Stage::Reaped(_) => None,
+        }
+    }
+
+    /// Returns how its process ended, if it was reaped.
+    pub(super) fn reaped(&self) -> Option<Reaped> {
+        match self.stage {
+            Stage::Reaped(reaped) => Some(reaped),
+            Stage::Ordered | Stage::Running(_) => None,
+        }
+    }
+
     pub(super) fn stop_for(&mut self, reason: StopReason) {
         let reason = *self.stopping.get_or_insert(reason);
         if let Some(backend) = &self.backend {
