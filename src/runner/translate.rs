@@ -32,17 +32,15 @@ impl Runner {
             Input::Look { worker, forked } => self.look(worker, forked),
             Input::Typed(typed) => self.typed(typed),
             Input::WorkerGone { worker } => {
-                if let Some(reaped) = self.workers.fell_silent(worker) {
-                    if let Some(foreground) = &mut self.foreground {
-                        foreground.ended(Pid::from_raw(reaped.process.pid));
-                    }
+                let reaped = self.workers.fell_silent(worker);
+                let process = reaped.map(|reaped| reaped.process).or_else(|| self.workers.hung_up(worker));
+                if let (Some(foreground), Some(process)) = (&mut self.foreground, process) {
+                    foreground.ended(Pid::from_raw(process.pid));
+                }
+                if let Some(reaped) = reaped {
                     return self.reaped(reaped);
                 }
-                let target = self.workers.hung_up(worker);
-                if let (Some(foreground), Some(target)) = (&mut self.foreground, target) {
-                    foreground.ended(Pid::from_raw(target.pid));
-                }
-                self.kill(target);
+                self.kill(process);
                 Vec::new()
             }
             Input::WorkerReaped { reaped } if self.workers.may_still_report(reaped) => self.reaped(reaped),

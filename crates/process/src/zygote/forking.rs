@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork, getppid, setpgid};
 
 use super::app_process::{set_process_name, set_variables};
-use super::preload::preload;
+use super::preload::preload_and_report;
 use crate::control::{self, Command, Report, WorkerSpec};
 use crate::handover::{HandedApp, Handover, HandoverError};
 use crate::worker::{self, Code};
@@ -98,13 +98,7 @@ impl Zygote {
     fn obey(&mut self, command: Command, fds: Vec<OwnedFd>) -> io::Result<()> {
         match command {
             Command::Preload { libraries } => {
-                let begun = Instant::now();
-                let report = match preload(&libraries) {
-                    Ok(()) => Report::Preloaded { micros: micros_since(begun) },
-                    Err(error) => {
-                        Report::PreloadFailed { library: error.library, message: error.reason.to_string() }
-                    }
-                };
+                let report = preload_and_report(&libraries);
                 prctl::set_pdeathsig(None)?;
                 self.report(&report)
             }

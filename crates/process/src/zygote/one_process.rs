@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpgrp, gettid, setpgid};
 
 use super::app_process::{set_process_name, set_variables};
-use super::preload::preload;
+use super::preload::preload_and_report;
 use crate::control::{self, Command, Report, WorkerSpec};
 use crate::handover::{HandedApp, Handover, HandoverError};
 use crate::worker;
@@ -71,14 +71,7 @@ impl OneProcess {
         while let Some((command, fds)) = control::receive::<Command>(self.control.as_fd())? {
             match command {
                 Command::Preload { libraries } => {
-                    let begun = Instant::now();
-                    let report = match preload(&libraries) {
-                        Ok(()) => Report::Preloaded { micros: micros_since(begun) },
-                        Err(error) => {
-                            let message = error.reason.to_string();
-                            Report::PreloadFailed { library: error.library, message }
-                        }
-                    };
+                    let report = preload_and_report(&libraries);
                     prctl::set_pdeathsig(None)?;
                     control::report(self.control.as_fd(), &report)?;
                 }

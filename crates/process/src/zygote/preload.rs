@@ -2,9 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use devhost_sys::process::count_threads;
+use devhost_sys::process::{count_threads, micros_since};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+
+use crate::control::Report;
 
 /// A library that cannot be in a zygote.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,15 @@ pub fn preload(libraries: &[PathBuf]) -> Result<(), PreloadError> {
         load(library).map_err(|reason| PreloadError { library: library.clone(), reason })?;
     }
     Ok(())
+}
+
+/// Preloads the libraries, and returns the report for the front.
+pub(super) fn preload_and_report(libraries: &[PathBuf]) -> Report {
+    let begun = Instant::now();
+    match preload(libraries) {
+        Ok(()) => Report::Preloaded { micros: micros_since(begun) },
+        Err(error) => Report::PreloadFailed { library: error.library, message: error.reason.to_string() },
+    }
 }
 
 fn load(library: &Path) -> Result<(), PreloadFault> {
