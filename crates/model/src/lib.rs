@@ -1,5 +1,5 @@
 //! The types that devhost's crates share: what a build or a worker came to, what a browser is told, the status document,
-//! and the error that reaches a person. Plain data: no I/O, no clock.
+//! what devhost.toml says of files and of side processes, and the error that reaches a person. Plain data: no I/O, no clock.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,8 @@ mod error;
 mod failure;
 mod file_name;
 mod reload;
+mod rules;
+mod side;
 mod signal;
 mod status;
 mod text;
@@ -27,5 +29,7 @@ pub use error::{EXIT_FAULT, EXIT_MISTAKE, Error};
 pub use failure::Failure;
 pub use file_name::FileName;
 pub use reload::{BuildReport, BuildStep, Cause, FILES_NAMED_COUNT_MAX, Outcome, Reload, Steps};
+pub use rules::{Pattern, Rules, Verdict};
+pub use side::{ReadyWhen, SideCommand, SideProcess};
 pub use status::{Process, ServerState, Status, StatusBoard, WorkerStatus};
 pub use text::{WAITING_FOR, ZYGOTE_DEATH, counted};
