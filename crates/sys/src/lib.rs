@@ -18,3 +18,4 @@ pub mod runtime;
 pub mod seqpacket;
 mod sockets;
 pub mod steering;
+pub mod trail;
