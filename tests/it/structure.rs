@@ -13,7 +13,7 @@ use crate::support::repository;
 /// The crates by floor, from the bottom up. Normal dependencies point to lower floors.
 const FLOORS: [&[&str]; 5] = [
     &["devhost-model", "devhost-sys", "devhost-link", "devhost-plugin"],
-    &["devhost-watch", "devhost-build", "devhost-terminal"],
+    &["devhost-watch", "devhost-build", "devhost-config", "devhost-terminal"],
     &["devhost-supervisor", "devhost-process", "devhost-front"],
     &["devhost-bench"],
     &["devhost"],
@@ -29,8 +29,9 @@ const WITHIN_A_FLOOR: [(&str, &str); 1] = [("devhost-sys", "devhost-model")];
 const HTTP_LIBRARIES: [&str; 8] = ["actix-", "axum", "h2", "http", "httparse", "hyper", "reqwest", "tower"];
 
 /// The roots of the crates that forbid `unsafe`.
-const SAFE_CRATES: [&str; 7] = [
+const SAFE_CRATES: [&str; 8] = [
     "crates/build/src/lib.rs",
+    "crates/config/src/lib.rs",
     "crates/front/src/lib.rs",
     "crates/model/src/lib.rs",
     "crates/supervisor/src/lib.rs",
