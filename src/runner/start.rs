@@ -122,7 +122,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         current_launcher: 0,
         origin: Origin::Keeper,
         fresh: HashMap::new(),
-        workers: Workers::new(gate.clone(), drivers, stall_time_max),
+        workers: Workers::new(gate.clone(), drivers, stall_time_max, watching.places()),
         further: Further::default(),
         codes: Vec::new(),
         door,

@@ -43,6 +43,11 @@ impl Watching {
         Ok((Self { watcher, scope, mode, suspicion }, changes))
     }
 
+    /// Returns where the app may have files of its own: its workspace, repository and working directory.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        self.scope.surroundings.iter().map(|surroundings| surroundings.path.clone()).collect()
+    }
+
     /// Returns whether something may have changed that nobody has acted on yet.
     pub(crate) fn suspicion(&self) -> &Arc<Suspicion> {
         &self.suspicion

@@ -16,6 +16,7 @@ use devhost_sys::output::Output;
 use devhost_sys::parent::Ask;
 use devhost_sys::program;
 use devhost_sys::seqpacket;
+use devhost_sys::trail::Trail;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -101,6 +102,7 @@ impl Front {
             variables: Vec::new(),
             worker: &theirs,
             output: &Output::create().unwrap(),
+            trail: &Trail::create(&[]).unwrap(),
             stdin: None,
             earlier: None,
         };
@@ -286,6 +288,7 @@ fn a_program_gets_an_input_and_the_last_of_its_output_is_kept() {
         variables: Vec::new(),
         worker: &worker,
         output: &output,
+        trail: &Trail::create(&[]).unwrap(),
         stdin: Some(theirs.as_fd()),
         earlier: None,
     };

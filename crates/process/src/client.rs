@@ -15,6 +15,7 @@ use devhost_link::LinkFds;
 use devhost_model::Error;
 use devhost_sys::output::Output;
 use devhost_sys::parent::{self, Ask};
+use devhost_sys::trail::Trail;
 use devhost_sys::{limits, seqpacket};
 
 use crate::channel::Channel;
@@ -97,6 +98,8 @@ pub struct ForkOrder<'l> {
     pub worker: &'l OwnedFd,
     /// Memory for the tail of its output.
     pub output: &'l Output,
+    /// Memory for what it does in the file system.
+    pub trail: &'l Trail,
     /// Its standard input; `None` for /dev/null.
     pub stdin: Option<BorrowedFd<'l>>,
     /// The Unix socket files of earlier generations, comma-separated; `None` if this is the first generation.
@@ -160,13 +163,23 @@ impl LauncherClient {
     /// # Errors
     /// The launcher is gone.
     pub fn fork(&self, order: ForkOrder<'_>) -> io::Result<()> {
-        let ForkOrder { generation, artifact, libraries, start, variables, worker, output, stdin, earlier } =
-            order;
+        let ForkOrder {
+            generation,
+            artifact,
+            libraries,
+            start,
+            variables,
+            worker,
+            output,
+            trail,
+            stdin,
+            earlier,
+        } = order;
         let (entry, link) = match start {
             AppStart::Plugin(link) => (EntryPoint::Plugin, Some(link)),
             AppStart::Plain { wanted_port } => (EntryPoint::Plain { wanted_port }, None),
         };
-        let fds = list_fds(link, worker.as_fd(), output.as_fd(), stdin);
+        let fds = list_fds(link, worker.as_fd(), output.as_fd(), trail.as_fd(), stdin);
         let artifact = artifact.to_owned();
         let has_stdin = stdin.is_some();
         let spec = WorkerSpec { generation, artifact, libraries, entry, variables, has_stdin, earlier };

@@ -2,7 +2,8 @@
 //! closed.
 //!
 //! They come with [`Command::Fork`](crate::Command::Fork) in this order: the link's four (plugin apps only),
-//! the control socket, the memory for the tail of the output, and the standard input if it has one.
+//! the control socket, the memory for the tail of the output, that for what the app does in the file system, and
+//! the standard input if it has one.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -16,6 +17,8 @@ pub(crate) struct Handover {
     pub(crate) control: OwnedFd,
     /// Memory for the tail of its output.
     pub(crate) output: OwnedFd,
+    /// Memory for what the app does in the file system.
+    pub(crate) trail: OwnedFd,
     pub(crate) stdin: Option<OwnedFd>,
 }
 
@@ -39,13 +42,14 @@ pub(crate) fn list_fds(
     link: Option<&LinkFds>,
     control: BorrowedFd<'_>,
     output: BorrowedFd<'_>,
+    trail: BorrowedFd<'_>,
     stdin: Option<BorrowedFd<'_>>,
 ) -> Vec<RawFd> {
     let mut fds = Vec::new();
     if let Some(LinkFds { down, up, front_event, worker_event }) = link {
         fds.extend([down, up, front_event, worker_event].map(AsFd::as_fd));
     }
-    fds.extend([control, output]);
+    fds.extend([control, output, trail]);
     fds.extend(stdin);
     fds.iter().map(AsRawFd::as_raw_fd).collect()
 }
@@ -63,13 +67,13 @@ impl Handover {
         let stdin = if has_stdin { fds.pop() } else { None };
         match entry {
             EntryPoint::Plugin => {
-                let [down, up, front_event, worker_event, control, output] = exactly(fds)?;
+                let [down, up, front_event, worker_event, control, output, trail] = exactly(fds)?;
                 let app = HandedApp::Plugin(LinkFds { down, up, front_event, worker_event });
-                Ok(Self { app, control, output, stdin })
+                Ok(Self { app, control, output, trail, stdin })
             }
             EntryPoint::Plain { wanted_port } => {
-                let [control, output] = exactly(fds)?;
-                Ok(Self { app: HandedApp::Plain { wanted_port }, control, output, stdin })
+                let [control, output, trail] = exactly(fds)?;
+                Ok(Self { app: HandedApp::Plain { wanted_port }, control, output, trail, stdin })
             }
         }
     }
@@ -80,7 +84,7 @@ impl Handover {
             HandedApp::Plugin(link) => Some(link),
             HandedApp::Plain { .. } => None,
         };
-        list_fds(link, self.control.as_fd(), self.output.as_fd(), None)
+        list_fds(link, self.control.as_fd(), self.output.as_fd(), self.trail.as_fd(), None)
     }
 }
 
@@ -96,10 +100,10 @@ mod tests {
     fn what_is_sent_is_what_is_received() {
         let plain = EntryPoint::Plain { wanted_port: 80 };
         for (entry, has_stdin, count) in [
-            (EntryPoint::Plugin, true, 7),
-            (EntryPoint::Plugin, false, 6),
-            (plain, true, 3),
-            (plain, false, 2),
+            (EntryPoint::Plugin, true, 8),
+            (EntryPoint::Plugin, false, 7),
+            (plain, true, 4),
+            (plain, false, 3),
         ] {
             let sent = fds(count);
             let numbers: Vec<_> = sent.iter().map(AsRawFd::as_raw_fd).collect();
@@ -112,8 +116,8 @@ mod tests {
     #[test]
     fn a_descriptor_too_many_or_too_few_is_an_error() {
         let error = |entry, count| Handover::new(entry, false, fds(count)).unwrap_err().to_string();
-        assert_eq!(error(EntryPoint::Plugin, 2), "2 descriptors came, not 6");
-        assert_eq!(error(EntryPoint::Plain { wanted_port: 0 }, 3), "3 descriptors came, not 2");
+        assert_eq!(error(EntryPoint::Plugin, 2), "2 descriptors came, not 7");
+        assert_eq!(error(EntryPoint::Plain { wanted_port: 0 }, 4), "4 descriptors came, not 3");
         assert!(Handover::new(EntryPoint::Plugin, true, Vec::new()).is_err());
     }
 }

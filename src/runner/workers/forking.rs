@@ -1,7 +1,7 @@
 //! Has a launcher fork workers, and handles its answers.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,9 @@ use devhost_process::{AppStart, Channel, ForkOrder};
 use devhost_supervisor::{Code, Event};
 use devhost_sys::output::Output;
 use devhost_sys::seqpacket;
+use devhost_sys::trail::Trail;
 
+use super::outputs::Kept;
 use super::table::{Phase, Team, Workers};
 use super::worker::{Stage, Worker, listen, watch};
 use crate::runner::ids::{WorkerId, WorkerProcess};
@@ -104,6 +106,10 @@ impl Workers {
         let output = Arc::new(Output::create().map_err(|error| {
             Error::fault(format!("failed to make room for the output of a worker: {error}"))
         })?);
+        let places: Vec<&Path> = self.places.iter().map(PathBuf::as_path).collect();
+        let trail = Arc::new(Trail::create(&places).map_err(|error| {
+            Error::fault(format!("failed to make room for what a worker does in the file system: {error}"))
+        })?);
         let stdin = stdin
             .map(|stdin| stdin.open(generation))
             .transpose()
@@ -117,6 +123,7 @@ impl Workers {
                 variables: team.variables.clone(),
                 worker: &theirs,
                 output: &output,
+                trail: &trail,
                 stdin: stdin.as_ref().map(AsFd::as_fd),
                 earlier: self.earlier_sockets(generation, replacement),
             };
@@ -161,7 +168,7 @@ impl Workers {
         };
         self.number = id.number;
         self.by_id.insert(id, worker);
-        self.outputs.push_back((id, output));
+        self.outputs.push_back((id, Kept { output, trail }));
         while self.outputs.len() > outputs_kept {
             self.outputs.pop_front();
         }

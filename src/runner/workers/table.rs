@@ -9,10 +9,10 @@ use std::time::Duration;
 use devhost_front::gate::{Backend, Gate};
 use devhost_model::{AppKind, End, WorkerStatus};
 use devhost_supervisor::Code;
-use devhost_sys::output::Output;
 use nix::unistd::Pid;
 
 use super::drivers::Drivers;
+use super::outputs::Kept;
 use super::worker::{Stage, Worker};
 use crate::runner::ids::{WorkerId, WorkerProcess};
 
@@ -53,17 +53,25 @@ pub(in crate::runner) struct Workers {
     pub(super) number: u64,
     /// The latest Unix socket files created by workers.
     pub(super) sockets: VecDeque<String>,
-    /// The last output of the newest workers, even ended ones.
-    pub(super) outputs: VecDeque<(WorkerId, Arc<Output>)>,
+    /// What the newest workers, even ended ones, have left.
+    pub(super) outputs: VecDeque<(WorkerId, Kept)>,
     pub(super) gate: Gate,
     pub(super) drivers: Drivers,
     pub(super) stall_time_max: Option<Duration>,
+    /// Where the app may have files of its own.
+    pub(super) places: Vec<PathBuf>,
 }
 
 impl Workers {
     /// Makes an empty table.
     /// A worker that ignores its requests for `stall_time_max` is ended, or never if that is `None`.
-    pub(in crate::runner) fn new(gate: Gate, drivers: Drivers, stall_time_max: Option<Duration>) -> Self {
+    /// What the app does in `places` is noted even if they are among the system's.
+    pub(in crate::runner) fn new(
+        gate: Gate,
+        drivers: Drivers,
+        stall_time_max: Option<Duration>,
+        places: Vec<PathBuf>,
+    ) -> Self {
         Self {
             by_id: BTreeMap::new(),
             teams: BTreeMap::new(),
@@ -73,6 +81,7 @@ impl Workers {
             gate,
             drivers,
             stall_time_max,
+            places,
         }
     }
 

@@ -1,7 +1,7 @@
 //! A program run by the keeper: how it is started, and what the keeper says for it.
 //!
 //! Only these cross its exec: its standard streams, the interposer's report socket, and the memory for the
-//! tail of its output.
+//! tail of its output and for what it does in the file system.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -25,6 +25,7 @@ use crate::control::{self, WorkerReport, WorkerSpec};
 use crate::handover::{HandedApp, Handover, HandoverError};
 use crate::worker::{
     EARLIER_VARIABLE, FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, OUTPUT_VARIABLE, PORT_VARIABLE,
+    TRAIL_VARIABLE,
 };
 
 /// How long to retry a program that was just written and is busy: until it execs, a process being started
@@ -139,7 +140,8 @@ impl Launch {
         reports: &OwnedFd,
     ) -> Command {
         let WorkerSpec { artifact, variables, earlier, .. } = spec;
-        let (reports, output) = (reports.as_raw_fd(), handover.output.as_raw_fd());
+        let reports = reports.as_raw_fd();
+        let (output, trail) = (handover.output.as_raw_fd(), handover.trail.as_raw_fd());
         // If no descriptor is left for the copy, the spawn fails as well.
         let stdin = handover.stdin.as_ref().and_then(|stdin| stdin.try_clone().ok());
         // Opened through the keeper's descriptor, so the program needs none.
@@ -160,6 +162,7 @@ impl Launch {
             .env(FD_VARIABLE, reports.to_string())
             .env(PORT_VARIABLE, wanted_port.to_string())
             .env(OUTPUT_VARIABLE, output.to_string())
+            .env(TRAIL_VARIABLE, trail.to_string())
             .envs(earlier.as_ref().map(|earlier| (EARLIER_VARIABLE, earlier)))
             .envs(before.map(|before| (LD_PRELOAD_VARIABLE, before)))
             .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
@@ -176,6 +179,7 @@ impl Launch {
                 process::close_all_on_exec()?;
                 keep_over_exec(BorrowedFd::borrow_raw(reports))?;
                 keep_over_exec(BorrowedFd::borrow_raw(output))?;
+                keep_over_exec(BorrowedFd::borrow_raw(trail))?;
                 mask.thread_set_mask()?;
                 Ok(())
             });

@@ -12,11 +12,15 @@
  * Once given a ring in shared memory, it also gets a copy of what the app writes to standard output and error, so that a
  * page can show the tail. The streams themselves are left alone. Writes by the C library's own stdio do not pass here.
  *
+ * observe.c stands between the app and the functions that open, look for and change files. The few that both want are here.
+ *
  * Lines: "listening ASKED PORT PRIVATE", "also ASKED" (another address of the same port), "unix PATH" (with a descriptor of
  * the socket's file), "socket IDENTITY" (a Unix socket file was created), "further ADDRESS" (with the listener if others may
  * share its address), "detached PID", "terminal" (asked for, but there is none).
  */
 #define _GNU_SOURCE
+#include "observe.h"
+
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -135,6 +139,12 @@ static int real_unlinkat(int directory, const char *path, int flags) {
     return (int)syscall(SYS_unlinkat, directory, path, flags);
 }
 
+static int real_open(const char *path, int flags) { return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0); }
+
+static int real_fstatat(int directory, const char *path, struct stat *status, int flags) {
+    return (int)syscall(SYS_newfstatat, directory, path, status, flags);
+}
+
 static int real_accept4(int fd, struct sockaddr *address, socklen_t *len, int flags) {
     return (int)syscall(SYS_accept4, fd, address, len, flags);
 }
@@ -152,13 +162,24 @@ typedef int (*openat_function)(int directory, const char *path, int flags, ...);
 static open_function next_open;
 static openat_function next_openat;
 
+/* Must be called while single-threaded. */
+static void look_up_next(void) {
+    next_open = (open_function)dlsym(RTLD_NEXT, "open");
+    next_openat = (openat_function)dlsym(RTLD_NEXT, "openat");
+}
+
+/* Notes in the front's table which files the app looks at; `fd` is its memory. Must be called while single-threaded. */
+void devhost_interpose_observe(int fd) {
+    look_up_next();
+    devhost_observe_arm(fd);
+}
+
 /* `earlier` lists the identities of earlier generations' files, comma-separated; NULL if there were no generations. */
 void devhost_interpose_arm(devhost_sink sink, uint16_t wanted, const char *earlier) {
     state.pid = getpid();
     state.wanted = wanted;
     state.has_earlier = earlier != NULL;
-    next_open = (open_function)dlsym(RTLD_NEXT, "open");
-    next_openat = (openat_function)dlsym(RTLD_NEXT, "openat");
+    look_up_next();
     while (earlier != NULL && state.earlier_count < EARLIER_COUNT_MAX) {
         struct identity *file = &state.earlier[state.earlier_count];
         if (sscanf(earlier, "%llu:%llu:%lld:%lld", &file->device, &file->inode, &file->seconds, &file->nanos) == 4) {
@@ -477,7 +498,7 @@ static bool same_file(const struct identity *a, const struct identity *b) {
 /* Identifies a socket's file; false if there is something else, or nothing. */
 static bool read_socket_file(int directory, const char *path, struct identity *file) {
     struct stat status;
-    if (fstatat(directory, path, &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISSOCK(status.st_mode)) {
+    if (real_fstatat(directory, path, &status, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISSOCK(status.st_mode)) {
         return false;
     }
     *file = identity_of(&status);
@@ -496,7 +517,7 @@ static bool read_place(int from, const char *path, struct identity *directory, c
     memcpy(parent, len == 0 ? "." : path, len == 0 ? 1 : len);
     parent[len == 0 ? 1 : len] = 0;
     *name = slash == NULL ? path : slash + 1;
-    if (fstatat(from, parent, &status, 0) != 0) {
+    if (real_fstatat(from, parent, &status, 0) != 0) {
         return false;
     }
     /* Without the time, which changes with each file in it. */
@@ -597,7 +618,7 @@ static bool is_of_later_generation(int directory, const char *path) {
 static bool is_mode_there(int flags) { return (flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE; }
 
 /* Reports that an app without a terminal asked for one, so that the user learns how to give it one. */
-static void note_opened(const char *path, int fd) {
+static void note_terminal(const char *path, int fd) {
     if (fd >= 0 || errno != ENXIO || path == NULL || strcmp(path, "/dev/tty") != 0) {
         return;
     }
@@ -611,22 +632,27 @@ static void note_opened(const char *path, int fd) {
     errno = error;
 }
 
-static int open_noting(const char *path, int flags, mode_t mode) {
-    if (!armed() || next_open == NULL) {
-        return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+static int note_opened(int directory, const char *path, int flags, int fd, uint64_t begun) {
+    if (armed()) {
+        note_terminal(path, fd);
     }
-    int fd = next_open(path, flags, mode);
-    note_opened(path, fd);
+    if (begun != 0) {
+        devhost_observe_open(directory, path, flags, fd, begun);
+    }
     return fd;
 }
 
+static int open_noting(const char *path, int flags, mode_t mode) {
+    uint64_t begun = devhost_observe_begin();
+    int fd = next_open == NULL ? (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode) : next_open(path, flags, mode);
+    return note_opened(AT_FDCWD, path, flags, fd, begun);
+}
+
 static int openat_noting(int directory, const char *path, int flags, mode_t mode) {
-    if (!armed() || next_openat == NULL) {
-        return (int)syscall(SYS_openat, directory, path, flags, mode);
-    }
-    int fd = next_openat(directory, path, flags, mode);
-    note_opened(path, fd);
-    return fd;
+    uint64_t begun = devhost_observe_begin();
+    int fd = next_openat == NULL ? (int)syscall(SYS_openat, directory, path, flags, mode)
+                                 : next_openat(directory, path, flags, mode);
+    return note_opened(directory, path, flags, fd, begun);
 }
 
 #define MODE_AFTER(flags, mode)                                                                                        \
@@ -661,13 +687,20 @@ int openat64(int directory, const char *path, int flags, ...) {
 }
 #endif
 
-int unlink(const char *path) {
-    return armed() && is_of_later_generation(AT_FDCWD, path) ? 0 : real_unlinkat(AT_FDCWD, path, 0);
+static int unlink_noting(int directory, const char *path, int flags) {
+    if (armed() && flags == 0 && is_of_later_generation(directory, path)) {
+        return 0;
+    }
+    int result = real_unlinkat(directory, path, flags);
+    if (result == 0) {
+        devhost_observe_touch(directory, path);
+    }
+    return result;
 }
 
-int unlinkat(int directory, const char *path, int flags) {
-    return armed() && flags == 0 && is_of_later_generation(directory, path) ? 0 : real_unlinkat(directory, path, flags);
-}
+int unlink(const char *path) { return unlink_noting(AT_FDCWD, path, 0); }
+
+int unlinkat(int directory, const char *path, int flags) { return unlink_noting(directory, path, flags); }
 
 int bind(int fd, const struct sockaddr *address, socklen_t len) {
     if (!armed() || address == NULL || len > sizeof(union address)) {
@@ -759,7 +792,7 @@ static int open_local(const char *sun_path, size_t len) {
     char path[sizeof((struct sockaddr_un *)0)->sun_path + 1] = "";
     struct stat status;
     memcpy(path, sun_path, len);
-    int file = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    int file = real_open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (file >= 0 && fstat(file, &status) == 0) {
         struct identity identity = identity_of(&status);
         for (size_t at = 0; at < state.locals_count; at++) {
@@ -1048,7 +1081,7 @@ int daemon(int keep_directory, int keep_streams) {
         return -1;
     }
     if (!keep_streams) {
-        int null = open("/dev/null", O_RDWR);
+        int null = real_open("/dev/null", O_RDWR);
         if (null < 0) {
             return -1;
         }
@@ -1066,6 +1099,7 @@ int daemon(int keep_directory, int keep_streams) {
 #define FD_VARIABLE "DEVHOST_INTERPOSE_FD"
 #define PORT_VARIABLE "DEVHOST_INTERPOSE_PORT"
 #define OUTPUT_VARIABLE "DEVHOST_INTERPOSE_OUTPUT"
+#define TRAIL_VARIABLE "DEVHOST_INTERPOSE_TRAIL"
 #define EARLIER_VARIABLE "DEVHOST_INTERPOSE_EARLIER"
 #define LD_PRELOAD_VARIABLE "DEVHOST_INTERPOSE_LD_PRELOAD"
 
@@ -1128,5 +1162,13 @@ __attribute__((constructor)) static void start(void) {
     fcntl(report_fd, F_SETFD, FD_CLOEXEC);
     devhost_interpose_arm(write_line, wanted, getenv(EARLIER_VARIABLE));
     unsetenv(EARLIER_VARIABLE);
+    /* Last: nothing of the above is the app's. */
+    const char *trail = getenv(TRAIL_VARIABLE);
+    if (trail != NULL) {
+        int fd = atoi(trail);
+        unsetenv(TRAIL_VARIABLE);
+        devhost_interpose_observe(fd);
+        close(fd);
+    }
 }
 #endif

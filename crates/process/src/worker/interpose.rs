@@ -33,6 +33,8 @@ pub(crate) const FD_VARIABLE: &str = "DEVHOST_INTERPOSE_FD";
 pub(crate) const PORT_VARIABLE: &str = "DEVHOST_INTERPOSE_PORT";
 /// The number of the descriptor of the app's [`Output`](devhost_sys::output::Output). Removed by the library.
 pub(crate) const OUTPUT_VARIABLE: &str = "DEVHOST_INTERPOSE_OUTPUT";
+/// The number of the descriptor of the app's [`Trail`](devhost_sys::trail::Trail). Removed by the library.
+pub(crate) const TRAIL_VARIABLE: &str = "DEVHOST_INTERPOSE_TRAIL";
 /// The Unix socket files of earlier generations; see [`arm`]. Unset without one. Removed by the library.
 pub(crate) const EARLIER_VARIABLE: &str = "DEVHOST_INTERPOSE_EARLIER";
 /// The value of `LD_PRELOAD` for the app and its children; unset if that is to be unset.
@@ -98,6 +100,7 @@ type Sink = extern "C" fn(*const u8, usize, i32);
 unsafe extern "C" {
     fn devhost_interpose_arm(sink: Sink, wanted: u16, earlier: *const c_char);
     fn devhost_interpose_keep_output(fd: i32);
+    fn devhost_interpose_observe(fd: i32);
 }
 
 type Listener = Box<dyn Fn(Seen, Option<BorrowedFd<'_>>) + Send + Sync>;
@@ -125,6 +128,13 @@ pub(crate) fn arm(
 pub(crate) fn keep_output(output: &OwnedFd) {
     // SAFETY: the C side maps the descriptor's memory for good, and keeps nothing else of it.
     unsafe { devhost_interpose_keep_output(output.as_raw_fd()) };
+}
+
+/// Notes in `trail` what this process does in the file system from now on. Must be called while
+/// single-threaded.
+pub(crate) fn observe(trail: &OwnedFd) {
+    // SAFETY: as for the output.
+    unsafe { devhost_interpose_observe(trail.as_raw_fd()) };
 }
 
 extern "C" fn hear(line: *const u8, len: usize, fd: i32) {

@@ -8,6 +8,8 @@ mod code;
 mod host;
 mod interpose;
 mod load;
+#[cfg(test)]
+mod observe_tests;
 mod plain;
 mod plugin_app;
 mod stack;
@@ -15,7 +17,7 @@ mod stack;
 pub(crate) use code::Code;
 pub(crate) use interpose::{
     EARLIER_VARIABLE, FD_VARIABLE, INTERPOSER_SO, LD_PRELOAD_VARIABLE, OUTPUT_VARIABLE, PORT_VARIABLE, Seen,
-    keep_output,
+    TRAIL_VARIABLE, keep_output, observe,
 };
 pub(crate) use plain::run_plain;
 pub(crate) use plugin_app::{run_plugin, run_plugin_unloading};

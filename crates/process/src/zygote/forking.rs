@@ -158,11 +158,14 @@ impl Zygote {
         set_process_name();
         set_variables(&spec.variables);
         let code = Code { before: &spec.libraries, artifact: &spec.artifact };
-        let Handover { app, control, output, .. } = handover;
+        let Handover { app, control, output, trail, .. } = handover;
         // The mapping stays.
         worker::keep_output(&output);
         drop(output);
         worker::watch_stacks();
+        // Just before the app's code is loaded: what its constructors read counts.
+        worker::observe(&trail);
+        drop(trail);
         match app {
             HandedApp::Plugin(link) => worker::run_plugin(spec.generation, code, link, control),
             HandedApp::Plain { wanted_port } => {

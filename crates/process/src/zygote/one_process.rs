@@ -1,6 +1,8 @@
 //! What `devhost bench` compares the zygote with: one process that loads each generation into itself, serves
 //! it on its own thread, and finally unloads it, as hot-reloading libraries do.
 //!
+//! What the app does in the file system is not noted: the table would stay, for each generation.
+//!
 //! It speaks the zygote's protocol, with thread ids in place of workers' pids. It cannot kill a generation
 //! that does not end; it then exits, with all that it has loaded.
 #![expect(clippy::print_stderr, reason = "its standard error is the user's")]
