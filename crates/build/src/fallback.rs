@@ -63,7 +63,7 @@ pub(crate) fn reason_to_restart(failure: &Failure) -> Option<String> {
         }
         // The library was built, but lacks something.
         Failure::Start { message, .. } => Some(format!("it cannot be a library: {message}")),
-        Failure::Crash { .. } => None,
+        Failure::Process { .. } | Failure::Crash { .. } => None,
     }
 }
 

@@ -19,7 +19,7 @@
   window.__devhost = page;
 
   // Pages of devhost that only wait for something to serve.
-  const WAITING = ["build_failed", "start_failed", "crash_loop", "starting", "timed_out", "full", "closed"];
+  const WAITING = ["build_failed", "process_failed", "start_failed", "crash_loop", "starting", "timed_out", "full", "closed"];
   // Pages that have nothing to wait for.
   const FINAL = ["host_forbidden", "origin_forbidden", "not_found", "method_not_allowed"];
   const RETRY_MIN_MS = 300;
@@ -465,6 +465,10 @@
       const sorted = [...failure.diagnostics].sort((a, b) => isError(b) - isError(a));
       const title = "The build failed" + (count === 1 ? " with one error" : count > 1 ? ` with ${count} errors` : "");
       return { title, diagnostics: sorted, more: describeLeftOut(leftOut), output: failure.output, source: "cargo" };
+    }
+    if (failure.kind === "process") {
+      const title = `The process \`${failure.name}\` failed before the build`;
+      return { title, lead: failure.message, hint: failure.hint, output: failure.output, source: "Its last output" };
     }
     if (failure.kind === "start") {
       return { title: "The app did not start", lead: failure.message, hint: failure.hint, output: failure.output };

@@ -14,7 +14,8 @@ use super::pages::{POLICY, Page, render_status};
 use devhost_link::wire::PanicReport;
 use devhost_model::{
     BrowserEvent, BuildReport, BuildStep, Cause, Diagnostic, Diagnostics, End, Failure, LeftOut, Outcome,
-    Process, Reload, ServerState, Status, StatusBoard, Steps, StopReason, WorkerStatus,
+    Process, Reload, ServerState, SideEnd, SideState, SideStatus, Status, StatusBoard, Steps, StopReason,
+    WorkerStatus,
 };
 
 const CRATE: &str =
@@ -65,6 +66,7 @@ pub(super) fn pages() -> Vec<(&'static str, Page)> {
     vec![
         ("build_failed", Page::failure(&build_failure())),
         ("build_failed_without_diagnostics", Page::failure(&manifest_failure())),
+        ("process_failed", Page::failure(&process_failure())),
         ("start_failed", Page::failure(&start_failure())),
         ("crash_loop", Page::failure(&crash_failure())),
         ("starting", Page::starting(CRATE)),
@@ -201,6 +203,15 @@ fn manifest_failure() -> Failure {
     }
 }
 
+fn process_failure() -> Failure {
+    Failure::Process {
+        name: CRATE.into(),
+        message: format!("the process `{CRATE}` exited with code 1 after 812 ms"),
+        hint: "it runs again before the next build, when a file has changed".into(),
+        output: output(),
+    }
+}
+
 fn start_failure() -> Failure {
     let failure = Failure::start(
         format!("the app exited with code 101 before it listened; it had been given `--database-url={LINE}`"),
@@ -271,6 +282,44 @@ fn first_status() -> Status {
     StatusBoard::new(CRATE.into(), "plain").snapshot()
 }
 
+/// Processes beside the app in all states.
+fn sides() -> Vec<SideStatus> {
+    let side = |name: &str, state: SideState| SideStatus {
+        name: name.into(),
+        state,
+        before_build: false,
+        pid: None,
+        since_unix_ms: 1_700_000_000_000,
+        next_start_unix_ms: None,
+        restarts: 0,
+        last_end: None,
+        last_lines: Vec::new(),
+    };
+    let last_lines: Vec<String> = output().lines().map(str::to_owned).collect();
+    vec![
+        SideStatus { pid: Some(4_194_303), ..side("database", SideState::Ready) },
+        SideStatus {
+            before_build: true,
+            last_end: Some(SideEnd::Exited { code: 0 }),
+            ..side("migrate", SideState::Ended)
+        },
+        SideStatus {
+            before_build: true,
+            last_end: Some(SideEnd::TimedOut),
+            last_lines: last_lines.clone(),
+            ..side(CRATE, SideState::Failed)
+        },
+        SideStatus {
+            next_start_unix_ms: Some(4_000_000_000_000),
+            restarts: 1_234,
+            last_end: Some(SideEnd::NotStarted { message: format!("the command `{LINE}` was not found") }),
+            last_lines,
+            ..side("tailwind", SideState::BackingOff)
+        },
+        side("worker", SideState::Waiting),
+    ]
+}
+
 /// Many reloads and workers, with long values.
 fn busy_status() -> Status {
     let worker = |at: u64| WorkerStatus {
@@ -300,6 +349,7 @@ fn busy_status() -> Status {
         build_id: "0123456789abcdef0123456789abcdef01234567".into(),
         zygote: Some(Process { pid: 4_194_303 }),
         workers: (0..32).map(worker).collect(),
+        processes: sides(),
         failure: Some(build_failure()),
         reloads: reloads.collect(),
         ..first_status()

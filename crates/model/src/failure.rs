@@ -17,6 +17,17 @@ pub enum Failure {
         /// What else cargo printed (a broken manifest, a linker error), with ANSI colours.
         output: String,
     },
+    /// A side process that has to run before the build has failed, so nothing was built.
+    Process {
+        /// Its name in `devhost.toml`.
+        name: String,
+        /// What happened.
+        message: String,
+        /// What to do about it, empty if unknown.
+        hint: String,
+        /// The last that it wrote.
+        output: String,
+    },
     /// The build succeeded, but the artifact did not load or the app did not start.
     Start {
         /// What happened.
@@ -72,6 +83,7 @@ impl Failure {
                 1 => "The build failed with one error".into(),
                 n => format!("The build failed with {n} errors"),
             },
+            Self::Process { name, .. } => format!("The process `{name}` failed before the build"),
             Self::Start { .. } => "The app did not start".into(),
             Self::Crash { count, .. } => format!("The app crashed {count} times in a row"),
         }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::reload::{Outcome, Reload};
+use crate::side_status::SideStatus;
 
 /// How many reloads the status document keeps.
 const RELOADS_KEPT_COUNT_MAX: usize = 100;
@@ -65,6 +66,8 @@ pub struct Status {
     pub zygote: Option<Process>,
     /// The workers, including draining ones.
     pub workers: Vec<WorkerStatus>,
+    /// The side processes of `devhost.toml`, in its order.
+    pub processes: Vec<SideStatus>,
     /// Why the newest code is not being served, if it is not.
     pub failure: Option<Failure>,
     /// The last reloads, oldest first.
@@ -95,6 +98,7 @@ impl StatusBoard {
             front: Process { pid: std::process::id().cast_signed() },
             zygote: None,
             workers: Vec::new(),
+            processes: Vec::new(),
             failure: None,
             reloads: VecDeque::new(),
         };

@@ -3,7 +3,8 @@
 
 use serde::Serialize;
 
-use devhost_model::{Diagnostic, End, Failure, Reload};
+use crate::label::Stream;
+use devhost_model::{Diagnostic, End, Failure, Reload, SideStatus};
 
 /// An event, written as a line of JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,6 +70,23 @@ pub(crate) enum TerminalEvent {
         message: String,
         /// How it ended.
         end: End,
+    },
+    /// A side process has written a line.
+    Output {
+        /// Its name.
+        process: String,
+        /// Where to.
+        stream: Stream,
+        /// The line, without colours.
+        line: String,
+    },
+    /// A side process has started, is ready, or has ended.
+    Process {
+        /// What happened, in one line.
+        message: String,
+        /// Its `name`, `state`, `pid` and so on, as in the status document.
+        #[serde(flatten)]
+        process: SideStatus,
     },
     /// Something worth knowing.
     Note {

@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use crate::label::Label;
+
 /// How text is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
@@ -47,6 +49,14 @@ impl Style {
     /// Returns the text in the colour of names and addresses.
     pub fn notable(self, text: &str) -> String {
         self.paint("36", text)
+    }
+
+    /// Returns what stands before a side process's lines.
+    pub(crate) fn label(self, label: &Label) -> String {
+        /// The colours of labels, in turn. Red is for what is wrong.
+        const CODES: [&str; 5] = ["36", "35", "33", "34", "32"];
+        let Label { name, width, place } = label;
+        self.paint(CODES[place % CODES.len()], &format!("{name:width$} |"))
     }
 
     /// Returns coloured text, without its colours if they are off.

@@ -6,10 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::event::{TerminalEvent, Url};
+use crate::foreign::tame;
+use crate::label::{Label, Level, Stream};
 use crate::progress::Progress;
 use crate::sink::Sink;
 use crate::style::Style;
-use devhost_model::{Cause, Diagnostic, Diagnostics, End, Error, Failure, Outcome, Reload};
+use devhost_model::{Cause, Diagnostic, Diagnostics, End, Error, Failure, Outcome, Reload, SideStatus};
 
 /// The interval of progress lines if there is no terminal to draw a bar on.
 const PROGRESS_LINE_INTERVAL_MS: u64 = 3_000;
@@ -195,6 +197,38 @@ impl Terminal {
         );
     }
 
+    /// Returns true if people see colours.
+    pub fn has_colours(&self) -> bool {
+        self.format == Format::Human && self.out_style.colours
+    }
+
+    /// Shows a line that a side process has written.
+    pub fn output(&self, label: &Label, stream: Stream, line: &str) {
+        let (sink, style) = match stream {
+            Stream::Stdout => (&self.out, self.out_style),
+            Stream::Stderr => (&self.err, self.err_style),
+        };
+        self.tell(
+            sink,
+            || style.output(label, line),
+            || TerminalEvent::Output { process: label.name.clone(), stream, line: tame(line, false) },
+        );
+    }
+
+    /// Tells what a side process does.
+    pub fn process(&self, process: &SideStatus, level: Level, message: &str) {
+        if self.format == Format::Human && level == Level::Detail && !self.verbose {
+            return;
+        }
+        self.complain(
+            || match level {
+                Level::Detail | Level::Note => self.err_style.note(message),
+                Level::Warning => self.err_style.warning(message),
+            },
+            || TerminalEvent::Process { message: message.into(), process: process.clone() },
+        );
+    }
+
     /// Tells that devhost is ending, and removes the progress bar.
     pub fn stopping(&self) {
         self.progress_done();
@@ -246,7 +280,7 @@ fn texts(files: &[impl AsRef<Path>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use devhost_model::Steps;
+    use devhost_model::{SideState, Steps};
     use std::sync::Arc;
 
     struct Written {
@@ -397,6 +431,51 @@ mod tests {
         );
         terminal.stopping();
         assert_eq!(written.take_event(), serde_json::json!({"event": "stopping"}));
+    }
+
+    fn side(state: SideState) -> SideStatus {
+        SideStatus {
+            name: "db".into(),
+            state,
+            before_build: false,
+            pid: Some(7),
+            since_unix_ms: 1,
+            next_start_unix_ms: None,
+            restarts: 0,
+            last_end: None,
+            last_lines: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn lines_of_side_processes_go_where_they_were_written_to() {
+        let label = Label { name: "db".into(), width: 2, place: 0 };
+        let written = in_memory(Format::Human);
+        written.terminal.output(&label, Stream::Stdout, "one");
+        written.terminal.output(&label, Stream::Stderr, "two");
+        assert_eq!(written.take(), ("db | one\n".into(), "db | two\n".into()));
+        let written = in_memory(Format::Json);
+        written.terminal.output(&label, Stream::Stderr, "\x1b[31mtwo\x1b[0m");
+        assert_eq!(
+            written.take_event(),
+            serde_json::json!({"event": "output", "process": "db", "stream": "stderr", "line": "two"})
+        );
+    }
+
+    #[test]
+    fn what_side_processes_do_is_told_to_people_by_weight_and_to_programs_always() {
+        let written = in_memory(Format::Human);
+        written.terminal.process(&side(SideState::Running), Level::Detail, "d");
+        written.terminal.process(&side(SideState::Ready), Level::Note, "n");
+        written.terminal.process(&side(SideState::BackingOff), Level::Warning, "w");
+        assert_eq!(written.take().1, "note: n\nwarning: w\n");
+        let written = in_memory(Format::Json);
+        written.terminal.process(&side(SideState::Running), Level::Detail, "d");
+        let event = written.take_event();
+        assert_eq!(
+            (&event["event"], &event["name"], &event["state"], &event["pid"], &event["message"]),
+            (&"process".into(), &"db".into(), &"running".into(), &7.into(), &"d".into())
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::foreign::tame;
+use crate::label::Label;
 use crate::style::{Style, printable};
 use devhost_model::Error;
 use devhost_model::{BuildReport, Cause, Diagnostic, End, Failure, Outcome, Reload, Steps, counted};
@@ -101,7 +103,8 @@ impl Style {
                     let _ = writeln!(text, "{}", self.dim(&format!("({warnings} not shown; -v shows them)")));
                 }
             }
-            Failure::Start { message, hint, .. } => {
+            // Its output was printed as it came.
+            Failure::Process { message, hint, .. } | Failure::Start { message, hint, .. } => {
                 let _ = writeln!(text, "{} {}: {message}", self.bad("error:"), self.bold(&failure.title()));
                 self.hint(&mut text, hint);
             }
@@ -139,6 +142,11 @@ impl Style {
 
     pub(crate) fn crash(self, end: &End) -> String {
         format!("{} {end}\n", self.bad("crashed:"))
+    }
+
+    /// Returns a line of a side process.
+    pub(crate) fn output(self, label: &Label, line: &str) -> String {
+        format!("{} {}", self.label(label), tame(line, self.colours)).trim_end().to_owned() + "\n"
     }
 
     pub(crate) fn stylesheets(self, files: &[impl AsRef<Path>]) -> String {
@@ -338,6 +346,31 @@ mod tests {
             PLAIN.failure(&crash, false),
             "error: The app crashed 5 times in a row: the app called exit with code 3\nhint: it is started again after \
              the next change\n"
+        );
+    }
+
+    #[test]
+    fn lines_of_side_processes_are_aligned_and_tamed() {
+        let label = |name: &str| Label { name: name.into(), width: 8, place: 1 };
+        assert_eq!(PLAIN.output(&label("db"), "ready\x1b[2J"), "db       | ready\n");
+        assert_eq!(PLAIN.output(&label("tailwind"), ""), "tailwind |\n");
+        assert_eq!(
+            COLOURED.output(&label("tailwind"), "\x1b[32mDone\x1b[0m"),
+            "\x1b[35mtailwind |\x1b[0m \x1b[32mDone\x1b[0m\x1b[0m\n"
+        );
+    }
+
+    #[test]
+    fn a_process_that_fails_before_the_build_is_named() {
+        let failure = Failure::Process {
+            name: "migrate".into(),
+            message: "it exited with code 1".into(),
+            hint: "look".into(),
+            output: "no database".into(),
+        };
+        assert_eq!(
+            PLAIN.failure(&failure, false),
+            "error: The process `migrate` failed before the build: it exited with code 1\nhint: look\n"
         );
     }
 

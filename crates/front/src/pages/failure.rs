@@ -1,4 +1,4 @@
-//! No generation serves, and why: the build failed, the app did not start, or it crashed again and again.
+//! No generation serves, and why: the build or what has to run before it failed, the app did not start, or it crashed again and again.
 
 use actix_web::http::StatusCode;
 
@@ -11,6 +11,10 @@ impl Page {
         let (status, title) = (StatusCode::INTERNAL_SERVER_ERROR, failure.title());
         match failure {
             Failure::Build { diagnostics, output } => Self::build_failed(title, diagnostics, output),
+            Failure::Process { message, hint, output, .. } => {
+                let page = Self::new(status, "process_failed", title, message.trim()).hint(hint);
+                page.labelled_output("Its last output", output)
+            }
             Failure::Start { message, hint, output, .. } => {
                 Self::new(status, "start_failed", title, message.trim()).hint(hint).output(output)
             }

@@ -70,7 +70,7 @@ impl Page {
         }
     }
 
-    fn labelled_output(self, label: &'static str, output: &str) -> Self {
+    pub(super) fn labelled_output(self, label: &'static str, output: &str) -> Self {
         let text = last_lines(output.trim_end());
         if text.trim().is_empty() {
             return self;

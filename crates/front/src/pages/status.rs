@@ -1,11 +1,13 @@
 //! The status page: what is being served, by which processes, and how the last reloads went.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use maud::{Markup, html};
 
 use super::frame::Frame;
 use crate::context::PageContext;
-use crate::html::Foreign;
-use devhost_model::{BuildReport, Failure, Outcome, Reload, ServerState, Status};
+use crate::html::{Foreign, terminal_output};
+use devhost_model::{BuildReport, Failure, Outcome, Reload, ServerState, SideState, SideStatus, Status};
 
 /// A step that took less is not shown.
 const STEP_SHOWN_FROM_MS: f64 = 0.05;
@@ -33,7 +35,7 @@ pub(crate) fn render_status(status: &Status, context: &PageContext<'_>) -> Strin
         lead: &lead,
         hint: &status.failure.as_ref().map(Failure::title).unwrap_or_default(),
     };
-    frame.render(&html! { (processes(status)) (reloads(status)) }, context)
+    frame.render(&html! { (processes(status)) (beside(status, now_unix_ms())) (reloads(status)) }, context)
 }
 
 fn processes(status: &Status) -> Markup {
@@ -63,6 +65,86 @@ fn processes(status: &Status) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// Renders the processes beside the app, if there are any.
+fn beside(status: &Status, now_unix_ms: u64) -> Markup {
+    html! {
+        @if !status.processes.is_empty() {
+            section {
+                h2 { "Processes beside the app" }
+                table class="beside" {
+                    thead {
+                        tr {
+                            th class="name" { "name" }
+                            th class="state" { "state" }
+                            th class="pid number" { "pid" }
+                            th class="restarts number" { "restarts" }
+                            th class="end" { "last end" }
+                        }
+                    }
+                    tbody { @for side in &status.processes { (side_row(side, now_unix_ms)) } }
+                }
+            }
+        }
+    }
+}
+
+fn side_row(side: &SideStatus, now_unix_ms: u64) -> Markup {
+    let (class, word) = match side.state {
+        SideState::Waiting => ("", "waiting"),
+        SideState::Starting => ("", "starting"),
+        SideState::Running => ("level-good", "running"),
+        SideState::Ready => ("level-good", "ready"),
+        SideState::BackingOff => ("level-warning", "about to be started again"),
+        SideState::Ended => ("level-good", "ended"),
+        SideState::Failed => ("level-error", "failed"),
+        SideState::Ending => ("", "ending"),
+    };
+    let since = match side.next_start_unix_ms {
+        Some(next) => format!("in {}", age(next.saturating_sub(now_unix_ms))),
+        None => format!("for {}", age(now_unix_ms.saturating_sub(side.since_unix_ms))),
+    };
+    html! {
+        tr {
+            td class="name" {
+                span class="file" { (Foreign(&side.name)) }
+                @if side.before_build { span class="since" { "before the build" } }
+            }
+            td class="state" {
+                span class=(class) { (word) }
+                " "
+                span class="since" { (since) }
+            }
+            td class="pid number" { @if let Some(pid) = side.pid { (pid) } }
+            td class="restarts number" { @if side.restarts > 0 { (side.restarts) } }
+            td class="end" {
+                @if let Some(end) = side.last_end.as_ref().filter(|end| !(side.before_build && end.is_success())) {
+                    (Foreign(&end.to_string()))
+                    @if !side.last_lines.is_empty() {
+                        details {
+                            summary { "last lines" }
+                            pre { (terminal_output(&side.last_lines.join("\n"))) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn now_unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns a time that goes on, as in `12 s`, `5 min` and `3 h`.
+fn age(ms: u64) -> String {
+    match ms / 1_000 {
+        seconds if seconds < 120 => format!("{seconds} s"),
+        seconds if seconds < 7_200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3_600),
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use actix_web::http::Method;
 
 use super::page::{OUTPUT_LINES_SHOWN_COUNT_MAX, Page};
+use super::render_status;
 use super::section::Section;
 use crate::context::PageContext;
 use crate::slots::SlotKind;
 use devhost_link::wire::PanicReport;
-use devhost_model::{Diagnostic, End, Failure, StopReason};
+use devhost_model::{Diagnostic, End, Failure, SideEnd, SideState, SideStatus, StatusBoard, StopReason};
 
 const EVIL: &str = "<script>alert('x')</script>\u{1b}[31m&\"";
 const CONTEXT: PageContext<'_> = PageContext { app: "a<b", session: "s\"", generation: 3, revision: 1 };
@@ -35,6 +36,12 @@ fn all_pages() -> Vec<Page> {
     vec![
         Page::failure(&Failure::Build {
             diagnostics: vec![diagnostic("warning", "unused"), diagnostic("error", EVIL)].into(),
+            output: EVIL.into(),
+        }),
+        Page::failure(&Failure::Process {
+            name: EVIL.into(),
+            message: EVIL.into(),
+            hint: EVIL.into(),
             output: EVIL.into(),
         }),
         Page::failure(&Failure::start(EVIL, EVIL).with_output(|_| EVIL.into())),
@@ -78,11 +85,32 @@ fn nothing_gets_into_a_page_unescaped() {
 }
 
 #[test]
+fn what_a_process_beside_the_app_says_gets_into_the_status_page_escaped() {
+    let board = StatusBoard::new(EVIL.into(), "plain");
+    board.update(|status| {
+        status.processes = vec![SideStatus {
+            name: EVIL.into(),
+            state: SideState::BackingOff,
+            before_build: false,
+            pid: Some(7),
+            since_unix_ms: 0,
+            next_start_unix_ms: Some(u64::MAX),
+            restarts: 3,
+            last_end: Some(SideEnd::NotStarted { message: EVIL.into() }),
+            last_lines: vec![EVIL.into()],
+        }];
+    });
+    let html = render_status(&board.snapshot(), &CONTEXT);
+    assert!(html.contains("about to be started again") && html.contains("last lines"), "{html}");
+    assert!(!html.contains("<script>alert") && !html.contains('\u{1b}'), "{html}");
+}
+
+#[test]
 fn text_has_no_escape_sequences_and_json_is_json() {
     for page in all_pages() {
         let json = page.to_json(&CONTEXT);
         assert!(json["error"]["title"].is_string() && json["error"]["kind"].is_string());
-        if !matches!(page.kind, "bad_request" | "start_failed" | "panic" | "bad_response")
+        if !matches!(page.kind, "bad_request" | "process_failed" | "start_failed" | "panic" | "bad_response")
             && page.sections.iter().all(|section| !matches!(section, Section::Facts(_)))
         {
             assert!(page.to_text().starts_with(&page.title));
