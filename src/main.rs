@@ -42,6 +42,7 @@ fn dispatch() -> Option<ExitCode> {
     let name = std::path::Path::new(&name).file_name()?;
     let name = name.to_str()?;
     devhost_process::keeper::dispatch(name)
+        .or_else(|| devhost_sides::dispatch(name))
         .or_else(|| runner::dispatch(name))
         .or_else(|| devhost_bench::dispatch(name))
         .map(ExitCode::from)

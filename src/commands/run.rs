@@ -130,6 +130,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
         app_port: args.app_port.map_or(0, u16::from),
         env_files,
         stdin: args.stdin,
+        processes: Vec::new(),
         watching,
         terminal: Arc::clone(terminal),
         on_serving: Box::new(move |terminal, bound| {

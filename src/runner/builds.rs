@@ -11,16 +11,16 @@ use devhost_model::{BrowserEvent, BuildReport, ChangedFiles, Failure};
 use devhost_supervisor::{Code, Event, Origin};
 
 use super::input::Input;
+use super::sides::Built;
 use super::state::Runner;
 
 impl Runner {
     pub(super) fn start_build(&mut self, build: u64, changed: Vec<PathBuf>) {
-        let builder = Rc::clone(&self.builder);
+        let (builder, sides) = (Rc::clone(&self.builder), Rc::clone(&self.sides));
         let inputs = self.inputs.clone();
         let show_progress = !self.first_build_over;
         let (terminal, hub) = (Arc::clone(&self.terminal), self.hub.clone());
         self.build = Some(rt::spawn(async move {
-            let mut builder = builder.lock().await;
             let mut progress = |progress: build::Progress| {
                 if show_progress {
                     let build::Progress { done, total, current } = progress;
@@ -28,10 +28,7 @@ impl Runner {
                     hub.send(BrowserEvent::Progress { done, total, current });
                 }
             };
-            let started = SystemTime::now();
-            let outcome = builder.build(&changed, &mut progress).await;
-            let report = builder.last_report().clone();
-            drop(builder);
+            let Built { started, outcome, report } = sides.build(builder, &changed, &mut progress).await;
             let _ = inputs.send(Input::Built { build, started, outcome, report }).await;
         }));
     }

@@ -67,6 +67,7 @@ impl Runner {
         for group in &groups {
             let _ = killpg(*group, Signal::SIGTSTP);
         }
+        self.sides.suspend();
         // Returns once devhost is continued: a signal to this thread is delivered before anything else.
         if let Err(error) = raise(Signal::SIGSTOP) {
             tracing::warn!("failed to stop: {error}");
@@ -74,6 +75,7 @@ impl Runner {
         for group in &groups {
             let _ = killpg(*group, Signal::SIGCONT);
         }
+        self.sides.proceed();
     }
 
     /// Lends the terminal to the newest worker, if the app may have it; without a worker takes it back.

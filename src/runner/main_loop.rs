@@ -65,11 +65,11 @@ impl Runner {
         if cut_off {
             tokio::time::sleep(LAST_PAGES_TIME).await;
         }
-        self.end().await
+        self.end(signals).await
     }
 
     /// Ends what is left. Everything here has a deadline.
-    async fn end(mut self) -> Result<(), Error> {
+    async fn end(mut self, mut signals: Signals) -> Result<(), Error> {
         self.cancel_build();
         self.hub.close();
         if let Some(foreground) = &mut self.foreground {
@@ -77,6 +77,8 @@ impl Runner {
         }
         let ends = self.launchers.values().map(|launcher| launcher.end(LAUNCHER_END_TIME_MAX));
         futures_util::future::join_all(ends).await;
+        // After the app, which may need them to the last.
+        self.sides.end(&mut signals).await;
         // A cancelled build has been killed once its builder is free again.
         if let Ok(builder) = tokio::time::timeout(LAUNCHER_END_TIME_MAX, self.builder.lock()).await {
             builder.remove_artifacts();

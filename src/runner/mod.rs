@@ -27,6 +27,7 @@ mod perform;
 mod port;
 mod process_state;
 mod relay;
+mod sides;
 mod signals;
 mod stall;
 mod start;

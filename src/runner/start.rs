@@ -10,7 +10,7 @@ use actix_web::rt;
 use devhost_build::{self as build, Builder};
 use devhost_front::Hub;
 use devhost_front::gate::Gate;
-use devhost_model::{AppKind, Diagnostics, Error, StatusBoard};
+use devhost_model::{AppKind, Diagnostics, Error, SideProcess, StatusBoard};
 use devhost_process::{Argv, Loading};
 use devhost_supervisor::{Origin, Settings, Supervisor};
 use devhost_sys::parent::Ask;
@@ -24,6 +24,7 @@ use super::further::Further;
 use super::input::INPUTS_COUNT_MAX;
 use super::launcher::LAUNCHER_END_TIME_MAX;
 use super::port::{Door, OnServing, PortPlan};
+use super::sides::Beside;
 use super::signals::Signals;
 use super::state::Runner;
 use super::stdin::Stdin;
@@ -49,6 +50,8 @@ pub(crate) struct Parts {
     pub env_files: Vec<PathBuf>,
     /// The app gets devhost's standard input instead of /dev/null.
     pub stdin: bool,
+    /// The processes beside the app.
+    pub processes: Vec<SideProcess>,
     pub watching: (Watching, mpsc::Receiver<Changes>),
     pub terminal: Arc<Terminal>,
     /// Called once the front serves, with its address.
@@ -81,6 +84,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         app_port,
         env_files,
         stdin,
+        processes,
         watching,
         terminal,
         on_serving,
@@ -106,6 +110,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     } else {
         None
     };
+    let sides = Beside::start(processes, &terminal, &status, settings.stop_time_max)?;
     let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
     let (watching, changes) = watching;
     let authors = Authors::new(builder.written());
@@ -116,6 +121,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         workspace: workspace(builder.target()),
         builder: Rc::new(Mutex::new(builder)),
         build: None,
+        sides: Rc::new(sides),
         argv,
         loading,
         launchers: HashMap::new(),

@@ -26,6 +26,7 @@ use super::ids::WorkerProcess;
 use super::input::{Input, Inputs};
 use super::launcher::Launcher;
 use super::port::Door;
+use super::sides::Beside;
 use super::stdin::Stdin;
 use super::watching::Watching;
 use super::workers::Workers;
@@ -39,6 +40,7 @@ pub(super) struct Runner {
     pub(super) workspace: PathBuf,
     pub(super) builder: Rc<Mutex<Builder>>,
     pub(super) build: Option<JoinHandle<()>>,
+    pub(super) sides: Rc<Beside>,
     pub(super) argv: Argv,
     pub(super) loading: Loading,
     /// By number. All but the current one end with their last worker.

@@ -14,7 +14,7 @@ use crate::support::repository;
 const FLOORS: [&[&str]; 5] = [
     &["devhost-model", "devhost-sys", "devhost-link", "devhost-plugin"],
     &["devhost-watch", "devhost-build", "devhost-config", "devhost-terminal"],
-    &["devhost-supervisor", "devhost-process", "devhost-front"],
+    &["devhost-supervisor", "devhost-process", "devhost-front", "devhost-sides"],
     &["devhost-bench"],
     &["devhost"],
 ];
@@ -29,11 +29,12 @@ const WITHIN_A_FLOOR: [(&str, &str); 1] = [("devhost-sys", "devhost-model")];
 const HTTP_LIBRARIES: [&str; 8] = ["actix-", "axum", "h2", "http", "httparse", "hyper", "reqwest", "tower"];
 
 /// The roots of the crates that forbid `unsafe`.
-const SAFE_CRATES: [&str; 8] = [
+const SAFE_CRATES: [&str; 9] = [
     "crates/build/src/lib.rs",
     "crates/config/src/lib.rs",
     "crates/front/src/lib.rs",
     "crates/model/src/lib.rs",
+    "crates/sides/src/lib.rs",
     "crates/supervisor/src/lib.rs",
     "crates/terminal/src/lib.rs",
     "crates/watch/src/lib.rs",
