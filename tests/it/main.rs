@@ -42,6 +42,7 @@ mod support;
 mod symbols;
 mod terminal;
 mod traffic;
+mod trail;
 mod truth;
 mod workers;
 mod zoo;

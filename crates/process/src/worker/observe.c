@@ -382,7 +382,10 @@ static size_t read_fd_path(int fd, char *text) {
         return 0;
     }
     text[len] = 0;
-    return (size_t)len;
+    /* Nothing has its name any more, or it never had one. */
+    static const char deleted[] = " (deleted)";
+    size_t suffix = sizeof deleted - 1;
+    return (size_t)len > suffix && strcmp(text + len - suffix, deleted) == 0 ? 0 : (size_t)len;
 }
 
 /* Apart, for its large frame. */
@@ -911,8 +914,12 @@ int dup3(int fd, int copy, int flags) {
 
 FCNTL(fcntl)
 
+/* Headers may be older than the kernel. */
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
 #endif
 
 int close_range(unsigned first, unsigned last, int flags) {
