@@ -26,6 +26,9 @@ pub(crate) const STOP_TIME_DEFAULT_MS: u64 = 5_000;
 /// How many workers a generation may have: each has a process, a link and threads of its own.
 pub(crate) const WORKERS_COUNT_MAX: u32 = 16;
 
+/// How many apps can be named: each has a front, workers and builds of its own.
+const APPS_COUNT_MAX: usize = 8;
+
 const EXAMPLES: &str = "\
 Examples:
   devhost run                          serve the package in this directory
@@ -33,6 +36,10 @@ Examples:
   devhost run --port 8080 --open       choose the port and open a browser
   devhost run --bin server             choose one of several binaries
   devhost run -- --seed data.json      give the app arguments of its own
+
+Settings:
+  Every option can stand in a devhost.toml beside Cargo.toml or at the workspace's root, as a key of its name
+  (port = 8080). An option wins over it, and so does a variable; --open=false switches off a flag that it sets.
 
 Environment:
   DEVHOST_PORT, DEVHOST_HOST, DEVHOST_TARGET_DIR stand in for the options of these names; an option wins.
@@ -209,9 +216,10 @@ pub(crate) struct DoctorArgs {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunArgs {
-    /// The app: a directory with a package, or a package's name [default: this directory]
-    #[arg(value_name = "PATH or PACKAGE")]
-    pub app: Option<PathBuf>,
+    /// The app: a directory with a package, a package's name, or the name of an app in devhost.toml; several to serve them
+    /// together [default: this directory]
+    #[arg(value_name = "PATH or PACKAGE", num_args = 0..=APPS_COUNT_MAX)]
+    pub app: Vec<PathBuf>,
 
     /// Listen on this port; 0 takes a free one [default: the port that the app asks for, or 3000]
     #[arg(short, long, value_name = "N", env = "DEVHOST_PORT", hide_env = true, help_heading = "Server")]
@@ -531,7 +539,8 @@ mod tests {
     #[test]
     fn nothing_but_run_serves_this_directory_on_a_port_that_is_found_out() {
         let run = run(&[]).unwrap();
-        assert_eq!((run.app, run.port, run.host.to_string()), (None, None, "127.0.0.1".into()));
+        assert!(run.app.is_empty());
+        assert_eq!((run.port, run.host.to_string()), (None, "127.0.0.1".into()));
         assert_eq!(run.message_format, Format::Human);
         assert_eq!(run.debuginfo, DebugInfo::LineTables);
         assert!(!run.strict_port && !run.open && !run.poll && !run.no_hold && !run.no_inject && !run.stdin);
@@ -547,7 +556,7 @@ mod tests {
                     --drain-ms 5 --start-timeout-ms 6 --workers 3 -- --port 1 -x";
         let arguments: Vec<&str> = line.split_ascii_whitespace().collect();
         let run = run(&arguments).unwrap();
-        assert_eq!(run.app, Some("example_app".into()));
+        assert_eq!(run.app, [PathBuf::from("example_app")]);
         assert_eq!((run.port, run.host.to_string(), run.drain_ms), (Some(0), "127.0.0.1".into(), 5));
         assert_eq!((run.start_timeout_ms, run.verbose, run.workers), (6, 2, 3));
         assert_eq!(run.env_files, [PathBuf::from(".env"), "b".into()]);
@@ -604,7 +613,7 @@ mod tests {
             &["--allowed-origin", "*"],
             &["--allowed-origin", "a.test"],
             &["--no-such-option"],
-            &["one", "two"],
+            &["1", "2", "3", "4", "5", "6", "7", "8", "9"],
         ] {
             let error = run(arguments).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{arguments:?}");

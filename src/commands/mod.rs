@@ -2,8 +2,10 @@
 
 mod bench;
 mod clean;
+mod configured;
 mod dispatch;
 mod doctor;
+mod line;
 mod package;
 mod run;
 

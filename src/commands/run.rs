@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::configured::{self, Chosen};
+use super::line::Line;
 use super::package;
-use crate::cli::{DebugInfo, Deps, PORT_DEFAULT, RunArgs, Strategy};
-use crate::runner::{self, Parts, PortPlan, Watching};
+use crate::cli::{Command, DebugInfo, Deps, PORT_DEFAULT, RunArgs, Strategy};
+use crate::runner::{self, ConfigFile, Parts, PortPlan, Said, Watching};
 use devhost_build::{self as build, Builder, Settings, Target};
 use devhost_front::FrontConfig;
 use devhost_model::AppKind;
@@ -20,17 +22,60 @@ use devhost_terminal::{Format, Terminal};
 use devhost_watch::Mode;
 
 /// Runs until the user ends it.
-pub(super) fn run(args: RunArgs) -> ExitCode {
+pub(super) fn run(line: Line, own: RunArgs) -> ExitCode {
     let begun = Instant::now();
-    start_log(args.verbose);
-    let terminal = Arc::new(Terminal::new(args.message_format, args.verbose > 0));
-    match serve(args, begun, &terminal) {
+    let mut terminal = Arc::new(Terminal::new(own.message_format, own.verbose > 0));
+    let result = configure(line, own).and_then(|(args, file)| {
+        start_log(args.verbose);
+        terminal = Arc::new(Terminal::new(args.message_format, args.verbose > 0));
+        serve(args, file, begun, &terminal)
+    });
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal.error(&error);
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Completes the command line by what devhost.toml says of the app.
+fn configure(line: Line, own: RunArgs) -> Result<(RunArgs, ConfigFile), Error> {
+    // Without a directory to look in, it is said later.
+    let Ok(cwd) = std::env::current_dir() else { return Ok((own, ConfigFile::default())) };
+    let mut apps = configured::choose(&line, &own.app, &cwd)?;
+    let app = match (apps.pop(), apps.len()) {
+        (Some(app), 0) => app,
+        (None, _) => return Ok((own, ConfigFile::default())),
+        // several apps
+        (Some(last), _) => {
+            let names = apps.iter().chain([&last]).map(Chosen::title).collect::<Vec<_>>().join(", ");
+            return Err(Error::mistake(
+                format!("several apps cannot be served together yet: {names}"),
+                "name one of them: `devhost run NAME`",
+            ));
+        }
+    };
+    let args = run_args(app.command(&line)?)?;
+    let said = Said { settings: app.settings(&line), env_files: in_directory(&cwd, &args.env_files) };
+    let paths = app.paths().to_owned();
+    let again = move || {
+        let app = app.read_again()?;
+        let args = run_args(app.command(&line)?)?;
+        Ok(Said { settings: app.settings(&line), env_files: in_directory(&cwd, &args.env_files) })
+    };
+    Ok((args, ConfigFile::new(paths, said, again)))
+}
+
+fn run_args(command: Command) -> Result<RunArgs, Error> {
+    match command {
+        Command::Run(args) => Ok(*args),
+        _ => Err(Error::fault("another command than `run` was completed")),
+    }
+}
+
+fn in_directory(directory: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
+    files.iter().map(|file| directory.join(file)).collect()
 }
 
 /// Starts devhost's own log, for its developers: `-vv`, or `DEVHOST_LOG` with a filter.
@@ -48,7 +93,7 @@ fn start_log(verbose: u8) {
     }
 }
 
-fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), Error> {
+fn serve(args: RunArgs, file: ConfigFile, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), Error> {
     listen::permit(args.host, args.allow_remote)?;
     if args.stdin && args.workers > 1 {
         return Err(Error::mistake(
@@ -66,10 +111,11 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
     let devhost = std::env::current_exe()
         .map_err(|error| Error::fault(format!("failed to find the devhost executable: {error}")))?;
     let (settings, target) = find_target(&args, &cwd, terminal)?;
-    let env_files: Vec<PathBuf> = args.env_files.iter().map(|file| cwd.join(file)).collect();
-    runner::env_files::read(&env_files)?;
+    let env_files = in_directory(&cwd, &args.env_files);
+    runner::env_files::read(&env_files, file.env())?;
     let mode = if args.poll { Mode::Poll } else { Mode::Native };
-    let watching = Watching::start(&target, &cwd, &env_files, mode)?;
+    let extra_files = file.with_files(&env_files);
+    let watching = Watching::start(&target, &cwd, &extra_files, file.rules()?, mode)?;
     let apps_choice = listeners.is_empty() && args.port.is_none() && target.kind() == AppKind::Plain;
     let port_plan = apps_choice.then(|| plan_port(&args, &target));
     let is_given = !listeners.is_empty();
@@ -129,6 +175,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
         is_given,
         app_port: args.app_port.map_or(0, u16::from),
         env_files,
+        config_file: file,
         stdin: args.stdin,
         processes: Vec::new(),
         watching,
@@ -142,7 +189,7 @@ fn serve(args: RunArgs, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), 
 /// Finds the app, and decides how to build it.
 fn find_target(args: &RunArgs, cwd: &Path, terminal: &Terminal) -> Result<(Settings, Target), Error> {
     let mut settings = build_settings(args, cwd);
-    let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
+    let argument = args.app.first().map(|app| app.to_string_lossy().into_owned());
     let target = build::app::find(argument.as_deref(), cwd, &settings)?;
     settings.strategy = choose_strategy(args.strategy, &target, terminal)?;
     settings.may_fall_back = args.strategy == Strategy::Auto;

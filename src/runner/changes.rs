@@ -14,6 +14,7 @@ impl Runner {
         for problem in problems {
             self.terminal.error(&problem.into());
         }
+        self.config_file_changed(&mut files);
         // The watcher takes environment files for code: it was only told that they matter.
         files.startup.extend(files.code.extract_if(.., |file| self.env_files.contains(file)));
         files.code = self.edits(files.code, at);

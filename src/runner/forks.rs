@@ -32,7 +32,7 @@ impl Runner {
             // Its end is about to be reported; then the supervisor forks again.
             return;
         };
-        let forked = env_files::read(&self.env_files).and_then(|variables| {
+        let forked = env_files::read(&self.env_files, self.config_file.env()).and_then(|variables| {
             let (size, wanted_port) = (self.workers_count, self.app_port);
             let start = StartWith { libraries, size, wanted_port, variables, stdin: self.stdin.as_ref() };
             self.workers.fork(launcher, self.current_launcher, generation, code, start, &self.inputs)

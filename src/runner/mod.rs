@@ -4,13 +4,14 @@
 //! zygote to the thread that started it. Everything that waits is a task with its own deadline that sends an
 //! [`Input`](input::Input); the loop in `main_loop` waits for nothing else. Only the supervisor decides.
 //!
-//! `translate` turns inputs into events (with `launchers`, `listening`, `builds`, `changes` and
+//! `translate` turns inputs into events (with `launchers`, `listening`, `builds`, `changes`, `config_file` and
 //! `job_control`, by subject); `perform` and `forks` perform actions. All work on the one `state::Runner`.
 
 mod attendance;
 mod authors;
 mod builds;
 mod changes;
+mod config_file;
 pub(crate) mod env_files;
 mod foreground;
 mod forks;
@@ -37,6 +38,7 @@ mod translate;
 mod watching;
 mod workers;
 
+pub(crate) use config_file::{ConfigFile, Said};
 pub(crate) use foreground::dispatch;
 pub(crate) use port::PortPlan;
 pub(crate) use start::{Parts, run};

@@ -19,6 +19,7 @@ use devhost_watch::Changes;
 use tokio::sync::{Mutex, mpsc};
 
 use super::authors::Authors;
+use super::config_file::ConfigFile;
 use super::foreground::Foreground;
 use super::further::Further;
 use super::input::INPUTS_COUNT_MAX;
@@ -48,6 +49,8 @@ pub(crate) struct Parts {
     pub app_port: u16,
     /// Environment files for the app.
     pub env_files: Vec<PathBuf>,
+    /// devhost.toml.
+    pub config_file: ConfigFile,
     /// The app gets devhost's standard input instead of /dev/null.
     pub stdin: bool,
     /// The processes beside the app.
@@ -83,6 +86,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         is_given,
         app_port,
         env_files,
+        config_file,
         stdin,
         processes,
         watching,
@@ -134,6 +138,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         door,
         app_port,
         env_files,
+        config_file,
         stdin,
         foreground,
         echo: false,

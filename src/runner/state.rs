@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
 use super::authors::Authors;
+use super::config_file::ConfigFile;
 use super::foreground::Foreground;
 use super::further::Further;
 use super::ids::WorkerProcess;
@@ -60,6 +61,7 @@ pub(super) struct Runner {
     pub(super) door: Door,
     pub(super) app_port: u16,
     pub(super) env_files: Vec<PathBuf>,
+    pub(super) config_file: ConfigFile,
     pub(super) stdin: Option<Stdin>,
     /// The terminal, if the app may have it.
     pub(super) foreground: Option<Foreground>,

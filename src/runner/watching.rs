@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 
 use devhost_build::Target;
-use devhost_model::BuildInputs;
+use devhost_model::{BuildInputs, Rules};
 use devhost_watch::{Changes, Mode, Scope, Surroundings, Suspicion, WatchError, Watcher};
 
 /// How many levels below a repository or workspace are searched for served files.
@@ -22,10 +22,14 @@ pub(crate) struct Watching {
     scope: Scope,
     mode: Mode,
     suspicion: Arc<Suspicion>,
+    /// Files that are watched whatever the user says.
+    own_files: Vec<PathBuf>,
+    /// What the last build depends on, and when it started.
+    built: Option<(BuildInputs, SystemTime)>,
 }
 
 impl Watching {
-    /// Watches an app that runs in `cwd`, and `extra_files` of any kind.
+    /// Watches an app that runs in `cwd`, and `extra_files` of any kind, with the user's own rules.
     ///
     /// # Errors
     /// The system refuses to watch.
@@ -33,14 +37,17 @@ impl Watching {
         target: &Target,
         cwd: &Path,
         extra_files: &[PathBuf],
+        rules: Rules,
         mode: Mode,
     ) -> Result<(Self, mpsc::Receiver<Changes>), WatchError> {
         let mut scope = scope(target);
         scope.surroundings = surroundings(&scope.workspace_root, cwd, std::env::home_dir().as_deref());
+        let own_files = scope.extra_files.clone();
         scope.extra_files.extend(extra_files.iter().cloned());
+        scope.rules = rules;
         let suspicion = Arc::<Suspicion>::default();
         let (watcher, changes) = Watcher::start(&scope, mode, &suspicion)?;
-        Ok((Self { watcher, scope, mode, suspicion }, changes))
+        Ok((Self { watcher, scope, mode, suspicion, own_files, built: None }, changes))
     }
 
     /// Returns where the app may have files of its own: its workspace, repository and working directory.
@@ -54,7 +61,8 @@ impl Watching {
     }
 
     /// Sets what a build depends on; see [`Watcher::set_inputs_built_since`].
-    pub(crate) fn set_inputs_built_since(&self, inputs: BuildInputs, started: SystemTime) {
+    pub(crate) fn set_inputs_built_since(&mut self, inputs: BuildInputs, started: SystemTime) {
+        self.built = Some((inputs.clone(), started));
         self.watcher.set_inputs_built_since(inputs, started);
     }
 
@@ -80,6 +88,27 @@ impl Watching {
         self.scope = scope;
         Ok(Some(changes))
     }
+
+    /// Watches other extra files, by other rules. All changes come through the receiver from now on; those since the last
+    /// build's start come again.
+    ///
+    /// # Errors
+    /// The system refuses to watch. The old scope is still watched.
+    pub(crate) fn watch_instead(
+        &mut self,
+        mut extra_files: Vec<PathBuf>,
+        rules: Rules,
+    ) -> Result<mpsc::Receiver<Changes>, WatchError> {
+        extra_files.extend(self.own_files.iter().cloned());
+        let scope = Scope { extra_files, rules, ..self.scope.clone() };
+        let (watcher, changes) = Watcher::start(&scope, self.mode, &self.suspicion)?;
+        if let Some((inputs, started)) = self.built.clone() {
+            watcher.set_inputs_built_since(inputs, started);
+        }
+        self.watcher = watcher;
+        self.scope = scope;
+        Ok(changes)
+    }
 }
 
 fn scope(target: &Target) -> Scope {
@@ -90,6 +119,7 @@ fn scope(target: &Target) -> Scope {
             surroundings: Vec::new(),
             exclude: vec![app.workspace_root.join("target"), app.target_dir.clone()],
             extra_files: Vec::new(),
+            rules: Rules::default(),
         },
         Target::Prebuilt(prebuilt) => Scope {
             roots: Vec::new(),
@@ -97,6 +127,7 @@ fn scope(target: &Target) -> Scope {
             surroundings: Vec::new(),
             exclude: vec![prebuilt.target_dir.clone()],
             extra_files: vec![prebuilt.path.clone()],
+            rules: Rules::default(),
         },
     }
 }

@@ -22,6 +22,7 @@ mod build;
 mod cargo_options;
 mod changes;
 mod clean;
+mod config;
 mod disk;
 mod environment;
 mod equivalence;

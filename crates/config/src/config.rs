@@ -69,12 +69,15 @@ impl Config {
             let groups =
                 app.map(|app| (&app.options, &app.env)).into_iter().chain([(&file.options, &file.env)]);
             for (options, variables) in groups {
-                let taken: Vec<String> = settings.options.keys().cloned().collect();
+                let taken = settings.options.clone();
+                // An option that is off excludes nothing.
+                let excludes = |taken: &Given, given: &Given| {
+                    !taken.arguments.is_empty() && stronger.exclude(&taken.key, &given.key)
+                };
                 let counts = |given: &&Given| {
                     !stronger.decides(&given.key)
-                        && taken
-                            .iter()
-                            .all(|taken| *taken != given.key && !stronger.exclude(taken, &given.key))
+                        && !taken.contains_key(&given.key)
+                        && !taken.values().any(|taken| excludes(taken, given))
                 };
                 let counting = options.iter().filter(counts);
                 settings.options.extend(counting.map(|given| (given.key.clone(), given.clone())));

@@ -1,7 +1,8 @@
 //! What a change of the files comes to while devhost runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::given::Given;
 use crate::settings::Settings;
 
 /// The options that are applied while devhost runs.
@@ -23,11 +24,17 @@ impl Difference {
         let arguments = |settings: &Settings, key: &str| {
             settings.options.get(key).map(|given| given.arguments.clone()).unwrap_or_default()
         };
-        let keys: BTreeSet<&String> = old.options.keys().chain(new.options.keys()).collect();
-        for key in keys.into_iter().filter(|key| arguments(old, key) != arguments(new, key)) {
-            let is_applied = APPLIED_OPTIONS.contains(&key.as_str());
-            let keys = if is_applied { &mut difference.applied } else { &mut difference.later };
-            keys.push(key.clone());
+        // By the new path, where there is one.
+        let options: BTreeMap<&String, &Given> = old.options.iter().chain(&new.options).collect();
+        for (key, given) in options {
+            if arguments(old, key) == arguments(new, key) {
+                continue;
+            }
+            if APPLIED_OPTIONS.contains(&key.as_str()) {
+                difference.applied.push(key.clone());
+            } else {
+                difference.later.push(given.path.clone());
+            }
         }
         for (key, differs) in [
             ("env", old.env != new.env),

@@ -37,19 +37,26 @@ macro_rules! options {
     };
     (@given_of { $($field:ident)* } $name:ident) => {
         impl $name {
-            /// Adds the options that are given.
-            pub(crate) fn add_given(&self, source: &Arc<Source>, given: &mut Vec<Given>) {
-                $(add(stringify!($field), self.$field.as_ref(), source, given);)*
+            /// Adds the options that are given in the table of this name.
+            pub(crate) fn add_given(&self, table: &str, source: &Arc<Source>, given: &mut Vec<Given>) {
+                $(add(table, stringify!($field), self.$field.as_ref(), source, given);)*
             }
         }
     };
 }
 
-fn add<T: Value>(field: &str, value: Option<&At<T>>, source: &Arc<Source>, given: &mut Vec<Given>) {
+fn add<T: Value>(
+    table: &str,
+    field: &str,
+    value: Option<&At<T>>,
+    source: &Arc<Source>,
+    given: &mut Vec<Given>,
+) {
     if let Some(At { value, span }) = value {
         let key = key(field);
+        let path = if table.is_empty() { key.clone() } else { format!("{table}.{key}") };
         let arguments = value.arguments(&key, &source.directory);
-        given.push(Given { key, arguments, place: source.place(span.clone()) });
+        given.push(Given { key, path, arguments, place: source.place(span.clone()) });
     }
 }
 
@@ -213,12 +220,12 @@ impl Document {
     /// Adds the options of the whole and of cargo that are given.
     pub(crate) fn add_given_for_all(&self, source: &Arc<Source>, given: &mut Vec<Given>) {
         let [poll, target_dir, message_format, verbose] = WHOLE_OPTIONS;
-        add(poll, self.poll.as_ref(), source, given);
-        add(target_dir, self.target_dir.as_ref(), source, given);
-        add(message_format, self.message_format.as_ref(), source, given);
-        add(verbose, self.verbose.as_ref(), source, given);
+        add("", poll, self.poll.as_ref(), source, given);
+        add("", target_dir, self.target_dir.as_ref(), source, given);
+        add("", message_format, self.message_format.as_ref(), source, given);
+        add("", verbose, self.verbose.as_ref(), source, given);
         if let Some(cargo) = &self.cargo {
-            cargo.add_given(source, given);
+            cargo.add_given("cargo", source, given);
         }
     }
 }

@@ -46,7 +46,7 @@ pub struct App {
     pub name: String,
     /// Its package, if that has another name.
     pub package: Option<String>,
-    /// Where the file names it.
+    /// Where the file names its package, or else the app.
     pub place: Place,
     pub(crate) options: Vec<Given>,
     pub(crate) env: Vec<(String, String)>,
@@ -116,7 +116,7 @@ fn read(source: &Arc<Source>) -> Result<File, Fault> {
     let table = DeValue::Table(parsed.into_inner());
     let document = Document::read(Node { value: &table, span: 0..0 })?;
     let mut options = Vec::new();
-    document.add_given(source, &mut options);
+    document.add_given("", source, &mut options);
     document.add_given_for_all(source, &mut options);
     let Document { env, watch, ignore, processes, apps, .. } = document;
     let (processes, apps) = (processes.unwrap_or_default(), apps.unwrap_or_default());
@@ -201,11 +201,11 @@ fn side_process(name: String, process: Process, directory: &Path) -> Result<Side
 
 fn app(name: At<String>, app: document::AppTable, source: &Arc<Source>) -> App {
     let mut options = Vec::new();
-    app.add_given(source, &mut options);
+    app.add_given(&format!("apps.{}", name.value), source, &mut options);
     App {
         name: name.value,
+        place: source.place(app.package.as_ref().map_or(name.span, |package| package.span.clone())),
         package: app.package.map(|package| package.value),
-        place: source.place(name.span),
         options,
         env: app.env.unwrap_or_default().0,
     }

@@ -15,6 +15,8 @@ pub const APP_ARGS_KEY: &str = "args";
 pub struct Given {
     /// The key: the option's name without the hyphens before it.
     pub key: String,
+    /// The key with the tables that it is in: `cargo.offline`, `apps.api.port`.
+    pub path: String,
     /// The same on the command line: none for an option that is `false`. For [`APP_ARGS_KEY`], the app's arguments.
     pub arguments: Vec<OsString>,
     /// Where its value stands.

@@ -213,6 +213,12 @@ fn an_apps_table_wins_over_the_top_level() {
     assert_eq!(arguments(&api), ["--lib", "--port=1", "--workers=2"]);
     assert_eq!(api.env, [("A".into(), "1".into())]);
     assert_eq!(arguments(&config.settings(None, &Nothing)), ["--bin=x", "--open", "--workers=2"]);
+    let (config, _) = read("bin = 'x'\n[apps.api]\nlib = false\n", "").unwrap();
+    assert_eq!(
+        arguments(&config.settings(Some("api"), &Nothing)),
+        ["--bin=x"],
+        "what is off excludes nothing"
+    );
 }
 
 #[test]
@@ -245,10 +251,16 @@ fn a_change_is_applied_or_waits_for_the_next_start() {
         std::fs::write(place.path().join("devhost.toml"), text).unwrap();
         Config::read([place.path()], place.path()).unwrap().settings(None, &Nothing)
     };
-    let old = of("port = 1\nopen = false\n[processes.x]\ncommand = 'x'\n");
+    let old = of("port = 1\nopen = false\ncargo = { offline = true }\n[processes.x]\ncommand = 'x'\n");
     let new = of("port = 2\nenv-file = 'a'\nignore = 'x'\nenv = { A = '1' }\n[processes.x]\ncommand = 'y'\n");
     let difference = Difference::between(&old, &new);
     assert_eq!(difference.applied, ["env-file", "env", "ignore"]);
-    assert_eq!(difference.later, ["port", "processes.x"]);
-    assert!(Difference::between(&old, &of("port = 1\n[processes.x]\ncommand = 'x'\n")).is_empty());
+    assert_eq!(difference.later, ["cargo.offline", "port", "processes.x"]);
+    assert!(
+        Difference::between(
+            &old,
+            &of("port = 1\ncargo = { offline = true }\n[processes.x]\ncommand = 'x'\n")
+        )
+        .is_empty()
+    );
 }

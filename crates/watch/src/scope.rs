@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use devhost_model::Rules;
+
 /// What is watched.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
@@ -15,6 +17,8 @@ pub struct Scope {
     pub exclude: Vec<PathBuf>,
     /// Files that ask for a build whatever they are and wherever they are.
     pub extra_files: Vec<PathBuf>,
+    /// What the user says of files.
+    pub rules: Rules,
 }
 
 /// A directory outside the packages from which the app may serve or read files.

@@ -47,6 +47,7 @@ impl Project {
             surroundings: vec![],
             exclude: vec![app.join("target")],
             extra_files: vec![],
+            rules: devhost_model::Rules::default(),
         };
         adapt(&mut scope);
         let (watcher, changes) = Watcher::start(&scope, mode, &Arc::default()).unwrap();

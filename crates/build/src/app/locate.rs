@@ -166,7 +166,8 @@ fn choice_again(metadata: &Metadata, package: &Package, app: &App) -> Result<Cho
     })
 }
 
-enum Argument {
+#[derive(Debug)]
+pub(super) enum Argument {
     Library(PathBuf),
     /// A manifest, and the argument if it could also be a package name.
     Package(PathBuf, Option<String>),
@@ -176,7 +177,7 @@ enum Argument {
     Named(PathBuf, String),
 }
 
-fn resolve(argument: Option<&str>, cwd: &Path) -> Result<Argument, Error> {
+pub(super) fn resolve(argument: Option<&str>, cwd: &Path) -> Result<Argument, Error> {
     let Some(argument) = argument else {
         let manifest = manifest_above(cwd).ok_or_else(|| {
             Error::mistake(

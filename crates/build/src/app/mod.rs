@@ -4,12 +4,14 @@
 //!
 //! - `locate` resolves an argument to a package or library, `choose` decides which package and target is the
 //!   app, and `describe` (with `closure` and `variables`) collects what a build needs to know: an [`App`].
+//! - `members` finds the packages of a workspace alone.
 //! - `metadata` asks cargo, with `partial` if cargo cannot say everything.
 
 mod choose;
 mod closure;
 mod describe;
 mod locate;
+mod members;
 mod metadata;
 mod names;
 mod packages;
@@ -21,6 +23,7 @@ pub use devhost_plugin::PACKAGE_NAME as PLUGIN_PACKAGE;
 
 pub(crate) use self::locate::refresh;
 pub use self::locate::{Located, Location, find, locate, place_of_builds};
+pub use self::members::{Members, Place};
 pub use self::metadata::host_triple;
 pub use self::packages::library;
 pub use self::target::{App, PathPackage, Prebuilt, Target};
