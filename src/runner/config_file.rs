@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use devhost_config::{Difference, Settings};
-use devhost_model::{ChangedFiles, Error, Rules};
+use devhost_model::{ChangedFiles, Error, Rules, SideProcess};
 
 use super::state::Runner;
 
@@ -48,6 +48,11 @@ impl ConfigFile {
     /// Returns the environment variables that it gives the app.
     pub(crate) fn env(&self) -> &[(String, String)] {
         &self.last.settings.env
+    }
+
+    /// Returns the processes beside the app.
+    pub(crate) fn processes(&self) -> &[SideProcess] {
+        &self.last.settings.processes
     }
 
     /// Returns what it says of files.

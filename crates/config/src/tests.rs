@@ -181,6 +181,14 @@ fn processes_are_described() {
 }
 
 #[test]
+fn the_readmes_example_is_a_file() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let example = readme.split("```toml\n").find(|part| part.starts_with("#:schema")).unwrap();
+    let file = parse(example.split("```").next().unwrap()).unwrap();
+    assert_eq!((file.processes.len(), file.apps.len()), (2, 1));
+}
+
+#[test]
 fn too_many_apps_are_refused() {
     let text: String = (0..9).map(|number| format!("[apps.a{number}]\n")).collect();
     assert!(message(&text).contains("`apps`: there can be 8, and there are 9"), "{}", message(&text));
