@@ -27,11 +27,14 @@ impl Runner {
         }
         let mut gate_changes = self.gate.changes();
         let mut cut_off = false;
+        let mut ends_asked_count = 0;
         loop {
             let mut acts_on_changes = false;
             let events = tokio::select! {
                 wish = signals.recv() => {
-                    cut_off |= matches!(wish, Wish::End(_)) && self.gate.finite_count() > 0;
+                    let ends = matches!(wish, Wish::End(_));
+                    ends_asked_count += u32::from(ends);
+                    cut_off |= ends && self.gate.finite_count() > 0;
                     self.wished(wish)
                 }
                 Some(input) = received.recv() => self.translate(input),
@@ -65,11 +68,11 @@ impl Runner {
         if cut_off {
             tokio::time::sleep(LAST_PAGES_TIME).await;
         }
-        self.end(signals).await
+        self.end(signals, ends_asked_count > 1).await
     }
 
     /// Ends what is left. Everything here has a deadline.
-    async fn end(mut self, mut signals: Signals) -> Result<(), Error> {
+    async fn end(mut self, mut signals: Signals, is_in_a_hurry: bool) -> Result<(), Error> {
         self.cancel_build();
         self.hub.close();
         if let Some(foreground) = &mut self.foreground {
@@ -78,7 +81,7 @@ impl Runner {
         let ends = self.launchers.values().map(|launcher| launcher.end(LAUNCHER_END_TIME_MAX));
         futures_util::future::join_all(ends).await;
         // After the app, which may need them to the last.
-        self.sides.end(&mut signals).await;
+        self.sides.end(&mut signals, is_in_a_hurry).await;
         // A cancelled build has been killed once its builder is free again.
         if let Ok(builder) = tokio::time::timeout(LAUNCHER_END_TIME_MAX, self.builder.lock()).await {
             builder.remove_artifacts();

@@ -79,9 +79,9 @@ impl Beside {
         self.sides.proceed();
     }
 
-    /// Ends them; at once, if the user asks again.
-    pub(super) async fn end(&self, signals: &mut Signals) {
-        let asked_again = async { while !matches!(signals.recv().await, Wish::End(_)) {} };
+    /// Ends them; at once, if the user is in a hurry or asks again.
+    pub(super) async fn end(&self, signals: &mut Signals, is_in_a_hurry: bool) {
+        let asked_again = async { while !(is_in_a_hurry || matches!(signals.recv().await, Wish::End(_))) {} };
         tokio::select! {
             () = self.sides.end() => {}
             () = asked_again => self.sides.kill().await,

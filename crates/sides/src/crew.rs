@@ -34,7 +34,7 @@ pub(crate) enum Request {
 /// Whom builds and starts wait for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Awaited {
-    /// Steps that have not succeeded.
+    /// What a build waits for now.
     pub(crate) steps: Vec<String>,
     /// Processes that are not ready.
     pub(crate) unready: Vec<String>,

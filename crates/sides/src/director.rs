@@ -74,7 +74,7 @@ type Actions = Vec<Action>;
 /// Whether a build may begin.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Preparation {
-    /// Not yet: these steps have not succeeded.
+    /// Not yet: these are waited for.
     Pending(Vec<String>),
     /// It may.
     Done,
@@ -161,15 +161,22 @@ impl Director {
 
     /// Returns whether a build may begin.
     pub(crate) fn preparation(&self) -> Preparation {
-        let mut pending = Vec::new();
-        for step in self.entries.iter().filter(|entry| entry.process.before_build) {
-            match &step.phase {
-                Phase::Ended => {}
+        let mut unready = Vec::new();
+        let mut pending = None;
+        for Entry { process, phase, is_awaited, .. } in &self.entries {
+            match phase {
                 Phase::Failed(Some(failure)) => return Preparation::Failed(failure.clone()),
-                _ => pending.push(step.process.name.clone()),
+                Phase::Waiting if process.before_build && !unready.is_empty() => {
+                    pending.get_or_insert_with(|| unready.clone());
+                }
+                phase if process.before_build && *phase != Phase::Ended => {
+                    pending.get_or_insert_with(|| vec![process.name.clone()]);
+                }
+                _ if *is_awaited => unready.push(process.name.clone()),
+                _ => {}
             }
         }
-        if pending.is_empty() { Preparation::Done } else { Preparation::Pending(pending) }
+        pending.map_or(Preparation::Done, Preparation::Pending)
     }
 
     /// Returns the processes that the app's first start waits for.
@@ -582,8 +589,9 @@ mod tests {
             Bench::new(&[with_port("db"), step("migrate"), step("seed"), process("watch")]);
         assert_eq!(names_started(&actions), ["db"]);
         bench.started("db");
-        assert_eq!(bench.director.preparation(), Preparation::Pending(vec!["migrate".into(), "seed".into()]));
+        assert_eq!(bench.director.preparation(), Preparation::Pending(vec!["db".into()]));
         assert_eq!(names_started(&bench.ready("db")), ["migrate"]);
+        assert_eq!(bench.director.preparation(), Preparation::Pending(vec!["migrate".into()]));
         bench.started("migrate");
         assert_eq!(names_started(&bench.ended("migrate", exited(0))), ["seed"]);
         let actions = bench.ended("seed", exited(0));

@@ -17,6 +17,9 @@ const SILENCE_TIME_MAX: Duration = Duration::from_millis(300);
 /// How many of the last lines are remembered.
 const LAST_LINES_COUNT_MAX: usize = 20;
 
+/// How much is remembered of each.
+const LAST_LINE_SIZE_MAX: usize = 1024;
+
 #[derive(Debug)]
 pub(crate) struct Output {
     terminal: Arc<Terminal>,
@@ -94,7 +97,7 @@ impl Output {
 
     fn say(&mut self, stream: Stream, line: &str) {
         self.terminal.output(&self.label, stream, line);
-        let line = plain(line);
+        let mut line = plain(line);
         if self.wanted.as_ref().is_some_and(|wanted| wanted.is_match(&line)) {
             self.wanted = None;
             self.is_ready = true;
@@ -102,6 +105,7 @@ impl Output {
         if self.last_lines.len() == LAST_LINES_COUNT_MAX {
             self.last_lines.pop_front();
         }
+        line.truncate(line.floor_char_boundary(LAST_LINE_SIZE_MAX));
         self.last_lines.push_back(line);
     }
 }

@@ -47,8 +47,8 @@ pub(crate) fn died(name: &str, end: &SideEnd, lived: Duration, in_a_row: u32, pa
     let again = format!("it is started again in {}", time(pause));
     match in_a_row {
         1 if end.is_success() => format!(
-            "the process `{name}` {end} after {}; {again} (if that is all it has to do, set `restart = false`, or \
-             `before-build = true` if the build needs what it makes)",
+            "the process `{name}` {end} after {}; {again} (it should go on, in the foreground; if that is all it has to \
+             do, set `restart = false`, or `before-build = true` if the build needs what it makes)",
             time(lived)
         ),
         1 => format!("the process `{name}` {end} after {}; {again}", time(lived)),

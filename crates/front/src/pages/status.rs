@@ -97,7 +97,7 @@ fn side_row(side: &SideStatus, now_unix_ms: u64) -> Markup {
         SideState::Starting => ("", "starting"),
         SideState::Running => ("level-good", "running"),
         SideState::Ready => ("level-good", "ready"),
-        SideState::BackingOff => ("level-warning", "about to be started again"),
+        SideState::BackingOff => ("level-warning", "starts again"),
         SideState::Ended => ("level-good", "ended"),
         SideState::Failed => ("level-error", "failed"),
         SideState::Ending => ("", "ending"),

@@ -101,7 +101,7 @@ fn what_a_process_beside_the_app_says_gets_into_the_status_page_escaped() {
         }];
     });
     let html = render_status(&board.snapshot(), &CONTEXT);
-    assert!(html.contains("about to be started again") && html.contains("last lines"), "{html}");
+    assert!(html.contains("starts again") && html.contains("last lines"), "{html}");
     assert!(!html.contains("<script>alert") && !html.contains('\u{1b}'), "{html}");
 }
 
