@@ -138,7 +138,6 @@ fn serve(args: RunArgs, file: ConfigFile, begun: Instant, terminal: &Arc<Termina
     };
     let name = target.name().to_owned();
     limits::raise_descriptors();
-    let processes = file.processes().to_vec();
     let builder = Builder::new(target, settings, &devhost)?;
     let notices = Arc::clone(terminal);
     let app = name.clone();
@@ -178,7 +177,6 @@ fn serve(args: RunArgs, file: ConfigFile, begun: Instant, terminal: &Arc<Termina
         env_files,
         config_file: file,
         stdin: args.stdin,
-        processes,
         watching,
         terminal: Arc::clone(terminal),
         on_serving: Box::new(move |terminal, bound| {

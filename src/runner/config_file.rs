@@ -111,6 +111,7 @@ impl Runner {
         }
         self.env_files.clone_from(&said.env_files);
         self.config_file.last = said;
+        self.sides.apply(self.config_file.processes().to_vec());
         for key in &difference.applied {
             self.terminal.note(&format!("devhost.toml: `{key}` is applied"));
         }

@@ -69,6 +69,11 @@ impl Beside {
         built
     }
 
+    /// Makes these the processes that run.
+    pub(super) fn apply(&self, processes: Vec<SideProcess>) {
+        self.sides.apply(processes);
+    }
+
     /// Suspends them together with devhost.
     pub(super) fn suspend(&self) {
         self.sides.suspend();

@@ -10,7 +10,7 @@ use actix_web::rt;
 use devhost_build::{self as build, Builder};
 use devhost_front::Hub;
 use devhost_front::gate::Gate;
-use devhost_model::{AppKind, Diagnostics, Error, SideProcess, StatusBoard};
+use devhost_model::{AppKind, Diagnostics, Error, StatusBoard};
 use devhost_process::{Argv, Loading};
 use devhost_supervisor::{Origin, Settings, Supervisor};
 use devhost_sys::parent::Ask;
@@ -53,8 +53,6 @@ pub(crate) struct Parts {
     pub config_file: ConfigFile,
     /// The app gets devhost's standard input instead of /dev/null.
     pub stdin: bool,
-    /// The processes beside the app.
-    pub processes: Vec<SideProcess>,
     pub watching: (Watching, mpsc::Receiver<Changes>),
     pub terminal: Arc<Terminal>,
     /// Called once the front serves, with its address.
@@ -88,7 +86,6 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         env_files,
         config_file,
         stdin,
-        processes,
         watching,
         terminal,
         on_serving,
@@ -114,7 +111,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     } else {
         None
     };
-    let sides = Beside::start(processes, &terminal, &status, settings.stop_time_max)?;
+    let sides = Beside::start(config_file.processes().to_vec(), &terminal, &status, settings.stop_time_max)?;
     let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
     let (watching, changes) = watching;
     let authors = Authors::new(builder.written());

@@ -38,6 +38,7 @@ mod plugin;
 mod reloads;
 mod restart;
 mod said;
+mod sides;
 mod structure;
 mod support;
 mod symbols;

@@ -50,7 +50,7 @@ impl Difference {
                 settings.processes.iter().find(|process| process.name == *name).cloned()
             };
             if find(old) != find(new) {
-                difference.later.push(format!("processes.{name}"));
+                difference.applied.push(format!("processes.{name}"));
             }
         }
         difference

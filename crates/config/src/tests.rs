@@ -262,8 +262,8 @@ fn a_change_is_applied_or_waits_for_the_next_start() {
     let old = of("port = 1\nopen = false\ncargo = { offline = true }\n[processes.x]\ncommand = 'x'\n");
     let new = of("port = 2\nenv-file = 'a'\nignore = 'x'\nenv = { A = '1' }\n[processes.x]\ncommand = 'y'\n");
     let difference = Difference::between(&old, &new);
-    assert_eq!(difference.applied, ["env-file", "env", "ignore"]);
-    assert_eq!(difference.later, ["cargo.offline", "port", "processes.x"]);
+    assert_eq!(difference.applied, ["env-file", "env", "ignore", "processes.x"]);
+    assert_eq!(difference.later, ["cargo.offline", "port"]);
     assert!(
         Difference::between(
             &old,
