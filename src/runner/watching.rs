@@ -26,6 +26,8 @@ pub(crate) struct Watching {
     own_files: Vec<PathBuf>,
     /// What the last build depends on, and when it started.
     built: Option<(BuildInputs, SystemTime)>,
+    /// What is known of the builds before one that has failed since, and when that started.
+    doubted: Option<(BuildInputs, SystemTime)>,
 }
 
 impl Watching {
@@ -47,7 +49,7 @@ impl Watching {
         scope.rules = rules;
         let suspicion = Arc::<Suspicion>::default();
         let (watcher, changes) = Watcher::start(&scope, mode, &suspicion)?;
-        Ok((Self { watcher, scope, mode, suspicion, own_files, built: None }, changes))
+        Ok((Self { watcher, scope, mode, suspicion, own_files, built: None, doubted: None }, changes))
     }
 
     /// Returns where the app may have files of its own: its workspace, repository and working directory.
@@ -63,11 +65,13 @@ impl Watching {
     /// Sets what a build depends on; see [`Watcher::set_inputs_built_since`].
     pub(crate) fn set_inputs_built_since(&mut self, inputs: BuildInputs, started: SystemTime) {
         self.built = Some((inputs.clone(), started));
+        self.doubted = None;
         self.watcher.set_inputs_built_since(inputs, started);
     }
 
     /// Records that a build has failed; see [`Watcher::doubt`].
-    pub(crate) fn doubt(&self, known: BuildInputs, started: SystemTime) {
+    pub(crate) fn doubt(&mut self, known: BuildInputs, started: SystemTime) {
+        self.doubted = Some((known.clone(), started));
         self.watcher.doubt(known, started);
     }
 
@@ -104,6 +108,9 @@ impl Watching {
         let (watcher, changes) = Watcher::start(&scope, self.mode, &self.suspicion)?;
         if let Some((inputs, started)) = self.built.clone() {
             watcher.set_inputs_built_since(inputs, started);
+        }
+        if let Some((known, started)) = self.doubted.clone() {
+            watcher.doubt(known, started);
         }
         self.watcher = watcher;
         self.scope = scope;

@@ -173,3 +173,18 @@ fn a_change_is_applied_or_noted_and_a_broken_file_changes_nothing() {
     assert!(!devhost.printed().contains("reloaded #"), "nothing was built: {}", devhost.printed());
     devhost.stop();
 }
+
+#[test]
+fn a_build_that_failed_is_mended_after_a_change_of_what_is_ignored() {
+    let _turn = cargo_turn();
+    let site = Site::new();
+    site.write("site/devhost.toml", "port = 0\nbin = 'one'\n");
+    let devhost = site.start("site", &[]);
+    site.write("site/src/bin/one.rs", &server("include_str!(\"../../words.dat\")"));
+    devhost.wait_line("words.dat");
+    site.write("site/devhost.toml", "port = 0\nbin = 'one'\nignore = ['notes/**']\n");
+    devhost.wait_line("devhost.toml: `ignore` is applied");
+    site.write("site/words.dat", "mended");
+    devhost.wait_status(SOON, "mended", |_| devhost.get("/").body == "mended");
+    devhost.stop();
+}
