@@ -129,6 +129,43 @@ fn a_process_ends_with_all_that_it_has_started_however_devhost_ends() {
 }
 
 #[test]
+fn a_process_that_does_not_end_is_killed_at_the_second_ctrl_c() {
+    let day = 24 * 60 * 60 * 1000;
+    let config = format!(
+        "stop-timeout-ms = {day}\n[processes.stubborn]\nready-when = {{ line = 'here' }}\n\
+         command = \"trap 'echo asked' TERM; echo here; while :; do sleep 0.01; done\"\n"
+    );
+    let app = App::new("\"one\"", &config);
+    let devhost = app.start().ready();
+    let pid = pid_of(&wait_state(&devhost, "stubborn", "ready"), "stubborn");
+    kill(Pid::from_raw(devhost.pid()), Signal::SIGINT).unwrap();
+    devhost.wait_line("stubborn | asked");
+    kill(Pid::from_raw(devhost.pid()), Signal::SIGINT).unwrap();
+    assert!(devhost.ended().success());
+    assert!(!exists(pid));
+}
+
+#[test]
+fn a_process_whose_attendant_is_killed_ends_and_is_started_again() {
+    let config = "[processes.watch]\ncommand = 'sleep 100018 & echo \"child $!\"; wait'\n";
+    let app = App::new("\"one\"", config);
+    let devhost = app.start().ready();
+    let child: i32 = devhost.wait_line("watch | child ").rsplit(' ').next().unwrap().parse().unwrap();
+    let pid = pid_of(&wait_state(&devhost, "watch", "running"), "watch");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let attendant =
+        status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap();
+    kill(Pid::from_raw(attendant), Signal::SIGKILL).unwrap();
+    devhost.wait_line("was killed together with the process that looks after it");
+    wait_gone(pid);
+    wait_gone(child);
+    devhost.wait_status(SOON, "started again", |status| {
+        side(status, "watch")["restarts"] == 1 && side(status, "watch")["state"] == "running"
+    });
+    assert!(devhost.stop().success());
+}
+
+#[test]
 fn what_a_process_leaves_behind_ends_before_it_is_started_again() {
     let config = "[processes.parent]\ncommand = 'setsid sleep 100005 & echo \"child $!\"; wait'\n";
     let app = App::new("\"one\"", config);
