@@ -344,6 +344,10 @@ pub(crate) struct HiddenOptions {
     /// How a new generation comes to its code
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Loading::Preloaded, hide = true)]
     pub loading: Loading,
+
+    /// Run no processes beside the app
+    #[arg(long, hide = true)]
+    pub alone: bool,
 }
 
 /// Which target of a package to serve, and how it is built.

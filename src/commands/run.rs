@@ -175,7 +175,7 @@ fn serve(args: RunArgs, file: ConfigFile, begun: Instant, terminal: &Arc<Termina
         is_given,
         app_port: args.app_port.map_or(0, u16::from),
         env_files,
-        config_file: file,
+        config_file: file.alone(args.hidden.alone),
         stdin: args.stdin,
         watching,
         terminal: Arc::clone(terminal),

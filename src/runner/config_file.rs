@@ -27,6 +27,8 @@ pub(crate) struct ConfigFile {
     /// What it said last.
     last: Said,
     read: Read,
+    /// No processes run beside the app.
+    alone: bool,
 }
 
 impl Default for ConfigFile {
@@ -42,7 +44,7 @@ impl ConfigFile {
         said: Said,
         read: impl Fn() -> Result<Said, Error> + 'static,
     ) -> Self {
-        Self { paths, first: said.clone(), last: said, read: Box::new(read) }
+        Self { paths, first: said.clone(), last: said, read: Box::new(read), alone: false }
     }
 
     /// Returns the environment variables that it gives the app.
@@ -52,7 +54,13 @@ impl ConfigFile {
 
     /// Returns the processes beside the app.
     pub(crate) fn processes(&self) -> &[SideProcess] {
-        &self.last.settings.processes
+        if self.alone { &[] } else { &self.last.settings.processes }
+    }
+
+    /// Leaves out the processes beside the app, whatever the file says.
+    #[must_use]
+    pub(crate) fn alone(self, alone: bool) -> Self {
+        Self { alone, ..self }
     }
 
     /// Returns what it says of files.

@@ -129,6 +129,15 @@ fn a_process_ends_with_all_that_it_has_started_however_devhost_ends() {
 }
 
 #[test]
+fn the_benchs_devhost_runs_none() {
+    let app = App::new("\"one\"", "[processes.never]\ncommand = 'echo ran > ran; sleep 100019'\n");
+    let devhost = Devhost::start(app.0.path(), &["run", "--port", "0", "--alone"]).ready();
+    assert_eq!(devhost.status()["processes"], serde_json::json!([]));
+    assert!(!app.path("ran").exists());
+    assert!(devhost.stop().success());
+}
+
+#[test]
 fn a_process_that_does_not_end_is_killed_at_the_second_ctrl_c() {
     let day = 24 * 60 * 60 * 1000;
     let config = format!(

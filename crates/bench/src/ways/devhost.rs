@@ -83,7 +83,8 @@ impl Devhost {
             .args(subject.choice_args())
             .args(&subject.build_args)
             .args(["--strategy", "fork", "--loading", loading(strategy)])
-            .args(["--port", "0", "--message-format", "json"])
+            // Several run at once, and the other ways have no processes beside the app either.
+            .args(["--port", "0", "--message-format", "json", "--alone"])
             .arg("--target-dir")
             .arg(copy.join("target/devhost"))
             .arg("--")
