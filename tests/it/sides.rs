@@ -197,8 +197,7 @@ fn steps_run_in_their_order_before_the_first_build_and_a_failure_is_shown_until_
     let app = App::new("include_str!(\"made.txt\").trim()", config);
     let devhost = app.start();
     devhost.wait_line("two   | not yet");
-    devhost
-        .wait_line("error: The process `two` failed before the build: the process `two` exited with code 3");
+    devhost.wait_line("error: The process `two` failed before the build: it exited with code 3");
     let status = devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
     assert_eq!(side(&status, "three")["state"], "waiting", "it is below the one that failed");
     assert_eq!(status["failure"]["kind"], "process");

@@ -206,7 +206,7 @@ fn manifest_failure() -> Failure {
 fn process_failure() -> Failure {
     Failure::Process {
         name: CRATE.into(),
-        message: format!("the process `{CRATE}` exited with code 1 after 812 ms"),
+        message: "it exited with code 1 after 812 ms".into(),
         hint: "it runs again before the next build, when a file has changed".into(),
         output: output(),
     }

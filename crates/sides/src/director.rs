@@ -399,19 +399,20 @@ impl Entry {
             actions.push(self.tell(Level::Note, words::done(&self.process.name, took)));
             return;
         }
-        let message = words::over(&self.process.name, end, took);
-        let (message, hint) = words::unusable(&self.process, end).unwrap_or((message, String::new()));
+        let told = words::over(&self.process.name, end, took);
+        let (message, hint) = words::unusable(&self.process, end)
+            .unwrap_or_else(|| (format!("it {end} after {}", words::time(took)), String::new()));
         let again = "it runs again before the next build, when a file has changed";
         let failure = Failure::Process {
             name: self.process.name.clone(),
-            message: message.clone(),
+            message,
             hint: if hint.is_empty() { again.to_owned() } else { format!("{hint}; {again}") },
             output: self.last_lines.join("\n"),
         };
         self.set(now, Phase::Failed(Some(failure)));
         // Otherwise the build tells.
         if !build_waits {
-            actions.push(self.tell(Level::Warning, format!("{message}; {again}")));
+            actions.push(self.tell(Level::Warning, format!("{told}; {again}")));
         }
     }
 
