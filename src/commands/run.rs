@@ -177,6 +177,7 @@ fn serve(args: RunArgs, file: ConfigFile, begun: Instant, terminal: &Arc<Termina
         env_files,
         config_file: file.alone(args.hidden.alone),
         stdin: args.stdin,
+        keys: !args.stdin && args.message_format == Format::Human,
         watching,
         terminal: Arc::clone(terminal),
         on_serving: Box::new(move |terminal, bound| {
@@ -225,7 +226,7 @@ fn greet(terminal: &Terminal, app: &str, bound: SocketAddr, begun: Instant, allo
         terminal.warn(warning);
     }
     if open && let Some((_, url)) = urls.first() {
-        open_browser(terminal, url);
+        runner::browser::open(terminal, url);
     }
 }
 
@@ -298,18 +299,4 @@ fn choose_strategy(asked: Strategy, target: &Target, terminal: &Terminal) -> Res
 fn new_session() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{}-{}", std::process::id(), now.as_millis())
-}
-
-fn open_browser(terminal: &Terminal, url: &str) {
-    let opened = std::process::Command::new("xdg-open")
-        .arg(url)
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn();
-    match opened {
-        // Reaped on its own thread: a browser started by this may run for hours.
-        Ok(mut child) => drop(std::thread::spawn(move || child.wait())),
-        Err(error) => terminal.warn(&format!("failed to open a browser with xdg-open: {error}")),
-    }
 }

@@ -9,8 +9,10 @@ use actix_web::rt;
 use devhost_build::{self as build, Strategy, diagnostics};
 use devhost_model::{BrowserEvent, BuildReport, ChangedFiles, Failure};
 use devhost_supervisor::{Code, Event, Origin};
+use devhost_terminal::Building;
 
 use super::input::Input;
+use super::live_build::LiveBuild;
 use super::sides::Built;
 use super::state::Runner;
 
@@ -19,6 +21,15 @@ impl Runner {
         let (builder, sides) = (Rc::clone(&self.builder), Rc::clone(&self.sides));
         let inputs = self.inputs.clone();
         let show_progress = !self.first_build_over;
+        let discards = Rc::clone(&self.discards);
+        // An app that has the terminal may draw on it, too.
+        let draws = !show_progress && self.terminal.draws_live() && self.foreground.is_none();
+        let live = draws.then(|| {
+            let building = Building::of(&self.relative(&changed));
+            LiveBuild::begin(build, building, self.inputs.clone())
+        });
+        let step = live.as_ref().map(LiveBuild::steps);
+        self.live = live;
         let (terminal, hub) = (Arc::clone(&self.terminal), self.hub.clone());
         self.build = Some(rt::spawn(async move {
             let mut progress = |progress: build::Progress| {
@@ -26,14 +37,21 @@ impl Runner {
                     let build::Progress { done, total, current } = progress;
                     terminal.progress(done, total, &current);
                     hub.send(BrowserEvent::Progress { done, total, current });
+                } else if let Some(step) = &step {
+                    step(&progress);
                 }
             };
+            if discards.get() {
+                builder.lock().await.discard().await;
+                discards.set(false);
+            }
             let Built { started, outcome, report } = sides.build(builder, &changed, &mut progress).await;
             let _ = inputs.send(Input::Built { build, started, outcome, report }).await;
         }));
     }
 
     pub(super) fn cancel_build(&mut self) {
+        self.end_live();
         if let Some(build) = self.build.take() {
             build.abort();
         }
@@ -71,6 +89,7 @@ impl Runner {
 
     fn built(&mut self, started: SystemTime, outcome: build::Outcome) -> Result<Arc<Code>, Failure> {
         self.build = None;
+        self.end_live();
         if !self.first_build_over {
             self.terminal.progress_done();
         }

@@ -10,8 +10,9 @@ use std::os::fd::AsFd;
 use std::process::Stdio;
 
 use actix_web::rt;
+use devhost_sys::keyboard::without_stops;
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, setpgid, tcgetpgrp, tcsetpgrp};
@@ -109,18 +110,6 @@ impl Drop for Foreground {
     fn drop(&mut self) {
         self.take_back();
     }
-}
-
-/// Runs `act` with SIGTTOU blocked, which would stop a background process that changes its terminal.
-fn without_stops<T>(act: impl FnOnce() -> T) -> T {
-    let mut mask = SigSet::empty();
-    mask.add(Signal::SIGTTOU);
-    let before = mask.thread_swap_mask(SigmaskHow::SIG_BLOCK);
-    let result = act();
-    if let Ok(before) = before {
-        let _ = before.thread_set_mask();
-    }
-    result
 }
 
 /// Starts the process that listens for keys in this group. It ends when dropped, or with the group.

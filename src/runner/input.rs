@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use tokio::sync::mpsc;
 
 use super::ids::{Reaped, WorkerId};
+use super::orders::Order;
 use super::relay::Relay;
 
 /// A key press for the processes in the foreground.
@@ -77,6 +78,12 @@ pub(super) enum Input {
         forked: Instant,
     },
     Typed(Typed),
+    /// The user wants something.
+    Ordered(Order),
+    /// The live line of this build is due again.
+    Draw {
+        build: u64,
+    },
 }
 
 pub(super) type Inputs = mpsc::Sender<Input>;

@@ -5,6 +5,7 @@ use devhost_sys::parent::Ask;
 use nix::sys::signal::{Signal, killpg, raise};
 
 use super::input::Typed;
+use super::keys::Keys;
 use super::signals::{Wish, hears_of_hang_up};
 use super::state::Runner;
 
@@ -21,7 +22,10 @@ impl Runner {
                 Vec::new()
             }
             // The loop gives the app the terminal, if devhost has it now.
-            Wish::Proceed => Vec::new(),
+            Wish::Proceed => {
+                self.take_keyboard();
+                Vec::new()
+            }
         }
     }
 
@@ -63,6 +67,8 @@ impl Runner {
         if let Some(foreground) = &mut self.foreground {
             foreground.take_back();
         }
+        self.terminal.step_aside();
+        self.keys.iter().for_each(Keys::give_back);
         let groups = self.workers.groups();
         for group in &groups {
             let _ = killpg(*group, Signal::SIGTSTP);
@@ -72,10 +78,20 @@ impl Runner {
         if let Err(error) = raise(Signal::SIGSTOP) {
             tracing::warn!("failed to stop: {error}");
         }
+        self.take_keyboard();
         for group in &groups {
             let _ = killpg(*group, Signal::SIGCONT);
         }
         self.sides.proceed();
+    }
+
+    /// Reads the keyboard again, if devhost has the terminal.
+    fn take_keyboard(&self) {
+        let Some(keys) = &self.keys else { return };
+        keys.settle();
+        if let Some(launcher) = self.launchers.get(&self.current_launcher) {
+            launcher.guard_terminal(keys.changed());
+        }
     }
 
     /// Lends the terminal to the newest worker, if the app may have it; without a worker takes it back.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use devhost_model::Error;
 use devhost_process::{Argv, ForkOrder, LauncherClient, Loading, Report, Role};
 use devhost_supervisor::Origin;
+use devhost_sys::keyboard::TerminalChange;
 use devhost_sys::parent::{self, Ask};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -81,6 +82,12 @@ impl Launcher {
             return Ok(());
         }
         self.client.ask(pid, how)
+    }
+
+    /// Has the terminal restored if devhost is killed; see [`LauncherClient::guard_terminal`].
+    pub(super) fn guard_terminal(&self, changed: Option<TerminalChange>) {
+        // One that is gone cannot restore anything.
+        let _ = self.client.guard_terminal(changed);
     }
 
     /// Kills a worker; see [`LauncherClient::kill`].

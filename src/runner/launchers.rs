@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use super::attendance;
 use super::ids::{Reaped, WorkerProcess};
 use super::input::Input;
+use super::keys::Keys;
 use super::launcher::{LAUNCHER_END_TIME_MAX, Launcher};
 use super::state::Runner;
 
@@ -36,6 +37,7 @@ impl Runner {
         match Launcher::start(origin, &self.argv, self.loading) {
             Ok(launcher) => {
                 let launcher = Rc::new(launcher);
+                launcher.guard_terminal(self.keys.as_ref().and_then(Keys::changed));
                 self.launchers.insert(number, Rc::clone(&launcher));
                 attendance::watch(number, launcher.pid(), launcher.attendance(), self.inputs.clone());
                 let inputs = self.inputs.clone();

@@ -87,6 +87,8 @@ impl Runner {
             builder.remove_artifacts();
         }
         self.door.close().await;
+        // What is typed from now on is the shell's.
+        self.keys = None;
         self.failed.map_or(Ok(()), Err)
     }
 

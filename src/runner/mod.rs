@@ -4,11 +4,12 @@
 //! zygote to the thread that started it. Everything that waits is a task with its own deadline that sends an
 //! [`Input`](input::Input); the loop in `main_loop` waits for nothing else. Only the supervisor decides.
 //!
-//! `translate` turns inputs into events (with `launchers`, `listening`, `builds`, `changes`, `config_file` and
-//! `job_control`, by subject); `perform` and `forks` perform actions. All work on the one `state::Runner`.
+//! `translate` turns inputs into events (with `launchers`, `listening`, `builds`, `changes`, `config_file`,
+//! `job_control` and `orders`, by subject); `perform` and `forks` perform actions. All work on the one `state::Runner`.
 
 mod attendance;
 mod authors;
+pub(crate) mod browser;
 mod builds;
 mod changes;
 mod config_file;
@@ -19,11 +20,14 @@ mod further;
 mod ids;
 mod input;
 mod job_control;
+mod keys;
 mod launcher;
 mod launchers;
 mod listening;
+mod live_build;
 mod main_loop;
 mod names;
+mod orders;
 mod perform;
 mod port;
 mod process_state;

@@ -8,6 +8,7 @@ use devhost_supervisor::{Action, Answer, Event, Timer};
 
 use super::ids::WorkerProcess;
 use super::names::{file_names, names_for_reload};
+use super::orders::Trouble;
 use super::state::Runner;
 
 impl Runner {
@@ -17,6 +18,7 @@ impl Runner {
         for action in actions {
             match action {
                 Action::Build { build, changed } => self.start_build(build, changed),
+                Action::Discard => self.discards.set(true),
                 Action::CancelBuild => self.cancel_build(),
                 Action::StartZygote { origin } => self.start_launcher(&origin),
                 Action::KillZygote => self.kill_launcher(),
@@ -67,6 +69,7 @@ impl Runner {
                     let failure = failure.map(|failure| self.with_output(failure));
                     if let Some(failure) = &failure {
                         self.terminal.failure(failure);
+                        self.orders.trouble = Some(Trouble::Failure(failure.clone()));
                         self.open_door(None);
                     }
                     self.gate.set_failure(failure.clone());
@@ -96,7 +99,17 @@ impl Runner {
                 Action::TellOfEcho { answer, file } => self.tell_of_echo(answer, &file),
                 Action::TellOfLeftAlone { file } => self.tell_of_left_alone(&file),
                 Action::Report(reload) => self.report(reload),
-                Action::ReportCrash { end } => self.terminal.crash(&end),
+                Action::ReportCrash { end } => {
+                    self.terminal.crash(&end);
+                    let output = self.workers.last_output(self.workers.current());
+                    self.orders.trouble = Some(Trouble::Crash { end, output });
+                }
+                Action::SetPaused { paused, files } => self.set_paused(paused, files),
+                Action::TellOfPause { file } => {
+                    let file = self.relative_to_workspace(&file);
+                    self.terminal
+                        .note(&format!("{} changed; it waits for the end of the pause", file.display()));
+                }
                 Action::Exit => over = true,
             }
         }

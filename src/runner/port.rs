@@ -249,6 +249,11 @@ impl Door {
         Ok(())
     }
 
+    /// Returns the addresses that are open, the first one first.
+    pub(super) fn addresses(&self) -> &[SocketAddr] {
+        &self.open
+    }
+
     pub(super) async fn close(&self) {
         if let Some(server) = &self.server {
             server.stop(false).await;

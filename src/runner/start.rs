@@ -23,7 +23,9 @@ use super::config_file::ConfigFile;
 use super::foreground::Foreground;
 use super::further::Further;
 use super::input::INPUTS_COUNT_MAX;
+use super::keys::Keys;
 use super::launcher::LAUNCHER_END_TIME_MAX;
+use super::orders::Orders;
 use super::port::{Door, OnServing, PortPlan};
 use super::sides::Beside;
 use super::signals::Signals;
@@ -53,6 +55,8 @@ pub(crate) struct Parts {
     pub config_file: ConfigFile,
     /// The app gets devhost's standard input instead of /dev/null.
     pub stdin: bool,
+    /// devhost listens for keys, if it has a terminal.
+    pub keys: bool,
     pub watching: (Watching, mpsc::Receiver<Changes>),
     pub terminal: Arc<Terminal>,
     /// Called once the front serves, with its address.
@@ -86,6 +90,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         env_files,
         config_file,
         stdin,
+        keys,
         watching,
         terminal,
         on_serving,
@@ -100,6 +105,11 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     // Before the address is printed: anyone who reads it may end devhost.
     let signals = Signals::new()?;
     let drivers = Drivers { front: Arc::clone(&front.runtime), own: links };
+    let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
+    let keys = if keys { Keys::listen(&inputs) } else { None };
+    if keys.is_some() {
+        terminal.take_keys();
+    }
     let mut door = Door::new(front, port_plan, is_given, on_serving);
     door.open_if_known(&gate, &hub, &status, &terminal)?;
 
@@ -112,7 +122,6 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         None
     };
     let sides = Beside::start(config_file.processes().to_vec(), &terminal, &status, settings.stop_time_max)?;
-    let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
     let (watching, changes) = watching;
     let authors = Authors::new(builder.written());
     let runner = Runner {
@@ -123,6 +132,8 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         builder: Rc::new(Mutex::new(builder)),
         build: None,
         sides: Rc::new(sides),
+        live: None,
+        discards: Rc::default(),
         argv,
         loading,
         launchers: HashMap::new(),
@@ -138,6 +149,8 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         config_file,
         stdin,
         foreground,
+        keys,
+        orders: Orders::default(),
         echo: false,
         has_hung_up: false,
         asks: Some(Ask::Terminate),

@@ -1,5 +1,6 @@
 //! The runner's state, and small operations shared by all its parts.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -25,7 +26,10 @@ use super::foreground::Foreground;
 use super::further::Further;
 use super::ids::WorkerProcess;
 use super::input::{Input, Inputs};
+use super::keys::Keys;
 use super::launcher::Launcher;
+use super::live_build::LiveBuild;
+use super::orders::Orders;
 use super::port::Door;
 use super::sides::Beside;
 use super::stdin::Stdin;
@@ -42,6 +46,9 @@ pub(super) struct Runner {
     pub(super) builder: Rc<Mutex<Builder>>,
     pub(super) build: Option<JoinHandle<()>>,
     pub(super) sides: Rc<Beside>,
+    pub(super) live: Option<LiveBuild>,
+    /// The next build begins by throwing away what was built before.
+    pub(super) discards: Rc<Cell<bool>>,
     pub(super) argv: Argv,
     pub(super) loading: Loading,
     /// By number. All but the current one end with their last worker.
@@ -65,6 +72,9 @@ pub(super) struct Runner {
     pub(super) stdin: Option<Stdin>,
     /// The terminal, if the app may have it.
     pub(super) foreground: Option<Foreground>,
+    /// The keyboard, if devhost reads it.
+    pub(super) keys: Option<Keys>,
+    pub(super) orders: Orders,
     /// The next Ctrl-C reported from the app's group is no key press, but a signal that devhost has already
     /// seen.
     pub(super) echo: bool,

@@ -31,6 +31,11 @@ impl Runner {
             Input::Relayed { worker, micros, path, relay } => self.relayed(worker, micros, &path, relay),
             Input::Look { worker, forked } => self.look(worker, forked),
             Input::Typed(typed) => self.typed(typed),
+            Input::Ordered(order) => self.ordered(order),
+            Input::Draw { build } => {
+                self.draw_live(build);
+                Vec::new()
+            }
             Input::WorkerGone { worker } => {
                 let reaped = self.workers.fell_silent(worker);
                 let process = reaped.map(|reaped| reaped.process).or_else(|| self.workers.hung_up(worker));

@@ -272,6 +272,35 @@ fn dependencies_are_shared_and_path_crates_are_not() {
 }
 
 #[test]
+fn what_is_discarded_is_built_from_scratch_and_dependencies_stay() {
+    let workspace = Workspace::new();
+    let mut builder = workspace.builder();
+    let first = built(&mut builder, &[]);
+    let output = workspace.path("target/devhost/debug");
+    let incremental = write_file(output.join("incremental/left/by-an-older-rustc"), "");
+    let made = |kind: &str, name: &str| -> Vec<(PathBuf, SystemTime)> {
+        let entries = std::fs::read_dir(output.join(kind)).unwrap().map(|entry| entry.unwrap());
+        let named = entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with(name));
+        named.map(|entry| (entry.path(), entry.metadata().unwrap().modified().unwrap())).collect()
+    };
+    let before = (made("deps", "libutil"), made("deps", "libnative"));
+    assert!(!before.0.is_empty() && !before.1.is_empty());
+    runtime().block_on(builder.discard());
+    assert!(!incremental.exists());
+    assert!(first.path.exists() && first.preload.iter().all(|library| library.exists()));
+    let second = built(&mut builder, &[]);
+    assert!(!builder.last_report().replayed);
+    assert!(builder.last_report().reason.contains("from scratch"), "{:?}", builder.last_report());
+    assert_eq!(load(&second).call::<i32>("answer"), 123);
+    assert_ne!(made("deps", "libutil"), before.0, "it was not compiled");
+    assert_eq!(made("deps", "libnative"), before.1, "it was compiled");
+    // What was recorded serves the next edit.
+    let edited = workspace.write("app/src/text.rs", "pub const LETTER: u8 = b'b';\n");
+    assert_eq!(letter(&built(&mut builder, &[edited])), 'b');
+    assert!(builder.last_report().replayed, "{:?}", builder.last_report());
+}
+
+#[test]
 fn revert_with_older_mtime_is_rebuilt() {
     let workspace = Workspace::new();
     let mut builder = workspace.builder();

@@ -49,7 +49,7 @@ impl Session {
 }
 
 /// Waits until a process is stopped, or continues.
-fn wait_stopped(pid: i32, wanted: bool) {
+pub(crate) fn wait_stopped(pid: i32, wanted: bool) {
     let deadline = Instant::now() + SOON;
     loop {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();

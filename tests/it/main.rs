@@ -29,6 +29,7 @@ mod equivalence;
 mod example;
 mod hostile;
 mod job_control;
+mod keys;
 mod long_lived;
 mod mistakes;
 mod plain;

@@ -402,8 +402,43 @@ impl Devhost {
         terminal: OwnedFd,
         other_end: OwnedFd,
     ) -> Self {
+        Self::start_in_session(cwd, args, terminal, other_end, |command| command)
+    }
+
+    /// The same with a shell, which runs `script` with devhost's command line as `$@`, and is the process that is meant by this.
+    pub(crate) fn start_in_shell(
+        script: &str,
+        cwd: &Path,
+        args: &[&str],
+        terminal: OwnedFd,
+        other_end: OwnedFd,
+    ) -> Self {
+        Self::start_in_session(cwd, args, terminal, other_end, |devhost| {
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", script, "sh"])
+                .arg(devhost.get_program())
+                .args(devhost.get_args())
+                .current_dir(cwd);
+            for (name, value) in devhost.get_envs() {
+                match value {
+                    Some(value) => shell.env(name, value),
+                    None => shell.env_remove(name),
+                };
+            }
+            shell
+        })
+    }
+
+    fn start_in_session(
+        cwd: &Path,
+        args: &[&str],
+        terminal: OwnedFd,
+        other_end: OwnedFd,
+        adjust: impl FnOnce(Command) -> Command,
+    ) -> Self {
         let (mark, temporary) = (new_mark(), scratch());
-        let mut command = command(cwd, args, &mark, temporary.path());
+        let mut command = adjust(command(cwd, args, &mark, temporary.path()));
         command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap()).stderr(terminal);
         // SAFETY: only system calls, fit for the time between fork and exec.
         unsafe {
@@ -492,6 +527,10 @@ impl Devhost {
         let workers = status["workers"].as_array().unwrap();
         let current = workers.iter().find(|worker| worker["draining"] == false).expect("a worker serves");
         i32::try_from(current["pid"].as_i64().unwrap()).unwrap()
+    }
+
+    pub(crate) fn front_pid(&self) -> i32 {
+        i32::try_from(self.status()["front"]["pid"].as_i64().unwrap()).unwrap()
     }
 
     pub(crate) fn zygote_pid(&self) -> i32 {

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::num::NonZero;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use nix::pty::openpty;
 
-use crate::support::{COLD_BUILD, Session, scratch};
+use crate::support::{COLD_BUILD, Session, client, scratch};
 
 /// A terminal and everything written to it so far.
 struct Screen {
@@ -50,10 +52,54 @@ impl Screen {
         }
     }
 
+    fn shown(&self) -> String {
+        self.shown.0.lock().unwrap().clone()
+    }
+
+    /// What a person sees now: the lines of the screen, without those that are empty.
+    fn now(&self) -> String {
+        seen(&self.shown())
+    }
+
+    /// Waits until a person sees this.
+    fn wait_now(&self, wanted: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + COLD_BUILD;
+        let mut shown = self.shown.0.lock().unwrap();
+        while !wanted(&seen(&shown)) {
+            let left = deadline.checked_duration_since(Instant::now());
+            let left = left.unwrap_or_else(|| panic!("never seen: {}", seen(&shown)));
+            shown = self.shown.1.wait_timeout(shown, left).unwrap().0;
+        }
+    }
+
     fn end(mut self) -> String {
         self.reader.take().unwrap().join().unwrap();
         self.shown.0.lock().unwrap().clone()
     }
+}
+
+fn seen(written: &str) -> String {
+    // As devhost takes a terminal of unknown size.
+    let size = |length| NonZero::new(length).unwrap();
+    let mut parser = vt100::Parser::new(size(24), size(80), 0);
+    parser.process(written.as_bytes());
+    parser.screen().contents().lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// Has a command start in a session of its own, at this terminal.
+fn in_terminal(command: &mut Command, terminal: &OwnedFd, end: RawFd) {
+    command.stdin(terminal.try_clone().unwrap());
+    command.stdout(terminal.try_clone().unwrap());
+    command.stderr(terminal.try_clone().unwrap());
+    command.env("TERM", "xterm");
+    // SAFETY: both calls are allowed between fork and exec, and the descriptor is open there.
+    unsafe {
+        command.pre_exec(move || {
+            nix::unistd::setsid()?;
+            nix::errno::Errno::result(nix::libc::ioctl(end, nix::libc::TIOCSCTTY, 0)).map(drop)?;
+            Ok(())
+        })
+    };
 }
 
 #[test]
@@ -72,29 +118,76 @@ fn typing_while_the_bar_is_drawn_leaves_no_trace() {
 
     let (mut screen, terminal) = Screen::new();
     let end = terminal.as_raw_fd();
-    let session = Session::start(dir.path(), &["run"], |command| {
-        command.stdin(terminal.try_clone().unwrap());
-        command.stdout(terminal.try_clone().unwrap());
-        command.stderr(terminal.try_clone().unwrap());
-        command.env("TERM", "xterm");
-        // SAFETY: both calls are allowed between fork and exec, and the descriptor is open there.
-        unsafe {
-            command.pre_exec(move || {
-                nix::unistd::setsid()?;
-                nix::errno::Errno::result(nix::libc::ioctl(end, nix::libc::TIOCSCTTY, 0)).map(drop)?;
-                Ok(())
-            })
-        };
-    });
+    let session = Session::start(dir.path(), &["run"], |command| in_terminal(command, &terminal, end));
     drop(terminal);
     screen.wait("building");
     screen.type_keys("impatient\n");
     fs::write(file("go"), "").unwrap();
     screen.wait("ready #1");
     screen.type_keys("afterwards\n");
-    screen.wait("afterwards");
     screen.type_keys("\u{3}");
     assert!(session.end().success());
     let shown = screen.end();
-    assert!(!shown.contains("impatient"), "{shown}");
+    assert!(!shown.contains("impatient") && !shown.contains("afterwards"), "{shown}");
+}
+
+/// A server that prints a line for each request.
+const CHATTY: &str = r#"
+use std::io::{Read, Write};
+fn main() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for (number, stream) in (1..).zip(listener.incoming()) {
+        let mut stream = stream.unwrap();
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head);
+        println!("app: line {number}");
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    }
+}
+"#;
+
+#[test]
+fn a_long_build_shows_a_live_line_that_leaves_the_apps_lines_whole_and_nothing_of_itself() {
+    let dir = scratch();
+    let file = |name: &str| dir.path().join(name);
+    fs::create_dir(file("src")).unwrap();
+    let manifest = "[package]\nname = \"slow\"\nversion = \"0.1.0\"\nedition = \"2024\"\nbuild = \"build.rs\"\n[workspace]\n";
+    fs::write(file("Cargo.toml"), manifest).unwrap();
+    let script = "fn main() {\n    println!(\"cargo::rerun-if-changed=src\");\n    while !std::path::Path::new(\"go\").exists() {\n        \
+                  std::thread::sleep(std::time::Duration::from_millis(10));\n    }\n}\n";
+    fs::write(file("build.rs"), script).unwrap();
+    fs::write(file("src/main.rs"), CHATTY).unwrap();
+    fs::write(file("go"), "").unwrap();
+
+    let (mut screen, terminal) = Screen::new();
+    let end = terminal.as_raw_fd();
+    let session = Session::start(dir.path(), &["run", "--port", "0", "--no-hold"], |command| {
+        in_terminal(command, &terminal, end);
+    });
+    drop(terminal);
+    screen.wait("ready #1");
+    let shown = screen.shown();
+    let url = shown.split("Local:").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    fs::remove_file(file("go")).unwrap();
+    fs::write(file("src/main.rs"), format!("{CHATTY}\n// edited\n")).unwrap();
+    for number in 1..=5 {
+        screen.wait_now(|screen| {
+            screen.lines().last().is_some_and(|line| line.starts_with("building src/main.rs "))
+        });
+        client().get(&url).call().unwrap();
+        screen.wait_now(|screen| screen.lines().any(|line| line == format!("app: line {number}")));
+    }
+    screen.wait_now(|screen| {
+        screen.lines().last().is_some_and(|line| line.starts_with("building src/main.rs "))
+    });
+    fs::write(file("go"), "").unwrap();
+    screen.wait("reloaded #2");
+    let now = screen.now();
+    for number in 1..=5 {
+        assert!(now.lines().any(|line| line == format!("app: line {number}")), "{now}");
+    }
+    assert!(!now.contains("building"), "{now}");
+    screen.type_keys("q");
+    assert!(session.end().success());
+    screen.end();
 }

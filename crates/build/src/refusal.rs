@@ -6,6 +6,8 @@ pub(crate) enum Refusal {
     #[error("it is the first build")]
     FirstBuild,
     /// The recording then matches neither the old sources nor the new ones.
+    #[error("a build from scratch was asked for")]
+    Asked,
     #[error("the build before was given up")]
     GivenUp,
     #[error("the build before failed")]

@@ -155,7 +155,7 @@ fn name_of(file: &Path) -> String {
 }
 
 /// Makes cargo recompile a package and rerun its build script.
-fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
+pub(crate) fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
     age_compiled(profile_dirs, package);
     age_script(profile_dirs, package);
 }

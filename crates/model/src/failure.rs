@@ -75,6 +75,14 @@ impl Failure {
         self
     }
 
+    /// Returns what the app wrote before it failed; empty if it was not running.
+    pub fn app_output(&self) -> &str {
+        match self {
+            Self::Build { .. } | Self::Process { .. } => "",
+            Self::Start { output, .. } | Self::Crash { output, .. } => output,
+        }
+    }
+
     /// Returns one line for a terminal or a title.
     pub fn title(&self) -> String {
         match self {

@@ -23,6 +23,10 @@ pub enum Cause {
     Rollback,
     /// The previous start failed.
     Retry,
+    /// The user asked for a fresh start of the same code.
+    Refork,
+    /// The user asked for a build from scratch.
+    Rebuild,
 }
 
 /// The outcome of a reload.

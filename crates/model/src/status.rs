@@ -56,6 +56,8 @@ pub struct Status {
     pub kind: &'static str,
     /// What devhost is doing.
     pub state: ServerState,
+    /// Changes are noticed, but not acted on until the user says so.
+    pub paused: bool,
     /// The generation being served, 0 before the first.
     pub generation: u64,
     /// The build id of the code being served, empty before the first.
@@ -93,6 +95,7 @@ impl StatusBoard {
             app,
             kind,
             state: ServerState::Starting,
+            paused: false,
             generation: 0,
             build_id: String::new(),
             front: Process { pid: std::process::id().cast_signed() },

@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use devhost_link::LinkFds;
 use devhost_model::Error;
+use devhost_sys::keyboard::TerminalChange;
 use devhost_sys::output::Output;
 use devhost_sys::parent::{self, Ask};
 use devhost_sys::trail::Trail;
@@ -202,6 +203,14 @@ impl LauncherClient {
         self.control.send(&Command::Kill { pid }, &[])
     }
 
+    /// Has the terminal on standard output restored if this process dies; `None` to leave it alone.
+    ///
+    /// # Errors
+    /// The launcher is gone.
+    pub fn guard_terminal(&self, changed: Option<TerminalChange>) -> io::Result<()> {
+        self.control.send(&Command::Terminal { changed }, &[])
+    }
+
     /// Returns the next report, or `None` once the launcher is gone. Cancel-safe.
     pub async fn report(&self) -> Option<Report> {
         self.control.receive().await
@@ -210,6 +219,8 @@ impl LauncherClient {
     /// Hangs up, so that the launcher ends its workers and exits, and reaps it; kills it after `limit`.
     /// Returns its status if it ended by itself.
     pub async fn end(&self, limit: Duration) -> Option<ExitStatus> {
+        // This is not the end of the front, which still has the terminal.
+        let _ = self.guard_terminal(None);
         self.control.end_peer(&self.process, limit).await
     }
 }

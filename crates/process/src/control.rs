@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
+use devhost_sys::keyboard::TerminalChange;
 use devhost_sys::parent::Ask;
 use devhost_sys::seqpacket;
 use serde::de::DeserializeOwned;
@@ -32,6 +33,11 @@ pub(crate) enum Command {
         pid: i32,
         /// Which signal.
         how: Ask,
+    },
+    /// Restore the terminal on standard output if the front ends without having done so. The last such command counts.
+    Terminal {
+        /// Its settings; `None` to leave it alone.
+        changed: Option<TerminalChange>,
     },
     /// Kill a worker and its process group. A no-op if the pid is not a live worker's.
     Kill {

@@ -19,6 +19,8 @@ pub enum Action {
         /// All files that changed since the last build that succeeded.
         changed: Vec<PathBuf>,
     },
+    /// Throw away what was built of the app's own packages, before the next build.
+    Discard,
     /// Kill the running build.
     CancelBuild,
     /// Start a zygote or a keeper. The one before it takes no more forks, and ends with its last worker.
@@ -108,6 +110,18 @@ pub enum Action {
     SetFailure(Option<Failure>),
     /// Set the state in the status document.
     SetState(ServerState),
+    /// Say whether changes are acted on.
+    SetPaused {
+        /// They are not.
+        paused: bool,
+        /// How many changed files are acted on now.
+        files: usize,
+    },
+    /// Tell the user that something changed, and that nothing is done about it while devhost is paused.
+    TellOfPause {
+        /// One of the files.
+        file: PathBuf,
+    },
     /// Send an event to open pages.
     Tell(BrowserEvent),
     /// Reload open pages, because static files changed.

@@ -41,8 +41,12 @@ impl Supervisor {
     pub(crate) fn finish_build(&mut self, now: Duration, build: u64, report: BuildReport) -> Option<Journey> {
         match &mut self.build {
             Build::Running { build: running, begun, started, changed } if *running == build => {
-                let cause =
-                    if self.generations == 0 && changed.is_empty() { Cause::Start } else { Cause::Change };
+                let rebuilt = std::mem::take(&mut self.rebuilding);
+                let cause = match (self.generations, rebuilt) {
+                    (0, _) if changed.is_empty() => Cause::Start,
+                    (_, true) => Cause::Rebuild,
+                    (_, false) => Cause::Change,
+                };
                 let mut journey = Journey::new(cause, std::mem::take(changed), *begun);
                 journey.steps.notice_ms = millis(started.saturating_sub(*begun));
                 journey.steps.build_ms = millis(now.saturating_sub(*started));
@@ -114,7 +118,7 @@ impl Supervisor {
         actions.push(Action::Note(
             "the build was removed from the target directory, so the app is built again".into(),
         ));
-        if self.settings.hold || self.current.is_none() {
+        if self.holds() || self.current.is_none() {
             actions.push(Action::Hold);
         }
         actions.push(Action::SetState(self.waiting_state()));

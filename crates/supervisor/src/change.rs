@@ -21,6 +21,9 @@ impl Supervisor {
         busy: bool,
         actions: &mut Actions,
     ) {
+        if self.is_put_off(&files, actions) {
+            return;
+        }
         let ChangedFiles { mut code, inputs, startup, styles, statics } = files;
         // An app may write files when it starts, too.
         let is_at_start = self.starting.is_some()
@@ -79,7 +82,14 @@ impl Supervisor {
     /// Answers the changes that were put off.
     pub(crate) fn answer_echo(&mut self, now: Duration, answer: Answer, actions: &mut Actions) {
         let files = self.echoes(answer).take_due(now);
-        if files.is_empty() {
+        let kept = match answer {
+            _ if files.is_empty() => return,
+            Answer::Pages => ChangedFiles { statics: files.clone(), ..ChangedFiles::default() },
+            Answer::Styles => ChangedFiles { styles: files.clone(), ..ChangedFiles::default() },
+            Answer::Start => ChangedFiles { startup: files.clone(), ..ChangedFiles::default() },
+            Answer::Build => ChangedFiles { code: files.clone(), ..ChangedFiles::default() },
+        };
+        if self.is_put_off(&kept, actions) {
             return;
         }
         match answer {
@@ -109,7 +119,7 @@ impl Supervisor {
         self.crashes = 0;
         self.zygote_deaths = 0;
         add_new(&mut self.unbuilt, code);
-        if self.settings.hold || self.current.is_none() {
+        if self.holds() || self.current.is_none() {
             actions.push(Action::Hold);
         }
         let named = self.unbuilt.iter().take(FILES_NAMED_COUNT_MAX);
@@ -145,7 +155,7 @@ impl Supervisor {
         self.abandon_starting(actions);
         self.crashes = 0;
         self.zygote_deaths = 0;
-        if self.settings.hold || self.current.is_none() {
+        if self.holds() || self.current.is_none() {
             actions.push(Action::Hold);
         }
         actions.push(Action::SetState(self.waiting_state()));
@@ -165,7 +175,7 @@ fn refresh_pages(answer: Answer, files: Vec<PathBuf>, actions: &mut Actions) {
 }
 
 /// Adds the files that are not in the list yet. Switching branches can change thousands.
-fn add_new(files: &mut Vec<PathBuf>, more: Vec<PathBuf>) {
+pub(crate) fn add_new(files: &mut Vec<PathBuf>, more: Vec<PathBuf>) {
     let mut known: HashSet<PathBuf> = files.iter().cloned().collect();
     files.extend(more.into_iter().filter(|file| known.insert(file.clone())));
 }

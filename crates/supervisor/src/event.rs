@@ -124,6 +124,14 @@ pub enum Event {
     },
     /// A timer fired.
     Timer(Timer),
+    /// The user wants the newest code started anew.
+    Refork,
+    /// The user wants the app's own packages built from scratch.
+    Rebuild,
+    /// The user wants changes noticed, but not acted on until [`Event::Resume`].
+    Pause,
+    /// The user wants changes acted on again, those of the pause included.
+    Resume,
     /// The user wants devhost to end.
     Stop,
 }

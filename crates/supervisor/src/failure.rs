@@ -27,7 +27,8 @@ impl Supervisor {
         actions.push(Action::SetState(ServerState::Failed));
         actions.push(Action::Tell(BrowserEvent::Failed { failure }));
         // The last good generation crashed or was ended while its successor was tried: bring it back.
-        let may_refork = journey.cause == Cause::Change && self.zygote_deaths <= ZYGOTE_DEATHS_COUNT_MAX;
+        let may_refork = matches!(journey.cause, Cause::Change | Cause::Refork | Cause::Rebuild)
+            && self.zygote_deaths <= ZYGOTE_DEATHS_COUNT_MAX;
         if may_refork && matches!(self.build, Build::Idle) {
             self.refork(now, actions);
         }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use devhost_model::ChangedFiles;
+
 use crate::action::{Action, Actions};
 use crate::drain::STOP_TIME_MAX;
 use crate::event::Timer;
@@ -52,6 +54,10 @@ impl Supervisor {
         }
         self.give_ups = GiveUps::default();
         let Overtaking { code, startup, since } = std::mem::take(&mut self.overtaking);
+        let files = ChangedFiles { code: code.clone(), startup: startup.clone(), ..ChangedFiles::default() };
+        if self.is_put_off(&files, actions) {
+            return;
+        }
         self.restart_wanted |= !startup.is_empty();
         if !code.is_empty() {
             self.on_code_changed(now, since, code, actions);

@@ -57,6 +57,10 @@ impl Supervisor {
             Event::Idle { generation } => self.on_idle(generation, &mut actions),
             Event::Empty { generation } => self.on_empty(generation, &mut actions),
             Event::Timer(timer) => self.on_timer(now, timer, &mut actions),
+            Event::Refork => self.on_refork_asked(now, &mut actions),
+            Event::Rebuild => self.on_rebuild_asked(now, &mut actions),
+            Event::Pause => self.on_pause_asked(&mut actions),
+            Event::Resume => self.on_resume_asked(now, &mut actions),
             Event::Stop => self.stop(&mut actions),
         }
         actions

@@ -21,6 +21,9 @@
 //! - The old generation drains: requests that end by themselves finish (`--drain-ms`). Then `WebSockets` are closed with code 1012 and event
 //!   streams are ended, so that clients reconnect; then the worker is stopped, and killed a second later.
 //! - If a build or a start fails, or a start hangs, the last good generation goes on serving, and open pages show what is wrong.
+//! - A fresh start or a build from scratch that the user asks for is like a change of every file that the one or the other reads.
+//! - While devhost is paused, changes are kept and requests go to what serves; what had begun before is finished. A fresh start or a build that
+//!   the user asks for happens all the same.
 //! - After a crash the same code is forked again at once, then after 100 ms, 200 ms, …; after five in a row devhost waits for a change.
 //! - If a new generation dies at its start beside a living one (a lock, a second listener), it is tried once more alone. If that works,
 //!   generations do not overlap any more in that run.
@@ -41,7 +44,9 @@ mod failure;
 mod give_up;
 mod handle;
 mod journey;
+mod pause;
 mod replacement;
+mod requested;
 mod settings;
 mod start;
 mod state;

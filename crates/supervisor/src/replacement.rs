@@ -62,7 +62,7 @@ impl Supervisor {
         current.since = now;
         let awaits_newer =
             matches!(self.build, Build::Running { .. }) || self.starting.is_some() || self.wanted.is_some();
-        actions.push(Action::Join { replacement, release: !(awaits_newer && self.settings.hold) });
+        actions.push(Action::Join { replacement, release: !(awaits_newer && self.holds()) });
     }
 
     pub(crate) fn on_replacement_timed_out(&mut self, replacement: u64, actions: &mut Actions) {

@@ -9,6 +9,7 @@ use devhost_model::{Cause, ServerState};
 use crate::code::{Code, Origin};
 use crate::echo::Echoes;
 use crate::journey::Journey;
+use crate::pause::Pending;
 use crate::settings::Settings;
 
 /// The state machine that decides what devhost does.
@@ -48,6 +49,10 @@ pub struct Supervisor {
     pub(crate) bring_back: Cause,
     /// The app must be restarted even if a build produces the same code.
     pub(crate) restart_wanted: bool,
+    /// The running or next build is from scratch, because the user asked for it.
+    pub(crate) rebuilding: bool,
+    /// What has changed since the user paused devhost.
+    pub(crate) paused: Option<Pending>,
     pub(crate) give_ups: GiveUps,
     /// What changed while a build or a start was left to finish.
     pub(crate) overtaking: Overtaking,
@@ -178,6 +183,8 @@ impl Supervisor {
             crashes: 0,
             bring_back: Cause::Crash,
             restart_wanted: false,
+            rebuilding: false,
+            paused: None,
             give_ups: GiveUps::default(),
             overtaking: Overtaking::default(),
             page_echoes: Echoes::default(),
@@ -191,6 +198,11 @@ impl Supervisor {
     /// Returns the source files that have changed while the running build was left to finish.
     pub fn overtaking(&self) -> &[PathBuf] {
         &self.overtaking.code
+    }
+
+    /// Returns true if requests wait for new code.
+    pub(crate) fn holds(&self) -> bool {
+        self.settings.hold && self.paused.is_none()
     }
 
     /// Returns true while a build or a start is in progress.

@@ -17,13 +17,13 @@ impl Supervisor {
         }
         let Some(mut starting) = self.starting.take() else { return };
         starting.journey.steps.ready_ms = millis(took);
-        let fresh = matches!(starting.journey.cause, Cause::Start | Cause::Change);
+        let fresh = is_fresh(starting.journey.cause);
         self.zygote_deaths = 0;
         self.learn_from_start(&starting, fresh, actions);
         // After a crash, old code can come back while newer code is being built. Requests keep waiting for the newer code.
         let building = matches!(self.build, Build::Running { .. });
         let build_id = starting.code.build_id.clone();
-        let release = !(building && self.settings.hold);
+        let release = !(building && self.holds());
         let files = starting.journey.files.clone();
         actions.push(Action::Swap { generation, build_id, fresh, release, files });
         self.last_good = Some(Arc::clone(&starting.code));
@@ -57,5 +57,13 @@ impl Supervisor {
         } else if fresh && self.overlap == Overlap::Blameless {
             self.overlap = Overlap::Tried;
         }
+    }
+}
+
+/// Returns true if pages of earlier generations are out of date: not after a crash, when the same code comes back.
+fn is_fresh(cause: Cause) -> bool {
+    match cause {
+        Cause::Start | Cause::Change | Cause::Refork | Cause::Rebuild => true,
+        Cause::Crash | Cause::Zygote | Cause::Rollback | Cause::Retry => false,
     }
 }

@@ -5,6 +5,7 @@
 pub mod content;
 pub mod inherited;
 pub mod inotify;
+pub mod keyboard;
 pub mod limits;
 pub mod listen;
 pub mod listeners;

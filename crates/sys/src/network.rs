@@ -6,6 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// How many addresses to show; a machine with containers may have dozens.
 const ADDRESSES_COUNT_MAX: usize = 8;
 
+/// The label of addresses that other machines reach.
+pub const NETWORK: &str = "Network";
+
 /// Returns labelled addresses for the banner: at least one, the one to open first. A server on all interfaces
 /// is shown with each one's address, never as 0.0.0.0.
 pub fn urls(bound: SocketAddr) -> Vec<(&'static str, String)> {
@@ -15,12 +18,12 @@ pub fn urls(bound: SocketAddr) -> Vec<(&'static str, String)> {
 fn urls_with(bound: SocketAddr, interfaces: Vec<IpAddr>) -> Vec<(&'static str, String)> {
     let url = |address: IpAddr| format!("http://{}/", SocketAddr::new(address, bound.port()));
     if !bound.ip().is_unspecified() {
-        let label = if bound.ip().to_canonical().is_loopback() { "Local" } else { "Network" };
+        let label = if bound.ip().to_canonical().is_loopback() { "Local" } else { NETWORK };
         return vec![(label, url(bound.ip()))];
     }
     let local = if bound.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
     let reached = interfaces.into_iter().filter(|address| bound.is_ipv6() || address.is_ipv4());
-    let network = reached.take(ADDRESSES_COUNT_MAX).map(|address| ("Network", url(address)));
+    let network = reached.take(ADDRESSES_COUNT_MAX).map(|address| (NETWORK, url(address)));
     std::iter::once(("Local", url(local))).chain(network).collect()
 }
 

@@ -107,6 +107,13 @@ pub(crate) enum TerminalEvent {
         /// Whether the user can fix it.
         mistake: bool,
     },
+    /// Changes are noticed from now on, but not acted on.
+    Paused,
+    /// Changes are acted on again.
+    Resumed {
+        /// How many files have changed meanwhile.
+        files: usize,
+    },
     /// devhost is ending.
     Stopping,
 }

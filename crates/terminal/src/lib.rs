@@ -1,7 +1,7 @@
 //! What the user at the terminal, or their editor, is told.
 //!
 //! Writes to standard output and standard error, and never reads (it only switches off the echo under a
-//! progress bar). The app's own output goes from the worker to the terminal directly; that of side processes comes through
+//! progress bar; keys are read elsewhere). The app's own output goes from the worker to the terminal directly; that of side processes comes through
 //! here, line by line.
 //!
 //! The banner and the course of events go to standard output; progress, failures and warnings to standard
@@ -13,14 +13,19 @@
 mod echo;
 mod event;
 mod foreign;
+mod keys;
 mod label;
+mod live;
 mod progress;
+mod qr;
 mod sink;
 mod style;
 mod terminal;
 mod text;
 
 pub use foreign::plain;
+pub use keys::Addresses;
 pub use label::{Label, Level, Stream};
+pub use live::Building;
 pub use style::{Style, printable};
 pub use terminal::{Format, Terminal};

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::echo::Silence;
+use crate::live::{LiveLine, Size};
 use devhost_model::WAITING_FOR;
 
 /// How often the bar is redrawn between reports, for the elapsed time.
@@ -17,6 +18,8 @@ pub(crate) enum Progress {
     Idle,
     /// A bar on a terminal, with its echo off.
     Bar(ProgressBar, Option<Silence>),
+    /// A live line on a terminal.
+    Live(LiveLine),
     /// Lines or events: when the last one was written, and what it named.
     Told(Instant, String),
 }
@@ -47,6 +50,30 @@ impl Progress {
         true
     }
 
+    /// Returns the live line, beginning one if there is none.
+    pub(crate) fn live(&mut self) -> &mut LiveLine {
+        if !matches!(self, Self::Live(_)) {
+            self.finish();
+            *self = Self::Live(LiveLine::default());
+        }
+        match self {
+            Self::Live(line) => line,
+            Self::Idle | Self::Bar(..) | Self::Told(..) => unreachable!("it was just made"),
+        }
+    }
+
+    /// Ends the live line, if any. Returns what to write for that.
+    pub(crate) fn end_live(&mut self, size: Size, printed: Option<&str>) -> String {
+        match self {
+            Self::Live(line) => {
+                let text = line.end(size, printed);
+                *self = Self::Idle;
+                text
+            }
+            Self::Idle | Self::Bar(..) | Self::Told(..) => String::new(),
+        }
+    }
+
     /// Removes the bar, if any.
     pub(crate) fn finish(&mut self) {
         if let Self::Bar(bar, _silence) = std::mem::replace(self, Self::Idle) {
@@ -54,11 +81,12 @@ impl Progress {
         }
     }
 
-    /// Runs `write` with the bar out of the way.
-    pub(crate) fn make_way_for(&self, write: impl FnOnce()) {
+    /// Runs `write` with the bar or the live line out of the way. It is given what to write first.
+    pub(crate) fn make_way_for(&mut self, write: impl FnOnce(&str)) {
         match self {
-            Self::Bar(bar, _) => bar.suspend(write),
-            Self::Idle | Self::Told(..) => write(),
+            Self::Bar(bar, _) => bar.suspend(|| write("")),
+            Self::Live(line) => write(line.erase()),
+            Self::Idle | Self::Told(..) => write(""),
         }
     }
 }

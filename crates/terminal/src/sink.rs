@@ -13,6 +13,9 @@ pub(crate) enum Sink {
 
 impl Sink {
     pub(crate) fn write(&self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
         // The reader may be gone, which must not end the server.
         let _ = match self {
             Self::Stdout => write_whole(io::stdout().lock(), text),

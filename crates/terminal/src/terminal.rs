@@ -1,13 +1,17 @@
 //! The terminal: each message as text for people or as an event for programs.
 
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::event::{TerminalEvent, Url};
 use crate::foreign::tame;
+use crate::keys::{self, Addresses};
 use crate::label::{Label, Level, Stream};
+use crate::live::{Building, Size, UNKNOWN_SIZE};
 use crate::progress::Progress;
 use crate::sink::Sink;
 use crate::style::Style;
@@ -39,6 +43,9 @@ pub struct Terminal {
     out_style: Style,
     err_style: Style,
     draws_bar: bool,
+    draws_live: bool,
+    /// The first line of the help has been shown.
+    takes_keys: AtomicBool,
     /// Also serialises the messages: the holder of the lock writes.
     progress: Mutex<Progress>,
 }
@@ -55,6 +62,11 @@ impl Terminal {
             out_style: Style::of(&io::stdout()),
             err_style: Style::of(&io::stderr()),
             draws_bar: format == Format::Human && io::stderr().is_terminal(),
+            draws_live: format == Format::Human
+                && io::stdout().is_terminal()
+                && io::stderr().is_terminal()
+                && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+            takes_keys: AtomicBool::new(false),
             progress: Mutex::new(Progress::Idle),
         }
     }
@@ -63,7 +75,12 @@ impl Terminal {
     /// event has it.
     pub fn banner(&self, version: &str, app: &str, urls: &[(&str, &str)], since_start: Duration) {
         self.say(
-            || self.out_style.banner(version, app, urls),
+            || {
+                let hint = self.takes_keys.load(Ordering::Relaxed);
+                let hint =
+                    if hint { format!("  {}\n\n", self.out_style.dim(keys::HINT)) } else { String::new() };
+                self.out_style.banner(version, app, urls) + &hint
+            },
             || TerminalEvent::Listening {
                 version: version.into(),
                 app: app.into(),
@@ -74,6 +91,93 @@ impl Terminal {
                 since_start_ms: since_start.as_secs_f64() * 1000.0,
             },
         );
+    }
+
+    /// Mentions with the next banner that keys are taken.
+    pub fn take_keys(&self) {
+        self.takes_keys.store(true, Ordering::Relaxed);
+    }
+
+    /// Mentions the key that shows the others, to somebody who has pressed one that does nothing.
+    pub fn hint_at_keys(&self) {
+        self.answer(|| format!("{}\n", self.out_style.dim(keys::HINT)));
+    }
+
+    /// Shows what each key does.
+    pub fn keys(&self) {
+        self.answer(|| self.out_style.keys());
+    }
+
+    /// Shows where the app is.
+    pub fn addresses(&self, addresses: &Addresses<'_>) {
+        let columns = size_of(io::stdout()).map(|size| size.columns);
+        self.answer(|| self.out_style.whereabouts(addresses, columns));
+    }
+
+    /// Shows a failure once more, after what the app printed before it, which may have scrolled away.
+    pub fn failure_again(&self, failure: &Failure, is_over: bool) {
+        self.answer(|| {
+            let failed = self.out_style.failure(failure, self.verbose);
+            self.out_style.once_more(failure.app_output(), &failed, is_over)
+        });
+    }
+
+    /// Shows a crash once more, after what the app printed before it.
+    pub fn crash_again(&self, end: &End, output: &str, is_over: bool) {
+        self.answer(|| self.out_style.once_more(output, &self.out_style.crash(end), is_over));
+    }
+
+    /// Says a word in answer to a key.
+    pub fn reply(&self, message: &str) {
+        self.answer(|| format!("{message}\n"));
+    }
+
+    /// Tells that changes are not acted on any more.
+    pub fn paused(&self) {
+        self.say(|| self.out_style.paused(), || TerminalEvent::Paused);
+    }
+
+    /// Tells that changes are acted on again, and how many files have changed meanwhile.
+    pub fn resumed(&self, files: usize) {
+        self.say(|| self.out_style.resumed(files), || TerminalEvent::Resumed { files });
+    }
+
+    /// Clears the screen and what has scrolled off it.
+    pub fn clear(&self) {
+        if self.draws_live {
+            self.answer(|| "\x1b[H\x1b[2J\x1b[3J".into());
+        }
+    }
+
+    /// Returns true if there is a terminal to draw a live line on.
+    pub fn draws_live(&self) -> bool {
+        self.draws_live
+    }
+
+    /// Draws the live line of a build, which is repeated about ten times a second. `printed` is what the app has printed since the last
+    /// time, if anything.
+    pub fn building(&self, building: &Building, elapsed: Duration, printed: Option<&str>) {
+        if self.draws_live {
+            let size = size_of(io::stderr()).unwrap_or(UNKNOWN_SIZE);
+            let line = self.err_style.live(building, elapsed, size.columns);
+            let text = self.lock().live().show(&line, size, printed);
+            self.err.write(&text);
+        }
+    }
+
+    /// Removes the live line, as the build is over.
+    pub fn building_done(&self, printed: Option<&str>) {
+        if self.draws_live {
+            let size = size_of(io::stderr()).unwrap_or(UNKNOWN_SIZE);
+            let mut progress = self.lock();
+            let text = progress.end_live(size, printed);
+            self.err.write(&text);
+        }
+    }
+
+    /// Takes the live line off the screen for now, because another job gets the terminal.
+    pub fn step_aside(&self) {
+        self.lock().make_way_for(|first| self.err.write(first));
     }
 
     /// Shows how many crates of the build are done.
@@ -245,16 +349,34 @@ impl Terminal {
     }
 
     fn tell(&self, sink: &Sink, text: impl FnOnce() -> String, event: impl FnOnce() -> TerminalEvent) {
-        let progress = self.lock();
+        let mut progress = self.lock();
         match self.format {
             Format::Json => self.out.write(&event().line()),
-            Format::Human => progress.make_way_for(|| sink.write(&text())),
+            Format::Human => progress.make_way_for(|first| {
+                self.err.write(first);
+                sink.write(&text());
+            }),
+        }
+    }
+
+    /// Writes what people ask for. Programs do not.
+    fn answer(&self, text: impl FnOnce() -> String) {
+        if self.format == Format::Human {
+            self.lock().make_way_for(|first| {
+                self.err.write(first);
+                self.out.write(&text());
+            });
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn size_of(stream: impl AsFd) -> Option<Size> {
+    let (width, height) = terminal_size::terminal_size_of(stream)?;
+    Some(Size { columns: width.0.into(), rows: height.0.into() })
 }
 
 /// Removes a failure's colours, as cargo does for `--message-format json`.
@@ -300,6 +422,8 @@ mod tests {
             out_style: Style { colours: false },
             err_style: Style { colours: false },
             draws_bar: false,
+            draws_live: false,
+            takes_keys: AtomicBool::new(false),
             progress: Mutex::new(Progress::Idle),
         };
         Written { terminal, out, err }

@@ -20,12 +20,18 @@ impl Style {
     pub(crate) fn banner(self, version: &str, app: &str, urls: &[(&str, &str)]) -> String {
         let mut text =
             format!("\n  {} {}  {}\n\n", self.good("devhost"), self.notable(version), self.dim(app));
+        text.push_str(&self.addresses(urls));
+        text.push('\n');
+        text
+    }
+
+    pub(crate) fn addresses(self, urls: &[(&str, &str)]) -> String {
+        let mut text = String::new();
         let width = urls.iter().map(|(label, _)| label.chars().count() + 1).max().unwrap_or(0);
         for (label, url) in urls {
             let label = format!("{:width$}", format!("{label}:"));
             let _ = writeln!(text, "  {}  {} {}", self.good("➜"), self.bold(&label), self.notable(url));
         }
-        text.push('\n');
         text
     }
 
@@ -47,6 +53,10 @@ impl Style {
                 format!("{} {number} in {took}", self.good("restarted"))
             }
             (Outcome::Ok, Cause::Change) => format!("{} {number} in {took}", self.good("reloaded")),
+            (Outcome::Ok, Cause::Refork) => format!("{} {number} as asked in {took}", self.good("restarted")),
+            (Outcome::Ok, Cause::Rebuild) => {
+                format!("{} {number} from scratch, as asked, in {took}", self.good("rebuilt"))
+            }
             (Outcome::Ok, Cause::Crash) => {
                 format!("{} {number} after a crash in {took}", self.doubtful("restarted"))
             }
@@ -126,7 +136,7 @@ impl Style {
         text
     }
 
-    fn hint(self, text: &mut String, hint: &str) {
+    pub(crate) fn hint(self, text: &mut String, hint: &str) {
         if !hint.is_empty() {
             let _ = writeln!(text, "{} {hint}", self.notable("hint:"));
         }
@@ -158,7 +168,7 @@ impl Style {
     }
 
     /// Returns the first file and the number of others.
-    fn files(self, files: &[impl AsRef<Path>], left_out: usize) -> Option<String> {
+    pub(crate) fn files(self, files: &[impl AsRef<Path>], left_out: usize) -> Option<String> {
         let (first, rest) = files.split_first()?;
         let first = self.notable(&printable(&first.as_ref().to_string_lossy()));
         Some(match rest.len() + left_out {
@@ -273,6 +283,10 @@ mod tests {
         assert!(PLAIN.reload(&restart, false).starts_with("restarted #7 with the last good code in 7 ms ("));
         restart.cause = Cause::Retry;
         assert!(PLAIN.reload(&restart, false).starts_with("restarted #7 after a failed start in 7 ms ("));
+        restart.cause = Cause::Refork;
+        assert!(PLAIN.reload(&restart, false).starts_with("restarted #7 as asked in 7 ms ("));
+        restart.cause = Cause::Rebuild;
+        assert!(PLAIN.reload(&restart, false).starts_with("rebuilt #7 from scratch, as asked, in 7 ms ("));
         restart.cause = Cause::Zygote;
         assert!(PLAIN.reload(&restart, false).starts_with("restarted #7 with a new zygote in 7 ms ("));
     }

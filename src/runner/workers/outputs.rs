@@ -5,6 +5,10 @@ use std::sync::Arc;
 use devhost_sys::output::Output;
 use devhost_sys::trail::Trail;
 
+use std::collections::BTreeMap;
+
+use devhost_sys::output::Position;
+
 use super::table::Workers;
 use crate::runner::ids::WorkerId;
 
@@ -27,6 +31,23 @@ impl Workers {
     #[expect(dead_code, reason = "what follows from it is not there yet")]
     pub(in crate::runner) fn trail(&self, id: WorkerId) -> Option<&Arc<Trail>> {
         self.outputs.iter().find(|(of, _)| *of == id).map(|(_, kept)| &kept.trail)
+    }
+
+    /// Returns what workers have printed since the positions noted in `seen`, and notes the present ones. `None` if that is nothing.
+    pub(in crate::runner) fn printed_since(&self, seen: &mut BTreeMap<WorkerId, Position>) -> Option<String> {
+        let mut printed = String::new();
+        let mut any = false;
+        for (id, kept) in &self.outputs {
+            let output = &kept.output;
+            let (before, now) = (seen.get(id).copied().unwrap_or_default(), output.position());
+            if before != now {
+                printed.push_str(&output.last_since(before));
+                any = true;
+            }
+            seen.insert(*id, now);
+        }
+        seen.retain(|id, _| self.outputs.iter().any(|(known, _)| known == id));
+        any.then_some(printed)
     }
 
     /// Makes a worker's output the one that explains its generation's failure.

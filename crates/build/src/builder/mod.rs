@@ -11,6 +11,7 @@ mod attempts;
 mod base;
 mod build;
 mod cargo_run;
+mod discard;
 mod library;
 mod library_or_program;
 mod linkage;

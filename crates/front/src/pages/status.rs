@@ -23,6 +23,7 @@ pub(crate) fn render_status(status: &Status, context: &PageContext<'_>) -> Strin
         ServerState::Ready => "ready: the newest code is being served",
         ServerState::Failed => "the newest code is not being served",
     };
+    let state = if status.paused { format!("{state}; paused, changes wait") } else { state.to_owned() };
     let lead = match status.generation {
         0 => format!("{state}."),
         generation => format!("Generation {generation}, {state}."),

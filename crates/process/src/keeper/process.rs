@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
+use devhost_sys::keyboard::TerminalChange;
 use devhost_sys::parent::{self, Parent};
 use devhost_sys::{listeners, process, program, seqpacket};
 use nix::errno::Errno;
@@ -35,6 +36,7 @@ pub fn dispatch(argv0_file_name: &str) -> Option<u8> {
 
 struct Keeper {
     parent: Parent,
+    terminal: Option<TerminalChange>,
     launch: Launch,
     programs: HashMap<Pid, Program>,
 }
@@ -45,7 +47,7 @@ impl Keeper {
         let parent = Parent::start(args.next().is_some_and(|place| place == AT_TERMINAL))?;
         let name = args.next().unwrap_or_else(|| "app".into());
         let launch = Launch::new(name, args.collect(), parent.original_mask)?;
-        Ok(Self { parent, launch, programs: HashMap::new() })
+        Ok(Self { parent, terminal: None, launch, programs: HashMap::new() })
     }
 
     fn serve(mut self) -> io::Result<()> {
@@ -71,6 +73,9 @@ impl Keeper {
                     None => break,
                 }
             }
+        }
+        if let Some(changed) = self.terminal.take() {
+            changed.undo(io::stdout().as_fd());
         }
         for (pid, _) in self.programs.drain() {
             parent::kill_group(pid);
@@ -131,6 +136,10 @@ impl Keeper {
                 if self.programs.contains_key(&pid) {
                     parent::ask(pid, how);
                 }
+                Ok(())
+            }
+            Command::Terminal { changed } => {
+                self.terminal = changed;
                 Ok(())
             }
             Command::Kill { pid } => {

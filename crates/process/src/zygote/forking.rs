@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
+use devhost_sys::keyboard::TerminalChange;
 use devhost_sys::parent::{self, Parent};
 use devhost_sys::process::{self, micros_since};
 use nix::errno::Errno;
@@ -55,6 +56,7 @@ impl From<Errno> for ForkError {
 
 struct Zygote {
     parent: Parent,
+    terminal: Option<TerminalChange>,
     workers: HashSet<Pid>,
 }
 
@@ -63,7 +65,7 @@ impl Zygote {
         // While preloading it cannot watch the control socket, so the kernel kills it with the front. After
         // that it sees the hang-up, which leaves it time to end the workers and their process groups.
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        Ok(Self { parent: Parent::start(at_terminal)?, workers: HashSet::new() })
+        Ok(Self { parent: Parent::start(at_terminal)?, terminal: None, workers: HashSet::new() })
     }
 
     fn serve(mut self) -> io::Result<()> {
@@ -115,6 +117,10 @@ impl Zygote {
                 if self.workers.contains(&pid) {
                     parent::ask(pid, how);
                 }
+                Ok(())
+            }
+            Command::Terminal { changed } => {
+                self.terminal = changed;
                 Ok(())
             }
             Command::Kill { pid } => {
@@ -204,6 +210,9 @@ impl Zygote {
     }
 
     fn end_everything(&mut self) {
+        if let Some(changed) = self.terminal.take() {
+            changed.undo(io::stdout().as_fd());
+        }
         for worker in self.workers.drain() {
             parent::kill_group(worker);
         }

@@ -89,7 +89,7 @@ impl OneProcess {
                     control::report(self.control.as_fd(), &report)?;
                 }
                 // Only plain apps are asked to end in this way.
-                Command::Signal { .. } => {}
+                Command::Signal { .. } | Command::Terminal { .. } => {}
                 Command::Kill { pid } => {
                     if self.threads.lock().contains(&pid) {
                         eprintln!("devhost: a generation does not end, and a thread cannot be killed");
