@@ -348,6 +348,10 @@ pub(crate) struct HiddenOptions {
     /// Run no processes beside the app
     #[arg(long, hide = true)]
     pub alone: bool,
+
+    /// Answer every change at once, even if it may be an answer to the one before it
+    #[arg(long, hide = true)]
+    pub undamped: bool,
 }
 
 /// Which target of a package to serve, and how it is built.

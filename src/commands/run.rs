@@ -158,6 +158,7 @@ fn serve(args: RunArgs, file: ConfigFile, begun: Instant, terminal: &Arc<Termina
             start_time_max: Duration::from_millis(args.start_timeout_ms),
             drain_time_max: Duration::from_millis(args.drain_ms),
             stop_time_max: Duration::from_millis(args.stop_timeout_ms),
+            damp_echoes: !args.hidden.undamped,
         },
         stall_time_max: Some(Duration::from_millis(args.stall_ms)).filter(|limit| !limit.is_zero()),
         front: FrontConfig {

@@ -98,6 +98,13 @@ impl Runner {
                 self.first_build_over = true;
                 // If the build newly names a file, an edit to it during the build counts, too.
                 self.watch_new_packages();
+                let unseen = build::crate_that_bypasses_libc(&self.workspace);
+                self.watching.observer().set_may_bypass(unseen.is_some());
+                if let Some(name) = unseen {
+                    self.note(format!(
+                        "the app uses {name}, which may read files in ways that devhost cannot see: names of files count, too"
+                    ));
+                }
                 self.watching
                     .set_inputs_built_since(artifact.scripts.with_sources(&artifact.sources), started);
                 for note in artifact.notes {

@@ -8,9 +8,16 @@ use devhost_watch::Changes;
 
 use super::state::Runner;
 
+/// How many files are remembered with why they matter.
+const REASONS_COUNT_MAX: usize = 1_000;
+
 impl Runner {
     pub(super) fn changed(&mut self, changes: Changes) -> Vec<Event> {
-        let Changes { mut files, problems, at } = changes;
+        let Changes { mut files, reasons, problems, at } = changes;
+        if self.reasons.len() + reasons.len() > REASONS_COUNT_MAX {
+            self.reasons.clear();
+        }
+        self.reasons.extend(reasons.into_iter().take(REASONS_COUNT_MAX));
         for problem in problems {
             self.terminal.error(&problem.into());
         }
@@ -23,6 +30,17 @@ impl Runner {
             return Vec::new();
         }
         vec![Event::Changed { age: at.elapsed(), files, busy: self.gate.was_busy_at(at) }]
+    }
+
+    /// Notes that what a generation reads from now on, it does not read at its start.
+    pub(super) fn observed_ready(&mut self, generation: u64) {
+        let observer = self.watching.observer();
+        observer.ready(generation);
+        if observer.is_full() {
+            self.note(
+                "the app uses more files than devhost can follow: names of files count, too".to_owned(),
+            );
+        }
     }
 
     /// Drops files that the last build has read as they are, or has itself written. Withholds those that the

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use devhost_model::{Error, Process};
+use devhost_supervisor::Event;
 use devhost_watch::Changes;
 use tokio::sync::mpsc;
 
@@ -47,6 +48,9 @@ impl Runner {
             let mut over = false;
             for event in events {
                 let event = self.or_code_gone(event);
+                if let Event::Ready { generation, .. } = event {
+                    self.observed_ready(generation);
+                }
                 let actions = self.supervisor.handle(self.now(), event);
                 over |= self.perform(actions);
             }

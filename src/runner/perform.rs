@@ -174,6 +174,7 @@ impl Runner {
             // Before the swap, so that a page of the new generation is not reloaded.
             self.hub.advance();
         }
+        self.watching.observer().make_current(generation);
         self.further.set_current(generation);
         self.gate.swap(workers, release);
         self.status.update(|status| {
@@ -194,6 +195,11 @@ impl Runner {
     }
 
     fn report(&self, mut reload: Reload) {
+        if reload.steps.build_ms == 0.0
+            && let Some(why) = reload.files.first().and_then(|file| self.reasons.get::<Path>(file.as_ref()))
+        {
+            reload.why.clone_from(why);
+        }
         reload.files =
             reload.files.iter().map(|file| self.relative_to_workspace(file.as_ref()).into()).collect();
         self.terminal.reload(&reload);

@@ -83,6 +83,8 @@ pub(super) struct Runner {
     pub(super) asks: Option<Ask>,
     /// The notes printed so far.
     pub(super) notes: HashSet<String>,
+    /// Why files that have changed matter to the app.
+    pub(super) reasons: HashMap<PathBuf, String>,
     /// The compiler's warnings from the last successful build.
     pub(super) warnings: Diagnostics,
     pub(super) authors: Authors,

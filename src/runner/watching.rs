@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use devhost_build::Target;
 use devhost_model::{BuildInputs, Rules};
-use devhost_watch::{Changes, Mode, Scope, Surroundings, Suspicion, WatchError, Watcher};
+use devhost_watch::{Changes, Mode, Observer, Scope, Surroundings, Suspicion, WatchError, Watcher};
 
 /// How many levels below a repository or workspace are searched for served files.
 const SURROUNDINGS_DEPTH_MAX: usize = 12;
@@ -22,6 +22,7 @@ pub(crate) struct Watching {
     scope: Scope,
     mode: Mode,
     suspicion: Arc<Suspicion>,
+    observer: Arc<Observer>,
     /// Files that are watched whatever the user says.
     own_files: Vec<PathBuf>,
     /// What the last build depends on, and when it started.
@@ -48,8 +49,16 @@ impl Watching {
         scope.extra_files.extend(extra_files.iter().cloned());
         scope.rules = rules;
         let suspicion = Arc::<Suspicion>::default();
-        let (watcher, changes) = Watcher::start(&scope, mode, &suspicion)?;
-        Ok((Self { watcher, scope, mode, suspicion, own_files, built: None, doubted: None }, changes))
+        let around = scope.surroundings.iter().map(|surroundings| &surroundings.path);
+        let project: Vec<&Path> =
+            scope.roots.iter().chain([&scope.workspace_root]).chain(around).map(PathBuf::as_path).collect();
+        let targets: Vec<&Path> = scope.exclude.iter().map(PathBuf::as_path).collect();
+        let observer = Observer::new(&project, &targets);
+        let (watcher, changes) = Watcher::start(&scope, mode, &suspicion, &observer)?;
+        Ok((
+            Self { watcher, scope, mode, suspicion, observer, own_files, built: None, doubted: None },
+            changes,
+        ))
     }
 
     /// Returns where the app may have files of its own: its workspace, repository and working directory.
@@ -60,6 +69,11 @@ impl Watching {
     /// Returns whether something may have changed that nobody has acted on yet.
     pub(crate) fn suspicion(&self) -> &Arc<Suspicion> {
         &self.suspicion
+    }
+
+    /// Returns what the app's workers do with files.
+    pub(crate) fn observer(&self) -> &Arc<Observer> {
+        &self.observer
     }
 
     /// Sets what a build depends on; see [`Watcher::set_inputs_built_since`].
@@ -87,7 +101,7 @@ impl Watching {
             return Ok(None);
         }
         let scope = Scope { roots, ..self.scope.clone() };
-        let (watcher, changes) = Watcher::start(&scope, self.mode, &self.suspicion)?;
+        let (watcher, changes) = Watcher::start(&scope, self.mode, &self.suspicion, &self.observer)?;
         self.watcher = watcher;
         self.scope = scope;
         Ok(Some(changes))
@@ -105,7 +119,7 @@ impl Watching {
     ) -> Result<mpsc::Receiver<Changes>, WatchError> {
         extra_files.extend(self.own_files.iter().cloned());
         let scope = Scope { extra_files, rules, ..self.scope.clone() };
-        let (watcher, changes) = Watcher::start(&scope, self.mode, &self.suspicion)?;
+        let (watcher, changes) = Watcher::start(&scope, self.mode, &self.suspicion, &self.observer)?;
         if let Some((inputs, started)) = self.built.clone() {
             watcher.set_inputs_built_since(inputs, started);
         }

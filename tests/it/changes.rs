@@ -260,7 +260,10 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 
 fn start() {}
 
-fn page(_: &str) -> String {
+fn page(url: &str) -> String {
+    if url.starts_with("/static/") {
+        return std::fs::read_to_string(&url[1..]).unwrap();
+    }
     format!("{} {} visit {}.", *PAGE, *CONFIG, COUNT.fetch_add(1, Ordering::Relaxed))
 }
 "#;
@@ -280,8 +283,10 @@ fn what_the_app_has_read_once_starts_it_anew_and_what_it_serves_does_not() {
     assert_eq!(devhost.get("/").body, "new page new: config visit 0.");
     let line = devhost.wait_line("config/default.yaml");
     assert!(line.contains("restarted #3") && !line.contains("build"), "{line}");
+    assert_eq!(devhost.get("/static/a.js").body, "1");
     app.write("static/a.js", "2");
     devhost.wait_line("page reload static/a.js");
+    assert_eq!(devhost.get("/static/a.js").body, "2");
     let page = devhost.get("/");
     assert_eq!((page.body.as_str(), page.generation()), ("new page new: config visit 1.", 3));
     assert!(devhost.stop().success());
@@ -290,7 +295,7 @@ fn what_the_app_has_read_once_starts_it_anew_and_what_it_serves_does_not() {
 #[test]
 fn served_files_outside_of_the_package_are_followed() {
     let _turn = cargo_turn();
-    let main = "fn start() {}\nfn page(_: &str) -> String { std::fs::read_to_string(\"frontend/static/a.js\").unwrap() }\n";
+    let main = "fn start() {}\nfn page(url: &str) -> String { std::fs::read_to_string(format!(\"frontend/static{url}\")).unwrap() }\n";
     let app = App { directory: scratch() };
     app.write("Cargo.toml", "[workspace]\nmembers = ['backend']\nresolver = '3'\n");
     app.write("backend/Cargo.toml", "[package]\nname = 'shop'\nversion = '0.1.0'\nedition = '2024'\n");
@@ -298,11 +303,12 @@ fn served_files_outside_of_the_package_are_followed() {
     app.write("frontend/static/a.js", "one");
     app.write("frontend/static/a.css", "one");
     let devhost = app.start().ready();
+    assert_eq!((devhost.get("/a.css").body.as_str(), devhost.get("/a.js").body.as_str()), ("one", "one"));
     app.write("frontend/static/a.css", "two");
     devhost.wait_line("css update frontend/static/a.css");
     app.write("frontend/static/a.js", "two");
     devhost.wait_line("page reload frontend/static/a.js");
-    let page = devhost.get("/");
+    let page = devhost.get("/a.js");
     assert_eq!((page.body.as_str(), page.generation()), ("two", 1));
     assert!(devhost.stop().success());
 }
@@ -329,23 +335,35 @@ fn follow(devhost: &Devhost, path: &str, loads_max: usize) -> usize {
 /// Unbounded loops load at least this often.
 const LOADS_COUNT_MAX: usize = 60;
 
+/// A program that the app starts writes, which devhost does not see.
+const WRITE_UNSEEN: &str = r#"
+fn write(path: &str) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let script = format!("echo {now} > {path}");
+    assert!(std::process::Command::new("sh").args(["-c", &script]).status().unwrap().success());
+}
+"#;
+
 #[test]
 fn a_page_that_makes_the_file_that_it_shows_comes_to_rest_and_edits_are_followed() {
     let _turn = cargo_turn();
     let main = r#"
 fn start() {}
 fn page(path: &str) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-    std::fs::write(path.trim_start_matches('/'), format!("made at {now}")).unwrap();
-    "page".into()
+    let path = path.trim_start_matches('/');
+    if path != "static/site.css" {
+        write(path);
+    }
+    std::fs::read_to_string(path).unwrap()
 }
 "#;
-    let app =
-        App::new(main, &[("static/thumbs/u.png", ""), ("pages/made.html", ""), ("static/site.css", "1")]);
+    let files = [("static/thumbs/u.png", ""), ("pages/made.html", ""), ("static/site.css", "1")];
+    let app = App::new(&format!("{main}{WRITE_UNSEEN}"), &files);
     for (path, file) in
         [("/static/thumbs/u.png", "static/thumbs/u.png"), ("/pages/made.html", "pages/made.html")]
     {
         let devhost = app.start().ready();
+        devhost.get("/static/site.css");
         let loads = follow(&devhost, path, LOADS_COUNT_MAX);
         assert!(loads < LOADS_COUNT_MAX, "{}", devhost.printed());
         let line = devhost.wait_line("less and less often");
@@ -361,12 +379,12 @@ fn an_app_that_writes_what_it_reads_at_its_start_comes_to_rest() {
     let _turn = cargo_turn();
     let main = r#"
 fn start() {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-    std::fs::write("config.toml", format!("started = {now}")).unwrap();
+    std::fs::read("config.toml").unwrap();
+    std::thread::spawn(|| write("config.toml"));
 }
 fn page(_: &str) -> String { "page".into() }
 "#;
-    let app = App::new(main, &[("config.toml", "")]);
+    let app = App::new(&format!("{main}{WRITE_UNSEEN}"), &[("config.toml", "")]);
     let devhost = app.start();
     let line = devhost.wait_line("less and less often");
     assert!(line.contains("config.toml"), "{line}");

@@ -32,6 +32,7 @@ mod job_control;
 mod keys;
 mod long_lived;
 mod mistakes;
+mod observed;
 mod plain;
 mod plain_build;
 mod plain_worker;

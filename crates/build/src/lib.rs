@@ -68,6 +68,7 @@ mod shadow;
 mod stale;
 mod store;
 mod tool;
+mod unseen;
 mod wrapper;
 
 pub use self::app::{App, PathPackage, Prebuilt, Target};
@@ -83,3 +84,4 @@ pub use self::replay::Weakness;
 pub use self::seed::take_over_dependencies;
 pub use self::settings::{CargoOptions, Choice, DebugInfo, Deps, Settings, Strategy};
 pub use self::store::Leavings;
+pub use self::unseen::crate_that_bypasses_libc;

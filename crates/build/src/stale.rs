@@ -63,6 +63,7 @@ pub(crate) fn age_unfollowed(app: &App, profile_dirs: &[PathBuf], changed: &[Pat
         owner(app, file).is_some_and(|owner| owner.root == package.root)
             || dep_info_names(app, profile_dirs, package, file)
             || twin(file).is_some_and(|twin| dep_info_names(app, profile_dirs, package, &twin))
+            || is_beside_compiled(app, profile_dirs, package, file)
     };
     for package in &app.path_packages {
         if unfollowed.iter().any(|file| concerns(package, file)) {
@@ -114,6 +115,22 @@ pub(crate) fn dep_info_names(
     package: &PathPackage,
     file: &Path,
 ) -> bool {
+    dep_info_has(app, profile_dirs, package, |source| source == file)
+}
+
+/// Whether a macro of the package has read a file like this one in the same directory, and may look for others there.
+fn is_beside_compiled(app: &App, profile_dirs: &[PathBuf], package: &PathPackage, file: &Path) -> bool {
+    let is_alike = |source: &Path| source.parent() == file.parent() && source.extension() == file.extension();
+    file.extension().is_some_and(|extension| extension != "rs")
+        && dep_info_has(app, profile_dirs, package, is_alike)
+}
+
+fn dep_info_has(
+    app: &App,
+    profile_dirs: &[PathBuf],
+    package: &PathPackage,
+    is_wanted: impl Fn(&Path) -> bool,
+) -> bool {
     let is_app = app.path_packages.first().is_some_and(|first| first.root == package.root);
     let stems: Vec<&String> = package.crate_name.iter().chain(is_app.then_some(&app.crate_name)).collect();
     let is_dep_info = |name: &str| {
@@ -125,7 +142,7 @@ pub(crate) fn dep_info_names(
     };
     profile_dirs.iter().flat_map(|directory| entries(&directory.join("deps"))).any(|path| {
         path.file_name().and_then(|name| name.to_str()).is_some_and(is_dep_info)
-            && dep_info::read_sources(&path, &app.workspace_root).iter().any(|source| source == file)
+            && dep_info::read_sources(&path, &app.workspace_root).iter().any(|source| is_wanted(source))
     })
 }
 

@@ -24,17 +24,22 @@ use super::inbound::Turn;
 use super::inject::{self, Verdict};
 use super::pages::{Form, Page, wanted_form};
 use super::slots::SlotKind;
+use super::unpack::codings;
 use super::upstream::{RecvHalf, UpstreamError};
 use super::words::capitalize;
 use devhost_link::wire::{PanicReport, REQUEST_EXPECT, RESPONSE_PANIC, ResponseHead};
 use devhost_model::End;
 use devhost_sys::output::Position;
+use devhost_watch::{Answer, Check, Comparison, Look};
 
 /// The longest panic report read, in bytes.
 pub(crate) const PANIC_REPORT_SIZE_MAX: usize = 1024 * 1024;
 
 /// How many workers in a row a request may be sent to before one reads it.
 const ENTER_TRIES_COUNT_MAX: u32 = 8;
+
+/// How often a request is sent again because the app has answered with the old content of a file.
+const STALE_REPEATS_COUNT_MAX: u32 = 3;
 
 /// Kills a process from outside, without a word.
 const SIGKILL: i32 = 9;
@@ -75,13 +80,42 @@ pub(crate) async fn forward(request: &HttpRequest, payload: Payload, front: &Fro
     response
 }
 
+/// Exchanges a request for a response. One that the app has answered with the old content of a file is sent again, to the
+/// generation that takes the place of this one.
 async fn exchange(
+    request: &HttpRequest,
+    mut payload: Payload,
+    framing: Framing,
+    front: &Front,
+    generation: &mut u64,
+) -> Result<HttpResponse, Refused> {
+    let is_bodiless = matches!(payload, Payload::None);
+    let mut repeats = if request.method().is_safe() && is_bodiless { STALE_REPEATS_COUNT_MAX } else { 0 };
+    loop {
+        match exchange_once(request, payload, framing, front, generation, repeats > 0).await? {
+            Exchanged::Response(response) => return Ok(response),
+            Exchanged::Stale => {
+                repeats -= 1;
+                payload = Payload::None;
+            }
+        }
+    }
+}
+
+enum Exchanged {
+    Response(HttpResponse),
+    /// The app has not looked at a file that has changed.
+    Stale,
+}
+
+async fn exchange_once(
     request: &HttpRequest,
     payload: Payload,
     framing: Framing,
     front: &Front,
     generation: &mut u64,
-) -> Result<HttpResponse, Refused> {
+    may_repeat: bool,
+) -> Result<Exchanged, Refused> {
     let watch = request.conn_data::<ClientWatch>().cloned();
     let turn = request.conn_data::<Turn>().cloned().unwrap_or_default();
     if front.gate.is_starting() && is_navigation(request) {
@@ -99,7 +133,7 @@ async fn exchange(
     let head = head.encode();
     let mut body = (!bodiless).then(|| RequestBody::new(payload, turn.clone()));
     let mut tries = 0;
-    let (Entered { mut visit, revision, mut recv, pump, .. }, entered, (bytes, over)) = loop {
+    let (Entered { mut visit, revision, mut recv, pump, look, .. }, entered, (bytes, over)) = loop {
         let entering = enter(front, &head, &mut body, framing, request, generation, &mut tries);
         let mut exchange = unless_gone(watch.as_ref(), entering).await.ok_or(Refused::ClientGone)??;
         let entered = Instant::now();
@@ -152,8 +186,32 @@ async fn exchange(
         front.notices.busy(SlotKind::LongLived, long_lived);
         return Err(Page::busy(SlotKind::LongLived, long_lived).into());
     }
+    let comparison = match look.map_or(Check::Pass, |look| judge(&look, request, &checked)) {
+        Check::Stale if may_repeat => return Ok(Exchanged::Stale),
+        Check::Stale | Check::Pass => None,
+        Check::Compare(comparison) => Some(*comparison),
+    };
     let body = AppBody::finite(recv, pump, visit, watch);
-    Ok(respond(request, framing, front, checked, body, revision, over))
+    Ok(Exchanged::Response(respond(request, framing, front, checked, body, revision, over, comparison)))
+}
+
+/// Judges whether a response is a file, and an old one.
+fn judge(look: &Look, request: &HttpRequest, head: &CheckedHead) -> Check {
+    let part = head.headers.get(header::CONTENT_RANGE).and_then(|range| part_of(range.to_str().ok()?));
+    look.judge(&Answer {
+        path: request.path(),
+        is_head: request.method() == Method::HEAD,
+        status: head.status.as_u16(),
+        length: head.body_length,
+        is_encoded: head.headers.contains_key(header::CONTENT_ENCODING),
+        part,
+    })
+}
+
+/// Reads where a part begins, and how long the whole is, from `bytes 0-99/1000`.
+fn part_of(range: &str) -> Option<(u64, u64)> {
+    let (part, whole) = range.strip_prefix("bytes ")?.split_once('/')?;
+    Some((part.split_once('-')?.0.trim().parse().ok()?, whole.trim().parse().ok()?))
 }
 
 fn broken_page(turn: &Turn) -> Page {
@@ -172,6 +230,8 @@ struct Entered {
     since: Position,
     recv: RecvHalf,
     pump: Pump,
+    /// What the worker does with files meanwhile.
+    look: Option<Look>,
 }
 
 /// Returns the body of a request that may go to another worker: the lost worker never read it, or it may be
@@ -232,6 +292,7 @@ async fn enter(
         };
         let revision = front.hub.revision();
         let since = visit.backend().output_position();
+        let look = if request.method().is_safe() { visit.backend().look() } else { None };
         *generation = visit.backend().generation;
         match visit.backend().upstream.open(head.clone(), body.is_none()).await {
             Ok((send, recv)) => {
@@ -239,7 +300,7 @@ async fn enter(
                     Some(body) => Pump::start(body, send, framing == Framing::Upgrade),
                     None => Pump::idle(send),
                 };
-                return Ok(Entered { visit, revision, since, recv, pump });
+                return Ok(Entered { visit, revision, since, recv, pump, look });
             }
             Err(UpstreamError::Lost | UpstreamError::Fault(_)) if *tries < ENTER_TRIES_COUNT_MAX => {
                 front.gate.leave(visit.backend().worker);
@@ -250,6 +311,7 @@ async fn enter(
 }
 
 /// Builds the response with the app's body. `over` says that the body is empty.
+#[expect(clippy::too_many_arguments, reason = "all that a response is made of")]
 fn respond(
     request: &HttpRequest,
     framing: Framing,
@@ -258,7 +320,9 @@ fn respond(
     body: AppBody,
     revision: u64,
     over: bool,
+    comparison: Option<Comparison>,
 ) -> HttpResponse {
+    let comparison = comparison.zip(codings(&head.headers));
     let number = body.generation_number();
     let events = is_event_stream(&head);
     let mut size = body_size(request.method(), &head, over);
@@ -308,14 +372,25 @@ fn respond(
     if head_only {
         return response.set_body(BoxBody::new(SizedBody::head_only(size)));
     }
+    if events {
+        let stream = if over {
+            futures_util::stream::empty().boxed_local()
+        } else {
+            body.ending_with_generation().boxed_local()
+        };
+        return response.set_body(BoxBody::new(SizedBody::new(stream, size)));
+    }
+    let plain = if over { futures_util::stream::empty().boxed_local() } else { body.boxed_local() };
+    let plain = match comparison {
+        Some((comparison, codings)) => body::compared(plain, comparison, codings),
+        None => plain,
+    };
     let stream: ByteStream = match injection {
         Some(injection) => injection.apply(match head.body_length {
-            Some(length) => body::announced(body.boxed_local(), length),
-            None => body.boxed_local(),
+            Some(length) => body::announced(plain, length),
+            None => plain,
         }),
-        None if over => futures_util::stream::empty().boxed_local(),
-        None if events => body.ending_with_generation().boxed_local(),
-        None => body.boxed_local(),
+        None => plain,
     };
     response.set_body(BoxBody::new(SizedBody::new(stream, size)))
 }

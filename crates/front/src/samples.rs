@@ -255,6 +255,7 @@ fn reload(generation: u64, cause: Cause, outcome: Outcome, files: usize) -> Relo
         generation,
         cause,
         files: (0..files).map(|_| FILE.into()).collect(),
+        why: String::new(),
         files_left_out: if files > 7 { 1_234 } else { 0 },
         outcome,
         total_ms: 123_456.7,

@@ -115,6 +115,8 @@ pub struct Reload {
     pub files: Vec<FileName>,
     /// How many more files changed.
     pub files_left_out: usize,
+    /// Why the first of them matters to an app that was not built, such as `read at start`; empty if unknown.
+    pub why: String,
     /// Its outcome.
     pub outcome: Outcome,
     /// From the cause until the new generation took over, in milliseconds.

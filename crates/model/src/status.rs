@@ -174,6 +174,7 @@ mod tests {
                 cause: Cause::Change,
                 files: vec![file.into()],
                 files_left_out: 0,
+                why: String::new(),
                 outcome: Outcome::Ok,
                 total_ms: 1.0,
                 steps: Steps::default(),

@@ -52,6 +52,7 @@ impl Bench {
             start_time_max: 10_000 * MS,
             drain_time_max: 5_000 * MS,
             stop_time_max: 3_000 * MS,
+            damp_echoes: true,
         };
         let mut bench = Self { supervisor: Supervisor::new(settings), now: Duration::ZERO };
         let actions = bench.supervisor.begin(bench.now);

@@ -65,6 +65,9 @@ impl Supervisor {
         actions: &mut Actions,
     ) -> Vec<PathBuf> {
         let Some(first) = files.first().cloned() else { return Vec::new() };
+        if !self.settings.damp_echoes {
+            return files;
+        }
         match self.echoes(answer).judge(now, files, busy) {
             Verdict::Now(files) => files,
             Verdict::Later { after, is_first } => {

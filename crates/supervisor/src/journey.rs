@@ -29,6 +29,7 @@ impl Journey {
             generation,
             cause: self.cause,
             files: self.files.iter().take(FILES_NAMED_COUNT_MAX).cloned().map(Into::into).collect(),
+            why: String::new(),
             files_left_out: self.files.len().saturating_sub(FILES_NAMED_COUNT_MAX),
             outcome,
             total_ms,

@@ -451,6 +451,7 @@ mod tests {
             cause,
             files: vec!["src/main.rs".into()],
             files_left_out: 0,
+            why: String::new(),
             outcome,
             total_ms: 700.0,
             steps: Steps { build_ms: 690.0, fork_ms: 0.5, load_ms: 2.0, ready_ms: 4.0, ..Steps::default() },
@@ -520,7 +521,7 @@ mod tests {
         assert_eq!(
             written.take_event(),
             serde_json::json!({"event": "reload", "generation": 2, "cause": "change", "files": ["src/main.rs"],
-                "files_left_out": 0, "outcome": "build_failed", "total_ms": 700.0,
+                "files_left_out": 0, "why": "", "outcome": "build_failed", "total_ms": 700.0,
                 "steps": {"notice_ms": 0.0, "build_ms": 690.0, "fork_ms": 0.5, "load_ms": 2.0, "ready_ms": 4.0,
                     "other_ms": 0.0, "first_response_ms": null},
                 "build": null})

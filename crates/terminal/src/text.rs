@@ -79,6 +79,9 @@ impl Style {
         }
         if let Some(files) = self.files(&reload.files, reload.files_left_out) {
             let _ = write!(line, " {files}");
+            if !reload.why.is_empty() {
+                let _ = write!(line, ", {}", reload.why);
+            }
         }
         line.push('\n');
         let made = reload.build.as_ref().filter(|_| reload.cause == Cause::Change);
@@ -214,6 +217,7 @@ mod tests {
             cause,
             files: vec!["src/pages.rs".into()],
             files_left_out: 0,
+            why: String::new(),
             outcome,
             total_ms: 712.3,
             steps: Steps { build_ms: 689.2, fork_ms: 0.52, load_ms: 2.1, ready_ms: 4.04, ..Steps::default() },
@@ -249,6 +253,15 @@ mod tests {
             PLAIN.reload(&reload(Cause::Change, Outcome::Ok), false),
             "reloaded #7 in 712 ms (build 689 · fork 0.5 · load 2.1 · ready 4.0) src/pages.rs\n"
         );
+    }
+
+    #[test]
+    fn a_restart_says_what_the_app_had_to_do_with_the_file() {
+        let mut one = reload(Cause::Change, Outcome::Ok);
+        one.steps.build_ms = 0.0;
+        one.files = vec!["config/app.toml".into()];
+        one.why = "read at start".into();
+        assert!(PLAIN.reload(&one, false).ends_with(") config/app.toml, read at start\n"));
     }
 
     #[test]

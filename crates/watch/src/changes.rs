@@ -1,5 +1,7 @@
 //! What the watcher reports.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use devhost_model::ChangedFiles;
@@ -11,6 +13,8 @@ use crate::error::WatchError;
 pub struct Changes {
     /// The files, sorted and without duplicates. Their paths are spelled as the build or the roots spell them.
     pub files: ChangedFiles,
+    /// Why files matter that are not part of the build: what the app has done with them, or where else it is said.
+    pub reasons: BTreeMap<PathBuf, String>,
     /// Why some changes may be missed from now on. The watcher goes on as well as it can.
     pub problems: Vec<WatchError>,
     /// When the first event happened.
@@ -19,7 +23,7 @@ pub struct Changes {
 
 impl Changes {
     pub(crate) fn empty(at: Instant) -> Self {
-        Self { files: ChangedFiles::default(), problems: Vec::new(), at }
+        Self { files: ChangedFiles::default(), reasons: BTreeMap::new(), problems: Vec::new(), at }
     }
 
     /// Returns true if nothing changed and nothing went wrong.
@@ -30,6 +34,7 @@ impl Changes {
     /// Adds later changes.
     pub(crate) fn merge(&mut self, later: Self) {
         self.files.merge(later.files);
+        self.reasons.extend(later.reasons);
         self.problems.extend(later.problems);
         self.problems.dedup();
         self.at = self.at.min(later.at);

@@ -28,6 +28,9 @@ const POLL_INTERVAL_MS: u64 = 500;
 /// Polling uses at most one in this many parts of a processor.
 const POLL_SHARE: u32 = 10;
 
+/// How often the engine asks what the app has done, if nothing else happens.
+const OBSERVE_INTERVAL_MS: u64 = 500;
+
 /// How many batches may wait for their reader. Later ones are merged into one.
 pub(super) const QUEUE_COUNT_MAX: usize = 16;
 
@@ -86,7 +89,11 @@ impl Engine {
         let retry = self.unsent.as_ref().map(|_| now + Duration::from_millis(QUEUE_RETRY_MS));
         let untold = self.away.values().filter(|(_, told)| !told);
         let away = untold.map(|(since, _)| *since + Duration::from_millis(AWAY_TIME_MAX_MS)).min();
-        [self.batch.due(), self.next_poll, retry, away, has_unread.then_some(now)].into_iter().flatten().min()
+        let observe = Some(now + Duration::from_millis(OBSERVE_INTERVAL_MS));
+        [self.batch.due(), self.next_poll, retry, away, observe, has_unread.then_some(now)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn carry_out(&mut self, waiting: Waiting) {
@@ -95,6 +102,7 @@ impl Engine {
             changes.problems = waiting.problems;
             self.send(Some(changes));
         }
+        self.observe();
         for (place, hint, at) in waiting.hints {
             if self.tree.is_relevant(&place) {
                 self.batch.add(place, hint, at);
@@ -115,11 +123,19 @@ impl Engine {
         }
     }
 
+    /// Follows what the app has used since the last call, and what has changed of it already.
+    fn observe(&mut self) {
+        self.tree.follow_observed();
+        self.send_changes(&Batch::default());
+    }
+
     fn look_at_batch(&mut self) {
         let batch = std::mem::take(&mut self.batch);
         let age = batch.span.map(|span| span.first.elapsed()).unwrap_or_default();
         let began = SystemTime::now() - age - Duration::from_millis(CHECKOUT_TIME_MAX_MS);
         self.tree.inspect_all(batch.places.keys(), began);
+        // What the app did before the change is known now.
+        self.tree.follow_observed();
         self.send_changes(&batch);
     }
 

@@ -20,6 +20,8 @@ pub(crate) enum Reason {
     Named,
     /// The last build failed, and what it would have read is unknown.
     Doubt,
+    /// The user's configuration names it. What its files mean is said there.
+    Configured,
 }
 
 /// Where a place leads, compared with before.
@@ -110,7 +112,9 @@ impl InputDirectories {
     /// Returns true if the file is an input because of the directory that it is in.
     pub(crate) fn hold_file(&self, place: &Path) -> bool {
         let Some(name) = place.file_name() else { return false };
-        !is_editor_file(name) && !is_scratch_file(name) && self.holds(place)
+        let is_input =
+            self.directory_of(place).is_some_and(|directory| directory.reason != Reason::Configured);
+        is_input && !is_editor_file(name) && !is_scratch_file(name)
     }
 
     /// Spells the place as the directory was named.
@@ -125,13 +129,15 @@ impl InputDirectories {
     }
 
     fn directory_of(&self, place: &Path) -> Option<&InputDirectory> {
-        self.0.iter().find(|directory| {
+        let around = self.0.iter().filter(|directory| {
             directory
                 .target
                 .as_deref()
                 .and_then(|target| place.strip_prefix(target).ok())
                 .is_some_and(|inside| !inside.components().any(is_skipped))
-        })
+        });
+        // An input is one whatever else is said about the directory.
+        around.min_by_key(|directory| directory.reason == Reason::Configured)
     }
 }
 

@@ -10,6 +10,7 @@ use devhost_model::BuildInputs;
 use crate::classify::may_lead_to_a_start;
 use crate::error::WatchError;
 use crate::hint::{Hint, hint_of};
+use crate::observed::{Observer, Urgency};
 use crate::suspicion::Suspicion;
 
 /// How many events may wait. More are replaced by one look at everything.
@@ -23,6 +24,8 @@ pub(crate) struct Waiting {
     pub(crate) inputs: Option<(BuildInputs, SystemTime)>,
     /// The known inputs of a build that failed later.
     pub(crate) doubt: Option<(BuildInputs, SystemTime)>,
+    /// The app has done something with files that cannot wait.
+    pub(crate) is_poked: bool,
     /// Events were lost.
     pub(crate) rescan: bool,
     pub(crate) stop: bool,
@@ -34,6 +37,7 @@ impl Waiting {
             && self.problems.is_empty()
             && self.inputs.is_none()
             && self.doubt.is_none()
+            && !self.is_poked
             && !self.rescan
             && !self.stop
     }
@@ -44,6 +48,8 @@ impl Waiting {
 struct Suspects {
     files: HashSet<PathBuf>,
     directories: Vec<PathBuf>,
+    /// Directories from which macros have read files, where a new one may be code.
+    beside: HashSet<PathBuf>,
     /// Every path.
     all: bool,
 }
@@ -52,6 +58,7 @@ impl Suspects {
     fn have(&self, path: &Path) -> bool {
         self.all
             || self.files.contains(path)
+            || path.parent().is_some_and(|directory| self.beside.contains(directory))
             || self.directories.iter().any(|directory| path.starts_with(directory))
     }
 }
@@ -63,12 +70,13 @@ pub(super) struct Intake {
     arrived: Condvar,
     suspect: Mutex<Suspects>,
     suspicion: Arc<Suspicion>,
+    observer: Arc<Observer>,
 }
 
 impl Intake {
     /// Makes an empty intake, which raises the suspicion.
-    pub(super) fn new(suspicion: Arc<Suspicion>) -> Self {
-        Self { suspicion, ..Self::default() }
+    pub(super) fn new(suspicion: Arc<Suspicion>, observer: Arc<Observer>) -> Self {
+        Self { suspicion, observer, ..Self::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -112,7 +120,7 @@ impl Intake {
     /// Guesses from the path whether the file may be code; the tree will find out.
     fn may_be_code(&self, path: &Path) -> bool {
         let is_suspect = || self.suspects().have(path);
-        may_lead_to_a_start(path) || is_suspect()
+        may_lead_to_a_start(path) || is_suspect() || self.observer.may_restart(path)
     }
 
     /// Dismisses the suspicion if nothing waits.
@@ -139,6 +147,12 @@ impl Intake {
         *self.suspects() = Suspects {
             files: files.iter().cloned().collect(),
             directories: named.iter().chain(packages).cloned().collect(),
+            beside: files
+                .iter()
+                .filter(|file| is_no_rust(file))
+                .filter_map(|file| file.parent())
+                .map(Path::to_owned)
+                .collect(),
             all: false,
         };
         let mut waiting = self.lock();
@@ -155,6 +169,16 @@ impl Intake {
         let mut waiting = self.lock();
         let since = waiting.doubt.take().map_or(since, |(_, earlier)| earlier.min(since));
         waiting.doubt = Some((known, since));
+        self.arrived.notify_one();
+    }
+
+    /// Makes the engine ask what the app has done.
+    pub(super) fn poke(&self, why: Urgency) {
+        let mut waiting = self.lock();
+        if why == Urgency::Stale {
+            self.suspicion.raise();
+        }
+        waiting.is_poked = true;
         self.arrived.notify_one();
     }
 
@@ -181,6 +205,10 @@ impl Intake {
         }
         std::mem::take(&mut *waiting)
     }
+}
+
+fn is_no_rust(file: &Path) -> bool {
+    file.extension().is_none_or(|extension| extension != "rs")
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod hint;
 mod ignores;
 mod input_directories;
 mod intake;
+mod observed;
 mod scope;
 mod suspicion;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod watcher;
 
 pub use changes::Changes;
 pub use error::WatchError;
+pub use observed::{Answer, Check, Comparison, FileUse, Look, Observer, Reaction, Seat, Why};
 pub use scope::{Mode, Scope, Surroundings};
 pub use suspicion::Suspicion;
 pub use watcher::Watcher;

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 
-use devhost_model::BuildInputs;
+use devhost_model::{BuildInputs, Rules};
 
 use super::{Changes, Mode, Scope, Surroundings, Suspicion, WatchError, Watcher};
 
@@ -47,10 +47,10 @@ impl Project {
             surroundings: vec![],
             exclude: vec![app.join("target")],
             extra_files: vec![],
-            rules: devhost_model::Rules::default(),
+            rules: Rules::default(),
         };
         adapt(&mut scope);
-        let (watcher, changes) = Watcher::start(&scope, mode, &Arc::default()).unwrap();
+        let (watcher, changes) = Watcher::start(&scope, mode, &Arc::default(), &Arc::default()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         Self { outer, watcher, changes, runtime, sentinels: 0, mode }
     }
@@ -601,7 +601,7 @@ fn root_that_goes_is_told_and_may_come_back() {
 fn missing_root_is_an_error_that_names_it() {
     let scope = Scope { roots: vec!["/no/such/app".into()], workspace_root: "/".into(), ..Scope::default() };
     for mode in [Mode::Native, Mode::Poll] {
-        let error = Watcher::start(&scope, mode, &Arc::default()).err();
+        let error = Watcher::start(&scope, mode, &Arc::default(), &Arc::default()).err();
         assert_eq!(error, Some(WatchError::RootMissing { path: "/no/such/app".into() }));
     }
 }
@@ -661,7 +661,7 @@ fn dropped_watcher_ends_its_thread_and_its_channel() {
     let other = tempfile::tempdir().unwrap();
     let scope =
         Scope { roots: vec![other.path().into()], workspace_root: other.path().into(), ..Scope::default() };
-    let (watcher, changes) = Watcher::start(&scope, Mode::Native, &Arc::default()).unwrap();
+    let (watcher, changes) = Watcher::start(&scope, Mode::Native, &Arc::default(), &Arc::default()).unwrap();
     drop(std::mem::replace(&mut project.watcher, watcher));
     assert!(project.runtime.block_on(project.changes.recv()).is_none());
     project.changes = changes;
@@ -678,7 +678,7 @@ fn requests_wait_for_what_becomes_of_a_save_and_not_for_anything_else() {
     put(&file, "fn main() {}");
     let suspicion = Arc::<Suspicion>::default();
     let scope = Scope { roots: vec![root.clone()], workspace_root: root.clone(), ..Scope::default() };
-    let (_watcher, mut changes) = Watcher::start(&scope, Mode::Native, &suspicion).unwrap();
+    let (_watcher, mut changes) = Watcher::start(&scope, Mode::Native, &suspicion, &Arc::default()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     put(&file, "fn main() { println!() }");
     let changed = runtime.block_on(async { tokio::time::timeout(DEADLINE, changes.recv()).await });

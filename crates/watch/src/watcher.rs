@@ -13,6 +13,7 @@ use crate::changes::Changes;
 use crate::engine::{Engine, QUEUE_COUNT_MAX};
 use crate::error::WatchError;
 use crate::intake::Intake;
+use crate::observed::Observer;
 use crate::scope::{Mode, Scope};
 use crate::suspicion::Suspicion;
 use crate::tree::{ReadOne, Tree};
@@ -42,8 +43,15 @@ impl Watcher {
         scope: &Scope,
         mode: Mode,
         suspicion: &Arc<Suspicion>,
+        observer: &Arc<Observer>,
     ) -> Result<(Self, mpsc::Receiver<Changes>), WatchError> {
-        let intake = Arc::new(Intake::new(Arc::clone(suspicion)));
+        let intake = Arc::new(Intake::new(Arc::clone(suspicion), Arc::clone(observer)));
+        let poked = Arc::downgrade(&intake);
+        observer.subscribe(move |why| {
+            if let Some(intake) = poked.upgrade() {
+                intake.poke(why);
+            }
+        });
         let backend = match mode {
             Mode::Native => {
                 let reporter = Arc::clone(&intake);
@@ -56,7 +64,7 @@ impl Watcher {
             }
             Mode::Poll => Backend::Poll,
         };
-        let mut tree = Tree::new(scope, backend)?;
+        let mut tree = Tree::new(scope, backend, Arc::clone(observer))?;
         // A save that changes nothing is recognized only if the file was read before it: read what time allows now, and
         // the rest in idle time.
         let began = Instant::now();

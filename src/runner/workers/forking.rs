@@ -15,7 +15,6 @@ use devhost_sys::output::Output;
 use devhost_sys::seqpacket;
 use devhost_sys::trail::Trail;
 
-use super::outputs::Kept;
 use super::table::{Phase, Team, Workers};
 use super::worker::{Stage, Worker, listen, watch};
 use crate::runner::ids::{WorkerId, WorkerProcess};
@@ -132,12 +131,15 @@ impl Workers {
                 .map_err(|error| Error::fault(format!("failed to tell the zygote to fork: {error}")))
         };
         let id = WorkerId { generation, number: self.number + 1 };
+        let seat = self.observer.seat(generation, trail.clone());
         let backend = match team.code.kind {
             AppKind::Plugin => {
                 let (link, client) = self.make_link(generation)?;
                 fork(AppStart::Plugin(&link))?;
                 // Dropped here: the worker must have the only copy of its end of the link.
-                Some(Backend::new(generation, id.number, client, Some(Arc::clone(&output))))
+                let backend = Backend::new(generation, id.number, client, Some(Arc::clone(&output)));
+                backend.set_seat(Arc::clone(&seat));
+                Some(backend)
             }
             AppKind::Plain => {
                 fork(AppStart::Plain { wanted_port: team.wanted_port })?;
@@ -164,11 +166,12 @@ impl Workers {
             further: Vec::new(),
             relay: None,
             output: Arc::clone(&output),
+            seat,
             _stdin: stdin.and_then(stdin::Input::into_feed),
         };
         self.number = id.number;
         self.by_id.insert(id, worker);
-        self.outputs.push_back((id, Kept { output, trail }));
+        self.outputs.push_back((id, output));
         while self.outputs.len() > outputs_kept {
             self.outputs.pop_front();
         }

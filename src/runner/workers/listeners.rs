@@ -31,6 +31,7 @@ impl Workers {
             client.set_process(pid);
         }
         let backend = Backend::new(id.generation, id.number, client, Some(Arc::clone(&worker.output)));
+        backend.set_seat(Arc::clone(&worker.seat));
         watch(id, &backend, inputs.clone());
         worker.backend = Some(backend);
         true

@@ -1,9 +1,4 @@
-//! What workers leave: their last output, which explains how they ended, and what they did in the file system.
-
-use std::sync::Arc;
-
-use devhost_sys::output::Output;
-use devhost_sys::trail::Trail;
+//! The last output of workers, which explains how they ended.
 
 use std::collections::BTreeMap;
 
@@ -12,33 +7,19 @@ use devhost_sys::output::Position;
 use super::table::Workers;
 use crate::runner::ids::WorkerId;
 
-/// Kept after a worker's end.
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) output: Arc<Output>,
-    pub(super) trail: Arc<Trail>,
-}
-
 impl Workers {
     /// Returns the last output of a generation's worker, preferring the failed one; empty if that was long
     /// ago.
     pub(in crate::runner) fn last_output(&self, generation: u64) -> String {
         let output = self.outputs.iter().rev().find(|(id, _)| id.generation == generation);
-        output.map(|(_, kept)| kept.output.last()).unwrap_or_default()
-    }
-
-    /// Returns what a worker does in the file system, or did; `None` if that was long ago.
-    #[expect(dead_code, reason = "what follows from it is not there yet")]
-    pub(in crate::runner) fn trail(&self, id: WorkerId) -> Option<&Arc<Trail>> {
-        self.outputs.iter().find(|(of, _)| *of == id).map(|(_, kept)| &kept.trail)
+        output.map(|(_, output)| output.last()).unwrap_or_default()
     }
 
     /// Returns what workers have printed since the positions noted in `seen`, and notes the present ones. `None` if that is nothing.
     pub(in crate::runner) fn printed_since(&self, seen: &mut BTreeMap<WorkerId, Position>) -> Option<String> {
         let mut printed = String::new();
         let mut any = false;
-        for (id, kept) in &self.outputs {
-            let output = &kept.output;
+        for (id, output) in &self.outputs {
             let (before, now) = (seen.get(id).copied().unwrap_or_default(), output.position());
             if before != now {
                 printed.push_str(&output.last_since(before));

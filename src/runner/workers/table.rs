@@ -9,10 +9,11 @@ use std::time::Duration;
 use devhost_front::gate::{Backend, Gate};
 use devhost_model::{AppKind, End, WorkerStatus};
 use devhost_supervisor::Code;
+use devhost_sys::output::Output;
+use devhost_watch::Observer;
 use nix::unistd::Pid;
 
 use super::drivers::Drivers;
-use super::outputs::Kept;
 use super::worker::{Stage, Worker};
 use crate::runner::ids::{WorkerId, WorkerProcess};
 
@@ -54,12 +55,13 @@ pub(in crate::runner) struct Workers {
     /// The latest Unix socket files created by workers.
     pub(super) sockets: VecDeque<String>,
     /// What the newest workers, even ended ones, have left.
-    pub(super) outputs: VecDeque<(WorkerId, Kept)>,
+    pub(super) outputs: VecDeque<(WorkerId, Arc<Output>)>,
     pub(super) gate: Gate,
     pub(super) drivers: Drivers,
     pub(super) stall_time_max: Option<Duration>,
     /// Where the app may have files of its own.
     pub(super) places: Vec<PathBuf>,
+    pub(super) observer: Arc<Observer>,
 }
 
 impl Workers {
@@ -71,6 +73,7 @@ impl Workers {
         drivers: Drivers,
         stall_time_max: Option<Duration>,
         places: Vec<PathBuf>,
+        observer: Arc<Observer>,
     ) -> Self {
         Self {
             by_id: BTreeMap::new(),
@@ -82,6 +85,7 @@ impl Workers {
             drivers,
             stall_time_max,
             places,
+            observer,
         }
     }
 

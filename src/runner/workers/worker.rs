@@ -8,6 +8,7 @@ use devhost_front::gate::Backend;
 use devhost_model::{End, StopReason};
 use devhost_process::Channel;
 use devhost_sys::output::Output;
+use devhost_watch::Seat;
 
 use crate::runner::ids::{Reaped, WorkerId};
 use crate::runner::input::{Input, Inputs};
@@ -34,6 +35,8 @@ pub(super) struct Worker {
     pub(super) further: Vec<String>,
     pub(super) relay: Option<Relay>,
     pub(super) output: Arc<Output>,
+    /// Its place with the observer of what the app does with files.
+    pub(super) seat: Arc<Seat>,
     /// Keeps its standard input open while it lives.
     pub(super) _stdin: Option<Feed>,
 }

@@ -4,6 +4,7 @@
 //! taken from the app only on demand. Both end with the response or the client. The link's credit bounds all
 //! buffers.
 
+mod compared;
 mod error;
 mod farewell;
 mod pump;
@@ -12,6 +13,7 @@ mod signals;
 mod sized;
 mod tunnel;
 
+pub(crate) use compared::compared;
 pub(crate) use error::{BodyError, ByteStream};
 pub(crate) use pump::{Pump, RequestBody};
 pub(crate) use response::AppBody;

@@ -10,6 +10,7 @@ use crate::slots::Slots;
 use crate::upstream::Upstream;
 use devhost_model::{End, StopReason};
 use devhost_sys::output::{Output, Position};
+use devhost_watch::{Look, Seat};
 
 /// How long a client waits for the report of how its worker ended.
 const END_REPORT_TIME_MAX: Duration = Duration::from_millis(1500);
@@ -33,6 +34,8 @@ pub struct Backend {
     closing: watch::Sender<bool>,
     /// It has not sent a response yet.
     silent: AtomicBool,
+    /// What its app does with files.
+    seat: OnceLock<Arc<Seat>>,
 }
 
 impl Backend {
@@ -64,7 +67,18 @@ impl Backend {
             stopping: OnceLock::new(),
             closing: watch::Sender::new(false),
             silent: AtomicBool::new(true),
+            seat: OnceLock::new(),
         })
+    }
+
+    /// Has responses compared with the files that the app opens.
+    pub fn set_seat(&self, seat: Arc<Seat>) {
+        let _ = self.seat.set(seat);
+    }
+
+    /// Notes a request for something that may be a file.
+    pub(crate) fn look(&self) -> Option<Look> {
+        self.seat.get().map(Seat::enter)
     }
 
     pub(super) fn slots(&self) -> &Slots {

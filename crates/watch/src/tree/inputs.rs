@@ -36,8 +36,11 @@ impl Tree {
         for (place, (named, role)) in &roles {
             let followed = self.files.contains_key(place);
             let was_code = self.meaning_of(place).is_code();
-            let own_class = self.wanted.get(place).and_then(|wanted| wanted.own_class);
-            self.wanted.insert(place.clone(), Wanted { named: named.clone(), own_class, role: *role });
+            let known = self.wanted.get(place);
+            let own_class = known.and_then(|wanted| wanted.own_class);
+            let is_observed = known.is_some_and(|wanted| wanted.is_observed);
+            self.wanted
+                .insert(place.clone(), Wanted { named: named.clone(), own_class, role: *role, is_observed });
             // A directory, or something that may become one.
             if !place.is_file() && self.inputs.add(place.clone(), named.clone(), Reason::Named) {
                 fresh.push(place.clone());
@@ -58,7 +61,8 @@ impl Tree {
         }
         let left = self.inputs.retain(|place, reason| {
             // The target of a link is known by the place of the link.
-            reason == Reason::Named && place.ancestors().any(|place| roles.contains_key(place))
+            reason == Reason::Configured
+                || reason == Reason::Named && place.ancestors().any(|place| roles.contains_key(place))
         });
         for place in fresh {
             self.scan_inputs(&place, FirstLook::NewSince(since));
@@ -68,6 +72,7 @@ impl Tree {
             self.leave_inputs();
         }
         self.watch_named_directories();
+        self.note_siblings(since);
     }
 
     /// Makes every file of the packages count, and the known inputs, because a build has failed and what it would have read is
@@ -77,13 +82,17 @@ impl Tree {
         for named in known.files.iter().chain(&known.named) {
             let named = without_trailing_slash(named);
             let place = place_of(&named);
-            if self.is_excluded(&place) || self.wanted.contains_key(&place) {
+            if self.is_excluded(&place)
+                || self.wanted.get(&place).is_some_and(|known| !known.is_only_observed())
+            {
                 continue;
             }
+            let is_observed = self.wanted.contains_key(&place);
             if !place.is_file() && self.inputs.add(place.clone(), named.clone(), Reason::Named) {
                 self.scan_inputs(&place, FirstLook::NewSince(since));
             }
-            self.wanted.insert(place.clone(), Wanted { named, own_class: None, role: Role::Named });
+            self.wanted
+                .insert(place.clone(), Wanted { named, own_class: None, role: Role::Named, is_observed });
             self.look_at_file(&place, FirstLook::Old);
         }
         let roots: Vec<(PathBuf, PathBuf)> = self
@@ -152,7 +161,7 @@ impl Tree {
             return;
         }
         wanted.role = Role::None;
-        if wanted.own_class.is_none() {
+        if wanted.is_over() {
             self.wanted.remove(place);
         }
         if !self.meaning_of(place).is_any() {

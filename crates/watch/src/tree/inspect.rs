@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::paths::{below, has_below};
 use super::state::{FirstLook, Tree};
+use crate::classify::is_left_alone;
 use crate::ignores::is_ignore_file;
 use crate::input_directories::Target;
 
@@ -17,6 +18,7 @@ impl Tree {
             || self.directories.contains_key(place)
             || self.links.contains_key(place)
             || self.ignore_files.contains_key(place)
+            || (place.parent().is_some_and(|parent| self.is_listed(parent)) && !is_left_alone_at(place))
             || has_below(&self.wanted, place)
             || has_below(&self.links, place)
             || self.roots.iter().any(|root| !root.present && root.place.starts_with(place))
@@ -79,6 +81,7 @@ impl Tree {
         for target in self.inputs.targets().map(Path::to_owned).collect::<Vec<_>>() {
             self.scan(target, FirstLook::New);
         }
+        self.look_at_all_shapes();
         let rest: Vec<PathBuf> = self
             .files
             .iter()
@@ -102,6 +105,7 @@ impl Tree {
     }
 
     fn inspect(&mut self, place: &Path) {
+        self.look_at_shapes(place);
         for link in self.links.get(place).cloned().unwrap_or_default() {
             self.look_at_file(&link, FirstLook::New);
         }
@@ -167,4 +171,8 @@ impl Tree {
             }
         }
     }
+}
+
+fn is_left_alone_at(place: &Path) -> bool {
+    place.file_name().is_some_and(is_left_alone)
 }

@@ -2,10 +2,35 @@
 
 use std::path::Path;
 
+use devhost_model::Verdict;
+
+use super::observed::is_database;
 use super::paths::is_in_inner_package;
 use super::state::{Role, Tree};
 use crate::changes::Changes;
 use crate::classify::{Class, classify, classify_around, is_left_alone};
+use crate::observed::{Reaction, Why};
+
+/// Why a change of a file that is not part of the build means something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    Use(Why),
+    Configured,
+    Environment,
+    /// What the app does is not known in full.
+    Name,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Use(why) => why.fmt(f),
+            Self::Configured => f.write_str("says devhost.toml"),
+            Self::Environment => f.write_str("the app's environment"),
+            Self::Name => f.write_str("by its name"),
+        }
+    }
+}
 
 /// What a change of a file means.
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,19 +39,29 @@ pub(super) struct Meaning {
     pub(super) is_read: bool,
     /// The build may have read it.
     pub(super) is_input: bool,
-    /// What its path says.
-    pub(super) own_class: Option<Class>,
+    /// Its path says that it is code.
+    pub(super) is_named_code: bool,
+    /// What it is to the app at run time; never [`Class::Code`].
+    pub(super) use_class: Option<Class>,
+    /// Why it is that.
+    pub(super) reason: Option<Reason>,
+    /// The app has nothing of it in memory, as far as is known.
+    pub(super) is_served: bool,
 }
 
 impl Meaning {
+    fn used(self, class: Class, reason: Reason) -> Self {
+        Self { use_class: Some(class), reason: Some(reason), ..self }
+    }
+
     /// Returns true if the change means anything.
     pub(super) fn is_any(self) -> bool {
-        self.is_read || self.is_input || self.own_class.is_some()
+        self.is_code() || self.use_class.is_some()
     }
 
     /// Returns true if the change asks for a build.
     pub(super) fn is_code(self) -> bool {
-        self.is_read || self.is_input || self.own_class == Some(Class::Code)
+        self.is_read || self.is_input || self.is_named_code
     }
 }
 
@@ -42,26 +77,35 @@ impl Tree {
         let mut changes = Changes::empty(std::time::Instant::now());
         changes.problems = std::mem::take(&mut self.problems);
         for place in std::mem::take(&mut self.changed) {
-            let meaning = self.meaning_of(&place);
+            let mut meaning = self.meaning_of(&place);
+            if meaning.use_class.is_some() && (self.observer.is_own_work(&place) || is_database(&place)) {
+                meaning.use_class = None;
+            }
             if !meaning.is_any() {
                 continue;
             }
+            if meaning.is_served {
+                self.observer.promise(&place);
+            }
             changes.at = changes.at.min(at(&place));
             let named = self.named(&place);
+            if let Some(reason) = meaning.reason.filter(|_| meaning.use_class.is_some()) {
+                changes.reasons.insert(named.clone(), reason.to_string());
+            }
             let files = &mut changes.files;
-            if meaning.is_read {
+            if meaning.is_read || meaning.is_named_code {
                 files.code.push(named.clone());
-            } else if meaning.is_input && meaning.own_class != Some(Class::Code) {
+            } else if meaning.is_input {
                 files.inputs.push(named.clone());
             }
-            match meaning.own_class {
-                Some(Class::Code) => files.code.push(named),
+            match meaning.use_class {
                 Some(Class::Startup) => files.startup.push(named),
                 Some(Class::Style) => files.styles.push(named),
                 Some(Class::Static) => files.statics.push(named),
-                None => {}
+                Some(Class::Code) | None => {}
             }
         }
+        self.appeared.clear();
         changes.files.sort();
         (!changes.is_empty()).then_some(changes)
     }
@@ -70,15 +114,43 @@ impl Tree {
     pub(super) fn meaning_of(&mut self, place: &Path) -> Meaning {
         let (role, named_class) =
             self.wanted.get(place).map_or((Role::None, None), |wanted| (wanted.role, wanted.own_class));
-        if role == Role::Source || named_class.is_some() {
-            let is_read = role != Role::None;
-            return Meaning { is_read, is_input: false, own_class: named_class };
+        let base = Meaning { is_read: role != Role::None, ..Meaning::default() };
+        let verdict = if self.rules.is_empty() { None } else { self.rules.of(&self.named(place)) };
+        match verdict {
+            Some(Verdict::Ignore) => return Meaning::default(),
+            Some(Verdict::Build) => return Meaning { is_named_code: true, ..base },
+            Some(Verdict::Restart) => return base.used(Class::Startup, Reason::Configured),
+            Some(Verdict::Reload) => return base.used(served_class(place), Reason::Configured),
+            None => {}
         }
-        if self.is_excluded(place) {
-            return Meaning { is_read: role != Role::None, ..Meaning::default() };
+        if let Some(class) = named_class {
+            return match class {
+                Class::Code => Meaning { is_named_code: true, ..base },
+                class => base.used(class, Reason::Environment),
+            };
         }
-        let is_input = self.inputs.hold_file(place) || self.is_of_whole_package(place);
-        Meaning { is_read: role != Role::None, is_input, own_class: self.class_by_path(place) }
+        let reaction = self.observer.reaction_at(place, self.appeared.contains(place));
+        let observed = match reaction {
+            Some(Reaction::Restart(why)) => base.used(Class::Startup, Reason::Use(why)),
+            Some(Reaction::Reload(why)) => {
+                Meaning { is_served: true, ..base.used(served_class(place), Reason::Use(why)) }
+            }
+            None => base,
+        };
+        if role == Role::Source || self.is_excluded(place) {
+            return observed;
+        }
+        let is_input =
+            self.inputs.hold_file(place) || self.is_of_whole_package(place) || self.is_new_to_macros(place);
+        let by_path = self.class_by_path(place);
+        let guess = by_path.filter(|class| *class != Class::Code && !self.is_trusting);
+        let used = match guess {
+            // The app may have read the file in a way that was not seen.
+            Some(Class::Startup) if observed.use_class != guess => base.used(Class::Startup, Reason::Name),
+            Some(class) if observed.use_class.is_none() => base.used(class, Reason::Name),
+            _ => observed,
+        };
+        Meaning { is_input, is_named_code: by_path == Some(Class::Code), ..used }
     }
 
     fn class_by_path(&mut self, place: &Path) -> Option<Class> {
@@ -104,4 +176,8 @@ impl Tree {
             && !is_in_inner_package(place, &root.place);
         is_of_package && !self.is_ignored_by_rules(place, false)
     }
+}
+
+fn served_class(place: &Path) -> Class {
+    if place.extension().is_some_and(|extension| extension == "css") { Class::Style } else { Class::Static }
 }

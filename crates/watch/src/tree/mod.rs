@@ -8,11 +8,14 @@
 mod inputs;
 mod inspect;
 mod meaning;
+mod observed;
 mod paths;
 mod rules;
 mod scan;
+mod siblings;
 mod state;
 mod watches;
 
+pub(crate) use paths::{below, canonical, place_of};
 pub(crate) use scan::ReadOne;
 pub(crate) use state::Tree;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::error::WatchError;
 
 /// Returns the path with its directory made canonical.
-pub(super) fn place_of(path: &Path) -> PathBuf {
+pub(crate) fn place_of(path: &Path) -> PathBuf {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => canonical(parent).join(name),
         _ => canonical(path),
@@ -17,7 +17,7 @@ pub(super) fn place_of(path: &Path) -> PathBuf {
 }
 
 /// Makes as much of the path canonical as exists.
-pub(super) fn canonical(path: &Path) -> PathBuf {
+pub(crate) fn canonical(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut rest: Vec<&OsStr> = Vec::new();
     for ancestor in path.ancestors() {
@@ -46,7 +46,7 @@ pub(super) fn is_in_inner_package(place: &Path, root: &Path) -> bool {
 }
 
 /// Lists the keys at the path or below it. They are neighbours, because paths are ordered by their components.
-pub(super) fn below<'a, T>(
+pub(crate) fn below<'a, T>(
     map: &'a BTreeMap<PathBuf, T>,
     path: &'a Path,
 ) -> impl Iterator<Item = &'a PathBuf> {

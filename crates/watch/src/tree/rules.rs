@@ -4,10 +4,29 @@ use std::path::Path;
 
 use devhost_sys::content::Content;
 
+use super::paths::place_of;
 use super::state::{Extent, FirstLook, Tree};
 use crate::ignores::Ignores;
+use crate::input_directories::Reason;
 
 impl Tree {
+    /// Watches what the user's rules name, wherever it is and even if git ignores it.
+    pub(super) fn follow_rules(&mut self, first_look: FirstLook) {
+        for root in self.rules.roots().map(Path::to_owned).collect::<Vec<_>>() {
+            let place = place_of(&root);
+            if !place.is_dir() {
+                self.want_observed(&place);
+            }
+            if self.inputs.add(place.clone(), root, Reason::Configured)
+                && let Ok(target) = std::fs::canonicalize(&place)
+                && target.is_dir()
+            {
+                self.scan(target, first_look);
+            }
+        }
+        self.watch_named_directories();
+    }
+
     pub(super) fn look_at_ignore_file(&mut self, place: &Path, first_look: FirstLook) {
         match self.ignore_files.get_mut(place) {
             Some(content) => self.ignores_stale |= content.refresh(place),

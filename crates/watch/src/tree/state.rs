@@ -2,16 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use devhost_model::Rules;
 use devhost_sys::content::Content;
 
+use super::observed::Shape;
 use super::paths::{canonical, existing_directory, place_of};
+use super::siblings::Siblings;
 use crate::backend::Backend;
 use crate::classify::Class;
 use crate::error::WatchError;
 use crate::ignores::{Ignores, ignore_files_above};
 use crate::input_directories::InputDirectories;
+use crate::observed::Observer;
 use crate::scope::{Scope, Surroundings};
 
 /// Files next to the manifest of a package or the workspace that builds depend on.
@@ -59,6 +64,20 @@ pub(super) struct Wanted {
     pub(super) own_class: Option<Class>,
     /// What it was to the last build.
     pub(super) role: Role,
+    /// The app has used it.
+    pub(super) is_observed: bool,
+}
+
+impl Wanted {
+    /// Returns true if only the app names it.
+    pub(super) fn is_only_observed(&self) -> bool {
+        self.own_class.is_none() && self.role == Role::None && self.is_observed
+    }
+
+    /// Returns true if nobody names it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.own_class.is_none() && self.role == Role::None && !self.is_observed
+    }
 }
 
 /// What a file was to the last build.
@@ -123,6 +142,16 @@ pub(crate) struct Tree {
     /// The number of the current pass, so that no pass reads a file twice.
     pub(super) pass: u64,
     pub(super) changed: BTreeSet<PathBuf>,
+    /// Those of the changed places that are new or gone.
+    pub(super) appeared: BTreeSet<PathBuf>,
+    pub(super) rules: Rules,
+    pub(super) observer: Arc<Observer>,
+    /// What was last seen at the places that the app has used.
+    pub(super) shapes: BTreeMap<PathBuf, Shape>,
+    /// The directories from which macros have read files.
+    pub(super) siblings: BTreeMap<PathBuf, Siblings>,
+    /// Only what was observed counts, not names.
+    pub(super) is_trusting: bool,
     pub(super) problems: Vec<WatchError>,
 }
 
@@ -131,7 +160,7 @@ impl Tree {
     ///
     /// # Errors
     /// Returns an error if a root is missing or unreadable, or if a limit on watches is reached.
-    pub(crate) fn new(scope: &Scope, backend: Backend) -> Result<Self, WatchError> {
+    pub(crate) fn new(scope: &Scope, backend: Backend, observer: Arc<Observer>) -> Result<Self, WatchError> {
         let mut tree = Self {
             backend,
             exclude: scope.exclude.iter().map(|path| canonical(path)).collect(),
@@ -149,6 +178,12 @@ impl Tree {
             unread: VecDeque::new(),
             pass: 0,
             changed: BTreeSet::new(),
+            appeared: BTreeSet::new(),
+            rules: scope.rules.clone(),
+            observer,
+            shapes: BTreeMap::new(),
+            siblings: BTreeMap::new(),
+            is_trusting: false,
             problems: Vec::new(),
         };
         for named in &scope.roots {
@@ -179,6 +214,7 @@ impl Tree {
         for file in &scope.extra_files {
             tree.want(file.clone(), Class::Code);
         }
+        tree.follow_rules(FirstLook::Old);
         tree.pass += 1;
         for index in 0..tree.roots.len() {
             let place = tree.roots[index].place.clone();
@@ -197,7 +233,7 @@ impl Tree {
     }
 
     fn want(&mut self, named: PathBuf, class: Class) {
-        let wanted = Wanted { named, own_class: Some(class), role: Role::None };
+        let wanted = Wanted { named, own_class: Some(class), role: Role::None, is_observed: false };
         self.wanted.entry(place_of(&wanted.named)).or_insert(wanted);
     }
 

@@ -1,0 +1,77 @@
+//! Shows a response's body to the comparison that tells whether it is a file as it is.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use devhost_watch::Comparison;
+use futures_util::{FutureExt, Stream, StreamExt};
+
+use super::error::ByteStream;
+use crate::unpack::{Coding, unpack};
+
+/// How much of an encoded body is kept, to be decoded at its end. A larger one is not compared.
+const PACKED_SIZE_MAX: usize = 16 * 1024 * 1024;
+
+/// Returns the body unchanged, and shows it to the comparison as it passes, without its codings.
+pub(crate) fn compared(body: ByteStream, comparison: Comparison, codings: Vec<Coding>) -> ByteStream {
+    Compared { body, comparison, codings, packed: Vec::new(), packed_size: 0, is_over: false }.boxed_local()
+}
+
+struct Compared {
+    body: ByteStream,
+    comparison: Comparison,
+    codings: Vec<Coding>,
+    packed: Vec<Bytes>,
+    packed_size: usize,
+    is_over: bool,
+}
+
+impl Compared {
+    fn show(&mut self, piece: &Bytes) {
+        if self.codings.is_empty() {
+            self.comparison.feed(piece);
+            return;
+        }
+        self.packed_size += piece.len();
+        if self.packed_size <= PACKED_SIZE_MAX {
+            self.packed.push(piece.clone());
+        } else {
+            self.packed.clear();
+        }
+    }
+
+    fn finish(&mut self) {
+        if std::mem::replace(&mut self.is_over, true) || self.packed_size > PACKED_SIZE_MAX {
+            return;
+        }
+        let packed =
+            futures_util::stream::iter(std::mem::take(&mut self.packed).into_iter().map(Ok)).boxed_local();
+        let mut plain = unpack(packed, &self.codings);
+        if !self.codings.is_empty() {
+            // All of it is there, so nothing is waited for.
+            loop {
+                match plain.next().now_or_never() {
+                    Some(Some(Ok(piece))) => self.comparison.feed(&piece),
+                    Some(None) => break,
+                    Some(Some(Err(_))) | None => return,
+                }
+            }
+        }
+        self.comparison.finish();
+    }
+}
+
+impl Stream for Compared {
+    type Item = <ByteStream as Stream>::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = ready!(self.body.as_mut().poll_next(cx));
+        match &item {
+            Some(Ok(piece)) => self.show(piece),
+            Some(Err(_)) => {}
+            None => self.finish(),
+        }
+        Poll::Ready(item)
+    }
+}

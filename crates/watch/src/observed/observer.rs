@@ -1,0 +1,303 @@
+//! Gathers what all workers do with files, for the watcher and for the front. Thread-safe; reads trails whenever it is asked.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use devhost_sys::trail::{Cursor, Look, News, Trail};
+
+use super::bounds::Bounds;
+use super::knowledge::{FileUse, Fresh, Knowledge, Reaction};
+use super::reading::{Promise, Unclaimed};
+use crate::tree::place_of;
+
+/// How many spellings of paths are remembered with the places that they lead to.
+const PLACES_COUNT_MAX: usize = 65_536;
+
+/// How far back a new watcher looks for changes that the one before it may not have reported.
+const HANDOVER_TIME: Duration = Duration::from_secs(2);
+
+/// Why the watcher is woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// There is something to follow.
+    News,
+    /// The app has answered with old content: nobody else is to get that.
+    Stale,
+}
+
+type Wake = Box<dyn Fn(Urgency) + Send + Sync>;
+
+/// What all workers do with files.
+#[derive(Default)]
+pub struct Observer {
+    pub(super) state: Mutex<State>,
+    /// Some served file has changed, and it is not known yet whether the app looks at it.
+    pub(super) has_promises: AtomicBool,
+    wake: Mutex<Option<Wake>>,
+}
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Observer").finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) knowledge: Knowledge,
+    bounds: Bounds,
+    pub(super) workers: BTreeMap<u64, Worker>,
+    workers_count: u64,
+    /// The places of spelled paths.
+    places: HashMap<PathBuf, PathBuf>,
+    /// Served files of which the app has just answered from memory.
+    betrayed: Vec<PathBuf>,
+    /// The app may read files in ways that are not seen.
+    may_bypass: bool,
+}
+
+/// A worker, as far as its use of files is concerned.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) generation: u64,
+    trail: Arc<Trail>,
+    cursor: Cursor,
+    /// Opens that no response has explained yet.
+    pub(super) unclaimed: HashMap<PathBuf, Unclaimed>,
+    /// How often it has looked at each file, and when last.
+    pub(super) looks: HashMap<PathBuf, (u64, SystemTime)>,
+    pub(super) promises: HashMap<PathBuf, Promise>,
+}
+
+/// A worker's place with the observer, which forgets the worker when this is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    pub(super) observer: Arc<Observer>,
+    pub(super) worker: u64,
+    trail: Arc<Trail>,
+    /// How many events of the trail have been read.
+    seen: AtomicU64,
+    /// Requests in the worker now, and how many there ever were.
+    pub(super) inside: AtomicU32,
+    pub(super) entered: AtomicU64,
+}
+
+impl Observer {
+    /// Creates an observer of an app that lives in the `project` directories. What cargo builds is in the `targets`.
+    pub fn new(project: &[&Path], targets: &[&Path]) -> Arc<Self> {
+        let canonical = |paths: &[&Path]| paths.iter().map(|path| crate::tree::canonical(path)).collect();
+        let observer = Self::default();
+        observer.lock().bounds = Bounds::new(canonical(project), canonical(targets));
+        Arc::new(observer)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Observes one more worker.
+    pub fn seat(self: &Arc<Self>, generation: u64, trail: Arc<Trail>) -> Arc<Seat> {
+        let mut state = self.lock();
+        state.workers_count += 1;
+        let number = state.workers_count;
+        let worker = Worker {
+            generation,
+            trail: Arc::clone(&trail),
+            cursor: Cursor::default(),
+            unclaimed: HashMap::new(),
+            looks: HashMap::new(),
+            promises: HashMap::new(),
+        };
+        state.workers.insert(number, worker);
+        drop(state);
+        Arc::new(Seat {
+            observer: Arc::clone(self),
+            worker: number,
+            trail,
+            seen: AtomicU64::new(0),
+            inside: AtomicU32::new(0),
+            entered: AtomicU64::new(0),
+        })
+    }
+
+    /// Notes that a generation is ready: what it reads from now on, it does not read at the start.
+    pub fn ready(&self, generation: u64) {
+        self.read_all();
+        let mut state = self.lock();
+        if let Some(generation) = state.knowledge.generation(generation) {
+            generation.is_ready = true;
+        }
+    }
+
+    /// Makes a generation the serving one.
+    pub fn make_current(&self, generation: u64) {
+        self.read_all();
+        self.lock().knowledge.make_current(generation);
+        self.wake(Urgency::News);
+    }
+
+    /// Says whether the app may read files in ways that are not seen.
+    pub fn set_may_bypass(&self, may: bool) {
+        self.lock().may_bypass = may;
+    }
+
+    /// Returns true if what devhost has not seen did not happen. Otherwise names of files are to be trusted, too.
+    pub fn is_trusted(&self) -> bool {
+        let state = self.lock();
+        !state.may_bypass && state.knowledge.is_seeing()
+    }
+
+    /// Returns true if the app uses more files than can be followed.
+    pub fn is_full(&self) -> bool {
+        self.lock().knowledge.is_full()
+    }
+
+    /// Returns what a change of a file leads to, as far as the app's use of it is concerned.
+    pub fn reaction(&self, path: &Path) -> Option<Reaction> {
+        self.read_all();
+        self.lock().knowledge.reaction(&place_of(path), false)
+    }
+
+    /// Lists the files that the app uses, in the order of their names.
+    pub fn list(&self) -> Vec<FileUse> {
+        self.read_all();
+        self.lock().knowledge.list()
+    }
+
+    /// Returns true if a change of the place may start the app anew.
+    pub(crate) fn may_restart(&self, place: &Path) -> bool {
+        self.read_all();
+        self.lock().knowledge.may_restart(place)
+    }
+
+    /// Finds what a change of the place leads to. `appeared` says that it is new or gone.
+    pub(crate) fn reaction_at(&self, place: &Path, appeared: bool) -> Option<Reaction> {
+        self.lock().knowledge.reaction(place, appeared)
+    }
+
+    /// Returns true if the app has made the place what it is now. Asked once for each change.
+    pub(crate) fn is_own_work(&self, place: &Path) -> bool {
+        self.lock().knowledge.is_own_work(place)
+    }
+
+    /// Notes that browsers are told to load a served file again.
+    pub(crate) fn promise(&self, place: &Path) {
+        self.lock().promise(place);
+        self.has_promises.store(true, Ordering::Release);
+    }
+
+    /// Returns the places that are to be followed from now on, and the files that the app answers from memory.
+    pub(crate) fn take_news(&self) -> (Vec<Fresh>, Vec<PathBuf>) {
+        self.read_all();
+        let mut state = self.lock();
+        (state.knowledge.take_fresh(), std::mem::take(&mut state.betrayed))
+    }
+
+    /// Calls `wake` when there is news that cannot wait. Hands everything out again, to the new watcher behind it.
+    pub(crate) fn subscribe(&self, wake: impl Fn(Urgency) + Send + Sync + 'static) {
+        let since = SystemTime::now().checked_sub(HANDOVER_TIME).unwrap_or(SystemTime::UNIX_EPOCH);
+        self.lock().knowledge.hand_out_again(since);
+        *self.wake.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(wake));
+    }
+
+    pub(super) fn wake(&self, why: Urgency) {
+        if let Some(wake) = &*self.wake.lock().unwrap_or_else(PoisonError::into_inner) {
+            wake(why);
+        }
+    }
+
+    /// Reads what all workers have done.
+    fn read_all(&self) {
+        let mut state = self.lock();
+        let workers: Vec<u64> = state.workers.keys().copied().collect();
+        for worker in workers {
+            state.read(worker);
+        }
+    }
+}
+
+impl State {
+    /// Reads what a worker has done since the last call.
+    pub(super) fn read(&mut self, number: u64) {
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        let generation = worker.generation;
+        let News { notes, writes, is_observed, is_full, lost_writes } = worker.trail.news(&mut worker.cursor);
+        if let Some(generation) = self.knowledge.generation(generation) {
+            generation.is_observed |= is_observed;
+            generation.is_full |= is_full;
+        }
+        if lost_writes {
+            self.knowledge.forget_open(number);
+        }
+        for written in &writes {
+            self.knowledge.add_written(number, written);
+        }
+        for note in notes {
+            let place = self.place(&note.path);
+            if !self.bounds.hold(&place) {
+                continue;
+            }
+            for link in links_in(&note.path, &place) {
+                self.knowledge.note(generation, link, Look::Read, 1, note.first);
+            }
+            if let (Some(worker), Look::Read | Look::Stat) = (self.workers.get_mut(&number), note.look) {
+                worker.unclaimed.entry(place.clone()).or_default().add(&note);
+                let (looks, last) = worker.looks.entry(place.clone()).or_insert((0, note.last));
+                *looks += u64::from(note.count);
+                *last = note.last.max(*last);
+            }
+            self.knowledge.note(generation, place, note.look, note.count, note.first);
+        }
+    }
+
+    fn place(&mut self, path: &Path) -> PathBuf {
+        if let Some(place) = self.places.get(path) {
+            return place.clone();
+        }
+        let place = place_of(path);
+        if self.places.len() >= PLACES_COUNT_MAX {
+            self.places.clear();
+        }
+        self.places.insert(path.to_owned(), place.clone());
+        place
+    }
+
+    pub(super) fn betray(&mut self, place: PathBuf) {
+        self.knowledge.remember(&place);
+        self.betrayed.push(place);
+    }
+}
+
+/// Lists the places of symbolic links among the directories of a path. If one is changed, the path leads elsewhere.
+fn links_in(path: &Path, place: &Path) -> Vec<PathBuf> {
+    if path == place {
+        return Vec::new();
+    }
+    let directories = path.ancestors().skip(1).filter(|directory| directory.is_symlink());
+    directories.map(place_of).collect()
+}
+
+impl Seat {
+    /// Reads what the worker has done, if anything. Returns true if there was something.
+    pub(super) fn read(&self) -> bool {
+        let sequence = self.trail.sequence();
+        if self.seen.swap(sequence, Ordering::AcqRel) == sequence {
+            return false;
+        }
+        self.observer.lock().read(self.worker);
+        true
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.observer.lock();
+        state.read(self.worker);
+        state.knowledge.forget_open(self.worker);
+        state.workers.remove(&self.worker);
+    }
+}

@@ -1,0 +1,322 @@
+//! Tells which opens of files a response explains, by comparing its body with the files. The front calls this for each request.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use devhost_sys::trail;
+
+use super::observer::{Seat, State, Urgency};
+
+/// How much of a body is compared. Of a larger one, this much and its length must be right.
+const COMPARED_SIZE_MAX: u64 = 16 * 1024 * 1024;
+
+/// How many files a body is compared with.
+const CANDIDATES_COUNT_MAX: usize = 16;
+
+/// How far the clock of the trail may be behind: one tick of a kernel at 100 Hz.
+const TICK: Duration = Duration::from_millis(10);
+
+const OK: u16 = 200;
+const PARTIAL: u16 = 206;
+const NOT_MODIFIED: u16 = 304;
+
+/// A request inside a worker.
+#[derive(Debug)]
+pub struct Look {
+    seat: Arc<Seat>,
+    began: SystemTime,
+    /// The number of requests that had entered the worker, this one included.
+    entered: u64,
+    was_alone: bool,
+}
+
+/// A response's head.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// The path of the URL, without its query.
+    pub path: &'a str,
+    /// The request was a HEAD.
+    pub is_head: bool,
+    /// The status code.
+    pub status: u16,
+    /// The length of the body, if announced.
+    pub length: Option<u64>,
+    /// The body has a content coding, so `length` is not the file's.
+    pub is_encoded: bool,
+    /// Where a partial body begins, and how long the whole is.
+    pub part: Option<(u64, u64)>,
+}
+
+/// What to do with a response.
+#[derive(Debug)]
+pub enum Check {
+    /// Nothing.
+    Pass,
+    /// The body may be a file: show it to the comparison.
+    Compare(Box<Comparison>),
+    /// The app has not looked at a file that has changed: it answers with old content.
+    Stale,
+}
+
+/// Opens that no response has explained yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unclaimed {
+    opens: u64,
+    stats: u64,
+    last: SystemTime,
+}
+
+impl Default for Unclaimed {
+    fn default() -> Self {
+        Self { opens: 0, stats: 0, last: SystemTime::UNIX_EPOCH }
+    }
+}
+
+impl Unclaimed {
+    pub(super) fn add(&mut self, note: &trail::Note) {
+        match note.look {
+            trail::Look::Read => self.opens += u64::from(note.count),
+            _ => self.stats += u64::from(note.count),
+        }
+        self.last = self.last.max(note.last);
+    }
+}
+
+/// What the app had done with a served file when that changed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Promise {
+    looks: u64,
+    changed: SystemTime,
+}
+
+impl State {
+    /// Expects the live workers to look at a file before they send it again.
+    pub(super) fn promise(&mut self, place: &Path) {
+        let changed = changed_at(place);
+        for worker in self.workers.values_mut() {
+            if let Some((looks, _)) = worker.looks.get(place) {
+                worker.promises.insert(place.to_owned(), Promise { looks: *looks, changed });
+            }
+        }
+    }
+
+    /// Returns a file that a response for the URL shows, that has changed, and that the worker has not looked at since.
+    fn broken_promise(&mut self, number: u64, url: &str) -> Option<PathBuf> {
+        let places = self.knowledge.shown_at(url).to_vec();
+        let worker = self.workers.get_mut(&number)?;
+        for place in places {
+            let Some(promise) = worker.promises.get(&place) else { continue };
+            let (looks, last) = worker.looks.get(&place).copied().unwrap_or((0, SystemTime::UNIX_EPOCH));
+            if looks <= promise.looks && last <= promise.changed {
+                return Some(place);
+            }
+            worker.promises.remove(&place);
+        }
+        None
+    }
+
+    fn claim(&mut self, number: u64, url: &str, candidate: &Candidate) {
+        let Some(worker) = self.workers.get_mut(&number) else { return };
+        if let Some(unclaimed) = worker.unclaimed.get_mut(&candidate.place) {
+            unclaimed.opens = unclaimed.opens.saturating_sub(candidate.opens);
+            unclaimed.stats = unclaimed.stats.saturating_sub(candidate.stats);
+            if unclaimed.opens + unclaimed.stats == 0 {
+                worker.unclaimed.remove(&candidate.place);
+            }
+        }
+        let generation = worker.generation;
+        self.knowledge.served(generation, url, &candidate.place, candidate.opens, candidate.stats);
+    }
+}
+
+/// A file that a response may show.
+#[derive(Debug, Clone)]
+struct Candidate {
+    place: PathBuf,
+    /// How many opens and looks at metadata the response would explain.
+    opens: u64,
+    stats: u64,
+}
+
+impl Seat {
+    /// Notes that a request enters the worker.
+    pub fn enter(self: &Arc<Self>) -> Look {
+        let was_alone = self.inside.fetch_add(1, Ordering::AcqRel) == 0;
+        let entered = self.entered.fetch_add(1, Ordering::AcqRel) + 1;
+        self.read();
+        if was_alone && let Some(worker) = self.observer.lock().workers.get_mut(&self.worker) {
+            // No response will explain what happened before.
+            worker.unclaimed.clear();
+        }
+        let began = SystemTime::now().checked_sub(TICK).unwrap_or(SystemTime::UNIX_EPOCH);
+        Look { seat: Arc::clone(self), began, entered, was_alone }
+    }
+}
+
+impl Look {
+    /// Judges a response by its head, before anything of it is sent.
+    pub fn judge(&self, answer: &Answer<'_>) -> Check {
+        let seat = &self.seat;
+        let has_news = seat.read();
+        let has_promises = seat.observer.has_promises.load(Ordering::Acquire);
+        if !matches!(answer.status, OK | PARTIAL | NOT_MODIFIED) {
+            return Check::Pass;
+        }
+        let shows_body = answer.status != NOT_MODIFIED && !answer.is_head;
+        if !has_news && !has_promises && seat.inside.load(Ordering::Acquire) <= 1 {
+            return Check::Pass;
+        }
+        let mut state = seat.observer.lock();
+        if has_promises && let Some(place) = state.broken_promise(seat.worker, answer.path) {
+            state.betray(place);
+            drop(state);
+            seat.observer.wake(Urgency::Stale);
+            return Check::Stale;
+        }
+        let candidates = self.candidates(&state, answer);
+        if candidates.is_empty() {
+            return Check::Pass;
+        }
+        let known = state.knowledge.shown_at(answer.path).to_vec();
+        let (shown, others): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|candidate| known.contains(&candidate.place));
+        for candidate in &shown {
+            state.claim(seat.worker, answer.path, candidate);
+        }
+        if !shown.is_empty() || others.is_empty() {
+            return Check::Pass;
+        }
+        if !shows_body {
+            // There is nothing to compare. If the file changes, the app must look at it before it sends it.
+            if let [only] = others.as_slice() {
+                state.claim(seat.worker, answer.path, only);
+            }
+            return Check::Pass;
+        }
+        drop(state);
+        Check::Compare(Box::new(Comparison {
+            seat: Arc::clone(seat),
+            url: answer.path.to_owned(),
+            candidates: others,
+            hasher: blake3::Hasher::new(),
+            fed: 0,
+            start: answer.part.map_or(0, |(start, _)| start),
+            length: answer.length.filter(|_| !answer.is_encoded),
+            is_over: false,
+        }))
+    }
+
+    /// Lists the files that the worker has opened during the request and that the response may show.
+    fn candidates(&self, state: &State, answer: &Answer<'_>) -> Vec<Candidate> {
+        let Some(worker) = state.workers.get(&self.seat.worker) else { return Vec::new() };
+        let is_alone = self.was_alone && self.seat.entered.load(Ordering::Acquire) == self.entered;
+        let whole = match answer.part {
+            Some((_, whole)) => Some(whole),
+            None => answer.length.filter(|_| !answer.is_encoded && answer.status == OK),
+        };
+        worker
+            .unclaimed
+            .iter()
+            .filter(|(_, unclaimed)| unclaimed.last >= self.began)
+            .filter(|(place, _)| {
+                let size =
+                    std::fs::metadata(place).ok().filter(std::fs::Metadata::is_file).map(|file| file.len());
+                size.is_some_and(|size| whole.is_none_or(|whole| whole == size))
+            })
+            .take(CANDIDATES_COUNT_MAX)
+            .map(|(place, unclaimed)| {
+                // Beside other requests, whose opens these are is unknown, but for one.
+                let opens = if is_alone { unclaimed.opens } else { unclaimed.opens.min(1) };
+                Candidate { place: place.clone(), opens, stats: unclaimed.stats }
+            })
+            .collect()
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.seat.inside.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Compares a body with the files that it may be, when it ends or is given up.
+#[derive(Debug)]
+pub struct Comparison {
+    seat: Arc<Seat>,
+    url: String,
+    candidates: Vec<Candidate>,
+    hasher: blake3::Hasher,
+    fed: u64,
+    /// Where in the file the body begins.
+    start: u64,
+    length: Option<u64>,
+    is_over: bool,
+}
+
+impl Comparison {
+    /// Takes the next piece of the body, without its codings.
+    pub fn feed(&mut self, piece: &[u8]) {
+        let left = COMPARED_SIZE_MAX.saturating_sub(self.fed);
+        let compared = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.hasher.update(&piece[..compared]);
+        self.fed += piece.len() as u64;
+        if self.length == Some(self.fed) {
+            self.finish();
+        }
+    }
+
+    /// Notes the end of the body.
+    pub fn finish(&mut self) {
+        if !std::mem::replace(&mut self.is_over, true) {
+            self.compare();
+        }
+    }
+
+    fn compare(&mut self) {
+        let candidates = std::mem::take(&mut self.candidates);
+        let body = self.hasher.finalize();
+        let is_whole = self.is_over && self.length.is_none() && self.start == 0;
+        let shown = candidates.iter().find(|candidate| {
+            let part = self.fed.min(COMPARED_SIZE_MAX);
+            let size = std::fs::metadata(&candidate.place).map_or(0, |file| file.len());
+            let is_long_enough = !is_whole || size == self.fed;
+            is_long_enough && hash_of(&candidate.place, self.start, part).is_ok_and(|file| file == body)
+        });
+        if let Some(shown) = shown {
+            self.seat.observer.lock().claim(self.seat.worker, &self.url, shown);
+        }
+    }
+}
+
+impl Drop for Comparison {
+    fn drop(&mut self) {
+        // A client that goes away has seen a part of the file, or has its length at least.
+        if !self.is_over && (self.fed > 0 || self.length.is_some()) {
+            self.compare();
+        }
+    }
+}
+
+fn hash_of(path: &Path, start: u64, size: u64) -> std::io::Result<blake3::Hash> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut hasher = blake3::Hasher::new();
+    let read = std::io::copy(&mut file.take(size), &mut hasher)?;
+    if read < size {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(hasher.finalize())
+}
+
+/// Returns when a file was changed last, or now if it is gone.
+fn changed_at(place: &Path) -> SystemTime {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(metadata) = std::fs::metadata(place) else { return SystemTime::now() };
+    let (seconds, nanos) = (metadata.ctime(), metadata.ctime_nsec());
+    let since = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
+    SystemTime::UNIX_EPOCH + since
+}

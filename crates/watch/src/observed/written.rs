@@ -1,0 +1,116 @@
+//! What the app has written itself, by the identity of the files.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use devhost_sys::trail::Written;
+
+/// How many files written by the app are remembered. Beyond, the oldest count as written by somebody else.
+const WRITTEN_COUNT_MAX: usize = 16_384;
+
+/// Tells one state of a file from another. Renaming and linking keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct State {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified_ns: i128,
+}
+
+/// The files that the app wrote, as it left them, and those it still holds open for writing.
+#[derive(Debug, Default)]
+pub(super) struct WrittenFiles {
+    left: HashSet<State>,
+    /// The same, the oldest first.
+    order: VecDeque<State>,
+    /// By worker, device and inode: how many descriptors are open for writing.
+    open: HashMap<(u64, u64, u64), u32>,
+}
+
+impl WrittenFiles {
+    pub(super) fn add(&mut self, worker: u64, written: &Written) {
+        let Written { device, inode, size, modified_ns, .. } = *written;
+        let held = (worker, device, inode);
+        if written.is_open {
+            *self.open.entry(held).or_default() += 1;
+            return;
+        }
+        if let Some(count) = self.open.get_mut(&held) {
+            *count -= 1;
+            if *count == 0 {
+                self.open.remove(&held);
+            }
+        }
+        let state = State { device, inode, size, modified_ns };
+        if self.left.insert(state) {
+            self.order.push_back(state);
+            if self.order.len() > WRITTEN_COUNT_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.left.remove(&oldest);
+            }
+        }
+    }
+
+    /// Forgets what an ended worker held open, or one of which news were lost.
+    pub(super) fn forget_open(&mut self, worker: u64) {
+        self.open.retain(|(of, _, _), _| *of != worker);
+    }
+
+    /// Returns true if the file at the path is as the app left it, or the app is writing it.
+    pub(super) fn contains(&self, path: &Path) -> bool {
+        let Ok(metadata) = fs::metadata(path) else { return false };
+        let (device, inode) = (metadata.dev(), metadata.ino());
+        let modified_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+        self.left.contains(&State { device, inode, size: metadata.size(), modified_ns })
+            || self.open.keys().any(|(_, of, number)| (*of, *number) == (device, inode))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(path: &Path, is_open: bool) -> Written {
+        let metadata = fs::metadata(path).unwrap();
+        let ns = |seconds: i64, ns: i64| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
+        Written {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+            changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+            is_open,
+        }
+    }
+
+    #[test]
+    fn a_file_is_the_apps_until_somebody_else_writes_it_whatever_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, other) = (dir.path().join("a"), dir.path().join("b"));
+        fs::write(&file, "one").unwrap();
+        let mut written = WrittenFiles::default();
+        assert!(!written.contains(&file));
+        written.add(1, &left(&file, false));
+        assert!(written.contains(&file));
+        fs::rename(&file, &other).unwrap();
+        assert!(written.contains(&other) && !written.contains(&file));
+        fs::write(&other, "other").unwrap();
+        assert!(!written.contains(&other));
+    }
+
+    #[test]
+    fn what_the_app_holds_open_is_being_written_by_it_until_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a");
+        fs::write(&file, "one").unwrap();
+        let mut written = WrittenFiles::default();
+        written.add(7, &left(&file, true));
+        fs::write(&file, "longer").unwrap();
+        assert!(written.contains(&file));
+        written.forget_open(7);
+        assert!(!written.contains(&file));
+    }
+}

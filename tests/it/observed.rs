@@ -1,0 +1,383 @@
+//! What follows from a change of a file that the app reads, lists, looks for, sends or writes; and nothing from any other.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use crate::support::{Devhost, cargo_turn, scratch, write_file};
+
+/// Reads in every way there is. `/all` shows what it keeps in memory, in the order of [`shown`].
+const READER: &str = r#"
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::sync::{Mutex, OnceLock};
+
+static CONFIG: OnceLock<String> = OnceLock::new();
+static LAZY: OnceLock<String> = OnceLock::new();
+static CACHED: OnceLock<Vec<u8>> = OnceLock::new();
+static STAMP: OnceLock<String> = OnceLock::new();
+static POSTS: OnceLock<String> = OnceLock::new();
+static FLAG: OnceLock<bool> = OnceLock::new();
+static LINKED: OnceLock<String> = OnceLock::new();
+static DATABASE: Mutex<String> = Mutex::new(String::new());
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_else(|_| "none".into())
+}
+
+fn start() {
+    CONFIG.set(read("config/app.toml")).unwrap();
+    let modified = fs::metadata("assets/stamp.txt").and_then(|file| file.modified());
+    let modified = modified.map_or(0, |time| time.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos());
+    STAMP.set(modified.to_string()).unwrap();
+    let mut names: Vec<String> = fs::read_dir("posts").into_iter().flatten().flatten()
+        .map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    POSTS.set(names.join(",")).unwrap();
+    FLAG.set(Path::new("flags/maintenance").exists()).unwrap();
+    std::env::set_current_dir("config").unwrap();
+    LINKED.set(read("../linked/extra.toml")).unwrap();
+    std::env::set_current_dir("..").unwrap();
+    *DATABASE.lock().unwrap() = read("data/db.json");
+}
+
+fn page(url: &str) -> (u16, Vec<u8>) {
+    let file = |path: &str| fs::read(path).map_or((404, b"none".to_vec()), |bytes| (200, bytes));
+    match url {
+        "/all" => {
+            let lazy = LAZY.get_or_init(|| read("templates/lazy.html"));
+            let parts = [CONFIG.get().unwrap(), lazy, STAMP.get().unwrap(), POSTS.get().unwrap(),
+                &FLAG.get().unwrap().to_string(), LINKED.get().unwrap(), &*DATABASE.lock().unwrap()];
+            (200, parts.map(|part| part.trim_end()).join("|").into_bytes())
+        }
+        "/site.css" => file("static/site.css"),
+        "/out.css" => file("ignored/out.css"),
+        "/cached.html" => (200, CACHED.get_or_init(|| fs::read("static/cached.html").unwrap()).clone()),
+        _ => match url.strip_prefix("/save/") {
+            Some(text) => {
+                fs::write("data/db.json", text).unwrap();
+                *DATABASE.lock().unwrap() = text.into();
+                fs::create_dir_all("uploads").unwrap();
+                fs::write("uploads/new.tmp~", text).unwrap();
+                fs::rename("uploads/new.tmp~", format!("uploads/{text}.png")).unwrap();
+                (200, b"saved".to_vec())
+            }
+            None => file(&format!("uploads{url}")),
+        },
+    }
+}
+
+fn main() {
+    start();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(&stream).lines();
+            let Some(Ok(first)) = lines.next() else { return };
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let (status, body) = page(first.split(' ').nth(1).unwrap());
+            let head = format!(
+                "HTTP/1.1 {status} OK\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.write_all(&body);
+        });
+    }
+}
+"#;
+
+/// What the reader keeps in memory, if it reads everything now.
+fn shown(root: &Path) -> String {
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|_| "none".into());
+    let stamp = std::fs::metadata(root.join("assets/stamp.txt")).and_then(|file| file.modified());
+    let stamp = stamp.map_or(0, |time| time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos());
+    let mut names: Vec<String> = std::fs::read_dir(root.join("posts"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let flag = root.join("flags/maintenance").exists();
+    let parts = [
+        read("config/app.toml"),
+        read("templates/lazy.html"),
+        stamp.to_string(),
+        names.join(","),
+        flag.to_string(),
+        read("linked/extra.toml"),
+        read("data/db.json"),
+    ];
+    parts.map(|part| part.trim_end().to_owned()).join("|")
+}
+
+struct Reader {
+    outer: tempfile::TempDir,
+}
+
+impl Reader {
+    fn new() -> Self {
+        let reader = Self { outer: scratch() };
+        for (path, text) in [
+            (
+                "app/Cargo.toml",
+                "[package]\nname = 'reader'\nversion = '0.1.0'\nedition = '2024'\n[workspace]\n",
+            ),
+            ("app/src/main.rs", READER),
+            ("app/.gitignore", "ignored\n"),
+            ("app/config/app.toml", "config"),
+            ("app/templates/lazy.html", "lazy"),
+            ("app/templates/unread.html", "unread"),
+            ("app/assets/stamp.txt", "stamp"),
+            ("app/posts/one.md", "one"),
+            ("app/data/db.json", "db"),
+            ("app/static/site.css", "site"),
+            ("app/static/unread.css", "unread"),
+            ("app/static/cached.html", "cached"),
+            ("app/ignored/out.css", "out"),
+            ("app/ignored/unread.css", "unread"),
+            ("app/notes.toml", "unread"),
+            ("outside/extra.toml", "extra"),
+        ] {
+            write_file(reader.outer.path().join(path), text);
+        }
+        std::fs::create_dir(reader.path(".git")).unwrap();
+        symlink("../outside", reader.path("linked")).unwrap();
+        reader
+    }
+
+    fn root(&self) -> PathBuf {
+        self.outer.path().join("app")
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.root().join(path)
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        write_file(self.path(path), text);
+    }
+
+    fn start(&self, more: &[&str]) -> Devhost {
+        let mut arguments = vec!["run", "--port", "0", "--undamped"];
+        arguments.extend(more);
+        let devhost = Devhost::start(&self.root(), &arguments).ready();
+        assert_eq!(devhost.get("/all").body, shown(&self.root()));
+        for url in ["/site.css", "/out.css", "/cached.html"] {
+            devhost.get(url);
+        }
+        devhost
+    }
+}
+
+/// Asserts that a change started the app anew, without a build, and that the next response knew it.
+#[track_caller]
+fn assert_restarted(devhost: &Devhost, reader: &Reader, change: impl FnOnce(), why: &str) {
+    let before = devhost.get("/all").generation();
+    change();
+    let after = devhost.get("/all");
+    assert_eq!(after.body, shown(&reader.root()), "{}", devhost.printed());
+    assert_eq!(after.generation(), before + 1, "{}", devhost.printed());
+    devhost.wait_line(why);
+}
+
+/// Asserts that a change left the app alone.
+#[track_caller]
+fn assert_stays(devhost: &Devhost, reader: &Reader, change: impl FnOnce()) {
+    let before = devhost.get("/all").generation();
+    change();
+    // A change that counts shows that the one before it did not.
+    let text = format!("{before} {:?}", Instant::now());
+    reader.write("config/app.toml", &text);
+    let after = devhost.get("/all");
+    assert_eq!(after.body, shown(&reader.root()), "{}", devhost.printed());
+    assert_eq!(after.generation(), before + 1, "{}", devhost.printed());
+}
+
+fn each_kind_of_use_has_its_reaction(more: &[&str]) {
+    let _turn = cargo_turn();
+    let reader = Reader::new();
+    let devhost = reader.start(more);
+    let write = |path: &'static str, text: &'static str| move |reader: &Reader| reader.write(path, text);
+    for (change, why) in [
+        (write("config/app.toml", "other"), "config/app.toml, read at start"),
+        (write("templates/lazy.html", "other"), "templates/lazy.html, read while serving"),
+        (write("assets/stamp.txt", "other"), "assets/stamp.txt, the app looked at its metadata"),
+        (write("posts/two.md", "two"), "posts/two.md, in a directory that the app has listed"),
+        (write("flags/maintenance", ""), "flags/maintenance, the app had looked for it in vain"),
+        (write("../outside/extra.toml", "other"), "extra.toml, read at start"),
+    ] {
+        devhost.get("/all");
+        assert_restarted(&devhost, &reader, || change(&reader), why);
+    }
+    let remove = |path: &str| std::fs::remove_file(reader.path(path)).unwrap();
+    assert_restarted(&devhost, &reader, || remove("posts/one.md"), "posts/one.md, in a directory");
+    assert_restarted(&devhost, &reader, || remove("flags/maintenance"), "flags/maintenance, ");
+
+    // Each is sent as it is, so the app stays, and the next response has the new bytes.
+    for (url, path) in [("/site.css", "static/site.css"), ("/out.css", "ignored/out.css")] {
+        devhost.get(url);
+        assert_stays(&devhost, &reader, || reader.write(path, "other"));
+        assert_eq!(devhost.get(url).body, "other");
+    }
+    // This one looked the same, until the app answered from memory.
+    let before = devhost.get("/cached.html").generation();
+    reader.write("static/cached.html", "other");
+    let after = devhost.get("/cached.html");
+    assert_eq!((after.body.as_str(), after.generation()), ("other", before + 1), "{}", devhost.printed());
+    devhost.wait_line("static/cached.html, served from the app's memory");
+    reader.write("static/cached.html", "third");
+    let after = devhost.get("/cached.html");
+    assert_eq!((after.body.as_str(), after.generation()), ("third", before + 2), "{}", devhost.printed());
+
+    for path in
+        ["templates/unread.html", "static/unread.css", "ignored/unread.css", "notes.toml", "posts/two.md"]
+    {
+        assert_stays(&devhost, &reader, || reader.write(path, "more"));
+    }
+    // What the app writes itself is no change, and what somebody else writes into it is.
+    assert_stays(&devhost, &reader, || assert_eq!(devhost.get("/save/x").body, "saved"));
+    assert_eq!(devhost.get("/x.png").body, "x");
+    assert_stays(&devhost, &reader, || {
+        devhost.get("/save/x");
+        devhost.get("/x.png");
+    });
+    assert_restarted(
+        &devhost,
+        &reader,
+        || reader.write("data/db.json", "by hand"),
+        "data/db.json, read at start",
+    );
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn each_kind_of_use_by_a_forked_app_has_its_reaction() {
+    each_kind_of_use_has_its_reaction(&[]);
+}
+
+#[test]
+fn each_kind_of_use_by_a_program_of_its_own_has_its_reaction() {
+    each_kind_of_use_has_its_reaction(&["--strategy", "restart"]);
+}
+
+/// Edits at random, and compares each next response with what is on the disk.
+fn edit_at_random(edits: u32, seed: u64) {
+    let _turn = cargo_turn();
+    let reader = Reader::new();
+    let devhost = reader.start(&[]);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let files = [
+        "config/app.toml",
+        "templates/lazy.html",
+        "assets/stamp.txt",
+        "posts/one.md",
+        "posts/new.md",
+        "flags/maintenance",
+        "linked/extra.toml",
+        "data/db.json",
+        "static/site.css",
+        "static/cached.html",
+        "ignored/out.css",
+        "templates/unread.html",
+        "static/unread.css",
+        "ignored/unread.css",
+        "notes.toml",
+    ];
+    let served = [
+        ("/site.css", "static/site.css"),
+        ("/out.css", "ignored/out.css"),
+        ("/cached.html", "static/cached.html"),
+    ];
+    for number in 0..edits {
+        let path = reader.path(files[random.usize(..files.len())]);
+        let text = format!("{number}");
+        match random.u8(..8) {
+            0 if !path.ends_with("cached.html") => drop(std::fs::remove_file(&path)),
+            1 => {
+                let other = path.with_file_name("other~");
+                write_file(other.clone(), &text);
+                std::fs::rename(other, &path).unwrap();
+            }
+            2 => {
+                let _ = std::fs::remove_file(&path);
+                write_file(path.clone(), &text);
+            }
+            3 => drop(devhost.get(&format!("/save/{number}"))),
+            4 if path.exists() && !path.ends_with("stamp.txt") => {
+                let same = std::fs::read(&path).unwrap();
+                std::fs::write(&path, same).unwrap();
+            }
+            _ => drop(write_file(path.clone(), &text)),
+        }
+        let doing = || format!("edit {number} of seed {seed}, {}:\n{}", path.display(), devhost.printed());
+        let (url, file) = served[random.usize(..served.len())];
+        let expected = std::fs::read_to_string(reader.path(file)).unwrap_or_else(|_| "none".into());
+        if random.bool() {
+            assert_eq!(devhost.get(url).body, expected, "{url}, {}", doing());
+        }
+        assert_eq!(devhost.get("/all").body, shown(&reader.root()), "{}", doing());
+        assert_eq!(devhost.get(url).body, expected, "{url}, {}", doing());
+    }
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn no_random_edit_is_missed() {
+    let edits = std::env::var("DEVHOST_TEST_EDITS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
+    let seed = std::env::var("DEVHOST_TEST_SEED").ok().and_then(|text| text.parse().ok());
+    edit_at_random(
+        edits,
+        seed.unwrap_or_else(|| u64::from(SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos())),
+    );
+}
+
+/// Like `sqlx::migrate!`: reads a directory, and names to the compiler only the files that it found.
+const MACRO: &str = r#"
+use proc_macro::TokenStream;
+
+#[proc_macro]
+pub fn every_file(_: TokenStream) -> TokenStream {
+    let root = std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("migrations");
+    let mut files: Vec<_> = std::fs::read_dir(root).unwrap().flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "sql"));
+    files.sort();
+    let names: Vec<String> = files.iter().map(|file| format!("include_str!({file:?})")).collect();
+    format!("concat!({})", names.join(",")).parse().unwrap()
+}
+"#;
+
+#[test]
+fn a_new_file_beside_those_that_a_macro_has_read_is_built_in() {
+    let _turn = cargo_turn();
+    let outer = scratch();
+    let write = |path: &str, text: &str| drop(write_file(outer.path().join(path), text));
+    write("macros/Cargo.toml", "[package]\nname = 'macros'\nedition = '2024'\n[lib]\nproc-macro = true\n");
+    write("macros/src/lib.rs", MACRO);
+    write(
+        "Cargo.toml",
+        "[package]\nname = 'reader'\nedition = '2024'\n[dependencies]\nmacros.path = 'macros'\n[workspace]\n",
+    );
+    write("migrations/1.sql", "one;");
+    write("migrations/notes.txt", "notes");
+    let page = "fn start() {}\nfn page(_: &str) -> (u16, Vec<u8>) { (200, macros::every_file!().into()) }\n";
+    let main = READER.find("fn main()").unwrap();
+    write("src/main.rs", &format!("use std::io::{{BufRead, BufReader, Write}};\n{page}{}", &READER[main..]));
+    let devhost = Devhost::start(outer.path(), &["run", "--port", "0", "--undamped"]).ready();
+    assert_eq!(devhost.get("/").body, "one;");
+    write("migrations/2.sql", "two;");
+    assert_eq!(devhost.get("/").body, "one;two;", "{}", devhost.printed());
+    write("migrations/2.sql", "second;");
+    assert_eq!(devhost.get("/").body, "one;second;");
+    std::fs::remove_file(outer.path().join("migrations/1.sql")).unwrap();
+    assert_eq!(devhost.get("/").body, "second;");
+    let generation = devhost.get("/").generation();
+    write("migrations/notes.txt", "other");
+    write("migrations/3.sql", "three;");
+    let last = devhost.get("/");
+    assert_eq!((last.body.as_str(), last.generation()), ("second;three;", generation + 1));
+    assert!(devhost.stop().success());
+}
