@@ -174,7 +174,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         terminal,
         inputs,
     };
-    runner.run(received, changes, signals).await
+    Box::pin(runner.run(received, changes, signals)).await
 }
 
 /// Returns the directory that reported paths are relative to.
