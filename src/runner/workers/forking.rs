@@ -1,5 +1,6 @@
 //! Has a launcher fork workers, and handles its answers.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -105,10 +106,13 @@ impl Workers {
         let output = Arc::new(Output::create().map_err(|error| {
             Error::fault(format!("failed to make room for the output of a worker: {error}"))
         })?);
-        let places: Vec<&Path> = self.places.iter().map(PathBuf::as_path).collect();
-        let trail = Arc::new(Trail::create(&places).map_err(|error| {
-            Error::fault(format!("failed to make room for what a worker does in the file system: {error}"))
-        })?);
+        let trail =
+            self.spare_trail.take().map_or_else(|| make_trail(&self.places), Ok).map_err(|error| {
+                Error::fault(format!(
+                    "failed to make room for what a worker does in the file system: {error}"
+                ))
+            })?;
+        let trail = Arc::new(trail);
         let stdin = stdin
             .map(|stdin| stdin.open(generation))
             .transpose()
@@ -146,6 +150,8 @@ impl Workers {
                 None
             }
         };
+        // While the launcher forks: it takes half a millisecond. Without memory, the next worker tries again.
+        self.spare_trail = make_trail(&self.places).ok();
         // The worker must have the only copy, so that its death is a hang-up.
         drop(theirs);
         let outputs_kept = OUTPUTS_KEPT_COUNT_MAX * team.size as usize;
@@ -237,4 +243,8 @@ impl Workers {
         }
         (Some(Event::StartFailed { generation, message, hint: String::new() }), killed)
     }
+}
+
+fn make_trail(places: &[PathBuf]) -> io::Result<Trail> {
+    Trail::create(&places.iter().map(PathBuf::as_path).collect::<Vec<&Path>>())
 }

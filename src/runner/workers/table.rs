@@ -10,6 +10,7 @@ use devhost_front::gate::{Backend, Gate};
 use devhost_model::{AppKind, End, WorkerStatus};
 use devhost_supervisor::Code;
 use devhost_sys::output::Output;
+use devhost_sys::trail::Trail;
 use devhost_watch::Observer;
 use nix::unistd::Pid;
 
@@ -59,6 +60,8 @@ pub(in crate::runner) struct Workers {
     pub(super) gate: Gate,
     pub(super) drivers: Drivers,
     pub(super) stall_time_max: Option<Duration>,
+    /// For the next worker.
+    pub(super) spare_trail: Option<Trail>,
     /// Where the app may have files of its own.
     pub(super) places: Vec<PathBuf>,
     pub(super) observer: Arc<Observer>,
@@ -84,6 +87,7 @@ impl Workers {
             gate,
             drivers,
             stall_time_max,
+            spare_trail: None,
             places,
             observer,
         }

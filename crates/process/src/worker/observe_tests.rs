@@ -370,6 +370,45 @@ fn a_rust_program_is_seen() {
 }
 
 #[test]
+fn another_interposer_gets_the_calls_too_and_may_fake_the_time() {
+    const OTHER: &str = r#"
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <stdio.h>
+        #include <sys/stat.h>
+        #include <time.h>
+        static int calls;
+        int open(const char *path, int flags, ...) {
+            calls++;
+            return ((int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open"))(path, flags, 0);
+        }
+        int stat(const char *path, struct stat *status) {
+            calls++;
+            return ((int (*)(const char *, struct stat *))dlsym(RTLD_NEXT, "stat"))(path, status);
+        }
+        int clock_gettime(clockid_t clock, struct timespec *time) {
+            (void)clock;
+            *time = (struct timespec){.tv_sec = 1};
+            return 0;
+        }
+        __attribute__((destructor)) static void end(void) { printf("%d", calls); }
+    "#;
+    let scene = Scene::new();
+    let (source, other) = (scene.dir.path().join("other.c"), scene.dir.path().join("other.so"));
+    fs::write(&source, OTHER).unwrap();
+    let mut compiler = Command::new("cc");
+    assert!(compiler.args(["-shared", "-fPIC", "-o"]).args([&other, &source]).status().unwrap().success());
+    let both = format!("{}:{}", scene.dir.path().join("interpose.so").display(), other.display());
+    let mut command = scene.command(&scene.program());
+    let output = command.env("LD_PRELOAD", both).args(["read", "a", "stat", "a"]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "2");
+    let news = scene.trail.news(&mut Cursor::default());
+    assert_eq!(news.notes.len(), 2);
+    let hour = Duration::from_secs(3600);
+    assert!(news.notes.iter().all(|note| note.last > SystemTime::now() - hour), "{news:?}");
+}
+
+#[test]
 fn without_a_trail_nothing_changes() {
     let scene = Scene::new();
     let words =
