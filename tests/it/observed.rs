@@ -53,6 +53,7 @@ fn page(url: &str) -> (u16, Vec<u8>) {
         }
         "/site.css" => file("static/site.css"),
         "/out.css" => file("ignored/out.css"),
+        "/earlier.css" => file("static/earlier.css"),
         "/cached.html" => (200, CACHED.get_or_init(|| fs::read("static/cached.html").unwrap()).clone()),
         _ => match url.strip_prefix("/save/") {
             Some(text) => {
@@ -136,6 +137,7 @@ impl Reader {
             ("app/data/db.json", "db"),
             ("app/static/site.css", "site"),
             ("app/static/unread.css", "unread"),
+            ("app/static/earlier.css", "earlier"),
             ("app/static/cached.html", "cached"),
             ("app/ignored/out.css", "out"),
             ("app/ignored/unread.css", "unread"),
@@ -161,10 +163,15 @@ impl Reader {
         write_file(self.path(path), text);
     }
 
-    fn start(&self, more: &[&str]) -> Devhost {
+    fn start(&self, more: &[&str], left_out: Option<&str>) -> Devhost {
         let mut arguments = vec!["run", "--port", "0", "--undamped"];
         arguments.extend(more);
-        let devhost = Devhost::start(&self.root(), &arguments).ready();
+        let leave_out = |command: &mut std::process::Command| {
+            if let Some(line) = left_out {
+                command.env("DEVHOST_TEST_LEAVE_OUT", line);
+            }
+        };
+        let devhost = Devhost::start_with(&self.root(), &arguments, leave_out).ready();
         assert_eq!(devhost.get("/all").body, shown(&self.root()));
         for url in ["/site.css", "/out.css", "/cached.html"] {
             devhost.get(url);
@@ -197,10 +204,10 @@ fn assert_stays(devhost: &Devhost, reader: &Reader, change: impl FnOnce()) {
     assert_eq!(after.generation(), before + 1, "{}", devhost.printed());
 }
 
-fn each_kind_of_use_has_its_reaction(more: &[&str]) {
+fn each_kind_of_use_has_its_reaction(more: &[&str], left_out: Option<&str>) {
     let _turn = cargo_turn();
     let reader = Reader::new();
-    let devhost = reader.start(more);
+    let devhost = reader.start(more, left_out);
     let write = |path: &'static str, text: &'static str| move |reader: &Reader| reader.write(path, text);
     for (change, why) in [
         (write("config/app.toml", "other"), "config/app.toml, read at start"),
@@ -223,6 +230,13 @@ fn each_kind_of_use_has_its_reaction(more: &[&str]) {
         assert_stays(&devhost, &reader, || reader.write(path, "other"));
         assert_eq!(devhost.get(url).body, "other");
     }
+    // The new generation has not sent this one, but browsers have it.
+    devhost.get("/earlier.css");
+    reader.write("config/app.toml", "new generation");
+    let generation = devhost.get("/all").generation();
+    reader.write("static/earlier.css", "other");
+    devhost.wait_line("css update static/earlier.css");
+    assert_eq!(devhost.get("/all").generation(), generation, "{}", devhost.printed());
     // This one looked the same, until the app answered from memory.
     let before = devhost.get("/cached.html").generation();
     reader.write("static/cached.html", "other");
@@ -256,19 +270,29 @@ fn each_kind_of_use_has_its_reaction(more: &[&str]) {
 
 #[test]
 fn each_kind_of_use_by_a_forked_app_has_its_reaction() {
-    each_kind_of_use_has_its_reaction(&[]);
+    each_kind_of_use_has_its_reaction(&[], None);
 }
 
 #[test]
 fn each_kind_of_use_by_a_program_of_its_own_has_its_reaction() {
-    each_kind_of_use_has_its_reaction(&["--strategy", "restart"]);
+    each_kind_of_use_has_its_reaction(&["--strategy", "restart"], None);
+}
+
+#[test]
+fn each_line_of_the_rule_is_needed() {
+    for line in
+        ["OwnWork", "Remembered", "Read", "Missed", "LookedAt", "Listed", "Served", "Earlier", "Unused"]
+    {
+        let outcome = std::panic::catch_unwind(|| each_kind_of_use_has_its_reaction(&[], Some(line)));
+        assert!(outcome.is_err(), "nothing is wrong without the line {line}");
+    }
 }
 
 /// Edits at random, and compares each next response with what is on the disk.
 fn edit_at_random(edits: u32, seed: u64) {
     let _turn = cargo_turn();
     let reader = Reader::new();
-    let devhost = reader.start(&[]);
+    let devhost = reader.start(&[], None);
     let mut random = fastrand::Rng::with_seed(seed);
     let files = [
         "config/app.toml",

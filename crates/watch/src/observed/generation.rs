@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use devhost_sys::trail::Look;
 
 use super::knowledge::Why;
+use super::{Line, is_left_out};
 
 /// How a generation has used a file or directory.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,13 +26,14 @@ pub(super) struct Use {
 impl Use {
     /// Returns why the app may have kept something of the file, or `None` if all it did is known to have served it.
     fn why_kept(&self) -> Option<Why> {
-        if self.opens > self.opens_served {
+        if self.opens > self.opens_served && !is_left_out(Line::Read) {
             return Some(if self.at_start { Why::ReadAtStart } else { Why::ReadLater });
         }
-        if self.was_missed {
+        if self.was_missed && !is_left_out(Line::Missed) {
             return Some(Why::Missed);
         }
-        (self.opens == 0 && self.stats > self.stats_served).then_some(Why::LookedAt)
+        let was_looked_at = self.opens == 0 && self.stats > self.stats_served;
+        (was_looked_at && !is_left_out(Line::LookedAt)).then_some(Why::LookedAt)
     }
 
     /// Returns true if the file itself, and not only the names in it, was of interest.
@@ -67,7 +69,9 @@ impl Generation {
 
     /// Notes that opens and looks at metadata have served the file as it is.
     pub(super) fn served(&mut self, place: &Path, opens: u64, stats: u64) {
-        if let Some(using) = self.uses.get_mut(place) {
+        if let Some(using) = self.uses.get_mut(place)
+            && !is_left_out(Line::Served)
+        {
             using.opens_served = (using.opens_served + opens).min(using.opens);
             using.stats_served = (using.stats_served + stats).min(using.stats);
         }

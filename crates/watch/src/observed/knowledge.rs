@@ -9,6 +9,7 @@ use devhost_sys::trail::{Look, Written};
 
 use super::generation::Generation;
 use super::written::WrittenFiles;
+use super::{Line, is_left_out};
 use crate::tree::below;
 
 /// How many files of earlier generations are remembered. Of more, browsers are not told.
@@ -215,7 +216,7 @@ impl Knowledge {
                 return Some(Reaction::Restart(why));
             }
             if generation.has_used(place) {
-                if self.remembered.contains(place) {
+                if self.remembered.contains(place) && !is_left_out(Line::Remembered) {
                     return Some(Reaction::Restart(Why::Remembered));
                 }
                 is_served = true;
@@ -224,6 +225,7 @@ impl Knowledge {
         let directory = place.parent().filter(|_| appeared);
         if let Some(directory) = directory
             && self.live.values().any(|generation| generation.has_listed(directory))
+            && !is_left_out(Line::Listed)
         {
             return Some(Reaction::Restart(Why::Listed));
         }
@@ -232,7 +234,10 @@ impl Knowledge {
         }
         let was_used = self.earlier.get(place).is_some_and(|was_listed| !was_listed)
             || directory.is_some_and(|directory| self.earlier.get(directory) == Some(&true));
-        was_used.then_some(Reaction::Reload(Why::Earlier))
+        if was_used && !is_left_out(Line::Earlier) {
+            return Some(Reaction::Reload(Why::Earlier));
+        }
+        is_left_out(Line::Unused).then_some(Reaction::Restart(Why::ReadLater))
     }
 
     /// Returns true if a change of the place, or of something below it, may start the app anew.
@@ -243,6 +248,9 @@ impl Knowledge {
 
     /// Returns true if the app has made the place what it is now.
     pub(super) fn is_own_work(&mut self, place: &Path) -> bool {
+        if is_left_out(Line::OwnWork) {
+            return false;
+        }
         let was_touched = self.touched.remove(place);
         let metadata = std::fs::symlink_metadata(place);
         let is_plain = metadata.is_ok_and(|metadata| metadata.is_file());

@@ -41,6 +41,7 @@ mod generation;
 mod knowledge;
 mod observer;
 mod reading;
+mod weakness;
 mod written;
 
 pub(crate) use knowledge::Fresh;
@@ -48,3 +49,4 @@ pub use knowledge::{FileUse, Reaction, Why};
 pub(crate) use observer::Urgency;
 pub use observer::{Observer, Seat};
 pub use reading::{Answer, Check, Comparison, Look};
+pub(crate) use weakness::{Line, is_left_out};
