@@ -196,6 +196,7 @@ fn assert_restarted(devhost: &Devhost, reader: &Reader, change: impl FnOnce(), w
 fn assert_stays(devhost: &Devhost, reader: &Reader, change: impl FnOnce()) {
     let before = devhost.get("/all").generation();
     change();
+    assert_eq!(devhost.get("/all").generation(), before, "{}", devhost.printed());
     // A change that counts shows that the one before it did not.
     let text = format!("{before} {:?}", Instant::now());
     reader.write("config/app.toml", &text);
