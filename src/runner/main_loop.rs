@@ -30,7 +30,7 @@ impl Runner {
         let mut cut_off = false;
         let mut ends_asked_count = 0;
         loop {
-            let mut acts_on_changes = false;
+            let mut acted_on = None;
             let events = tokio::select! {
                 wish = signals.recv() => {
                     let ends = matches!(wish, Wish::End(_));
@@ -40,7 +40,7 @@ impl Runner {
                 }
                 Some(input) = received.recv() => self.translate(input),
                 Some(changes) = changes.recv() => {
-                    acts_on_changes = true;
+                    acted_on = Some(changes.judged);
                     self.changed(changes)
                 }
                 Ok(()) = gate_changes.changed(), if self.workers.any_draining() => self.workers.drained(),
@@ -54,9 +54,9 @@ impl Runner {
                 let actions = self.supervisor.handle(self.now(), event);
                 over |= self.perform(actions);
             }
-            if acts_on_changes {
+            if let Some(judged) = acted_on {
                 // By now requests are held, if there is reason to.
-                self.watching.suspicion().settle();
+                self.watching.suspicion().settle(judged);
             }
             if let Some(anew) = self.changes_anew.take() {
                 changes = anew;

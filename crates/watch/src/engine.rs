@@ -43,6 +43,9 @@ pub(super) struct Engine {
     tree: Tree,
     sender: mpsc::Sender<Changes>,
     batch: Batch,
+    /// How many suspicious events were taken, and how many of these have been judged.
+    taken: u64,
+    judged: u64,
     /// Changes for which the queue had no room.
     unsent: Option<Changes>,
     next_poll: Option<Instant>,
@@ -53,7 +56,17 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new(intake: Arc<Intake>, tree: Tree, sender: mpsc::Sender<Changes>, polls: bool) -> Self {
         let next_poll = polls.then(|| Instant::now() + Duration::from_millis(POLL_INTERVAL_MS));
-        Self { intake, tree, sender, batch: Batch::default(), unsent: None, next_poll, away: BTreeMap::new() }
+        Self {
+            intake,
+            tree,
+            sender,
+            batch: Batch::default(),
+            taken: 0,
+            judged: 0,
+            unsent: None,
+            next_poll,
+            away: BTreeMap::new(),
+        }
     }
 
     /// Runs until it is told to stop.
@@ -97,6 +110,7 @@ impl Engine {
     }
 
     fn carry_out(&mut self, waiting: Waiting) {
+        self.taken = waiting.raised;
         if !waiting.problems.is_empty() {
             let mut changes = Changes::empty(Instant::now());
             changes.problems = waiting.problems;
@@ -119,6 +133,7 @@ impl Engine {
         if waiting.rescan {
             self.tree.inspect_everything();
             let batch = std::mem::take(&mut self.batch);
+            self.judged = self.taken;
             self.send_changes(&batch);
         }
     }
@@ -136,6 +151,7 @@ impl Engine {
         self.tree.inspect_all(batch.places.keys(), began);
         // What the app did before the change is known now.
         self.tree.follow_observed();
+        self.judged = self.taken;
         self.send_changes(&batch);
     }
 
@@ -175,10 +191,11 @@ impl Engine {
 
     fn send_changes(&mut self, batch: &Batch) {
         let changes = self.tree.take_changes(|place| batch.began_at(place));
-        if let Some(changes) = changes {
+        if let Some(mut changes) = changes {
             let files = &changes.files;
             if !files.code.is_empty() || !files.inputs.is_empty() || !files.startup.is_empty() {
-                self.intake.confirm_suspicion();
+                self.intake.confirm_suspicion(self.judged);
+                changes.judged = self.judged;
             }
             self.send(Some(changes));
         }

@@ -26,6 +26,8 @@ pub(crate) struct Waiting {
     pub(crate) doubt: Option<(BuildInputs, SystemTime)>,
     /// The app has done something with files that cannot wait.
     pub(crate) is_poked: bool,
+    /// How many events have raised the suspicion, these included.
+    pub(crate) raised: u64,
     /// Events were lost.
     pub(crate) rescan: bool,
     pub(crate) stop: bool,
@@ -133,8 +135,8 @@ impl Intake {
     }
 
     /// Confirms the suspicion.
-    pub(crate) fn confirm_suspicion(&self) {
-        self.suspicion.confirm();
+    pub(crate) fn confirm_suspicion(&self, judged: u64) {
+        self.suspicion.confirm(judged);
     }
 
     fn suspects(&self) -> MutexGuard<'_, Suspects> {
@@ -203,6 +205,7 @@ impl Intake {
                 }
             };
         }
+        waiting.raised = self.suspicion.raised();
         std::mem::take(&mut *waiting)
     }
 }

@@ -14,6 +14,18 @@ const UNREAD_PAUSE: Duration = Duration::from_millis(1);
 /// How long a request waits for a verdict: longer than the longest batch.
 const SUSPICION_TIME_MAX: Duration = Duration::from_millis(100);
 
+/// How far the suspicion is. Events are counted: acting on one change must not drop the suspicion that a later event has raised.
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    level: Level,
+    /// How many events have raised it.
+    raised: u64,
+    /// How many of these were changes that were reported.
+    confirmed: u64,
+    /// How many of these are known to be of no account.
+    dismissed: u64,
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Level {
     #[default]
@@ -27,15 +39,15 @@ enum Level {
 /// Whether code may have changed without anybody having acted on it.
 #[derive(Debug, Default)]
 pub struct Suspicion {
-    level: Mutex<Level>,
+    state: Mutex<State>,
     settled: Notify,
     /// The kernel's queue of events.
     queue: RwLock<Option<Queue>>,
 }
 
 impl Suspicion {
-    fn lock(&self) -> MutexGuard<'_, Level> {
-        self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes unread events in this queue count as a suspicion.
@@ -49,34 +61,49 @@ impl Suspicion {
 
     /// Raises the suspicion: a file that may be code had an event.
     pub(crate) fn raise(&self) {
-        let mut level = self.lock();
-        if *level == Level::Clear {
-            *level = Level::Raised(Instant::now());
+        let mut state = self.lock();
+        state.raised += 1;
+        if state.level == Level::Clear {
+            state.level = Level::Raised(Instant::now());
         }
     }
 
-    /// Confirms the suspicion: it was a change, and was reported.
-    pub(crate) fn confirm(&self) {
-        let mut level = self.lock();
-        if let Level::Raised(at) = *level {
-            *level = Level::Confirmed(at);
+    /// Returns how many events have raised it so far.
+    pub(crate) fn raised(&self) -> u64 {
+        self.lock().raised
+    }
+
+    /// Confirms the suspicion: among the first `judged` events was a change, which is being reported.
+    pub(crate) fn confirm(&self, judged: u64) {
+        let mut state = self.lock();
+        state.confirmed = state.confirmed.max(judged);
+        if let Level::Raised(at) = state.level {
+            state.level = Level::Confirmed(at);
         }
     }
 
-    /// Drops the suspicion unless it was confirmed.
+    /// Drops the suspicion unless it was confirmed: all events so far have been judged.
     pub(crate) fn dismiss(&self) {
-        self.clear(|level| matches!(level, Level::Raised(_)));
+        let mut state = self.lock();
+        state.dismissed = state.raised;
+        if matches!(state.level, Level::Raised(_)) {
+            self.clear(&mut state);
+        }
     }
 
-    /// Drops the suspicion: the change was acted on.
-    pub fn settle(&self) {
-        self.clear(|level| level != Level::Clear);
+    /// Drops the suspicion as far as the first `judged` events have raised it: the change among them was acted on.
+    pub fn settle(&self, judged: u64) {
+        let mut state = self.lock();
+        if judged.max(state.dismissed) >= state.raised {
+            self.clear(&mut state);
+        } else if state.confirmed <= judged && state.level != Level::Clear {
+            state.level = Level::Raised(Instant::now());
+        }
     }
 
-    fn clear(&self, when: impl FnOnce(Level) -> bool) {
-        let mut level = self.lock();
-        if when(*level) {
-            *level = Level::Clear;
+    fn clear(&self, state: &mut State) {
+        if state.level != Level::Clear {
+            state.level = Level::Clear;
             self.settled.notify_waiters();
         }
     }
@@ -90,7 +117,7 @@ impl Suspicion {
         }
         // Before looking at the level, so that no notification is missed.
         let settled = self.settled.notified();
-        let at = match *self.lock() {
+        let at = match self.lock().level {
             Level::Clear => return,
             Level::Raised(at) | Level::Confirmed(at) => at,
         };
@@ -120,11 +147,26 @@ mod tests {
     async fn what_is_confirmed_is_settled_by_whoever_acts_on_it() {
         let suspicion = Suspicion::default();
         suspicion.raise();
-        suspicion.confirm();
+        suspicion.confirm(1);
         suspicion.dismiss();
         assert!(suspicion.settled().now_or_never().is_none(), "it was dismissed");
-        suspicion.settle();
+        suspicion.settle(1);
         suspicion.settled().now_or_never().unwrap();
+    }
+
+    #[tokio::test]
+    async fn acting_on_one_change_leaves_the_suspicion_of_a_later_event() {
+        let suspicion = Suspicion::default();
+        suspicion.raise();
+        suspicion.confirm(1);
+        suspicion.raise();
+        suspicion.settle(1);
+        assert!(suspicion.settled().now_or_never().is_none(), "it was dropped with the first");
+        suspicion.dismiss();
+        suspicion.settled().now_or_never().unwrap();
+        suspicion.raise();
+        suspicion.settle(0);
+        assert!(suspicion.settled().now_or_never().is_none(), "nothing was acted on");
     }
 
     #[tokio::test]
