@@ -99,8 +99,10 @@ impl Intake {
                     }
                     return;
                 };
-                if event.paths.iter().any(|path| self.may_be_code(path)) {
-                    self.suspicion.raise();
+                // Finding out takes a moment, in which a request must not slip through.
+                self.suspicion.raise();
+                if !event.paths.iter().any(|path| self.may_be_code(path)) {
+                    self.suspicion.retract();
                 }
                 waiting.hints.extend(event.paths.into_iter().map(|path| (path, hint, now)));
                 if waiting.hints.len() > INTAKE_COUNT_MAX {

@@ -68,6 +68,16 @@ impl Suspicion {
         }
     }
 
+    /// Takes back what the last call of [`Suspicion::raise`] did: the event is of no account.
+    pub(crate) fn retract(&self) {
+        let mut state = self.lock();
+        state.raised = state.raised.saturating_sub(1);
+        let is_clear = state.confirmed.max(state.dismissed) >= state.raised;
+        if is_clear && matches!(state.level, Level::Raised(_)) {
+            self.clear(&mut state);
+        }
+    }
+
     /// Returns how many events have raised it so far.
     pub(crate) fn raised(&self) -> u64 {
         self.lock().raised

@@ -685,7 +685,7 @@ fn requests_wait_for_what_becomes_of_a_save_and_not_for_anything_else() {
     assert_eq!(changed.unwrap().unwrap().files.code, std::slice::from_ref(&file));
     let _context = runtime.enter();
     assert!(suspicion.settled().now_or_never().is_none(), "nobody has acted on it");
-    suspicion.settle();
+    suspicion.settle(u64::MAX);
     // A save is several events, and the last of them may still be to be read.
     let begun = Instant::now();
     while suspicion.settled().now_or_never().is_none() {

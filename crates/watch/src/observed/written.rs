@@ -25,25 +25,32 @@ pub(super) struct WrittenFiles {
     left: HashSet<State>,
     /// The same, the oldest first.
     order: VecDeque<State>,
-    /// By worker, device and inode: how many descriptors are open for writing.
-    open: HashMap<(u64, u64, u64), u32>,
+    /// By worker, device and inode: how many descriptors are open for writing, and how the file was when the last was opened.
+    open: HashMap<(u64, u64, u64), (u32, State)>,
 }
 
 impl WrittenFiles {
     pub(super) fn add(&mut self, worker: u64, written: &Written) {
         let Written { device, inode, size, modified_ns, .. } = *written;
         let held = (worker, device, inode);
+        let state = State { device, inode, size, modified_ns };
         if written.is_open {
-            *self.open.entry(held).or_default() += 1;
+            let (count, before) = self.open.entry(held).or_insert((0, state));
+            (*count, *before) = (*count + 1, state);
             return;
         }
-        if let Some(count) = self.open.get_mut(&held) {
-            *count -= 1;
+        let mut was_written = true;
+        if let Some((count, before)) = self.open.get_mut(&held) {
+            // Opened and closed only: what is there is somebody else's. Of an empty file, opening it may have made it so.
+            was_written = *before != state || size == 0;
+            *count = count.saturating_sub(1);
             if *count == 0 {
                 self.open.remove(&held);
             }
         }
-        let state = State { device, inode, size, modified_ns };
+        if !was_written {
+            return;
+        }
         if self.left.insert(state) {
             self.order.push_back(state);
             if self.order.len() > WRITTEN_COUNT_MAX
@@ -99,6 +106,21 @@ mod tests {
         assert!(written.contains(&other) && !written.contains(&file));
         fs::write(&other, "other").unwrap();
         assert!(!written.contains(&other));
+    }
+
+    #[test]
+    fn a_file_that_the_app_only_opened_is_not_its_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a");
+        fs::write(&file, "by hand").unwrap();
+        let mut written = WrittenFiles::default();
+        written.add(1, &left(&file, true));
+        written.add(1, &left(&file, false));
+        assert!(!written.contains(&file));
+        written.add(1, &left(&file, true));
+        fs::write(&file, "by the app").unwrap();
+        written.add(1, &left(&file, false));
+        assert!(written.contains(&file));
     }
 
     #[test]
