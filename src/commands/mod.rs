@@ -8,5 +8,6 @@ mod doctor;
 mod line;
 mod package;
 mod run;
+mod several;
 
 pub(crate) use dispatch::main;

@@ -3,12 +3,14 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::configured::{self, Chosen};
 use super::line::Line;
 use super::package;
+use super::several;
 use crate::cli::{Command, DebugInfo, Deps, PORT_DEFAULT, RunArgs, Strategy};
 use crate::runner::{self, ConfigFile, Parts, PortPlan, Said, Watching};
 use devhost_build::{self as build, Builder, Settings, Target};
@@ -25,10 +27,18 @@ use devhost_watch::Mode;
 pub(super) fn run(line: Line, own: RunArgs) -> ExitCode {
     let begun = Instant::now();
     let mut terminal = Arc::new(Terminal::new(own.message_format, own.verbose > 0));
-    let result = configure(line, own).and_then(|(args, file)| {
+    let result = choose(&line, &own).and_then(|(mut chosen, cwd)| {
+        if chosen.len() > 1 {
+            return several::serve(line, chosen, &cwd, begun, &mut terminal);
+        }
+        let (args, file) = match chosen.pop() {
+            Some(app) => configure(Rc::new(line), app, &cwd)?,
+            None => (own, ConfigFile::default()),
+        };
         start_log(args.verbose);
         terminal = Arc::new(Terminal::new(args.message_format, args.verbose > 0));
-        serve(args, file, begun, &terminal)
+        let listeners = inherited_listeners(&args, &terminal)?;
+        runner::run(prepare(args, file, begun, &terminal, None, listeners)?)
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,26 +49,18 @@ pub(super) fn run(line: Line, own: RunArgs) -> ExitCode {
     }
 }
 
-/// Completes the command line by what devhost.toml says of the app.
-fn configure(line: Line, own: RunArgs) -> Result<(RunArgs, ConfigFile), Error> {
+/// Finds the apps that are meant.
+fn choose(line: &Line, own: &RunArgs) -> Result<(Vec<Chosen>, PathBuf), Error> {
     // Without a directory to look in, it is said later.
-    let Ok(cwd) = std::env::current_dir() else { return Ok((own, ConfigFile::default())) };
-    let mut apps = configured::choose(&line, &own.app, &cwd)?;
-    let app = match (apps.pop(), apps.len()) {
-        (Some(app), 0) => app,
-        (None, _) => return Ok((own, ConfigFile::default())),
-        // several apps
-        (Some(last), _) => {
-            let names = apps.iter().chain([&last]).map(Chosen::title).collect::<Vec<_>>().join(", ");
-            return Err(Error::mistake(
-                format!("several apps cannot be served together yet: {names}"),
-                "name one of them: `devhost run NAME`",
-            ));
-        }
-    };
+    let Ok(cwd) = std::env::current_dir() else { return Ok((Vec::new(), PathBuf::new())) };
+    Ok((configured::choose(line, &own.app, &cwd)?, cwd))
+}
+
+/// Completes the command line by what devhost.toml says of the app.
+pub(super) fn configure(line: Rc<Line>, app: Chosen, cwd: &Path) -> Result<(RunArgs, ConfigFile), Error> {
     let args = run_args(app.command(&line)?)?;
-    let said = Said { settings: app.settings(&line), env_files: in_directory(&cwd, &args.env_files) };
-    let paths = app.paths().to_owned();
+    let said = Said { settings: app.settings(&line), env_files: in_directory(cwd, &args.env_files) };
+    let (paths, cwd) = (app.paths().to_owned(), cwd.to_owned());
     let again = move || {
         let app = app.read_again()?;
         let args = run_args(app.command(&line)?)?;
@@ -79,7 +81,7 @@ fn in_directory(directory: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 /// Starts devhost's own log, for its developers: `-vv`, or `DEVHOST_LOG` with a filter.
-fn start_log(verbose: u8) {
+pub(super) fn start_log(verbose: u8) {
     let filter = std::env::var("DEVHOST_LOG").ok().or_else(|| (verbose > 1).then(|| "devhost=debug".into()));
     if let Some(mut filter) = filter {
         if !filter.contains("actix_http") {
@@ -93,7 +95,15 @@ fn start_log(verbose: u8) {
     }
 }
 
-fn serve(args: RunArgs, file: ConfigFile, begun: Instant, terminal: &Arc<Terminal>) -> Result<(), Error> {
+/// Prepares everything that the runner of an app needs. `title` is what people call it, if it is one of several.
+pub(super) fn prepare(
+    args: RunArgs,
+    file: ConfigFile,
+    begun: Instant,
+    terminal: &Arc<Terminal>,
+    title: Option<&str>,
+    mut listeners: Vec<TcpListener>,
+) -> Result<Parts, Error> {
     listen::permit(args.host, args.allow_remote)?;
     if args.stdin && args.workers > 1 {
         return Err(Error::mistake(
@@ -101,7 +111,6 @@ fn serve(args: RunArgs, file: ConfigFile, begun: Instant, terminal: &Arc<Termina
             "leave out --stdin or --workers",
         ));
     }
-    let mut listeners = inherited_listeners(&args, terminal)?;
     let cwd = std::env::current_dir().map_err(|error| {
         Error::mistake(
             format!("the current directory cannot be used: {error}"),
@@ -140,8 +149,9 @@ fn serve(args: RunArgs, file: ConfigFile, begun: Instant, terminal: &Arc<Termina
     limits::raise_descriptors();
     let builder = Builder::new(target, settings, &devhost)?;
     let notices = Arc::clone(terminal);
-    let app = name.clone();
-    runner::run(Parts {
+    let app = title.map_or_else(|| name.clone(), str::to_owned);
+    let shown = app.clone();
+    Ok(Parts {
         builder,
         argv: Argv {
             name: name.clone(),
@@ -149,6 +159,7 @@ fn serve(args: RunArgs, file: ConfigFile, begun: Instant, terminal: &Arc<Termina
             variables,
             at_terminal: false,
             stdout_is_taken: args.message_format == Format::Json,
+            output: None,
         },
         loading: args.hidden.loading,
         settings: devhost_supervisor::Settings {
@@ -166,7 +177,7 @@ fn serve(args: RunArgs, file: ConfigFile, begun: Instant, terminal: &Arc<Termina
             allowed_hosts: args.allowed_hosts,
             allowed_origins: args.allowed_origins,
             session: new_session(),
-            app: name,
+            app: shown,
             inject: !args.no_inject,
             suspicion: if args.no_hold { Arc::default() } else { Arc::clone(watching.0.suspicion()) },
             runtime: Arc::default(),

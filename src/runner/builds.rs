@@ -42,6 +42,7 @@ impl Runner {
                 }
             };
             if discards.get() {
+                let _turn = sides.turn(&mut progress).await;
                 builder.lock().await.discard().await;
                 discards.set(false);
             }

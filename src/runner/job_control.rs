@@ -32,7 +32,9 @@ impl Runner {
     /// Ends devhost at the user's request. `how` is how to ask the app, or `None` if it knows already.
     pub(super) fn end_asked(&mut self, how: Option<Ask>) -> Vec<Event> {
         self.asks = how;
-        self.terminal.stopping();
+        if self.member.is_none() {
+            self.terminal.stopping();
+        }
         self.gate.close();
         vec![Event::Stop]
     }
@@ -68,7 +70,7 @@ impl Runner {
             foreground.take_back();
         }
         self.terminal.step_aside();
-        self.keys.iter().for_each(Keys::give_back);
+        self.keys.as_deref().into_iter().for_each(Keys::give_back);
         let groups = self.workers.groups();
         for group in &groups {
             let _ = killpg(*group, Signal::SIGTSTP);

@@ -37,7 +37,7 @@ impl Runner {
         match Launcher::start(origin, &self.argv, self.loading) {
             Ok(launcher) => {
                 let launcher = Rc::new(launcher);
-                launcher.guard_terminal(self.keys.as_ref().and_then(Keys::changed));
+                launcher.guard_terminal(self.keys.as_deref().and_then(Keys::changed));
                 self.launchers.insert(number, Rc::clone(&launcher));
                 attendance::watch(number, launcher.pid(), launcher.attendance(), self.inputs.clone());
                 let inputs = self.inputs.clone();

@@ -29,6 +29,7 @@ pub(super) struct LiveBuild {
     task: rt::task::JoinHandle<()>,
     /// How much each worker had printed at the last look.
     printed: BTreeMap<WorkerId, Position>,
+    is_drawn: bool,
 }
 
 impl LiveBuild {
@@ -42,7 +43,7 @@ impl LiveBuild {
             }
         });
         let building = Rc::new(RefCell::new(building));
-        Self { build, begun: Instant::now(), building, task, printed: BTreeMap::new() }
+        Self { build, begun: Instant::now(), building, task, printed: BTreeMap::new(), is_drawn: false }
     }
 
     /// Returns what to call with the build's progress.
@@ -62,16 +63,21 @@ impl Runner {
     /// Draws the live line, if this build still runs.
     pub(super) fn draw_live(&mut self, build: u64) {
         let Some(live) = self.live.as_mut().filter(|live| live.build == build) else { return };
-        let is_first = live.printed.is_empty();
+        if !self.sides.builds() {
+            // Another app is being built, and has the line.
+            return;
+        }
+        let is_first = !std::mem::replace(&mut live.is_drawn, true);
+        // What comes through devhost makes way for itself.
+        let is_first = is_first || self.output.is_some();
         let printed = self.workers.printed_since(&mut live.printed).filter(|_| !is_first);
         self.terminal.building(&live.building.borrow(), live.begun.elapsed(), printed.as_deref());
     }
 
     /// Removes the live line, as the build is over.
     pub(super) fn end_live(&mut self) {
-        if let Some(mut live) = self.live.take() {
-            let is_drawn = !live.printed.is_empty();
-            let printed = self.workers.printed_since(&mut live.printed).filter(|_| is_drawn);
+        if let Some(mut live) = self.live.take().filter(|live| live.is_drawn) {
+            let printed = self.workers.printed_since(&mut live.printed).filter(|_| self.output.is_none());
             self.terminal.building_done(printed.as_deref());
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use devhost_model::{Error, Process};
+use devhost_model::{Error, Process, ServerState};
 use devhost_supervisor::Event;
 use devhost_watch::Changes;
 use tokio::sync::mpsc;
@@ -93,10 +93,21 @@ impl Runner {
         self.door.close().await;
         // What is typed from now on is the shell's.
         self.keys = None;
+        if let Some(output) = self.output.take() {
+            output.end().await;
+        }
+        if let Some(member) = &self.member {
+            member.groups.take();
+            // The other apps' pages go on showing it.
+            self.set_state(ServerState::Failed);
+        }
         self.failed.map_or(Ok(()), Err)
     }
 
     fn publish_processes(&self) {
+        if let Some(member) = &self.member {
+            member.groups.replace(self.workers.groups());
+        }
         let launcher =
             self.launchers.get(&self.current_launcher).map(|launcher| Process { pid: launcher.pid() });
         let workers = self.workers.status();

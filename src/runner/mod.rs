@@ -4,9 +4,13 @@
 //! zygote to the thread that started it. Everything that waits is a task with its own deadline that sends an
 //! [`Input`](input::Input); the loop in `main_loop` waits for nothing else. Only the supervisor decides.
 //!
+//! Several apps have a `Runner` each, all on this thread; `together` has what they share: signals, keys, the processes beside them,
+//! and the turn to build. `app_output` prints what each of them prints.
+//!
 //! `translate` turns inputs into events (with `launchers`, `listening`, `builds`, `changes`, `config_file`,
 //! `job_control` and `orders`, by subject); `perform` and `forks` perform actions. All work on the one `state::Runner`.
 
+mod app_output;
 mod attendance;
 mod authors;
 pub(crate) mod browser;
@@ -26,6 +30,7 @@ mod launchers;
 mod listening;
 mod live_build;
 mod main_loop;
+mod member;
 mod names;
 mod orders;
 mod perform;
@@ -38,6 +43,7 @@ mod stall;
 mod start;
 mod state;
 mod stdin;
+mod together;
 mod translate;
 mod watching;
 mod workers;
@@ -46,4 +52,5 @@ pub(crate) use config_file::{ConfigFile, Said};
 pub(crate) use foreground::dispatch;
 pub(crate) use port::PortPlan;
 pub(crate) use start::{Parts, run};
+pub(crate) use together::{NotServed, run_together};
 pub(crate) use watching::Watching;

@@ -190,7 +190,7 @@ impl Runner {
         }
     }
 
-    fn set_state(&self, state: ServerState) {
+    pub(super) fn set_state(&self, state: ServerState) {
         self.status.update(|status| status.state = state);
     }
 

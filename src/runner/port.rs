@@ -10,7 +10,7 @@ use devhost_front::gate::Gate;
 use devhost_front::{self as front, FrontConfig, Hub};
 use devhost_model::Error;
 use devhost_model::StatusBoard;
-use devhost_sys::listen;
+use devhost_sys::{listen, network};
 use devhost_terminal::Terminal;
 
 /// The file in devhost's target directory with the last port an app asked for; the app's name is appended.
@@ -243,6 +243,8 @@ impl Door {
         let server = front::serve(config, gate.clone(), hub.clone(), Arc::clone(status)).map_err(failed)?;
         self.server = Some(server);
         if let Some(address) = addresses.first() {
+            let url = network::urls(*address).into_iter().next().map(|(_, url)| url);
+            status.update(|status| status.url = url);
             on_serving(terminal, *address);
         }
         addresses.into_iter().for_each(|address| self.opened(address, terminal));

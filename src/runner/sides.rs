@@ -1,6 +1,7 @@
-//! The processes beside the app: what a build and the app's first start wait for.
+//! The processes beside the app: what a build and the app's first start wait for. Apps that are served together share them, and
+//! take turns at building.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,71 +11,41 @@ use devhost_build::{self as build, Builder, Progress};
 use devhost_model::{BuildReport, Error, SideProcess, StatusBoard, WAITING_FOR};
 use devhost_sides::{Place, Sides};
 use devhost_terminal::Terminal;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use super::launcher::DEVHOST;
 use super::signals::{Signals, Wish};
 
-/// What the runner has of them.
+/// What apps that are served together share.
 #[derive(Debug)]
-pub(super) struct Beside {
+pub(super) struct Common {
     sides: Sides,
-    /// The app has not been started yet, and waits for those that say when they are ready.
-    is_first: Cell<bool>,
+    /// The processes that each app's file names.
+    lists: RefCell<Vec<Vec<SideProcess>>>,
+    /// One cargo runs at a time.
+    turn: Semaphore,
 }
 
-impl Beside {
-    /// Starts them.
+impl Common {
+    /// Starts the processes, each once: one list for each app.
     pub(super) fn start(
-        processes: Vec<SideProcess>,
+        lists: Vec<Vec<SideProcess>>,
         terminal: &Arc<Terminal>,
-        status: &Arc<StatusBoard>,
+        statuses: Vec<Arc<StatusBoard>>,
         stop_time_max: Duration,
     ) -> Result<Self, Error> {
         let place = Place {
             devhost: PathBuf::from(DEVHOST),
             terminal: Arc::clone(terminal),
-            status: Arc::clone(status),
+            statuses,
             stop_time_max,
         };
-        let sides = Sides::start(processes, place)
+        let sides = Sides::start(united(&lists), place)
             .map_err(|error| Error::fault(format!("failed to start the side processes: {error}")))?;
-        Ok(Self { sides, is_first: Cell::new(true) })
+        Ok(Self { sides, lists: RefCell::new(lists), turn: Semaphore::new(1) })
     }
 
-    /// Builds, once what has to run before has succeeded. The result for the app's first start comes when the processes that
-    /// say when they are ready are so; a build that has failed without them is made again.
-    pub(super) async fn build(
-        &self,
-        builder: Rc<Mutex<Builder>>,
-        changed: &[PathBuf],
-        progress: &mut dyn FnMut(Progress),
-    ) -> Built {
-        let waiting = |who: &str| Progress { done: 0, total: 1, current: format!("{WAITING_FOR}{who}") };
-        let begun = SystemTime::now();
-        if let Err(failure) = self.sides.prepare(|who| progress(waiting(who))).await {
-            let outcome = build::Outcome::Failed(failure);
-            return Built { started: begun, outcome, report: BuildReport::default() };
-        }
-        let lacked_some = self.is_first.get() && self.sides.is_awaited();
-        let mut built = build_once(&builder, changed, progress).await;
-        if self.is_first.get() {
-            self.sides.ready(|who| progress(waiting(who))).await;
-            if lacked_some && !built.is_ok() {
-                built = build_once(&builder, changed, progress).await;
-            }
-            // Once the app has been started, a process that is not ready is its own business.
-            self.is_first.set(!built.is_ok());
-        }
-        built
-    }
-
-    /// Makes these the processes that run.
-    pub(super) fn apply(&self, processes: Vec<SideProcess>) {
-        self.sides.apply(processes);
-    }
-
-    /// Suspends them together with devhost.
+    /// Suspends the processes together with devhost.
     pub(super) fn suspend(&self) {
         self.sides.suspend();
     }
@@ -94,6 +65,154 @@ impl Beside {
     }
 }
 
+/// Returns the processes of all lists: of several with the same name the first.
+fn united(lists: &[Vec<SideProcess>]) -> Vec<SideProcess> {
+    let mut all: Vec<SideProcess> = Vec::new();
+    for process in lists.iter().flatten() {
+        if all.iter().all(|known| known.name != process.name) {
+            all.push(process.clone());
+        }
+    }
+    all
+}
+
+/// What the runner has of them.
+#[derive(Debug)]
+pub(super) struct Beside {
+    common: Rc<Common>,
+    /// The app's place in the lists.
+    place: usize,
+    /// They are ended with the last app, and not with this one.
+    is_shared: bool,
+    /// The app has not been started yet, and waits for those that say when they are ready.
+    is_first: Cell<bool>,
+    /// It is this app's turn to build.
+    builds: Cell<bool>,
+}
+
+impl Beside {
+    /// Starts them for one app.
+    pub(super) fn start(
+        processes: Vec<SideProcess>,
+        terminal: &Arc<Terminal>,
+        status: &Arc<StatusBoard>,
+        stop_time_max: Duration,
+    ) -> Result<Self, Error> {
+        let common = Common::start(vec![processes], terminal, vec![Arc::clone(status)], stop_time_max)?;
+        Ok(Self { is_shared: false, ..Self::of(&Rc::new(common), 0) })
+    }
+
+    /// Makes the handle of one of several apps.
+    pub(super) fn of(common: &Rc<Common>, place: usize) -> Self {
+        Self {
+            common: Rc::clone(common),
+            place,
+            is_shared: true,
+            is_first: Cell::new(true),
+            builds: Cell::new(false),
+        }
+    }
+
+    /// Builds, once what has to run before has succeeded. The result for the app's first start comes when the processes that
+    /// say when they are ready are so; a build that has failed without them is made again.
+    pub(super) async fn build(
+        &self,
+        builder: Rc<Mutex<Builder>>,
+        changed: &[PathBuf],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Built {
+        let waiting = |who: &str| Progress { done: 0, total: 1, current: format!("{WAITING_FOR}{who}") };
+        let sides = &self.common.sides;
+        let begun = SystemTime::now();
+        if let Err(failure) = sides.prepare(|who| progress(waiting(who))).await {
+            let outcome = build::Outcome::Failed(failure);
+            return Built { started: begun, outcome, report: BuildReport::default() };
+        }
+        let lacked_some = self.is_first.get() && sides.is_awaited();
+        let mut built = self.build_once(&builder, changed, progress).await;
+        if self.is_first.get() {
+            sides.ready(|who| progress(waiting(who))).await;
+            if lacked_some && !built.is_ok() {
+                built = self.build_once(&builder, changed, progress).await;
+            }
+            // Once the app has been started, a process that is not ready is its own business.
+            self.is_first.set(!built.is_ok());
+        }
+        built
+    }
+
+    /// Waits until no other app is being built. Until what is returned is dropped, it is this app's turn.
+    pub(super) async fn turn(&self, progress: &mut dyn FnMut(Progress)) -> Turn<'_> {
+        let turn = &self.common.turn;
+        if turn.available_permits() == 0 {
+            progress(Progress { done: 0, total: 1, current: format!("{WAITING_FOR}{OTHER_BUILD}") });
+        }
+        // It is never closed.
+        let permit = turn.acquire().await.ok();
+        self.builds.set(true);
+        Turn { builds: &self.builds, _permit: permit }
+    }
+
+    /// Returns true while it is this app's turn to build, which it always is for an app alone.
+    pub(super) fn builds(&self) -> bool {
+        !self.is_shared || self.builds.get()
+    }
+
+    async fn build_once(
+        &self,
+        builder: &Mutex<Builder>,
+        changed: &[PathBuf],
+        progress: &mut dyn FnMut(Progress),
+    ) -> Built {
+        // Ends after the builder's lock, which a cancelled build holds until it has been killed.
+        let _turn = self.turn(progress).await;
+        let mut builder = builder.lock().await;
+        let started = SystemTime::now();
+        let outcome = builder.build(changed, progress).await;
+        Built { started, outcome, report: builder.last_report().clone() }
+    }
+
+    /// Makes these the processes that run for this app.
+    pub(super) fn apply(&self, processes: Vec<SideProcess>) {
+        let mut lists = self.common.lists.borrow_mut();
+        lists[self.place] = processes;
+        self.common.sides.apply(united(&lists));
+    }
+
+    /// Suspends them together with devhost.
+    pub(super) fn suspend(&self) {
+        self.common.suspend();
+    }
+
+    /// Lets them go on.
+    pub(super) fn proceed(&self) {
+        self.common.proceed();
+    }
+
+    /// Ends them; at once, if the user is in a hurry or asks again. Those of several apps run on.
+    pub(super) async fn end(&self, signals: &mut Signals, is_in_a_hurry: bool) {
+        if !self.is_shared {
+            self.common.end(signals, is_in_a_hurry).await;
+        }
+    }
+}
+
+/// What a build waits for while another app is being built.
+const OTHER_BUILD: &str = "the build of another app";
+
+/// One app's turn to build.
+#[derive(Debug)]
+pub(super) struct Turn<'b> {
+    builds: &'b Cell<bool>,
+    _permit: Option<SemaphorePermit<'b>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.builds.set(false);
+    }
+}
+
 /// What a build came to.
 pub(super) struct Built {
     pub(super) started: SystemTime,
@@ -105,15 +224,4 @@ impl Built {
     fn is_ok(&self) -> bool {
         matches!(self.outcome, build::Outcome::Built(_))
     }
-}
-
-async fn build_once(
-    builder: &Mutex<Builder>,
-    changed: &[PathBuf],
-    progress: &mut dyn FnMut(Progress),
-) -> Built {
-    let mut builder = builder.lock().await;
-    let started = SystemTime::now();
-    let outcome = builder.build(changed, progress).await;
-    Built { started, outcome, report: builder.last_report().clone() }
 }

@@ -12,6 +12,8 @@ pub(super) struct Signals {
     hang_up: Option<Signal>,
     suspend: Signal,
     proceed: Signal,
+    /// Suspending is somebody else's business.
+    only_ends: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +37,13 @@ impl Signals {
             hang_up: if hears_of_hang_up() { Some(listen(SignalKind::hangup())?) } else { None },
             suspend: listen(SignalKind::from_raw(Sent::SIGTSTP as i32))?,
             proceed: listen(SignalKind::from_raw(Sent::SIGCONT as i32))?,
+            only_ends: false,
         })
+    }
+
+    /// Hears only of the end: for one of several apps, which devhost suspends together.
+    pub(super) fn of_end() -> Result<Self, Error> {
+        Ok(Self { only_ends: true, ..Self::new()? })
     }
 
     pub(super) async fn recv(&mut self) -> Wish {
@@ -43,8 +51,8 @@ impl Signals {
             _ = self.interrupt.recv() => Wish::End(Ask::Interrupt),
             _ = self.terminate.recv() => Wish::End(Ask::Terminate),
             Some(()) = received(&mut self.hang_up) => Wish::End(Ask::HangUp),
-            _ = self.suspend.recv() => Wish::Suspend,
-            _ = self.proceed.recv() => Wish::Proceed,
+            _ = self.suspend.recv(), if !self.only_ends => Wish::Suspend,
+            _ = self.proceed.recv(), if !self.only_ends => Wish::Proceed,
         }
     }
 }

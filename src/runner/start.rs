@@ -10,7 +10,7 @@ use actix_web::rt;
 use devhost_build::{self as build, Builder};
 use devhost_front::Hub;
 use devhost_front::gate::Gate;
-use devhost_model::{AppKind, Diagnostics, Error, StatusBoard};
+use devhost_model::{AppKind, Diagnostics, Error, SideProcess, StatusBoard};
 use devhost_process::{Argv, Loading};
 use devhost_supervisor::{Origin, Settings, Supervisor};
 use devhost_sys::parent::Ask;
@@ -18,13 +18,15 @@ use devhost_terminal::Terminal;
 use devhost_watch::Changes;
 use tokio::sync::{Mutex, mpsc};
 
+use super::app_output::AppOutput;
 use super::authors::Authors;
 use super::config_file::ConfigFile;
 use super::foreground::Foreground;
 use super::further::Further;
-use super::input::INPUTS_COUNT_MAX;
+use super::input::{INPUTS_COUNT_MAX, Inputs};
 use super::keys::Keys;
 use super::launcher::LAUNCHER_END_TIME_MAX;
+use super::member::Member;
 use super::orders::Orders;
 use super::port::{Door, OnServing, PortPlan};
 use super::sides::Beside;
@@ -65,18 +67,68 @@ pub(crate) struct Parts {
 
 /// Runs devhost until the user ends it.
 pub(crate) fn run(parts: Parts) -> Result<(), Error> {
+    on_system(|links| serve(parts, links))
+}
+
+/// Runs what `work` makes of the handle of the runtime for links, on this thread.
+pub(super) fn on_system<F: Future<Output = Result<(), Error>>>(
+    work: impl FnOnce(tokio::runtime::Handle) -> F,
+) -> Result<(), Error> {
     let links = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("devhost-link")
         .enable_all()
         .build()
         .map_err(|error| Error::fault(format!("failed to start a runtime: {error}")))?;
-    let result = rt::System::new().block_on(serve(parts, links.handle().clone()));
+    let result = rt::System::new().block_on(work(links.handle().clone()));
     links.shutdown_timeout(LAUNCHER_END_TIME_MAX);
     result
 }
 
 async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error> {
+    // Before the address is printed: anyone who reads it may end devhost.
+    let signals = Signals::new()?;
+    let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
+    let keys = if parts.keys { Keys::listen(&inputs) } else { None };
+    if keys.is_some() {
+        parts.terminal.take_keys();
+    }
+    let status = parts.status();
+    let ground = Ground { links, inputs, keys: keys.map(Rc::new), output: None, member: None };
+    let (terminal, stop_time_max) = (Arc::clone(&parts.terminal), parts.settings.stop_time_max);
+    let (runner, changes) = assemble(parts, ground, status, |processes, status| {
+        Beside::start(processes, &terminal, status, stop_time_max)
+    })?;
+    Box::pin(runner.run(received, changes, signals)).await
+}
+
+/// What a runner stands on.
+pub(super) struct Ground {
+    pub(super) links: tokio::runtime::Handle,
+    pub(super) inputs: Inputs,
+    pub(super) keys: Option<Rc<Keys>>,
+    pub(super) output: Option<AppOutput>,
+    pub(super) member: Option<Rc<Member>>,
+}
+
+impl Parts {
+    /// Makes the app's status document.
+    pub(super) fn status(&self) -> Arc<StatusBoard> {
+        let kind = match self.builder.target().kind() {
+            AppKind::Plugin => "plugin",
+            AppKind::Plain => "plain",
+        };
+        Arc::new(StatusBoard::new(self.front.app.clone(), kind))
+    }
+}
+
+/// Opens the port, if it is known, starts the processes beside the app, and makes the runner.
+pub(super) fn assemble(
+    parts: Parts,
+    ground: Ground,
+    status: Arc<StatusBoard>,
+    sides: impl FnOnce(Vec<SideProcess>, &Arc<StatusBoard>) -> Result<Beside, Error>,
+) -> Result<(Runner, mpsc::Receiver<Changes>), Error> {
     let Parts {
         builder,
         argv,
@@ -90,26 +142,15 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         env_files,
         config_file,
         stdin,
-        keys,
+        keys: _,
         watching,
         terminal,
         on_serving,
     } = parts;
+    let Ground { links, inputs, keys, output, member } = ground;
     let gate = Gate::new();
     let hub = Hub::new();
-    let kind = match builder.target().kind() {
-        AppKind::Plugin => "plugin",
-        AppKind::Plain => "plain",
-    };
-    let status = Arc::new(StatusBoard::new(front.app.clone(), kind));
-    // Before the address is printed: anyone who reads it may end devhost.
-    let signals = Signals::new()?;
     let drivers = Drivers { front: Arc::clone(&front.runtime), own: links };
-    let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
-    let keys = if keys { Keys::listen(&inputs) } else { None };
-    if keys.is_some() {
-        terminal.take_keys();
-    }
     let mut door = Door::new(front, port_plan, is_given, on_serving);
     door.open_if_known(&gate, &hub, &status, &terminal)?;
 
@@ -121,7 +162,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     } else {
         None
     };
-    let sides = Beside::start(config_file.processes().to_vec(), &terminal, &status, settings.stop_time_max)?;
+    let sides = sides(config_file.processes().to_vec(), &status)?;
     let (watching, changes) = watching;
     let authors = Authors::new(builder.written());
     let runner = Runner {
@@ -156,6 +197,8 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         stdin,
         foreground,
         keys,
+        output,
+        member,
         orders: Orders::default(),
         echo: false,
         has_hung_up: false,
@@ -174,7 +217,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
         terminal,
         inputs,
     };
-    Box::pin(runner.run(received, changes, signals)).await
+    Ok((runner, changes))
 }
 
 /// Returns the directory that reported paths are relative to.

@@ -20,6 +20,7 @@ use devhost_watch::Changes;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
+use super::app_output::AppOutput;
 use super::authors::Authors;
 use super::config_file::ConfigFile;
 use super::foreground::Foreground;
@@ -29,6 +30,7 @@ use super::input::{Input, Inputs};
 use super::keys::Keys;
 use super::launcher::Launcher;
 use super::live_build::LiveBuild;
+use super::member::Member;
 use super::orders::Orders;
 use super::port::Door;
 use super::sides::Beside;
@@ -73,7 +75,11 @@ pub(super) struct Runner {
     /// The terminal, if the app may have it.
     pub(super) foreground: Option<Foreground>,
     /// The keyboard, if devhost reads it.
-    pub(super) keys: Option<Keys>,
+    pub(super) keys: Option<Rc<Keys>>,
+    /// What the app prints, if it comes through devhost.
+    pub(super) output: Option<AppOutput>,
+    /// What one of several apps tells of itself.
+    pub(super) member: Option<Rc<Member>>,
     pub(super) orders: Orders,
     /// The next Ctrl-C reported from the app's group is no key press, but a signal that devhost has already
     /// seen.

@@ -14,6 +14,7 @@
 )]
 
 mod adopt;
+mod apps;
 mod artifacts;
 mod bench;
 mod bench_report;

@@ -73,6 +73,7 @@ impl Front {
             variables: Vec::new(),
             at_terminal: false,
             stdout_is_taken: true,
+            output: None,
         };
         let keeper = {
             let _entered = runtime.enter();

@@ -345,13 +345,15 @@ impl Running {
         Self { child, output, mark, temporary }
     }
 
-    pub(crate) fn wait_line(&self, part: &str) {
+    pub(crate) fn wait_line(&self, part: &str) -> String {
         let line = self.output.wait(COLD_BUILD, |line| line.contains(part));
-        assert!(
-            line.is_some(),
-            "{part:?} was never printed:\n{}",
-            self.output.lines.lock().unwrap().join("\n")
-        );
+        line.unwrap_or_else(|| {
+            panic!("{part:?} was never printed:\n{}", self.output.lines.lock().unwrap().join("\n"))
+        })
+    }
+
+    pub(crate) fn count_lines(&self, part: &str) -> usize {
+        self.output.lines.lock().unwrap().iter().filter(|line| line.contains(part)).count()
     }
 
     /// Sends a signal, waits for the end, and checks that nothing is left.

@@ -106,6 +106,7 @@ fn check(role: Role<'_>, flags: &[&str]) {
         variables: Vec::new(),
         at_terminal: false,
         stdout_is_taken: true,
+        output: None,
     };
     let _entered = runtime.enter();
     let launcher = LauncherClient::start(Path::new(env!("CARGO_BIN_EXE_devhost")), &argv, role).unwrap();

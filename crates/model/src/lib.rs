@@ -33,5 +33,5 @@ pub use reload::{BuildReport, BuildStep, Cause, FILES_NAMED_COUNT_MAX, Outcome, 
 pub use rules::{Pattern, Rules, Verdict};
 pub use side::{ReadyWhen, SideCommand, SideProcess};
 pub use side_status::{SideEnd, SideState, SideStatus};
-pub use status::{Process, ServerState, Status, StatusBoard, WorkerStatus};
+pub use status::{AppStatus, Process, ServerState, Status, StatusBoard, WorkerStatus};
 pub use text::{WAITING_FOR, ZYGOTE_DEATH, counted};

@@ -1,7 +1,7 @@
 //! The status document: written by the runner, served by the front.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -45,13 +45,28 @@ pub struct WorkerStatus {
     pub draining: bool,
 }
 
+/// Another app that the same devhost serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AppStatus {
+    /// Its name.
+    pub app: String,
+    /// Its address, once it has one.
+    pub url: Option<String>,
+    /// What devhost is doing with it.
+    pub state: ServerState,
+    /// The generation being served, 0 before the first.
+    pub generation: u64,
+}
+
 /// The document at `/__devhost/status`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
     /// devhost's version.
     pub version: &'static str,
-    /// The app's package name.
+    /// The app's package name, or what it is called among several.
     pub app: String,
+    /// The app's address, once it has one.
+    pub url: Option<String>,
     /// `plugin` or `plain`.
     pub kind: &'static str,
     /// What devhost is doing.
@@ -70,6 +85,8 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     /// The side processes of `devhost.toml`, in its order.
     pub processes: Vec<SideStatus>,
+    /// The other apps that this devhost serves.
+    pub apps: Vec<AppStatus>,
     /// Why the newest code is not being served, if it is not.
     pub failure: Option<Failure>,
     /// The last reloads, oldest first.
@@ -78,7 +95,11 @@ pub struct Status {
 
 /// The shared status document.
 #[derive(Debug)]
-pub struct StatusBoard(Mutex<Board>);
+pub struct StatusBoard {
+    board: Mutex<Board>,
+    /// Those of the other apps.
+    others: OnceLock<Vec<Weak<StatusBoard>>>,
+}
 
 #[derive(Debug)]
 struct Board {
@@ -93,6 +114,7 @@ impl StatusBoard {
         let status = Status {
             version: env!("CARGO_PKG_VERSION"),
             app,
+            url: None,
             kind,
             state: ServerState::Starting,
             paused: false,
@@ -102,10 +124,19 @@ impl StatusBoard {
             zygote: None,
             workers: Vec::new(),
             processes: Vec::new(),
+            apps: Vec::new(),
             failure: None,
             reloads: VecDeque::new(),
         };
-        Self(Mutex::new(Board { status, early: None }))
+        Self { board: Mutex::new(Board { status, early: None }), others: OnceLock::new() }
+    }
+
+    /// Makes each of these boards show the others' apps, too. Only the first call counts.
+    pub fn introduce(boards: &[Arc<Self>]) {
+        for board in boards {
+            let others = boards.iter().filter(|other| !Arc::ptr_eq(board, other));
+            let _ = board.others.set(others.map(Arc::downgrade).collect());
+        }
     }
 
     /// Changes the document.
@@ -125,7 +156,17 @@ impl StatusBoard {
 
     /// Returns a copy of the document.
     pub fn snapshot(&self) -> Status {
-        self.lock().status.clone()
+        let mut status = self.lock().status.clone();
+        // One lock at a time: the others look here in the same way.
+        let others = self.others.get().into_iter().flatten();
+        status.apps = others.filter_map(Weak::upgrade).map(|other| other.in_short()).collect();
+        status
+    }
+
+    fn in_short(&self) -> AppStatus {
+        let board = self.lock();
+        let Status { app, url, state, generation, .. } = &board.status;
+        AppStatus { app: app.clone(), url: url.clone(), state: *state, generation: *generation }
     }
 
     /// Records how long the first response of a generation took.
@@ -138,7 +179,7 @@ impl StatusBoard {
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -40,6 +41,17 @@ pub struct Argv {
     pub at_terminal: bool,
     /// devhost's standard output is taken: the app prints to standard error instead.
     pub stdout_is_taken: bool,
+    /// Where the app prints instead, if devhost reads it.
+    pub output: Option<Arc<Streams>>,
+}
+
+/// The writing ends of two pipes.
+#[derive(Debug)]
+pub struct Streams {
+    /// For standard output.
+    pub stdout: OwnedFd,
+    /// For standard error.
+    pub stderr: OwnedFd,
 }
 
 /// How a generation gets its code. All but the first exist for `devhost bench`, as a comparison.
@@ -131,7 +143,9 @@ impl LauncherClient {
         let failed = |error: io::Error| Error::fault(format!("failed to start the {name}: {error}"));
         let (ours, theirs) = seqpacket::pair().map_err(failed)?;
         let mut command = Process::new(devhost);
-        if argv.stdout_is_taken {
+        if let Some(Streams { stdout, stderr }) = argv.output.as_deref() {
+            command.stdout(stdout.try_clone().map_err(failed)?).stderr(stderr.try_clone().map_err(failed)?);
+        } else if argv.stdout_is_taken {
             command.stdout(io::stderr().as_fd().try_clone_to_owned().map_err(failed)?);
         }
         command.envs(argv.variables.iter().map(|(name, value)| (name, value))).stdin(Stdio::from(theirs));

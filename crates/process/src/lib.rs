@@ -18,5 +18,5 @@ mod worker;
 pub mod zygote;
 
 pub use channel::Channel;
-pub use client::{AppStart, Argv, ForkOrder, LauncherClient, Loading, Role};
+pub use client::{AppStart, Argv, ForkOrder, LauncherClient, Loading, Role, Streams};
 pub use control::{Listening, Report, WorkerCommand, WorkerReport};

@@ -172,7 +172,9 @@ impl Crew {
 
     fn publish(&self) {
         let processes = self.director.status(|time| self.unix_ms(time));
-        self.place.status.update(|status| status.processes = processes);
+        for status in &self.place.statuses {
+            status.update(|status| status.processes.clone_from(&processes));
+        }
         let steps = match self.director.preparation() {
             Preparation::Pending(names) => names,
             Preparation::Done | Preparation::Failed(_) => Vec::new(),

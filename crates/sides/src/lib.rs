@@ -25,4 +25,5 @@ mod start;
 mod words;
 
 pub use attendant::dispatch;
+pub use lines::Lines;
 pub use sides::{Place, Sides};

@@ -5,14 +5,14 @@ const LINE_SIZE_MAX: usize = 8 * 1024;
 
 /// Collects the bytes of one stream.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
+pub struct Lines {
     /// The line that has not ended yet.
     begun: Vec<u8>,
 }
 
 impl Lines {
     /// Takes the next bytes, and calls `say` for each line that they end.
-    pub(crate) fn take(&mut self, mut bytes: &[u8], mut say: impl FnMut(String)) {
+    pub fn take(&mut self, mut bytes: &[u8], mut say: impl FnMut(String)) {
         while let Some(at) = bytes.iter().position(|byte| *byte == b'\n') {
             self.add(&bytes[..at], &mut say);
             say(self.cut(self.begun.len()));
@@ -22,12 +22,12 @@ impl Lines {
     }
 
     /// Returns what there is of a line without an end, if anything.
-    pub(crate) fn flush(&mut self) -> Option<String> {
+    pub fn flush(&mut self) -> Option<String> {
         (!self.begun.is_empty()).then(|| self.cut(self.begun.len()))
     }
 
     /// Returns true while a line has begun and not ended.
-    pub(crate) fn has_begun(&self) -> bool {
+    pub fn has_begun(&self) -> bool {
         !self.begun.is_empty()
     }
 

@@ -25,8 +25,8 @@ pub struct Place {
     pub devhost: PathBuf,
     /// Where their lines go.
     pub terminal: Arc<Terminal>,
-    /// Where their state is published.
-    pub status: Arc<StatusBoard>,
+    /// Where their state is published: for each app that is served.
+    pub statuses: Vec<Arc<StatusBoard>>,
     /// How long they may take to end.
     pub stop_time_max: Duration,
 }

@@ -71,7 +71,7 @@ pub(crate) enum TerminalEvent {
         /// How it ended.
         end: End,
     },
-    /// A side process has written a line.
+    /// A side process has written a line, or one of several apps.
     Output {
         /// Its name.
         process: String,
@@ -128,10 +128,19 @@ pub(crate) struct Url {
 }
 
 impl TerminalEvent {
-    /// Returns the event as a line, including the line break.
-    pub(crate) fn line(&self) -> String {
+    /// Returns the event as a line, including the line break. If there are several apps, it names the one that it is about.
+    pub(crate) fn line(&self, app: Option<&str>) -> String {
+        let written = match app {
+            None => serde_json::to_string(self),
+            Some(app) => serde_json::to_value(self).map(|mut event| {
+                if let Some(fields) = event.as_object_mut() {
+                    fields.insert("app".into(), app.into());
+                }
+                event.to_string()
+            }),
+        };
         // Cannot fail: it has only strings and numbers.
-        let mut line = serde_json::to_string(self).unwrap_or_else(|error| {
+        let mut line = written.unwrap_or_else(|error| {
             serde_json::json!({ "event": "error", "message": format!("failed to write an event: {error}"), "hint": "",
                 "mistake": false })
             .to_string()

@@ -1,8 +1,8 @@
-//! What stands before a line that a side process has written.
+//! What stands before a line that a side process has written, or that is about one of several apps.
 
 use serde::Serialize;
 
-/// A side process, as its lines name it.
+/// A side process or an app, as its lines name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
     /// Its name.

@@ -1,8 +1,8 @@
 //! What the user at the terminal, or their editor, is told.
 //!
 //! Writes to standard output and standard error, and never reads (it only switches off the echo under a
-//! progress bar; keys are read elsewhere). The app's own output goes from the worker to the terminal directly; that of side processes comes through
-//! here, line by line.
+//! progress bar; keys are read elsewhere). The app's own output goes from the worker to the terminal directly; that of side processes, and of apps that
+//! are served together, comes through here, line by line.
 //!
 //! The banner and the course of events go to standard output; progress, failures and warnings to standard
 //! error. In JSON, everything is one event per line on standard output. Messages are written at once and in

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 /// A destination of messages.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Sink {
     Stdout,
     Stderr,

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::event::{TerminalEvent, Url};
@@ -23,6 +23,9 @@ const PROGRESS_LINE_INTERVAL_MS: u64 = 3_000;
 /// The interval of progress events.
 const PROGRESS_EVENT_INTERVAL_MS: u64 = 250;
 
+/// How wide is what stands between an app's name and its lines.
+const LABEL_END_WIDTH: usize = " | ".len();
+
 /// How messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
@@ -34,8 +37,12 @@ pub enum Format {
 }
 
 /// Informs the user. Can be used from several threads.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Terminal {
+    /// The app that everything said here is about, if several are served together.
+    app: Option<Label>,
+    /// How wide the longest name of an app is.
+    names_width: usize,
     format: Format,
     verbose: bool,
     out: Sink,
@@ -45,9 +52,9 @@ pub struct Terminal {
     draws_bar: bool,
     draws_live: bool,
     /// The first line of the help has been shown.
-    takes_keys: AtomicBool,
+    takes_keys: Arc<AtomicBool>,
     /// Also serialises the messages: the holder of the lock writes.
-    progress: Mutex<Progress>,
+    progress: Arc<Mutex<Progress>>,
 }
 
 impl Terminal {
@@ -55,6 +62,8 @@ impl Terminal {
     /// along with errors.
     pub fn new(format: Format, verbose: bool) -> Self {
         Self {
+            app: None,
+            names_width: 0,
             format,
             verbose,
             out: Sink::Stdout,
@@ -66,9 +75,30 @@ impl Terminal {
                 && io::stdout().is_terminal()
                 && io::stderr().is_terminal()
                 && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
-            takes_keys: AtomicBool::new(false),
-            progress: Mutex::new(Progress::Idle),
+            takes_keys: Arc::default(),
+            progress: Arc::new(Mutex::new(Progress::Idle)),
         }
+    }
+
+    /// Makes the names of side processes as wide as these of several apps.
+    #[must_use]
+    pub fn with_names_width(self, names_width: usize) -> Self {
+        Self { names_width, ..self }
+    }
+
+    /// Returns the same terminal for one of several apps: each line names it, and each event has its name as `app`.
+    #[must_use]
+    pub fn of_app(&self, app: Label) -> Self {
+        Self { app: Some(app), ..self.clone() }
+    }
+
+    /// Says which apps are served together, before any of them is. For programs each of them says `listening`.
+    pub fn heading(&self, version: &str, apps: &[&str]) {
+        self.answer(|| {
+            let hint = self.takes_keys.load(Ordering::Relaxed);
+            let hint = if hint { format!("  {}\n\n", self.out_style.dim(keys::HINT)) } else { String::new() };
+            self.out_style.banner(version, &apps.join(", "), &[]).replace("\n\n\n", "\n\n") + &hint
+        });
     }
 
     /// Shows the addresses once the port is open. `since_start` is the time since devhost started; only the
@@ -76,6 +106,9 @@ impl Terminal {
     pub fn banner(&self, version: &str, app: &str, urls: &[(&str, &str)], since_start: Duration) {
         self.say(
             || {
+                if self.app.is_some() {
+                    return self.out_style.addresses(urls);
+                }
                 let hint = self.takes_keys.load(Ordering::Relaxed);
                 let hint =
                     if hint { format!("  {}\n\n", self.out_style.dim(keys::HINT)) } else { String::new() };
@@ -159,7 +192,10 @@ impl Terminal {
     pub fn building(&self, building: &Building, elapsed: Duration, printed: Option<&str>) {
         if self.draws_live {
             let size = size_of(io::stderr()).unwrap_or(UNKNOWN_SIZE);
-            let line = self.err_style.live(building, elapsed, size.columns);
+            let name = self.app.as_ref().map(|app| self.err_style.label(app) + " ").unwrap_or_default();
+            let room =
+                size.columns.saturating_sub(self.app.as_ref().map_or(0, |app| app.width + LABEL_END_WIDTH));
+            let line = name + &self.err_style.live(building, elapsed, room);
             let text = self.lock().live().show(&line, size, printed);
             self.err.write(&text);
         }
@@ -184,7 +220,8 @@ impl Terminal {
     pub fn progress(&self, done: u32, total: u32, current: &str) {
         let mut progress = self.lock();
         if self.draws_bar {
-            progress.move_bar(self.err_style.colours, done, total, current);
+            let named = self.app.as_ref().map(|app| format!("{}: {current}", app.name));
+            progress.move_bar(self.err_style.colours, done, total, named.as_deref().unwrap_or(current));
             return;
         }
         let interval = match self.format {
@@ -195,9 +232,12 @@ impl Terminal {
             return;
         }
         match self.format {
-            Format::Human => self.err.write(&self.err_style.progress(done, total, current)),
+            Format::Human => {
+                self.err.write(&self.named(self.err_style, self.err_style.progress(done, total, current)));
+            }
             Format::Json => {
-                self.out.write(&TerminalEvent::Progress { done, total, current: current.into() }.line());
+                let event = TerminalEvent::Progress { done, total, current: current.into() };
+                self.out.write(&self.line(&event));
             }
         }
     }
@@ -314,8 +354,27 @@ impl Terminal {
         };
         self.tell(
             sink,
-            || style.output(label, line),
+            style,
+            || {
+                let width = label.width.max(self.names_width);
+                style.output(&Label { width, ..label.clone() }, line)
+            },
             || TerminalEvent::Output { process: label.name.clone(), stream, line: tame(line, false) },
+        );
+    }
+
+    /// Shows a line that the app itself has written. Only one of several apps writes to devhost.
+    pub fn app_output(&self, stream: Stream, line: &str) {
+        let (sink, style) = match stream {
+            Stream::Stdout => (&self.out, self.out_style),
+            Stream::Stderr => (&self.err, self.err_style),
+        };
+        let process = || self.app.as_ref().map(|app| app.name.clone()).unwrap_or_default();
+        self.tell(
+            sink,
+            style,
+            || tame(line, style.colours) + "\n",
+            || TerminalEvent::Output { process: process(), stream, line: tame(line, false) },
         );
     }
 
@@ -341,20 +400,26 @@ impl Terminal {
     }
 
     fn say(&self, text: impl FnOnce() -> String, event: impl FnOnce() -> TerminalEvent) {
-        self.tell(&self.out, text, event);
+        self.tell(&self.out, self.out_style, text, event);
     }
 
     fn complain(&self, text: impl FnOnce() -> String, event: impl FnOnce() -> TerminalEvent) {
-        self.tell(&self.err, text, event);
+        self.tell(&self.err, self.err_style, text, event);
     }
 
-    fn tell(&self, sink: &Sink, text: impl FnOnce() -> String, event: impl FnOnce() -> TerminalEvent) {
+    fn tell(
+        &self,
+        sink: &Sink,
+        style: Style,
+        text: impl FnOnce() -> String,
+        event: impl FnOnce() -> TerminalEvent,
+    ) {
         let mut progress = self.lock();
         match self.format {
-            Format::Json => self.out.write(&event().line()),
+            Format::Json => self.out.write(&self.line(&event())),
             Format::Human => progress.make_way_for(|first| {
                 self.err.write(first);
-                sink.write(&text());
+                sink.write(&self.named(style, text()));
             }),
         }
     }
@@ -364,9 +429,25 @@ impl Terminal {
         if self.format == Format::Human {
             self.lock().make_way_for(|first| {
                 self.err.write(first);
-                self.out.write(&text());
+                self.out.write(&self.named(self.out_style, text()));
             });
         }
+    }
+
+    /// Puts the app's name before each line, if there are several apps.
+    fn named(&self, style: Style, text: String) -> String {
+        let Some(app) = &self.app else { return text };
+        let label = style.label(app);
+        let mut named = String::with_capacity(text.len() + label.len());
+        for line in text.lines() {
+            named.push_str(format!("{label} {line}").trim_end());
+            named.push('\n');
+        }
+        named
+    }
+
+    fn line(&self, event: &TerminalEvent) -> String {
+        event.line(self.app.as_ref().map(|app| app.name.as_str()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {
@@ -403,7 +484,6 @@ fn texts(files: &[impl AsRef<Path>]) -> Vec<String> {
 mod tests {
     use super::*;
     use devhost_model::{SideState, Steps};
-    use std::sync::Arc;
 
     struct Written {
         terminal: Terminal,
@@ -415,6 +495,8 @@ mod tests {
         let out = Arc::new(Mutex::new(Vec::new()));
         let err = Arc::new(Mutex::new(Vec::new()));
         let terminal = Terminal {
+            app: None,
+            names_width: 0,
             format,
             verbose: false,
             out: Sink::Memory(out.clone()),
@@ -423,8 +505,8 @@ mod tests {
             err_style: Style { colours: false },
             draws_bar: false,
             draws_live: false,
-            takes_keys: AtomicBool::new(false),
-            progress: Mutex::new(Progress::Idle),
+            takes_keys: Arc::default(),
+            progress: Arc::new(Mutex::new(Progress::Idle)),
         };
         Written { terminal, out, err }
     }
@@ -556,6 +638,30 @@ mod tests {
         );
         terminal.stopping();
         assert_eq!(written.take_event(), serde_json::json!({"event": "stopping"}));
+    }
+
+    #[test]
+    fn each_line_about_one_of_several_apps_names_it() {
+        let written = in_memory(Format::Human);
+        let api = written.terminal.of_app(Label { name: "api".into(), width: 5, place: 0 });
+        written.terminal.heading("0.1.0", &["api", "admin"]);
+        assert_eq!(written.take().0, "\n  devhost 0.1.0  api, admin\n\n");
+        api.banner("0.1.0", "api", &[("Local", "http://127.0.0.1:3000/")], Duration::ZERO);
+        assert_eq!(written.take().0, "api   |   ➜  Local: http://127.0.0.1:3000/\n");
+        api.error(&Error::mistake("one", "two\nthree"));
+        api.app_output(Stream::Stderr, "own");
+        let (out, err) = written.take();
+        assert_eq!(out, "");
+        assert!(err.lines().count() >= 3 && err.lines().all(|line| line.starts_with("api   |")), "{err}");
+        let written = in_memory(Format::Json);
+        let api = written.terminal.of_app(Label { name: "api".into(), width: 5, place: 0 });
+        api.app_output(Stream::Stdout, "own");
+        assert_eq!(
+            written.take_event(),
+            serde_json::json!({"event": "output", "app": "api", "process": "api", "stream": "stdout", "line": "own"})
+        );
+        written.terminal.note("n");
+        assert_eq!(written.take_event(), serde_json::json!({"event": "note", "message": "n"}));
     }
 
     fn side(state: SideState) -> SideStatus {

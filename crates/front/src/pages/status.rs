@@ -7,7 +7,9 @@ use maud::{Markup, html};
 use super::frame::Frame;
 use crate::context::PageContext;
 use crate::html::{Foreign, terminal_output};
-use devhost_model::{BuildReport, Failure, Outcome, Reload, ServerState, SideState, SideStatus, Status};
+use devhost_model::{
+    AppStatus, BuildReport, Failure, Outcome, Reload, ServerState, SideState, SideStatus, Status,
+};
 
 /// A step that took less is not shown.
 const STEP_SHOWN_FROM_MS: f64 = 0.05;
@@ -36,7 +38,46 @@ pub(crate) fn render_status(status: &Status, context: &PageContext<'_>) -> Strin
         lead: &lead,
         hint: &status.failure.as_ref().map(Failure::title).unwrap_or_default(),
     };
-    frame.render(&html! { (processes(status)) (beside(status, now_unix_ms())) (reloads(status)) }, context)
+    frame.render(
+        &html! { (apps(&status.apps)) (processes(status)) (beside(status, now_unix_ms())) (reloads(status)) },
+        context,
+    )
+}
+
+/// Renders the other apps, if there are any.
+fn apps(others: &[AppStatus]) -> Markup {
+    let word = |state: ServerState| match state {
+        ServerState::Starting => ("", "building for the first time"),
+        ServerState::Building => ("", "building"),
+        ServerState::Ready => ("level-good", "ready"),
+        ServerState::Failed => ("level-error", "failed"),
+    };
+    html! {
+        @if !others.is_empty() {
+            section {
+                h2 { "Other apps" }
+                dl class="apps" {
+                    @for other in others {
+                        dt {
+                            @match &other.url {
+                                Some(url) => { a href=(url) { (Foreign(&other.app)) } }
+                                None => { (Foreign(&other.app)) }
+                            }
+                        }
+                        dd {
+                            @let (class, word) = word(other.state);
+                            span class=(class) { (word) }
+                            @if other.generation > 0 { ", generation " (other.generation) }
+                            @if let Some(url) = &other.url {
+                                ", "
+                                a href={ (url) "__devhost/" } { "status" }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn processes(status: &Status) -> Markup {
