@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 
-use devhost_model::{BuildInputs, Rules};
+use devhost_model::{BuildInputs, Rules, Verdict};
 
 use super::{Changes, Mode, Scope, Surroundings, Suspicion, WatchError, Watcher};
 
@@ -952,4 +952,37 @@ fn served_files_are_looked_for_only_so_deep_and_in_so_many_directories() {
     put(&outer.join("frontend/static/deep/style.css"), "b {}");
     let (changes, _) = project.settle();
     assert_eq!(changes.files.styles, [outer.join("frontend/static/style.css")]);
+}
+
+#[test]
+fn what_the_user_says_about_files_wins() {
+    let mut project = Project::start(
+        &[("content/a.md", "one"), (".gitignore", "generated\n"), ("generated/b.txt", "one"), ("proto/c.proto", "one")],
+        Mode::Native,
+        |scope| {
+            fs::create_dir(scope.workspace_root.join(".git")).unwrap();
+            let pattern = |glob: &str| devhost_model::Pattern::new(&scope.workspace_root, glob).unwrap();
+            let watched = [
+                (pattern("content/**"), Verdict::Restart),
+                (pattern("generated/*.txt"), Verdict::Reload),
+                (pattern("proto"), Verdict::Build),
+                (pattern("later/one.txt"), Verdict::Restart),
+            ];
+            scope.rules = Rules::new(&[pattern("src/made.rs"), pattern("content/drafts")], &watched).unwrap();
+        },
+    );
+    project.write("content/a.md", "two");
+    project.expect("startup", &["content/a.md"]);
+    project.write("content/new/b.md", "new");
+    project.expect("startup", &["content/new/b.md"]);
+    project.write("generated/b.txt", "two");
+    project.expect("statics", &["generated/b.txt"]);
+    project.write("proto/c.proto", "two");
+    project.expect("code", &["proto/c.proto"]);
+    project.write("later/one.txt", "new");
+    project.expect("startup", &["later/one.txt"]);
+    for ignored in ["src/made.rs", "content/drafts/c.md", "generated/c.bin"] {
+        project.write(ignored, "new");
+    }
+    project.expect_nothing();
 }
