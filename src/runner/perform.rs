@@ -174,7 +174,7 @@ impl Runner {
             // Before the swap, so that a page of the new generation is not reloaded.
             self.hub.advance();
         }
-        self.watching.observer().make_current(generation);
+        self.watching.observer().make_current(generation, fresh);
         self.further.set_current(generation);
         self.gate.swap(workers, release);
         self.status.update(|status| {

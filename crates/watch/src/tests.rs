@@ -957,7 +957,12 @@ fn served_files_are_looked_for_only_so_deep_and_in_so_many_directories() {
 #[test]
 fn what_the_user_says_about_files_wins() {
     let mut project = Project::start(
-        &[("content/a.md", "one"), (".gitignore", "generated\n"), ("generated/b.txt", "one"), ("proto/c.proto", "one")],
+        &[
+            ("content/a.md", "one"),
+            (".gitignore", "generated\n"),
+            ("generated/b.txt", "one"),
+            ("proto/c.proto", "one"),
+        ],
         Mode::Native,
         |scope| {
             fs::create_dir(scope.workspace_root.join(".git")).unwrap();

@@ -134,11 +134,17 @@ impl Knowledge {
         Some(self.live.entry(number).or_default())
     }
 
-    /// Makes a generation the serving one. What the ones before it used is left to browsers.
-    pub(super) fn make_current(&mut self, number: u64) {
+    /// Makes a generation the serving one. What the ones before it used is left to browsers, unless it only takes the place of
+    /// one that has crashed: it is going to use the same, and may crash by it.
+    pub(super) fn make_current(&mut self, number: u64, is_fresh: bool) {
         self.current = number;
         let live = self.live.split_off(&number);
-        for (_, generation) in std::mem::replace(&mut self.live, live) {
+        let before = std::mem::replace(&mut self.live, live);
+        for (_, generation) in before {
+            if !is_fresh {
+                self.live.entry(number).or_default().absorb(generation);
+                continue;
+            }
             for (place, was_listed) in generation.into_places() {
                 if self.earlier.len() < EARLIER_COUNT_MAX || self.earlier.contains_key(&place) {
                     *self.earlier.entry(place).or_default() |= was_listed;
@@ -315,7 +321,7 @@ mod tests {
         let mut knowledge = Knowledge::default();
         noted(&mut knowledge, 1, "/c.toml", Look::Read);
         knowledge.generation(1).unwrap().is_ready = true;
-        knowledge.make_current(1);
+        knowledge.make_current(1, true);
         noted(&mut knowledge, 1, "/a.css", Look::Read);
         noted(&mut knowledge, 1, "/a.css", Look::Stat);
         assert_eq!(reaction(&knowledge, "/c.toml"), Some(Reaction::Restart(Why::ReadAtStart)));
@@ -330,12 +336,12 @@ mod tests {
     #[test]
     fn what_the_new_generation_has_not_used_is_left_to_browsers() {
         let mut knowledge = Knowledge::default();
-        knowledge.make_current(1);
+        knowledge.make_current(1, true);
         noted(&mut knowledge, 1, "/a.html", Look::Read);
         noted(&mut knowledge, 1, "/posts", Look::Listed);
         noted(&mut knowledge, 2, "/b.html", Look::Read);
         assert_eq!(reaction(&knowledge, "/b.html"), Some(Reaction::Restart(Why::ReadAtStart)), "it starts");
-        knowledge.make_current(2);
+        knowledge.make_current(2, true);
         assert_eq!(reaction(&knowledge, "/a.html"), Some(Reaction::Reload(Why::Earlier)));
         assert_eq!(knowledge.reaction(Path::new("/posts/1"), true), Some(Reaction::Reload(Why::Earlier)));
         noted(&mut knowledge, 1, "/late.html", Look::Read);
@@ -353,6 +359,15 @@ mod tests {
         assert_eq!(knowledge.reaction(Path::new("/posts/1/a"), true), None, "its directory was not listed");
         assert_eq!(reaction(&knowledge, "/off"), Some(Reaction::Restart(Why::Missed)));
         assert_eq!(reaction(&knowledge, "/stamp"), Some(Reaction::Restart(Why::LookedAt)));
+    }
+
+    #[test]
+    fn what_a_crashed_generation_has_used_is_what_the_next_one_will() {
+        let mut knowledge = Knowledge::default();
+        knowledge.make_current(1, true);
+        noted(&mut knowledge, 1, "/a.html", Look::Read);
+        knowledge.make_current(2, false);
+        assert_eq!(reaction(&knowledge, "/a.html"), Some(Reaction::Restart(Why::ReadAtStart)));
     }
 
     #[test]
@@ -386,7 +401,7 @@ mod tests {
         }
         assert!(knowledge.live.len() <= LATER_COUNT_MAX);
         assert_eq!(reaction(&knowledge, "/1"), Some(Reaction::Restart(Why::ReadAtStart)));
-        knowledge.make_current(10);
+        knowledge.make_current(10, true);
         assert_eq!(reaction(&knowledge, "/1"), Some(Reaction::Reload(Why::Earlier)));
     }
 

@@ -133,10 +133,10 @@ impl Observer {
         }
     }
 
-    /// Makes a generation the serving one.
-    pub fn make_current(&self, generation: u64) {
+    /// Makes a generation the serving one. `is_fresh` says that it is more than the replacement of one that has crashed.
+    pub fn make_current(&self, generation: u64, is_fresh: bool) {
         self.read_all();
-        self.lock().knowledge.make_current(generation);
+        self.lock().knowledge.make_current(generation, is_fresh);
         self.wake(Urgency::News);
     }
 
