@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::collect;
 use crate::paths::is_same_file;
 
 /// The file locked while the run of an artifact directory is alive.
@@ -35,7 +36,9 @@ impl ArtifactDirectory {
     pub(crate) fn ensure(&mut self) -> io::Result<&Path> {
         if !self.is_there() {
             let target_dir = self.parent.parent().unwrap_or(Path::new("/"));
-            *self = Self::make(target_dir)?;
+            let made = Self::make(target_dir)?;
+            collect::forget(&self.path);
+            *self = made;
         }
         Ok(&self.path)
     }
@@ -45,6 +48,7 @@ impl ArtifactDirectory {
     }
 
     pub(crate) fn remove(&self) {
+        collect::forget(&self.path);
         let _ = std::fs::remove_dir_all(&self.path);
     }
 }

@@ -1,7 +1,9 @@
 //! Removes unused leftovers of earlier runs and builds.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::artifacts::{ArtifactDirectory, LOCK_NAME};
@@ -37,9 +39,24 @@ pub(crate) fn collect(target_dir: &Path, own: &ArtifactDirectory, in_use: &[Path
             let _ = std::fs::remove_dir_all(directory);
         }
     }
-    collect_libraries(&deps::directory(target_dir), in_use);
+    collect_libraries(&deps::directory(target_dir), &in_use_by_all(&own.path, in_use));
     collect_markers(&deps::directory(target_dir));
     collect_leftovers(target_dir);
+}
+
+/// What each builder of this process uses, by its artifact directory: apps that are served together share the libraries.
+static IN_USE: Mutex<BTreeMap<PathBuf, Vec<PathBuf>>> = Mutex::new(BTreeMap::new());
+
+/// Notes what a builder uses. Returns what all of this process use.
+fn in_use_by_all(own: &Path, in_use: &[PathBuf]) -> Vec<PathBuf> {
+    let mut all = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    all.insert(own.to_owned(), in_use.to_vec());
+    all.values().flatten().cloned().collect()
+}
+
+/// Forgets what a builder has used.
+pub(super) fn forget(own: &Path) {
+    IN_USE.lock().unwrap_or_else(PoisonError::into_inner).remove(own);
 }
 
 /// Removes all libraries of dependencies except recently used ones and those in use.
@@ -145,5 +162,12 @@ mod tests {
         let kept: Vec<bool> = libraries.iter().map(|path| path.exists()).collect();
         assert_eq!(kept, [true, true, true, false, false, true]);
         assert!(young.iter().all(|path| path.exists()) && !old.iter().any(|path| path.exists()));
+        // Another app of this process has other ones.
+        let other = ArtifactDirectory::make(target.path()).unwrap();
+        collect(target.path(), &other, &[]);
+        assert!(libraries[5].exists(), "the first app uses it");
+        own.remove();
+        collect(target.path(), &other, &[]);
+        assert!(!libraries[5].exists(), "nobody uses it any more");
     }
 }
