@@ -121,10 +121,11 @@ impl Intake {
         self.arrived.notify_one();
     }
 
-    /// Guesses from the path whether the file may be code; the tree will find out.
+    /// Guesses from the path whether the file may be code, or one that the app uses; the tree will find out. Also if it is only
+    /// served: what a request opens before the verdict would count as read.
     fn may_be_code(&self, path: &Path) -> bool {
         let is_suspect = || self.suspects().have(path);
-        may_lead_to_a_start(path) || is_suspect() || self.observer.may_restart(path)
+        may_lead_to_a_start(path) || is_suspect() || self.observer.may_matter(path)
     }
 
     /// Dismisses the suspicion if nothing waits.

@@ -33,6 +33,7 @@ impl Compared {
             self.comparison.feed(piece);
             return;
         }
+        self.comparison.feed_packed(piece);
         self.packed_size += piece.len();
         if self.packed_size <= PACKED_SIZE_MAX {
             self.packed.push(piece.clone());
@@ -42,20 +43,16 @@ impl Compared {
     }
 
     fn finish(&mut self) {
-        if std::mem::replace(&mut self.is_over, true) || self.packed_size > PACKED_SIZE_MAX {
+        if std::mem::replace(&mut self.is_over, true) {
             return;
         }
         let packed =
             futures_util::stream::iter(std::mem::take(&mut self.packed).into_iter().map(Ok)).boxed_local();
         let mut plain = unpack(packed, &self.codings);
         if !self.codings.is_empty() {
-            // All of it is there, so nothing is waited for.
-            loop {
-                match plain.next().now_or_never() {
-                    Some(Some(Ok(piece))) => self.comparison.feed(&piece),
-                    Some(None) => break,
-                    Some(Some(Err(_))) | None => return,
-                }
+            // All of it is there, so nothing is waited for. What cannot be unpacked may be a file as it is.
+            while let Some(Some(Ok(piece))) = plain.next().now_or_never() {
+                self.comparison.feed(&piece);
             }
         }
         self.comparison.finish();

@@ -246,10 +246,10 @@ impl Knowledge {
         is_left_out(Line::Unused).then_some(Reaction::Restart(Why::ReadLater))
     }
 
-    /// Returns true if a change of the place, or of something below it, may start the app anew.
-    pub(super) fn may_restart(&self, place: &Path) -> bool {
+    /// Returns true if a change of the place, or of something below it, may start the app anew, or be shown by it.
+    pub(super) fn may_matter(&self, place: &Path) -> bool {
         let has_below = || below(&self.followed, place).any(|used| used != place);
-        matches!(self.reaction(place, true), Some(Reaction::Restart(_))) || has_below()
+        self.reaction(place, true).is_some() || has_below()
     }
 
     /// Returns true if the app has made the place what it is now.
@@ -376,6 +376,8 @@ mod tests {
         noted(&mut knowledge, 1, "/a.html", Look::Read);
         knowledge.served(1, "/a", Path::new("/a.html"), 1, 0);
         assert_eq!(knowledge.shown_at("/a"), [PathBuf::from("/a.html")]);
+        assert!(knowledge.may_matter(Path::new("/a.html")), "requests wait for the verdict");
+        assert!(!knowledge.may_matter(Path::new("/b.html")));
         knowledge.remember(Path::new("/a.html"));
         assert_eq!(reaction(&knowledge, "/a.html"), Some(Reaction::Restart(Why::Remembered)));
     }

@@ -168,10 +168,10 @@ impl Observer {
         self.lock().knowledge.list()
     }
 
-    /// Returns true if a change of the place may start the app anew.
-    pub(crate) fn may_restart(&self, place: &Path) -> bool {
+    /// Returns true if a change of the place may start the app anew, or be shown by it.
+    pub(crate) fn may_matter(&self, place: &Path) -> bool {
         self.read_all();
-        self.lock().knowledge.may_restart(place)
+        self.lock().knowledge.may_matter(place)
     }
 
     /// Finds what a change of the place leads to. `appeared` says that it is new or gone.

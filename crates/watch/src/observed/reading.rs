@@ -23,6 +23,7 @@ const TICK: Duration = Duration::from_millis(10);
 const OK: u16 = 200;
 const PARTIAL: u16 = 206;
 const NOT_MODIFIED: u16 = 304;
+const RANGE_NOT_SATISFIABLE: u16 = 416;
 
 /// A request inside a worker.
 #[derive(Debug)]
@@ -163,11 +164,12 @@ impl Look {
         let seat = &self.seat;
         let has_news = seat.read();
         let has_promises = seat.observer.has_promises.load(Ordering::Acquire);
-        if !matches!(answer.status, OK | PARTIAL | NOT_MODIFIED) {
+        if !matches!(answer.status, OK | PARTIAL | NOT_MODIFIED | RANGE_NOT_SATISFIABLE) {
             return Check::Pass;
         }
-        let shows_body = answer.status != NOT_MODIFIED && !answer.is_head;
-        if !has_news && !has_promises && seat.inside.load(Ordering::Acquire) <= 1 {
+        let shows_body = matches!(answer.status, OK | PARTIAL) && !answer.is_head;
+        // Beside another request, that one may have taken the news.
+        if !has_news && !has_promises && self.is_alone() {
             return Check::Pass;
         }
         let mut state = seat.observer.lock();
@@ -202,18 +204,23 @@ impl Look {
             seat: Arc::clone(seat),
             url: answer.path.to_owned(),
             candidates: others,
-            hasher: blake3::Hasher::new(),
-            fed: 0,
+            plain: Taken::default(),
+            packed: Taken::default(),
             start: answer.part.map_or(0, |(start, _)| start),
             length: answer.length.filter(|_| !answer.is_encoded),
             is_over: false,
         }))
     }
 
+    /// Returns true if no other request was in the worker since this one entered.
+    fn is_alone(&self) -> bool {
+        self.was_alone && self.seat.entered.load(Ordering::Acquire) == self.entered
+    }
+
     /// Lists the files that the worker has opened during the request and that the response may show.
     fn candidates(&self, state: &State, answer: &Answer<'_>) -> Vec<Candidate> {
         let Some(worker) = state.workers.get(&self.seat.worker) else { return Vec::new() };
-        let is_alone = self.was_alone && self.seat.entered.load(Ordering::Acquire) == self.entered;
+        let is_alone = self.is_alone();
         let whole = match answer.part {
             Some((_, whole)) => Some(whole),
             None => answer.length.filter(|_| !answer.is_encoded && answer.status == OK),
@@ -249,8 +256,10 @@ pub struct Comparison {
     seat: Arc<Seat>,
     url: String,
     candidates: Vec<Candidate>,
-    hasher: blake3::Hasher,
-    fed: u64,
+    /// Without its codings.
+    plain: Taken,
+    /// As it was sent, if it has any: a file may have been packed before.
+    packed: Taken,
     /// Where in the file the body begins.
     start: u64,
     length: Option<u64>,
@@ -260,13 +269,15 @@ pub struct Comparison {
 impl Comparison {
     /// Takes the next piece of the body, without its codings.
     pub fn feed(&mut self, piece: &[u8]) {
-        let left = COMPARED_SIZE_MAX.saturating_sub(self.fed);
-        let compared = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        self.hasher.update(&piece[..compared]);
-        self.fed += piece.len() as u64;
-        if self.length == Some(self.fed) {
+        self.plain.add(piece);
+        if self.length == Some(self.plain.size) {
             self.finish();
         }
+    }
+
+    /// Takes the next piece of a body that has codings, as it was sent.
+    pub fn feed_packed(&mut self, piece: &[u8]) {
+        self.packed.add(piece);
     }
 
     /// Notes the end of the body.
@@ -278,13 +289,15 @@ impl Comparison {
 
     fn compare(&mut self) {
         let candidates = std::mem::take(&mut self.candidates);
-        let body = self.hasher.finalize();
         let is_whole = self.is_over && self.length.is_none() && self.start == 0;
+        let has_plain = self.plain.size > 0;
         let shown = candidates.iter().find(|candidate| {
-            let part = self.fed.min(COMPARED_SIZE_MAX);
-            let size = std::fs::metadata(&candidate.place).map_or(0, |file| file.len());
-            let is_long_enough = !is_whole || size == self.fed;
-            is_long_enough && hash_of(&candidate.place, self.start, part).is_ok_and(|file| file == body)
+            let is = |taken: &Taken| taken.is_of(&candidate.place, self.start, is_whole);
+            if self.packed.size == 0 {
+                is(&self.plain)
+            } else {
+                is(&self.packed) || has_plain && is(&self.plain)
+            }
         });
         if let Some(shown) = shown {
             self.seat.observer.lock().claim(self.seat.worker, &self.url, shown);
@@ -295,9 +308,33 @@ impl Comparison {
 impl Drop for Comparison {
     fn drop(&mut self) {
         // A client that goes away has seen a part of the file, or has its length at least.
-        if !self.is_over && (self.fed > 0 || self.length.is_some()) {
+        if !self.is_over && (self.plain.size + self.packed.size > 0 || self.length.is_some()) {
             self.compare();
         }
+    }
+}
+
+/// What a comparison has got of a body.
+#[derive(Debug, Default)]
+struct Taken {
+    hasher: blake3::Hasher,
+    size: u64,
+}
+
+impl Taken {
+    fn add(&mut self, piece: &[u8]) {
+        let left = COMPARED_SIZE_MAX.saturating_sub(self.size);
+        let compared = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.hasher.update(&piece[..compared]);
+        self.size += piece.len() as u64;
+    }
+
+    /// Returns true if the file has this at `start`, and nothing else if this is the whole.
+    fn is_of(&self, place: &Path, start: u64, is_whole: bool) -> bool {
+        let part = self.size.min(COMPARED_SIZE_MAX);
+        let size = std::fs::metadata(place).map_or(0, |file| file.len());
+        (!is_whole || size == self.size)
+            && hash_of(place, start, part).is_ok_and(|file| file == self.hasher.finalize())
     }
 }
 
