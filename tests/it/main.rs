@@ -38,6 +38,7 @@ mod plain;
 mod plain_build;
 mod plain_worker;
 mod plugin;
+mod readers;
 mod reloads;
 mod restart;
 mod said;

@@ -544,6 +544,16 @@ impl Devhost {
         line.unwrap_or_else(|| panic!("{part:?} was never printed:\n{}", self.printed()))
     }
 
+    /// Waits for a line with this in it that comes after the first `count`.
+    pub(crate) fn wait_line_after(&self, count: usize, part: &str) {
+        let mut number = 0;
+        let line = self.output.wait(SOON, |line| {
+            number += 1;
+            number > count && line.contains(part)
+        });
+        assert!(line.is_some(), "{part:?} was not printed after line {count}:\n{}", self.printed());
+    }
+
     pub(crate) fn printed(&self) -> String {
         self.output.lines.lock().unwrap().join("\n")
     }
