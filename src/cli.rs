@@ -207,8 +207,12 @@ pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub selection: Selection,
 
+    /// Ask the devhost that serves the app what a change of this file does, and why
+    #[arg(long, value_name = "FILE")]
+    pub why: Option<PathBuf>,
+
     /// Print a JSON document
-    #[arg(long)]
+    #[arg(long, conflicts_with = "why")]
     pub json: bool,
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::configured::{self, Chosen};
+use super::doctor::Serving;
 use super::line::Line;
 use super::package;
 use super::several;
@@ -146,6 +147,11 @@ pub(super) fn prepare(
         Target::Prebuilt(_) => Vec::new(),
     };
     let name = target.name().to_owned();
+    let place = Serving::place(&target);
+    let target_root = match &target {
+        Target::App(app) => app.workspace_root.clone(),
+        Target::Prebuilt(_) => cwd.clone(),
+    };
     limits::raise_descriptors();
     let builder = Builder::new(target, settings, &devhost)?;
     let notices = Arc::clone(terminal);
@@ -180,6 +186,8 @@ pub(super) fn prepare(
             app: shown,
             inject: !args.no_inject,
             suspicion: if args.no_hold { Arc::default() } else { Arc::clone(watching.0.suspicion()) },
+            observer: Arc::clone(watching.0.observer()),
+            root: target_root,
             runtime: Arc::default(),
             on_notice: Box::new(move |notice| notices.note(&notice)),
         },
@@ -194,6 +202,7 @@ pub(super) fn prepare(
         terminal: Arc::clone(terminal),
         on_serving: Box::new(move |terminal, bound| {
             greet(terminal, &app, bound, begun, args.allow_remote, args.open);
+            Serving::note(&place, bound).map(|serving| Box::new(serving) as Box<dyn std::any::Any>)
         }),
     })
 }

@@ -73,11 +73,14 @@ impl PortPlan {
 }
 
 /// Called once the front serves, with its address.
-pub(crate) type OnServing = Box<dyn FnOnce(&Terminal, SocketAddr)>;
+/// What it returns is kept while the front serves.
+pub(crate) type OnServing = Box<dyn FnOnce(&Terminal, SocketAddr) -> Option<Box<dyn std::any::Any>>>;
 
 /// The front's server, before and after it has a port.
 pub(super) struct Door {
     waiting: Option<(FrontConfig, OnServing)>,
+    /// Kept while the front serves.
+    kept: Option<Box<dyn std::any::Any>>,
     plan: Option<PortPlan>,
     server: Option<front::Server>,
     /// The requested ports, the newest last; a busy one may have been replaced by the next.
@@ -103,6 +106,7 @@ impl Door {
     ) -> Self {
         Self {
             waiting: Some((config, on_serving)),
+            kept: None,
             plan,
             server: None,
             asked: Vec::new(),
@@ -245,7 +249,7 @@ impl Door {
         if let Some(address) = addresses.first() {
             let url = network::urls(*address).into_iter().next().map(|(_, url)| url);
             status.update(|status| status.url = url);
-            on_serving(terminal, *address);
+            self.kept = on_serving(terminal, *address);
         }
         addresses.into_iter().for_each(|address| self.opened(address, terminal));
         Ok(())

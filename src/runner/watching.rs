@@ -78,6 +78,7 @@ impl Watching {
 
     /// Sets what a build depends on; see [`Watcher::set_inputs_built_since`].
     pub(crate) fn set_inputs_built_since(&mut self, inputs: BuildInputs, started: SystemTime) {
+        self.observer.set_sources(inputs.files.iter().chain(&inputs.named));
         self.built = Some((inputs.clone(), started));
         self.doubted = None;
         self.watcher.set_inputs_built_since(inputs, started);

@@ -199,6 +199,8 @@ fn a_stylesheet_changes_pages_without_a_start_and_a_template_without_a_build() {
     let devhost = app.start(&[]);
     let before = devhost.wait_ready(1);
     let mut events = listen(&devhost);
+    // What nobody has asked for concerns nobody.
+    assert_eq!((devhost.get_page("/").status, devhost.get("/static/style.css").status), (200, 200));
     app.edit("static/style.css", "--accent: #c2410c", "--accent: #0c41c2");
     let event = events.find(|event| event.contains("\"css\"")).unwrap();
     assert!(event.contains("style.css"), "{event}");

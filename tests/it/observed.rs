@@ -242,6 +242,13 @@ fn each_kind_of_use_has_its_reaction(more: &[&str], left_out: Option<&str>) {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(devhost.get("/all").generation(), generation, "{}", devhost.printed());
+    let why = |path: &str| {
+        let output = crate::support::run_to_end(&reader.root(), &["doctor", "--why", path]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(why("config/app.toml"), "config/app.toml: a change starts the app anew (read at start)\n");
+    assert_eq!(why("src/main.rs"), "src/main.rs: a change builds the app (part of the build)\n");
+    assert_eq!(why("notes.toml"), "notes.toml: a change does nothing (never used by the app)\n");
     // This one looked the same, until the app answered from memory.
     let before = devhost.get("/cached.html").generation();
     reader.write("static/cached.html", "other");
@@ -271,6 +278,8 @@ fn each_kind_of_use_has_its_reaction(more: &[&str], left_out: Option<&str>) {
         "data/db.json, read at start",
     );
     assert!(devhost.stop().success());
+    let output = crate::support::run_to_end(&reader.root(), &["doctor", "--why", "config/app.toml"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no devhost serves `reader`"), "{output:?}");
 }
 
 #[test]

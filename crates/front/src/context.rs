@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::files::Files;
 use super::gate::Gate;
 use super::live_reload::Hub;
 use super::slots::SlotKind;
@@ -27,6 +28,7 @@ pub(crate) struct Front {
     pub(crate) suspicion: Arc<Suspicion>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) notices: Notices,
+    pub(crate) files: Files,
 }
 
 impl Front {

@@ -2,11 +2,13 @@
 
 use actix_web::body::{BodySize, BoxBody};
 use actix_web::http::{Method, StatusCode, header};
+use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::body::SizedBody;
 use super::context::Front;
+use super::files::Wanted;
 use super::headers::GENERATION_HEADER;
 use super::host::check_same_origin;
 use super::live_reload::stream_events;
@@ -35,6 +37,14 @@ pub(crate) fn respond(request: &HttpRequest, front: &Front) -> HttpResponse {
         "/__devhost/client.js" => own(front, "text/javascript; charset=utf-8").body(CLIENT_SCRIPT),
         "/__devhost/status" => {
             let json = serde_json::to_string(&front.status.snapshot());
+            own(front, "application/json").body(json.unwrap_or_else(|_| "{}".into()))
+        }
+        "/__devhost/files" => {
+            let wanted = Query::<Wanted>::from_query(request.query_string());
+            let Ok(wanted) = wanted else {
+                return Page::bad_request("The query cannot be read.").respond(request, &context);
+            };
+            let json = serde_json::to_string(&front.files.document(&wanted));
             own(front, "application/json").body(json.unwrap_or_else(|_| "{}".into()))
         }
         "/__devhost/events" => respond_events(request, front),

@@ -14,6 +14,7 @@ mod client_gone;
 mod context;
 mod csp;
 mod endpoints;
+mod files;
 pub mod gate;
 mod headers;
 pub mod host;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::runtime::Handle;
 
 use super::client_gone::ClientWatch;
 use super::context::{Front, Notices};
+use super::files::Files;
 use super::gate::Gate;
 use super::host::HostRules;
 use super::inbound::{ClientStream, HEAD_TIME_MAX, LINGER_TIME_MAX, RefusalReason, Turn};
@@ -21,7 +23,7 @@ use super::live_reload::Hub;
 use super::pages::Page;
 use super::{endpoints, headers, origin, proxy};
 use devhost_model::StatusBoard;
-use devhost_watch::Suspicion;
+use devhost_watch::{Observer, Suspicion};
 
 /// How many threads serve the listeners of one call of `listen`. With one, a request's whole path stays on
 /// it, its upstream's driver included.
@@ -46,6 +48,10 @@ pub struct FrontConfig {
     pub inject: bool,
     /// Requests wait until this is settled.
     pub suspicion: Arc<Suspicion>,
+    /// What the app does with files.
+    pub observer: Arc<Observer>,
+    /// Where the paths of the app's files begin.
+    pub root: PathBuf,
     /// Gets the runtime of the first thread that serves requests, to drive upstreams on.
     pub runtime: Arc<OnceLock<Handle>>,
     /// Gets notices for the user, such as a page whose policy keeps the live-reload script out.
@@ -77,6 +83,7 @@ pub fn serve(config: FrontConfig, gate: Gate, hub: Hub, status: Arc<StatusBoard>
             suspicion: config.suspicion,
             allowed_origins: config.allowed_origins,
             notices: Notices::new(config.on_notice),
+            files: Files { observer: config.observer, root: config.root },
         }),
         allowed_hosts: config.allowed_hosts,
         runtime: config.runtime,

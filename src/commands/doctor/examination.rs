@@ -1,5 +1,7 @@
 //! Runs one check after the other.
 
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use cargo_metadata::Package;
@@ -11,12 +13,25 @@ use super::app::{check_closure, check_framework, check_kind, check_shared, frame
 use super::check::Mark;
 use super::closure::{Closure, names};
 use super::report::{Examination, print};
-use super::{machine, traps};
+use super::{machine, traps, why};
 use crate::cli::DoctorArgs;
 use crate::commands::package;
 
 pub(in crate::commands) fn run(args: &DoctorArgs) -> ExitCode {
     let terminal = Terminal::new(Format::Human, false);
+    if let Some(path) = &args.why {
+        let explained = explain(args, path).and_then(|text| {
+            let written = writeln!(std::io::stdout(), "{text}");
+            written.map_err(|error| Error::fault(format!("failed to write: {error}")))
+        });
+        return explained.map_or_else(
+            |error| {
+                terminal.error(&error);
+                ExitCode::from(error.exit_code())
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
     match examine(args) {
         Ok(examination) => {
             let failed = examination.checks.iter().any(|check| check.mark == Mark::Fail);
@@ -30,6 +45,15 @@ pub(in crate::commands) fn run(args: &DoctorArgs) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+fn explain(args: &DoctorArgs, path: &Path) -> Result<String, Error> {
+    let cwd = std::env::current_dir()
+        .map_err(|error| Error::fault(format!("the current directory cannot be used: {error}")))?;
+    let settings = package::settings(&args.selection, &cwd);
+    let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
+    let target = build::app::find(argument.as_deref(), &cwd, &settings)?;
+    why::explain(&target, path, &cwd)
 }
 
 fn examine(args: &DoctorArgs) -> Result<Examination, Error> {

@@ -8,5 +8,7 @@ mod examination;
 mod machine;
 mod report;
 mod traps;
+mod why;
 
 pub(super) use examination::run;
+pub(super) use why::Serving;

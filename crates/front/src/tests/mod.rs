@@ -58,6 +58,8 @@ impl Site {
             app: "shop".into(),
             inject: true,
             suspicion: Arc::default(),
+            observer: Arc::default(),
+            root: "/shop".into(),
             runtime: Arc::default(),
             on_notice: {
                 let notices = Arc::clone(&notices);

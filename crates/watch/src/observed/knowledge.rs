@@ -282,9 +282,9 @@ impl Knowledge {
         self.urls.get(url).map_or(&[], Vec::as_slice)
     }
 
-    /// Notes that the app answers from memory instead of looking at the file.
-    pub(super) fn remember(&mut self, place: &Path) {
-        self.remembered.insert(place.to_owned());
+    /// Notes that the app answers from memory instead of looking at the file. Returns true if that is new.
+    pub(super) fn remember(&mut self, place: &Path) -> bool {
+        self.remembered.insert(place.to_owned())
     }
 
     /// Lists what live generations use, and what a change of each place would lead to.

@@ -1,6 +1,6 @@
 //! Gathers what all workers do with files, for the watcher and for the front. Thread-safe; reads trails whenever it is asked.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,6 +57,8 @@ pub(super) struct State {
     betrayed: Vec<PathBuf>,
     /// The app may read files in ways that are not seen.
     may_bypass: bool,
+    /// What is part of the build.
+    sources: HashSet<PathBuf>,
 }
 
 /// A worker, as far as its use of files is concerned.
@@ -154,6 +156,16 @@ impl Observer {
     /// Returns true if the app uses more files than can be followed.
     pub fn is_full(&self) -> bool {
         self.lock().knowledge.is_full()
+    }
+
+    /// Sets which files are part of the build.
+    pub fn set_sources<'a>(&self, sources: impl Iterator<Item = &'a PathBuf>) {
+        self.lock().sources = sources.map(|source| place_of(source)).collect();
+    }
+
+    /// Returns true if the file is part of the build.
+    pub fn is_source(&self, path: &Path) -> bool {
+        self.lock().sources.contains(&place_of(path))
     }
 
     /// Returns what a change of a file leads to, as far as the app's use of it is concerned.
@@ -267,8 +279,10 @@ impl State {
     }
 
     pub(super) fn betray(&mut self, place: PathBuf) {
-        self.knowledge.remember(&place);
-        self.betrayed.push(place);
+        // A request that is sent again may meet the same generation.
+        if self.knowledge.remember(&place) {
+            self.betrayed.push(place);
+        }
     }
 }
 
