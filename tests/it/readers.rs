@@ -259,6 +259,7 @@ fn a_file_served_by_actix_never_costs_a_restart() {
 }
 
 #[test]
+#[ignore = "builds Rocket, which takes minutes"]
 fn a_file_served_by_rocket_never_costs_a_restart() {
     serves_files("on_rocket", &["/static/site.css"]);
 }

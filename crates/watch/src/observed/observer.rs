@@ -193,6 +193,8 @@ impl Observer {
 
     /// Returns true if the app has made the place what it is now. Asked once for each change.
     pub(crate) fn is_own_work(&self, place: &Path) -> bool {
+        // It may have written the file since the last look.
+        self.read_all();
         self.lock().knowledge.is_own_work(place)
     }
 
