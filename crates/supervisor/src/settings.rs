@@ -17,6 +17,6 @@ pub struct Settings {
     pub drain_time_max: Duration,
     /// How long the app may take to end when devhost ends.
     pub stop_time_max: Duration,
-    /// Answer less and less often to changes that may be devhost's own doing ([`crate::echo`]).
+    /// Answer less and less often to changes that may be devhost's own doing.
     pub damp_echoes: bool,
 }
