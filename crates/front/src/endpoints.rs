@@ -32,7 +32,11 @@ pub(crate) fn respond(request: &HttpRequest, front: &Front) -> HttpResponse {
         "/__devhost" | "/__devhost/" => {
             let mut response = own(front, "text/html; charset=utf-8");
             response.insert_header((header::CONTENT_SECURITY_POLICY, POLICY));
-            response.body(render_status(&front.status.snapshot(), &context))
+            response.body(render_status(
+                &front.status.snapshot(),
+                &front.files.document(&Wanted::default()),
+                &context,
+            ))
         }
         "/__devhost/client.js" => own(front, "text/javascript; charset=utf-8").body(CLIENT_SCRIPT),
         "/__devhost/status" => {

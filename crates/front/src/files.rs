@@ -16,13 +16,13 @@ pub(crate) struct Files {
 }
 
 /// The query: a single path, absolute or below the workspace.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct Wanted {
     path: Option<PathBuf>,
 }
 
 /// The document.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Document {
     /// What is not listed was not used. Otherwise names of files count, too.
     pub(crate) trusted: bool,

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::context::PageContext;
 use super::endpoints::CLIENT_SCRIPT;
+use super::files::{Document, Entry};
 use super::html::script_tag;
 use super::pages::{POLICY, Page, render_status};
 use devhost_link::wire::PanicReport;
@@ -125,7 +126,7 @@ pub fn all() -> Vec<Sample> {
         })
         .collect();
     for (name, status) in [("status", busy_status()), ("status_at_the_start", first_status())] {
-        let html = render_status(&status, &CONTEXT);
+        let html = render_status(&status, &used_files(name), &CONTEXT);
         samples.push(Sample { name, html, events: vec![hello(None)] });
     }
     for (name, failure) in [
@@ -355,4 +356,21 @@ fn busy_status() -> Status {
         reloads: reloads.collect(),
         ..first_status()
     }
+}
+
+/// What an app that serves uses; nothing at its start.
+fn used_files(sample: &str) -> Document {
+    let entry = |path: &str, does, why: &str| Entry { path: path.into(), does, why: why.into() };
+    let files = match sample {
+        "status" => vec![
+            entry("config/app.toml", "restart", "read at start"),
+            entry(
+                "static/a-stylesheet-with-quite-a-long-name/and-a-directory/site.css",
+                "swap",
+                "served as it is",
+            ),
+        ],
+        _ => Vec::new(),
+    };
+    Document { trusted: true, full: false, files }
 }

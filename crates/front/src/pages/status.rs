@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::frame::Frame;
 use crate::context::PageContext;
+use crate::files::Document;
 use crate::html::{Foreign, terminal_output};
 use devhost_model::{
     AppStatus, BuildReport, Failure, Outcome, Reload, ServerState, SideState, SideStatus, Status,
@@ -17,8 +18,11 @@ const STEP_SHOWN_FROM_MS: f64 = 0.05;
 /// How many files of a reload the status page names.
 const FILES_SHOWN_COUNT_MAX: usize = 5;
 
+/// How many of the files that the app uses the status page names.
+const USED_SHOWN_COUNT_MAX: usize = 200;
+
 /// Renders the status page.
-pub(crate) fn render_status(status: &Status, context: &PageContext<'_>) -> String {
+pub(crate) fn render_status(status: &Status, used: &Document, context: &PageContext<'_>) -> String {
     let state = match status.state {
         ServerState::Starting => "building for the first time",
         ServerState::Building => "building",
@@ -39,9 +43,33 @@ pub(crate) fn render_status(status: &Status, context: &PageContext<'_>) -> Strin
         hint: &status.failure.as_ref().map(Failure::title).unwrap_or_default(),
     };
     frame.render(
-        &html! { (apps(&status.apps)) (processes(status)) (beside(status, now_unix_ms())) (reloads(status)) },
+        &html! { (apps(&status.apps)) (processes(status)) (beside(status, now_unix_ms())) (reloads(status)) (files(used)) },
         context,
     )
+}
+
+/// Renders what the app uses, and what a change of each file does.
+fn files(used: &Document) -> Markup {
+    let left_out = used.files.len().saturating_sub(USED_SHOWN_COUNT_MAX);
+    html! {
+        section {
+            h2 { "Files that the app uses" }
+            @if used.files.is_empty() {
+                p class="empty" { "None yet." }
+            } @else {
+                dl {
+                    @for file in used.files.iter().take(USED_SHOWN_COUNT_MAX) {
+                        dt { (Foreign(&file.path)) }
+                        dd { (file.does) ": " (Foreign(&file.why)) }
+                    }
+                    @if left_out > 0 {
+                        dt { (left_out) " more" }
+                        dd { a href="/__devhost/files" { "/__devhost/files" } " lists them" }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Renders the other apps, if there are any.

@@ -8,6 +8,7 @@ use super::page::{OUTPUT_LINES_SHOWN_COUNT_MAX, Page};
 use super::render_status;
 use super::section::Section;
 use crate::context::PageContext;
+use crate::files::{Document, Entry};
 use crate::slots::SlotKind;
 use devhost_link::wire::PanicReport;
 use devhost_model::{Diagnostic, End, Failure, SideEnd, SideState, SideStatus, StatusBoard, StopReason};
@@ -100,7 +101,9 @@ fn what_a_process_beside_the_app_says_gets_into_the_status_page_escaped() {
             last_lines: vec![EVIL.into()],
         }];
     });
-    let html = render_status(&board.snapshot(), &CONTEXT);
+    let evil = Entry { path: EVIL.into(), does: "restart", why: EVIL.into() };
+    let used = Document { files: vec![evil], ..Document::default() };
+    let html = render_status(&board.snapshot(), &used, &CONTEXT);
     assert!(html.contains("starts again") && html.contains("last lines"), "{html}");
     assert!(!html.contains("<script>alert") && !html.contains('\u{1b}'), "{html}");
 }
