@@ -24,6 +24,7 @@ const DIRECTORIES: &[&str] = &[
     "preload",
     "report",
     "scripts",
+    "serving",
     "shadow",
     "tmp",
     "uses",
