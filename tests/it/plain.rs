@@ -336,8 +336,6 @@ mod packages {
         let devhost = app.start(&[]).ready();
         let extra = app.path("layouts/extra");
         std::fs::create_dir_all(extra.join("src")).unwrap();
-        std::fs::create_dir_all(extra.join("static")).unwrap();
-        std::fs::write(extra.join("static/hint.txt"), "before").unwrap();
         std::fs::write(extra.join("src/lib.rs"), "pub const EXTRA: &str = \"from the new package\";")
             .unwrap();
         let manifest = "[package]\nname = \"extra\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
@@ -352,8 +350,6 @@ mod packages {
         wait_for("the new package's text", &devhost, || {
             devhost.get("/").body.contains("from the new package").then_some(())
         });
-        app.edit("layouts/extra/static/hint.txt", "before", "after");
-        devhost.wait_line("page reload");
         app.edit("layouts/extra/src/lib.rs", "from the new package", "from its next version");
         wait_for("the package's next text", &devhost, || {
             devhost.get("/").body.contains("from its next version").then_some(())
