@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use devhost_model::{BrowserEvent, Cause, ChangedFiles, FILES_NAMED_COUNT_MAX};
 
 use crate::action::{Action, Actions};
+use crate::code::Code;
 use crate::echo::{Answer, ECHO_TIME_MAX, Echoes, Verdict};
 use crate::event::Timer;
 use crate::journey::Journey;
@@ -116,15 +118,8 @@ impl Supervisor {
         if matches!(self.build, Build::Running { .. }) {
             actions.push(Action::CancelBuild);
         }
-        // What is starting is outdated now. It is killed rather than drained: it has had no requests.
-        self.wanted = None;
-        self.abandon_starting(actions);
-        self.crashes = 0;
-        self.zygote_deaths = 0;
         add_new(&mut self.unbuilt, code);
-        if self.holds() || self.current.is_none() {
-            actions.push(Action::Hold);
-        }
+        self.begin_anew(actions);
         let named = self.unbuilt.iter().take(FILES_NAMED_COUNT_MAX);
         let files = named.map(|file| file.display().to_string()).collect();
         actions.push(Action::Tell(BrowserEvent::Building { files }));
@@ -147,13 +142,26 @@ impl Supervisor {
             // The code of this build will be started in any case.
             return;
         }
-        // Code that did not start may start with the new values; sources that do not build stay broken.
-        let code = if self.build_broken { self.last_good.clone() } else { self.newest.clone() };
-        let Some(code) = code else { return };
+        // Code that did not start may start with the new values.
+        let Some(code) = self.startable() else { return };
         if self.must_wait(now, at, files.first(), actions) {
             add_new(&mut self.overtaking.startup, files);
             return;
         }
+        self.begin_anew(actions);
+        actions.push(Action::SetState(self.waiting_state()));
+        let journey = Journey::new(Cause::Change, files, at);
+        self.want(Wanted { code, journey, second_try: false }, actions);
+    }
+
+    /// Returns the code that can be started now: the newest, or if that does not build, the last good one.
+    pub(crate) fn startable(&self) -> Option<Arc<Code>> {
+        if self.build_broken { self.last_good.clone() } else { self.newest.clone() }
+    }
+
+    /// Gives up what is starting, which is outdated now, and forgets earlier crashes. It is killed rather than drained: it has
+    /// had no requests.
+    pub(crate) fn begin_anew(&mut self, actions: &mut Actions) {
         self.wanted = None;
         self.abandon_starting(actions);
         self.crashes = 0;
@@ -161,9 +169,6 @@ impl Supervisor {
         if self.holds() || self.current.is_none() {
             actions.push(Action::Hold);
         }
-        actions.push(Action::SetState(self.waiting_state()));
-        let journey = Journey::new(Cause::Change, files, at);
-        self.want(Wanted { code, journey, second_try: false }, actions);
     }
 }
 

@@ -18,8 +18,7 @@ impl Supervisor {
             actions.push(Action::Note("the app is being built, and started anew once that is done".into()));
             return;
         }
-        let code = if self.build_broken { self.last_good.clone() } else { self.newest.clone() };
-        let Some(code) = code else {
+        let Some(code) = self.startable() else {
             actions.push(Action::Note("there is no code to start: it has to build first".into()));
             return;
         };
@@ -46,17 +45,6 @@ impl Supervisor {
         actions.push(Action::Tell(BrowserEvent::Building { files: Vec::new() }));
         actions.push(Action::SetState(self.waiting_state()));
         self.start_build(now, now, actions);
-    }
-
-    /// Gives up what is starting, and forgets earlier crashes: the user knows of them.
-    fn begin_anew(&mut self, actions: &mut Actions) {
-        self.wanted = None;
-        self.abandon_starting(actions);
-        self.crashes = 0;
-        self.zygote_deaths = 0;
-        if self.holds() || self.current.is_none() {
-            actions.push(Action::Hold);
-        }
     }
 }
 
