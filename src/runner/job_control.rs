@@ -1,11 +1,12 @@
 //! What the user asks for by signals and keys: ending, suspending, and who has the terminal.
 
+use std::rc::Rc;
+
 use devhost_supervisor::Event;
 use devhost_sys::parent::Ask;
-use nix::sys::signal::{Signal, killpg, raise};
 
 use super::input::Typed;
-use super::keys::Keys;
+use super::job::Job;
 use super::signals::{Wish, hears_of_hang_up};
 use super::state::Runner;
 
@@ -23,7 +24,7 @@ impl Runner {
             }
             // The loop gives the app the terminal, if devhost has it now.
             Wish::Proceed => {
-                self.take_keyboard();
+                self.job().take_keyboard();
                 Vec::new()
             }
         }
@@ -69,30 +70,16 @@ impl Runner {
         if let Some(foreground) = &mut self.foreground {
             foreground.take_back();
         }
-        self.terminal.step_aside();
-        self.keys.as_deref().into_iter().for_each(Keys::give_back);
-        let groups = self.workers.groups();
-        for group in &groups {
-            let _ = killpg(*group, Signal::SIGTSTP);
-        }
-        self.sides.suspend();
-        // Returns once devhost is continued: a signal to this thread is delivered before anything else.
-        if let Err(error) = raise(Signal::SIGSTOP) {
-            tracing::warn!("failed to stop: {error}");
-        }
-        self.take_keyboard();
-        for group in &groups {
-            let _ = killpg(*group, Signal::SIGCONT);
-        }
-        self.sides.proceed();
+        self.job().suspend();
     }
 
-    /// Reads the keyboard again, if devhost has the terminal.
-    fn take_keyboard(&self) {
-        let Some(keys) = &self.keys else { return };
-        keys.settle();
-        if let Some(launcher) = self.launchers.get(&self.current_launcher) {
-            launcher.guard_terminal(keys.changed());
+    fn job(&self) -> Job<'_> {
+        Job {
+            terminal: &self.terminal,
+            keys: self.keys.as_deref(),
+            guard: self.launchers.get(&self.current_launcher).map(Rc::as_ref),
+            groups: self.workers.groups(),
+            common: self.sides.common(),
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use actix_web::rt;
 use devhost_sys::keyboard::{Keyboard, TerminalChange};
 use devhost_sys::runtime::register;
+use devhost_terminal::Terminal;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -33,13 +34,14 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Listens for keys, if there is a terminal. Must be called on an actix runtime.
-    pub(super) fn listen(inputs: &Inputs) -> Option<Self> {
+    /// Listens for keys, if there is a terminal, which then says so. Must be called on an actix runtime.
+    pub(super) fn listen(inputs: &Inputs, terminal: &Terminal) -> Option<Self> {
         let keyboard = Rc::new(Keyboard::find()?);
         let descriptor = keyboard.as_fd().try_clone_to_owned().ok()?;
         let descriptor = register(descriptor, Interest::READABLE).ok()?;
         keyboard.settle();
         let task = rt::spawn(hear(Rc::clone(&keyboard), descriptor, inputs.clone()));
+        terminal.take_keys();
         Some(Self { keyboard, task })
     }
 

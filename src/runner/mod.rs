@@ -23,6 +23,7 @@ mod forks;
 mod further;
 mod ids;
 mod input;
+mod job;
 mod job_control;
 mod keys;
 mod launcher;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use devhost_model::{End, Failure};
 use devhost_supervisor::Event;
 use devhost_sys::network;
-use devhost_terminal::Addresses;
+use devhost_terminal::{Addresses, Terminal};
 use nix::sys::signal::{Signal, raise};
 
 use super::browser;
@@ -60,6 +60,33 @@ pub(super) struct Orders {
     has_hinted: bool,
 }
 
+impl Order {
+    /// Does what concerns no app; a no-op for other orders. `has_hinted`: an unknown key was answered.
+    pub(super) fn perform_once(self, terminal: &Terminal, has_hinted: &mut bool) {
+        match self {
+            Self::Clear => terminal.clear(),
+            Self::Help => terminal.keys(),
+            Self::Quit => {
+                // As Ctrl-C does: a second one ends everything at once.
+                if let Err(error) = raise(Signal::SIGINT) {
+                    tracing::warn!("failed to end: {error}");
+                }
+            }
+            Self::Unknown => {
+                if !std::mem::replace(has_hinted, true) {
+                    terminal.hint_at_keys();
+                }
+            }
+            Self::Refork
+            | Self::Rebuild
+            | Self::PauseOrResume
+            | Self::Open
+            | Self::Addresses
+            | Self::LastError => {}
+        }
+    }
+}
+
 impl Runner {
     pub(super) fn ordered(&mut self, order: Order) -> Vec<Event> {
         match order {
@@ -78,18 +105,8 @@ impl Runner {
             },
             Order::Addresses => self.show_addresses(),
             Order::LastError => self.show_trouble(),
-            Order::Clear => self.terminal.clear(),
-            Order::Help => self.terminal.keys(),
-            Order::Quit => {
-                // As Ctrl-C does: a second one ends everything at once.
-                if let Err(error) = raise(Signal::SIGINT) {
-                    tracing::warn!("failed to end: {error}");
-                }
-            }
-            Order::Unknown => {
-                if !std::mem::replace(&mut self.orders.has_hinted, true) {
-                    self.terminal.hint_at_keys();
-                }
+            Order::Clear | Order::Help | Order::Quit | Order::Unknown => {
+                order.perform_once(&self.terminal, &mut self.orders.has_hinted);
             }
         }
         Vec::new()

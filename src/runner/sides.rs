@@ -179,14 +179,9 @@ impl Beside {
         self.common.sides.apply(united(&lists));
     }
 
-    /// Suspends them together with devhost.
-    pub(super) fn suspend(&self) {
-        self.common.suspend();
-    }
-
-    /// Lets them go on.
-    pub(super) fn proceed(&self) {
-        self.common.proceed();
+    /// Returns what this app shares with others.
+    pub(super) fn common(&self) -> &Common {
+        &self.common
     }
 
     /// Ends them; at once, if the user is in a hurry or asks again. Those of several apps run on.

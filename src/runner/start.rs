@@ -89,10 +89,7 @@ async fn serve(parts: Parts, links: tokio::runtime::Handle) -> Result<(), Error>
     // Before the address is printed: anyone who reads it may end devhost.
     let signals = Signals::new()?;
     let (inputs, received) = mpsc::channel(INPUTS_COUNT_MAX);
-    let keys = if parts.keys { Keys::listen(&inputs) } else { None };
-    if keys.is_some() {
-        parts.terminal.take_keys();
-    }
+    let keys = if parts.keys { Keys::listen(&inputs, &parts.terminal) } else { None };
     let status = parts.status();
     let ground = Ground { links, inputs, keys: keys.map(Rc::new), output: None, member: None };
     let (terminal, stop_time_max) = (Arc::clone(&parts.terminal), parts.settings.stop_time_max);

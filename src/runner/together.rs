@@ -14,12 +14,11 @@ use devhost_terminal::Terminal;
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use nix::sys::signal::{Signal, killpg, raise};
-use nix::unistd::Pid;
 use tokio::sync::mpsc;
 
 use super::app_output::AppOutput;
 use super::input::{INPUTS_COUNT_MAX, Input, Inputs};
+use super::job::Job;
 use super::keys::Keys;
 use super::launcher::{LAUNCHER_END_TIME_MAX, Launcher};
 use super::member::Member;
@@ -54,11 +53,7 @@ async fn serve(
     // Before an address is printed: anyone who reads it may end devhost.
     let signals = Signals::new()?;
     let (orders, received) = mpsc::channel(INPUTS_COUNT_MAX);
-    let keys = if apps.iter().all(|app| app.keys) { Keys::listen(&orders) } else { None };
-    let keys = keys.map(Rc::new);
-    if keys.is_some() {
-        terminal.take_keys();
-    }
+    let keys = if apps.iter().all(|app| app.keys) { Keys::listen(&orders, &terminal) } else { None };
     let statuses: Vec<Arc<StatusBoard>> = apps.iter().map(Parts::status).collect();
     let failed = not_served.into_iter().map(|app| {
         let status = StatusBoard::new(app.name, app.kind);
@@ -76,7 +71,7 @@ async fn serve(
         terminal,
         common: Rc::new(common),
         guard: None,
-        keys,
+        keys: keys.map(Rc::new),
         members: Vec::new(),
         running: FuturesUnordered::new(),
         has_hinted: false,
@@ -151,8 +146,8 @@ impl Together {
                         ends_asked_count += 1;
                         self.terminal.stopping();
                     }
-                    Wish::Suspend => self.suspend(),
-                    Wish::Proceed => self.take_keyboard(),
+                    Wish::Suspend => self.job().suspend(),
+                    Wish::Proceed => self.job().take_keyboard(),
                 },
                 Some(input) = received.recv() => {
                     if let Input::Ordered(order) = input {
@@ -198,48 +193,20 @@ impl Together {
                     });
                 }
             }
-            Order::Clear => self.terminal.clear(),
-            Order::Help => self.terminal.keys(),
-            Order::Quit => {
-                if let Err(error) = raise(Signal::SIGINT) {
-                    tracing::warn!("failed to end: {error}");
-                }
-            }
-            Order::Unknown => {
-                if !std::mem::replace(&mut self.has_hinted, true) {
-                    self.terminal.hint_at_keys();
-                }
+            Order::Clear | Order::Help | Order::Quit | Order::Unknown => {
+                order.perform_once(&self.terminal, &mut self.has_hinted);
             }
         }
     }
 
-    /// Suspends devhost and the apps, as one job of the shell, until devhost is continued.
-    fn suspend(&self) {
-        self.terminal.step_aside();
-        self.keys.as_deref().into_iter().for_each(Keys::give_back);
-        let groups: Vec<Pid> =
-            self.members.iter().flat_map(|(member, _)| member.groups.borrow().clone()).collect();
-        for group in &groups {
-            let _ = killpg(*group, Signal::SIGTSTP);
-        }
-        self.common.suspend();
-        // Returns once devhost is continued: a signal to this thread is delivered before anything else.
-        if let Err(error) = raise(Signal::SIGSTOP) {
-            tracing::warn!("failed to stop: {error}");
-        }
-        self.take_keyboard();
-        for group in &groups {
-            let _ = killpg(*group, Signal::SIGCONT);
-        }
-        self.common.proceed();
-    }
-
-    /// Reads the keyboard again, if devhost has the terminal.
-    fn take_keyboard(&self) {
-        let Some(keys) = &self.keys else { return };
-        keys.settle();
-        if let Some(guard) = &self.guard {
-            guard.guard_terminal(keys.changed());
+    /// devhost and the apps, as one job of the shell.
+    fn job(&self) -> Job<'_> {
+        Job {
+            terminal: &self.terminal,
+            keys: self.keys.as_deref(),
+            guard: self.guard.as_ref(),
+            groups: self.members.iter().flat_map(|(member, _)| member.groups.borrow().clone()).collect(),
+            common: &self.common,
         }
     }
 
