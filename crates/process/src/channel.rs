@@ -2,16 +2,13 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{Shutdown, shutdown};
+use devhost_sys::packets::PacketSocket;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use crate::control;
@@ -21,7 +18,7 @@ const END_POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// One end of a control socket.
 #[derive(Debug)]
-pub struct Channel(AsyncFd<OwnedFd>);
+pub struct Channel(PacketSocket);
 
 impl Channel {
     /// Wraps a socket and makes it non-blocking. Must be called on a tokio runtime.
@@ -29,14 +26,12 @@ impl Channel {
     /// # Errors
     /// The socket cannot be made non-blocking, or the runtime refuses to poll it.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
-        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok(Self(devhost_sys::runtime::register(socket, Interest::READABLE)?))
+        PacketSocket::new(socket).map(Self)
     }
 
     /// Shuts down the socket, even if others still hold the channel.
     pub fn hang_up(&self) {
-        // Fails only if the peer has already hung up.
-        let _ = shutdown(self.0.get_ref().as_raw_fd(), Shutdown::Both);
+        self.0.hang_up();
     }
 
     /// Hangs up and reaps the peer's process, killing it after `limit`. Returns its status if it ended by
@@ -65,7 +60,7 @@ impl Channel {
     /// # Errors
     /// The peer is gone or does not read, or the message is too large.
     pub fn send<M: Serialize>(&self, message: &M, fds: &[RawFd]) -> io::Result<()> {
-        control::send(self.0.get_ref().as_fd(), message, fds)
+        control::send(self.0.as_fd(), message, fds)
     }
 
     /// Returns the next message, or `None` once the peer is gone or sends garbage. Cancel-safe.
@@ -75,16 +70,9 @@ impl Channel {
 
     /// Like [`Self::receive`], with the descriptors sent along.
     pub async fn receive_with_fds<M: DeserializeOwned>(&self) -> Option<(M, Vec<OwnedFd>)> {
-        loop {
-            let mut ready = self.0.readable().await.ok()?;
-            match ready.try_io(|socket| control::receive(socket.get_ref().as_fd())) {
-                Ok(Ok(message)) => return message,
-                Ok(Err(error)) => {
-                    tracing::warn!("a control socket failed: {error}");
-                    return None;
-                }
-                Err(_would_block) => {}
-            }
-        }
+        self.0.receive().await.and_then(control::parse).unwrap_or_else(|error| {
+            tracing::warn!("a control socket failed: {error}");
+            None
+        })
     }
 }

@@ -234,5 +234,12 @@ pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report) -> io::Result<()> 
 
 /// Receives a message, or `None` if the peer is gone.
 pub(crate) fn receive<M: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
-    seqpacket::receive(socket)?.map(|(bytes, fds)| Ok((serde_json::from_slice(&bytes)?, fds))).transpose()
+    parse(seqpacket::receive(socket)?)
+}
+
+/// Parses what was received, if anything.
+pub(crate) fn parse<M: DeserializeOwned>(
+    received: Option<(Vec<u8>, Vec<OwnedFd>)>,
+) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
+    received.map(|(bytes, fds)| Ok((serde_json::from_slice(&bytes)?, fds))).transpose()
 }

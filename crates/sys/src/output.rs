@@ -9,8 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
-use nix::fcntl::{FallocateFlags, fallocate};
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use crate::memory;
 
 /// Where the ring begins. At offset 0 is the count of all bytes ever written, in native byte order.
 /// `interpose.c` has the same number.
@@ -32,11 +31,7 @@ impl Output {
     /// # Errors
     /// The system is out of descriptors or memory.
     pub fn create() -> io::Result<Self> {
-        let memory = memfd_create(c"devhost-output", MFdFlags::MFD_CLOEXEC)?;
-        let size = i64::try_from(RING_OFFSET + OUTPUT_KEPT_SIZE).unwrap_or(i64::MAX);
-        // Allocated up front, so that a lack of memory is an error here and not a SIGBUS in the worker.
-        fallocate(&memory, FallocateFlags::empty(), 0, size)?;
-        Ok(Self(File::from(memory)))
+        memory::allocate(c"devhost-output", RING_OFFSET + OUTPUT_KEPT_SIZE).map(Self)
     }
 
     /// Returns the last output: at most 64 KiB, beginning with a whole line.

@@ -18,8 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::fcntl::{FallocateFlags, fallocate};
-use nix::sys::memfd::{MFdFlags, memfd_create};
+use crate::memory;
 
 // The layout, in native byte order. `observe.c` has the same numbers; a change of them is another version.
 //
@@ -160,10 +159,7 @@ impl Trail {
         if start.len() > HEADER_SIZE + SCOPES_SIZE {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the paths to observe are too long"));
         }
-        let memory = memfd_create(c"devhost-trail", MFdFlags::MFD_CLOEXEC)?;
-        // Allocated up front, so that a lack of memory is an error here and not a SIGBUS in the worker.
-        fallocate(&memory, FallocateFlags::empty(), 0, i64::try_from(TRAIL_SIZE).unwrap_or(i64::MAX))?;
-        let memory = File::from(memory);
+        let memory = memory::allocate(c"devhost-trail", TRAIL_SIZE)?;
         memory.write_all_at(&start, 0)?;
         Ok(Self(memory))
     }
