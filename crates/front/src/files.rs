@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use devhost_watch::{FileUse, Observer, Reaction};
+use devhost_watch::{FileUse, Observer, Reaction, is_stylesheet};
 use serde::{Deserialize, Serialize};
 
 /// How many files are listed.
@@ -62,10 +62,9 @@ impl Files {
     }
 
     fn entry(&self, one: &FileUse) -> Entry {
-        let is_style = one.path.extension().is_some_and(|extension| extension == "css");
         let does = match one.reaction {
             Reaction::Restart(_) => "restart",
-            Reaction::Reload(_) if is_style => "swap",
+            Reaction::Reload(_) if is_stylesheet(&one.path) => "swap",
             Reaction::Reload(_) => "reload",
         };
         Entry { path: self.shown(&one.path), does, why: one.reaction.why().to_string() }

@@ -15,7 +15,7 @@ const HASHED_SIZE_MAX_BYTES: u64 = 16 * 1024 * 1024;
 const RACY_MS: u64 = 2_000;
 
 /// Tells a rewritten file from its predecessor. Leaves out the ctime, which a hard link changes, too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     size: u64,
     inode: u64,
@@ -23,6 +23,10 @@ pub struct Identity {
 }
 
 impl Identity {
+    pub(crate) fn new(size: u64, inode: u64, modified_ns: i128) -> Self {
+        Self { size, inode, modified_ns }
+    }
+
     /// Returns the identity of the file at the path, if there is one.
     pub fn of(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| Self::from(&metadata))

@@ -18,6 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::content::Identity;
 use crate::memory;
 
 // The layout, in native byte order. `observe.c` has the same numbers; a change of them is another version.
@@ -140,6 +141,13 @@ pub struct Written {
     pub changed_ns: i128,
     /// It was opened for writing, and otherwise closed.
     pub is_open: bool,
+}
+
+impl Written {
+    /// Returns the identity of the file as it was.
+    pub fn identity(&self) -> Identity {
+        Identity::new(self.size, self.inode, self.modified_ns)
+    }
 }
 
 impl Trail {

@@ -166,6 +166,11 @@ fn is_configuration(name: &OsStr, extension: &str, purpose: Option<Purpose>) -> 
         || ["config", "conf", "settings", "appsettings", "log4rs"].iter().any(|start| stem.starts_with(start))
 }
 
+/// Returns true for a file that open pages can swap in place.
+pub fn is_stylesheet(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "css")
+}
+
 /// Returns true for names under which editors keep temporary files.
 pub(crate) fn is_editor_file(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();

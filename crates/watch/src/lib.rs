@@ -30,6 +30,7 @@ mod tree;
 mod watcher;
 
 pub use changes::Changes;
+pub use classify::is_stylesheet;
 pub use error::WatchError;
 pub use observed::{Answer, Check, Comparison, FileUse, Look, Observer, Reaction, Seat, Why};
 pub use scope::{Mode, Scope, Surroundings};

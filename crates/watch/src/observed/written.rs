@@ -5,19 +5,14 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use devhost_sys::content::Identity;
 use devhost_sys::trail::Written;
 
 /// How many files written by the app are remembered. Beyond, the oldest count as written by somebody else.
 const WRITTEN_COUNT_MAX: usize = 16_384;
 
-/// Tells one state of a file from another. Renaming and linking keep it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct State {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified_ns: i128,
-}
+/// A file in one state: its device and the rest. Renaming and linking keep it.
+type State = (u64, Identity);
 
 /// The files that the app wrote, as it left them, and those it still holds open for writing.
 #[derive(Debug, Default)]
@@ -26,23 +21,23 @@ pub(super) struct WrittenFiles {
     /// The same, the oldest first.
     order: VecDeque<State>,
     /// By worker, device and inode: how many descriptors are open for writing, and how the file was when the last was opened.
-    open: HashMap<(u64, u64, u64), (u32, State)>,
+    open: HashMap<(u64, u64, u64), (u32, Identity)>,
 }
 
 impl WrittenFiles {
     pub(super) fn add(&mut self, worker: u64, written: &Written) {
-        let Written { device, inode, size, modified_ns, .. } = *written;
+        let Written { device, inode, size, .. } = *written;
         let held = (worker, device, inode);
-        let state = State { device, inode, size, modified_ns };
+        let identity = written.identity();
         if written.is_open {
-            let (count, before) = self.open.entry(held).or_insert((0, state));
-            (*count, *before) = (*count + 1, state);
+            let (count, before) = self.open.entry(held).or_insert((0, identity));
+            (*count, *before) = (*count + 1, identity);
             return;
         }
         let mut was_written = true;
         if let Some((count, before)) = self.open.get_mut(&held) {
             // Opened and closed only: what is there is somebody else's. Of an empty file, opening it may have made it so.
-            was_written = *before != state || size == 0;
+            was_written = *before != identity || size == 0;
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.open.remove(&held);
@@ -51,6 +46,7 @@ impl WrittenFiles {
         if !was_written {
             return;
         }
+        let state = (device, identity);
         if self.left.insert(state) {
             self.order.push_back(state);
             if self.order.len() > WRITTEN_COUNT_MAX
@@ -70,8 +66,7 @@ impl WrittenFiles {
     pub(super) fn contains(&self, path: &Path) -> bool {
         let Ok(metadata) = fs::metadata(path) else { return false };
         let (device, inode) = (metadata.dev(), metadata.ino());
-        let modified_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-        self.left.contains(&State { device, inode, size: metadata.size(), modified_ns })
+        self.left.contains(&(device, Identity::from(&metadata)))
             || self.open.keys().any(|(_, of, number)| (*of, *number) == (device, inode))
     }
 }

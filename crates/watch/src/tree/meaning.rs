@@ -8,7 +8,7 @@ use super::observed::is_database;
 use super::paths::is_in_inner_package;
 use super::state::{Role, Tree};
 use crate::changes::Changes;
-use crate::classify::{Class, classify, classify_around, is_left_alone};
+use crate::classify::{Class, classify, classify_around, is_left_alone, is_stylesheet};
 use crate::observed::{Reaction, Why};
 
 /// Why a change of a file that is not part of the build means something.
@@ -179,5 +179,5 @@ impl Tree {
 }
 
 fn served_class(place: &Path) -> Class {
-    if place.extension().is_some_and(|extension| extension == "css") { Class::Style } else { Class::Static }
+    if is_stylesheet(place) { Class::Style } else { Class::Static }
 }
