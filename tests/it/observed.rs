@@ -222,6 +222,14 @@ fn each_kind_of_use_has_its_reaction(more: &[&str], left_out: Option<&str>) {
         assert_restarted(&devhost, &reader, || change(&reader), why);
     }
     let remove = |path: &str| std::fs::remove_file(reader.path(path)).unwrap();
+    reader.write("../elsewhere/extra.toml", "elsewhere");
+    let lead_elsewhere = || {
+        symlink("../elsewhere", reader.path("linked~")).unwrap();
+        std::fs::rename(reader.path("linked~"), reader.path("linked")).unwrap();
+    };
+    assert_restarted(&devhost, &reader, lead_elsewhere, "linked, read at start");
+    let edit = || reader.write("../elsewhere/extra.toml", "edited elsewhere");
+    assert_restarted(&devhost, &reader, edit, "elsewhere/extra.toml, read at start");
     assert_restarted(&devhost, &reader, || remove("posts/one.md"), "posts/one.md, in a directory");
     assert_restarted(&devhost, &reader, || remove("flags/maintenance"), "flags/maintenance, ");
 

@@ -13,8 +13,8 @@ use super::knowledge::{FileUse, Fresh, Knowledge, Reaction};
 use super::reading::{Promise, Unclaimed};
 use crate::tree::place_of;
 
-/// How many spellings of paths are remembered with the places that they lead to.
-const PLACES_COUNT_MAX: usize = 65_536;
+/// How many spellings of paths are remembered with where they lead.
+const WAYS_COUNT_MAX: usize = 65_536;
 
 /// How far back a new watcher looks for changes that the one before it may not have reported.
 const HANDOVER_TIME: Duration = Duration::from_secs(2);
@@ -51,14 +51,35 @@ pub(super) struct State {
     bounds: Bounds,
     pub(super) workers: BTreeMap<u64, Worker>,
     workers_count: u64,
-    /// The places of spelled paths.
-    places: HashMap<PathBuf, PathBuf>,
+    /// Where spelled paths lead. Forgotten with each new worker: a link may lead elsewhere since.
+    ways: HashMap<PathBuf, Way>,
     /// Served files of which the app has just answered from memory.
     betrayed: Vec<PathBuf>,
     /// The app may read files in ways that are not seen.
     may_bypass: bool,
     /// What is part of the build.
     sources: HashSet<PathBuf>,
+}
+
+/// Where a path leads.
+#[derive(Debug, Clone)]
+struct Way {
+    place: PathBuf,
+    /// The places of symbolic links among its directories. If one is changed, the path leads elsewhere.
+    links: Vec<PathBuf>,
+}
+
+impl Way {
+    fn of(path: &Path) -> Self {
+        let place = place_of(path);
+        let links = if place == path {
+            Vec::new()
+        } else {
+            let directories = path.ancestors().skip(1).filter(|directory| directory.is_symlink());
+            directories.map(place_of).collect()
+        };
+        Self { place, links }
+    }
 }
 
 /// A worker, as far as its use of files is concerned.
@@ -115,6 +136,7 @@ impl Observer {
             promises: HashMap::new(),
         };
         state.workers.insert(number, worker);
+        state.ways.clear();
         drop(state);
         Arc::new(Seat {
             observer: Arc::clone(self),
@@ -251,11 +273,11 @@ impl State {
             self.knowledge.add_written(number, written);
         }
         for note in notes {
-            let place = self.place(&note.path);
+            let Way { place, links } = self.way(&note.path);
             if !self.bounds.hold(&place) {
                 continue;
             }
-            for link in links_in(&note.path, &place) {
+            for link in links {
                 self.knowledge.note(generation, link, Look::Read, 1, note.first);
             }
             if let (Some(worker), Look::Read | Look::Stat) = (self.workers.get_mut(&number), note.look) {
@@ -268,16 +290,16 @@ impl State {
         }
     }
 
-    fn place(&mut self, path: &Path) -> PathBuf {
-        if let Some(place) = self.places.get(path) {
-            return place.clone();
+    fn way(&mut self, path: &Path) -> Way {
+        if let Some(way) = self.ways.get(path) {
+            return way.clone();
         }
-        let place = place_of(path);
-        if self.places.len() >= PLACES_COUNT_MAX {
-            self.places.clear();
+        let way = Way::of(path);
+        if self.ways.len() >= WAYS_COUNT_MAX {
+            self.ways.clear();
         }
-        self.places.insert(path.to_owned(), place.clone());
-        place
+        self.ways.insert(path.to_owned(), way.clone());
+        way
     }
 
     pub(super) fn betray(&mut self, place: PathBuf) {
@@ -286,15 +308,6 @@ impl State {
             self.betrayed.push(place);
         }
     }
-}
-
-/// Lists the places of symbolic links among the directories of a path. If one is changed, the path leads elsewhere.
-fn links_in(path: &Path, place: &Path) -> Vec<PathBuf> {
-    if path == place {
-        return Vec::new();
-    }
-    let directories = path.ancestors().skip(1).filter(|directory| directory.is_symlink());
-    directories.map(place_of).collect()
 }
 
 impl Seat {
