@@ -68,7 +68,7 @@ impl Runner {
     ) -> Vec<Event> {
         let withheld = self.authors.take_withheld();
         let settled = self.settled(withheld.keys().cloned().collect());
-        let result = self.built(started, outcome);
+        let result = self.built(started, outcome, &report);
         let mut events = vec![Event::BuildEnded { build, report, settled: settled.clone(), result }];
         let edits = withheld.into_iter().filter(|(file, _)| !settled.contains(file));
         let (code, times): (Vec<_>, Vec<_>) = edits.unzip();
@@ -88,7 +88,12 @@ impl Runner {
         settled
     }
 
-    fn built(&mut self, started: SystemTime, outcome: build::Outcome) -> Result<Arc<Code>, Failure> {
+    fn built(
+        &mut self,
+        started: SystemTime,
+        outcome: build::Outcome,
+        report: &BuildReport,
+    ) -> Result<Arc<Code>, Failure> {
         self.build = None;
         self.end_live();
         if !self.first_build_over {
@@ -96,16 +101,13 @@ impl Runner {
         }
         match outcome {
             build::Outcome::Built(artifact) => {
+                // A replay has the same dependencies as the build before it.
+                if !report.replayed || !self.first_build_over {
+                    self.look_for_unseen_reads();
+                }
                 self.first_build_over = true;
                 // If the build newly names a file, an edit to it during the build counts, too.
                 self.watch_new_packages();
-                let unseen = build::crate_that_bypasses_libc(&self.workspace);
-                self.watching.observer().set_may_bypass(unseen.is_some());
-                if let Some(name) = unseen {
-                    self.note(format!(
-                        "the app uses {name}, which may read files in ways that devhost cannot see: names of files count, too"
-                    ));
-                }
                 self.watching
                     .set_inputs_built_since(artifact.scripts.with_sources(&artifact.sources), started);
                 for note in artifact.notes {
@@ -133,6 +135,16 @@ impl Runner {
                 }
                 Err(failure)
             }
+        }
+    }
+
+    fn look_for_unseen_reads(&mut self) {
+        let unseen = build::crate_that_bypasses_libc(&self.workspace);
+        self.watching.observer().set_may_bypass(unseen.is_some());
+        if let Some(name) = unseen {
+            self.note(format!(
+                "the app uses {name}, which may read files in ways that devhost cannot see: names of files count, too"
+            ));
         }
     }
 

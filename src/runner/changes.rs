@@ -39,9 +39,11 @@ impl Runner {
     pub(super) fn observed_ready(&mut self, generation: u64) {
         let observer = self.watching.observer();
         observer.ready(generation);
-        self.tell_of_uses();
-        let observer = self.watching.observer();
-        if observer.is_full() {
+        let is_full = observer.is_full();
+        if self.terminal.is_verbose() {
+            self.tell_of_uses();
+        }
+        if is_full {
             self.note(
                 "the app uses more files than devhost can follow: names of files count, too".to_owned(),
             );
@@ -49,7 +51,7 @@ impl Runner {
     }
 
     /// Tells those who want to know what the app has used so far, and what a change of it does.
-    fn tell_of_uses(&mut self) {
+    fn tell_of_uses(&self) {
         let uses = self.watching.observer().list();
         let (restarts, reloads): (Vec<_>, Vec<_>) =
             uses.iter().partition(|one| matches!(one.reaction, Reaction::Restart(_)));

@@ -306,6 +306,11 @@ impl Terminal {
         self.complain(|| self.err_style.note(message), || TerminalEvent::Note { message: message.into() });
     }
 
+    /// Returns true if details were asked for.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Tells something worth knowing if details were asked for.
     pub fn detail(&self, message: &str) {
         if self.verbose {

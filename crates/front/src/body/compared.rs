@@ -46,10 +46,9 @@ impl Compared {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        let packed =
-            futures_util::stream::iter(std::mem::take(&mut self.packed).into_iter().map(Ok)).boxed_local();
-        let mut plain = unpack(packed, &self.codings);
         if !self.codings.is_empty() {
+            let packed = std::mem::take(&mut self.packed).into_iter().map(Ok);
+            let mut plain = unpack(futures_util::stream::iter(packed).boxed_local(), &self.codings);
             // All of it is there, so nothing is waited for. What cannot be unpacked may be a file as it is.
             while let Some(Some(Ok(piece))) = plain.next().now_or_never() {
                 self.comparison.feed(&piece);
