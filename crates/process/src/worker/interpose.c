@@ -1132,6 +1132,17 @@ static void write_line(const char *line, size_t len, int fd) {
     }
 }
 
+/* Passes on the descriptor that a variable names, if it is set, and removes both. */
+static void use_fd(const char *variable, void (*use)(int fd)) {
+    const char *text = getenv(variable);
+    if (text != NULL) {
+        int fd = atoi(text);
+        unsetenv(variable);
+        use(fd);
+        close(fd);
+    }
+}
+
 /* Restores the user's environment before the app and its children see it. */
 __attribute__((constructor)) static void start(void) {
     const char *text = getenv(FD_VARIABLE);
@@ -1152,23 +1163,11 @@ __attribute__((constructor)) static void start(void) {
     unsetenv(FD_VARIABLE);
     unsetenv(PORT_VARIABLE);
     unsetenv(LD_PRELOAD_VARIABLE);
-    const char *kept = getenv(OUTPUT_VARIABLE);
-    if (kept != NULL) {
-        int fd = atoi(kept);
-        devhost_interpose_keep_output(fd);
-        close(fd);
-        unsetenv(OUTPUT_VARIABLE);
-    }
+    use_fd(OUTPUT_VARIABLE, devhost_interpose_keep_output);
     fcntl(report_fd, F_SETFD, FD_CLOEXEC);
     devhost_interpose_arm(write_line, wanted, getenv(EARLIER_VARIABLE));
     unsetenv(EARLIER_VARIABLE);
     /* Last: nothing of the above is the app's. */
-    const char *trail = getenv(TRAIL_VARIABLE);
-    if (trail != NULL) {
-        int fd = atoi(trail);
-        unsetenv(TRAIL_VARIABLE);
-        devhost_interpose_observe(fd);
-        close(fd);
-    }
+    use_fd(TRAIL_VARIABLE, devhost_interpose_observe);
 }
 #endif
