@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use devhost_bench as bench;
+use devhost_config::APPS_COUNT_MAX;
 use devhost_front::{host, origin};
 use devhost_process::Loading;
 use devhost_terminal::Format;
@@ -25,9 +26,6 @@ pub(crate) const STOP_TIME_DEFAULT_MS: u64 = 5_000;
 
 /// How many workers a generation may have: each has a process, a link and threads of its own.
 pub(crate) const WORKERS_COUNT_MAX: u32 = 16;
-
-/// How many apps can be named: each has a front, workers and builds of its own.
-const APPS_COUNT_MAX: usize = 8;
 
 const EXAMPLES: &str = "\
 Examples:

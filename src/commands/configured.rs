@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use devhost_build::app::{Members, Place};
-use devhost_config::{App, Config, Settings, closest};
+use devhost_config::{App, Config, Settings, closest, did_you_mean};
 use devhost_model::Error;
 
 use super::line::{self, Line};
@@ -161,12 +161,11 @@ fn meant<'c>(
 
 fn unknown_package(app: &App, members: &Members<'_>) -> Error {
     let names = members.names();
-    let hint = match closest(app.package(), names.iter().map(String::as_str)) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => String::new(),
-    };
     let list = format!("the packages here: {}", names.join(", "));
-    let hint = if hint.is_empty() { list } else { format!("{hint} {list}") };
+    let hint = match closest(app.package(), names.iter().map(String::as_str)) {
+        Some(name) => format!("{} {list}", did_you_mean(name)),
+        None => list,
+    };
     app.place.error(&format!("`apps.{}`: the workspace has no package `{}`", app.name, app.package()), hint)
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, Parser as _};
-use devhost_config::{APP_ARGS_KEY, Config, Given, Settings, Stronger};
+use devhost_config::{APP_ARGS_KEY, Config, Given, Settings, Stronger, did_you_mean};
 use devhost_model::Error;
 
 use crate::cli::{Cli, Command};
@@ -204,7 +204,7 @@ fn why(error: &clap::Error) -> String {
 
 fn suggestion(error: &clap::Error) -> String {
     match error.get(ContextKind::SuggestedValue) {
-        Some(ContextValue::String(value)) => format!("did you mean `{value}`?"),
+        Some(ContextValue::String(value)) => did_you_mean(value),
         _ => String::new(),
     }
 }

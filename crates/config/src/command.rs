@@ -32,21 +32,9 @@ impl Read for Command {
 }
 
 #[cfg(test)]
-impl schemars::JsonSchema for Command {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Command".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "anyOf": [
-                { "type": "string", "minLength": 1 },
-                { "type": "array", "items": { "type": "string" }, "minItems": 1 },
-            ]
-        })
-    }
-}
+crate::schema::inline_schema!(Command, |_| schemars::json_schema!({
+    "anyOf": [
+        { "type": "string", "minLength": 1 },
+        { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+    ]
+}));

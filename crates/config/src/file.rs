@@ -22,8 +22,8 @@ pub const FILE_NAME: &str = "devhost.toml";
 /// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The most apps that a file may have: each has a front, workers and builds of its own.
-pub(crate) const APPS_COUNT_MAX: usize = 8;
+/// The most apps that a file may have, and that may be served together: each has a front, workers and builds of its own.
+pub const APPS_COUNT_MAX: usize = 8;
 
 /// The most processes beside the app that a file may have.
 pub(crate) const PROCESSES_COUNT_MAX: usize = 32;
@@ -65,7 +65,7 @@ impl App {
 }
 
 impl File {
-    /// Reads the file of a directory, if there is one. People are told of it by its path from `cwd`, if it is below that.
+    /// Reads the file in a directory, if there is one. Messages name it relative to `cwd`, if it is below that.
     ///
     /// # Errors
     /// A mistake that names the file, and the place in it.

@@ -173,18 +173,6 @@ impl Value for Jobs {
 }
 
 #[cfg(test)]
-impl schemars::JsonSchema for Jobs {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Jobs".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "anyOf": [{ "type": "integer", "not": { "const": 0 } }, { "const": "default" }]
-        })
-    }
-}
+crate::schema::inline_schema!(Jobs, |_| schemars::json_schema!({
+    "anyOf": [{ "type": "integer", "not": { "const": 0 } }, { "const": "default" }]
+}));

@@ -15,7 +15,7 @@ const EXCERPT_CHARS_MAX: usize = 160;
 /// A file's text.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// How people are told of the file.
+    /// The file's name in messages.
     pub shown: String,
     pub text: String,
     /// The directory that relative paths in it start from.

@@ -10,6 +10,26 @@ use crate::document::{Document, option_keys};
 /// If this variable is set, the schema is written anew.
 const WRITE_VARIABLE: &str = "DEVHOST_WRITE_SCHEMA";
 
+/// Gives a type that is read by hand a schema of its own, written where the type is used.
+macro_rules! inline_schema {
+    ($type:ident, |$generator:pat_param| $schema:expr) => {
+        impl schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema($generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $schema
+            }
+        }
+    };
+}
+pub(crate) use inline_schema;
+
 fn schema() -> Value {
     // What Taplo, the usual TOML language server, knows.
     let mut generator = SchemaSettings::draft07().into_generator();

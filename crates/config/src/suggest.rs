@@ -15,12 +15,15 @@ pub fn closest<'w>(given: &str, known: impl IntoIterator<Item = &'w str>) -> Opt
         .map(|(_, known)| known)
 }
 
+/// Asks whether this word was meant.
+pub fn did_you_mean(word: &str) -> String {
+    format!("did you mean `{word}`?")
+}
+
 /// Returns a hint: what may have been meant, or all there is.
 pub(crate) fn hint(given: &str, known: &[String]) -> String {
-    match closest(given, known.iter().map(String::as_str)) {
-        Some(known) => format!("did you mean `{known}`?"),
-        None => format!("the keys here are {}", list(known)),
-    }
+    closest(given, known.iter().map(String::as_str))
+        .map_or_else(|| format!("the keys here are {}", list(known)), did_you_mean)
 }
 
 fn list(words: &[String]) -> String {

@@ -19,21 +19,9 @@ impl Read for Texts {
 }
 
 #[cfg(test)]
-impl schemars::JsonSchema for Texts {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Texts".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }]
-        })
-    }
-}
+crate::schema::inline_schema!(Texts, |_| schemars::json_schema!({
+    "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }]
+}));
 
 /// A list of strings.
 #[derive(Debug, Clone)]
@@ -66,19 +54,10 @@ impl Read for Variables {
 }
 
 #[cfg(test)]
-impl schemars::JsonSchema for Variables {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Variables".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "object", "additionalProperties": { "type": "string" } })
-    }
-}
+crate::schema::inline_schema!(
+    Variables,
+    |_| schemars::json_schema!({ "type": "object", "additionalProperties": { "type": "string" } })
+);
 
 /// What stands under names of the user's choice, in the file's order.
 #[derive(Debug, Clone)]

@@ -41,8 +41,7 @@ impl Read for Does {
             "restart" => Ok(Self::Restart),
             "reload" => Ok(Self::Reload),
             _ => {
-                let meant = suggest::closest(word, WORDS);
-                let hint = meant.map(|meant| format!("did you mean `{meant}`?")).unwrap_or_default();
+                let hint = suggest::closest(word, WORDS).map(suggest::did_you_mean).unwrap_or_default();
                 Err(Fault::new(node.span, format!("{NEEDED} is needed, not `{word}`"), hint))
             }
         }
@@ -105,23 +104,13 @@ impl Read for AllWatched {
 }
 
 #[cfg(test)]
-impl schemars::JsonSchema for AllWatched {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "AllWatched".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let table = WatchedTable::json_schema(generator);
-        schemars::json_schema!({
-            "anyOf": [
-                { "type": "string" },
-                table.clone(),
-                { "type": "array", "items": { "anyOf": [{ "type": "string" }, table] } },
-            ]
-        })
-    }
-}
+crate::schema::inline_schema!(AllWatched, |generator| {
+    let table = WatchedTable::json_schema(generator);
+    schemars::json_schema!({
+        "anyOf": [
+            { "type": "string" },
+            table.clone(),
+            { "type": "array", "items": { "anyOf": [{ "type": "string" }, table] } },
+        ]
+    })
+});
