@@ -7,7 +7,7 @@ use devhost_model::{Error, ReadyWhen, SideCommand, Verdict};
 use crate::{APP_ARGS_KEY, Config, Difference, File, Settings, Stronger};
 
 fn parse(text: &str) -> Result<File, Error> {
-    File::parse(text.into(), "devhost.toml".into(), Path::new("/work"))
+    File::parse(text.into(), "devhost.toml".into(), Path::new("/shop"))
 }
 
 fn message(text: &str) -> String {
@@ -57,8 +57,8 @@ fn options_become_arguments() {
         .flat_map(|given| &given.arguments)
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
-    let expected = "--port=8080 --strict-port --allowed-host=a.test --allowed-host=.b.test --env-file=/work/.env --env-file=/e \
-                    --features=x --target-dir=/work/t --verbose --verbose --config=build.jobs=1 -Zone --jobs=-2";
+    let expected = "--port=8080 --strict-port --allowed-host=a.test --allowed-host=.b.test --env-file=/shop/.env --env-file=/e \
+                    --features=x --target-dir=/shop/t --verbose --verbose --config=build.jobs=1 -Zone --jobs=-2";
     assert_eq!(all.join(" "), expected);
     let args = file.options.iter().find(|given| given.key == APP_ARGS_KEY).unwrap();
     assert_eq!(args.arguments, ["--seed", "x"]);
@@ -144,11 +144,11 @@ fn processes_are_described() {
     let [tailwind, migrate, api] = parse(text).unwrap().processes.try_into().unwrap();
     assert_eq!((tailwind.name.as_str(), tailwind.restart, tailwind.before_build), ("tailwind", true, false));
     assert_eq!(tailwind.command, SideCommand::Shell("npx x --watch".into()));
-    assert_eq!((tailwind.directory, tailwind.ready_when), ("/work/web".into(), Some(ReadyWhen::Port(5173))));
+    assert_eq!((tailwind.directory, tailwind.ready_when), ("/shop/web".into(), Some(ReadyWhen::Port(5173))));
     assert_eq!(tailwind.env, [("A".into(), "1".into())]);
     assert_eq!(migrate.command, SideCommand::Program(vec!["sqlx".into(), "migrate".into()]));
-    assert_eq!((migrate.directory, migrate.restart, migrate.before_build), ("/work".into(), false, true));
-    assert_eq!((api.restart, api.ready_when), (false, Some(ReadyWhen::File("/work/a.css".into()))));
+    assert_eq!((migrate.directory, migrate.restart, migrate.before_build), ("/shop".into(), false, true));
+    assert_eq!((api.restart, api.ready_when), (false, Some(ReadyWhen::File("/shop/a.css".into()))));
     for (text, part) in [
         ("[processes.a]\n", "1:1: `processes.a`: the key `command` is missing"),
         ("[processes.a]\ncommand = ' '", "2:11: `processes.a.command`: it is empty"),

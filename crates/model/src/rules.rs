@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn pattern(glob: &str) -> Pattern {
-        Pattern::new(Path::new("/work/my [app]"), glob).unwrap()
+        Pattern::new(Path::new("/shop/my [app]"), glob).unwrap()
     }
 
     fn rules(ignored: &[&str], watched: &[(&str, Verdict)]) -> Rules {
@@ -165,37 +165,37 @@ mod tests {
                 ("proto/*.proto", Verdict::Build),
             ],
         );
-        let of = |path: &str| rules.of(&Path::new("/work/my [app]").join(path));
+        let of = |path: &str| rules.of(&Path::new("/shop/my [app]").join(path));
         assert_eq!(of("content/a/b.md"), Some(Verdict::Restart));
         assert_eq!(of("content/a.css"), Some(Verdict::Reload));
         assert_eq!(of("content/a/b.css"), Some(Verdict::Restart), "a star stays within one name");
         assert_eq!(of("content/drafts/a.css"), Some(Verdict::Ignore));
         assert_eq!(of("proto/a.proto"), Some(Verdict::Build));
         assert_eq!(of("src/main.rs"), None);
-        assert_eq!(rules.of(Path::new("/work/my a/content/a.css")), None, "the directory is no pattern");
+        assert_eq!(rules.of(Path::new("/shop/my a/content/a.css")), None, "the directory is no pattern");
     }
 
     #[test]
     fn a_directory_stands_for_what_is_in_it() {
         let rules = rules(&["cache"], &[("./locale/", Verdict::Reload), ("../shared", Verdict::Build)]);
-        assert_eq!(rules.of(Path::new("/work/my [app]/cache/a/b")), Some(Verdict::Ignore));
-        assert_eq!(rules.of(Path::new("/work/my [app]/cached")), None);
-        assert_eq!(rules.of(Path::new("/work/my [app]/locale/de/a.ftl")), Some(Verdict::Reload));
-        assert_eq!(rules.of(Path::new("/work/shared/a.rs")), Some(Verdict::Build));
+        assert_eq!(rules.of(Path::new("/shop/my [app]/cache/a/b")), Some(Verdict::Ignore));
+        assert_eq!(rules.of(Path::new("/shop/my [app]/cached")), None);
+        assert_eq!(rules.of(Path::new("/shop/my [app]/locale/de/a.ftl")), Some(Verdict::Reload));
+        assert_eq!(rules.of(Path::new("/shop/shared/a.rs")), Some(Verdict::Build));
     }
 
     #[test]
     fn roots_reach_down_to_the_first_wildcard() {
         let watched = ["content/**", "a/b.txt", "../shared/{x,y}/z", "/etc/app/*.toml", "a/b.txt"];
         let rules = rules(&["tmp/**"], &watched.map(|glob| (glob, Verdict::Restart)));
-        let expected = ["/work/my [app]/content", "/work/my [app]/a/b.txt", "/work/shared", "/etc/app"];
+        let expected = ["/shop/my [app]/content", "/shop/my [app]/a/b.txt", "/shop/shared", "/etc/app"];
         assert!(rules.roots().eq(expected.map(Path::new)), "{:?}", rules.roots);
     }
 
     #[test]
     fn what_is_no_glob_is_refused() {
         for glob in ["", "a[", "{a", "a/../b"] {
-            Pattern::new(Path::new("/work"), glob).unwrap_err();
+            Pattern::new(Path::new("/shop"), glob).unwrap_err();
         }
         assert!(Rules::default().is_empty() && !rules(&["a"], &[]).is_empty());
     }
