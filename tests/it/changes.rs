@@ -7,31 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{COLD_BUILD, Devhost, SOON, cargo_turn, scratch, write_file};
-
-/// A server that answers with `page` of the request's path.
-const SERVER: &str = r#"
-use std::io::{BufRead, BufReader, Write};
-
-fn main() {
-    start();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    for stream in listener.incoming() {
-        let mut stream = stream.unwrap();
-        std::thread::spawn(move || {
-            let mut lines = BufReader::new(&stream).lines();
-            let Some(Ok(first)) = lines.next() else { return };
-            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            let body = page(first.split(' ').nth(1).unwrap());
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-                body.len()
-            );
-            let _ = stream.write_all((head + &body).as_bytes());
-        });
-    }
-}
-"#;
+use crate::support::{COLD_BUILD, Devhost, PAGE_SERVER, SOON, cargo_turn, scratch, write_file};
 
 /// A package in its own workspace.
 struct App {
@@ -46,7 +22,7 @@ impl App {
             "Cargo.toml",
             "[package]\nname = 'shop'\nversion = '0.1.0'\nedition = '2024'\n[workspace]\n",
         );
-        app.write("src/main.rs", &format!("{main}{SERVER}"));
+        app.write("src/main.rs", &format!("{main}{PAGE_SERVER}"));
         for (path, text) in files {
             app.write(path, text);
         }
@@ -299,7 +275,7 @@ fn served_files_outside_of_the_package_are_followed() {
     let app = App { directory: scratch() };
     app.write("Cargo.toml", "[workspace]\nmembers = ['backend']\nresolver = '3'\n");
     app.write("backend/Cargo.toml", "[package]\nname = 'shop'\nversion = '0.1.0'\nedition = '2024'\n");
-    app.write("backend/src/main.rs", &format!("{main}{SERVER}"));
+    app.write("backend/src/main.rs", &format!("{main}{PAGE_SERVER}"));
     app.write("frontend/static/a.js", "one");
     app.write("frontend/static/a.css", "one");
     let devhost = app.start().ready();
@@ -399,7 +375,7 @@ fn saves_without_a_pause_do_not_keep_requests_waiting_and_the_last_one_is_served
     const PAUSE: Duration = Duration::from_millis(40);
     let _turn = cargo_turn();
     let main = |number: u32| {
-        format!("fn start() {{}}\nfn page(_: &str) -> String {{ \"save {number}.\".into() }}\n{SERVER}")
+        format!("fn start() {{}}\nfn page(_: &str) -> String {{ \"save {number}.\".into() }}\n{PAGE_SERVER}")
     };
     let app = App::new("", &[("src/main.rs", &main(0))]);
     let devhost = app.start().ready();

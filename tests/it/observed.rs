@@ -4,12 +4,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::{Devhost, cargo_turn, scratch, write_file};
+use crate::support::{Devhost, PAGE_SERVER, cargo_turn, scratch, write_file};
 
 /// Reads in every way there is. `/all` shows what it keeps in memory, in the order of [`shown`].
 const READER: &str = r#"
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
@@ -68,26 +67,6 @@ fn page(url: &str) -> (u16, Vec<u8>) {
         },
     }
 }
-
-fn main() {
-    start();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    for stream in listener.incoming() {
-        let mut stream = stream.unwrap();
-        std::thread::spawn(move || {
-            let mut lines = BufReader::new(&stream).lines();
-            let Some(Ok(first)) = lines.next() else { return };
-            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            let (status, body) = page(first.split(' ').nth(1).unwrap());
-            let head = format!(
-                "HTTP/1.1 {status} OK\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-                body.len()
-            );
-            let _ = stream.write_all(head.as_bytes());
-            let _ = stream.write_all(&body);
-        });
-    }
-}
 "#;
 
 /// What the reader keeps in memory, if it reads everything now.
@@ -127,7 +106,7 @@ impl Reader {
                 "app/Cargo.toml",
                 "[package]\nname = 'reader'\nversion = '0.1.0'\nedition = '2024'\n[workspace]\n",
             ),
-            ("app/src/main.rs", READER),
+            ("app/src/main.rs", &format!("{READER}{PAGE_SERVER}")),
             ("app/.gitignore", "ignored\n"),
             ("app/config/app.toml", "config"),
             ("app/templates/lazy.html", "lazy"),
@@ -406,8 +385,7 @@ fn a_new_file_beside_those_that_a_macro_has_read_is_built_in() {
     write("migrations/1.sql", "one;");
     write("migrations/notes.txt", "notes");
     let page = "fn start() {}\nfn page(_: &str) -> (u16, Vec<u8>) { (200, macros::every_file!().into()) }\n";
-    let main = READER.find("fn main()").unwrap();
-    write("src/main.rs", &format!("use std::io::{{BufRead, BufReader, Write}};\n{page}{}", &READER[main..]));
+    write("src/main.rs", &format!("{page}{PAGE_SERVER}"));
     let devhost = Devhost::start(outer.path(), &["run", "--port", "0", "--undamped"]).ready();
     assert_eq!(devhost.get("/").body, "one;");
     write("migrations/2.sql", "two;");

@@ -66,6 +66,46 @@ fn main() {
     SERVER.replace("EXPRESSION", expression)
 }
 
+/// A server that calls `start`, and then answers with `page` of the request's path: a text, or a status and a body.
+pub(crate) const PAGE_SERVER: &str = r#"
+use std::io::{BufRead, BufReader, Write};
+
+trait Reply {
+    fn into_parts(self) -> (u16, Vec<u8>);
+}
+
+impl Reply for String {
+    fn into_parts(self) -> (u16, Vec<u8>) {
+        (200, self.into_bytes())
+    }
+}
+
+impl Reply for (u16, Vec<u8>) {
+    fn into_parts(self) -> Self {
+        self
+    }
+}
+
+fn main() {
+    start();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(&stream).lines();
+            let Some(Ok(first)) = lines.next() else { return };
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let (status, body) = page(first.split(' ').nth(1).unwrap()).into_parts();
+            let head = format!(
+                "HTTP/1.1 {status} OK\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+        });
+    }
+}
+"#;
+
 /// Compiles a C plugin of the fixtures.
 pub(crate) fn compile_c(source: &str, to: &Path) {
     let fixtures = repository().join("tests/fixtures/c_plugin");

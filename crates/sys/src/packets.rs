@@ -1,4 +1,4 @@
-//! One end of a [`seqpacket`](crate::seqpacket) pair on a tokio runtime.
+//! One end of a [`seqpacket`] pair on a tokio runtime.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
