@@ -5,6 +5,7 @@ mod clean;
 mod configured;
 mod dispatch;
 mod doctor;
+mod guess;
 mod line;
 mod package;
 mod run;

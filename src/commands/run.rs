@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::configured::{self, Chosen};
 use super::doctor::Serving;
+use super::guess;
 use super::line::Line;
 use super::package;
 use super::several;
 use crate::cli::{Command, DebugInfo, Deps, PORT_DEFAULT, RunArgs, Strategy};
-use crate::runner::{self, ConfigFile, Parts, PortPlan, Said, Watching};
+use crate::runner::{self, ConfigFile, Early, Occasion, Parts, PortPlan, Said, Watching};
 use devhost_build::{self as build, Builder, Settings, Target};
 use devhost_front::FrontConfig;
 use devhost_model::AppKind;
@@ -122,35 +123,29 @@ pub(super) fn prepare(
         .map_err(|error| Error::fault(format!("failed to find the devhost executable: {error}")))?;
     let (settings, target) = find_target(&args, &cwd, terminal)?;
     let env_files = in_directory(&cwd, &args.env_files);
-    runner::env_files::read(&env_files, file.env())?;
+    let from_files = runner::env_files::read(&env_files, file.env())?;
     let mode = if args.poll { Mode::Poll } else { Mode::Native };
     let extra_files = file.with_files(&env_files);
     let watching = Watching::start(&target, &cwd, &extra_files, file.rules()?, mode)?;
     let apps_choice = listeners.is_empty() && args.port.is_none() && target.kind() == AppKind::Plain;
-    let port_plan = apps_choice.then(|| plan_port(&args, &target));
     let is_given = !listeners.is_empty();
-    let port = match &port_plan {
-        // Unknown until the app asks for one.
-        Some(plan) => plan.expected(),
-        None if is_given => None,
-        None => Some(args.port.unwrap_or(PORT_DEFAULT)),
-    };
-    if let Some(port) = port {
-        let (listener, notes) = listen::bind(args.host, port, args.strict_port)?;
-        for note in notes {
-            terminal.note(&note);
+    let guess = || guess(&target, title, &from_files, &file);
+    let port_plan = apps_choice.then(|| plan_port(&args, &target, guess()));
+    let early = match &port_plan {
+        Some(plan) => plan.open_early(terminal)?,
+        None if is_given => Early::Unknown,
+        None => {
+            let port = args.port.unwrap_or(PORT_DEFAULT);
+            Early::Expected(runner::port::bind(args.host, port, args.strict_port, terminal)?)
         }
-        listeners.push(listener);
-    }
-    let variables = match &target {
-        Target::App(app) => app.variables.clone(),
-        Target::Prebuilt(_) => Vec::new(),
     };
-    let name = target.name().to_owned();
+    let is_guess = matches!(early, Early::Guessed(_));
+    listeners.extend(early.into_listener());
+    let (name, variables) = (target.name().to_owned(), target.variables().to_vec());
     let place = Serving::place(&target);
     let target_root = match &target {
         Target::App(app) => app.workspace_root.clone(),
-        Target::Prebuilt(_) => cwd.clone(),
+        Target::Prebuilt(_) => cwd,
     };
     limits::raise_descriptors();
     let builder = Builder::new(target, settings, &devhost)?;
@@ -180,6 +175,7 @@ pub(super) fn prepare(
         stall_time_max: Some(Duration::from_millis(args.stall_ms)).filter(|limit| !limit.is_zero()),
         front: FrontConfig {
             listeners,
+            is_guess,
             allowed_hosts: args.allowed_hosts,
             allowed_origins: args.allowed_origins,
             session: new_session(),
@@ -200,8 +196,10 @@ pub(super) fn prepare(
         keys: !args.stdin && args.message_format == Format::Human,
         watching,
         terminal: Arc::clone(terminal),
-        on_serving: Box::new(move |terminal, bound| {
-            greet(terminal, &app, bound, begun, args.allow_remote, args.open);
+        on_serving: Box::new(move |terminal, bound, occasion| {
+            // Once, since the page follows by itself.
+            let open = args.open && occasion == Occasion::Start;
+            greet(terminal, &app, bound, occasion, begun, args.allow_remote, open);
             Serving::note(&place, bound).map(|serving| Box::new(serving) as Box<dyn std::any::Any>)
         }),
     })
@@ -223,8 +221,22 @@ fn find_target(args: &RunArgs, cwd: &Path, terminal: &Terminal) -> Result<(Setti
     Ok((settings, target))
 }
 
+/// Guesses the port that the app chooses.
+fn guess(
+    target: &Target,
+    title: Option<&str>,
+    variables: &[(String, String)],
+    file: &ConfigFile,
+) -> Option<u16> {
+    match target {
+        // It must not take what another of several apps is known to ask for.
+        Target::App(app) if title.is_none() => guess::port(app, variables, file.processes(), PORT_DEFAULT),
+        _ => None,
+    }
+}
+
 /// Plans for a port chosen by the app.
-fn plan_port(args: &RunArgs, target: &Target) -> PortPlan {
+fn plan_port(args: &RunArgs, target: &Target, guess: Option<u16>) -> PortPlan {
     PortPlan {
         host: args.host,
         strict: args.strict_port,
@@ -235,14 +247,27 @@ fn plan_port(args: &RunArgs, target: &Target) -> PortPlan {
             Target::Prebuilt(prebuilt) => prebuilt.name.clone(),
         },
         named: args.app_port.map(u16::from),
+        guess,
     }
 }
 
 /// Tells the user where devhost serves.
-fn greet(terminal: &Terminal, app: &str, bound: SocketAddr, begun: Instant, allow_remote: bool, open: bool) {
+fn greet(
+    terminal: &Terminal,
+    app: &str,
+    bound: SocketAddr,
+    occasion: Occasion,
+    begun: Instant,
+    allow_remote: bool,
+    open: bool,
+) {
     let urls = network::urls(bound);
     let told: Vec<(&str, &str)> = urls.iter().map(|(label, url)| (*label, url.as_str())).collect();
-    terminal.banner(env!("CARGO_PKG_VERSION"), app, &told, begun.elapsed());
+    let version = env!("CARGO_PKG_VERSION");
+    match occasion {
+        Occasion::Start => terminal.banner(version, app, &told, begun.elapsed()),
+        Occasion::Move => terminal.moved(version, app, &told, begun.elapsed()),
+    }
     if let Some(warning) = network::warning(bound, allow_remote) {
         terminal.warn(warning);
     }

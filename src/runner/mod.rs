@@ -35,7 +35,7 @@ mod member;
 mod names;
 mod orders;
 mod perform;
-mod port;
+pub(crate) mod port;
 mod process_state;
 mod relay;
 mod sides;
@@ -51,7 +51,7 @@ mod workers;
 
 pub(crate) use config_file::{ConfigFile, Said};
 pub(crate) use foreground::dispatch;
-pub(crate) use port::PortPlan;
+pub(crate) use port::{Early, Occasion, PortPlan};
 pub(crate) use start::{Parts, run};
 pub(crate) use together::{NotServed, run_together};
 pub(crate) use watching::Watching;

@@ -1,6 +1,6 @@
-//! The front's port. It is bound at the start if known, otherwise once the app asks for one, and remembered
-//! for the next start. If the app later asks for another one, that is opened as well; the old one stays, for
-//! open pages.
+//! The front's port. It is bound at the start if known, and remembered for the next one. If it is not known, a guess is bound, if
+//! that is free: it is given up once the app asks for another one, and pages that are open there are told. If the app later asks
+//! for another port than before, that is opened as well; the old one stays, for open pages.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use devhost_front::gate::Gate;
 use devhost_front::{self as front, FrontConfig, Hub};
 use devhost_model::Error;
-use devhost_model::StatusBoard;
+use devhost_model::{BrowserEvent, StatusBoard};
 use devhost_sys::{listen, network};
 use devhost_terminal::Terminal;
 
@@ -30,6 +30,35 @@ pub(crate) struct PortPlan {
     pub app: String,
     /// The port of the app's own listener, if named by the user.
     pub named: Option<u16>,
+    /// What the app will probably ask for.
+    pub guess: Option<u16>,
+}
+
+/// What is open before the app has asked for anything.
+#[derive(Debug)]
+pub(crate) enum Early {
+    /// The port that it will ask for, or the next free one.
+    Expected(TcpListener),
+    /// One that it may ask for.
+    Guessed(TcpListener),
+    /// Nothing.
+    Unknown,
+}
+
+impl Early {
+    pub(crate) fn into_listener(self) -> Option<TcpListener> {
+        match self {
+            Self::Expected(listener) | Self::Guessed(listener) => Some(listener),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// Binds a port, and tells of another one in its place.
+pub(crate) fn bind(host: IpAddr, port: u16, strict: bool, terminal: &Terminal) -> Result<TcpListener, Error> {
+    let (listener, notes) = listen::bind(host, port, strict)?;
+    notes.iter().for_each(|note| terminal.note(note));
+    Ok(listener)
 }
 
 impl PortPlan {
@@ -40,6 +69,18 @@ impl PortPlan {
     /// Returns the port that the app will ask for, if known: the one the user names, or the last run's.
     pub(crate) fn expected(&self) -> Option<u16> {
         self.named.or_else(|| self.remembered())
+    }
+
+    /// Opens what can be opened before the app asks.
+    ///
+    /// # Errors
+    /// The port that the app will ask for cannot be bound.
+    pub(crate) fn open_early(&self, terminal: &Terminal) -> Result<Early, Error> {
+        if let Some(port) = self.expected() {
+            return bind(self.host, port, self.strict, terminal).map(Early::Expected);
+        }
+        let guessed = self.guess.and_then(|port| listen::bind_tentatively(self.host, port).ok());
+        Ok(guessed.map_or(Early::Unknown, Early::Guessed))
     }
 
     fn remembered(&self) -> Option<u16> {
@@ -57,28 +98,35 @@ impl PortPlan {
 
     /// Binds the port, or the default one with a note if that fails.
     fn bind(&self, port: u16, terminal: &Terminal) -> Result<TcpListener, Error> {
-        let bound = match listen::bind(self.host, port, self.strict) {
+        match bind(self.host, port, self.strict, terminal) {
             Err(error) if !self.strict && port != self.default => {
                 terminal.error(&error);
-                listen::bind(self.host, self.default, false)
+                bind(self.host, self.default, false, terminal)
             }
             other => other,
-        };
-        let (listener, notes) = bound?;
-        for note in notes {
-            terminal.note(&note);
         }
-        Ok(listener)
     }
 }
 
-/// Called once the front serves, with its address.
-/// What it returns is kept while the front serves.
-pub(crate) type OnServing = Box<dyn FnOnce(&Terminal, SocketAddr) -> Option<Box<dyn std::any::Any>>>;
+/// When the front's address is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// It serves from now on.
+    Start,
+    /// It has moved there.
+    Move,
+}
+
+/// Called with the address at which the front serves.
+/// What it returns is kept while the front serves there.
+pub(crate) type OnServing = Box<dyn Fn(&Terminal, SocketAddr, Occasion) -> Option<Box<dyn std::any::Any>>>;
 
 /// The front's server, before and after it has a port.
 pub(super) struct Door {
-    waiting: Option<(FrontConfig, OnServing)>,
+    waiting: Option<FrontConfig>,
+    on_serving: OnServing,
+    /// Where it serves, as long as that is a guess.
+    guess: Option<TcpListener>,
     /// Kept while the front serves.
     kept: Option<Box<dyn std::any::Any>>,
     plan: Option<PortPlan>,
@@ -105,7 +153,9 @@ impl Door {
         on_serving: OnServing,
     ) -> Self {
         Self {
-            waiting: Some((config, on_serving)),
+            waiting: Some(config),
+            on_serving,
+            guess: None,
             kept: None,
             plan,
             server: None,
@@ -124,7 +174,7 @@ impl Door {
         status: &Arc<StatusBoard>,
         terminal: &Terminal,
     ) -> Result<(), Error> {
-        if self.waiting.as_ref().is_some_and(|(config, _)| config.listeners.is_empty()) {
+        if self.waiting.as_ref().is_some_and(|config| config.listeners.is_empty()) {
             return Ok(());
         }
         self.asked.extend(self.plan.as_ref().and_then(PortPlan::expected));
@@ -147,15 +197,68 @@ impl Door {
             plan.remember(port);
         }
         if self.waiting.is_none() {
-            if let Some(asked) = asked {
-                self.follow(asked, &plan, terminal);
-            }
-            return Ok(());
+            let Some(asked) = asked else { return Ok(()) };
+            return match self.guess.take() {
+                Some(guess) => self.settle(guess, asked, &plan, hub, status, terminal),
+                None => {
+                    self.follow(asked, &plan, terminal);
+                    Ok(())
+                }
+            };
         }
         let port = asked.unwrap_or(plan.default);
         self.asked.push(port);
         let listener = plan.bind(port, terminal)?;
         self.start(Some(listener), gate, hub, status, terminal)
+    }
+
+    /// Keeps the guessed port if the app asks for that one. Otherwise serves where it asks, has the pages that are open move there,
+    /// and gives the other port up.
+    fn settle(
+        &mut self,
+        guess: TcpListener,
+        asked: u16,
+        plan: &PortPlan,
+        hub: &Hub,
+        status: &Arc<StatusBoard>,
+        terminal: &Terminal,
+    ) -> Result<(), Error> {
+        let Some(server) = &self.server else { return Ok(()) };
+        self.asked = vec![asked];
+        let failed = |error| Error::fault(format!("failed to serve on port {asked}: {error}"));
+        let guessed = guess.local_addr().map_err(failed)?;
+        if guessed.port() == asked {
+            server.keep();
+            return listen::claim(&guess).map_err(failed);
+        }
+        // The app may want it for something else.
+        drop(guess);
+        server.leave();
+        let listener = plan.bind(asked, terminal)?;
+        let address = listener.local_addr().map_err(failed)?;
+        server.listen(listener).map_err(failed)?;
+        hub.send(BrowserEvent::Moved { from: guessed.port(), to: address.port() });
+        terminal
+            .note(&format!("the app asks for port {asked}, so devhost is there, and no longer at {guessed}"));
+        self.open.clear();
+        self.tell(address, Occasion::Move, status, terminal);
+        self.opened(address, terminal);
+        Ok(())
+    }
+
+    /// Tells where the front is.
+    fn tell(
+        &mut self,
+        address: SocketAddr,
+        occasion: Occasion,
+        status: &Arc<StatusBoard>,
+        terminal: &Terminal,
+    ) {
+        let url = network::urls(address).into_iter().next().map(|(_, url)| url);
+        status.update(|status| status.url = url);
+        // What was kept for the old address must be gone before the same is made for the new one.
+        self.kept = None;
+        self.kept = (self.on_serving)(terminal, address, occasion);
     }
 
     /// Opens another port that the app asks for.
@@ -239,7 +342,8 @@ impl Door {
         terminal: &Terminal,
     ) -> Result<(), Error> {
         let failed = |error: std::io::Error| Error::fault(format!("failed to start the server: {error}"));
-        let Some((mut config, on_serving)) = self.waiting.take() else { return Ok(()) };
+        let Some(mut config) = self.waiting.take() else { return Ok(()) };
+        let guess = config.is_guess.then(|| config.listeners[0].try_clone()).transpose().map_err(failed)?;
         config.listeners.extend(listener);
         let addresses: Result<Vec<SocketAddr>, _> =
             config.listeners.iter().map(TcpListener::local_addr).collect();
@@ -247,10 +351,9 @@ impl Door {
         let server = front::serve(config, gate.clone(), hub.clone(), Arc::clone(status)).map_err(failed)?;
         self.server = Some(server);
         if let Some(address) = addresses.first() {
-            let url = network::urls(*address).into_iter().next().map(|(_, url)| url);
-            status.update(|status| status.url = url);
-            self.kept = on_serving(terminal, *address);
+            self.tell(*address, Occasion::Start, status, terminal);
         }
+        self.guess = guess;
         addresses.into_iter().for_each(|address| self.opened(address, terminal));
         Ok(())
     }
@@ -281,6 +384,7 @@ mod tests {
             target_dir: dir.path().into(),
             app: "shop".into(),
             named: None,
+            guess: None,
         };
         assert_eq!(plan.remembered(), None);
         plan.remember(8080);

@@ -28,6 +28,7 @@ mod disk;
 mod environment;
 mod equivalence;
 mod example;
+mod first_page;
 mod hostile;
 mod job_control;
 mod keys;

@@ -442,7 +442,10 @@ mod listeners {
         let _ = std::fs::remove_file(remembered);
         let mut line = app.command_line();
         line.extend(["--", &port]);
-        let devhost = Devhost::start(app.dir.path(), &line);
+        let devhost = Devhost::start_with(app.dir.path(), &line, |command| {
+            // So that no guess comes first.
+            command.env("PORT", &port);
+        });
         assert_eq!(devhost.port.to_string(), port);
         devhost.wait_ready(1);
         assert!(devhost.get_page("/").body.contains(BEFORE));

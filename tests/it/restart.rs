@@ -448,7 +448,10 @@ fn an_app_that_runs_as_its_own_program_reloads_and_keeps_the_last_good_one() {
     let asked = format!("127.0.0.1:{port}");
     let target = target.to_str().unwrap();
     let args = ["run", "--strategy", "restart", "--target-dir", target, "--", &asked];
-    let devhost = Devhost::start(dir.path(), &args);
+    let devhost = Devhost::start_with(dir.path(), &args, |command| {
+        // So that no guess comes first.
+        command.env("PORT", &port);
+    });
     let status = devhost.wait_ready(1);
     assert_eq!(status["kind"], "plain");
     // The front has the app's port.

@@ -622,6 +622,9 @@
         if (WAITING.includes(page.kind) || page.kind === "status") reload();
         else overlay.show(event.failure);
         break;
+      case "moved":
+        moveTo(event.from, event.to);
+        break;
       case "recovered":
         building = false;
         indicator.hide();
@@ -629,6 +632,15 @@
         if (WAITING.includes(page.kind) || page.kind === "status") reload();
         break;
     }
+  }
+
+  // The guess at the app's port was wrong. Whoever reaches devhost in another way, as through a tunnel, is left where they are.
+  function moveTo(from, to) {
+    if (location.port !== String(from) || page.method !== "GET") return;
+    const place = new URL(location.href);
+    place.port = String(to);
+    leaving = true;
+    location.replace(place);
   }
 
   function onProgress(event) {

@@ -63,7 +63,7 @@ impl Hub {
             BrowserEvent::Reload { .. } | BrowserEvent::Failed { .. } | BrowserEvent::Recovered => {
                 state.building = None;
             }
-            BrowserEvent::Hello { .. } => {}
+            BrowserEvent::Hello { .. } | BrowserEvent::Moved { .. } => {}
         }
         if let Some(sender) = &state.sender {
             // Fails only if no page is open.

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use super::client_gone::ClientWatch;
 use super::context::{Front, Notices};
 use super::files::Files;
-use super::gate::Gate;
+use super::gate::{Gate, HOLD_TIME_MAX};
 use super::host::HostRules;
 use super::inbound::{ClientStream, HEAD_TIME_MAX, LINGER_TIME_MAX, RefusalReason, Turn};
 use super::live_reload::Hub;
@@ -36,6 +36,8 @@ const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(1);
 pub struct FrontConfig {
     /// The listening sockets; [`Server::listen`] adds more.
     pub listeners: Vec<TcpListener>,
+    /// They are a guess: [`Server::keep`] or [`Server::leave`] follows.
+    pub is_guess: bool,
     /// Host names to answer to besides local ones; a leading dot includes all subdomains.
     pub allowed_hosts: Vec<String>,
     /// Origins besides local ones that may open a WebSocket, as `origin::normalize` writes them.
@@ -63,6 +65,8 @@ pub struct Server {
     front: web::Data<Front>,
     allowed_hosts: Vec<String>,
     runtime: Arc<OnceLock<Handle>>,
+    /// The runtime of a thread that may end when a guess turns out wrong, so no upstream may depend on it yet.
+    tentative: Arc<OnceLock<Handle>>,
     handles: Mutex<Vec<ServerHandle>>,
 }
 
@@ -87,9 +91,10 @@ pub fn serve(config: FrontConfig, gate: Gate, hub: Hub, status: Arc<StatusBoard>
         }),
         allowed_hosts: config.allowed_hosts,
         runtime: config.runtime,
+        tentative: Arc::default(),
         handles: Mutex::default(),
     };
-    server.start(config.listeners)?;
+    server.start(config.listeners, config.is_guess)?;
     Ok(server)
 }
 
@@ -100,7 +105,23 @@ impl Server {
     ///
     /// Fails if the system refuses threads or descriptors.
     pub fn listen(&self, listener: TcpListener) -> io::Result<()> {
-        self.start(vec![listener])
+        self.start(vec![listener], false)
+    }
+
+    /// Keeps the listeners that were a guess.
+    pub fn keep(&self) {
+        if let Some(handle) = self.tentative.get() {
+            let _ = self.runtime.set(handle.clone());
+        }
+    }
+
+    /// Gives up the listeners so far, which were a guess. Their requests have as long as those that wait for a build. Must be
+    /// called on an actix runtime.
+    pub fn leave(&self) {
+        for handle in std::mem::take(&mut *self.lock()) {
+            // The ports are free once the first of its threads has heard of it, the rest takes its time.
+            actix_web::rt::spawn(handle.stop(true));
+        }
     }
 
     /// Stops all listeners. If `graceful`, responses may take a moment to finish.
@@ -114,14 +135,14 @@ impl Server {
     }
 
     /// Starts a server of its own for these listeners: a running actix server takes no more.
-    fn start(&self, listeners: Vec<TcpListener>) -> io::Result<()> {
+    fn start(&self, listeners: Vec<TcpListener>, is_guess: bool) -> io::Result<()> {
         if listeners.is_empty() {
             return Ok(());
         }
         let bound = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<SocketAddr>, _>>()?;
         let hosts = web::Data::new(HostRules::new(&bound, &self.allowed_hosts));
         let front = self.front.clone();
-        let runtime = Arc::clone(&self.runtime);
+        let runtime = Arc::clone(if is_guess { &self.tentative } else { &self.runtime });
         let app = move || {
             // Runs on each serving thread; the first one's runtime stays.
             let _ = runtime.set(Handle::current());
@@ -138,7 +159,7 @@ impl Server {
         let mut server = actix_web::dev::Server::build()
             .workers(WORKER_COUNT)
             .disable_signals()
-            .shutdown_timeout(SHUTDOWN_TIME_MAX.as_secs());
+            .shutdown_timeout(if is_guess { HOLD_TIME_MAX } else { SHUTDOWN_TIME_MAX }.as_secs());
         let shutdown = server.graceful_shutdown_signal();
         for listener in listeners {
             let (app, shutdown) = (app.clone(), shutdown.clone());

@@ -54,6 +54,13 @@ pub enum BrowserEvent {
         /// Why.
         failure: Failure,
     },
+    /// The port was a guess, and the app listens on another one: devhost is there from now on.
+    Moved {
+        /// The port that is given up.
+        from: u16,
+        /// The app's own.
+        to: u16,
+    },
     /// The failure is over without a new generation: the code is what is being served again.
     Recovered,
 }

@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use devhost_model::Error;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::ReusePort;
 
 use crate::sockets::{listening_sockets, socket_inodes};
 
@@ -70,6 +72,26 @@ pub fn bind(host: IpAddr, port: u16, strict: bool) -> Result<(TcpListener, Vec<S
 /// The port is busy (the message says who has it), or the system refuses the address.
 pub fn bind_exactly(host: IpAddr, port: u16) -> Result<TcpListener, Error> {
     listen_on(host, port).map_err(|error| explain(&error, host, port, false))
+}
+
+/// Binds exactly this port, but lets an app that devhost runs have it as well: its further listeners share their ports with those of
+/// later generations.
+///
+/// # Errors
+/// The port is busy, or the system refuses the address.
+pub fn bind_tentatively(host: IpAddr, port: u16) -> io::Result<TcpListener> {
+    let listener = listen_on(host, port)?;
+    // Only now, so that it is not shared with somebody who has it already.
+    setsockopt(&listener, ReusePort, &true)?;
+    Ok(listener)
+}
+
+/// Shares the port of a tentative listener no more.
+///
+/// # Errors
+/// The system refuses.
+pub fn claim(listener: &TcpListener) -> io::Result<()> {
+    Ok(setsockopt(listener, ReusePort, &false)?)
 }
 
 /// Returns true if the port is taken.
@@ -151,6 +173,7 @@ fn owner_of(inode: u64) -> Option<(u32, String)> {
 mod tests {
     use super::*;
     use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::os::fd::AsRawFd;
 
     const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -182,6 +205,29 @@ mod tests {
         assert!(note.starts_with(&format!("port {port} is in use by ")), "{note}");
         assert!(note.contains(&format!("(pid {})", std::process::id())), "{note}");
         assert!(note.ends_with(&format!("; using {next}")), "{note}");
+    }
+
+    #[test]
+    fn a_tentative_listener_gives_way_to_those_that_share_and_to_nobody_else() {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, socket};
+        let make = || {
+            let tentative = bind_tentatively(LOCAL, 0).unwrap();
+            let port = tentative.local_addr().unwrap().port();
+            (tentative, port)
+        };
+        let share = |port| {
+            let further =
+                socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+            setsockopt(&further, ReusePort, &true).unwrap();
+            let bound = nix::sys::socket::bind(further.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port));
+            bound.map(|()| further)
+        };
+        let (_tentative, port) = make();
+        assert!(bind_tentatively(LOCAL, port).is_err() && listen_on(LOCAL, port).is_err());
+        assert!(share(port).is_ok(), "an app's further listener has it as well");
+        let (claimed, port) = make();
+        claim(&claimed).unwrap();
+        assert!(share(port).is_err());
     }
 
     #[test]

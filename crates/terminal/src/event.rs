@@ -10,7 +10,8 @@ use devhost_model::{Diagnostic, End, Failure, Reload, SideStatus};
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum TerminalEvent {
-    /// The port is open. Requests are accepted, and held until the app is ready.
+    /// The port is open. Requests are accepted, and held until the app is ready. Once more if devhost moves to another port, because
+    /// it was a guess.
     Listening {
         /// devhost's version.
         version: String,

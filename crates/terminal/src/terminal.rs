@@ -114,16 +114,13 @@ impl Terminal {
                     if hint { format!("  {}\n\n", self.out_style.dim(keys::HINT)) } else { String::new() };
                 self.out_style.banner(version, app, urls) + &hint
             },
-            || TerminalEvent::Listening {
-                version: version.into(),
-                app: app.into(),
-                urls: urls
-                    .iter()
-                    .map(|(label, url)| Url { label: (*label).into(), url: (*url).into() })
-                    .collect(),
-                since_start_ms: since_start.as_secs_f64() * 1000.0,
-            },
+            || listening(version, app, urls, since_start),
         );
+    }
+
+    /// Shows the addresses again, because devhost has moved to the port that the app asks for.
+    pub fn moved(&self, version: &str, app: &str, urls: &[(&str, &str)], since_start: Duration) {
+        self.say(|| self.out_style.addresses(urls), || listening(version, app, urls, since_start));
     }
 
     /// Mentions with the next banner that keys are taken.
@@ -483,6 +480,15 @@ fn in_plain(diagnostic: &Diagnostic) -> Diagnostic {
 
 fn texts(files: &[impl AsRef<Path>]) -> Vec<String> {
     files.iter().map(|file| file.as_ref().to_string_lossy().into_owned()).collect()
+}
+
+fn listening(version: &str, app: &str, urls: &[(&str, &str)], since_start: Duration) -> TerminalEvent {
+    TerminalEvent::Listening {
+        version: version.into(),
+        app: app.into(),
+        urls: urls.iter().map(|(label, url)| Url { label: (*label).into(), url: (*url).into() }).collect(),
+        since_start_ms: since_start.as_secs_f64() * 1000.0,
+    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,14 @@ impl Target {
         }
     }
 
+    /// The environment variables that `cargo run` would set.
+    pub fn variables(&self) -> &[(String, String)] {
+        match self {
+            Self::App(app) => &app.variables,
+            Self::Prebuilt(_) => &[],
+        }
+    }
+
     /// devhost's own directory.
     pub fn target_dir(&self) -> &Path {
         match self {
@@ -103,6 +111,11 @@ impl App {
     /// The app's package directory.
     pub fn root(&self) -> &Path {
         parent(&self.manifest_path)
+    }
+
+    /// Returns true if a package from elsewhere of this name is among its dependencies, direct or not.
+    pub fn depends_on(&self, package: &str) -> bool {
+        self.dependencies.contains_key(package)
     }
 
     /// Whether a package is one of `others` or depends on one, directly or not.

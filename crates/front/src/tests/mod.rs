@@ -51,6 +51,7 @@ impl Site {
         let status = Arc::new(StatusBoard::new("shop".into(), "plugin"));
         let notices = Arc::new(Mutex::new(Vec::new()));
         let config = FrontConfig {
+            is_guess: false,
             listeners: vec![listener],
             allowed_hosts: vec![".allowed.test".into()],
             allowed_origins: vec!["https://partner.example".into()],
