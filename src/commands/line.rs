@@ -35,6 +35,11 @@ impl Line {
         Self::parse(std::env::args_os().collect()).unwrap_or_else(|error| error.exit())
     }
 
+    /// Returns a `devhost run` without any options.
+    pub(super) fn of_run() -> Self {
+        Self::parse(["devhost", "run"].map(OsString::from).to_vec()).unwrap_or_else(|error| error.exit())
+    }
+
     fn parse(mut arguments: Vec<OsString>) -> Result<Self, clap::Error> {
         let mut command = Cli::command();
         let off = arguments

@@ -14,7 +14,7 @@ use super::line::Line;
 use super::package;
 use super::several;
 use crate::cli::{Command, DebugInfo, Deps, PORT_DEFAULT, RunArgs, Strategy};
-use crate::runner::{self, ConfigFile, Early, Occasion, Parts, PortPlan, Said, Watching};
+use crate::runner::{self, ConfigFile, Early, Occasion, Parts, PortPlan, Said, Watching, scope};
 use devhost_build::{self as build, Builder, Settings, Target};
 use devhost_front::FrontConfig;
 use devhost_model::AppKind;
@@ -125,8 +125,7 @@ pub(super) fn prepare(
     let env_files = in_directory(&cwd, &args.env_files);
     let from_files = runner::env_files::read(&env_files, file.env())?;
     let mode = if args.poll { Mode::Poll } else { Mode::Native };
-    let extra_files = file.with_files(&env_files);
-    let watching = Watching::start(&target, &cwd, &extra_files, file.rules()?, mode)?;
+    let watching = Watching::start(scope(&target, &cwd, &env_files, file.paths(), file.rules()?), mode)?;
     let apps_choice = listeners.is_empty() && args.port.is_none() && target.kind() == AppKind::Plain;
     let is_given = !listeners.is_empty();
     let guess = || guess(&target, title, &from_files, &file);
@@ -142,7 +141,7 @@ pub(super) fn prepare(
     let is_guess = matches!(early, Early::Guessed(_));
     listeners.extend(early.into_listener());
     let (name, variables) = (target.name().to_owned(), target.variables().to_vec());
-    let place = Serving::place(&target);
+    let (place, session) = (Serving::place(&target), new_session());
     let target_root = match &target {
         Target::App(app) => app.workspace_root.clone(),
         Target::Prebuilt(_) => cwd,
@@ -178,7 +177,7 @@ pub(super) fn prepare(
             is_guess,
             allowed_hosts: args.allowed_hosts,
             allowed_origins: args.allowed_origins,
-            session: new_session(),
+            session: session.clone(),
             app: shown,
             inject: !args.no_inject,
             suspicion: if args.no_hold { Arc::default() } else { Arc::clone(watching.0.suspicion()) },
@@ -200,7 +199,7 @@ pub(super) fn prepare(
             // Once, since the page follows by itself.
             let open = args.open && occasion == Occasion::Start;
             greet(terminal, &app, bound, occasion, begun, args.allow_remote, open);
-            Serving::note(&place, bound).map(|serving| Box::new(serving) as Box<dyn std::any::Any>)
+            Serving::note(&place, bound, &session).map(|serving| Box::new(serving) as Box<dyn std::any::Any>)
         }),
     })
 }

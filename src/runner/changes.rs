@@ -4,15 +4,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use devhost_supervisor::Event;
-use devhost_watch::{Changes, Reaction};
+use devhost_watch::Changes;
 
 use super::state::Runner;
 
 /// How many files are remembered with why they matter.
 const REASONS_COUNT_MAX: usize = 1_000;
-
-/// How many files are named to those who want to know what the app uses.
-const USES_NAMED_COUNT_MAX: usize = 20;
 
 impl Runner {
     pub(super) fn changed(&mut self, changes: Changes) -> Vec<Event> {
@@ -25,8 +22,6 @@ impl Runner {
             self.terminal.error(&problem.into());
         }
         self.config_file_changed(&mut files);
-        // The watcher takes environment files for code: it was only told that they matter.
-        files.startup.extend(files.code.extract_if(.., |file| self.env_files.contains(file)));
         files.code = self.edits(files.code, at);
         files.inputs = self.edits(files.inputs, at);
         if files.is_empty() {
@@ -40,36 +35,10 @@ impl Runner {
         let observer = self.watching.observer();
         observer.ready(generation);
         let is_full = observer.is_full();
-        if self.terminal.is_verbose() {
-            self.tell_of_uses();
-        }
         if is_full {
             self.note(
                 "the app uses more files than devhost can follow: names of files count, too".to_owned(),
             );
-        }
-    }
-
-    /// Tells those who want to know what the app has used so far, and what a change of it does.
-    fn tell_of_uses(&self) {
-        let uses = self.watching.observer().list();
-        let (restarts, reloads): (Vec<_>, Vec<_>) =
-            uses.iter().partition(|one| matches!(one.reaction, Reaction::Restart(_)));
-        for (what, uses) in [("starts it anew", restarts), ("loads pages again", reloads)] {
-            let named = uses.iter().take(USES_NAMED_COUNT_MAX);
-            let mut named: Vec<String> = named
-                .map(|one| {
-                    let path = self.relative_to_workspace(&one.path);
-                    format!("{} ({})", path.display(), one.reaction.why())
-                })
-                .collect();
-            if let Some(more) = uses.len().checked_sub(named.len()).filter(|more| *more > 0) {
-                named.push(format!("{more} more"));
-            }
-            if !named.is_empty() {
-                self.terminal
-                    .detail(&format!("the app uses files of which a change {what}: {}", named.join(", ")));
-            }
         }
     }
 

@@ -68,9 +68,9 @@ impl ConfigFile {
         self.last.settings.rules()
     }
 
-    /// Returns other files that are watched, and its own.
-    pub(crate) fn with_files(&self, others: &[PathBuf]) -> Vec<PathBuf> {
-        others.iter().chain(&self.paths).cloned().collect()
+    /// Returns where it is, or may come to be.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// Removes its own files from those that have changed. Returns them.
@@ -113,8 +113,7 @@ impl Runner {
         let since_start = Difference::between(&self.config_file.first.settings, &said.settings);
         let has = |key: &str| difference.applied.iter().any(|changed| changed == key);
         if has("watch") || has("ignore") || has("env-file") {
-            let extra_files = self.config_file.with_files(&said.env_files);
-            let changes = self.watching.watch_instead(extra_files, said.settings.rules()?)?;
+            let changes = self.watching.watch_instead(said.env_files.clone(), said.settings.rules()?)?;
             self.changes_anew = Some(changes);
         }
         self.env_files.clone_from(&said.env_files);

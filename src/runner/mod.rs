@@ -46,6 +46,7 @@ mod state;
 mod stdin;
 mod together;
 mod translate;
+mod uses;
 mod watching;
 mod workers;
 
@@ -54,4 +55,4 @@ pub(crate) use foreground::dispatch;
 pub(crate) use port::{Early, Occasion, PortPlan};
 pub(crate) use start::{Parts, run};
 pub(crate) use together::{NotServed, run_together};
-pub(crate) use watching::Watching;
+pub(crate) use watching::{Watching, scope};

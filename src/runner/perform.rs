@@ -82,7 +82,7 @@ impl Runner {
                 Action::Tell(event) => self.hub.send(event),
                 Action::ReloadPages { files } => {
                     let names = names_for_reload(&files);
-                    self.terminal.statics(&self.relative(&files));
+                    self.terminal.statics(&self.relative(&files), self.reason(&files));
                     self.hub.advance();
                     self.hub.send(BrowserEvent::Reload {
                         generation: self.workers.current(),
@@ -92,7 +92,7 @@ impl Runner {
                 }
                 Action::SwapStyles { files } => {
                     let names = file_names(&files);
-                    self.terminal.css(&self.relative(&files));
+                    self.terminal.css(&self.relative(&files), self.reason(&files));
                     self.hub.send(BrowserEvent::Css { files: names });
                 }
                 Action::Note(message) => self.terminal.note(&message),
@@ -175,6 +175,9 @@ impl Runner {
             self.hub.advance();
         }
         self.watching.observer().make_current(generation, fresh);
+        if self.terminal.is_verbose() {
+            self.uses.tell(self.watching.observer(), &self.terminal, self.workspace.clone());
+        }
         self.further.set_current(generation);
         self.gate.swap(workers, release);
         self.status.update(|status| {
@@ -194,11 +197,15 @@ impl Runner {
         self.status.update(|status| status.state = state);
     }
 
+    /// Returns why the first of the files matters, or nothing if that is not known.
+    fn reason(&self, files: &[impl AsRef<Path>]) -> &str {
+        let first = files.first().and_then(|file| self.reasons.get(file.as_ref()));
+        first.map_or("", String::as_str)
+    }
+
     fn report(&self, mut reload: Reload) {
-        if reload.steps.build_ms == 0.0
-            && let Some(why) = reload.files.first().and_then(|file| self.reasons.get::<Path>(file.as_ref()))
-        {
-            reload.why.clone_from(why);
+        if reload.steps.build_ms == 0.0 {
+            self.reason(&reload.files).clone_into(&mut reload.why);
         }
         reload.files =
             reload.files.iter().map(|file| self.relative_to_workspace(file.as_ref()).into()).collect();

@@ -33,6 +33,7 @@ use super::sides::Beside;
 use super::signals::Signals;
 use super::state::Runner;
 use super::stdin::Stdin;
+use super::uses::Uses;
 use super::watching::Watching;
 use super::workers::{Drivers, Workers};
 
@@ -202,6 +203,7 @@ pub(super) fn assemble(
         asks: Some(Ask::Terminate),
         notes: HashSet::new(),
         reasons: HashMap::new(),
+        uses: Uses::default(),
         warnings: Diagnostics::default(),
         authors,
         failed: None,

@@ -35,6 +35,7 @@ use super::orders::Orders;
 use super::port::Door;
 use super::sides::Beside;
 use super::stdin::Stdin;
+use super::uses::Uses;
 use super::watching::Watching;
 use super::workers::Workers;
 
@@ -91,6 +92,7 @@ pub(super) struct Runner {
     pub(super) notes: HashSet<String>,
     /// Why files that have changed matter to the app.
     pub(super) reasons: HashMap<PathBuf, String>,
+    pub(super) uses: Uses,
     /// The compiler's warnings from the last successful build.
     pub(super) warnings: Diagnostics,
     pub(super) authors: Authors,

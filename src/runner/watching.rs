@@ -23,8 +23,6 @@ pub(crate) struct Watching {
     mode: Mode,
     suspicion: Arc<Suspicion>,
     observer: Arc<Observer>,
-    /// Files that are watched whatever the user says.
-    own_files: Vec<PathBuf>,
     /// What the last build depends on, and when it started.
     built: Option<(BuildInputs, SystemTime)>,
     /// What is known of the builds before one that has failed since, and when that started.
@@ -32,33 +30,15 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    /// Watches an app that runs in `cwd`, and `extra_files` of any kind, with the user's own rules.
+    /// Watches the files of a scope.
     ///
     /// # Errors
     /// The system refuses to watch.
-    pub(crate) fn start(
-        target: &Target,
-        cwd: &Path,
-        extra_files: &[PathBuf],
-        rules: Rules,
-        mode: Mode,
-    ) -> Result<(Self, mpsc::Receiver<Changes>), WatchError> {
-        let mut scope = scope(target);
-        scope.surroundings = surroundings(&scope.workspace_root, cwd, std::env::home_dir().as_deref());
-        let own_files = scope.extra_files.clone();
-        scope.extra_files.extend(extra_files.iter().cloned());
-        scope.rules = rules;
+    pub(crate) fn start(scope: Scope, mode: Mode) -> Result<(Self, mpsc::Receiver<Changes>), WatchError> {
         let suspicion = Arc::<Suspicion>::default();
-        let around = scope.surroundings.iter().map(|surroundings| &surroundings.path);
-        let project: Vec<&Path> =
-            scope.roots.iter().chain([&scope.workspace_root]).chain(around).map(PathBuf::as_path).collect();
-        let targets: Vec<&Path> = scope.exclude.iter().map(PathBuf::as_path).collect();
-        let observer = Observer::new(&project, &targets);
+        let observer = Observer::of(&scope);
         let (watcher, changes) = Watcher::start(&scope, mode, &suspicion, &observer)?;
-        Ok((
-            Self { watcher, scope, mode, suspicion, observer, own_files, built: None, doubted: None },
-            changes,
-        ))
+        Ok((Self { watcher, scope, mode, suspicion, observer, built: None, doubted: None }, changes))
     }
 
     /// Returns where the app may have files of its own: its workspace, repository and working directory.
@@ -78,7 +58,6 @@ impl Watching {
 
     /// Sets what a build depends on; see [`Watcher::set_inputs_built_since`].
     pub(crate) fn set_inputs_built_since(&mut self, inputs: BuildInputs, started: SystemTime) {
-        self.observer.set_sources(inputs.files.iter().chain(&inputs.named));
         self.built = Some((inputs.clone(), started));
         self.doubted = None;
         self.watcher.set_inputs_built_since(inputs, started);
@@ -97,7 +76,7 @@ impl Watching {
     /// # Errors
     /// The system refuses to watch. The old scope is still watched.
     pub(crate) fn follow(&mut self, target: &Target) -> Result<Option<mpsc::Receiver<Changes>>, WatchError> {
-        let roots = scope(target).roots;
+        let roots = scope_of(target).roots;
         if roots.iter().all(|root| self.scope.roots.contains(root)) {
             return Ok(None);
         }
@@ -108,18 +87,17 @@ impl Watching {
         Ok(Some(changes))
     }
 
-    /// Watches other extra files, by other rules. All changes come through the receiver from now on; those since the last
+    /// Watches other environment files, by other rules. All changes come through the receiver from now on; those since the last
     /// build's start come again.
     ///
     /// # Errors
     /// The system refuses to watch. The old scope is still watched.
     pub(crate) fn watch_instead(
         &mut self,
-        mut extra_files: Vec<PathBuf>,
+        env_files: Vec<PathBuf>,
         rules: Rules,
     ) -> Result<mpsc::Receiver<Changes>, WatchError> {
-        extra_files.extend(self.own_files.iter().cloned());
-        let scope = Scope { extra_files, rules, ..self.scope.clone() };
+        let scope = Scope { env_files, rules, ..self.scope.clone() };
         let (watcher, changes) = Watcher::start(&scope, self.mode, &self.suspicion, &self.observer)?;
         if let Some((inputs, started)) = self.built.clone() {
             watcher.set_inputs_built_since(inputs, started);
@@ -133,23 +111,36 @@ impl Watching {
     }
 }
 
-fn scope(target: &Target) -> Scope {
+/// Finds what to watch of an app that runs in `cwd`, besides what its build will name: its packages and their surroundings, and
+/// the files of devhost.toml at `config_files`.
+pub(crate) fn scope(
+    target: &Target,
+    cwd: &Path,
+    env_files: &[PathBuf],
+    config_files: &[PathBuf],
+    rules: Rules,
+) -> Scope {
+    let mut scope = scope_of(target);
+    scope.surroundings = surroundings(&scope.workspace_root, cwd, std::env::home_dir().as_deref());
+    scope.env_files = env_files.to_vec();
+    scope.own_files.extend(config_files.iter().cloned());
+    scope.rules = rules;
+    scope
+}
+
+fn scope_of(target: &Target) -> Scope {
     match target {
         Target::App(app) => Scope {
             roots: app.path_packages.iter().map(|package| package.root.clone()).collect(),
             workspace_root: app.workspace_root.clone(),
-            surroundings: Vec::new(),
             exclude: vec![app.workspace_root.join("target"), app.target_dir.clone()],
-            extra_files: Vec::new(),
-            rules: Rules::default(),
+            ..Scope::default()
         },
         Target::Prebuilt(prebuilt) => Scope {
-            roots: Vec::new(),
             workspace_root: prebuilt.path.parent().map_or_else(PathBuf::new, PathBuf::from),
-            surroundings: Vec::new(),
             exclude: vec![prebuilt.target_dir.clone()],
-            extra_files: vec![prebuilt.path.clone()],
-            rules: Rules::default(),
+            own_files: vec![prebuilt.path.clone()],
+            ..Scope::default()
         },
     }
 }

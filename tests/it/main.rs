@@ -51,5 +51,6 @@ mod terminal;
 mod traffic;
 mod trail;
 mod truth;
+mod why;
 mod workers;
 mod zoo;

@@ -234,8 +234,8 @@ fn each_kind_of_use_has_its_reaction(more: &[&str], left_out: Option<&str>) {
         String::from_utf8(output.stdout).unwrap()
     };
     assert_eq!(why("config/app.toml"), "config/app.toml: a change starts the app anew (read at start)\n");
-    assert_eq!(why("src/main.rs"), "src/main.rs: a change builds the app (part of the build)\n");
-    assert_eq!(why("notes.toml"), "notes.toml: a change does nothing (never used by the app)\n");
+    assert_eq!(why("src/main.rs"), "src/main.rs: a change builds the app (the compiler read it)\n");
+    assert_eq!(why("notes.toml"), "notes.toml: a change does nothing (the app has not used it)\n");
     // This one looked the same, until the app answered from memory.
     let before = devhost.get("/cached.html").generation();
     reader.write("static/cached.html", "other");
@@ -266,7 +266,7 @@ fn each_kind_of_use_has_its_reaction(more: &[&str], left_out: Option<&str>) {
     );
     assert!(devhost.stop().success());
     let output = crate::support::run_to_end(&reader.root(), &["doctor", "--why", "config/app.toml"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("no devhost serves `reader`"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("No devhost serves `reader`"), "{output:?}");
 }
 
 #[test]

@@ -600,14 +600,15 @@ fn what_comes_through_a_pipe_is_there_for_the_code_after_a_reload() {
 fn a_tcp_listener_after_a_unix_socket_takes_over() {
     let app = App::new(&[
         "UNIX=\"control.sock\"",
-        "LATE=\"now\"",
+        "LATE=\"now.lock\"",
         &format!("PORT={}", free_port()),
         "VERSION=\"late\"",
     ]);
     let devhost = app.start_anywhere(&[]).ready();
     devhost.wait_line("no TCP port, so requests go there");
     assert!(line(&devhost.get("/"), "listener").starts_with("unix"));
-    std::fs::write(app.dir.path().join("now"), "").unwrap();
+    // A lock means nothing to devhost, which would start the app anew because of another file that it polls.
+    std::fs::write(app.dir.path().join("now.lock"), "").unwrap();
     devhost.wait_line("no longer to its Unix socket");
     assert!(line(&devhost.get("/"), "listener").starts_with("0.0.0.0 "));
     assert!(devhost.stop().success());

@@ -2,13 +2,14 @@
 
 use actix_web::body::{BodySize, BoxBody};
 use actix_web::http::{Method, StatusCode, header};
-use actix_web::web::Query;
 use actix_web::{HttpRequest, HttpResponse};
+use devhost_watch::About;
 use futures_util::{StreamExt, TryStreamExt};
+use serde_json::json;
 
 use super::body::SizedBody;
 use super::context::Front;
-use super::files::Wanted;
+use super::files;
 use super::headers::GENERATION_HEADER;
 use super::host::check_same_origin;
 use super::live_reload::stream_events;
@@ -20,7 +21,7 @@ pub(crate) fn is_own(path: &str) -> bool {
     path == "/__devhost" || path.starts_with("/__devhost/")
 }
 
-pub(crate) fn respond(request: &HttpRequest, front: &Front) -> HttpResponse {
+pub(crate) async fn respond(request: &HttpRequest, front: &Front) -> HttpResponse {
     let context = front.page_context();
     if let Err(refusal) = check_same_origin(request.headers()) {
         return Page::refused(&refusal).respond(request, &context);
@@ -30,13 +31,10 @@ pub(crate) fn respond(request: &HttpRequest, front: &Front) -> HttpResponse {
     }
     match request.path() {
         "/__devhost" | "/__devhost/" => {
+            let used = front.files.document(About::Uses, &front.session).await.ok();
             let mut response = own(front, "text/html; charset=utf-8");
             response.insert_header((header::CONTENT_SECURITY_POLICY, POLICY));
-            response.body(render_status(
-                &front.status.snapshot(),
-                &front.files.document(&Wanted::default()),
-                &context,
-            ))
+            response.body(render_status(&front.status.snapshot(), used.as_ref(), &context))
         }
         "/__devhost/client.js" => own(front, "text/javascript; charset=utf-8").body(CLIENT_SCRIPT),
         "/__devhost/status" => {
@@ -44,12 +42,18 @@ pub(crate) fn respond(request: &HttpRequest, front: &Front) -> HttpResponse {
             own(front, "application/json").body(json.unwrap_or_else(|_| "{}".into()))
         }
         "/__devhost/files" => {
-            let wanted = Query::<Wanted>::from_query(request.query_string());
-            let Ok(wanted) = wanted else {
+            let Some(about) = files::wanted(request.query_string()) else {
                 return Page::bad_request("The query cannot be read.").respond(request, &context);
             };
-            let json = serde_json::to_string(&front.files.document(&wanted));
-            own(front, "application/json").body(json.unwrap_or_else(|_| "{}".into()))
+            match front.files.document(about, &front.session).await {
+                Ok(document) => own(front, "application/json").json(document),
+                Err(error) => {
+                    let mut response = own(front, "application/json");
+                    response
+                        .status(StatusCode::SERVICE_UNAVAILABLE)
+                        .json(json!({ "error": error.to_string() }))
+                }
+            }
         }
         "/__devhost/events" => respond_events(request, front),
         _ => Page::not_found().respond(request, &context),

@@ -126,7 +126,7 @@ pub fn all() -> Vec<Sample> {
         })
         .collect();
     for (name, status) in [("status", busy_status()), ("status_at_the_start", first_status())] {
-        let html = render_status(&status, &used_files(name), &CONTEXT);
+        let html = render_status(&status, Some(&used_files(name)), &CONTEXT);
         samples.push(Sample { name, html, events: vec![hello(None)] });
     }
     for (name, failure) in [
@@ -360,7 +360,8 @@ fn busy_status() -> Status {
 
 /// What an app that serves uses; nothing at its start.
 fn used_files(sample: &str) -> Document {
-    let entry = |path: &str, does, why: &str| Entry { path: path.into(), does, why: why.into() };
+    let entry =
+        |path: &str, does, why: &str| Entry { path: path.into(), does, why: why.into(), ..Entry::default() };
     let files = match sample {
         "status" => vec![
             entry("config/app.toml", "restart", "read at start"),
@@ -372,5 +373,5 @@ fn used_files(sample: &str) -> Document {
         ],
         _ => Vec::new(),
     };
-    Document { trusted: true, full: false, files }
+    Document { trusted: true, files, ..Document::default() }
 }

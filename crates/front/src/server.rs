@@ -227,7 +227,7 @@ async fn dispatch(
         return proxy::close(page);
     }
     if endpoints::is_own(request.path()) {
-        return endpoints::respond(&request, &front);
+        return endpoints::respond(&request, &front).await;
     }
     proxy::forward(&request, payload.into_inner(), &front).await
 }

@@ -59,11 +59,15 @@ pub(crate) enum TerminalEvent {
     Css {
         /// The files.
         files: Vec<String>,
+        /// Why the first of them matters; empty if that is not known.
+        why: String,
     },
     /// Open pages were reloaded because of these files.
     Statics {
         /// The files.
         files: Vec<String>,
+        /// Why the first of them matters; empty if that is not known.
+        why: String,
     },
     /// A worker crashed.
     Crash {

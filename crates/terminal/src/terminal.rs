@@ -288,14 +288,20 @@ impl Terminal {
         }
     }
 
-    /// Tells that stylesheets were swapped in open pages.
-    pub fn css(&self, files: &[impl AsRef<Path>]) {
-        self.say(|| self.out_style.stylesheets(files), || TerminalEvent::Css { files: texts(files) });
+    /// Tells that stylesheets were swapped in open pages, and why the first of them matters.
+    pub fn css(&self, files: &[impl AsRef<Path>], why: &str) {
+        self.say(
+            || self.out_style.stylesheets(files, why),
+            || TerminalEvent::Css { files: texts(files), why: why.to_owned() },
+        );
     }
 
-    /// Tells that open pages were reloaded because of these files.
-    pub fn statics(&self, files: &[impl AsRef<Path>]) {
-        self.say(|| self.out_style.statics(files), || TerminalEvent::Statics { files: texts(files) });
+    /// Tells that open pages were reloaded because of these files, and why the first of them matters.
+    pub fn statics(&self, files: &[impl AsRef<Path>], why: &str) {
+        self.say(
+            || self.out_style.statics(files, why),
+            || TerminalEvent::Statics { files: texts(files), why: why.to_owned() },
+        );
     }
 
     /// Tells something worth knowing.
@@ -556,7 +562,7 @@ mod tests {
     fn course_goes_to_stdout_and_trouble_to_stderr() {
         let written = in_memory(Format::Human);
         written.terminal.reload(&reload(Cause::Change, Outcome::Ok));
-        written.terminal.css(&["style.css"]);
+        written.terminal.css(&["style.css"], "");
         let (out, err) = written.take();
         assert!(
             out.starts_with("reloaded #2 in 700 ms (") && out.ends_with("css update style.css\n"),
@@ -632,10 +638,16 @@ mod tests {
         let event = written.take_event();
         assert_eq!((&event["event"], &event["failure"]["kind"]), (&"failure".into(), &"build".into()));
         assert_eq!(event["failure"]["diagnostics"][0]["line"], 1);
-        terminal.css(&["a.css"]);
-        assert_eq!(written.take_event(), serde_json::json!({"event": "css", "files": ["a.css"]}));
-        terminal.statics(&["a.html"]);
-        assert_eq!(written.take_event(), serde_json::json!({"event": "statics", "files": ["a.html"]}));
+        terminal.css(&["a.css"], "served as it is");
+        assert_eq!(
+            written.take_event(),
+            serde_json::json!({"event": "css", "files": ["a.css"], "why": "served as it is"})
+        );
+        terminal.statics(&["a.html"], "");
+        assert_eq!(
+            written.take_event(),
+            serde_json::json!({"event": "statics", "files": ["a.html"], "why": ""})
+        );
         terminal.crash(&End::Exited { code: 3 });
         assert_eq!(written.take_event()["end"], serde_json::json!({"how": "exited", "code": 3}));
         terminal.note("n");

@@ -162,12 +162,17 @@ impl Style {
         format!("{} {}", self.label(label), tame(line, self.colours)).trim_end().to_owned() + "\n"
     }
 
-    pub(crate) fn stylesheets(self, files: &[impl AsRef<Path>]) -> String {
-        format!("{} {}\n", self.good("css update"), self.files(files, 0).unwrap_or_default())
+    pub(crate) fn stylesheets(self, files: &[impl AsRef<Path>], why: &str) -> String {
+        self.shown("css update", files, why)
     }
 
-    pub(crate) fn statics(self, files: &[impl AsRef<Path>]) -> String {
-        format!("{} {}\n", self.good("page reload"), self.files(files, 0).unwrap_or_default())
+    pub(crate) fn statics(self, files: &[impl AsRef<Path>], why: &str) -> String {
+        self.shown("page reload", files, why)
+    }
+
+    fn shown(self, what: &str, files: &[impl AsRef<Path>], why: &str) -> String {
+        let reason = if why.is_empty() { String::new() } else { format!(", {why}") };
+        format!("{} {}{reason}\n", self.good(what), self.files(files, 0).unwrap_or_default())
     }
 
     /// Returns the first file and the number of others.
@@ -403,8 +408,11 @@ mod tests {
 
     #[test]
     fn small_messages_are_one_line() {
-        assert_eq!(PLAIN.stylesheets(&["static/style.css"]), "css update static/style.css\n");
-        assert_eq!(PLAIN.statics(&["a.html", "b.html"]), "page reload a.html +1 more file\n");
+        assert_eq!(PLAIN.stylesheets(&["static/style.css"], ""), "css update static/style.css\n");
+        assert_eq!(
+            PLAIN.statics(&["a.html", "b.html"], "served as it is"),
+            "page reload a.html +1 more file, served as it is\n"
+        );
         assert_eq!(PLAIN.note("x"), "note: x\n");
         assert_eq!(PLAIN.warning("x"), "warning: x\n");
         assert_eq!(PLAIN.progress(120, 283, "serde"), "building 120/283 serde\n");

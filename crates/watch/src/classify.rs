@@ -87,8 +87,7 @@ pub(crate) fn classify(relative: &Path, foreign: impl FnOnce() -> bool) -> Optio
     if is_left_alone(name) {
         return None;
     }
-    let first = relative.components().next();
-    if first.is_some_and(|first| is_one_of(first, SIDE_DIRECTORIES)) && relative.components().count() > 1 {
+    if is_side_file(relative) {
         return None;
     }
     let purpose = innermost(relative);
@@ -102,6 +101,12 @@ pub(crate) fn classify(relative: &Path, foreign: impl FnOnce() -> bool) -> Optio
         (Some(extension), purpose) => is_configuration(name, extension, purpose).then_some(Class::Startup),
         (None, _) => None,
     }
+}
+
+/// Returns true for a file of a package's tests, benchmarks and examples, by its path relative to the package.
+pub(crate) fn is_side_file(relative: &Path) -> bool {
+    let mut parts = relative.components();
+    parts.next().is_some_and(|first| is_one_of(first, SIDE_DIRECTORIES)) && parts.next().is_some()
 }
 
 /// Classifies a file outside the app's packages, where only what may be served or read at run time counts. `foreign` returns

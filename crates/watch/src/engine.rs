@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::batch::Batch;
 use crate::changes::Changes;
 use crate::error::WatchError;
+use crate::explained::{About, Explained, Question};
 use crate::hint::Hint;
 use crate::intake::{Intake, Waiting};
 use crate::tree::{ReadOne, Tree};
@@ -73,11 +74,12 @@ impl Engine {
     pub(super) fn run(mut self) {
         let mut has_unread = true;
         loop {
-            let waiting = self.intake.take(self.deadline(has_unread));
+            let mut waiting = self.intake.take(self.deadline(has_unread));
             if waiting.stop {
                 return;
             }
             has_unread |= waiting.inputs.is_some() || waiting.doubt.is_some();
+            let questions = std::mem::take(&mut waiting.questions);
             self.carry_out(waiting);
             let now = Instant::now();
             if self.batch.is_due(now) {
@@ -91,6 +93,7 @@ impl Engine {
             }
             self.report_missing_packages(now);
             self.send(None);
+            self.answer(questions);
             if self.batch.span.is_none() {
                 self.intake.dismiss_suspicion_if_idle();
             }
@@ -142,6 +145,17 @@ impl Engine {
     fn observe(&mut self) {
         self.tree.follow_observed();
         self.send_changes(&Batch::default());
+    }
+
+    fn answer(&mut self, questions: Vec<Question>) {
+        for Question { about, answer } in questions {
+            let explained = match about {
+                About::Path(path) => Explained { files: vec![self.tree.explain(&path)], left_out: 0 },
+                About::Uses => self.tree.explain_uses(),
+            };
+            // Whoever asked may have left.
+            let _ = answer.send(explained);
+        }
     }
 
     fn look_at_batch(&mut self) {

@@ -9,12 +9,16 @@ use devhost_model::BuildInputs;
 
 use crate::classify::may_lead_to_a_start;
 use crate::error::WatchError;
+use crate::explained::Question;
 use crate::hint::{Hint, hint_of};
-use crate::observed::{Observer, Urgency};
+use crate::observed::{Call, Observer};
 use crate::suspicion::Suspicion;
 
 /// How many events may wait. More are replaced by one look at everything.
 const INTAKE_COUNT_MAX: usize = 16_384;
+
+/// How many questions may wait. Further ones get no answer.
+const QUESTIONS_COUNT_MAX: usize = 32;
 
 /// What waits for the engine.
 #[derive(Debug, Default)]
@@ -26,6 +30,7 @@ pub(crate) struct Waiting {
     pub(crate) doubt: Option<(BuildInputs, SystemTime)>,
     /// The app has done something with files that cannot wait.
     pub(crate) is_poked: bool,
+    pub(crate) questions: Vec<Question>,
     /// How many events have raised the suspicion, these included.
     pub(crate) raised: u64,
     /// Events were lost.
@@ -177,11 +182,17 @@ impl Intake {
         self.arrived.notify_one();
     }
 
-    /// Makes the engine ask what the app has done.
-    pub(super) fn poke(&self, why: Urgency) {
+    /// Makes the engine ask what the app has done, or answer.
+    pub(super) fn call(&self, call: Call) {
         let mut waiting = self.lock();
-        if why == Urgency::Stale {
-            self.suspicion.raise();
+        match call {
+            Call::News => {}
+            Call::Stale => self.suspicion.raise(),
+            // A question that finds no room is dropped, and with it the hope of an answer.
+            Call::Question(question) if waiting.questions.len() < QUESTIONS_COUNT_MAX => {
+                waiting.questions.push(question);
+            }
+            Call::Question(_) => return,
         }
         waiting.is_poked = true;
         self.arrived.notify_one();

@@ -15,8 +15,10 @@ pub struct Scope {
     pub surroundings: Vec<Surroundings>,
     /// Target directories. Nothing in them counts, even if a build names it.
     pub exclude: Vec<PathBuf>,
-    /// Files that ask for a build whatever they are and wherever they are.
-    pub extra_files: Vec<PathBuf>,
+    /// Files with environment variables for the app, besides `.env` and its like.
+    pub env_files: Vec<PathBuf>,
+    /// Files that devhost itself reads. They ask for a build whatever they are and wherever they are.
+    pub own_files: Vec<PathBuf>,
     /// What the user says of files.
     pub rules: Rules,
 }

@@ -12,9 +12,11 @@ use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
 
-use devhost_model::{BuildInputs, Rules, Verdict};
+use devhost_model::{BuildInputs, Pattern, Rules, Verdict};
 
-use super::{Changes, Mode, Scope, Surroundings, Suspicion, WatchError, Watcher};
+use super::{
+    About, Changes, Effect, Explanation, Mode, Observer, Scope, Surroundings, Suspicion, WatchError, Watcher,
+};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -27,6 +29,7 @@ struct Project {
     runtime: tokio::runtime::Runtime,
     sentinels: u32,
     mode: Mode,
+    observer: Arc<Observer>,
 }
 
 impl Project {
@@ -46,13 +49,15 @@ impl Project {
             workspace_root: app.clone(),
             surroundings: vec![],
             exclude: vec![app.join("target")],
-            extra_files: vec![],
+            env_files: vec![],
+            own_files: vec![],
             rules: Rules::default(),
         };
         adapt(&mut scope);
-        let (watcher, changes) = Watcher::start(&scope, mode, &Arc::default(), &Arc::default()).unwrap();
+        let observer = Arc::<Observer>::default();
+        let (watcher, changes) = Watcher::start(&scope, mode, &Arc::default(), &observer).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        Self { outer, watcher, changes, runtime, sentinels: 0, mode }
+        Self { outer, watcher, changes, runtime, sentinels: 0, mode, observer }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -108,6 +113,12 @@ impl Project {
                 return (all, batches);
             }
         }
+    }
+
+    /// What a change of the path would do, and why.
+    fn explain(&self, path: &str) -> Explanation {
+        let about = About::Path(self.path(path));
+        self.runtime.block_on(self.observer.explain(about)).expect("no answer").files.remove(0)
     }
 
     /// Nothing has changed up to now.
@@ -556,7 +567,7 @@ fn file_and_directory_behind_symbolic_links_are_followed() {
 #[test]
 fn extra_file_counts_wherever_it_lies() {
     let mut project = Project::start(&[("target/plugin.so", "one")], Mode::Native, |scope| {
-        scope.extra_files = vec![scope.workspace_root.join("target/plugin.so")];
+        scope.own_files = vec![scope.workspace_root.join("target/plugin.so")];
     });
     project.write("target/plugin.so.new", "two");
     fs::rename(project.path("target/plugin.so.new"), project.path("target/plugin.so")).unwrap();
@@ -966,7 +977,7 @@ fn what_the_user_says_about_files_wins() {
         Mode::Native,
         |scope| {
             fs::create_dir(scope.workspace_root.join(".git")).unwrap();
-            let pattern = |glob: &str| devhost_model::Pattern::new(&scope.workspace_root, glob).unwrap();
+            let pattern = |glob: &str| Pattern::new(&scope.workspace_root, glob).unwrap();
             let watched = [
                 (pattern("content/**"), Verdict::Restart),
                 (pattern("generated/*.txt"), Verdict::Reload),
@@ -990,4 +1001,93 @@ fn what_the_user_says_about_files_wins() {
         project.write(ignored, "new");
     }
     project.expect_nothing();
+}
+
+#[test]
+fn each_path_is_explained_as_a_change_of_it_would_be_judged() {
+    let files = [
+        ("build.rs", ""),
+        (".gitignore", "dist/\n"),
+        ("dist/app.css", ""),
+        ("templates/page.html", ""),
+        ("static/app.css", ""),
+        ("static/app.js", ""),
+        ("schema/a.sql", ""),
+        ("inner/Cargo.toml", "[package]"),
+        ("inner/src/lib.rs", ""),
+        ("app.env", ""),
+        ("devhost.toml", ""),
+        ("data/app.db", ""),
+        ("notes.txt", ""),
+        ("static/vendor.js", ""),
+        ("docs/guide.md", ""),
+        ("src/.main.rs.swp", ""),
+    ];
+    let mut project = Project::start(&files, Mode::Native, |scope| {
+        let root = scope.workspace_root.clone();
+        scope.env_files = vec![root.join("app.env")];
+        scope.own_files = vec![root.join("devhost.toml")];
+        let pattern = |glob| Pattern::new(&root, glob).unwrap();
+        scope.rules =
+            Rules::new(&[pattern("static/vendor.js")], &[(pattern("docs"), Verdict::Restart)]).unwrap();
+    });
+    let inputs = BuildInputs {
+        files: vec![project.path("src/main.rs")],
+        named: vec![project.path("schema")],
+        packages: vec![],
+    };
+    project.watcher.set_inputs_built_since(inputs, SystemTime::now());
+    for (path, effect, why) in [
+        ("src/main.rs", Effect::Build, "the compiler read it"),
+        ("src/new.rs", Effect::Build, "Rust code of a package that the app uses"),
+        ("src/new/deep/mod.rs", Effect::Build, "Rust code of a package that the app uses"),
+        ("Cargo.toml", Effect::Build, "cargo reads it"),
+        ("Cargo.lock", Effect::Build, "cargo reads it"),
+        ("schema/a.sql", Effect::Build, "in a directory that may be part of the build"),
+        ("schema/b.sql", Effect::Build, "in a directory that may be part of the build"),
+        ("schema", Effect::Build, "every file in it may be part of the build"),
+        (".env", Effect::Restart, "the app's environment"),
+        ("app.env", Effect::Restart, "the app's environment"),
+        ("docs/guide.md", Effect::Restart, "says devhost.toml"),
+        ("templates/page.html", Effect::Restart, "by its name"),
+        ("static/app.css", Effect::Swap, "by its name"),
+        ("static/app.js", Effect::Reload, "by its name"),
+        ("devhost.toml", Effect::Reread, "devhost itself reads it"),
+        ("static/vendor.js", Effect::Nothing, "says devhost.toml"),
+        ("tests/it.rs", Effect::Nothing, "tests, benchmarks and examples are not part of the app"),
+        ("inner/src/lib.rs", Effect::Nothing, "not in a package that the app uses"),
+        (
+            "data/app.db",
+            Effect::Nothing,
+            "a database, log, lock or other file that programs write, by its name",
+        ),
+        ("src/.main.rs.swp", Effect::Nothing, "an editor's temporary file, by its name"),
+        ("target/debug/app", Effect::Nothing, "in a target directory, and not used by the app"),
+        ("dist/app.css", Effect::Nothing, "git ignores it, and the app has not used it as far as is known"),
+        (
+            "notes.txt",
+            Effect::Nothing,
+            "the app has not used it as far as is known, and its name says nothing",
+        ),
+        ("src", Effect::Nothing, "a directory: ask about a file in it"),
+    ] {
+        let explanation = project.explain(path);
+        assert_eq!((explanation.effect, &*explanation.why), (effect, why), "{path}");
+        assert_eq!(explanation.path, project.path(path));
+        assert_eq!(explanation.exists, project.path(path).exists(), "{path}");
+    }
+    project.expect_nothing();
+}
+
+#[test]
+fn the_target_of_a_link_is_explained_by_the_link() {
+    let project = Project::start(&[("other/real.css", "")], Mode::Native, |scope| {
+        let root = &scope.workspace_root;
+        std::fs::create_dir(root.join("static")).unwrap();
+        std::os::unix::fs::symlink("../other/real.css", root.join("static/app.css")).unwrap();
+        scope.rules = Rules::new(&[Pattern::new(root, "other/real.css").unwrap()], &[]).unwrap();
+    });
+    let explanation = project.explain("other/real.css");
+    assert_eq!(explanation.effect, Effect::Swap);
+    assert!(explanation.why.ends_with("static/app.css leads to it"), "{}", explanation.why);
 }

@@ -46,10 +46,10 @@ impl Watcher {
         observer: &Arc<Observer>,
     ) -> Result<(Self, mpsc::Receiver<Changes>), WatchError> {
         let intake = Arc::new(Intake::new(Arc::clone(suspicion), Arc::clone(observer)));
-        let poked = Arc::downgrade(&intake);
-        observer.subscribe(move |why| {
-            if let Some(intake) = poked.upgrade() {
-                intake.poke(why);
+        let called = Arc::downgrade(&intake);
+        observer.subscribe(move |call| {
+            if let Some(intake) = called.upgrade() {
+                intake.call(call);
             }
         });
         let backend = match mode {

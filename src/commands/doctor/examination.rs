@@ -1,8 +1,9 @@
 //! Runs one check after the other.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use cargo_metadata::Package;
 use devhost_build as build;
@@ -15,7 +16,11 @@ use super::closure::{Closure, names};
 use super::report::{Examination, print};
 use super::{machine, traps, why};
 use crate::cli::DoctorArgs;
+use crate::commands::configured;
+use crate::commands::line::Line;
 use crate::commands::package;
+use crate::commands::run::configure;
+use crate::runner::scope;
 
 pub(in crate::commands) fn run(args: &DoctorArgs) -> ExitCode {
     let terminal = Terminal::new(Format::Human, false);
@@ -53,7 +58,10 @@ fn explain(args: &DoctorArgs, path: &Path) -> Result<String, Error> {
     let settings = package::settings(&args.selection, &cwd);
     let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
     let target = build::app::find(argument.as_deref(), &cwd, &settings)?;
-    why::explain(&target, path, &cwd)
+    let chosen = configured::choose_one(&Line::of_run(), args.app.as_ref(), &cwd)?;
+    let (run, file) = configure(Rc::new(Line::of_run()), chosen, &cwd)?;
+    let env_files: Vec<PathBuf> = run.env_files.iter().map(|file| cwd.join(file)).collect();
+    why::explain(&target, path, &cwd, &scope(&target, &cwd, &env_files, file.paths(), file.rules()?))
 }
 
 fn examine(args: &DoctorArgs) -> Result<Examination, Error> {

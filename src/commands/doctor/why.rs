@@ -1,90 +1,245 @@
-//! `devhost doctor --why PATH`: asks the devhost that serves the app what a change of a file does, and why.
+//! `devhost doctor --why FILE`: asks the devhost that serves the app what a change of a file does, and why. If none does, tells
+//! what is known without it.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use devhost_build::Target;
 use devhost_model::Error;
-use serde_json::Value;
+use devhost_watch::Scope;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use serde::Deserialize;
 
-/// How long the answer may take.
+/// How long devhost may take to answer. It gives up by itself before.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The longest answer read, in bytes.
 const ANSWER_SIZE_MAX: u64 = 64 * 1024;
 
-/// Says where an app is being served, while this lives.
+/// How many devhosts are asked.
+const SERVERS_COUNT_MAX: usize = 16;
+
+/// Says where an app is being served, while this lives: a file of its own, named `SESSION.PORT`, with the address.
 #[derive(Debug)]
 pub(in crate::commands) struct Serving(PathBuf);
 
 impl Serving {
-    /// Returns where the address of an app is written down.
+    /// Returns the directory with the addresses of an app.
     pub(in crate::commands) fn place(target: &Target) -> PathBuf {
         target.target_dir().join("serving").join(target.name())
     }
 
     /// Writes down the address, for `--why`.
-    pub(in crate::commands) fn note(place: &Path, bound: SocketAddr) -> Option<Self> {
-        std::fs::create_dir_all(place.parent()?).ok()?;
-        std::fs::write(place, bound.to_string()).ok()?;
-        Some(Self(place.to_owned()))
+    pub(in crate::commands) fn note(place: &Path, bound: SocketAddr, session: &str) -> Option<Self> {
+        std::fs::create_dir_all(place).ok()?;
+        let file = place.join(format!("{session}.{}", bound.port()));
+        std::fs::write(&file, bound.to_string()).ok()?;
+        Some(Self(file))
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // A file that is left over leads nowhere, or to another devhost, which says which app it serves.
+        // A file that is left over leads nowhere, or to another devhost, which says that it is another.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// Explains a file.
-///
-/// # Errors
-/// No devhost serves the app.
-pub(super) fn explain(target: &Target, path: &Path, cwd: &Path) -> Result<String, Error> {
-    let is_not_served = || {
-        Error::mistake(
-            format!("no devhost serves `{}`, so what it uses is not known", target.name()),
-            "start `devhost run`, open the pages that matter, and ask again meanwhile",
-        )
-    };
-    let address = std::fs::read_to_string(Serving::place(target)).ok().and_then(|text| text.parse().ok());
-    let address: SocketAddr = address.ok_or_else(is_not_served)?;
-    let answer = ask(address, &cwd.join(path)).map_err(|_| is_not_served())?;
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let file = &answer["files"][0];
-    let does = match file["does"].as_str() {
-        Some("build") => "a change builds the app",
-        Some("restart") => "a change starts the app anew",
-        Some("reload") => "a change reloads pages",
-        Some("swap") => "a change swaps the stylesheet in open pages",
-        Some("nothing") => "a change does nothing",
-        _ => return Err(is_not_served()),
-    };
-    let mut explained = format!("{}: {does} ({})", text(&file["path"]), text(&file["why"]));
-    if answer["trusted"] == false {
-        explained.push_str("\nNot all that the app does is seen, so names of files count, too.");
-    }
-    Ok(explained)
+/// Where a devhost served the app, and perhaps still does.
+#[derive(Debug)]
+struct Record {
+    written: SystemTime,
+    session: String,
+    address: SocketAddr,
 }
 
-fn ask(address: SocketAddr, path: &Path) -> std::io::Result<Value> {
-    let mut address = address;
-    if address.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+/// Reads where the app is served, the newest first.
+fn records(place: &Path) -> Vec<Record> {
+    let Ok(entries) = std::fs::read_dir(place) else { return Vec::new() };
+    let read = |entry: std::fs::DirEntry| {
+        let address = std::fs::read_to_string(entry.path()).ok()?.parse().ok()?;
+        let written = entry.metadata().ok()?.modified().ok()?;
+        let name = entry.file_name().into_string().ok()?;
+        let (session, _) = name.rsplit_once('.')?;
+        Some(Record { written, session: session.to_owned(), address })
+    };
+    let mut records: Vec<Record> = entries.flatten().filter_map(read).collect();
+    records.sort_by_key(|record| std::cmp::Reverse(record.written));
+    records.truncate(SERVERS_COUNT_MAX);
+    records
+}
+
+/// What devhost answers at `/__devhost/files`.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    session: String,
+    trusted: bool,
+    files: Vec<File>,
+}
+
+#[derive(Debug, Deserialize)]
+struct File {
+    path: String,
+    exists: bool,
+    does: String,
+    why: String,
+    notes: Vec<String>,
+}
+
+/// What came of asking.
+enum Asked {
+    Answered(Answer),
+    /// Another program listens there, or none.
+    Elsewhere,
+    /// Something listens there, and does not answer in time.
+    Silent(String),
+}
+
+/// Explains a file to the user. `scope` is what would be watched.
+///
+/// # Errors
+/// The devhost that serves the app does not answer; or there is no such file, and nothing waits for it.
+pub(super) fn explain(target: &Target, path: &Path, cwd: &Path, scope: &Scope) -> Result<String, Error> {
+    let path = cwd.join(path);
+    let mut silent = None;
+    for record in records(&Serving::place(target)) {
+        match ask(&record, &path) {
+            Asked::Answered(answer) => return tell(&answer, &path),
+            Asked::Elsewhere => {}
+            Asked::Silent(why) => silent = silent.or(Some((record.address, why))),
+        }
     }
-    let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIME_MAX)?;
-    stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
-    let encoded: String =
-        path.as_os_str().as_encoded_bytes().iter().map(|byte| format!("%{byte:02X}")).collect();
-    let head =
-        format!("GET /__devhost/files?path={encoded} HTTP/1.0\r\nhost: localhost:{}\r\n\r\n", address.port());
-    stream.write_all(head.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_SIZE_MAX).read_to_end(&mut answer)?;
-    let body = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(&[][..], |at| &answer[at + 4..]);
-    Ok(serde_json::from_slice(body)?)
+    if let Some((address, why)) = silent {
+        return Err(Error::fault(format!(
+            "the devhost that served `{}` at {address} does not answer: {why}",
+            target.name()
+        )));
+    }
+    let explanation = devhost_watch::explain_unserved(scope, &path).map_err(Error::from)?;
+    let relative = explanation.path.strip_prefix(&scope.workspace_root).unwrap_or(&explanation.path);
+    let file = File {
+        path: relative.to_string_lossy().into_owned(),
+        exists: explanation.exists,
+        does: explanation.effect.name().to_owned(),
+        why: explanation.why,
+        notes: explanation.notes,
+    };
+    let told = describe(&file, &path)?;
+    Ok(format!(
+        "{told}\nNo devhost serves `{}` now, so what it reads and what its build reads is not known. Start `devhost run`, \
+         open the pages that matter, and ask again meanwhile.",
+        target.name()
+    ))
+}
+
+fn tell(answer: &Answer, path: &Path) -> Result<String, Error> {
+    let Some(file) = answer.files.first() else {
+        return Err(Error::fault("devhost's answer names no file"));
+    };
+    let mut told = describe(file, path)?;
+    if !answer.trusted {
+        told.push_str("\nNot all that the app does is seen, so names of files count, too.");
+    }
+    Ok(told)
+}
+
+fn describe(file: &File, path: &Path) -> Result<String, Error> {
+    let File { path: shown, exists, does, why, notes } = file;
+    if !exists && does == "nothing" {
+        return Err(Error::mistake(
+            format!("there is no {}, and nothing would happen if it appeared ({why})", path.display()),
+            "name a file, relative to this directory or absolute",
+        ));
+    }
+    let event = if *exists { "a change" } else { "does not exist; its appearance" };
+    let effect = match does.as_str() {
+        "read" => "makes devhost read it again",
+        "build" => "builds the app",
+        "restart" => "starts the app anew",
+        "reload" => "loads open pages again",
+        "swap" => "swaps the stylesheet in open pages",
+        "nothing" => "does nothing",
+        other => return Err(Error::fault(format!("devhost answers in words of another version: `{other}`"))),
+    };
+    let lines = std::iter::once(format!("{shown}: {event} {effect} ({why})")).chain(notes.iter().cloned());
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn ask(record: &Record, path: &Path) -> Asked {
+    let mut address = record.address;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    let encoded = percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(ANSWER_TIME_MAX))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .build();
+    let asked = ureq::Agent::new_with_config(config)
+        .get(format!("http://{address}/__devhost/files?path={encoded}"))
+        .call()
+        .and_then(|mut response| {
+            Ok((
+                response.status(),
+                response.body_mut().with_config().limit(ANSWER_SIZE_MAX).read_to_string()?,
+            ))
+        });
+    match asked {
+        Ok((status, _)) if status.as_u16() == 503 => Asked::Silent("its watcher is busy".into()),
+        Ok((_, body)) => match serde_json::from_str::<Answer>(&body) {
+            Ok(answer) if answer.session == record.session => Asked::Answered(answer),
+            _ => Asked::Elsewhere,
+        },
+        Err(ureq::Error::Timeout(_)) => Asked::Silent("nothing came within five seconds".into()),
+        Err(_) => Asked::Elsewhere,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_of_devhost_has_its_own_record_and_removes_only_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("serving/shop");
+        let one = Serving::note(&place, "127.0.0.1:8001".parse().unwrap(), "1-1").unwrap();
+        let other = Serving::note(&place, "[::1]:8002".parse().unwrap(), "2-2").unwrap();
+        std::fs::write(place.join("3-3.80"), "no address").unwrap();
+        assert_eq!(records(&place).len(), 2);
+        drop(one);
+        let left = records(&place);
+        assert_eq!((left.len(), &*left[0].session), (1, "2-2"));
+        drop(other);
+        assert!(records(&place).is_empty());
+    }
+
+    #[test]
+    fn a_path_at_which_nothing_is_and_nothing_waits_is_a_mistake() {
+        let file = |exists, does: &str| File {
+            path: "a.css".into(),
+            exists,
+            does: does.into(),
+            why: "why".into(),
+            notes: vec!["A note.".into()],
+        };
+        let told = |exists, does| describe(&file(exists, does), Path::new("/shop/a.css"));
+        assert_eq!(
+            told(true, "swap").unwrap(),
+            "a.css: a change swaps the stylesheet in open pages (why)\nA note."
+        );
+        assert_eq!(
+            told(false, "restart").unwrap(),
+            "a.css: does not exist; its appearance starts the app anew (why)\nA note."
+        );
+        assert_eq!(told(true, "nothing").unwrap(), "a.css: a change does nothing (why)\nA note.");
+        let error = told(false, "nothing").unwrap_err();
+        assert_eq!(error.exit_code(), devhost_model::EXIT_MISTAKE);
+        assert_eq!(told(true, "dance").unwrap_err().exit_code(), devhost_model::EXIT_FAULT);
+    }
 }

@@ -22,7 +22,7 @@ const FILES_SHOWN_COUNT_MAX: usize = 5;
 const USED_SHOWN_COUNT_MAX: usize = 200;
 
 /// Renders the status page.
-pub(crate) fn render_status(status: &Status, used: &Document, context: &PageContext<'_>) -> String {
+pub(crate) fn render_status(status: &Status, used: Option<&Document>, context: &PageContext<'_>) -> String {
     let state = match status.state {
         ServerState::Starting => "building for the first time",
         ServerState::Building => "building",
@@ -49,11 +49,19 @@ pub(crate) fn render_status(status: &Status, used: &Document, context: &PageCont
 }
 
 /// Renders what the app uses, and what a change of each file does.
-fn files(used: &Document) -> Markup {
-    let left_out = used.files.len().saturating_sub(USED_SHOWN_COUNT_MAX);
+fn files(used: Option<&Document>) -> Markup {
+    let Some(used) = used else {
+        return html! { section { h2 { "Files that the app uses" } p class="empty" { "Not known at the moment: the watcher did not answer." } } };
+    };
+    let left_out = used.left_out + used.files.len().saturating_sub(USED_SHOWN_COUNT_MAX);
     html! {
         section {
             h2 { "Files that the app uses" }
+            @if used.full {
+                p class="empty" { "The app uses more files than devhost can follow. Names of files count, too." }
+            } @else if !used.trusted {
+                p class="empty" { "Not all that the app does with files is seen. Names of files count, too." }
+            }
             @if used.files.is_empty() {
                 p class="empty" { "None yet." }
             } @else {

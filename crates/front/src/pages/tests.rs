@@ -101,9 +101,9 @@ fn what_a_process_beside_the_app_says_gets_into_the_status_page_escaped() {
             last_lines: vec![EVIL.into()],
         }];
     });
-    let evil = Entry { path: EVIL.into(), does: "restart", why: EVIL.into() };
+    let evil = Entry { path: EVIL.into(), does: "restart", why: EVIL.into(), ..Entry::default() };
     let used = Document { files: vec![evil], ..Document::default() };
-    let html = render_status(&board.snapshot(), &used, &CONTEXT);
+    let html = render_status(&board.snapshot(), Some(&used), &CONTEXT);
     assert!(html.contains("starts again") && html.contains("last lines"), "{html}");
     assert!(!html.contains("<script>alert") && !html.contains('\u{1b}'), "{html}");
 }

@@ -1,7 +1,7 @@
 //! What is known of the app's use of files: by the serving generation, by later ones, and by earlier ones. Pure but for looks
 //! at the identity of files; no clock, no trail.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -26,25 +26,16 @@ const LATER_COUNT_MAX: usize = 2;
 
 /// What a change of a file leads to, besides a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reaction {
+pub(crate) enum Reaction {
     /// The app is started anew.
     Restart(Why),
     /// Browsers load it again.
     Reload(Why),
 }
 
-impl Reaction {
-    /// Returns what it is for.
-    pub fn why(self) -> Why {
-        match self {
-            Self::Restart(why) | Self::Reload(why) => why,
-        }
-    }
-}
-
 /// Why a change matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub(crate) enum Why {
     /// The app read it before it was ready.
     ReadAtStart,
     /// The app read it while it served.
@@ -76,15 +67,6 @@ impl std::fmt::Display for Why {
             Self::Earlier => "used before the last restart",
         })
     }
-}
-
-/// A file that the app uses, and what a change of it leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileUse {
-    /// The file or directory.
-    pub path: PathBuf,
-    /// What follows.
-    pub reaction: Reaction,
 }
 
 /// A place that the watcher does not follow yet.
@@ -287,18 +269,15 @@ impl Knowledge {
         self.remembered.insert(place.to_owned())
     }
 
-    /// Lists what live generations use, and what a change of each place would lead to.
-    pub(super) fn list(&self) -> Vec<FileUse> {
-        let mut places: Vec<&PathBuf> = self.live.values().flat_map(Generation::places).collect();
-        places.sort();
-        places.dedup();
-        let using = |place: &PathBuf| {
-            let is_listed = self.live.values().any(|generation| generation.has_listed(place));
-            let listed = is_listed.then_some(Reaction::Restart(Why::Listed));
-            let reaction = self.reaction(place, false).or(listed)?;
-            Some(FileUse { path: place.clone(), reaction })
-        };
-        places.into_iter().filter_map(using).collect()
+    /// Lists the places that live generations use, sorted.
+    pub(super) fn used_places(&self) -> Vec<PathBuf> {
+        let places: BTreeSet<&PathBuf> = self.live.values().flat_map(Generation::places).collect();
+        places.into_iter().cloned().collect()
+    }
+
+    /// Returns true if a file is as the app left it, or the app is writing it.
+    pub(super) fn is_left_by_app(&self, place: &Path) -> bool {
+        self.written.contains(place)
     }
 }
 

@@ -44,9 +44,8 @@ mod reading;
 mod weakness;
 mod written;
 
-pub(crate) use knowledge::Fresh;
-pub use knowledge::{FileUse, Reaction, Why};
-pub(crate) use observer::Urgency;
+pub(crate) use knowledge::{Fresh, Reaction, Why};
+pub(crate) use observer::Call;
 pub use observer::{Observer, Seat};
 pub use reading::{Answer, Check, Comparison, Look};
 pub(crate) use weakness::{Line, is_left_out};

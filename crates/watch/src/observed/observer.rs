@@ -1,16 +1,19 @@
 //! Gathers what all workers do with files, for the watcher and for the front. Thread-safe; reads trails whenever it is asked.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use devhost_sys::trail::{Cursor, Look, News, Trail};
+use tokio::sync::oneshot;
 
 use super::bounds::Bounds;
-use super::knowledge::{FileUse, Fresh, Knowledge, Reaction};
+use super::knowledge::{Fresh, Knowledge, Reaction};
 use super::reading::{Promise, Unclaimed};
+use crate::explained::{ANSWER_TIME_MAX, About, Explained, NoAnswer, Question};
+use crate::scope::Scope;
 use crate::tree::place_of;
 
 /// How many spellings of paths are remembered with where they lead.
@@ -19,16 +22,18 @@ const WAYS_COUNT_MAX: usize = 65_536;
 /// How far back a new watcher looks for changes that the one before it may not have reported.
 const HANDOVER_TIME: Duration = Duration::from_secs(2);
 
-/// Why the watcher is woken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Urgency {
+/// Why the watcher is called.
+#[derive(Debug)]
+pub(crate) enum Call {
     /// There is something to follow.
     News,
     /// The app has answered with old content: nobody else is to get that.
     Stale,
+    /// Somebody asks what a change would do.
+    Question(Question),
 }
 
-type Wake = Box<dyn Fn(Urgency) + Send + Sync>;
+type Watcher = Box<dyn Fn(Call) + Send + Sync>;
 
 /// What all workers do with files.
 #[derive(Default)]
@@ -36,7 +41,7 @@ pub struct Observer {
     pub(super) state: Mutex<State>,
     /// Some served file has changed, and it is not known yet whether the app looks at it.
     pub(super) has_promises: AtomicBool,
-    wake: Mutex<Option<Wake>>,
+    watcher: Mutex<Option<Watcher>>,
 }
 
 impl std::fmt::Debug for Observer {
@@ -57,8 +62,6 @@ pub(super) struct State {
     betrayed: Vec<PathBuf>,
     /// The app may read files in ways that are not seen.
     may_bypass: bool,
-    /// What is part of the build.
-    sources: HashSet<PathBuf>,
 }
 
 /// Where a path leads.
@@ -109,11 +112,15 @@ pub struct Seat {
 }
 
 impl Observer {
-    /// Creates an observer of an app that lives in the `project` directories. What cargo builds is in the `targets`.
-    pub fn new(project: &[&Path], targets: &[&Path]) -> Arc<Self> {
-        let canonical = |paths: &[&Path]| paths.iter().map(|path| crate::tree::canonical(path)).collect();
+    /// Creates an observer of an app whose files are in a scope.
+    pub fn of(scope: &Scope) -> Arc<Self> {
+        fn canonical<'p>(paths: impl Iterator<Item = &'p PathBuf>) -> Vec<PathBuf> {
+            paths.map(|path| crate::tree::canonical(path)).collect()
+        }
+        let around = scope.surroundings.iter().map(|surroundings| &surroundings.path);
+        let project = scope.roots.iter().chain([&scope.workspace_root]).chain(around);
         let observer = Self::default();
-        observer.lock().bounds = Bounds::new(canonical(project), canonical(targets));
+        observer.lock().bounds = Bounds::new(canonical(project), canonical(scope.exclude.iter()));
         Arc::new(observer)
     }
 
@@ -161,7 +168,7 @@ impl Observer {
     pub fn make_current(&self, generation: u64, is_fresh: bool) {
         self.read_all();
         self.lock().knowledge.make_current(generation, is_fresh);
-        self.wake(Urgency::News);
+        self.call(Call::News);
     }
 
     /// Says whether the app may read files in ways that are not seen.
@@ -180,26 +187,16 @@ impl Observer {
         self.lock().knowledge.is_full()
     }
 
-    /// Sets which files are part of the build.
-    pub fn set_sources<'a>(&self, sources: impl Iterator<Item = &'a PathBuf>) {
-        self.lock().sources = sources.map(|source| place_of(source)).collect();
-    }
-
-    /// Returns true if the file is part of the build.
-    pub fn is_source(&self, path: &Path) -> bool {
-        self.lock().sources.contains(&place_of(path))
-    }
-
-    /// Returns what a change of a file leads to, as far as the app's use of it is concerned.
-    pub fn reaction(&self, path: &Path) -> Option<Reaction> {
+    /// Lists the places that the app uses, sorted.
+    pub(crate) fn used_places(&self) -> Vec<PathBuf> {
         self.read_all();
-        self.lock().knowledge.reaction(&place_of(path), false)
+        self.lock().knowledge.used_places()
     }
 
-    /// Lists the files that the app uses, in the order of their names.
-    pub fn list(&self) -> Vec<FileUse> {
+    /// Returns true if a file is as the app left it, or the app is writing it.
+    pub(crate) fn is_left_by_app(&self, place: &Path) -> bool {
         self.read_all();
-        self.lock().knowledge.list()
+        self.lock().knowledge.is_left_by_app(place)
     }
 
     /// Returns true if a change of the place may start the app anew, or be shown by it.
@@ -233,16 +230,29 @@ impl Observer {
         (state.knowledge.take_fresh(), std::mem::take(&mut state.betrayed))
     }
 
-    /// Calls `wake` when there is news that cannot wait. Hands everything out again, to the new watcher behind it.
-    pub(crate) fn subscribe(&self, wake: impl Fn(Urgency) + Send + Sync + 'static) {
+    /// Calls `watcher` when something cannot wait. Hands everything out again, to that new watcher.
+    pub(crate) fn subscribe(&self, watcher: impl Fn(Call) + Send + Sync + 'static) {
         let since = SystemTime::now().checked_sub(HANDOVER_TIME).unwrap_or(SystemTime::UNIX_EPOCH);
         self.lock().knowledge.hand_out_again(since);
-        *self.wake.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(wake));
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(watcher));
     }
 
-    pub(super) fn wake(&self, why: Urgency) {
-        if let Some(wake) = &*self.wake.lock().unwrap_or_else(PoisonError::into_inner) {
-            wake(why);
+    pub(super) fn call(&self, call: Call) {
+        if let Some(watcher) = &*self.watcher.lock().unwrap_or_else(PoisonError::into_inner) {
+            watcher(call);
+        }
+    }
+
+    /// Asks the watcher what a change would do: the same judgement that a change gets.
+    ///
+    /// # Errors
+    /// The watcher does not answer within three seconds.
+    pub async fn explain(&self, about: About) -> Result<Explained, NoAnswer> {
+        let (answer, answered) = oneshot::channel();
+        self.call(Call::Question(Question { about, answer }));
+        match tokio::time::timeout(ANSWER_TIME_MAX, answered).await {
+            Ok(Ok(explained)) => Ok(explained),
+            Ok(Err(_)) | Err(_) => Err(NoAnswer),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use devhost_sys::trail;
 
-use super::observer::{Seat, State, Urgency};
+use super::observer::{Call, Seat, State};
 
 /// How much of a body is compared. Of a larger one, this much and its length must be right.
 const COMPARED_SIZE_MAX: u64 = 16 * 1024 * 1024;
@@ -176,7 +176,7 @@ impl Look {
         if has_promises && let Some(place) = state.broken_promise(seat.worker, answer.path) {
             state.betray(place);
             drop(state);
-            seat.observer.wake(Urgency::Stale);
+            seat.observer.call(Call::Stale);
             return Check::Stale;
         }
         let candidates = self.candidates(&state, answer);

@@ -37,10 +37,9 @@ impl Tree {
             let followed = self.files.contains_key(place);
             let was_code = self.meaning_of(place).is_code();
             let known = self.wanted.get(place);
-            let own_class = known.and_then(|wanted| wanted.own_class);
+            let own = known.and_then(|wanted| wanted.own);
             let is_observed = known.is_some_and(|wanted| wanted.is_observed);
-            self.wanted
-                .insert(place.clone(), Wanted { named: named.clone(), own_class, role: *role, is_observed });
+            self.wanted.insert(place.clone(), Wanted { named: named.clone(), own, role: *role, is_observed });
             // A directory, or something that may become one.
             if !place.is_file() && self.inputs.add(place.clone(), named.clone(), Reason::Named) {
                 fresh.push(place.clone());
@@ -91,8 +90,7 @@ impl Tree {
             if !place.is_file() && self.inputs.add(place.clone(), named.clone(), Reason::Named) {
                 self.scan_inputs(&place, FirstLook::NewSince(since));
             }
-            self.wanted
-                .insert(place.clone(), Wanted { named, own_class: None, role: Role::Named, is_observed });
+            self.wanted.insert(place.clone(), Wanted { named, own: None, role: Role::Named, is_observed });
             self.look_at_file(&place, FirstLook::Old);
         }
         let roots: Vec<(PathBuf, PathBuf)> = self

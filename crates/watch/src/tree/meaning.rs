@@ -6,7 +6,7 @@ use devhost_model::Verdict;
 
 use super::observed::is_database;
 use super::paths::is_in_inner_package;
-use super::state::{Role, Tree};
+use super::state::{Own, Role, Tree};
 use crate::changes::Changes;
 use crate::classify::{Class, classify, classify_around, is_left_alone, is_stylesheet};
 use crate::observed::{Reaction, Why};
@@ -112,22 +112,20 @@ impl Tree {
 
     /// Finds what a change of the file means.
     pub(super) fn meaning_of(&mut self, place: &Path) -> Meaning {
-        let (role, named_class) =
-            self.wanted.get(place).map_or((Role::None, None), |wanted| (wanted.role, wanted.own_class));
+        let (role, own) =
+            self.wanted.get(place).map_or((Role::None, None), |wanted| (wanted.role, wanted.own));
         let base = Meaning { is_read: role != Role::None, ..Meaning::default() };
-        let verdict = if self.rules.is_empty() { None } else { self.rules.of(&self.named(place)) };
-        match verdict {
+        match self.verdict_on(place) {
             Some(Verdict::Ignore) => return Meaning::default(),
             Some(Verdict::Build) => return Meaning { is_named_code: true, ..base },
             Some(Verdict::Restart) => return base.used(Class::Startup, Reason::Configured),
             Some(Verdict::Reload) => return base.used(served_class(place), Reason::Configured),
             None => {}
         }
-        if let Some(class) = named_class {
-            return match class {
-                Class::Code => Meaning { is_named_code: true, ..base },
-                class => base.used(class, Reason::Environment),
-            };
+        match own {
+            Some(Own::Manifest | Own::Devhost) => return Meaning { is_named_code: true, ..base },
+            Some(Own::Environment) => return base.used(Class::Startup, Reason::Environment),
+            None => {}
         }
         let reaction = self.observer.reaction_at(place, self.appeared.contains(place));
         let observed = match reaction {
@@ -153,6 +151,11 @@ impl Tree {
         Meaning { is_input, is_named_code: by_path == Some(Class::Code), ..used }
     }
 
+    /// Returns what the user says of the file.
+    pub(super) fn verdict_on(&self, place: &Path) -> Option<Verdict> {
+        if self.rules.is_empty() { None } else { self.rules.of(&self.named(place)) }
+    }
+
     fn class_by_path(&mut self, place: &Path) -> Option<Class> {
         let root = &self.roots[self.root_of(place)?];
         let relative = root.inside.join(place.strip_prefix(&root.place).ok()?);
@@ -169,7 +172,7 @@ impl Tree {
 
     /// Returns true if cargo would run a build script because of the file: one that names no inputs runs again for any file of
     /// its package.
-    fn is_of_whole_package(&mut self, place: &Path) -> bool {
+    pub(super) fn is_of_whole_package(&mut self, place: &Path) -> bool {
         let Some(root) = self.root_of(place).map(|index| &self.roots[index]) else { return false };
         let is_of_package = root.is_input
             && !place.file_name().is_none_or(is_left_alone)

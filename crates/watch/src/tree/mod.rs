@@ -5,6 +5,7 @@
 //! a file are one place. Changes are reported in the caller's spelling: a source as the build named it, any other file
 //! below its root as the root was given.
 
+mod explain;
 mod inputs;
 mod inspect;
 mod meaning;

@@ -108,7 +108,7 @@ impl Tree {
             return;
         }
         let named = self.named(place);
-        let wanted = Wanted { named, own_class: None, role: Role::None, is_observed: true };
+        let wanted = Wanted { named, own: None, role: Role::None, is_observed: true };
         self.wanted.insert(place.to_owned(), wanted);
     }
 

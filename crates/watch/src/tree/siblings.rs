@@ -31,7 +31,7 @@ impl Tree {
         let mut all: BTreeMap<PathBuf, Siblings> = BTreeMap::new();
         for (place, wanted) in &self.wanted {
             let (Some(directory), Some(extension)) = (place.parent(), place.extension()) else { continue };
-            let is_read = wanted.role == Role::Source && wanted.own_class.is_none() && extension != "rs";
+            let is_read = wanted.role == Role::Source && wanted.own.is_none() && extension != "rs";
             if is_read && (all.len() < DIRECTORIES_COUNT_MAX || all.contains_key(directory)) {
                 all.entry(directory.to_owned()).or_default().extensions.insert(extension.to_owned());
             }

@@ -12,7 +12,6 @@ use super::observed::Shape;
 use super::paths::{canonical, existing_directory, place_of};
 use super::siblings::Siblings;
 use crate::backend::Backend;
-use crate::classify::Class;
 use crate::error::WatchError;
 use crate::ignores::{Ignores, ignore_files_above};
 use crate::input_directories::InputDirectories;
@@ -60,8 +59,8 @@ impl Root {
 /// A file that counts because it was named, wherever it is and even if it is ignored.
 pub(super) struct Wanted {
     pub(super) named: PathBuf,
-    /// What it means by itself, if it is a manifest or an environment file.
-    pub(super) own_class: Option<Class>,
+    /// What it is by itself.
+    pub(super) own: Option<Own>,
     /// What it was to the last build.
     pub(super) role: Role,
     /// The app has used it.
@@ -71,13 +70,24 @@ pub(super) struct Wanted {
 impl Wanted {
     /// Returns true if only the app names it.
     pub(super) fn is_only_observed(&self) -> bool {
-        self.own_class.is_none() && self.role == Role::None && self.is_observed
+        self.own.is_none() && self.role == Role::None && self.is_observed
     }
 
     /// Returns true if nobody names it any more.
     pub(super) fn is_over(&self) -> bool {
-        self.own_class.is_none() && self.role == Role::None && !self.is_observed
+        self.own.is_none() && self.role == Role::None && !self.is_observed
     }
+}
+
+/// What a file is by its place, whatever the build and the app do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    /// Cargo reads it: a manifest, a lock file, a build script.
+    Manifest,
+    /// It holds environment variables for the app.
+    Environment,
+    /// devhost itself reads it.
+    Devhost,
 }
 
 /// What a file was to the last build.
@@ -195,14 +205,17 @@ impl Tree {
         existing_directory(&scope.workspace_root)?;
         for base in scope.roots.iter().chain([&scope.workspace_root]) {
             for manifest in MANIFESTS {
-                tree.want(base.join(manifest), Class::Code);
+                tree.want(base.join(manifest), Own::Manifest);
             }
         }
         let surroundings = scope.surroundings.iter().map(|surroundings| &surroundings.path);
         for base in scope.roots.iter().chain([&scope.workspace_root]).chain(surroundings) {
             for file in ENV_FILES {
-                tree.want(base.join(file), Class::Startup);
+                tree.want(base.join(file), Own::Environment);
             }
+        }
+        for file in &scope.env_files {
+            tree.want(file.clone(), Own::Environment);
         }
         for Surroundings { path, depth_max } in &scope.surroundings {
             let is_known = |place: &PathBuf| tree.roots.iter().any(|root| root.place == *place);
@@ -211,8 +224,8 @@ impl Tree {
                 tree.roots.last_mut().expect("just added").depth_max = Some(*depth_max);
             }
         }
-        for file in &scope.extra_files {
-            tree.want(file.clone(), Class::Code);
+        for file in &scope.own_files {
+            tree.want(file.clone(), Own::Devhost);
         }
         tree.follow_rules(FirstLook::Old);
         tree.pass += 1;
@@ -232,8 +245,8 @@ impl Tree {
         }
     }
 
-    fn want(&mut self, named: PathBuf, class: Class) {
-        let wanted = Wanted { named, own_class: Some(class), role: Role::None, is_observed: false };
+    fn want(&mut self, named: PathBuf, own: Own) {
+        let wanted = Wanted { named, own: Some(own), role: Role::None, is_observed: false };
         self.wanted.entry(place_of(&wanted.named)).or_insert(wanted);
     }
 
