@@ -13,7 +13,7 @@ const REASONS_COUNT_MAX: usize = 1_000;
 
 impl Runner {
     pub(super) fn changed(&mut self, changes: Changes) -> Vec<Event> {
-        let Changes { mut files, reasons, problems, at, judged: _ } = changes;
+        let Changes { mut files, reasons, problems, at, report: _ } = changes;
         if self.reasons.len() + reasons.len() > REASONS_COUNT_MAX {
             self.reasons.clear();
         }

@@ -40,7 +40,7 @@ impl Runner {
                 }
                 Some(input) = received.recv() => self.translate(input),
                 Some(changes) = changes.recv() => {
-                    acted_on = Some(changes.judged);
+                    acted_on = Some(changes.report);
                     self.changed(changes)
                 }
                 Ok(()) = gate_changes.changed(), if self.workers.any_draining() => self.workers.drained(),
@@ -54,9 +54,9 @@ impl Runner {
                 let actions = self.supervisor.handle(self.now(), event);
                 over |= self.perform(actions);
             }
-            if let Some(judged) = acted_on {
+            if let Some(report) = acted_on {
                 // By now requests are held, if there is reason to.
-                self.watching.suspicion().settle(judged);
+                self.watching.suspicion().settle(report);
             }
             if let Some(anew) = self.changes_anew.take() {
                 changes = anew;

@@ -4,7 +4,6 @@
 
 pub mod content;
 pub mod inherited;
-pub mod inotify;
 pub mod keyboard;
 pub mod limits;
 pub mod listen;

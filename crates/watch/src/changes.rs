@@ -17,15 +17,15 @@ pub struct Changes {
     pub reasons: BTreeMap<PathBuf, String>,
     /// Why some changes may be missed from now on. The watcher goes on as well as it can.
     pub problems: Vec<WatchError>,
-    /// How many suspicious events the changes settle, for [`Suspicion::settle`](crate::Suspicion::settle).
-    pub judged: u64,
+    /// The number of the last report among them for which requests wait, for [`Suspicion::settle`](crate::Suspicion::settle).
+    pub report: u64,
     /// When the first event happened.
     pub at: Instant,
 }
 
 impl Changes {
     pub(crate) fn empty(at: Instant) -> Self {
-        Self { files: ChangedFiles::default(), reasons: BTreeMap::new(), problems: Vec::new(), judged: 0, at }
+        Self { files: ChangedFiles::default(), reasons: BTreeMap::new(), problems: Vec::new(), report: 0, at }
     }
 
     /// Returns true if nothing changed and nothing went wrong.
@@ -36,7 +36,7 @@ impl Changes {
     /// Adds later changes.
     pub(crate) fn merge(&mut self, later: Self) {
         self.files.merge(later.files);
-        self.judged = self.judged.max(later.judged);
+        self.report = self.report.max(later.report);
         self.reasons.extend(later.reasons);
         self.problems.extend(later.problems);
         self.problems.dedup();

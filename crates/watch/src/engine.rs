@@ -44,9 +44,8 @@ pub(super) struct Engine {
     tree: Tree,
     sender: mpsc::Sender<Changes>,
     batch: Batch,
-    /// How many suspicious events were taken, and how many of these have been judged.
+    /// How many suspicious events were taken.
     taken: u64,
-    judged: u64,
     /// Changes for which the queue had no room.
     unsent: Option<Changes>,
     next_poll: Option<Instant>,
@@ -63,7 +62,6 @@ impl Engine {
             sender,
             batch: Batch::default(),
             taken: 0,
-            judged: 0,
             unsent: None,
             next_poll,
             away: BTreeMap::new(),
@@ -95,7 +93,7 @@ impl Engine {
             self.send(None);
             self.answer(questions);
             if self.batch.span.is_none() {
-                self.intake.dismiss_suspicion_if_idle();
+                self.intake.suspicion().judge(self.taken);
             }
         }
     }
@@ -136,7 +134,6 @@ impl Engine {
         if waiting.rescan {
             self.tree.inspect_everything();
             let batch = std::mem::take(&mut self.batch);
-            self.judged = self.taken;
             self.send_changes(&batch);
         }
     }
@@ -165,7 +162,6 @@ impl Engine {
         self.tree.inspect_all(batch.places.keys(), began);
         // What the app did before the change is known now.
         self.tree.follow_observed();
-        self.judged = self.taken;
         self.send_changes(&batch);
     }
 
@@ -208,8 +204,7 @@ impl Engine {
         if let Some(mut changes) = changes {
             let files = &changes.files;
             if !files.code.is_empty() || !files.inputs.is_empty() || !files.startup.is_empty() {
-                self.intake.confirm_suspicion(self.judged);
-                changes.judged = self.judged;
+                changes.report = self.intake.suspicion().report();
             }
             self.send(Some(changes));
         }

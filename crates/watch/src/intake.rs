@@ -10,7 +10,8 @@ use devhost_model::BuildInputs;
 use crate::classify::may_lead_to_a_start;
 use crate::error::WatchError;
 use crate::explained::Question;
-use crate::hint::{Hint, hint_of};
+use crate::hint::Hint;
+use crate::kernel_queue::Report;
 use crate::observed::{Call, Observer};
 use crate::suspicion::Suspicion;
 
@@ -91,35 +92,27 @@ impl Intake {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an event or an error of `notify`.
-    pub(super) fn report(&self, event: notify::Result<notify::Event>) {
+    /// Takes what the kernel says.
+    pub(super) fn report(&self, report: Report) {
         let now = Instant::now();
         let mut waiting = self.lock();
-        match event {
-            Ok(event) => {
-                waiting.rescan |= event.need_rescan();
-                let Some(hint) = hint_of(event.kind) else {
-                    if waiting.rescan {
-                        self.arrived.notify_one();
-                    }
-                    return;
-                };
-                // Finding out takes a moment, in which a request must not slip through.
-                self.suspicion.raise();
-                if !event.paths.iter().any(|path| self.may_be_code(path)) {
-                    self.suspicion.retract();
+        match report {
+            Report::Event(place, hint) => {
+                if self.may_be_code(&place) {
+                    self.suspicion.raise();
                 }
-                waiting.hints.extend(event.paths.into_iter().map(|path| (path, hint, now)));
+                waiting.hints.push((place, hint, now));
                 if waiting.hints.len() > INTAKE_COUNT_MAX {
                     waiting.hints.clear();
                     waiting.rescan = true;
                 }
             }
-            Err(error) => {
-                let path = error.paths.first().cloned().unwrap_or_default();
-                if waiting.problems.is_empty() {
-                    waiting.problems.push(WatchError::from_notify(&error, &path));
-                }
+            Report::Lost => {
+                self.suspicion.raise();
+                waiting.rescan = true;
+            }
+            Report::Failed(error) => {
+                waiting.problems.push(WatchError::Failed { message: error.to_string() });
                 waiting.rescan = true;
             }
         }
@@ -133,18 +126,8 @@ impl Intake {
         may_lead_to_a_start(path) || is_suspect() || self.observer.may_matter(path)
     }
 
-    /// Dismisses the suspicion if nothing waits.
-    pub(crate) fn dismiss_suspicion_if_idle(&self) {
-        // Under the lock under which events arrive, so that none is missed.
-        let waiting = self.lock();
-        if waiting.is_empty() {
-            self.suspicion.dismiss();
-        }
-    }
-
-    /// Confirms the suspicion.
-    pub(crate) fn confirm_suspicion(&self, judged: u64) {
-        self.suspicion.confirm(judged);
+    pub(crate) fn suspicion(&self) -> &Suspicion {
+        &self.suspicion
     }
 
     fn suspects(&self) -> MutexGuard<'_, Suspects> {
@@ -230,33 +213,22 @@ fn is_no_rust(file: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
-
     use super::*;
 
     #[test]
     fn flood_of_events_becomes_one_look_at_everything() {
         let intake = Intake::default();
         for number in 0..=INTAKE_COUNT_MAX {
-            let event = notify::Event::new(EventKind::Modify(ModifyKind::Any));
-            intake.report(Ok(event.add_path(format!("/{number}").into())));
+            intake.report(Report::Event(format!("/{number}").into(), Hint::Finished));
         }
         let waiting = intake.take(None);
         assert!(waiting.rescan && waiting.hints.is_empty());
     }
 
     #[test]
-    fn reading_a_file_is_no_event() {
-        let intake = Intake::default();
-        let event = notify::Event::new(EventKind::Access(AccessKind::Open(AccessMode::Any)));
-        intake.report(Ok(event.add_path("/a".into())));
-        assert!(intake.take(Some(Instant::now())).is_empty());
-    }
-
-    #[test]
     fn lost_events_ask_for_a_rescan() {
         let intake = Intake::default();
-        intake.report(Ok(notify::Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan)));
+        intake.report(Report::Lost);
         assert!(intake.take(None).rescan);
     }
 }

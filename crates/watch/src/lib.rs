@@ -22,6 +22,7 @@ mod hint;
 mod ignores;
 mod input_directories;
 mod intake;
+mod kernel_queue;
 mod observed;
 mod scope;
 mod suspicion;

@@ -1,48 +1,48 @@
 //! The suspicion: between a file event and the verdict on it, a request may come from somebody who has just saved, so it waits
 //! a millisecond or two until it is known whether code has changed. Knows no files. The wait is bounded, whatever happens.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use devhost_sys::inotify::Queue;
+use crate::kernel_queue::KernelQueue;
 
-/// How long a request waits before it checks again whether events have been read.
-const UNREAD_PAUSE: Duration = Duration::from_millis(1);
+/// How long a request waits before it checks again whether events have been handed on.
+const UNHEARD_PAUSE: Duration = Duration::from_millis(1);
 
-/// How long a request waits for a verdict: longer than the longest batch.
-const SUSPICION_TIME_MAX: Duration = Duration::from_millis(100);
+/// How long a request waits for a verdict: much longer than the longest batch, since a busy machine is no reason for old code.
+const SUSPICION_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// How far the suspicion is. Events are counted: acting on one change must not drop the suspicion that a later event has raised.
+/// How far the suspicion is. Events and reports are counted, each from 1, so that acting on one change never drops the
+/// suspicion that a later event has raised, and a stream of events holds nobody who came before them.
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
-    level: Level,
     /// How many events have raised it.
     raised: u64,
-    /// How many of these were changes that were reported.
-    confirmed: u64,
-    /// How many of these are known to be of no account.
-    dismissed: u64,
+    /// How many of these have been judged.
+    judged: u64,
+    /// How many changes have been reported.
+    reported: u64,
+    /// How many of these have been acted on.
+    settled: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Level {
-    #[default]
-    Clear,
-    /// A file that may be code had an event, at this time.
-    Raised(Instant),
-    /// Code has changed, and nobody has acted on it yet. Since the first event.
-    Confirmed(Instant),
+impl State {
+    /// Returns true if the first `raised` events are judged, and what they have changed was acted on.
+    fn is_over(&self, raised: u64) -> bool {
+        self.judged >= raised && self.settled >= self.reported
+    }
 }
 
 /// Whether code may have changed without anybody having acted on it.
 #[derive(Debug, Default)]
 pub struct Suspicion {
     state: Mutex<State>,
-    settled: Notify,
+    progress: Notify,
     /// The kernel's queue of events.
-    queue: RwLock<Option<Queue>>,
+    queue: RwLock<Option<Arc<KernelQueue>>>,
 }
 
 impl Suspicion {
@@ -50,32 +50,24 @@ impl Suspicion {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes unread events in this queue count as a suspicion.
-    pub(crate) fn look_at(&self, queue: Option<Queue>) {
+    /// Makes events in this queue count as a suspicion, instead of those in the one before. What was reported by then is
+    /// somebody else's.
+    pub(crate) fn look_at(&self, queue: Option<Arc<KernelQueue>>) {
         *self.queue.write().unwrap_or_else(PoisonError::into_inner) = queue;
+        let mut state = self.lock();
+        state.settled = state.reported;
+        drop(state);
+        self.progress.notify_waiters();
     }
 
-    fn has_unread(&self) -> bool {
-        self.queue.read().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Queue::has_unread)
+    fn has_unheard(&self) -> bool {
+        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
+        queue.as_ref().is_some_and(|queue| queue.has_unheard())
     }
 
     /// Raises the suspicion: a file that may be code had an event.
     pub(crate) fn raise(&self) {
-        let mut state = self.lock();
-        state.raised += 1;
-        if state.level == Level::Clear {
-            state.level = Level::Raised(Instant::now());
-        }
-    }
-
-    /// Takes back what the last call of [`Suspicion::raise`] did: the event is of no account.
-    pub(crate) fn retract(&self) {
-        let mut state = self.lock();
-        state.raised = state.raised.saturating_sub(1);
-        let is_clear = state.confirmed.max(state.dismissed) >= state.raised;
-        if is_clear && matches!(state.level, Level::Raised(_)) {
-            self.clear(&mut state);
-        }
+        self.lock().raised += 1;
     }
 
     /// Returns how many events have raised it so far.
@@ -83,57 +75,52 @@ impl Suspicion {
         self.lock().raised
     }
 
-    /// Confirms the suspicion: among the first `judged` events was a change, which is being reported.
-    pub(crate) fn confirm(&self, judged: u64) {
+    /// Notes that a change is being reported. Returns the report's number. Must come before [`Suspicion::judge`].
+    pub(crate) fn report(&self) -> u64 {
         let mut state = self.lock();
-        state.confirmed = state.confirmed.max(judged);
-        if let Level::Raised(at) = state.level {
-            state.level = Level::Confirmed(at);
-        }
+        state.reported += 1;
+        state.reported
     }
 
-    /// Drops the suspicion unless it was confirmed: all events so far have been judged.
-    pub(crate) fn dismiss(&self) {
+    /// Notes that the first `judged` events have been judged: those among them that were changes are reported.
+    pub(crate) fn judge(&self, judged: u64) {
         let mut state = self.lock();
-        state.dismissed = state.raised;
-        if matches!(state.level, Level::Raised(_)) {
-            self.clear(&mut state);
+        if judged > state.judged {
+            state.judged = judged;
+            drop(state);
+            self.progress.notify_waiters();
         }
     }
 
-    /// Drops the suspicion as far as the first `judged` events have raised it: the change among them was acted on.
-    pub fn settle(&self, judged: u64) {
+    /// Notes that the changes up to this report were acted on.
+    pub fn settle(&self, report: u64) {
         let mut state = self.lock();
-        if judged.max(state.dismissed) >= state.raised {
-            self.clear(&mut state);
-        } else if state.confirmed <= judged && state.level != Level::Clear {
-            state.level = Level::Raised(Instant::now());
+        if report > state.settled {
+            state.settled = report;
+            drop(state);
+            self.progress.notify_waiters();
         }
     }
 
-    fn clear(&self, state: &mut State) {
-        if state.level != Level::Clear {
-            state.level = Level::Clear;
-            self.settled.notify_waiters();
-        }
-    }
-
-    /// Waits until there is no suspicion, at most a tenth of a second. The kernel queues an event before the system call
-    /// that caused it returns, so nothing that was saved before this call is missed.
+    /// Waits until whatever was saved before this call was judged and acted on, at most two seconds. The kernel queues an event
+    /// before the system call that caused it returns, so nothing is missed.
     pub async fn settled(&self) {
-        let began = Instant::now();
-        while self.has_unread() && began.elapsed() < SUSPICION_TIME_MAX {
-            tokio::time::sleep(UNREAD_PAUSE).await;
+        let deadline = Instant::now() + SUSPICION_TIME_MAX;
+        while self.has_unheard() && Instant::now() < deadline {
+            tokio::time::sleep(UNHEARD_PAUSE).await;
         }
-        // Before looking at the level, so that no notification is missed.
-        let settled = self.settled.notified();
-        let at = match self.lock().level {
-            Level::Clear => return,
-            Level::Raised(at) | Level::Confirmed(at) => at,
-        };
-        let left = SUSPICION_TIME_MAX.saturating_sub(at.elapsed());
-        // The request goes on when the time is up, too.
-        let _ = tokio::time::timeout(left, settled).await;
+        let raised = self.raised();
+        loop {
+            // Before looking, so that no progress is missed.
+            let progress = self.progress.notified();
+            if self.lock().is_over(raised) {
+                return;
+            }
+            if tokio::time::timeout_at(deadline, progress).await.is_err() {
+                // The request goes on when the time is up, too.
+                return;
+            }
+        }
     }
 }
 
@@ -149,18 +136,18 @@ mod tests {
         suspicion.settled().now_or_never().unwrap();
         suspicion.raise();
         assert!(suspicion.settled().now_or_never().is_none());
-        suspicion.dismiss();
+        suspicion.judge(1);
         suspicion.settled().now_or_never().unwrap();
     }
 
     #[tokio::test]
-    async fn what_is_confirmed_is_settled_by_whoever_acts_on_it() {
+    async fn what_was_reported_is_settled_by_whoever_acts_on_it() {
         let suspicion = Suspicion::default();
         suspicion.raise();
-        suspicion.confirm(1);
-        suspicion.dismiss();
+        let report = suspicion.report();
+        suspicion.judge(1);
         assert!(suspicion.settled().now_or_never().is_none(), "it was dismissed");
-        suspicion.settle(1);
+        suspicion.settle(report);
         suspicion.settled().now_or_never().unwrap();
     }
 
@@ -168,15 +155,37 @@ mod tests {
     async fn acting_on_one_change_leaves_the_suspicion_of_a_later_event() {
         let suspicion = Suspicion::default();
         suspicion.raise();
-        suspicion.confirm(1);
+        let first = suspicion.report();
+        suspicion.judge(1);
         suspicion.raise();
-        suspicion.settle(1);
+        suspicion.settle(first);
         assert!(suspicion.settled().now_or_never().is_none(), "it was dropped with the first");
-        suspicion.dismiss();
-        suspicion.settled().now_or_never().unwrap();
-        suspicion.raise();
-        suspicion.settle(0);
+        let second = suspicion.report();
+        suspicion.judge(2);
+        suspicion.settle(first);
         assert!(suspicion.settled().now_or_never().is_none(), "nothing was acted on");
+        suspicion.settle(second);
+        suspicion.settled().now_or_never().unwrap();
+    }
+
+    #[tokio::test]
+    async fn later_events_hold_nobody_who_came_before_them() {
+        let suspicion = Suspicion::default();
+        suspicion.raise();
+        let mut request = std::pin::pin!(suspicion.settled());
+        assert!(request.as_mut().now_or_never().is_none());
+        suspicion.raise();
+        suspicion.judge(1);
+        request.now_or_never().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_another_watcher_has_reported_holds_nobody() {
+        let suspicion = Suspicion::default();
+        suspicion.report();
+        assert!(suspicion.settled().now_or_never().is_none());
+        suspicion.look_at(None);
+        suspicion.settled().now_or_never().unwrap();
     }
 
     #[tokio::test]

@@ -641,10 +641,7 @@ fn polling_sees_what_events_would_tell() {
 fn look_at_everything_amid_events_loses_nothing() {
     let mut project = Project::new(&[("src/gone.rs", "x")]);
     project.expect_nothing();
-    project
-        .watcher
-        .intake
-        .report(Ok(notify::Event::new(notify::EventKind::Other).set_flag(notify::event::Flag::Rescan)));
+    project.watcher.intake.report(crate::kernel_queue::Report::Lost);
     project.write("src/main.rs", "fn main() { unseen() }");
     fs::remove_file(project.path("src/gone.rs")).unwrap();
     project.expect("code", &["src/gone.rs", "src/main.rs"]);

@@ -1,11 +1,11 @@
 //! The watcher: starts the engine, and tells it what builds depend on.
 
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use devhost_model::BuildInputs;
-use devhost_sys::inotify;
 use tokio::sync::mpsc;
 
 use crate::backend::Backend;
@@ -13,6 +13,7 @@ use crate::changes::Changes;
 use crate::engine::{Engine, QUEUE_COUNT_MAX};
 use crate::error::WatchError;
 use crate::intake::Intake;
+use crate::kernel_queue::{KernelQueue, Reader};
 use crate::observed::Observer;
 use crate::scope::{Mode, Scope};
 use crate::suspicion::Suspicion;
@@ -29,6 +30,7 @@ pub(crate) const STAMP_LAG_MAX_MS: u64 = 10;
 pub struct Watcher {
     pub(crate) intake: Arc<Intake>,
     thread: Option<JoinHandle<()>>,
+    _reader: Option<Reader>,
 }
 
 impl Watcher {
@@ -52,17 +54,19 @@ impl Watcher {
                 intake.call(call);
             }
         });
-        let backend = match mode {
+        let failed = |error: io::Error| WatchError::from_io(&error, &scope.workspace_root);
+        let (backend, reader) = match mode {
             Mode::Native => {
-                let reporter = Arc::clone(&intake);
-                let before = inotify::descriptors();
-                let watcher = notify::recommended_watcher(move |event| reporter.report(event))
-                    .map_err(|error| WatchError::from_notify(&error, &scope.workspace_root))?;
-                let new = inotify::descriptors().into_iter().find(|descriptor| !before.contains(descriptor));
-                suspicion.look_at(new.and_then(inotify::Queue::of));
-                Backend::Native(watcher)
+                let queue = Arc::new(KernelQueue::new().map_err(failed)?);
+                suspicion.look_at(Some(Arc::clone(&queue)));
+                let receiver = Arc::clone(&intake);
+                let reader = Reader::start(Arc::clone(&queue), move |report| receiver.report(report));
+                (Backend::Native(queue), Some(reader.map_err(failed)?))
             }
-            Mode::Poll => Backend::Poll,
+            Mode::Poll => {
+                suspicion.look_at(None);
+                (Backend::Poll, None)
+            }
         };
         let mut tree = Tree::new(scope, backend, Arc::clone(observer))?;
         // A save that changes nothing is recognized only if the file was read before it: read what time allows now, and
@@ -77,7 +81,7 @@ impl Watcher {
             .name("devhost-watch".into())
             .spawn(move || engine.run())
             .map_err(|error| WatchError::Failed { message: error.to_string() })?;
-        Ok((Self { intake, thread: Some(thread) }, receiver))
+        Ok((Self { intake, thread: Some(thread), _reader: reader }, receiver))
     }
 
     /// Sets what the last build depends on. It counts wherever it is, even if it is ignored, except in excluded directories.
