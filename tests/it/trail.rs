@@ -10,7 +10,7 @@ use std::process::Command;
 use devhost_process::{AppStart, Argv, Channel, ForkOrder, LauncherClient, Loading, Report, Role};
 use devhost_sys::output::Output;
 use devhost_sys::seqpacket;
-use devhost_sys::trail::Look::{self, Listed, Missed, Read, Stat, Touched};
+use devhost_sys::trail::Look::{self, Listed, Made, Missed, Read, Removed, Stat};
 use devhost_sys::trail::{Cursor, Trail};
 
 use crate::support::{SOON, scratch};
@@ -55,9 +55,9 @@ fn expected() -> BTreeSet<(Look, &'static str)> {
         (Stat, "asked"),
         (Missed, "none"),
         (Listed, "listed"),
-        (Touched, "written"),
+        (Made, "written"),
         (Stat, "link"),
-        (Touched, "link"),
+        (Removed, "link"),
     ])
 }
 

@@ -16,14 +16,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::content::Identity;
 use crate::memory;
 
 // The layout, in native byte order. `observe.c` has the same numbers; a change of them is another version.
 //
-// Header: version u32, armed u32, sequence u64, written u64, slots used u32, arena bytes used u32, full u32.
+// Header: version u32, armed u32, sequence u64, written u64, slots used u32, arena bytes used u32, full u32,
+//         changing u32.
 // Scopes: texts that end with a zero byte; an empty one ends the list.
 // Counts: a u32 for each slot, how many events it had. Raised after the slot is filled.
 // Slots: hash u64, first u64, last u64 (nanoseconds since 1970), path's place in the arena u32, its length
@@ -33,7 +34,7 @@ use crate::memory;
 //         ctime i64 (nanoseconds), is open u64, 8 bytes unused.
 // Arena: the paths' bytes.
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const HEADER_SIZE: usize = 64;
 const ARMED_OFFSET: usize = 4;
@@ -41,6 +42,7 @@ const SEQUENCE_OFFSET: usize = 8;
 const WRITTEN_OFFSET: usize = 16;
 const SLOTS_USED_OFFSET: usize = 24;
 const FULL_OFFSET: usize = 32;
+const CHANGING_OFFSET: usize = 36;
 
 const SCOPES_OFFSET: usize = HEADER_SIZE;
 const SCOPES_SIZE: usize = 16 * 1024 - HEADER_SIZE;
@@ -63,6 +65,9 @@ const ARENA_OFFSET: usize = WRITES_OFFSET + WRITES_COUNT * WRITE_SIZE;
 const TRAIL_SIZE: usize = 2304 * 1024;
 const ARENA_SIZE: usize = TRAIL_SIZE - ARENA_OFFSET;
 
+/// How long a thread may take from reserving an entry to filling it. One that takes longer is dead.
+const UNFILLED_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// From this many changed slots on, the table is read whole instead of slot by slot.
 const SINGLE_READS_COUNT_MAX: usize = 64;
 
@@ -77,8 +82,22 @@ pub struct Cursor {
     counts: Vec<u32>,
     /// The writes that were seen.
     written: u64,
-    /// An entry that was reserved but not filled when last seen.
-    unfilled: Option<u64>,
+    /// An entry that was reserved but not filled when last seen, and when that was seen first.
+    unfilled: Option<(u64, Instant)>,
+}
+
+impl Cursor {
+    /// Returns true if an entry has been empty for too long.
+    fn is_overdue(&mut self, number: u64) -> bool {
+        let now = Instant::now();
+        match self.unfilled {
+            Some((of, since)) if of == number => now.duration_since(since) >= UNFILLED_TIME_MAX,
+            _ => {
+                self.unfilled = Some((number, now));
+                false
+            }
+        }
+    }
 }
 
 /// What happened since a [`Cursor`].
@@ -94,6 +113,8 @@ pub struct News {
     pub is_full: bool,
     /// Writes came faster than they were read: some are missing since the cursor.
     pub lost_writes: bool,
+    /// A write is being noted right now. It comes with the next news.
+    pub is_partial: bool,
 }
 
 /// The app looked at a path, once or more often.
@@ -122,8 +143,10 @@ pub enum Look {
     Listed,
     /// It asked whether there is such a file, or for its properties.
     Stat,
-    /// It created, removed or renamed something of this name.
-    Touched,
+    /// It made something of this name, or renamed something to it.
+    Made,
+    /// It removed the name, or renamed what had it.
+    Removed,
 }
 
 /// A file that the app has written, as it was when it was opened for that, or closed.
@@ -178,6 +201,13 @@ impl Trail {
         self.0
             .read_exact_at(&mut sequence, SEQUENCE_OFFSET as u64)
             .map_or(0, |()| u64::from_ne_bytes(sequence))
+    }
+
+    /// Returns true if the app is in a call that may change what a name stands for. What ended before, [`Trail::news`] knows
+    /// from then on. One system call.
+    pub fn is_changing(&self) -> bool {
+        let mut changing = [0; 4];
+        self.0.read_exact_at(&mut changing, CHANGING_OFFSET as u64).is_ok_and(|()| changing != [0; 4])
     }
 
     /// Returns what happened since the cursor, and moves it.
@@ -242,11 +272,12 @@ impl Trail {
                 news.lost_writes = true;
             } else if u64_at(entry, 0) == number.wrapping_add(1) {
                 news.writes.push(read_written(entry));
-            } else if cursor.unfilled.replace(number) == Some(number) {
+            } else if cursor.is_overdue(number) {
                 // Its writer has ended in the middle of it.
                 news.lost_writes = true;
             } else {
                 // Its writer is about to fill it, and raises the sequence then.
+                news.is_partial = true;
                 return Ok(());
             }
             cursor.written = number.wrapping_add(1);
@@ -327,7 +358,8 @@ fn look_of(number: u8) -> Option<Look> {
         1 => Look::Missed,
         2 => Look::Listed,
         3 => Look::Stat,
-        4 => Look::Touched,
+        4 => Look::Made,
+        5 => Look::Removed,
         _ => return None,
     })
 }
@@ -396,6 +428,14 @@ mod tests {
     }
 
     #[test]
+    fn calls_under_way_are_seen() {
+        let trail = Trail::create(&[]).unwrap();
+        assert!(!trail.is_changing());
+        trail.put(CHANGING_OFFSET, &1u32.to_ne_bytes());
+        assert!(trail.is_changing());
+    }
+
+    #[test]
     fn each_look_is_news_once() {
         let trail = Trail::create(&[]).unwrap();
         let mut cursor = Cursor::default();
@@ -449,14 +489,18 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_is_being_noted_is_waited_for_once() {
+    fn a_write_that_is_being_noted_is_waited_for_but_not_for_ever() {
         let trail = Trail::create(&[]).unwrap();
         let mut cursor = Cursor::default();
         trail.write(0, false);
         trail.write(1, true);
         let news = trail.news(&mut cursor);
-        assert!(news.writes.is_empty() && !news.lost_writes);
+        assert!(news.writes.is_empty() && !news.lost_writes && news.is_partial);
+        let news = trail.news(&mut cursor);
+        assert!(news.writes.is_empty() && !news.lost_writes && news.is_partial);
         let mut patient = cursor.clone();
+        let (number, since) = cursor.unfilled.unwrap();
+        cursor.unfilled = Some((number, since.checked_sub(UNFILLED_TIME_MAX).unwrap()));
         let news = trail.news(&mut cursor);
         assert!(news.lost_writes, "whoever was to fill it is dead");
         assert_eq!(inodes(&news), [1]);
@@ -469,7 +513,7 @@ mod tests {
     fn a_slot_that_makes_no_sense_is_left_out_and_counts_as_full() {
         let trail = Trail::create(&[]).unwrap();
         for (slot, path, look) in
-            [(0, "relative", 0), (1, "/good", 0), (2, "", 0), (3, "/a", 5), (4, "/a\0b", 0)]
+            [(0, "relative", 0), (1, "/good", 0), (2, "", 0), (3, "/a", 6), (4, "/a\0b", 0)]
         {
             trail.note(slot, path, look, 1, u64::MAX);
         }

@@ -636,20 +636,18 @@ static int note_opened(int directory, const char *path, int flags, int fd, uint6
     if (armed()) {
         note_terminal(path, fd);
     }
-    if (begun != 0) {
-        devhost_observe_open(directory, path, flags, fd, begun);
-    }
+    devhost_observe_open(directory, path, flags, fd, begun);
     return fd;
 }
 
 static int open_noting(const char *path, int flags, mode_t mode) {
-    uint64_t begun = devhost_observe_begin();
+    uint64_t begun = devhost_observe_open_begin(flags);
     int fd = next_open == NULL ? (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode) : next_open(path, flags, mode);
     return note_opened(AT_FDCWD, path, flags, fd, begun);
 }
 
 static int openat_noting(int directory, const char *path, int flags, mode_t mode) {
-    uint64_t begun = devhost_observe_begin();
+    uint64_t begun = devhost_observe_open_begin(flags);
     int fd = next_openat == NULL ? (int)syscall(SYS_openat, directory, path, flags, mode)
                                  : next_openat(directory, path, flags, mode);
     return note_opened(directory, path, flags, fd, begun);
@@ -691,10 +689,9 @@ static int unlink_noting(int directory, const char *path, int flags) {
     if (armed() && flags == 0 && is_of_later_generation(directory, path)) {
         return 0;
     }
+    devhost_observe_change();
     int result = real_unlinkat(directory, path, flags);
-    if (result == 0) {
-        devhost_observe_touch(directory, path);
-    }
+    devhost_observe_removed(result, directory, path);
     return result;
 }
 

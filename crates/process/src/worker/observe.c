@@ -35,7 +35,7 @@
 #include <unistd.h>
 
 /* The layout. crates/sys/src/trail.rs describes it and has the same numbers. */
-#define VERSION 1
+#define VERSION 2
 #define TRAIL_SIZE (2304 * 1024)
 #define SCOPES_SIZE (16 * 1024 - 64)
 #define SLOTS_COUNT (16 * 1024)
@@ -44,7 +44,7 @@
 #define WORDS_SIZE (64 + SCOPES_SIZE + SLOTS_COUNT * (4 + 32) + BUCKETS_COUNT * 4 + WRITES_COUNT * 64)
 #define ARENA_SIZE (TRAIL_SIZE - WORDS_SIZE)
 
-enum look { READ, MISSED, LISTED, STAT, TOUCHED };
+enum look { READ, MISSED, LISTED, STAT, MADE, REMOVED };
 
 /* All but `last` is fixed once the slot is in the index. */
 struct slot {
@@ -77,7 +77,9 @@ struct trail {
     uint32_t slots_used;
     uint32_t arena_used;
     uint32_t full;
-    uint32_t unused[7];
+    /* How many calls are under way that may change what a name stands for. */
+    uint32_t changing;
+    uint32_t unused[6];
     char scopes[SCOPES_SIZE];
     uint32_t counts[SLOTS_COUNT];
     struct slot slots[SLOTS_COUNT];
@@ -430,10 +432,30 @@ static void note_failed(int directory, const char *path, uint64_t when) {
     }
 }
 
-void devhost_observe_touch(int directory, const char *path) {
+/* The front may see what a call does before the call is noted here. While some are under way, it waits. */
+void devhost_observe_change(void) {
     if (observed() != NULL) {
-        note(TOUCHED, directory, path, now(CLOCK_REALTIME));
+        __atomic_fetch_add(&observed()->changing, 1, __ATOMIC_SEQ_CST);
     }
+}
+
+static void end_change(void) {
+    if (observed() != NULL) {
+        __atomic_fetch_sub(&observed()->changing, 1, __ATOMIC_SEQ_CST);
+    }
+}
+
+static void touch(enum look look, int directory, const char *path) {
+    if (observed() != NULL) {
+        note(look, directory, path, now(CLOCK_REALTIME));
+    }
+}
+
+void devhost_observe_removed(int result, int directory, const char *path) {
+    if (result == 0) {
+        touch(REMOVED, directory, path);
+    }
+    end_change();
 }
 
 /* The descriptors through which regular files are written. A fork has a copy. */
@@ -524,7 +546,17 @@ static void note_opened(enum look look, int directory, const char *path, int fd,
     }
 }
 
-void devhost_observe_open(int directory, const char *path, int flags, int fd, uint64_t begun) {
+/* Only these are seen from outside before something is written. */
+static bool may_change(int flags) { return (flags & (O_CREAT | O_TRUNC)) != 0; }
+
+uint64_t devhost_observe_open_begin(int flags) {
+    if (may_change(flags)) {
+        devhost_observe_change();
+    }
+    return devhost_observe_begin();
+}
+
+static void note_open(int directory, const char *path, int flags, int fd, uint64_t begun) {
     if (fd < 0) {
         note_failed(directory, path, begun);
         return;
@@ -547,11 +579,20 @@ void devhost_observe_open(int directory, const char *path, int flags, int fd, ui
             note_opened(READ, directory, path, fd, begun);
         }
         if ((flags & O_CREAT) != 0) {
-            note_opened(TOUCHED, directory, path, fd, now(CLOCK_REALTIME));
+            note_opened(MADE, directory, path, fd, now(CLOCK_REALTIME));
         }
         if (access != O_RDONLY) {
             begin_writing(fd);
         }
+    }
+}
+
+void devhost_observe_open(int directory, const char *path, int flags, int fd, uint64_t begun) {
+    if (begun != 0) {
+        note_open(directory, path, flags, fd, begun);
+    }
+    if (may_change(flags)) {
+        end_change();
     }
 }
 
@@ -571,7 +612,7 @@ DIR *opendir(const char *path) {
 }
 
 static int flags_of(const char *mode) {
-    int flags = mode[0] == 'r' ? 0 : O_CREAT;
+    int flags = mode[0] == 'r' ? 0 : mode[0] == 'w' ? O_CREAT | O_TRUNC : O_CREAT;
     bool is_both = false;
     for (const char *at = mode; *at != 0 && *at != ','; at++) {
         is_both |= *at == '+';
@@ -587,11 +628,9 @@ typedef FILE *(*fopen_function)(const char *, const char *);
 typedef FILE *(*freopen_function)(const char *, const char *, FILE *);
 
 static FILE *fopen_noting(enum next which, const char *path, const char *mode) {
-    uint64_t begun = devhost_observe_begin();
+    uint64_t begun = devhost_observe_open_begin(flags_of(mode));
     FILE *stream = ((fopen_function)next_function(which))(path, mode);
-    if (begun != 0) {
-        note_stream(path, mode, stream, begun);
-    }
+    note_stream(path, mode, stream, begun);
     return stream;
 }
 
@@ -606,12 +645,12 @@ static void end_stream(FILE *stream) {
 }
 
 static FILE *freopen_noting(enum next which, const char *path, const char *mode, FILE *stream) {
-    uint64_t begun = devhost_observe_begin();
+    uint64_t begun = path != NULL ? devhost_observe_open_begin(flags_of(mode)) : devhost_observe_begin();
     if (begun != 0 && stream != NULL) {
         end_stream(stream);
     }
     FILE *opened = ((freopen_function)next_function(which))(path, mode, stream);
-    if (begun != 0 && path != NULL) {
+    if (path != NULL) {
         note_stream(path, mode, opened, begun);
     } else if (begun != 0 && opened != NULL && (flags_of(mode) & O_ACCMODE) != O_RDONLY) {
         begin_writing(fileno(opened));
@@ -754,36 +793,48 @@ ssize_t readlinkat(int directory, const char *path, char *target, size_t size) {
     return readlink_noting(result, directory, path, begun);
 }
 
-static int touch_noting(int result, int directory, const char *path) {
+static int removed(int result, int directory, const char *path) {
+    devhost_observe_removed(result, directory, path);
+    return result;
+}
+
+static int made(int result, int directory, const char *path) {
     if (result == 0) {
-        devhost_observe_touch(directory, path);
+        touch(MADE, directory, path);
     }
+    end_change();
     return result;
 }
 
 int remove(const char *path) {
-    return touch_noting(((int (*)(const char *))next_function(NEXT_remove))(path), AT_FDCWD, path);
+    devhost_observe_change();
+    return removed(((int (*)(const char *))next_function(NEXT_remove))(path), AT_FDCWD, path);
 }
 
 int rmdir(const char *path) {
     typedef int (*function)(const char *);
+    devhost_observe_change();
     int result = NEXT_OR(rmdir, function, (path), (int)syscall(SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR));
-    return touch_noting(result, AT_FDCWD, path);
+    return removed(result, AT_FDCWD, path);
 }
 
 static int rename_noting(int result, int from_directory, const char *from, int to_directory, const char *to) {
-    touch_noting(result, from_directory, from);
-    return touch_noting(result, to_directory, to);
+    if (result == 0) {
+        touch(REMOVED, from_directory, from);
+    }
+    return made(result, to_directory, to);
 }
 
 int rename(const char *from, const char *to) {
     typedef int (*function)(const char *, const char *);
+    devhost_observe_change();
     int result = NEXT_OR(rename, function, (from, to), (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0));
     return rename_noting(result, AT_FDCWD, from, AT_FDCWD, to);
 }
 
 int renameat(int from_directory, const char *from, int to_directory, const char *to) {
     typedef int (*function)(int, const char *, int, const char *);
+    devhost_observe_change();
     int result = NEXT_OR(renameat, function, (from_directory, from, to_directory, to),
                          (int)syscall(SYS_renameat2, from_directory, from, to_directory, to, 0));
     return rename_noting(result, from_directory, from, to_directory, to);
@@ -791,6 +842,7 @@ int renameat(int from_directory, const char *from, int to_directory, const char 
 
 int renameat2(int from_directory, const char *from, int to_directory, const char *to, unsigned flags) {
     typedef int (*function)(int, const char *, int, const char *, unsigned);
+    devhost_observe_change();
     int result = NEXT_OR(renameat2, function, (from_directory, from, to_directory, to, flags),
                          (int)syscall(SYS_renameat2, from_directory, from, to_directory, to, flags));
     return rename_noting(result, from_directory, from, to_directory, to);
@@ -798,44 +850,51 @@ int renameat2(int from_directory, const char *from, int to_directory, const char
 
 int mkdir(const char *path, mode_t mode) {
     typedef int (*function)(const char *, mode_t);
+    devhost_observe_change();
     int result = NEXT_OR(mkdir, function, (path, mode), (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode));
-    return touch_noting(result, AT_FDCWD, path);
+    return made(result, AT_FDCWD, path);
 }
 
 int mkdirat(int directory, const char *path, mode_t mode) {
     typedef int (*function)(int, const char *, mode_t);
+    devhost_observe_change();
     int result = NEXT_OR(mkdirat, function, (directory, path, mode), (int)syscall(SYS_mkdirat, directory, path, mode));
-    return touch_noting(result, directory, path);
+    return made(result, directory, path);
 }
 
 int symlink(const char *target, const char *path) {
     typedef int (*function)(const char *, const char *);
+    devhost_observe_change();
     int result = NEXT_OR(symlink, function, (target, path), (int)syscall(SYS_symlinkat, target, AT_FDCWD, path));
-    return touch_noting(result, AT_FDCWD, path);
+    return made(result, AT_FDCWD, path);
 }
 
 int symlinkat(const char *target, int directory, const char *path) {
     typedef int (*function)(const char *, int, const char *);
+    devhost_observe_change();
     int result = NEXT_OR(symlinkat, function, (target, directory, path),
                          (int)syscall(SYS_symlinkat, target, directory, path));
-    return touch_noting(result, directory, path);
+    return made(result, directory, path);
 }
 
 int link(const char *file, const char *path) {
     typedef int (*function)(const char *, const char *);
+    devhost_observe_change();
     int result = NEXT_OR(link, function, (file, path), (int)syscall(SYS_linkat, AT_FDCWD, file, AT_FDCWD, path, 0));
-    return touch_noting(result, AT_FDCWD, path);
+    return made(result, AT_FDCWD, path);
 }
 
 int linkat(int file_directory, const char *file, int directory, const char *path, int flags) {
     typedef int (*function)(int, const char *, int, const char *, int);
+    devhost_observe_change();
     int result = NEXT_OR(linkat, function, (file_directory, file, directory, path, flags),
                          (int)syscall(SYS_linkat, file_directory, file, directory, path, flags));
-    return touch_noting(result, directory, path);
+    return made(result, directory, path);
 }
 
 static int truncate_noting(enum next which, const char *path, off_t size) {
     int (*next)(const char *, off_t) = (int (*)(const char *, off_t))next_if_known(which);
+    devhost_observe_change();
     int result = next != NULL ? next(path, size) : (int)syscall(SYS_truncate, path, size);
     struct stat status;
     int error = errno;
@@ -843,6 +902,7 @@ static int truncate_noting(enum next which, const char *path, off_t size) {
         note_written(&status, false);
     }
     errno = error;
+    end_change();
     return result;
 }
 

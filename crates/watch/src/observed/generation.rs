@@ -63,7 +63,7 @@ impl Generation {
             Look::Stat => using.stats += count,
             Look::Missed => using.was_missed = true,
             Look::Listed => using.was_listed = true,
-            Look::Touched => {}
+            Look::Made | Look::Removed => {}
         }
     }
 

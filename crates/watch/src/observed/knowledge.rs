@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use devhost_sys::trail::{Look, Written};
 
 use super::generation::Generation;
-use super::written::WrittenFiles;
+use super::written::{Found, Kind, WrittenFiles};
 use super::{Line, is_left_out};
 use crate::tree::below;
 
@@ -91,8 +91,8 @@ pub(super) struct Knowledge {
     earlier: HashMap<PathBuf, bool>,
     /// Served files of which the app has answered from memory.
     remembered: HashSet<PathBuf>,
-    /// Names that the app has made, removed or renamed since they were last looked at.
-    touched: HashSet<PathBuf>,
+    /// Names that the app has made or removed since they were last looked at: which of these it did last, and when.
+    touched: HashMap<PathBuf, (Look, SystemTime)>,
     written: WrittenFiles,
     /// Which files the responses for a URL's path have shown.
     urls: HashMap<String, Vec<PathBuf>>,
@@ -135,6 +135,22 @@ impl Knowledge {
         }
     }
 
+    /// Notes that the app has made or removed a name.
+    pub(super) fn touch(&mut self, place: PathBuf, how: Look, when: SystemTime) {
+        if self.touched.len() >= TOUCHED_COUNT_MAX {
+            self.touched.clear();
+        }
+        let last = self.touched.entry(place).or_insert((how, when));
+        if when >= last.1 {
+            *last = (how, when);
+        }
+    }
+
+    /// Forgets it: the place was looked at.
+    pub(super) fn forget_touch(&mut self, place: &Path) {
+        self.touched.remove(place);
+    }
+
     /// Notes a use of a place. What an old generation does no longer counts, but for what it writes.
     pub(super) fn note(
         &mut self,
@@ -144,13 +160,6 @@ impl Knowledge {
         count: u32,
         first: SystemTime,
     ) {
-        if look == Look::Touched {
-            if self.touched.len() >= TOUCHED_COUNT_MAX {
-                self.touched.clear();
-            }
-            self.touched.insert(place);
-            return;
-        }
         let Some(uses) = self.generation(generation) else { return };
         uses.note(place.clone(), look, count);
         let is_listed = look == Look::Listed;
@@ -234,15 +243,17 @@ impl Knowledge {
         self.reaction(place, true).is_some() || has_below()
     }
 
-    /// Returns true if the app has made the place what it is now.
-    pub(super) fn is_own_work(&mut self, place: &Path) -> bool {
+    /// Returns true if the app has made the place what was found there.
+    pub(super) fn is_own_work(&self, place: &Path, found: &Found) -> bool {
         if is_left_out(Line::OwnWork) {
             return false;
         }
-        let was_touched = self.touched.remove(place);
-        let metadata = std::fs::symlink_metadata(place);
-        let is_plain = metadata.is_ok_and(|metadata| metadata.is_file());
-        if is_plain { self.written.contains(place) } else { was_touched || self.written.contains(place) }
+        let last = self.touched.get(place).map(|(how, _)| *how);
+        match found.kind {
+            Kind::Absent => last == Some(Look::Removed),
+            Kind::File => self.written.has(found),
+            Kind::Other => last == Some(Look::Made) || self.written.has(found),
+        }
     }
 
     /// Notes that the opens of a file were those of responses for a URL that showed it as it is.
@@ -283,6 +294,8 @@ impl Knowledge {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
@@ -387,12 +400,20 @@ mod tests {
     }
 
     #[test]
-    fn what_the_app_removes_is_its_own_work_once() {
+    fn what_the_app_removes_is_its_own_work_and_what_it_has_only_made_is_not() {
         let mut knowledge = Knowledge::default();
         let place = Path::new("/no/such/file");
-        assert!(!knowledge.is_own_work(place));
-        noted(&mut knowledge, 1, "/no/such/file", Look::Touched);
-        assert!(knowledge.is_own_work(place));
-        assert!(!knowledge.is_own_work(place));
+        let found = Found::at(place);
+        assert!(!knowledge.is_own_work(place, &found));
+        knowledge.touch(place.into(), Look::Removed, NOW);
+        assert!(knowledge.is_own_work(place, &found));
+        knowledge.touch(place.into(), Look::Made, NOW + Duration::from_secs(1));
+        assert!(!knowledge.is_own_work(place, &found), "somebody else has removed it");
+        knowledge.touch(place.into(), Look::Removed, NOW);
+        assert!(!knowledge.is_own_work(place, &found), "it did that before");
+        knowledge.touch(place.into(), Look::Removed, NOW + Duration::from_secs(2));
+        assert!(knowledge.is_own_work(place, &found));
+        knowledge.forget_touch(place);
+        assert!(!knowledge.is_own_work(place, &found));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use devhost_sys::trail::{Cursor, Look, News, Trail};
 use tokio::sync::oneshot;
@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::bounds::Bounds;
 use super::knowledge::{Fresh, Knowledge, Reaction};
 use super::reading::{Promise, Unclaimed};
+use super::written::Found;
 use crate::explained::{ANSWER_TIME_MAX, About, Explained, NoAnswer, Question};
 use crate::scope::Scope;
 use crate::tree::place_of;
@@ -21,6 +22,9 @@ const WAYS_COUNT_MAX: usize = 65_536;
 
 /// How far back a new watcher looks for changes that the one before it may not have reported.
 const HANDOVER_TIME: Duration = Duration::from_secs(2);
+
+/// How long to wait before looking again whether a call of the app's is over.
+const CHANGING_PAUSE: Duration = Duration::from_millis(1);
 
 /// Why the watcher is called.
 #[derive(Debug)]
@@ -210,11 +214,27 @@ impl Observer {
         self.lock().knowledge.reaction(place, appeared)
     }
 
-    /// Returns true if the app has made the place what it is now. Asked once for each change.
-    pub(crate) fn is_own_work(&self, place: &Path) -> bool {
-        // It may have written the file since the last look.
-        self.read_all();
-        self.lock().knowledge.is_own_work(place)
+    /// Returns true if the app has made the place what it is now. Asked once for each change. What the app does can be seen
+    /// before it is noted: until the deadline, waits for the end of calls that are under way.
+    pub(crate) fn is_own_work(&self, place: &Path, deadline: Instant) -> bool {
+        loop {
+            // In this order: what is found now is the work of calls that are noted by the time they are over.
+            let found = Found::at(place);
+            let mut is_unsure = self.is_changing();
+            is_unsure |= self.read_all();
+            let mut state = self.lock();
+            let is_own = state.knowledge.is_own_work(place, &found);
+            if is_own || !is_unsure || Instant::now() >= deadline {
+                state.knowledge.forget_touch(place);
+                return is_own;
+            }
+            drop(state);
+            std::thread::sleep(CHANGING_PAUSE);
+        }
+    }
+
+    fn is_changing(&self) -> bool {
+        self.lock().workers.values().any(|worker| worker.trail.is_changing())
     }
 
     /// Notes that browsers are told to load a served file again.
@@ -256,22 +276,21 @@ impl Observer {
         }
     }
 
-    /// Reads what all workers have done.
-    fn read_all(&self) {
+    /// Reads what all workers have done. Returns true if one of them is just noting a write.
+    fn read_all(&self) -> bool {
         let mut state = self.lock();
         let workers: Vec<u64> = state.workers.keys().copied().collect();
-        for worker in workers {
-            state.read(worker);
-        }
+        workers.into_iter().fold(false, |is_partial, worker| state.read(worker) || is_partial)
     }
 }
 
 impl State {
-    /// Reads what a worker has done since the last call.
-    pub(super) fn read(&mut self, number: u64) {
-        let Some(worker) = self.workers.get_mut(&number) else { return };
+    /// Reads what a worker has done since the last call. Returns true if it is just noting a write.
+    pub(super) fn read(&mut self, number: u64) -> bool {
+        let Some(worker) = self.workers.get_mut(&number) else { return false };
         let generation = worker.generation;
-        let News { notes, writes, is_observed, is_full, lost_writes } = worker.trail.news(&mut worker.cursor);
+        let News { notes, writes, is_observed, is_full, lost_writes, is_partial } =
+            worker.trail.news(&mut worker.cursor);
         if let Some(generation) = self.knowledge.generation(generation) {
             generation.is_observed |= is_observed;
             generation.is_full |= is_full;
@@ -290,6 +309,10 @@ impl State {
             for link in links {
                 self.knowledge.note(generation, link, Look::Read, 1, note.first);
             }
+            if let Look::Made | Look::Removed = note.look {
+                self.knowledge.touch(place, note.look, note.last);
+                continue;
+            }
             if let (Some(worker), Look::Read | Look::Stat) = (self.workers.get_mut(&number), note.look) {
                 worker.unclaimed.entry(place.clone()).or_default().add(&note);
                 let (looks, last) = worker.looks.entry(place.clone()).or_insert((0, note.last));
@@ -298,6 +321,7 @@ impl State {
             }
             self.knowledge.note(generation, place, note.look, note.count, note.first);
         }
+        is_partial
     }
 
     fn way(&mut self, path: &Path) -> Way {

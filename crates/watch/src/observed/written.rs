@@ -62,12 +62,41 @@ impl WrittenFiles {
         self.open.retain(|(of, _, _), _| *of != worker);
     }
 
-    /// Returns true if the file at the path is as the app left it, or the app is writing it.
-    pub(super) fn contains(&self, path: &Path) -> bool {
-        let Ok(metadata) = fs::metadata(path) else { return false };
-        let (device, inode) = (metadata.dev(), metadata.ino());
-        self.left.contains(&(device, Identity::from(&metadata)))
-            || self.open.keys().any(|(_, of, number)| (*of, *number) == (device, inode))
+    /// Returns true if what was found is as the app left it, or the app is writing it.
+    pub(super) fn has(&self, found: &Found) -> bool {
+        let Some((state, inode)) = &found.file else { return false };
+        self.left.contains(state)
+            || self.open.keys().any(|(_, device, number)| (device, number) == (&state.0, inode))
+    }
+}
+
+/// What is at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Absent,
+    File,
+    /// A directory, a link, or something else.
+    Other,
+}
+
+/// What was found at a place, at one moment.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) kind: Kind,
+    /// The file to which the place leads, and its inode.
+    file: Option<(State, u64)>,
+}
+
+impl Found {
+    pub(super) fn at(place: &Path) -> Self {
+        let kind = match fs::symlink_metadata(place) {
+            Err(_) => Kind::Absent,
+            Ok(metadata) if metadata.is_file() => Kind::File,
+            Ok(_) => Kind::Other,
+        };
+        let file = fs::metadata(place).ok();
+        let file = file.map(|file| ((file.dev(), Identity::from(&file)), file.ino()));
+        Self { kind, file }
     }
 }
 
@@ -85,6 +114,12 @@ mod tests {
             modified_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
             changed_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
             is_open,
+        }
+    }
+
+    impl WrittenFiles {
+        fn contains(&self, path: &Path) -> bool {
+            self.has(&Found::at(path))
         }
     }
 

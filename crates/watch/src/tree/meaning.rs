@@ -1,6 +1,7 @@
 //! What a change of a file means.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use devhost_model::Verdict;
 
@@ -10,6 +11,9 @@ use super::state::{Own, Role, Tree};
 use crate::changes::Changes;
 use crate::classify::{Class, classify, classify_around, is_left_alone, is_stylesheet};
 use crate::observed::{Reaction, Why};
+
+/// How long to wait for calls of the app that may have caused what has changed.
+const OWN_WORK_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// Why a change of a file that is not part of the build means something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,18 +71,18 @@ impl Meaning {
 
 impl Tree {
     /// Takes what has changed since the last call. `at` returns the time of the event at a place.
-    pub(crate) fn take_changes(
-        &mut self,
-        mut at: impl FnMut(&Path) -> std::time::Instant,
-    ) -> Option<Changes> {
+    pub(crate) fn take_changes(&mut self, mut at: impl FnMut(&Path) -> Instant) -> Option<Changes> {
         if self.changed.is_empty() && self.problems.is_empty() {
             return None;
         }
-        let mut changes = Changes::empty(std::time::Instant::now());
+        let mut changes = Changes::empty(Instant::now());
         changes.problems = std::mem::take(&mut self.problems);
+        let patience = Instant::now() + OWN_WORK_TIME_MAX;
         for place in std::mem::take(&mut self.changed) {
             let mut meaning = self.meaning_of(&place);
-            if meaning.use_class.is_some() && (self.observer.is_own_work(&place) || is_database(&place)) {
+            if meaning.use_class.is_some()
+                && (self.observer.is_own_work(&place, patience) || is_database(&place))
+            {
                 meaning.use_class = None;
             }
             if !meaning.is_any() {
