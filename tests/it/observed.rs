@@ -4,6 +4,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+mod random;
+
 use crate::support::{Devhost, PAGE_SERVER, cargo_turn, scratch, write_file};
 
 /// Reads in every way there is. `/all` shows what it keeps in memory, in the order of [`shown`].
@@ -20,6 +22,7 @@ static POSTS: OnceLock<String> = OnceLock::new();
 static FLAG: OnceLock<bool> = OnceLock::new();
 static LINKED: OnceLock<String> = OnceLock::new();
 static DATABASE: Mutex<String> = Mutex::new(String::new());
+const BUILT: &str = include_str!("../text/built.txt");
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_else(|_| "none".into())
@@ -39,6 +42,8 @@ fn start() {
     LINKED.set(read("../linked/extra.toml")).unwrap();
     std::env::set_current_dir("..").unwrap();
     *DATABASE.lock().unwrap() = read("data/db.json");
+    fs::read("data/pages").unwrap();
+    read("config/left_out.toml");
 }
 
 fn page(url: &str) -> (u16, Vec<u8>) {
@@ -47,7 +52,7 @@ fn page(url: &str) -> (u16, Vec<u8>) {
         "/all" => {
             let lazy = LAZY.get_or_init(|| read("templates/lazy.html"));
             let parts = [CONFIG.get().unwrap(), lazy, STAMP.get().unwrap(), POSTS.get().unwrap(),
-                &FLAG.get().unwrap().to_string(), LINKED.get().unwrap(), &*DATABASE.lock().unwrap()];
+                &FLAG.get().unwrap().to_string(), LINKED.get().unwrap(), &*DATABASE.lock().unwrap(), BUILT];
             (200, parts.map(|part| part.trim_end()).join("|").into_bytes())
         }
         "/site.css" => file("static/site.css"),
@@ -90,6 +95,7 @@ fn shown(root: &Path) -> String {
         flag.to_string(),
         read("linked/extra.toml"),
         read("data/db.json"),
+        read("text/built.txt"),
     ];
     parts.map(|part| part.trim_end().to_owned()).join("|")
 }
@@ -108,12 +114,17 @@ impl Reader {
             ),
             ("app/src/main.rs", &format!("{READER}{PAGE_SERVER}")),
             ("app/.gitignore", "ignored\n"),
+            ("app/devhost.toml", "ignore = ['config/left_out.toml']\nwatch = ['config/forced.toml']\n"),
             ("app/config/app.toml", "config"),
             ("app/templates/lazy.html", "lazy"),
             ("app/templates/unread.html", "unread"),
             ("app/assets/stamp.txt", "stamp"),
             ("app/posts/one.md", "one"),
             ("app/data/db.json", "db"),
+            ("app/data/pages", "SQLite format 3\0, and so on"),
+            ("app/config/left_out.toml", "left out"),
+            ("app/config/forced.toml", "forced"),
+            ("app/text/built.txt", "built"),
             ("app/static/site.css", "site"),
             ("app/static/unread.css", "unread"),
             ("app/static/earlier.css", "earlier"),
@@ -283,77 +294,6 @@ fn each_kind_of_use_by_a_forked_app_has_its_reaction_and_each_line_of_the_rule_i
         let outcome = std::panic::catch_unwind(|| each_kind_of_use_has_its_reaction(&[], Some(line)));
         assert!(outcome.is_err(), "nothing is wrong without the line {line}");
     }
-}
-
-/// Edits at random, and compares each next response with what is on the disk.
-fn edit_at_random(edits: u32, seed: u64) {
-    let _turn = cargo_turn();
-    let reader = Reader::new();
-    let devhost = reader.start(&[], None);
-    let mut random = fastrand::Rng::with_seed(seed);
-    let files = [
-        "config/app.toml",
-        "templates/lazy.html",
-        "assets/stamp.txt",
-        "posts/one.md",
-        "posts/new.md",
-        "flags/maintenance",
-        "linked/extra.toml",
-        "data/db.json",
-        "static/site.css",
-        "static/cached.html",
-        "ignored/out.css",
-        "templates/unread.html",
-        "static/unread.css",
-        "ignored/unread.css",
-        "notes.toml",
-    ];
-    let served = [
-        ("/site.css", "static/site.css"),
-        ("/out.css", "ignored/out.css"),
-        ("/cached.html", "static/cached.html"),
-    ];
-    for number in 0..edits {
-        let path = reader.path(files[random.usize(..files.len())]);
-        let text = format!("{number}");
-        match random.u8(..8) {
-            0 if !path.ends_with("cached.html") => drop(std::fs::remove_file(&path)),
-            1 => {
-                let other = path.with_file_name("other~");
-                write_file(other.clone(), &text);
-                std::fs::rename(other, &path).unwrap();
-            }
-            2 => {
-                let _ = std::fs::remove_file(&path);
-                write_file(path.clone(), &text);
-            }
-            3 => drop(devhost.get(&format!("/save/{number}"))),
-            4 if path.exists() && !path.ends_with("stamp.txt") => {
-                let same = std::fs::read(&path).unwrap();
-                std::fs::write(&path, same).unwrap();
-            }
-            _ => drop(write_file(path.clone(), &text)),
-        }
-        let doing = || format!("edit {number} of seed {seed}, {}:\n{}", path.display(), devhost.printed());
-        let (url, file) = served[random.usize(..served.len())];
-        let expected = std::fs::read_to_string(reader.path(file)).unwrap_or_else(|_| "none".into());
-        if random.bool() {
-            assert_eq!(devhost.get(url).body, expected, "{url}, {}", doing());
-        }
-        assert_eq!(devhost.get("/all").body, shown(&reader.root()), "{}", doing());
-        assert_eq!(devhost.get(url).body, expected, "{url}, {}", doing());
-    }
-    assert!(devhost.stop().success());
-}
-
-#[test]
-fn no_random_edit_is_missed() {
-    let edits = std::env::var("DEVHOST_TEST_EDITS").ok().and_then(|text| text.parse().ok()).unwrap_or(200);
-    let seed = std::env::var("DEVHOST_TEST_SEED").ok().and_then(|text| text.parse().ok());
-    edit_at_random(
-        edits,
-        seed.unwrap_or_else(|| u64::from(SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos())),
-    );
 }
 
 /// Like `sqlx::migrate!`: reads a directory, and names to the compiler only the files that it found.

@@ -195,9 +195,11 @@ impl Knowledge {
         }
     }
 
-    /// Returns true if devhost sees what the app does.
+    /// Returns true if devhost sees what the app does. One that starts is not seen at first: it is taken for what the one
+    /// before it was.
     pub(super) fn is_seeing(&self) -> bool {
-        self.live.values().next_back().is_some_and(|newest| newest.is_observed)
+        let newest_ready = self.live.values().rev().find(|generation| generation.is_ready);
+        newest_ready.or(self.live.values().next_back()).is_some_and(|newest| newest.is_observed)
             && self.live.values().all(|generation| !generation.is_full)
     }
 
@@ -338,6 +340,21 @@ mod tests {
         assert_eq!(knowledge.reaction(Path::new("/posts/1"), true), Some(Reaction::Reload(Why::Earlier)));
         noted(&mut knowledge, 1, "/late.html", Look::Read);
         assert_eq!(reaction(&knowledge, "/late.html"), None, "by the old one");
+    }
+
+    #[test]
+    fn a_generation_that_starts_is_trusted_like_the_one_that_serves() {
+        let mut knowledge = Knowledge::default();
+        assert!(!knowledge.is_seeing());
+        for (generation, is_observed) in [(1, true), (2, false)] {
+            let before = knowledge.is_seeing();
+            knowledge.generation(generation).unwrap();
+            assert_eq!(knowledge.is_seeing(), before);
+            knowledge.generation(generation).unwrap().is_observed = is_observed;
+            knowledge.generation(generation).unwrap().is_ready = true;
+            knowledge.make_current(generation, true);
+            assert_eq!(knowledge.is_seeing(), is_observed);
+        }
     }
 
     #[test]

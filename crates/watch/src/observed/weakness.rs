@@ -3,6 +3,8 @@
 /// A line of the rule that tests can leave out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Line {
+    Configured,
+    Built,
     OwnWork,
     Remembered,
     Read,
@@ -12,6 +14,7 @@ pub(crate) enum Line {
     Served,
     Earlier,
     Unused,
+    Database,
 }
 
 /// The variable that names the line.

@@ -10,7 +10,7 @@ use super::paths::is_in_inner_package;
 use super::state::{Own, Role, Tree};
 use crate::changes::Changes;
 use crate::classify::{Class, classify, classify_around, is_left_alone, is_stylesheet};
-use crate::observed::{Reaction, Why};
+use crate::observed::{Line, Reaction, Why, is_left_out};
 
 /// How long to wait for calls of the app that may have caused what has changed.
 const OWN_WORK_TIME_MAX: Duration = Duration::from_millis(100);
@@ -80,9 +80,11 @@ impl Tree {
         let patience = Instant::now() + OWN_WORK_TIME_MAX;
         for place in std::mem::take(&mut self.changed) {
             let mut meaning = self.meaning_of(&place);
-            if meaning.use_class.is_some()
-                && (self.observer.is_own_work(&place, patience) || is_database(&place))
-            {
+            if is_left_out(Line::Built) {
+                meaning = Meaning { is_read: false, is_input: false, is_named_code: false, ..meaning };
+            }
+            let is_database = || is_database(&place) && !is_left_out(Line::Database);
+            if meaning.use_class.is_some() && (self.observer.is_own_work(&place, patience) || is_database()) {
                 meaning.use_class = None;
             }
             if !meaning.is_any() {
@@ -157,7 +159,8 @@ impl Tree {
 
     /// Returns what the user says of the file.
     pub(super) fn verdict_on(&self, place: &Path) -> Option<Verdict> {
-        if self.rules.is_empty() { None } else { self.rules.of(&self.named(place)) }
+        let says_nothing = self.rules.is_empty() || is_left_out(Line::Configured);
+        if says_nothing { None } else { self.rules.of(&self.named(place)) }
     }
 
     fn class_by_path(&mut self, place: &Path) -> Option<Class> {
