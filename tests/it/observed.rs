@@ -1,10 +1,10 @@
 //! What follows from a change of a file that the app reads, lists, looks for, sends or writes; and nothing from any other.
 
+mod random;
+
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
-
-mod random;
 
 use crate::support::{Devhost, PAGE_SERVER, cargo_turn, scratch, write_file};
 

@@ -42,7 +42,8 @@ impl Apps {
         write_file(self.path(relative), text);
     }
 
-    /// Replaces a file as most editors do.
+    /// Replaces a file as most editors do. What is written in place may be seen half done on a busy machine, which costs one
+    /// more generation.
     fn replace(&self, relative: &str, text: &str) {
         let path = self.path(relative);
         let temporary = path.with_file_name(".edited.tmp~");
@@ -134,7 +135,6 @@ fn assert_is_only_served(apps: &Apps, devhost: &Devhost, url: &str, file: &str) 
 }
 
 #[test]
-#[ignore = "fails now and then: not yet known why"]
 fn each_library_has_its_reaction() {
     let _turn = cargo_turn();
     let apps = Apps::new("readers");
@@ -157,29 +157,29 @@ fn each_library_has_its_reaction() {
     for (number, (url, file, expected)) in templates.iter().enumerate() {
         devhost.get(url);
         let text = format!("edit {number}\n");
-        assert_follows(&devhost, || apps.write(file, &text), url, text.trim(), *expected);
+        assert_follows(&devhost, || apps.replace(file, &text), url, text.trim(), *expected);
     }
 
     // What a template without anything to fill in sends is the very file, until the app answers from memory.
     devhost.get("/tera/lazy");
     let why = "tera_lazy/page.html, ";
     for text in ["lazy second", "lazy third"] {
-        let change = || apps.write("templates/tera_lazy/page.html", text);
+        let change = || apps.replace("templates/tera_lazy/page.html", text);
         assert_follows(&devhost, change, "/tera/lazy", text, Expected::Restart(why));
     }
 
     let title = |text: &str| format!("title = '{text}'\n");
     let change = || apps.replace("config/default.toml", &title("other"));
     assert_follows(&devhost, change, "/config", "other", Expected::Restart("default.toml, read at start"));
-    let change = || apps.write("config/local.toml", &title("local"));
+    let change = || apps.replace("config/local.toml", &title("local"));
     let why = "local.toml, the app had looked for it in vain";
     assert_follows(&devhost, change, "/config", "local", Expected::Restart(why));
     let change = || std::fs::remove_file(apps.path("config/local.toml")).unwrap();
     assert_follows(&devhost, change, "/config", "other", Expected::Restart("local.toml, read at start"));
 
-    let change = || apps.write("locales/en-US/main.ftl", "greeting = hello\n");
+    let change = || apps.replace("locales/en-US/main.ftl", "greeting = hello\n");
     assert_follows(&devhost, change, "/fluent/greeting", "hello", Expected::Build);
-    let change = || apps.write("locales/en-US/more.ftl", "farewell = bye\n");
+    let change = || apps.replace("locales/en-US/more.ftl", "farewell = bye\n");
     assert_follows(&devhost, change, "/fluent/farewell", "bye", Expected::Build);
     assert!(devhost.stop().success());
 }
@@ -216,7 +216,6 @@ fn a_served_file_never_costs_a_restart() {
 }
 
 #[test]
-#[ignore = "fails now and then: a file that the app looked for in vain and then wrote may count as somebody else's"]
 fn what_the_app_writes_changes_nothing() {
     let _turn = cargo_turn();
     let apps = Apps::new("readers");
@@ -234,7 +233,7 @@ fn what_the_app_writes_changes_nothing() {
         assert_follows(&devhost, add, "/todos", text, Expected::Nothing);
     }
     // A change that counts shows that the ones before it did not.
-    let change = || apps.write("store/todos.json", "[\"by hand\"]");
+    let change = || apps.replace("store/todos.json", "[\"by hand\"]");
     assert_follows(&devhost, change, "/todos", "by hand", Expected::Restart("todos.json, read at start"));
     assert_eq!(devhost.get("/todos").generation(), 2, "{}", devhost.printed());
     assert!(devhost.stop().success());

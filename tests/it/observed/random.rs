@@ -250,7 +250,7 @@ impl Walk {
             3 if using != Using::KeptStamp
                 && let Some(same) = &before =>
             {
-                replace(&path, same)
+                replace(&path, same);
             }
             _ => drop(write_file(path.clone(), &text)),
         }

@@ -280,7 +280,11 @@ impl Observer {
     fn read_all(&self) -> bool {
         let mut state = self.lock();
         let workers: Vec<u64> = state.workers.keys().copied().collect();
-        workers.into_iter().fold(false, |is_partial, worker| state.read(worker) || is_partial)
+        let mut is_partial = false;
+        for worker in workers {
+            is_partial |= state.read(worker);
+        }
+        is_partial
     }
 }
 
