@@ -1033,7 +1033,7 @@ fn each_path_is_explained_as_a_change_of_it_would_be_judged() {
         named: vec![project.path("schema")],
         packages: vec![],
     };
-    project.watcher.set_inputs_built_since(inputs, SystemTime::now());
+    project.set_inputs(inputs);
     for (path, effect, why) in [
         ("src/main.rs", Effect::Build, "the compiler read it"),
         ("src/new.rs", Effect::Build, "Rust code of a package that the app uses"),

@@ -290,7 +290,7 @@ impl Knowledge {
 
     /// Returns true if a file is as the app left it, or the app is writing it.
     pub(super) fn is_left_by_app(&self, place: &Path) -> bool {
-        self.written.contains(place)
+        self.written.has(&Found::at(place))
     }
 }
 
