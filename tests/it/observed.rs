@@ -341,3 +341,53 @@ fn a_new_file_beside_those_that_a_macro_has_read_is_built_in() {
     assert_eq!((last.body.as_str(), last.generation()), ("second;three;", generation + 1));
     assert!(devhost.stop().success());
 }
+
+/// Like askama's: finds a template in the package, and names it to the compiler relative to the file that calls the macro, up to
+/// what they have in common.
+const RELATIVE_MACRO: &str = r#"
+use proc_macro::{Span, TokenStream};
+
+#[proc_macro]
+pub fn template(_: TokenStream) -> TokenStream {
+    let root = std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    let template = root.join("templates/page.html");
+    let caller = std::path::absolute(Span::call_site().local_file().unwrap()).unwrap();
+    let (from, to): (Vec<_>, Vec<_>) = (caller.parent().unwrap().components().collect(), template.components().collect());
+    let same = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
+    let mut path = std::path::PathBuf::from("../".repeat(from.len() - same));
+    path.extend(&to[same..]);
+    format!("include_str!({:?})", path.display().to_string()).parse().unwrap()
+}
+"#;
+
+#[test]
+fn a_file_that_a_macro_names_relative_to_its_caller_is_followed() {
+    let _turn = cargo_turn();
+    let outer = scratch();
+    let write = |path: &str, text: &str| drop(write_file(outer.path().join(path), text));
+    write("macros/Cargo.toml", "[package]\nname = 'macros'\nedition = '2024'\n[lib]\nproc-macro = true\n");
+    write("macros/src/lib.rs", RELATIVE_MACRO);
+    write(
+        "Cargo.toml",
+        "[package]\nname = 'reader'\nedition = '2024'\n[dependencies]\nmacros.path = 'macros'\n[workspace]\n",
+    );
+    write("templates/page.html", "one");
+    write(
+        "src/main.rs",
+        &format!(
+            "fn start() {{}}\nfn page(_: &str) -> String {{ macros::template!().into() }}\n{PAGE_SERVER}"
+        ),
+    );
+    let devhost = Devhost::start(outer.path(), &["run", "--port", "0", "--undamped"]).ready();
+    devhost.wait_line("ready #1");
+    assert_eq!(devhost.get("/").body, "one");
+    write("templates/page.html", "two");
+    assert_eq!(devhost.get("/").body, "two", "{}", devhost.printed());
+    devhost.wait_line("templates/page.html");
+    assert!(
+        !devhost.printed().contains("is gone") && !devhost.printed().contains(".."),
+        "{}",
+        devhost.printed()
+    );
+    assert!(devhost.stop().success());
+}

@@ -201,7 +201,7 @@ impl PlainCall {
         let path = self.call.out_dir.join(format!("{}.d", self.call.stem()));
         let failed = |error: std::io::Error| HelperError::io(format!("rewrite {}", path.display()), error);
         let text = std::fs::read(&path).map_err(failed)?;
-        std::fs::write(&path, self.shadow.translate(&text, shadow::escape_dep_info)).map_err(failed)
+        std::fs::write(&path, self.shadow.translate_dep_info(&text)).map_err(failed)
     }
 }
 

@@ -138,6 +138,51 @@ impl Shadow {
             .collect()
     }
 
+    /// Replaces paths into the mirror by the real ones in the text of a `.d` file. A path may climb out of the mirror: macros
+    /// that know where the root file is name other files relative to it.
+    pub(crate) fn translate_dep_info(&self, text: &[u8]) -> Vec<u8> {
+        let inside = escape_dep_info(&self.mirror.to_string_lossy()).into_bytes();
+        let mut translated = Vec::with_capacity(text.len());
+        for word in words(text) {
+            let climbs = word.starts_with(&inside) && word.windows(4).any(|part| part == b"/../");
+            if !climbs {
+                translated.extend_from_slice(word);
+                continue;
+            }
+            let (word, end) = match word {
+                [path @ .., b':'] => (path, &b":"[..]),
+                path => (path, &b""[..]),
+            };
+            let path = unescape_dep_info(&String::from_utf8_lossy(word));
+            let resolved = self.resolve(Path::new(&path));
+            translated.extend(escape_dep_info(&resolved.to_string_lossy()).into_bytes());
+            translated.extend_from_slice(end);
+        }
+        self.translate(&translated, escape_dep_info)
+    }
+
+    /// Follows the `..` of a path into the mirror, as the system does. What is left of the mirror at its start is left there.
+    fn resolve(&self, path: &Path) -> PathBuf {
+        let mut resolved = PathBuf::new();
+        for component in path.components() {
+            if component != Component::ParentDir {
+                resolved.push(component);
+                continue;
+            }
+            if resolved.is_symlink()
+                && let Ok(target) = resolved.canonicalize()
+            {
+                resolved = target;
+            }
+            resolved.pop();
+        }
+        if self.given_dir.is_absolute() || resolved.starts_with(&self.mirror) {
+            return resolved;
+        }
+        // Named relative to the working directory, as rustc would have named it.
+        resolved.strip_prefix(&self.cwd).map(Path::to_owned).unwrap_or(resolved)
+    }
+
     /// Replaces paths into the mirror by the real ones; `escape` writes a path as the text does.
     pub(crate) fn translate(&self, text: &[u8], escape: fn(&str) -> String) -> Vec<u8> {
         let mut text = text.to_vec();
@@ -160,8 +205,30 @@ pub(crate) fn escape_json(path: &str) -> String {
     quoted.trim_matches('"').to_owned()
 }
 
-pub(crate) fn escape_dep_info(path: &str) -> String {
+fn escape_dep_info(path: &str) -> String {
     path.replace(' ', "\\ ")
+}
+
+fn unescape_dep_info(path: &str) -> String {
+    path.replace("\\ ", " ")
+}
+
+/// Splits a `.d` file's text into words and what separates them. A space behind a backslash separates nothing.
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let is_gap = |at: usize| match rest[at] {
+            b'\n' => true,
+            b' ' => at == 0 || rest[at - 1] != b'\\',
+            _ => false,
+        };
+        let first = *rest.first()?;
+        let of_gap = matches!(first, b' ' | b'\n');
+        let end = (1..rest.len()).find(|at| is_gap(*at) != of_gap).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        Some(word)
+    })
 }
 
 fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -265,6 +332,47 @@ mod tests {
         assert_eq!(shadow.translate(text.as_bytes(), escape_json), b"{\"file\":\"src/main.rs\"}");
         let text = format!("{}/x", mirror.display());
         assert_eq!(shadow.translate(text.as_bytes(), escape_dep_info), b"/x");
+    }
+
+    #[test]
+    fn a_path_that_climbs_out_of_the_mirror_is_found_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap().join("with space");
+        let write = |path: &str| {
+            std::fs::create_dir_all(base.join(path).parent().unwrap()).unwrap();
+            std::fs::write(base.join(path), "").unwrap();
+        };
+        for path in ["w/src/main.rs", "w/templates/a.html", "elsewhere/b.html"] {
+            write(path);
+        }
+        let target = base.join("w/target/devhost");
+        let mirror = target.join("shadow/app-1");
+        let shadow = Shadow::new(&mirror, &base.join("w"), Path::new("src/main.rs")).unwrap();
+        shadow.write(&root::generate("fn main() {}", "2021", true), &base.join("w"), &target).unwrap();
+        let from = shadow.input().parent().unwrap().to_owned();
+        // Up to the root of the file system, and down again.
+        let up = "../".repeat(from.components().count() - 1);
+        let inside = |path: &str| format!("{}/{path}", from.display());
+        let outside =
+            |path: &str| inside(&format!("{up}{}", base.join(path).strip_prefix("/").unwrap().display()));
+        let through_link = inside("../templates/../Cargo.toml");
+        let paths = [
+            shadow.input().display().to_string(),
+            outside("w/templates/a.html"),
+            outside("elsewhere/b.html"),
+            inside("../templates/a.html"),
+            through_link,
+        ];
+        let escaped = paths.map(|path| escape_dep_info(&path));
+        let text = format!("out/app: {}\n\n{}:\n\n# env-dep:A=b\n", escaped.join(" "), escaped[1]);
+        let elsewhere = escape_dep_info(&base.join("elsewhere/b.html").to_string_lossy());
+        assert_eq!(
+            String::from_utf8(shadow.translate_dep_info(text.as_bytes())).unwrap(),
+            format!(
+                "out/app: src/main.rs templates/a.html {elsewhere} templates/a.html Cargo.toml\n\n\
+                 templates/a.html:\n\n# env-dep:A=b\n"
+            )
+        );
     }
 
     #[test]
