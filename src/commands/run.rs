@@ -162,6 +162,8 @@ pub(super) fn prepare(
             output: None,
         },
         loading: args.hidden.loading,
+        // With `--strategy fork` nothing else than a fork is wanted.
+        looks_for_ready_made: args.strategy != Strategy::Fork && args.hidden.loading == Loading::Preloaded,
         settings: devhost_supervisor::Settings {
             hold: !args.no_hold,
             overlap: !args.no_overlap,

@@ -1,5 +1,6 @@
 //! Starts and cancels builds, and handles their results.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,8 +32,14 @@ impl Runner {
         let step = live.as_ref().map(LiveBuild::steps);
         self.live = live;
         let (terminal, hub) = (Arc::clone(&self.terminal), self.hub.clone());
+        let looks = self.looks_for_ready_made && build == 1 && changed.is_empty();
         self.build = Some(rt::spawn(async move {
+            // Nobody waits for it then.
+            let is_behind = Cell::new(false);
             let mut progress = |progress: build::Progress| {
+                if is_behind.get() {
+                    return;
+                }
                 if show_progress {
                     let build::Progress { done, total, current } = progress;
                     terminal.progress(done, total, &current);
@@ -46,7 +53,17 @@ impl Runner {
                 builder.lock().await.discard().await;
                 discards.set(false);
             }
-            let Built { started, outcome, report } = sides.build(builder, &changed, &mut progress).await;
+            let ready_made = if looks { sides.ready_made(&builder, &mut progress).await } else { Ok(None) };
+            let Built { started, outcome, report } = match ready_made {
+                Ok(Some((started, artifact))) => {
+                    is_behind.set(true);
+                    let artifact = Box::new(artifact);
+                    let _ = inputs.send(Input::ReadyMade { build, started, artifact }).await;
+                    sides.build_behind(&builder, &mut progress).await
+                }
+                Ok(None) => sides.build(builder, &changed, &mut progress).await,
+                Err(failed) => failed,
+            };
             let _ = inputs.send(Input::Built { build, started, outcome, report }).await;
         }));
     }
@@ -56,6 +73,29 @@ impl Runner {
         if let Some(build) = self.build.take() {
             build.abort();
         }
+    }
+
+    /// Makes code of a program that was there already.
+    pub(super) fn ready_made(&mut self, build: u64, started: SystemTime, artifact: build::Artifact) -> Event {
+        self.terminal.progress_done();
+        self.look_for_unseen_reads();
+        Event::ReadyMade { build, code: self.code(artifact, started) }
+    }
+
+    /// Takes over what a build has made, and watches what it was made from.
+    fn code(&mut self, artifact: build::Artifact, started: SystemTime) -> Arc<Code> {
+        self.watching.set_inputs_built_since(artifact.scripts.with_sources(&artifact.sources), started);
+        let code = Arc::new(Code {
+            artifact: artifact.path,
+            kind: artifact.kind,
+            build_id: artifact.build_id,
+            origin: match artifact.strategy {
+                Strategy::Fork => Origin::Zygote { preload: artifact.preload },
+                Strategy::Restart => Origin::Keeper,
+            },
+        });
+        self.codes.push(Arc::clone(&code));
+        code
     }
 
     /// Reports a build's result, and the edits withheld while it ran.
@@ -100,7 +140,7 @@ impl Runner {
             self.terminal.progress_done();
         }
         match outcome {
-            build::Outcome::Built(artifact) => {
+            build::Outcome::Built(mut artifact) => {
                 // A replay has the same dependencies as the build before it.
                 if !report.replayed || !self.first_build_over {
                     self.look_for_unseen_reads();
@@ -108,24 +148,13 @@ impl Runner {
                 self.first_build_over = true;
                 // If the build newly names a file, an edit to it during the build counts, too.
                 self.watch_new_packages();
-                self.watching
-                    .set_inputs_built_since(artifact.scripts.with_sources(&artifact.sources), started);
-                for note in artifact.notes {
+                for note in std::mem::take(&mut artifact.notes) {
                     self.note(note);
                 }
                 let new = diagnostics::news(&self.warnings, &artifact.warnings);
                 self.terminal.warnings(&artifact.warnings, &new);
-                self.warnings = artifact.warnings;
-                let code = Arc::new(Code {
-                    artifact: artifact.path,
-                    kind: artifact.kind,
-                    build_id: artifact.build_id,
-                    origin: match artifact.strategy {
-                        Strategy::Fork => Origin::Zygote { preload: artifact.preload },
-                        Strategy::Restart => Origin::Keeper,
-                    },
-                });
-                self.codes.push(Arc::clone(&code));
+                self.warnings = std::mem::take(&mut artifact.warnings);
+                let code = self.code(artifact, started);
                 self.collect_artifacts();
                 Ok(code)
             }

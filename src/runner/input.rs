@@ -40,6 +40,12 @@ pub(super) enum Input {
         outcome: build::Outcome,
         report: BuildReport,
     },
+    /// The program that cargo has built is up to date, and the build goes on behind it.
+    ReadyMade {
+        build: u64,
+        started: SystemTime,
+        artifact: Box<build::Artifact>,
+    },
     Launcher {
         number: u64,
         report: Report,

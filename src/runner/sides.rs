@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use devhost_build::{self as build, Builder, Progress};
-use devhost_model::{BuildReport, Error, SideProcess, StatusBoard, WAITING_FOR};
+use devhost_model::{BuildReport, Error, Failure, SideProcess, StatusBoard, WAITING_FOR};
 use devhost_sides::{Place, Sides};
 use devhost_terminal::Terminal;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
@@ -121,17 +121,15 @@ impl Beside {
         changed: &[PathBuf],
         progress: &mut dyn FnMut(Progress),
     ) -> Built {
-        let waiting = |who: &str| Progress { done: 0, total: 1, current: format!("{WAITING_FOR}{who}") };
         let sides = &self.common.sides;
         let begun = SystemTime::now();
-        if let Err(failure) = sides.prepare(|who| progress(waiting(who))).await {
-            let outcome = build::Outcome::Failed(failure);
-            return Built { started: begun, outcome, report: BuildReport::default() };
+        if let Err(failure) = sides.prepare(|who| progress(waiting_for(who))).await {
+            return Built::failed(begun, failure);
         }
         let lacked_some = self.is_first.get() && sides.is_awaited();
         let mut built = self.build_once(&builder, changed, progress).await;
         if self.is_first.get() {
-            sides.ready(|who| progress(waiting(who))).await;
+            sides.ready(|who| progress(waiting_for(who))).await;
             if lacked_some && !built.is_ok() {
                 built = self.build_once(&builder, changed, progress).await;
             }
@@ -141,11 +139,50 @@ impl Beside {
         built
     }
 
+    /// Looks for a program that needs no build, once what has to run before has succeeded. It comes when the processes that say when
+    /// they are ready are so.
+    ///
+    /// # Errors
+    /// What has to run before has failed, and so has the build.
+    pub(super) async fn ready_made(
+        &self,
+        builder: &Mutex<Builder>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Option<(SystemTime, build::Artifact)>, Built> {
+        let sides = &self.common.sides;
+        let started = SystemTime::now();
+        sides
+            .prepare(|who| progress(waiting_for(who)))
+            .await
+            .map_err(|failure| Built::failed(started, failure))?;
+        let turn = self.turn(progress).await;
+        let found = builder.lock().await.ready_made().await;
+        drop(turn);
+        if found.is_some() {
+            sides.ready(|who| progress(waiting_for(who))).await;
+            self.is_first.set(false);
+        }
+        Ok(found.map(|artifact| (started, artifact)))
+    }
+
+    /// Builds while something serves that is as new.
+    pub(super) async fn build_behind(
+        &self,
+        builder: &Mutex<Builder>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Built {
+        let _turn = self.turn(progress).await;
+        let mut builder = builder.lock().await;
+        let started = SystemTime::now();
+        let outcome = builder.build_behind(progress).await;
+        Built { started, outcome, report: builder.last_report().clone() }
+    }
+
     /// Waits until no other app is being built. Until what is returned is dropped, it is this app's turn.
     pub(super) async fn turn(&self, progress: &mut dyn FnMut(Progress)) -> Turn<'_> {
         let turn = &self.common.turn;
         if turn.available_permits() == 0 {
-            progress(Progress { done: 0, total: 1, current: format!("{WAITING_FOR}{OTHER_BUILD}") });
+            progress(waiting_for(OTHER_BUILD));
         }
         // It is never closed.
         let permit = turn.acquire().await.ok();
@@ -192,6 +229,10 @@ impl Beside {
     }
 }
 
+fn waiting_for(who: &str) -> Progress {
+    Progress { done: 0, total: 1, current: format!("{WAITING_FOR}{who}") }
+}
+
 /// What a build waits for while another app is being built.
 const OTHER_BUILD: &str = "the build of another app";
 
@@ -216,6 +257,10 @@ pub(super) struct Built {
 }
 
 impl Built {
+    fn failed(started: SystemTime, failure: Failure) -> Self {
+        Self { started, outcome: build::Outcome::Failed(failure), report: BuildReport::default() }
+    }
+
     fn is_ok(&self) -> bool {
         matches!(self.outcome, build::Outcome::Built(_))
     }

@@ -41,6 +41,8 @@ pub(crate) struct Parts {
     pub builder: Builder,
     pub argv: Argv,
     pub loading: Loading,
+    /// What cargo has built serves while devhost builds.
+    pub looks_for_ready_made: bool,
     pub settings: Settings,
     /// How long a worker may ignore its requests; `None` for ever.
     pub stall_time_max: Option<Duration>,
@@ -131,6 +133,7 @@ pub(super) fn assemble(
         builder,
         argv,
         loading,
+        looks_for_ready_made,
         settings,
         stall_time_max,
         front,
@@ -172,6 +175,7 @@ pub(super) fn assemble(
         build: None,
         sides: Rc::new(sides),
         live: None,
+        looks_for_ready_made,
         discards: Rc::default(),
         argv,
         loading,

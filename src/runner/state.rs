@@ -50,6 +50,8 @@ pub(super) struct Runner {
     pub(super) build: Option<JoinHandle<()>>,
     pub(super) sides: Rc<Beside>,
     pub(super) live: Option<LiveBuild>,
+    /// The first build begins with a look for what cargo has built.
+    pub(super) looks_for_ready_made: bool,
     /// The next build begins by throwing away what was built before.
     pub(super) discards: Rc<Cell<bool>>,
     pub(super) argv: Argv,

@@ -24,6 +24,7 @@ impl Runner {
             Input::Built { build, started, outcome, report } => {
                 self.build_ended(build, started, outcome, report)
             }
+            Input::ReadyMade { build, started, artifact } => vec![self.ready_made(build, started, *artifact)],
             Input::Launcher { number, report } => self.launcher_reported(number, report),
             Input::LauncherGone { number } => self.launcher_gone(number),
             Input::LauncherStuck { number, message } => self.launcher_stuck(number, &message),

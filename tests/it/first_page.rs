@@ -2,9 +2,11 @@
 //! at once.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::PathBuf;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::{Devhost, SOON, answer, cargo_turn, client, scratch};
 
@@ -14,6 +16,8 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 fn main() {
+    let held = std::env::var("HELD").ok().and_then(|port| port.parse::<u16>().ok());
+    let _held = held.map(|port| std::net::UdpSocket::bind(("127.0.0.1", port)).unwrap());
     let ports: Vec<u16> = std::env::args().skip(1).map(|port| port.parse().unwrap()).collect();
     let listeners: Vec<_> = ports.iter().map(|port| TcpListener::bind(("127.0.0.1", *port)).unwrap()).collect();
     let mut count = 0;
@@ -55,6 +59,8 @@ fn main() {
 
 struct Shop {
     dir: tempfile::TempDir,
+    /// cargo's home, whose locks other tests do not hold.
+    home: tempfile::TempDir,
 }
 
 impl Shop {
@@ -62,7 +68,7 @@ impl Shop {
         let dir = scratch();
         let manifest = "[package]\nname = \"first-shop\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[features]\nloud = []\n\n[workspace]\n";
         std::fs::create_dir_all(dir.path().join("src")).unwrap();
-        let shop = Self { dir };
+        let shop = Self { dir, home: scratch() };
         shop.write("Cargo.toml", manifest);
         shop.write("src/main.rs", MAIN);
         shop.write("src/word.txt", "one");
@@ -109,7 +115,7 @@ impl Shop {
         line.push("--");
         line.extend(app_args.iter().map(String::as_str));
         Devhost::start_with(self.dir.path(), &line, |command| {
-            command.env("PORT", guess.to_string());
+            command.env("PORT", guess.to_string()).env("CARGO_HOME", self.home.path());
             adjust(command);
         })
     }
@@ -206,4 +212,152 @@ fn a_first_build_that_fails_is_shown_at_once_at_the_address() {
     devhost.wait_status(SOON, "ready", |status| status["state"] == "ready");
     assert!(devhost.get("/").body.starts_with("one"));
     assert!(devhost.stop().success());
+}
+
+const SERVES: &str = "up to date and serves";
+
+impl Shop {
+    /// Builds it as its developer does.
+    fn build(&self) {
+        let status = Command::new("cargo")
+            .args(["build", "--quiet"])
+            .current_dir(self.dir.path())
+            .env_remove("CARGO_TARGET_DIR")
+            .env("CARGO_HOME", self.home.path())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    /// One that is built, whose next build waits for [`Self::go`].
+    fn built() -> Self {
+        let shop = Self::held();
+        shop.go();
+        shop.build();
+        std::fs::remove_file(shop.path("go")).unwrap();
+        shop
+    }
+
+    /// What changes if cargo builds it again.
+    fn stamp(&self) -> (u64, std::time::SystemTime) {
+        let program = std::fs::metadata(self.path("target/debug/first-shop")).unwrap();
+        (program.ino(), program.modified().unwrap())
+    }
+}
+
+fn wait_built_behind(devhost: &Devhost) {
+    devhost.wait_status(SOON, "built behind", |status| {
+        let reloads = status["reloads"].as_array().unwrap();
+        reloads.iter().any(|reload| reload["outcome"] == "behind")
+    });
+}
+
+#[test]
+fn what_cargo_has_built_serves_before_devhost_has_built_anything_and_keeps_its_memory_until_a_change() {
+    let _turn = cargo_turn();
+    let shop = Shop::built();
+    let before = shop.stamp();
+    let port = free_port();
+    let devhost = shop.start(port, &[port]).ready();
+    devhost.wait_line(SERVES);
+    let first = devhost.get("/");
+    assert_eq!((first.body.as_str(), first.generation()), ("one 1 none", 1));
+    let deps = shop.path("target/devhost/debug/deps");
+    let has_app = || files_in(&deps).any(|name| name.starts_with("first_shop") && !name.ends_with(".d"));
+    assert!(!has_app(), "nothing is built yet");
+    assert_eq!(devhost.get("/").body, "one 2 none");
+    shop.go();
+    wait_built_behind(&devhost);
+    let third = devhost.get("/");
+    assert_eq!((third.body.as_str(), third.generation()), ("one 3 none", 1), "it keeps its memory");
+    let program = devhost.worker_pid();
+    shop.write("src/word.txt", "two");
+    devhost.wait_ready(2);
+    assert_eq!(devhost.get("/").body, "two 1 none");
+    assert_ne!(devhost.worker_pid(), program);
+    assert!(devhost.status()["reloads"].as_array().unwrap().last().unwrap()["steps"]["fork_ms"] != 0.0);
+    assert_eq!(shop.stamp(), before, "the developer's own build is left alone");
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn an_edit_while_devhost_builds_behind_it_is_served_by_the_next_generation() {
+    let _turn = cargo_turn();
+    let shop = Shop::built();
+    let port = free_port();
+    let devhost = shop.start(port, &[port]).ready();
+    assert_eq!(devhost.get("/").body, "one 1 none");
+    shop.write("src/word.txt", "two");
+    devhost.wait_status(SOON, "building", |status| status["state"] == "building");
+    shop.go();
+    // Held until the new code serves.
+    assert_eq!(devhost.get("/").body, "two 1 none");
+    devhost.wait_ready(2);
+    assert!(devhost.stop().success());
+}
+
+#[test]
+fn what_is_not_up_to_date_beyond_doubt_is_not_served() {
+    let _turn = cargo_turn();
+    let shop = Shop::new();
+    shop.build();
+    std::fs::write(shop.path("older.txt"), "older").unwrap();
+    let hour = Duration::from_secs(3600);
+    let older = std::fs::File::options().append(true).open(shop.path("older.txt")).unwrap();
+    older.set_modified(std::time::SystemTime::now() - hour).unwrap();
+    let before = shop.stamp();
+    let no_change: &dyn Fn(&Shop) = &|_| {};
+    /// What is different, devhost's arguments, its environment, what is done before, and what is served.
+    type Case<'c> = (&'c str, &'c [&'c str], &'c [(&'c str, &'c str)], &'c dyn Fn(&Shop), &'c str);
+    let cases: [Case<'_>; 5] = [
+        ("another feature", &["--features", "loud"], &[], no_change, "LOUD 1 none"),
+        ("another environment", &[], &[("FIRST_PAGE", "x")], no_change, "one 1 x"),
+        ("another profile", &["--release"], &[], no_change, "one 1 none"),
+        ("an edit", &[], &[], &|shop| shop.write("src/word.txt", "two"), "two 1 none"),
+        (
+            "an older file in its place",
+            &[],
+            &[],
+            &|shop| std::fs::rename(shop.path("older.txt"), shop.path("src/word.txt")).unwrap(),
+            "older 1 none",
+        ),
+    ];
+    for (what, args, variables, change, wanted) in cases {
+        change(&shop);
+        let port = free_port();
+        let devhost = shop.start_with(port, args, &[port], |command| {
+            command.envs(variables.iter().copied());
+        });
+        devhost.wait_ready(1);
+        assert_eq!(devhost.get("/").body, wanted, "{what}");
+        assert!(!devhost.printed().contains(SERVES), "{what}: {}", devhost.printed());
+        assert!(devhost.stop().success());
+        assert_eq!(shop.stamp(), before, "{what}: it is not built twice");
+        let _ = std::fs::remove_dir_all(shop.path("target/devhost"));
+    }
+}
+
+#[test]
+fn a_program_that_does_not_start_is_said_and_what_devhost_builds_is_tried() {
+    let _turn = cargo_turn();
+    let shop = Shop::built();
+    let port = free_port();
+    let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let held = theirs.local_addr().unwrap().port().to_string();
+    let devhost = shop.start_with(port, &["--no-overlap"], &[port], |command| {
+        command.env("HELD", held);
+    });
+    devhost.wait_status(SOON, "failed", |status| status["state"] == "failed");
+    let page = devhost.get_page("/");
+    assert!(page.body.contains("did not start"), "{}", page.body);
+    drop(theirs);
+    shop.go();
+    devhost.wait_status(SOON, "ready", |status| status["state"] == "ready");
+    assert_eq!(devhost.get("/").body, "one 1 none");
+    assert!(devhost.stop().success());
+}
+
+fn files_in(directory: &Path) -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
 }

@@ -10,19 +10,34 @@ use devhost_sys::limits;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-use crate::guard::DESCRIPTORS_OPTION;
+use crate::guard::{BEHIND_OPTION, DESCRIPTORS_OPTION};
 
 /// How long cargo's pipes may stay silent once it has ended: a daemon it started (a compiler cache) may hold
 /// them open forever.
 pub(crate) const PIPE_SILENCE_TIME_MAX: Duration = Duration::from_millis(100);
 
+/// How urgent a command is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Somebody waits for it.
+    Awaited,
+    /// Nobody does: it has the lowest priority.
+    Behind,
+}
+
 /// A command under the guard, which kills it when its standard input is closed.
 pub(crate) fn guarded(devhost: &Path, program: &OsStr) -> Command {
+    guarded_at(Urgency::Awaited, devhost, program)
+}
+
+/// The same for one of this urgency.
+pub(crate) fn guarded_at(urgency: Urgency, devhost: &Path, program: &OsStr) -> Command {
     let mut command = Command::new(devhost);
     // The program gets devhost's original limit on open files.
     let descriptors = limits::original_descriptors().map(|soft| format!("{DESCRIPTORS_OPTION}{soft}"));
     command
         .arg0("devhost-guard")
+        .args((urgency == Urgency::Behind).then_some(BEHIND_OPTION))
         .args(descriptors)
         .arg(program)
         .stdin(Stdio::piped())

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use cargo_metadata::{Message, TargetKind};
 
 use crate::app::App;
-use crate::attended::{Attended, Said, guarded};
+use crate::attended::{Attended, Said, Urgency, guarded_at};
 use crate::cargo_text::{PROGRESS_WORDS, SILENT_WORDS, script_warning, strip_colours};
 use crate::diagnostics::{self, Collected};
 use crate::exit_code::signal_of;
@@ -32,6 +32,7 @@ pub(crate) struct Invocation<'a> {
     pub directory: &'a Path,
     pub app: &'a App,
     pub units_expected: u32,
+    pub urgency: Urgency,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +66,7 @@ pub(crate) async fn run(
     invocation: Invocation<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> std::io::Result<Run> {
-    let mut command = guarded(invocation.devhost, OsStr::new("cargo"));
+    let mut command = guarded_at(invocation.urgency, invocation.devhost, OsStr::new("cargo"));
     command
         .args(&invocation.args)
         .current_dir(invocation.directory)

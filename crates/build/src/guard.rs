@@ -16,17 +16,25 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
-use devhost_sys::limits;
 use devhost_sys::parent::end_with_parent;
+use devhost_sys::{limits, priority};
 
 /// Prefix of the argument with the command's limit on open files.
 pub(crate) const DESCRIPTORS_OPTION: &str = "--descriptors=";
 
+/// The argument for a command that nobody waits for, before the others.
+pub(crate) const BEHIND_OPTION: &str = "--behind";
+
 /// Exit code if the command cannot be run, as in shells.
 pub(crate) const EXIT_NOT_RUN: u8 = 127;
 
-/// Runs the command in `args`, possibly after a limit on open files, under guard. Returns its exit code.
+/// Runs the command in `args`, possibly after options, under guard. Returns its exit code.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
+    let is_behind = args.first().is_some_and(|first| first == BEHIND_OPTION);
+    let args = &args[usize::from(is_behind)..];
+    if is_behind {
+        priority::lower();
+    }
     let limit = args.first().and_then(|first| first.to_str()?.strip_prefix(DESCRIPTORS_OPTION)?.parse().ok());
     if let Some(soft) = limit {
         limits::set_descriptors(soft);

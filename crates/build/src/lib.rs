@@ -8,6 +8,7 @@
 //!   without it, `inspector` checks the result.
 //! - `seed` takes over what cargo had built before devhost's first start, `stale` makes cargo see changes it
 //!   would miss, `footing` notices what was removed during a build.
+//! - `fresh` and `unchanged` find out whether the user's own build is up to date.
 //! - `fallback` and [`program_only`] know why an app cannot be a library, `explain` why a build has failed.
 //! - `store` keeps artifacts, and removes what is no longer needed.
 //!
@@ -20,7 +21,7 @@
 //! - `guard` ensures that no build outlives its cancellation or devhost.
 //!
 //! The two sides talk by `job_sheet`. Nothing here knows of serving processes, HTTP or the watcher. Nothing
-//! writes outside devhost's own target directory, and a file a worker may have mapped is never rewritten.
+//! writes outside devhost's own target directory (in the user's, `fresh` has cargo look and no more), and a file a worker may have mapped is never rewritten.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 
@@ -46,6 +47,7 @@ mod extern_kind;
 mod fallback;
 mod file_times;
 mod footing;
+mod fresh;
 mod guard;
 mod helper_error;
 mod inputs;
@@ -68,6 +70,7 @@ mod shadow;
 mod stale;
 mod store;
 mod tool;
+mod unchanged;
 mod unseen;
 mod wrapper;
 

@@ -41,6 +41,8 @@ pub enum Outcome {
     StartFailed,
     /// The build produced the code that is being served already.
     Unchanged,
+    /// The build was made behind a program that serves already: the next change is a reload.
+    Behind,
 }
 
 /// The steps of a reload, in milliseconds.

@@ -15,7 +15,13 @@ impl Supervisor {
     pub(crate) fn start_build(&mut self, now: Duration, begun: Duration, actions: &mut Actions) {
         self.builds += 1;
         let changed = self.unbuilt.clone();
-        self.build = Build::Running { build: self.builds, begun, started: now, changed: changed.clone() };
+        self.build = Build::Running {
+            build: self.builds,
+            begun,
+            started: now,
+            changed: changed.clone(),
+            behind: false,
+        };
         actions.push(Action::Build { build: self.builds, changed });
     }
 
@@ -29,9 +35,13 @@ impl Supervisor {
         result: Result<Arc<Code>, Failure>,
         actions: &mut Actions,
     ) {
+        let is_behind = matches!(self.build, Build::Running { behind: true, .. });
         let Some(journey) = self.finish_build(now, build, report) else { return };
         self.overtaking.code.retain(|file| !settled.contains(file));
         match result {
+            Ok(code) if is_behind && !self.restart_wanted => {
+                self.on_built_behind(now, &journey, code, actions);
+            }
             Ok(code) => self.on_built(now, journey, code, actions),
             Err(failure) => self.on_build_failed(now, &journey, failure, actions),
         }
@@ -40,9 +50,10 @@ impl Supervisor {
     /// Takes the build that just ended, if it is the running one.
     pub(crate) fn finish_build(&mut self, now: Duration, build: u64, report: BuildReport) -> Option<Journey> {
         match &mut self.build {
-            Build::Running { build: running, begun, started, changed } if *running == build => {
+            Build::Running { build: running, begun, started, changed, behind } if *running == build => {
                 let rebuilt = std::mem::take(&mut self.rebuilding);
                 let cause = match (self.generations, rebuilt) {
+                    _ if *behind => Cause::Start,
                     (0, _) if changed.is_empty() => Cause::Start,
                     (_, true) => Cause::Rebuild,
                     (_, false) => Cause::Change,
@@ -112,6 +123,7 @@ impl Supervisor {
         }
         // Start the result even if the same code is being served.
         self.restart_wanted = true;
+        self.wait_for_build();
         if matches!(self.build, Build::Running { .. }) {
             return;
         }

@@ -138,7 +138,7 @@ impl Supervisor {
             return;
         }
         self.restart_wanted = true;
-        if matches!(self.build, Build::Running { .. }) {
+        if self.is_building() {
             // The code of this build will be started in any case.
             return;
         }

@@ -7,7 +7,7 @@ use devhost_model::{BrowserEvent, Cause, End, Failure};
 use crate::action::{Action, Actions};
 use crate::event::Timer;
 use crate::journey::Journey;
-use crate::state::{Build, Supervisor, Wanted};
+use crate::state::{Supervisor, Wanted};
 
 /// How many crashes in a row, for each worker of a generation, are followed by another fork.
 pub(crate) const CRASHES_IN_A_ROW_COUNT_MAX: u32 = 5;
@@ -44,7 +44,7 @@ impl Supervisor {
             actions.push(Action::SetFailure(Some(failure.clone())));
             actions.push(Action::SetState(self.settled_state()));
             actions.push(Action::Tell(BrowserEvent::Failed { failure }));
-            if matches!(self.build, Build::Idle) {
+            if !self.is_building() {
                 actions.push(Action::Release);
             }
             return;

@@ -21,6 +21,13 @@ pub enum Event {
         /// The app was answering requests at that time, so it may have written them itself.
         busy: bool,
     },
+    /// Before the first build, a program was found that is up to date.
+    ReadyMade {
+        /// The build, which goes on.
+        build: u64,
+        /// The program.
+        code: Arc<Code>,
+    },
     /// A build has ended.
     BuildEnded {
         /// Which build.

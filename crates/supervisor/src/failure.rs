@@ -20,6 +20,7 @@ impl Supervisor {
         actions: &mut Actions,
     ) {
         self.failed = true;
+        self.wait_for_build();
         actions.push(Action::SetFailure(Some(failure.clone())));
         let generation = self.current_generation();
         actions.push(Action::Report(journey.report(now, generation, outcome)));

@@ -30,6 +30,7 @@ impl Supervisor {
             Event::BuildEnded { build, report, settled, result } => {
                 self.on_build_ended(now, build, report, &settled, result, &mut actions);
             }
+            Event::ReadyMade { build, code } => self.on_ready_made(build, code, &mut actions),
             Event::CodeGone => self.on_code_gone(now, &mut actions),
             Event::ZygoteReady => self.on_zygote_ready(&mut actions),
             Event::ZygoteFailed { message } => self.on_zygote_failed(now, message, &mut actions),

@@ -20,6 +20,7 @@
 //! - From a change until the new code serves, requests wait (at most 60 s and 1,024 of them). Requests in flight finish in the old generation.
 //! - The old generation drains: requests that end by themselves finish (`--drain-ms`). Then `WebSockets` are closed with code 1012 and event
 //!   streams are ended, so that clients reconnect; then the worker is stopped, and killed a second later.
+//! - A program that is up to date before devhost has built anything serves at once. What is built behind it takes over at the next change.
 //! - If a build or a start fails, or a start hangs, the last good generation goes on serving, and open pages show what is wrong.
 //! - A fresh start or a build from scratch that the user asks for is like a change of every file that the one or the other reads.
 //! - While devhost is paused, changes are kept and requests go to what serves; what had begun before is finished. A fresh start or a build that
@@ -45,6 +46,7 @@ mod give_up;
 mod handle;
 mod journey;
 mod pause;
+mod ready_made;
 mod replacement;
 mod requested;
 mod settings;

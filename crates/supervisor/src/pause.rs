@@ -7,7 +7,7 @@ use devhost_model::ChangedFiles;
 
 use crate::action::{Action, Actions};
 use crate::change::add_new;
-use crate::state::{Build, Supervisor};
+use crate::state::Supervisor;
 
 /// How many changed files of a kind are kept. Beyond that it is known that more have changed, but not which: a build finds
 /// them by their content, and pages are loaded anew for all files alike.
@@ -63,7 +63,7 @@ impl Supervisor {
     pub(crate) fn on_resume_asked(&mut self, now: Duration, actions: &mut Actions) {
         let Some(Pending { files }) = self.paused.take() else { return };
         actions.push(Action::SetPaused { paused: false, files: count(&files) });
-        if self.settings.hold && matches!(self.build, Build::Running { .. }) {
+        if self.settings.hold && self.is_building() {
             actions.push(Action::Hold);
         }
         if !files.is_empty() {

@@ -8,7 +8,7 @@ use crate::action::{Action, Actions};
 use crate::crash::CRASHES_IN_A_ROW_COUNT_MAX;
 use crate::event::Timer;
 use crate::start::describe_other_code;
-use crate::state::{Build, Serving, Supervisor};
+use crate::state::{Serving, Supervisor};
 
 impl Supervisor {
     /// Handles the end of one worker while others serve.
@@ -60,8 +60,7 @@ impl Supervisor {
     pub(crate) fn on_replacement_ready(&mut self, now: Duration, replacement: u64, actions: &mut Actions) {
         let Some(current) = self.take_replacement(replacement) else { return };
         current.since = now;
-        let awaits_newer =
-            matches!(self.build, Build::Running { .. }) || self.starting.is_some() || self.wanted.is_some();
+        let awaits_newer = self.is_building() || self.starting.is_some() || self.wanted.is_some();
         actions.push(Action::Join { replacement, release: !(awaits_newer && self.holds()) });
     }
 

@@ -12,7 +12,7 @@ use crate::state::{Build, Supervisor, Wanted};
 impl Supervisor {
     /// Starts the newest code anew, as after a change of a file that it reads when it starts.
     pub(crate) fn on_refork_asked(&mut self, now: Duration, actions: &mut Actions) {
-        if matches!(self.build, Build::Running { .. }) {
+        if self.is_building() {
             // Even if it gives the same code.
             self.restart_wanted = true;
             actions.push(Action::Note("the app is being built, and started anew once that is done".into()));

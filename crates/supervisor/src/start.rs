@@ -110,6 +110,9 @@ impl Supervisor {
         let hint = self.with_hint_at_workers(hint);
         let failure = Failure::Start { message, hint, generation, output: String::new() };
         self.fail(now, &starting.journey, failure, Outcome::StartFailed, actions);
+        if starting.journey.cause == Cause::Start {
+            self.start_what_was_built_behind(&starting.code, now, actions);
+        }
         let is_brought_back = matches!(starting.journey.cause, Cause::Crash | Cause::Rollback | Cause::Retry);
         if is_brought_back && self.crash_row() <= CRASHES_IN_A_ROW_COUNT_MAX {
             self.crashes += 1;

@@ -66,7 +66,14 @@ pub struct Supervisor {
 #[derive(Debug)]
 pub(crate) enum Build {
     Idle,
-    Running { build: u64, begun: Duration, started: Duration, changed: Vec<PathBuf> },
+    Running {
+        build: u64,
+        begun: Duration,
+        started: Duration,
+        changed: Vec<PathBuf>,
+        /// Something that is as new serves, or is about to: nobody waits for this build, and its result serves after the next change.
+        behind: bool,
+    },
 }
 
 #[derive(Debug, PartialEq)]
@@ -207,7 +214,12 @@ impl Supervisor {
 
     /// Returns true while a build or a start is in progress.
     pub(crate) fn is_in_progress(&self) -> bool {
-        matches!(self.build, Build::Running { .. }) || self.starting.is_some() || self.wanted.is_some()
+        self.is_building() || self.starting.is_some() || self.wanted.is_some()
+    }
+
+    /// Returns true while a build runs whose result is waited for.
+    pub(crate) fn is_building(&self) -> bool {
+        matches!(self.build, Build::Running { behind: false, .. })
     }
 
     /// Returns true while an older generation is running.
@@ -238,6 +250,6 @@ impl Supervisor {
     }
 
     pub(crate) fn settled_state(&self) -> ServerState {
-        if matches!(self.build, Build::Running { .. }) { self.waiting_state() } else { ServerState::Failed }
+        if self.is_building() { self.waiting_state() } else { ServerState::Failed }
     }
 }

@@ -7,7 +7,7 @@ use devhost_model::{Cause, Outcome, ServerState};
 
 use crate::action::{Action, Actions};
 use crate::journey::millis;
-use crate::state::{Build, Overlap, Serving, Starting, Supervisor};
+use crate::state::{Overlap, Serving, Starting, Supervisor};
 
 impl Supervisor {
     pub(crate) fn on_ready(&mut self, now: Duration, generation: u64, took: Duration, actions: &mut Actions) {
@@ -21,7 +21,7 @@ impl Supervisor {
         self.zygote_deaths = 0;
         self.learn_from_start(&starting, fresh, actions);
         // After a crash, old code can come back while newer code is being built. Requests keep waiting for the newer code.
-        let building = matches!(self.build, Build::Running { .. });
+        let building = self.is_building();
         let build_id = starting.code.build_id.clone();
         let release = !(building && self.holds());
         let files = starting.journey.files.clone();

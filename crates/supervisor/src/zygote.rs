@@ -31,6 +31,14 @@ impl Supervisor {
         }
     }
 
+    /// Starts a zygote for the next change, unless one is needed now.
+    pub(crate) fn prepare_zygote(&mut self, origin: &Origin, actions: &mut Actions) {
+        let is_there = matches!(&self.zygote, Zygote::Ready { origin: own } | Zygote::Preloading { origin: own } if own == origin);
+        if !is_there && self.wanted.is_none() && self.starting.is_none() {
+            self.start_zygote(origin.clone(), actions);
+        }
+    }
+
     fn start_zygote(&mut self, origin: Origin, actions: &mut Actions) {
         self.zygotes += 1;
         self.zygote = Zygote::Preloading { origin: origin.clone() };

@@ -14,6 +14,7 @@ pub mod network;
 pub mod output;
 pub mod packets;
 pub mod parent;
+pub mod priority;
 pub mod process;
 pub mod program;
 pub mod runtime;

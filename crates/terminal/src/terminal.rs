@@ -251,7 +251,7 @@ impl Terminal {
             _ => TerminalEvent::Reload { reload: reload.clone() },
         };
         match reload.outcome {
-            Outcome::Ok | Outcome::Unchanged => {
+            Outcome::Ok | Outcome::Unchanged | Outcome::Behind => {
                 self.say(|| self.out_style.reload(reload, self.verbose), event);
             }
             // On the same stream as the failure.

@@ -69,6 +69,7 @@ impl Style {
             (Outcome::Ok, Cause::Zygote) => {
                 format!("{} {number} with a new zygote in {took}", self.doubtful("restarted"))
             }
+            (Outcome::Behind, _) => format!("{} {number} in {took}", self.dim("built behind")),
             (Outcome::Unchanged, _) => format!("{} {number} in {took}", self.dim("unchanged")),
             (Outcome::BuildFailed, _) => format!("{} in {took}{serving}", self.bad("build failed")),
             (Outcome::StartFailed, _) => format!("{} in {took}{serving}", self.bad("start failed")),

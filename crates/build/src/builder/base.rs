@@ -8,6 +8,7 @@ use devhost_model::{BuildInputs, BuildReport, Error, Failure};
 
 use super::memory::Memory;
 use crate::app::{self, App, Target};
+use crate::attended::Urgency;
 use crate::documents;
 use crate::explain::build_failure;
 use crate::inspector::Inspector;
@@ -46,6 +47,8 @@ pub struct Builder {
     pub(super) cargo_started: bool,
     pub(super) last_built: Option<SystemTime>,
     pub(super) units: units::Keeper,
+    /// Of the running build.
+    pub(super) urgency: Urgency,
 }
 
 impl Builder {
@@ -84,6 +87,7 @@ impl Builder {
             cargo_started: false,
             last_built: None,
             units: units::Keeper::default(),
+            urgency: Urgency::Awaited,
         };
         if let Target::App(app) = &builder.target {
             builder.memory = documents::read(&builder.document(app, "memory")).unwrap_or_default();

@@ -7,6 +7,7 @@ use devhost_model::BuildReport;
 
 use super::base::Builder;
 use crate::app::Target;
+use crate::attended::Urgency;
 use crate::outcome::{Outcome, Progress};
 use crate::refusal::Refusal;
 use crate::store;
@@ -18,6 +19,17 @@ impl Builder {
     ///
     /// Dropping the future kills cargo and everything it started; the next call starts afresh.
     pub async fn build(&mut self, changed: &[PathBuf], progress: &mut dyn FnMut(Progress)) -> Outcome {
+        self.urgency = Urgency::Awaited;
+        self.build_target(changed, progress).await
+    }
+
+    /// Builds the target like [`Self::build`], but at the lowest priority, as something serves already.
+    pub async fn build_behind(&mut self, progress: &mut dyn FnMut(Progress)) -> Outcome {
+        self.urgency = Urgency::Behind;
+        self.build_target(&[], progress).await
+    }
+
+    async fn build_target(&mut self, changed: &[PathBuf], progress: &mut dyn FnMut(Progress)) -> Outcome {
         self.report = BuildReport::default();
         self.units.stop_removing().await;
         let outcome = match &self.target {

@@ -119,6 +119,7 @@ impl Builder {
             directory: app.root(),
             app,
             units_expected: self.memory.units.unwrap_or(app.units_expected),
+            urgency: self.urgency,
         };
         let run = cargo::run(invocation, progress)
             .await

@@ -4,6 +4,7 @@
 //! - `build` is a build from the outside; `attempts` repeats it if it lost its footing; `library_or_program`
 //!   chooses between `library` (with `replayed` and `linkage`) and `program`; `prebuilt` takes what something
 //!   else has built.
+//! - `ready_made` takes what the user's cargo has built, to begin with.
 //! - `cargo_run` runs cargo; `artifacts` names the results; `traces` tells what a build has read and written.
 
 mod artifacts;
@@ -18,6 +19,7 @@ mod linkage;
 mod memory;
 mod prebuilt;
 mod program;
+mod ready_made;
 mod replayed;
 mod traces;
 

@@ -253,7 +253,7 @@ fn reloads(status: &Status) -> Markup {
 
 fn row(reload: &Reload) -> Markup {
     let outcome_class = match reload.outcome {
-        Outcome::Ok | Outcome::Unchanged => "level-good",
+        Outcome::Ok | Outcome::Unchanged | Outcome::Behind => "level-good",
         Outcome::BuildFailed | Outcome::StartFailed => "level-error",
     };
     let steps = reload.steps;
