@@ -11,6 +11,7 @@ use std::process::Stdio;
 
 use actix_web::rt;
 use devhost_sys::keyboard::without_stops;
+use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -82,6 +83,11 @@ impl Foreground {
         if self.lent.as_ref().is_some_and(|(lent, _)| *lent == group) {
             self.take_back();
         }
+    }
+
+    /// Returns true if the terminal is gone. The process that listens may have been killed with the app, before it said so.
+    pub(super) fn is_hung_up(&self) -> bool {
+        tcgetpgrp(&self.terminal) == Err(Errno::EIO)
     }
 
     /// Returns true for the group that had the terminal last.

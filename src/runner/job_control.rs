@@ -5,6 +5,7 @@ use std::rc::Rc;
 use devhost_supervisor::Event;
 use devhost_sys::parent::Ask;
 
+use super::foreground::Foreground;
 use super::input::Typed;
 use super::job::Job;
 use super::signals::{Wish, hears_of_hang_up};
@@ -43,6 +44,12 @@ impl Runner {
     /// The terminal was closed. devhost hears of that directly, through the app's group, or both.
     fn hung_up(&mut self, how: Option<Ask>) -> Vec<Event> {
         if std::mem::replace(&mut self.has_hung_up, true) { Vec::new() } else { self.end_asked(how) }
+    }
+
+    /// Finds out whether the app has ended because the terminal was closed.
+    pub(super) fn hear_of_lost_terminal(&mut self) -> Vec<Event> {
+        let is_lost = self.foreground.as_ref().is_some_and(Foreground::is_hung_up);
+        if is_lost { self.typed(Typed::HangUp) } else { Vec::new() }
     }
 
     /// Handles a key that only the app's group hears of, being in the foreground.

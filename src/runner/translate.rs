@@ -37,19 +37,12 @@ impl Runner {
                 self.draw_live(build);
                 Vec::new()
             }
-            Input::WorkerGone { worker } => {
-                let reaped = self.workers.fell_silent(worker);
-                let process = reaped.map(|reaped| reaped.process).or_else(|| self.workers.hung_up(worker));
-                if let (Some(foreground), Some(process)) = (&mut self.foreground, process) {
-                    foreground.ended(Pid::from_raw(process.pid));
-                }
-                if let Some(reaped) = reaped {
-                    return self.reaped(reaped);
-                }
-                self.kill(process);
-                Vec::new()
+            Input::WorkerGone { worker } => self.worker_gone(worker),
+            Input::WorkerReaped { reaped } if self.workers.may_still_report(reaped) => {
+                let mut events = self.hear_of_lost_terminal();
+                events.extend(self.reaped(reaped));
+                events
             }
-            Input::WorkerReaped { reaped } if self.workers.may_still_report(reaped) => self.reaped(reaped),
             Input::WorkerReaped { .. } => Vec::new(),
             Input::WorkerCondemned { worker, end } => {
                 let target = self.workers.condemned(worker, end);
@@ -57,6 +50,20 @@ impl Runner {
                 Vec::new()
             }
         }
+    }
+
+    fn worker_gone(&mut self, worker: WorkerId) -> Vec<Event> {
+        let mut events = self.hear_of_lost_terminal();
+        let reaped = self.workers.fell_silent(worker);
+        let process = reaped.map(|reaped| reaped.process).or_else(|| self.workers.hung_up(worker));
+        if let (Some(foreground), Some(process)) = (&mut self.foreground, process) {
+            foreground.ended(Pid::from_raw(process.pid));
+        }
+        match reaped {
+            Some(reaped) => events.extend(self.reaped(reaped)),
+            None => self.kill(process),
+        }
+        events
     }
 
     fn worker_reported(&mut self, worker: WorkerId, report: WorkerReport, fd: Option<OwnedFd>) -> Vec<Event> {

@@ -356,6 +356,10 @@ impl Session {
         Self { child: command.spawn().unwrap(), mark, temporary }
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
     /// Waits for the end, and checks that nothing is left.
     pub(crate) fn end(mut self) -> ExitStatus {
         let Some(status) = wait_for_end(&mut self.child, SOON) else {
@@ -455,21 +459,7 @@ impl Devhost {
         terminal: OwnedFd,
         other_end: OwnedFd,
     ) -> Self {
-        Self::start_in_session(cwd, args, terminal, other_end, |devhost| {
-            let mut shell = Command::new("sh");
-            shell
-                .args(["-c", script, "sh"])
-                .arg(devhost.get_program())
-                .args(devhost.get_args())
-                .current_dir(cwd);
-            for (name, value) in devhost.get_envs() {
-                match value {
-                    Some(value) => shell.env(name, value),
-                    None => shell.env_remove(name),
-                };
-            }
-            shell
-        })
+        Self::start_in_session(cwd, args, terminal, other_end, |devhost| in_shell(script, cwd, &devhost))
     }
 
     fn start_in_session(
@@ -649,6 +639,19 @@ impl Drop for Devhost {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns a shell that runs `script` with a command as `$@`.
+pub(crate) fn in_shell(script: &str, cwd: &Path, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh"]).arg(command.get_program()).args(command.get_args()).current_dir(cwd);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
 }
 
 /// Returns the processes with a test's mark in their environment.

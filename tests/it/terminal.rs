@@ -4,15 +4,19 @@ use std::fs;
 use std::io::{Read, Write};
 use std::num::NonZero;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use nix::pty::openpty;
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, openpty, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpgid, tcgetpgrp};
 
-use crate::support::{COLD_BUILD, Session, client, scratch};
+use crate::support::{COLD_BUILD, Session, client, in_shell, scratch, server, write_file};
 
 /// A terminal and everything written to it so far.
 struct Screen {
@@ -190,4 +194,58 @@ fn a_long_build_shows_a_live_line_that_leaves_the_apps_lines_whole_and_nothing_o
     screen.type_keys("q");
     assert!(session.end().success());
     screen.end();
+}
+
+/// Opens a terminal of which no other process gets an end by chance.
+fn open_terminal() -> (OwnedFd, OwnedFd) {
+    let ours = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let theirs = fs::File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlag::O_NOCTTY.bits())
+        .open(ptsname_r(&ours).unwrap());
+    (ours.into(), theirs.unwrap().into())
+}
+
+/// Finds the process that listens for keys in this group.
+fn listener_in(group: Pid) -> Option<Pid> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw));
+    pids.find(|pid| {
+        getpgid(Some(*pid)) == Ok(group)
+            && fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.starts_with(b"devhost-terminal"))
+    })
+}
+
+#[test]
+fn devhost_ends_with_its_terminal_even_if_the_process_that_listens_cannot_say_so() {
+    let dir = scratch();
+    write_file(
+        dir.path().join("Cargo.toml"),
+        "[package]\nname = 'short'\nversion = '0.1.0'\nedition = '2024'\n[workspace]\n",
+    );
+    write_file(dir.path().join("src/main.rs"), &server("\"short\""));
+    let (ours, theirs) = open_terminal();
+    let end = theirs.as_raw_fd();
+    let session = Session::start(dir.path(), &["run", "--port", "0", "--stdin"], |command| {
+        // The shell leads the session: the kernel tells it and the app that the terminal is gone, and not devhost.
+        *command = in_shell("\"$@\"; true", dir.path(), command);
+        in_terminal(command, &theirs, end);
+    });
+    drop(theirs);
+    let deadline = Instant::now() + COLD_BUILD;
+    let listener = loop {
+        let group = tcgetpgrp(&ours).ok().filter(|group| *group != Pid::from_raw(session.pid()));
+        if let Some(listener) = group.and_then(listener_in) {
+            break listener;
+        }
+        assert!(Instant::now() < deadline, "the app never has the terminal");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    kill(listener, Signal::SIGKILL).unwrap();
+    drop(ours);
+    assert!(!session.end().success(), "the shell has ended for another reason");
 }
