@@ -2,8 +2,9 @@
 //!
 //! `tests/fixtures/plain/readers` has the apps. Whatever follows, the next response has the new content.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use crate::support::{Devhost, cargo_turn, copy_tree, repository, scratch, write_file};
 
@@ -58,8 +59,13 @@ impl Apps {
     }
 }
 
-/// Sends a request with these headers. Returns the status and the body.
+/// Sends a request with these headers. Returns the status and the body, as a text.
 fn ask(devhost: &Devhost, method: &str, url: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let (status, body) = ask_for_bytes(devhost, method, url, headers);
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+fn ask_for_bytes(devhost: &Devhost, method: &str, url: &str, headers: &[(&str, &str)]) -> (u16, Vec<u8>) {
     let more: String = headers.iter().flat_map(|(name, value)| [name, ": ", value, "\r\n"]).collect();
     let head = format!("{method} {url} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}\r\n");
     let mut answer = Vec::new();
@@ -67,7 +73,7 @@ fn ask(devhost: &Devhost, method: &str, url: &str, headers: &[(&str, &str)]) -> 
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("the head is whole");
     let head = String::from_utf8(answer[..end].to_vec()).unwrap();
     let status = head[9..12].parse().unwrap();
-    (status, String::from_utf8_lossy(&answer[end + 4..]).into_owned())
+    (status, answer[end + 4..].to_vec())
 }
 
 /// Asserts what a change leads to, and that the next response for the URL has this in it.
@@ -212,6 +218,39 @@ fn a_served_file_never_costs_a_restart() {
         Expected::Restart(why),
     );
     assert_is_only_served(&apps, &devhost, "/static/out.css", "static/out.css");
+    assert!(devhost.stop().success());
+}
+
+/// Packs a text, by gzip(1).
+fn pack(text: &str) -> Vec<u8> {
+    let mut gzip =
+        Command::new("gzip").args(["-nc"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    gzip.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = gzip.wait_with_output().unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
+#[test]
+fn a_packed_file_beside_a_served_one_never_costs_a_restart() {
+    let _turn = cargo_turn();
+    let apps = Apps::new("readers");
+    let (file, packed_file) = (apps.path("squeezed/page.css"), apps.path("squeezed/page.css.gz"));
+    std::fs::write(&file, "p {}").unwrap();
+    std::fs::write(&packed_file, pack("p {}")).unwrap();
+    let devhost = apps.start();
+    let url = "/squeezed/page.css";
+    let generation = devhost.get("/").generation();
+    for number in 0..4 {
+        // Browsers ask for the packed one, other clients for the plain one.
+        let packed = ask_for_bytes(&devhost, "GET", url, &[("accept-encoding", "gzip")]).1;
+        assert!(packed.ends_with(&std::fs::read(&packed_file).unwrap()), "{packed:?}");
+        assert_eq!(devhost.get(url).body, std::fs::read_to_string(&file).unwrap());
+        let text = format!("p {{ content: '{number}' }}");
+        std::fs::write(&file, &text).unwrap();
+        std::fs::write(&packed_file, pack(&text)).unwrap();
+    }
+    assert_eq!(devhost.get("/").generation(), generation, "{}", devhost.printed());
     assert!(devhost.stop().success());
 }
 

@@ -382,7 +382,7 @@ fn respond(
     }
     let plain = if over { futures_util::stream::empty().boxed_local() } else { body.boxed_local() };
     let plain = match comparison {
-        Some((comparison, codings)) => body::compared(plain, comparison, codings),
+        Some((comparison, codings)) => body::compared(plain, comparison, codings, head.body_length),
         None => plain,
     };
     let stream: ByteStream = match injection {

@@ -13,9 +13,17 @@ use crate::unpack::{Coding, unpack};
 /// How much of an encoded body is kept, to be decoded at its end. A larger one is not compared.
 const PACKED_SIZE_MAX: usize = 16 * 1024 * 1024;
 
-/// Returns the body unchanged, and shows it to the comparison as it passes, without its codings.
-pub(crate) fn compared(body: ByteStream, comparison: Comparison, codings: Vec<Coding>) -> ByteStream {
-    Compared { body, comparison, codings, packed: Vec::new(), packed_size: 0, is_over: false }.boxed_local()
+/// Returns the body unchanged, and shows it to the comparison as it passes, without its codings. The comparison is over before
+/// anybody has the whole body: of one whose `length` was announced, nobody asks for an end.
+pub(crate) fn compared(
+    body: ByteStream,
+    comparison: Comparison,
+    codings: Vec<Coding>,
+    length: Option<u64>,
+) -> ByteStream {
+    let left = length.unwrap_or(u64::MAX);
+    Compared { body, comparison, codings, packed: Vec::new(), packed_size: 0, left, is_over: false }
+        .boxed_local()
 }
 
 struct Compared {
@@ -24,6 +32,8 @@ struct Compared {
     codings: Vec<Coding>,
     packed: Vec<Bytes>,
     packed_size: usize,
+    /// How many bytes are still to come, if that was announced.
+    left: u64,
     is_over: bool,
 }
 
@@ -64,7 +74,13 @@ impl Stream for Compared {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let item = ready!(self.body.as_mut().poll_next(cx));
         match &item {
-            Some(Ok(piece)) => self.show(piece),
+            Some(Ok(piece)) => {
+                self.show(piece);
+                self.left = self.left.saturating_sub(piece.len() as u64);
+                if self.left == 0 {
+                    self.finish();
+                }
+            }
             Some(Err(_)) => {}
             None => self.finish(),
         }

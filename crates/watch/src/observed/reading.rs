@@ -17,8 +17,8 @@ const COMPARED_SIZE_MAX: u64 = 16 * 1024 * 1024;
 /// How many files a body is compared with.
 const CANDIDATES_COUNT_MAX: usize = 16;
 
-/// How far the clock of the trail may be behind: one tick of a kernel at 100 Hz.
-const TICK: Duration = Duration::from_millis(10);
+/// How far the clock of the trail may be behind: a tick of the kernel, or several on a virtual machine that is kept waiting.
+const TICK: Duration = Duration::from_millis(50);
 
 const OK: u16 = 200;
 const PARTIAL: u16 = 206;
@@ -189,7 +189,8 @@ impl Look {
         for candidate in &shown {
             state.claim(seat.worker, answer.path, candidate);
         }
-        if !shown.is_empty() || others.is_empty() {
+        // A file that was only looked at may stand beside the one that is sent, such as a packed one.
+        if shown.iter().any(|candidate| candidate.opens > 0) || others.is_empty() {
             return Check::Pass;
         }
         if !shows_body {
@@ -228,7 +229,8 @@ impl Look {
         worker
             .unclaimed
             .iter()
-            .filter(|(_, unclaimed)| unclaimed.last >= self.began)
+            // What happened before the only request was cleared away when it entered.
+            .filter(|(_, unclaimed)| self.was_alone || unclaimed.last >= self.began)
             .filter(|(place, _)| {
                 let size =
                     std::fs::metadata(place).ok().filter(std::fs::Metadata::is_file).map(|file| file.len());
@@ -291,16 +293,23 @@ impl Comparison {
         let candidates = std::mem::take(&mut self.candidates);
         let is_whole = self.is_over && self.length.is_none() && self.start == 0;
         let has_plain = self.plain.size > 0;
-        let shown = candidates.iter().find(|candidate| {
+        let is_shown = |candidate: &&Candidate| {
             let is = |taken: &Taken| taken.is_of(&candidate.place, self.start, is_whole);
             if self.packed.size == 0 {
                 is(&self.plain)
             } else {
                 is(&self.packed) || has_plain && is(&self.plain)
             }
-        });
-        if let Some(shown) = shown {
-            self.seat.observer.lock().claim(self.seat.worker, &self.url, shown);
+        };
+        // A packed file and the plain one beside it may both be shown, but only one was opened for this.
+        let (opened, looked_at): (Vec<_>, Vec<_>) =
+            candidates.iter().filter(is_shown).partition(|candidate| candidate.opens > 0);
+        if opened.is_empty() && looked_at.is_empty() {
+            return;
+        }
+        let mut state = self.seat.observer.lock();
+        for shown in opened.into_iter().take(1).chain(looked_at) {
+            state.claim(self.seat.worker, &self.url, shown);
         }
     }
 }
