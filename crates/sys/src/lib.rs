@@ -3,7 +3,9 @@
 #![cfg(target_os = "linux")]
 
 pub mod content;
+pub mod epoll_thread;
 pub mod inherited;
+pub mod inotify;
 pub mod keyboard;
 pub mod limits;
 pub mod listen;

@@ -1,15 +1,15 @@
 //! Where events come from.
 
 use std::path::Path;
-use std::sync::Arc;
+
+use notify::Watcher as _;
 
 use crate::error::WatchError;
-use crate::kernel_queue::KernelQueue;
 
 /// Where events come from.
 pub(crate) enum Backend {
     /// From the kernel (inotify).
-    Native(Arc<KernelQueue>),
+    Native(notify::RecommendedWatcher),
     /// From nowhere: everything is looked at again and again.
     Poll,
 }
@@ -17,16 +17,17 @@ pub(crate) enum Backend {
 impl Backend {
     pub(crate) fn watch(&mut self, directory: &Path) -> Result<(), WatchError> {
         match self {
-            Self::Native(queue) => {
-                queue.watch(directory).map_err(|error| WatchError::from_io(&error, directory))
-            }
+            Self::Native(watcher) => watcher
+                .watch(directory, notify::RecursiveMode::NonRecursive)
+                .map_err(|error| WatchError::from_notify(&error, directory)),
             Self::Poll => Ok(()),
         }
     }
 
     pub(crate) fn unwatch(&mut self, directory: &Path) {
-        if let Self::Native(queue) = self {
-            queue.unwatch(directory);
+        if let Self::Native(watcher) = self {
+            // A removed directory has lost its watch already.
+            let _ = watcher.unwatch(directory);
         }
     }
 }

@@ -68,6 +68,18 @@ fn inotify_limit(name: &str) -> Option<u64> {
 }
 
 impl WatchError {
+    /// Translates an error of `notify` while watching `path`.
+    pub(crate) fn from_notify(error: &notify::Error, path: &Path) -> Self {
+        match &error.kind {
+            notify::ErrorKind::MaxFilesWatch => {
+                Self::NoWatchesLeft { path: path.to_owned(), limit: inotify_limit("max_user_watches") }
+            }
+            notify::ErrorKind::PathNotFound => Self::RootMissing { path: path.to_owned() },
+            notify::ErrorKind::Io(error) => Self::from_io(error, path),
+            _ => Self::Failed { message: error.to_string() },
+        }
+    }
+
     /// Translates a system error at `path`.
     pub(crate) fn from_io(error: &io::Error, path: &Path) -> Self {
         match error.raw_os_error() {
@@ -122,13 +134,14 @@ mod tests {
     #[test]
     fn exhausted_limits_name_the_sysctl_and_the_way_around() {
         let path = Path::new("/app/src");
-        let of = |number| Error::from(WatchError::from_io(&io::Error::from_raw_os_error(number), path));
-        let error = of(libc::ENOSPC);
+        let watches = notify::Error::new(notify::ErrorKind::MaxFilesWatch);
+        let error = Error::from(WatchError::from_notify(&watches, path));
         assert!(error.message.contains("/app/src") && error.message.contains("fs.inotify.max_user_watches"));
         assert!(error.hint.contains("sysctl fs.inotify.max_user_watches=") && error.hint.contains("--poll"));
         assert!(!error.mistake);
 
-        let error = of(libc::EMFILE);
+        let instances = notify::Error::io(io::Error::from_raw_os_error(libc::EMFILE));
+        let error = Error::from(WatchError::from_notify(&instances, path));
         assert!(error.message.contains("fs.inotify.max_user_instances"));
         assert!(
             error.hint.contains("sysctl fs.inotify.max_user_instances=") && error.hint.contains("--poll")

@@ -1,6 +1,6 @@
 //! What a kernel event says about a file.
 
-use nix::sys::inotify::AddWatchFlags;
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
 
 /// What an event says about the file at its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,21 +14,16 @@ pub(crate) enum Hint {
     Touched,
 }
 
-/// Returns what the event says, `None` if nothing.
-pub(crate) fn hint_of(event: AddWatchFlags) -> Option<Hint> {
-    let leaves = AddWatchFlags::IN_MOVED_FROM
-        | AddWatchFlags::IN_MOVE_SELF
-        | AddWatchFlags::IN_DELETE
-        | AddWatchFlags::IN_DELETE_SELF
-        | AddWatchFlags::IN_UNMOUNT;
-    let is_directory = event.contains(AddWatchFlags::IN_ISDIR);
-    if event.intersects(leaves | AddWatchFlags::IN_MODIFY) {
-        Some(Hint::Unfinished)
-    } else if event.intersects(AddWatchFlags::IN_CREATE) {
-        Some(if is_directory { Hint::Finished } else { Hint::Unfinished })
-    } else if event.intersects(AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO) {
-        Some(Hint::Finished)
-    } else {
-        event.contains(AddWatchFlags::IN_ATTRIB).then_some(Hint::Touched)
+/// Returns what the event says, `None` if nothing: the tree's own reading of files causes events, too.
+pub(crate) fn hint_of(kind: EventKind) -> Option<Hint> {
+    match kind {
+        EventKind::Create(CreateKind::File)
+        | EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Name(RenameMode::From))
+        | EventKind::Remove(_) => Some(Hint::Unfinished),
+        EventKind::Modify(ModifyKind::Metadata(_)) => Some(Hint::Touched),
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Create(_)
+        | EventKind::Modify(_) => Some(Hint::Finished),
+        EventKind::Access(_) | EventKind::Any | EventKind::Other => None,
     }
 }

@@ -9,9 +9,9 @@ use devhost_model::BuildInputs;
 
 use crate::classify::may_lead_to_a_start;
 use crate::error::WatchError;
+use crate::events::Report;
 use crate::explained::Question;
 use crate::hint::Hint;
-use crate::kernel_queue::Report;
 use crate::observed::{Call, Observer};
 use crate::suspicion::Suspicion;
 
@@ -112,7 +112,10 @@ impl Intake {
                 waiting.rescan = true;
             }
             Report::Failed(error) => {
-                waiting.problems.push(WatchError::Failed { message: error.to_string() });
+                let path = error.paths.first().cloned().unwrap_or_default();
+                if waiting.problems.is_empty() {
+                    waiting.problems.push(WatchError::from_notify(&error, &path));
+                }
                 waiting.rescan = true;
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::kernel_queue::KernelQueue;
+use crate::events::Unheard;
 
 /// How long a request waits before it checks again whether events have been handed on.
 const UNHEARD_PAUSE: Duration = Duration::from_millis(1);
@@ -41,8 +41,8 @@ impl State {
 pub struct Suspicion {
     state: Mutex<State>,
     progress: Notify,
-    /// The kernel's queue of events.
-    queue: RwLock<Option<Arc<KernelQueue>>>,
+    /// Events on their way from the kernel.
+    unheard: RwLock<Option<Arc<Unheard>>>,
 }
 
 impl Suspicion {
@@ -50,10 +50,10 @@ impl Suspicion {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes events in this queue count as a suspicion, instead of those in the one before. What was reported by then is
-    /// somebody else's.
-    pub(crate) fn look_at(&self, queue: Option<Arc<KernelQueue>>) {
-        *self.queue.write().unwrap_or_else(PoisonError::into_inner) = queue;
+    /// Makes these events count as a suspicion, instead of those of the watcher before. What was reported by then is somebody
+    /// else's.
+    pub(crate) fn look_at(&self, unheard: Option<Arc<Unheard>>) {
+        *self.unheard.write().unwrap_or_else(PoisonError::into_inner) = unheard;
         let mut state = self.lock();
         state.settled = state.reported;
         drop(state);
@@ -61,8 +61,8 @@ impl Suspicion {
     }
 
     fn has_unheard(&self) -> bool {
-        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
-        queue.as_ref().is_some_and(|queue| queue.has_unheard())
+        let unheard = self.unheard.read().unwrap_or_else(PoisonError::into_inner);
+        unheard.as_ref().is_some_and(|unheard| unheard.is_any())
     }
 
     /// Raises the suspicion: a file that may be code had an event.

@@ -641,7 +641,7 @@ fn polling_sees_what_events_would_tell() {
 fn look_at_everything_amid_events_loses_nothing() {
     let mut project = Project::new(&[("src/gone.rs", "x")]);
     project.expect_nothing();
-    project.watcher.intake.report(crate::kernel_queue::Report::Lost);
+    project.watcher.intake.report(crate::events::Report::Lost);
     project.write("src/main.rs", "fn main() { unseen() }");
     fs::remove_file(project.path("src/gone.rs")).unwrap();
     project.expect("code", &["src/gone.rs", "src/main.rs"]);
@@ -1087,4 +1087,39 @@ fn the_target_of_a_link_is_explained_by_the_link() {
     let explanation = project.explain("other/real.css");
     assert_eq!(explanation.effect, Effect::Swap);
     assert!(explanation.why.ends_with("static/app.css leads to it"), "{}", explanation.why);
+}
+
+#[test]
+fn a_directory_that_takes_a_name_is_watched_whatever_becomes_of_the_one_before_it() {
+    let mut project = Project::new(&[]);
+    let data = project.path("data");
+    let inputs = BuildInputs {
+        files: vec![project.path("src/main.rs")],
+        named: vec![data.clone(), project.path("lone/file.txt")],
+        packages: vec![],
+    };
+    for round in 0..60 {
+        for directory in [&data, &data.join("deep"), &project.path("lone")] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        if round == 0 {
+            project.watcher.set_inputs_built_since(inputs.clone(), SystemTime::now());
+        }
+        project.settle();
+        // The new ones may be watched before the end of the old ones is known.
+        for directory in [&data, &project.path("lone")] {
+            fs::remove_dir_all(directory).unwrap();
+            fs::create_dir_all(directory.join("deep")).unwrap();
+        }
+        project.settle();
+        for file in ["data/file.txt", "data/deep/file.txt", "lone/file.txt"] {
+            project.write(file, &round.to_string());
+            let (changes, _) = project.settle();
+            let is_there = |list: &[PathBuf]| list.contains(&project.path(file));
+            assert!(
+                is_there(&changes.files.inputs) || is_there(&changes.files.code),
+                "round {round}: {file} is missing in {changes:?}"
+            );
+        }
+    }
 }

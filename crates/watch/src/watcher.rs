@@ -1,6 +1,5 @@
 //! The watcher: starts the engine, and tells it what builds depend on.
 
-use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,8 +11,8 @@ use crate::backend::Backend;
 use crate::changes::Changes;
 use crate::engine::{Engine, QUEUE_COUNT_MAX};
 use crate::error::WatchError;
+use crate::events;
 use crate::intake::Intake;
-use crate::kernel_queue::{KernelQueue, Reader};
 use crate::observed::Observer;
 use crate::scope::{Mode, Scope};
 use crate::suspicion::Suspicion;
@@ -30,7 +29,6 @@ pub(crate) const STAMP_LAG_MAX_MS: u64 = 10;
 pub struct Watcher {
     pub(crate) intake: Arc<Intake>,
     thread: Option<JoinHandle<()>>,
-    _reader: Option<Reader>,
 }
 
 impl Watcher {
@@ -54,18 +52,18 @@ impl Watcher {
                 intake.call(call);
             }
         });
-        let failed = |error: io::Error| WatchError::from_io(&error, &scope.workspace_root);
-        let (backend, reader) = match mode {
+        let backend = match mode {
             Mode::Native => {
-                let queue = Arc::new(KernelQueue::new().map_err(failed)?);
-                suspicion.look_at(Some(Arc::clone(&queue)));
                 let receiver = Arc::clone(&intake);
-                let reader = Reader::start(Arc::clone(&queue), move |report| receiver.report(report));
-                (Backend::Native(queue), Some(reader.map_err(failed)?))
+                let (watcher, unheard) =
+                    events::open(&scope.workspace_root, move |report| receiver.report(report))
+                        .map_err(|error| WatchError::from_notify(&error, &scope.workspace_root))?;
+                suspicion.look_at(Some(unheard));
+                Backend::Native(watcher)
             }
             Mode::Poll => {
                 suspicion.look_at(None);
-                (Backend::Poll, None)
+                Backend::Poll
             }
         };
         let mut tree = Tree::new(scope, backend, Arc::clone(observer))?;
@@ -81,7 +79,7 @@ impl Watcher {
             .name("devhost-watch".into())
             .spawn(move || engine.run())
             .map_err(|error| WatchError::Failed { message: error.to_string() })?;
-        Ok((Self { intake, thread: Some(thread), _reader: reader }, receiver))
+        Ok((Self { intake, thread: Some(thread) }, receiver))
     }
 
     /// Sets what the last build depends on. It counts wherever it is, even if it is ignored, except in excluded directories.

@@ -112,6 +112,11 @@ impl Tree {
         self.look_at_inputs_below(place);
         match fs::symlink_metadata(place) {
             Ok(metadata) if metadata.is_dir() => {
+                // `notify` ends watches by their names. When it learns of the end of a directory, it may end the watch of the
+                // one that has taken its name; but not after its report of that.
+                if let Some(extent) = self.directories.get(place).copied() {
+                    self.watch(place, extent);
+                }
                 if self.is_in_whole_directory(place) && !self.is_ignored(place, true) {
                     self.scan(place.to_owned(), FirstLook::New);
                 }
