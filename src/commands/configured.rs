@@ -79,7 +79,7 @@ fn read(directories: &[PathBuf], cwd: &Path) -> Result<Config, Error> {
 /// name. Without names, it is the app of the package around; at the workspace's root, all that the file names.
 ///
 /// # Errors
-/// A mistake in a file, with its place.
+/// A mistake in a file, with its place, or a name that nothing has.
 pub(super) fn choose(line: &Line, names: &[PathBuf], cwd: &Path) -> Result<Vec<Chosen>, Error> {
     if names.is_empty() {
         return of(line, None, cwd);
@@ -128,6 +128,9 @@ fn of(line: &Line, name: Option<&PathBuf>, cwd: &Path) -> Result<Vec<Chosen>, Er
         package.as_ref().map(|(name, _)| name.as_str()),
     )?;
     if meant.is_empty() {
+        if let Some(name) = members.unknown_name() {
+            return Err(unknown_name(name, &config, &members));
+        }
         let directory = package.as_ref().map_or(here, |(_, directory)| directory);
         return Ok(vec![Chosen::read(None, name.cloned(), &[directory, root], cwd)?]);
     }
@@ -157,6 +160,24 @@ fn meant<'c>(
         (None, None) if at_root => all,
         (None, _) => all.into_iter().filter(|(app, _)| Some(app.package()) == package).collect(),
     })
+}
+
+/// Refuses a name that neither an app nor a package has.
+fn unknown_name(name: &str, config: &Config, members: &Members<'_>) -> Error {
+    let packages = members.names();
+    let apps: Vec<&str> = config.apps().iter().map(|app| app.name.as_str()).collect();
+    let root = members.root().display();
+    let (kinds, list) = if apps.is_empty() {
+        ("package", format!("its packages: {}", members.list()))
+    } else {
+        ("app or package", format!("its apps: {}; its packages: {}", apps.join(", "), members.list()))
+    };
+    let known = apps.into_iter().chain(packages.iter().map(String::as_str));
+    let hint = match closest(name, known) {
+        Some(like) => format!("{} {list}", did_you_mean(like)),
+        None => list,
+    };
+    Error::mistake(format!("the workspace {root} has no {kinds} `{name}`"), hint)
 }
 
 fn unknown_package(app: &App, members: &Members<'_>) -> Error {

@@ -11,7 +11,7 @@ use super::configured::Chosen;
 use super::line::Line;
 use super::run::{configure, prepare, start_log};
 use crate::cli::{Command, RunArgs};
-use crate::runner::{ConfigFile, NotServed, run_together};
+use crate::runner::{ConfigFile, NotServed, Parts, run_together};
 use devhost_config::Stronger as _;
 use devhost_model::Error;
 use devhost_sys::inherited;
@@ -61,7 +61,7 @@ pub(super) fn serve(
             "leave out `stdin`, or serve that app alone",
         ));
     }
-    let (mut apps, mut not_served) = (Vec::new(), Vec::new());
+    let (mut apps, mut not_served) = (Vec::<Parts>::new(), Vec::new());
     let mut opens = true;
     for (label, configured) in configured {
         let name = label.name.clone();
@@ -73,7 +73,12 @@ pub(super) fn serve(
             prepare(args, file, begun, &own, Some(&name), Vec::new())
         });
         match prepared {
-            Ok(parts) => apps.push(parts),
+            Ok(mut parts) => {
+                if let Some(first) = apps.first() {
+                    parts.builder.share_with(&first.builder);
+                }
+                apps.push(parts);
+            }
             Err(error) => {
                 own.error(&error);
                 not_served.push(NotServed { name, kind: "plain" });

@@ -110,11 +110,14 @@ fn a_change_in_a_shared_crate_reaches_both_apps_and_one_in_an_app_only_that() {
     assert_eq!(devhost.count_lines("side  | started"), 1);
 
     site.write("common/src/lib.rs", "pub const WORD: &str = \"two\";\n");
+    let mut compiled = Vec::new();
     for (served, name) in [(&api, "api"), (&admin, "admin")] {
         let status = served.wait_generation(2);
         assert!(served.get("/").starts_with(&format!("{name} says two")), "{}", served.get("/"));
-        assert_eq!(crates_of_last_build(&status), ["common", name], "each is built once");
+        compiled.extend(crates_of_last_build(&status).into_iter().map(str::to_owned));
     }
+    compiled.sort();
+    assert_eq!(compiled, ["admin", "api", "common"], "each is compiled once");
     site.write("api/src/main.rs", &app("api").replace("says", "sings"));
     assert_eq!(crates_of_last_build(&api.wait_generation(3)), ["api"]);
     assert!(api.get("/").starts_with("api sings two"));
@@ -153,10 +156,15 @@ fn what_only_one_app_can_have_is_refused() {
             "several apps cannot listen on one port, 4000: api, admin",
         ),
         (&["run", "--port", "0", "--stdin"], "--stdin is for one app, and these are served: "),
+        (
+            &["run", "api", "amdin", "--port", "0"],
+            "has no app or package `amdin`\nhint: did you mean `admin`? ",
+        ),
     ] {
         let output = run_to_end(site.path(), args);
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(i32::from(EXIT_MISTAKE)), "{told}");
         assert!(told.contains(expected), "{args:?}: {told}");
+        assert!(output.stdout.is_empty() && told.starts_with("error: "), "nothing is served: {output:?}");
     }
 }

@@ -43,6 +43,7 @@ mod readers;
 mod reloads;
 mod restart;
 mod said;
+mod shared_crates;
 mod sides;
 mod structure;
 mod support;

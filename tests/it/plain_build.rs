@@ -58,7 +58,7 @@ impl Plain {
     }
 }
 
-fn run_main(artifact: &Artifact) -> i32 {
+pub(crate) fn run_main(artifact: &Artifact) -> i32 {
     load(artifact).call::<i32>(PLAIN_MAIN_SYMBOL)
 }
 

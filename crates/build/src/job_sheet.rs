@@ -22,6 +22,8 @@ pub(crate) const PROGRESS_MARK: &str = "devhost-progress: ";
 pub(crate) struct JobSheet {
     /// Hash of settings, devhost and cargo's arguments: a report with another key is of another build.
     pub key: String,
+    /// As much of it as concerns every crate of the workspace: a recorded call with another key was made differently.
+    pub common_key: String,
     /// Identifies the devhost executable: another one may make the library of dependencies differently.
     pub tool: String,
     pub target_dir: PathBuf,
@@ -49,6 +51,7 @@ impl JobSheet {
     pub(crate) fn stub() -> Self {
         Self {
             key: String::new(),
+            common_key: String::new(),
             tool: String::new(),
             target_dir: PathBuf::new(),
             temporary: PathBuf::new(),

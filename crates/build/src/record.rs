@@ -33,7 +33,7 @@ const CALLERS: &[&str] = &["cargo", "sccache", "cachepot", "ccache"];
 /// One rustc call for a workspace crate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Recorded {
-    /// The job sheet's key: settings, devhost and cargo's arguments.
+    /// The job sheet's common key.
     pub key: String,
     pub rustc: PathBuf,
     /// Its arguments, `@file` expanded.
@@ -51,7 +51,7 @@ pub(crate) struct Recorded {
 impl Recorded {
     /// Checks that it was made with the job sheet's settings and variables.
     pub(crate) fn is_of(&self, sheet: &JobSheet, name: &str) -> Result<(), Refusal> {
-        if self.key != sheet.key {
+        if self.key != sheet.common_key {
             return Err(Refusal::OtherSettings(name.to_owned()));
         }
         let mut before = self.before.iter();
@@ -147,7 +147,7 @@ fn record(rustc: &OsStr, args: &[OsString], sheet: &JobSheet) -> Option<Recorded
     utf8.then_some(())?;
     let package_root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?);
     Some(Recorded {
-        key: sheet.key.clone(),
+        key: sheet.common_key.clone(),
         rustc: rustc.into(),
         args: expand(args),
         directory: std::env::current_dir().ok()?,

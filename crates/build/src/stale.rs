@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::app::{App, PathPackage};
 use crate::dep_info;
-use crate::file_times::{modified, status_changed};
+use crate::file_times::{CLOCK_LAG_MAX, last_change, modified, status_changed};
 use crate::paths::entries;
+use crate::replay::Current;
 
 /// Finds files whose change cargo would miss: changed after its `last_run` began, but with a modification
 /// time not after the run. A crate's time is when cargo called rustc for it, so a file saved during the run
@@ -36,20 +37,69 @@ pub(crate) fn find_hidden(
     hidden
 }
 
+/// Lets cargo take for its own what replays, before which it was aged, have compiled for another app. Leaves out the app's own package,
+/// which may have been aged for other reasons, and what cargo has messages of: it would show them again.
+pub(crate) fn renew(app: &App, profile_dirs: &[PathBuf], current: &[Current]) {
+    for package in app.path_packages.iter().skip(1) {
+        for unit in directories_of(profile_dirs, package, ".fingerprint") {
+            let known = current.iter().find(|known| {
+                known.suits_cargo && known.package_root == package.root && hash_of(&unit) == Some(&known.hash)
+            });
+            let Some(started) = known.and_then(|known| known.started) else { continue };
+            let files: Vec<PathBuf> = entries(&unit).collect();
+            if files.iter().any(|file| name_of(file).starts_with("output-")) {
+                continue;
+            }
+            let is_aged = |file: &&PathBuf| {
+                name_of(file).starts_with("dep-")
+                    && std::fs::metadata(file).is_ok_and(|metadata| modified(&metadata) == aged_time())
+            };
+            files.iter().filter(is_aged).for_each(|file| set_modified(file, started));
+        }
+    }
+}
+
 /// Makes cargo recompile every path package that may use one of the files.
-pub(crate) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf]) {
+pub(crate) fn age_users(app: &App, profile_dirs: &[PathBuf], files: &[PathBuf], current: &[Current]) {
     for package in &app.path_packages {
         if files.iter().any(|file| may_use(app, profile_dirs, package, file)) {
-            age(profile_dirs, package);
+            age_but(profile_dirs, package, current);
+        }
+    }
+}
+
+/// Makes cargo recompile every crate that was compiled, for whichever app, before one of the files took its place with an older
+/// time: cargo would take it for compiled from that file.
+pub(crate) fn age_overtaken<'f>(
+    app: &App,
+    profile_dirs: &[PathBuf],
+    files: impl Iterator<Item = &'f PathBuf>,
+    current: &[Current],
+) {
+    let times = |path: &'f PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((path, modified(&metadata), status_changed(&metadata) + CLOCK_LAG_MAX))
+    };
+    let files: Vec<_> = files.filter_map(times).collect();
+    for package in &app.path_packages {
+        let compiled = dep_infos(profile_dirs, package);
+        let compiled = compiled.iter().filter_map(|file| Some(modified(&std::fs::metadata(file).ok()?)));
+        let compiled: Vec<SystemTime> = compiled.collect();
+        let is_overtaken = |(file, modified, changed): &(&PathBuf, SystemTime, SystemTime)| {
+            compiled.iter().any(|time| modified <= time && time < changed)
+                && may_use(app, profile_dirs, package, file)
+        };
+        if files.iter().any(is_overtaken) {
+            age_but(profile_dirs, package, current);
         }
     }
 }
 
 /// Makes cargo recompile every unknown path package: it may have been built for an app that then dropped it,
 /// and its files have not been watched since.
-pub(crate) fn age_newcomers(app: &App, profile_dirs: &[PathBuf], known: &[PathBuf]) {
+pub(crate) fn age_newcomers(app: &App, profile_dirs: &[PathBuf], known: &[PathBuf], current: &[Current]) {
     for package in app.path_packages.iter().filter(|package| !known.contains(&package.root)) {
-        age(profile_dirs, package);
+        age_but(profile_dirs, package, current);
     }
 }
 
@@ -57,7 +107,13 @@ pub(crate) fn age_newcomers(app: &App, profile_dirs: &[PathBuf], known: &[PathBu
 /// may be found as a module, or by a macro that reads a directory. cargo knows a symbolic link only by its
 /// target when rustc read it. And if `part/mod.rs` appears next to `part.rs`, no file known to cargo has
 /// changed, but rustc would refuse both. rustc's own dep-info has the names rustc tried.
-pub(crate) fn age_unfollowed(app: &App, profile_dirs: &[PathBuf], changed: &[PathBuf], followed: &[PathBuf]) {
+pub(crate) fn age_unfollowed(
+    app: &App,
+    profile_dirs: &[PathBuf],
+    changed: &[PathBuf],
+    followed: &[PathBuf],
+    current: &[Current],
+) {
     let unfollowed: Vec<&PathBuf> = changed.iter().filter(|path| !followed.contains(path)).collect();
     let concerns = |package: &PathPackage, file: &Path| {
         owner(app, file).is_some_and(|owner| owner.root == package.root)
@@ -66,8 +122,18 @@ pub(crate) fn age_unfollowed(app: &App, profile_dirs: &[PathBuf], changed: &[Pat
             || is_beside_compiled(app, profile_dirs, package, file)
     };
     for package in &app.path_packages {
-        if unfollowed.iter().any(|file| concerns(package, file)) {
-            age_compiled(profile_dirs, package);
+        let files: Vec<&PathBuf> =
+            unfollowed.iter().copied().filter(|file| concerns(package, file)).collect();
+        if !files.is_empty() {
+            // What the content does not show, the time must: a macro may have read the file, or found none.
+            let has_read = |current: &Current, file: &PathBuf| {
+                let times = current.started.zip(last_change_of_name(file));
+                current.sources.contains(file)
+                    || times.is_some_and(|(started, changed)| started > changed + CLOCK_LAG_MAX)
+            };
+            let has_read_all = |current: &&Current| files.iter().all(|file| has_read(current, file));
+            let read: Vec<Current> = current.iter().filter(has_read_all).cloned().collect();
+            age_compiled(profile_dirs, package, &read);
         }
     }
 }
@@ -146,9 +212,19 @@ fn dep_info_has(
     })
 }
 
-/// Makes cargo recompile a package, including its build script.
-fn age_compiled(profile_dirs: &[PathBuf], package: &PathPackage) {
-    dep_infos(profile_dirs, package).iter().for_each(|file| set_back(file));
+/// When a file was last changed; of a missing one, its directory. `None` if that is missing, too.
+fn last_change_of_name(file: &Path) -> Option<SystemTime> {
+    last_change(file).or_else(|| last_change(file.parent()?))
+}
+
+/// Makes cargo recompile a package, including its build script, but not what is `current`.
+fn age_compiled(profile_dirs: &[PathBuf], package: &PathPackage, current: &[Current]) {
+    let is_current = |file: &&PathBuf| {
+        let hash = file.parent().and_then(hash_of);
+        current.iter().any(|known| known.package_root == package.root && hash == Some(&known.hash))
+    };
+    let files = dep_infos(profile_dirs, package);
+    files.iter().filter(|file| !is_current(file)).for_each(|file| set_back(file));
 }
 
 /// Makes cargo recompile a package, but neither recompile nor run its build script.
@@ -173,7 +249,12 @@ fn name_of(file: &Path) -> String {
 
 /// Makes cargo recompile a package and rerun its build script.
 pub(crate) fn age(profile_dirs: &[PathBuf], package: &PathPackage) {
-    age_compiled(profile_dirs, package);
+    age_but(profile_dirs, package, &[]);
+}
+
+/// As [`age`], but leaves alone what is `current`, unless a build script that is run again makes cargo recompile it.
+fn age_but(profile_dirs: &[PathBuf], package: &PathPackage, current: &[Current]) {
+    age_compiled(profile_dirs, package, current);
     age_script(profile_dirs, package);
 }
 
@@ -197,10 +278,23 @@ pub(crate) fn directories_of(profile_dirs: &[PathBuf], package: &PathPackage, na
     profile_dirs.iter().flat_map(|directory| entries(&directory.join(name))).filter(of_package).collect()
 }
 
+/// The hash in the name of a unit's directory.
+fn hash_of(unit: &Path) -> Option<&str> {
+    Some(unit.file_name()?.to_str()?.rsplit_once('-')?.1)
+}
+
+/// Older than any source.
+fn aged_time() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1)
+}
+
 fn set_back(file: &Path) {
-    let past = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+    set_modified(file, aged_time());
+}
+
+fn set_modified(file: &Path, time: SystemTime) {
     if let Ok(file) = File::options().append(true).open(file) {
-        let _ = file.set_times(past);
+        let _ = file.set_times(FileTimes::new().set_modified(time));
     }
 }
 

@@ -7,6 +7,7 @@ use cargo_metadata::{Metadata, Package};
 
 use super::choose::{package_around, package_at};
 use super::locate::{Argument, resolve};
+use super::names::list_names;
 use super::packages::parent;
 use super::partial;
 use crate::settings::Settings;
@@ -68,6 +69,14 @@ impl Members<'_> {
         Some((package.name.to_string(), directory(package)))
     }
 
+    /// Returns the name that the argument gives, if no member has it.
+    pub fn unknown_name(&self) -> Option<&str> {
+        match &self.place.argument {
+            Argument::Named(_, name) if self.named(name).is_none() => Some(name),
+            _ => None,
+        }
+    }
+
     /// Returns the directory of the member of this name.
     pub fn directory_of(&self, name: &str) -> Option<PathBuf> {
         self.named(name).map(directory)
@@ -79,6 +88,11 @@ impl Members<'_> {
         let mut names: Vec<String> = packages.map(|package| package.name.to_string()).collect();
         names.sort();
         names
+    }
+
+    /// Returns the names of all members for a message, which may leave out some.
+    pub fn list(&self) -> String {
+        list_names(&self.metadata.workspace_packages())
     }
 
     fn named(&self, name: &str) -> Option<&Package> {

@@ -14,10 +14,10 @@ use crate::explain::build_failure;
 use crate::inspector::Inspector;
 use crate::paths::entries;
 use crate::refusal::Refusal;
-use crate::replay::Recording;
 #[cfg(any(test, feature = "testing"))]
 use crate::replay::Weakness;
-use crate::settings::{Settings, Strategy};
+use crate::replay::{Ledger, Recording};
+use crate::settings::{self, Settings, Strategy};
 use crate::store::{ArtifactDirectory, units};
 use crate::tool::Tool;
 
@@ -42,9 +42,15 @@ pub struct Builder {
     pub(super) fallback: Option<String>,
     /// cargo's configuration files, existing or not.
     pub(super) configuration: Vec<PathBuf>,
+    /// Those that existed when cargo was last run or asked.
+    pub(super) configured: Vec<PathBuf>,
+    /// What is known in common with the builders of other apps.
+    pub(super) ledger: Ledger,
     /// Something was removed while cargo ran, so what it considers fresh may be missing.
     pub(super) rebuild_wanted: bool,
     pub(super) cargo_started: bool,
+    /// cargo was started by this builder, which has known of every change in its packages from then on.
+    pub(super) has_run_cargo: bool,
     pub(super) last_built: Option<SystemTime>,
     pub(super) units: units::Keeper,
     /// Of the running build.
@@ -83,16 +89,27 @@ impl Builder {
             weakness: None,
             fallback: None,
             configuration: Vec::new(),
+            configured: Vec::new(),
+            ledger: Ledger::default(),
             rebuild_wanted: false,
             cargo_started: false,
+            has_run_cargo: false,
             last_built: None,
             units: units::Keeper::default(),
             urgency: Urgency::Awaited,
         };
         if let Target::App(app) = &builder.target {
             builder.memory = documents::read(&builder.document(app, "memory")).unwrap_or_default();
+            builder.configured = existing_configuration(app);
         }
         Ok(builder)
+    }
+
+    /// Makes both compile only once what they compile in the same way. To be called before any build; then
+    /// at most one of them may build at a time.
+    pub fn share_with(&mut self, other: &Self) {
+        self.ledger = other.ledger.clone();
+        self.units = other.units.clone();
     }
 
     /// The target, as cargo last described it.
@@ -144,6 +161,13 @@ impl Builder {
         }
     }
 
+    /// Looks again at what cargo's configuration consists of.
+    pub(super) fn look_at_configuration(&mut self, app: &App) {
+        self.configuration.clone_from(&app.config_files);
+        self.configuration.extend(settings::config_files(app.root()));
+        self.configured = existing_configuration(app);
+    }
+
     pub(super) fn document(&self, app: &App, kind: &str) -> PathBuf {
         documents::path(app, &self.settings, kind)
     }
@@ -162,4 +186,9 @@ impl Builder {
             .filter(|directory| directory.join(".fingerprint").is_dir())
             .collect()
     }
+}
+
+/// cargo's configuration files that exist. Whichever cargo reads in the app's directory hold for all that it builds.
+fn existing_configuration(app: &App) -> Vec<PathBuf> {
+    settings::config_files(app.root()).into_iter().filter(|path| path.is_file()).collect()
 }

@@ -36,10 +36,10 @@ impl Builder {
 
     /// Writes the wrapper's job sheet and links devhost's other names.
     pub(super) fn place_job_sheet(&self, app: &App, report: &Path) -> io::Result<PathBuf> {
-        let key = self.key(app);
+        let (key, common_key) = (self.key(app), self.common_key());
         let sheet_path = self.document(app, "job-sheet");
         let environment = record::fingerprint(self.environment(app, &sheet_path).into_iter());
-        let bin = app.target_dir.join("bin").join(&key);
+        let bin = app.target_dir.join("bin").join(&common_key);
         std::fs::create_dir_all(&bin)?;
         std::fs::create_dir_all(temporary_directory(&app.target_dir))?;
         for name in ["devhost-rustc", "devhost-linker", script::NAME] {
@@ -66,37 +66,47 @@ impl Builder {
             environment,
             manifests: replay::manifest_hashes(app),
             key,
+            common_key,
         };
         documents::write(&sheet_path, &sheet)?;
         Ok(sheet_path)
     }
 
-    /// Hashes what affects the compilation of workspace crates but is unknown to cargo. cargo hashes the
-    /// wrapper's path, so a new key recompiles them.
+    /// Hashes what affects the compilation of any workspace crate but is unknown to cargo. cargo hashes the
+    /// wrapper's path, so a new key recompiles them. Apps with the same key share what cargo compiles in the
+    /// same way for them.
+    pub(super) fn common_key(&self) -> String {
+        let settings = format!("{:?} {:?}", self.settings.debug_info, self.settings.cargo.decisive());
+        hash_of(&[self.tool.stamp(), &settings, &format!("{:?}", self.configured)])
+    }
+
+    /// Hashes in addition what affects the app's own call alone, of which it is an argument.
     pub(super) fn key(&self, app: &App) -> String {
-        let mut hasher = blake3::Hasher::new();
         let settings = format!("{:?} {:?}", self.strategy(), self.settings.decisive());
-        for part in [self.tool.stamp(), &app.package_id, &settings] {
-            hasher.update(part.as_bytes());
-            hasher.update(&[0]);
-        }
-        hasher.finalize().to_hex()[..16].to_owned()
+        hash_of(&[&self.common_key(), &app.package_id, &settings])
     }
 
     pub(super) fn show_hidden_changes(&mut self, app: &App, changed: &[PathBuf]) {
         let now = SystemTime::now();
+        let profile_dirs = self.profile_dirs(app);
+        let current = self.ledger.current();
+        stale::renew(app, &profile_dirs, &current);
         if let Some(last_start) = self.memory.last_start {
             let last_run = last_start..=self.memory.last_end.unwrap_or(now);
             let hidden = stale::find_hidden(changed, &self.memory.sources, &last_run);
-            stale::age_users(app, &self.profile_dirs(app), &hidden);
+            stale::age_users(app, &profile_dirs, &hidden, &current);
         }
+        let files = self.memory.sources.iter().chain(changed);
+        stale::age_overtaken(app, &profile_dirs, files, &current);
         let unmanaged: Vec<PathBuf> = changed.iter().filter(|path| !concerns_cargo(path)).cloned().collect();
-        stale::age_unfollowed(app, &self.profile_dirs(app), &unmanaged, &self.memory.sources);
+        stale::age_unfollowed(app, &profile_dirs, &unmanaged, &self.memory.sources, &current);
         if std::mem::take(&mut self.rebuild_wanted) || footing::lacks_records(&app.target_dir) {
-            stale::age_losers(app, &self.profile_dirs(app), &self.memory.scripts.packages, changed);
-            stale::age_newcomers(app, &self.profile_dirs(app), &[]);
+            stale::age_losers(app, &profile_dirs, &self.memory.scripts.packages, changed);
+            stale::age_newcomers(app, &profile_dirs, &[], &[]);
         }
-        stale::age_newcomers(app, &self.profile_dirs(app), &self.memory.packages);
+        // What came later was watched by nobody, or by another app that has yet to build what it knows of.
+        let newcomers = if std::mem::replace(&mut self.has_run_cargo, true) { &[][..] } else { &current[..] };
+        stale::age_newcomers(app, &profile_dirs, &self.memory.packages, newcomers);
         self.memory.packages = app.path_packages.iter().map(|package| package.root.clone()).collect();
         self.memory.last_start = now.checked_sub(CLOCK_LAG_MAX);
     }
@@ -121,9 +131,10 @@ impl Builder {
             units_expected: self.memory.units.unwrap_or(app.units_expected),
             urgency: self.urgency,
         };
-        let run = cargo::run(invocation, progress)
-            .await
-            .map_err(|error| build_failure(format!("cannot run {}: {error}", devhost.display())))?;
+        self.ledger.cargo_begins();
+        let run = cargo::run(invocation, progress).await;
+        self.ledger.cargo_ended();
+        let run = run.map_err(|error| build_failure(format!("cannot run {}: {error}", devhost.display())))?;
         self.memory.last_end = Some(SystemTime::now());
         self.remember(app);
         if self.owns_target_dir() {
@@ -135,7 +146,7 @@ impl Builder {
 
     /// The rustc wrapper's path, which changes whenever the wrapper would behave differently.
     pub(super) fn wrapper(&self, app: &App) -> PathBuf {
-        app.target_dir.join("bin").join(self.key(app)).join("devhost-rustc")
+        app.target_dir.join("bin").join(self.common_key()).join("devhost-rustc")
     }
 
     pub(super) fn environment(&self, app: &App, sheet: &Path) -> Vec<(OsString, OsString)> {
@@ -182,8 +193,20 @@ impl Builder {
             let place = toml_edit::Value::from(app.target_dir.to_string_lossy().into_owned());
             args.push(format!("--config=build.build-dir={}", place.to_string().trim()).into());
         }
+        // cargo passes it to the app's own call alone, whose result is then not taken for one of other
+        // settings, or of another strategy.
+        args.extend(["--".into(), format!("-Cmetadata={}", self.key(app)).into()]);
         args
     }
+}
+
+fn hash_of(parts: &[&str]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part.as_bytes());
+        hasher.update(&[0]);
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
 }
 
 /// The wrapper's report, if it belongs to this job sheet and everything it names still exists.

@@ -4,6 +4,8 @@
 //! their own in this run's directory, and cargo's and rustc's output is replaced, never written over. The output directories of build
 //! scripts stay as they are until the scripts run again, because a serving app may read files there.
 
+use std::path::Path;
+
 use super::base::Builder;
 use crate::app::Target;
 use crate::refusal::Refusal;
@@ -15,12 +17,12 @@ const INCREMENTAL: &str = "incremental";
 impl Builder {
     /// Throws away what was built of the app and its path packages, and what is known of it.
     pub async fn discard(&mut self) {
-        if let Ok(recording) = &mut self.recording {
-            // A cancelled rustc would write to what cargo makes next.
-            recording.is_quiet().await;
-        }
+        // A cancelled rustc would write to what cargo makes next.
+        self.ledger.is_quiet().await;
         self.recording = Err(Refusal::Asked);
         let Target::App(app) = &self.target else { return };
+        let roots: Vec<&Path> = app.path_packages.iter().map(|package| package.root.as_path()).collect();
+        self.ledger.doubt(&roots);
         let profile_dirs = self.profile_dirs(app);
         // Something else may build there right now, and then nothing is removed under it.
         let lock = build_lock::lock(&profile_dirs);

@@ -12,7 +12,7 @@ use crate::outcome::{Artifact, Progress};
 use crate::paths::concerns_cargo;
 use crate::refusal::Refusal;
 use crate::replay::{Before, Recording};
-use crate::{dep_info, fallback, settings, stale};
+use crate::{dep_info, fallback, stale};
 
 impl Builder {
     /// Builds the library: by a replay if possible, by cargo otherwise.
@@ -31,17 +31,15 @@ impl Builder {
         self.report = BuildReport { reason: refusal.to_string(), ..BuildReport::default() };
         self.outdated |= changed.iter().any(|path| concerns_cargo(path) || self.configuration.contains(path));
         let app = self.current_app().await?;
-        self.configuration.clone_from(&app.config_files);
-        self.configuration.extend(settings::config_files(app.root()));
+        self.look_at_configuration(&app);
         let report_path = self.document(&app, "report");
         let sheet_path = self
             .place_job_sheet(&app, &report_path)
             .map_err(|error| build_failure(format!("cannot write {}: {error}", app.target_dir.display())))?;
         let known = self.recording.iter().flat_map(Recording::known_contents);
-        let before = Before::look(&app, &sheet_path, &self.memory.sources, known);
-        if let Ok(recording) = &mut self.recording {
-            recording.is_quiet().await;
-        }
+        let files = self.memory.sources.iter().chain(changed);
+        let before = Before::look(&app, &sheet_path, files, known);
+        self.ledger.is_quiet().await;
         // Remains if this build is cancelled.
         self.recording = Err(Refusal::GivenUp);
         self.show_hidden_changes(&app, changed);
@@ -67,6 +65,9 @@ impl Builder {
             stale::age_app(&app, &self.profile_dirs(&app));
             run = self.run_cargo(&app, &sheet_path, progress).await?;
             report = valid_report(&report_path, &sheet_path);
+        }
+        if !run.success {
+            Recording::note(&self.replay_context(app.clone(), sheet_path.clone()), &run, &before);
         }
         let (mut library, mut ready) = finish(&run, report)?;
         let mut checked = self.inspector.check(Some(app.kind), &library, &ready.preload);

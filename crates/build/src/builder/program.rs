@@ -26,9 +26,11 @@ impl Builder {
         let cannot_write = |path: &Path, error: std::io::Error| {
             build_failure(format!("cannot write {}: {error}", path.display()))
         };
+        self.look_at_configuration(&app);
         let sheet_path = self
             .place_job_sheet(&app, &self.document(&app, "report"))
             .map_err(|error| cannot_write(&app.target_dir, error))?;
+        self.ledger.is_quiet().await;
         self.show_hidden_changes(&app, changed);
         self.seed(&app, progress).await;
         let run = self.run_cargo(&app, &sheet_path, progress).await?;

@@ -63,6 +63,7 @@ impl Builder {
             environment: self.environment(&app, &sheet_path),
             temporary: temporary_directory(&app.target_dir),
             jobs: self.settings.jobs(&self.configuration),
+            ledger: self.ledger.clone(),
             #[cfg(any(test, feature = "testing"))]
             weakness: self.weakness,
             app,

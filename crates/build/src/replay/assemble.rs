@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use devhost_model::Diagnostic;
 use devhost_sys::content::Identity;
 
 use super::before::Before;
@@ -12,7 +13,7 @@ use super::inputs::Inputs;
 use super::manifests::manifests;
 use super::recording::Recording;
 use super::scripts::{Script, Scripts};
-use super::unit::sources_of;
+use super::unit::{Unit, source_paths_of};
 use super::unit_finder::UnitFinder;
 use crate::app::PathPackage;
 use crate::call::Call;
@@ -36,7 +37,7 @@ impl Recording {
         let sheet: JobSheet = documents::read(&context.sheet_path).ok_or(Refusal::JobSheetGone)?;
         let mut finder = UnitFinder::new(context, &sheet, before);
         let root = report.call.as_ref().ok_or(Refusal::NotRecorded)?;
-        finder.add(root)?;
+        finder.find(root)?;
         finder.look_for_other_users(run);
         let mut units = finder.units;
         let scripts = Scripts::read(context, &sheet, run, &units, before);
@@ -44,34 +45,38 @@ impl Recording {
             unit.only_cargo.get_or_insert_with(|| Refusal::ScriptNamesNothing(unit.package.name.clone()));
         }
         let mut recording = Self {
-            key: sheet.key.clone(),
+            key: sheet.common_key.clone(),
             guards: BTreeMap::new(),
             trees: BTreeMap::new(),
             fixed: BTreeMap::new(),
-            listings: BTreeMap::new(),
             other_warnings: Vec::new(),
             scripts: Vec::new(),
             profile_dirs,
-            alive: Vec::new(),
             units: Vec::new(),
         };
-        for (source, diagnostic) in &run.diagnostics_by_source {
-            let mut known = false;
-            for unit in units.iter_mut().filter(|unit| unit.root_source() == *source) {
-                unit.warnings.push(diagnostic.clone());
-                known = true;
-            }
-            if !known {
-                recording.other_warnings.push(diagnostic.clone());
-            }
-        }
+        recording.other_warnings = give_warnings(&units, run);
         recording.other_warnings.extend(run.script_warnings.iter().cloned());
         recording.other_warnings.retain(|warning| !scripts.own.iter().any(|script| script.has_said(warning)));
         recording.units = units;
         recording.guard(context, run, report, sources, &scripts, before);
         recording.scripts = scripts.own;
-        recording.list_directories();
         Ok(recording)
+    }
+
+    /// Takes in what a failed run of cargo has compiled or found fresh all the same. Other apps may use it.
+    pub(crate) fn note(context: &Context, run: &Run, before: &Before) {
+        let Some(sheet) = documents::read::<JobSheet>(&context.sheet_path) else { return };
+        let mut finder = UnitFinder::new(context, &sheet, before);
+        for record in entries(&context.app.target_dir.join("calls")) {
+            let Some(recorded) = documents::read::<Recorded>(&record) else { continue };
+            let call = recorded.call();
+            let library = recorded.directory.join(&call.out_dir).join(format!("lib{}.rlib", call.stem()));
+            if recorded.key == sheet.common_key && run.made.iter().any(|(_, file)| *file == library) {
+                // What is not known is compiled again.
+                let _ = finder.find(&record);
+            }
+        }
+        give_warnings(&finder.units, run);
     }
 
     fn guard(
@@ -88,7 +93,8 @@ impl Recording {
         guards.insert(context.sheet_path.clone());
         // If a file of a recorded call is also a build script's, it is cargo's business.
         guards.extend(self.sources_of_others(context, run));
-        let own: BTreeSet<&PathBuf> = self.units.iter().flat_map(|unit| unit.sources.keys()).collect();
+        let sources_of = |unit: &Unit| unit.made().sources.keys().cloned().collect::<Vec<_>>();
+        let own: BTreeSet<PathBuf> = self.units.iter().flat_map(sources_of).collect();
         let of_others = self.readers_outside(context, run);
         // cargo also lists what scripts have named.
         let is_input = |path: &PathBuf| {
@@ -97,7 +103,7 @@ impl Recording {
                     .iter()
                     .any(|package| stale::dep_info_names(&context.app, &self.profile_dirs, package, path))
         };
-        guards.extend(sources.iter().filter(|path| !own.contains(path) && !is_input(path)).cloned());
+        guards.extend(sources.iter().filter(|path| !own.contains(*path) && !is_input(path)).cloned());
         let look = |path: PathBuf| {
             let known = before.content(&path).map(|content| (Identity::of(&path), content));
             (path, known)
@@ -109,7 +115,8 @@ impl Recording {
         fixed.insert(context.devhost.clone());
         fixed.insert(context.wrapper.clone());
         fixed.extend(scripts.own.iter().flat_map(Script::programs));
-        let made: BTreeSet<&PathBuf> = self.units.iter().flat_map(|unit| unit.outputs.keys()).collect();
+        let outputs_of = |unit: &Unit| unit.made().outputs.keys().cloned().collect::<Vec<_>>();
+        let made: BTreeSet<PathBuf> = self.units.iter().flat_map(outputs_of).collect();
         for unit in &self.units {
             fixed.insert(unit.recorded.rustc.clone());
             for library in &unit.call.externs {
@@ -138,7 +145,7 @@ impl Recording {
             })
             .map(|recorded| (recorded.call(), recorded))
             .filter(|(call, recorded)| self.is_of_others(call, &recorded.directory, run))
-            .flat_map(|(call, recorded)| sources_of(&recorded, &call))
+            .flat_map(|(call, recorded)| source_paths_of(&recorded, &call))
             .collect()
     }
 
@@ -168,4 +175,17 @@ impl Recording {
             None => false,
         })
     }
+}
+
+/// Attributes the warnings of a run of cargo. Returns those of crates without a record.
+fn give_warnings(units: &[Unit], run: &Run) -> Vec<Diagnostic> {
+    let mut others = Vec::new();
+    for (source, diagnostic) in &run.diagnostics_by_source {
+        let mut users = units.iter().filter(|unit| unit.root_source() == *source).peekable();
+        if users.peek().is_none() {
+            others.push(diagnostic.clone());
+        }
+        users.for_each(|unit| unit.made().warnings.push(diagnostic.clone()));
+    }
+    others
 }

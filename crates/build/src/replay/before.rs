@@ -21,16 +21,16 @@ pub(crate) struct Before {
 
 impl Before {
     /// Looks at the files the next build will probably read. `known` has the results of earlier looks.
-    pub(crate) fn look(
+    pub(crate) fn look<'f>(
         app: &App,
         sheet: &Path,
-        files: &[PathBuf],
+        files: impl Iterator<Item = &'f PathBuf>,
         known: impl Iterator<Item = (PathBuf, Content)>,
     ) -> Self {
         let started = SystemTime::now();
         let mut contents: HashMap<PathBuf, Content> = known.collect();
-        for path in files.iter().chain(&manifests(app)) {
-            contents.entry(path.clone()).or_insert(Content::Absent);
+        for path in files.cloned().chain(manifests(app)) {
+            contents.entry(path).or_insert(Content::Absent);
         }
         // What a script writes while cargo runs is there before anybody reads it.
         contents.retain(|path, _| !path.starts_with(&app.target_dir));

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::ledger::Ledger;
 #[cfg(any(test, feature = "testing"))]
 use super::weakness::Weakness;
 use crate::app::App;
@@ -17,6 +18,7 @@ pub(crate) struct Context {
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) temporary: PathBuf,
     pub(crate) jobs: usize,
+    pub(crate) ledger: Ledger,
     #[cfg(any(test, feature = "testing"))]
     pub(crate) weakness: Option<Weakness>,
 }

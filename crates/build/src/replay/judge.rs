@@ -8,6 +8,7 @@ use devhost_sys::content::Identity;
 use super::context::Context;
 use super::inputs::Inputs;
 use super::recording::{Recording, listing};
+use super::unit::Unit;
 use super::weakness::is_left_out;
 use crate::refusal::Refusal;
 
@@ -37,14 +38,17 @@ impl Recording {
             let by_watcher = is_left_out!(context, Content);
             let dependents = !is_left_out!(context, Dependents);
             let unit = &self.units[index];
-            let used = dependents && unit.needs.iter().any(|needed| wanted.contains(needed));
-            let is_due = unit.due || due.contains(&index);
+            let uses_another =
+                |needed: &usize| wanted.contains(needed) || !unit.uses_latest_of(&self.units[*needed]);
+            let used = dependents && unit.needs.iter().any(uses_another);
+            let is_due = unit.made().due || due.contains(&index);
             if used || is_due || unit.is_changed(context, &has_script_made, by_watcher.then_some(changed))? {
                 wanted.insert(index);
             }
         }
-        for index in &wanted {
-            let unit = &self.units[*index];
+        let elsewhere = |index: &usize| self.units[*index].is_made_elsewhere();
+        for index in (0..self.units.len()).filter(|index| wanted.contains(index) || elsewhere(index)) {
+            let unit = &self.units[index];
             if unit.is_macro {
                 return Err(Refusal::Macro(unit.package.name.clone()));
             }
@@ -52,8 +56,8 @@ impl Recording {
                 return Err(reason.clone());
             }
         }
-        for unit in self.units.iter().filter(|unit| !unit.due) {
-            if let Some((path, _)) = unit.outputs.iter().find(|(path, made)| Identity::of(path) != **made) {
+        for made in self.units.iter().map(Unit::made).filter(|made| !made.due) {
+            if let Some((path, _)) = made.outputs.iter().find(|(path, made)| Identity::of(path) != **made) {
                 return Err(Refusal::ChangedByOthers(context.shown(path)));
             }
         }
@@ -90,18 +94,20 @@ impl Recording {
             if self.guards.contains_key(path) {
                 return Err(Refusal::Changed(context.shown(path)));
             }
-            let is_known = self.units.iter().any(|unit| unit.sources.contains_key(path))
+            let is_known = self.units.iter().any(|unit| unit.made().sources.contains_key(path))
                 || self.scripts.iter().any(|script| script.reads(path));
             if !is_known {
                 let refusal = if path.exists() { Refusal::NewToBuild } else { Refusal::Gone };
                 return Err(refusal(context.shown(path)));
             }
         }
-        for (directory, names) in &self.listings {
-            let now = listing(directory);
-            if let Some(name) = now.symmetric_difference(names).next() {
-                let refusal = if names.contains(name) { Refusal::Gone } else { Refusal::New };
-                return Err(refusal(context.shown(&directory.join(name))));
+        for made in self.units.iter().map(Unit::made) {
+            for (directory, names) in &made.listings {
+                let now = listing(directory);
+                if let Some(name) = now.symmetric_difference(names).next() {
+                    let refusal = if names.contains(name) { Refusal::Gone } else { Refusal::New };
+                    return Err(refusal(context.shown(&directory.join(name))));
+                }
             }
         }
         Ok(())

@@ -35,8 +35,12 @@ pub(crate) fn manifest_hashes(app: &App) -> BTreeMap<PathBuf, String> {
         hasher.update(blake3::hash(&bytes.unwrap_or_default()).as_bytes());
     };
     add(&mut common, &app.workspace_root.join("Cargo.toml"));
-    for path in [app.root(), &app.workspace_root].into_iter().flat_map(config_files) {
-        add(&mut common, &path);
+    // Those that exist: from apps' different directories the same are found, with others in vain.
+    let configuration: BTreeSet<PathBuf> =
+        [app.root(), &app.workspace_root].into_iter().flat_map(config_files).collect();
+    for path in configuration.iter().filter(|path| path.exists()) {
+        common.update(path.as_os_str().as_encoded_bytes());
+        add(&mut common, path);
     }
     let of = |package: &PathPackage| {
         let mut hasher = common.clone();

@@ -38,6 +38,12 @@
 //!
 //! Errors in the code are reported as rustc reports them. Any other failure is not trusted: cargo is asked.
 //!
+//! # Crates that several apps use
+//!
+//! What is known of a crate's last compilation is in a `ledger`, which the builders of apps that are served together share. Then rule 5
+//! means the last compilation for any of them. One since this app was last built counts as a change in rule 4, though there is nothing
+//! to compile; and a crate is recompiled if it was compiled against an earlier compilation of one that it uses.
+//!
 //! # Why users of a changed crate are compiled again
 //!
 //! Even if only a function's body has changed: rustc (1.95) puts a hash of the whole crate, bodies included,
@@ -53,6 +59,8 @@ mod before;
 mod context;
 mod inputs;
 mod judge;
+mod ledger;
+mod made;
 mod manifests;
 mod perform;
 mod recording;
@@ -64,6 +72,7 @@ mod weakness;
 
 pub(crate) use self::before::Before;
 pub(crate) use self::context::Context;
+pub(crate) use self::ledger::{Current, Ledger};
 pub(crate) use self::manifests::manifest_hashes;
 pub(crate) use self::recording::Recording;
 #[cfg(any(test, feature = "testing"))]

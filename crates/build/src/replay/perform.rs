@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use devhost_model::{BuildStep, Diagnostic};
 use futures_util::StreamExt as _;
@@ -23,9 +23,6 @@ use crate::{build_lock, stale};
 /// stands: the next change starts another build.
 const ROUNDS_COUNT_MAX: usize = 3;
 
-/// How long a cancelled rustc may take to end.
-const CANCELLED_END_TIME_MAX: Duration = Duration::from_secs(5);
-
 type Wanted = (usize, (Cause, Look));
 
 impl Recording {
@@ -38,7 +35,10 @@ impl Recording {
         changed: &[PathBuf],
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Run, Refusal> {
-        if !self.is_quiet().await {
+        if context.ledger.is_cargo_unfinished() {
+            return Err(Refusal::GivenUp);
+        }
+        if !context.ledger.is_quiet().await {
             return Err(Refusal::StillRunning);
         }
         let Some(lock) = build_lock::lock(&self.profile_dirs) else {
@@ -70,28 +70,18 @@ impl Recording {
         run.steps.splice(0..0, steps);
         if run.success {
             let of_scripts: Vec<Diagnostic> = self.scripts.iter().flat_map(Script::warnings).collect();
-            let warnings = self.units.iter().flat_map(|unit| unit.warnings.iter());
-            for warning in warnings.chain(&of_scripts).chain(&self.other_warnings) {
+            for unit in &mut self.units {
+                let id = unit.made().id;
+                unit.seen = id;
+            }
+            let warnings: Vec<Diagnostic> =
+                self.units.iter().flat_map(|unit| unit.made().warnings.clone()).collect();
+            for warning in warnings.iter().chain(&of_scripts).chain(&self.other_warnings) {
                 run.diagnostics.add(warning);
             }
         }
         run.library = self.units.last().map(Unit::library);
         Ok(run)
-    }
-
-    /// Waits until no process of a cancelled replay is left: it would write to the same files.
-    pub(crate) async fn is_quiet(&mut self) -> bool {
-        let deadline = tokio::time::Instant::now() + CANCELLED_END_TIME_MAX;
-        while let Some(alive) = self.alive.last_mut() {
-            // What is written to the pipe does not matter.
-            let mut nowhere = tokio::io::sink();
-            let ended = tokio::io::copy(alive, &mut nowhere);
-            if tokio::time::timeout_at(deadline, ended).await.is_err() {
-                return false;
-            }
-            self.alive.pop();
-        }
-        true
     }
 
     /// The build scripts cargo would run, by index; those it runs every time only if `always`.
@@ -121,7 +111,7 @@ impl Recording {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<BuildStep>, Refusal> {
         let started = SystemTime::now();
-        let alive_count = self.alive.len();
+        let alive_count = context.ledger.held_count().await;
         let mut runs = Vec::new();
         for (index, look) in scripts {
             let script = &mut self.scripts[index];
@@ -130,7 +120,8 @@ impl Recording {
             progress(Progress { done: 0, total: 1, current: format!("the build script of {name}") });
             let (reader, writer) = std::io::pipe().map_err(|error| no_pipe(&error))?;
             let other = reader.try_clone().map_err(|error| no_pipe(&error))?;
-            self.alive.push(Receiver::from_owned_fd(other.into()).map_err(|error| no_pipe(&error))?);
+            let other = Receiver::from_owned_fd(other.into()).map_err(|error| no_pipe(&error))?;
+            context.ledger.hold(other).await;
             let reader = Receiver::from_owned_fd(reader.into()).map_err(|error| no_pipe(&error))?;
             let recorded = script.recorded.clone();
             runs.push(async move {
@@ -147,21 +138,23 @@ impl Recording {
         let ended: Vec<_> =
             futures_util::stream::iter(runs).buffer_unordered(context.jobs.max(1)).collect().await;
         // None was cancelled. Nobody waits for what a script left running for good.
-        self.alive.truncate(alive_count);
+        context.ledger.release(alive_count).await;
         let mut steps = Vec::new();
         for (index, look, step, output) in ended {
             let script = &mut self.scripts[index];
             if script.take(context, &mut self.units, look, &output?, started)? {
                 for unit in &script.units {
-                    self.units[*unit].due = true;
+                    self.units[*unit].made().due = true;
                 }
                 // Whoever reads there is recompiled.
-                let out_dir = script.out_dir().to_owned();
-                self.listings.retain(|directory, _| !directory.starts_with(&out_dir));
+                let out_dir = script.out_dir();
+                for unit in &self.units {
+                    unit.made().listings.retain(|directory, _| !directory.starts_with(out_dir));
+                }
             }
             steps.push(step);
         }
-        self.list_directories();
+        self.units.iter().for_each(|unit| unit.made().list_directories());
         Ok(steps)
     }
 
@@ -174,12 +167,14 @@ impl Recording {
     ) -> Result<Run, Refusal> {
         let mut calls = Vec::new();
         for index in units {
-            let unit = &mut self.units[*index];
-            if !unit.aged {
+            let unit = &self.units[*index];
+            let mut made = unit.made();
+            if !made.aged {
                 stale::age_crates(&self.profile_dirs, &unit.package);
-                unit.aged = true;
+                made.aged = true;
             }
-            unit.due = true;
+            made.due = true;
+            drop(made);
             let needs = unit.needs.iter().filter_map(|need| units.iter().position(|index| index == need));
             calls.push(RunCall {
                 name: unit.package.name.clone(),
@@ -189,7 +184,8 @@ impl Recording {
             });
         }
         let (alive, held) = std::io::pipe().map_err(|error| no_pipe(&error))?;
-        self.alive.push(Receiver::from_owned_fd(alive.into()).map_err(|error| no_pipe(&error))?);
+        let alive = Receiver::from_owned_fd(alive.into()).map_err(|error| no_pipe(&error))?;
+        context.ledger.hold(alive).await;
         let mut before = HashMap::new();
         let mut ended = Vec::new();
         let mut run = run::run(context, begun, calls, held, progress, |event| match event {
@@ -200,15 +196,17 @@ impl Recording {
             run::Event::Ended(call, end) => ended.push((call, end)),
         })
         .await?;
+        // In dependency order: what uses a crate may have ended before it.
+        ended.sort_by_key(|(call, _)| *call);
         for (call, Ended { success, diagnostics: said, .. }) in ended {
-            let unit = &mut self.units[units[call]];
+            let index = units[call];
             if success && let Some(before) = before.remove(&call) {
-                unit.settle(&before);
-                unit.warnings = said.to_vec();
+                let latest = |need: &usize| (self.units[*need].record.clone(), self.units[*need].made().id);
+                let against = self.units[index].needs.iter().map(latest).collect();
+                self.units[index].settle(&context.ledger, &before, against, said.to_vec());
             }
             run.diagnostics.merge(&said);
         }
-        self.list_directories();
         let in_code = |diagnostic: &Diagnostic| diagnostic.level == "error" && diagnostic.file.is_some();
         if !run.success && !run.diagnostics.iter().any(in_code) {
             return Err(Refusal::RustcFailed);

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 
 use devhost_model::Diagnostic;
 use devhost_sys::content::{Content, Identity};
-use tokio::net::unix::pipe::Receiver;
 
 use super::inputs::Stamped;
 use super::scripts::Script;
@@ -25,45 +24,33 @@ pub(crate) struct Recording {
     pub(super) trees: BTreeMap<PathBuf, Option<Vec<Stamped>>>,
     /// Large files nobody edits.
     pub(super) fixed: BTreeMap<PathBuf, Option<Identity>>,
-    /// Directories in which modules could be found, and their entries.
-    pub(super) listings: BTreeMap<PathBuf, BTreeSet<OsString>>,
     /// Warnings of crates without a record.
     pub(super) other_warnings: Vec<Diagnostic>,
     pub(super) scripts: Vec<Script>,
     /// The profile's directories, whose fingerprints are aged.
     pub(super) profile_dirs: Vec<PathBuf>,
-    /// Pipes that reach their end once every process of the last replay has ended.
-    pub(super) alive: Vec<Receiver>,
 }
 
 impl Recording {
-    pub(super) fn list_directories(&mut self) {
-        let directories: BTreeSet<PathBuf> = self
-            .units
-            .iter()
-            .flat_map(|unit| unit.sources.keys())
-            .filter_map(|path| path.parent().map(Path::to_owned))
-            .collect();
-        self.listings.retain(|path, _| directories.contains(path));
-        for directory in directories {
-            self.listings.entry(directory.clone()).or_insert_with(|| listing(&directory));
-        }
-    }
-
     /// What earlier looks found in files a build may read.
-    pub(crate) fn known_contents(&self) -> impl Iterator<Item = (PathBuf, Content)> {
-        let sources = self.units.iter().flat_map(|unit| unit.sources.iter());
-        let known = sources.filter_map(|(path, content)| Some((path, (*content)?)));
-        let guards = self.guards.iter().filter_map(|(path, known)| Some((path, (*known)?.1)));
-        known.chain(guards).map(|(path, content)| (path.clone(), content))
+    pub(crate) fn known_contents(&self) -> Vec<(PathBuf, Content)> {
+        let mut known = Vec::new();
+        for made in self.units.iter().map(Unit::made) {
+            known.extend(made.sources.iter().filter_map(|(path, content)| Some((path.clone(), (*content)?))));
+        }
+        known.extend(self.guards.iter().filter_map(|(path, known)| Some((path.clone(), (*known)?.1))));
+        known
     }
 
     /// Whether the crates that read a file were compiled with its present content. Returns `None` if unknown.
     pub(crate) fn has_read(&self, file: &Path) -> Option<bool> {
         let mut known = None;
-        for content in self.units.iter().filter_map(|unit| unit.sources.get(file)) {
-            let mut now = (*content)?;
-            known = Some(known.unwrap_or(true) && !now.refresh(file));
+        for unit in &self.units {
+            let content = unit.made().sources.get(file).copied();
+            let Some(content) = content else { continue };
+            let mut now = content?;
+            // What was compiled for another app since then is not in this one.
+            known = Some(known.unwrap_or(true) && !unit.is_made_elsewhere() && !now.refresh(file));
         }
         // A build script may have read another content.
         known.filter(|_| !self.guards.contains_key(file))
@@ -87,7 +74,9 @@ impl Recording {
         };
         let mut sources: BTreeSet<PathBuf> = others.iter().filter(|path| is_known(path)).cloned().collect();
         sources.extend(self.scripts.iter().flat_map(Script::named).cloned());
-        sources.extend(self.units.iter().flat_map(|unit| unit.sources.keys().cloned()));
+        for made in self.units.iter().map(Unit::made) {
+            sources.extend(made.sources.keys().cloned());
+        }
         sources.into_iter().collect()
     }
 }

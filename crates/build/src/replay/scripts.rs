@@ -94,7 +94,7 @@ impl Script {
         }
         let users: BTreeSet<usize> =
             (0..units.len()).filter(|index| writes_there(&units[*index].recorded)).collect();
-        let reads_there = |unit: &Unit| unit.sources.keys().any(|path| path.starts_with(out_dir));
+        let reads_there = |unit: &Unit| unit.made().sources.keys().any(|path| path.starts_with(out_dir));
         let is_alone = (0..units.len()).all(|index| users.contains(&index) || !reads_there(&units[index]));
         if users.is_empty() || !is_alone {
             return None;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::MutexGuard;
 use std::time::SystemTime;
 
 use devhost_model::Diagnostic;
@@ -9,6 +10,8 @@ use devhost_sys::content::{Content, Identity};
 
 use super::before::Before;
 use super::context::Context;
+use super::ledger::{Entry, Ledger, lock};
+use super::made::Made;
 use crate::app::PathPackage;
 use crate::call::Call;
 use crate::dep_info;
@@ -17,6 +20,8 @@ use crate::refusal::Refusal;
 
 #[derive(Debug)]
 pub(super) struct Unit {
+    /// The path of the call's record.
+    pub(super) record: PathBuf,
     pub(super) recorded: Recorded,
     pub(super) call: Call,
     pub(super) package: PathPackage,
@@ -24,17 +29,28 @@ pub(super) struct Unit {
     pub(super) is_macro: bool,
     /// Why any change in its package is left to cargo.
     pub(super) only_cargo: Option<Refusal>,
-    /// The contents its files had when it was last compiled; `None` if unknown.
-    pub(super) sources: BTreeMap<PathBuf, Option<Content>>,
-    pub(super) outputs: BTreeMap<PathBuf, Option<Identity>>,
-    /// It has to be compiled whatever its files contain: its last compilation did not finish.
-    pub(super) due: bool,
-    /// cargo has been made to recompile it.
-    pub(super) aged: bool,
-    pub(super) warnings: Vec<Diagnostic>,
+    /// Its last compilation, possibly for another app.
+    pub(super) entry: Entry,
+    /// The compilation that this app was last built with.
+    pub(super) seen: u64,
 }
 
 impl Unit {
+    pub(super) fn made(&self) -> MutexGuard<'_, Made> {
+        lock(&self.entry)
+    }
+
+    /// Whether it was compiled for another app since this one was built.
+    pub(super) fn is_made_elsewhere(&self) -> bool {
+        self.made().id != self.seen
+    }
+
+    /// Whether it was compiled against this one's last compilation.
+    pub(super) fn uses_latest_of(&self, needed: &Self) -> bool {
+        let latest = needed.made().id;
+        self.made().against.get(&needed.record) == Some(&latest)
+    }
+
     /// The root source file, as cargo names it.
     pub(super) fn root_source(&self) -> PathBuf {
         self.recorded.directory.join(&self.call.input)
@@ -63,8 +79,9 @@ impl Unit {
         has_script_made: &dyn Fn(&Path) -> bool,
         only: Option<&[PathBuf]>,
     ) -> Result<bool, Refusal> {
-        let mut changed = false;
-        for (path, content) in &self.sources {
+        let made = self.made();
+        let mut changed = made.recorded != self.recorded;
+        for (path, content) in &made.sources {
             if only.is_some_and(|only| !only.contains(path)) {
                 continue;
             }
@@ -88,7 +105,8 @@ impl Unit {
     }
 
     pub(super) fn look(&self, target_dir: &Path, started: SystemTime) -> Before {
-        let contents = self.sources.iter().map(|(path, content)| {
+        let made = self.made();
+        let contents = made.sources.iter().map(|(path, content)| {
             let mut now = content.unwrap_or(Content::Absent);
             now.refresh(path);
             (path.clone(), now)
@@ -96,15 +114,39 @@ impl Unit {
         Before::of(target_dir, started, contents)
     }
 
-    pub(super) fn settle(&mut self, before: &Before) {
-        let paths = sources_of(&self.recorded, &self.call);
-        self.sources = paths.into_iter().map(|path| (path.clone(), before.content(&path))).collect();
-        self.outputs = outputs_of(&self.recorded, &self.call);
-        self.due = false;
+    /// Notes that it has been compiled, against these compilations.
+    pub(super) fn settle(
+        &mut self,
+        ledger: &Ledger,
+        before: &Before,
+        against: BTreeMap<PathBuf, u64>,
+        warnings: Vec<Diagnostic>,
+    ) {
+        let mut made = lock(&self.entry);
+        made.id = ledger.next_id();
+        made.recorded = self.recorded.clone();
+        made.against = against;
+        made.started = Some(before.started);
+        made.sources = sources_of(&self.recorded, &self.call, before);
+        made.outputs = outputs_of(&self.recorded, &self.call);
+        made.due = false;
+        made.warnings = warnings;
+        made.list_directories();
+        self.seen = made.id;
     }
 }
 
-pub(super) fn sources_of(recorded: &Recorded, call: &Call) -> Vec<PathBuf> {
+/// The present compilation's files, with the contents that it has read.
+pub(super) fn sources_of(
+    recorded: &Recorded,
+    call: &Call,
+    before: &Before,
+) -> BTreeMap<PathBuf, Option<Content>> {
+    let paths = source_paths_of(recorded, call);
+    paths.into_iter().map(|path| (path.clone(), before.content(&path))).collect()
+}
+
+pub(super) fn source_paths_of(recorded: &Recorded, call: &Call) -> Vec<PathBuf> {
     let dep_info = recorded.directory.join(&call.out_dir).join(format!("{}.d", call.stem()));
     dep_info::read_sources(&dep_info, &recorded.directory)
 }

@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use devhost_sys::content::Identity;
 
 use super::before::Before;
 use super::context::Context;
+use super::ledger::{Ledger, lock};
+use super::made::Made;
 use super::unit::{Unit, outputs_of, sources_of};
 use super::weakness::is_left_out;
 use crate::app::PathPackage;
@@ -20,17 +25,28 @@ pub(super) struct UnitFinder<'a> {
     context: &'a Context,
     sheet: &'a JobSheet,
     before: &'a Before,
+    ledger: &'a Ledger,
     pub(super) units: Vec<Unit>,
     known: HashMap<PathBuf, Option<usize>>,
 }
 
 impl<'a> UnitFinder<'a> {
     pub(super) fn new(context: &'a Context, sheet: &'a JobSheet, before: &'a Before) -> Self {
-        Self { context, sheet, before, units: Vec::new(), known: HashMap::new() }
+        Self { context, sheet, before, ledger: &context.ledger, units: Vec::new(), known: HashMap::new() }
+    }
+
+    /// Adds a recorded call's unit, unless it is known.
+    pub(super) fn find(&mut self, path: &Path) -> Result<usize, Refusal> {
+        if let Some(Some(index)) = self.known.get(path) {
+            return Ok(*index);
+        }
+        let index = self.add(path)?;
+        self.known.insert(path.to_owned(), Some(index));
+        Ok(index)
     }
 
     /// Adds a recorded call's unit after its dependencies.
-    pub(super) fn add(&mut self, path: &Path) -> Result<usize, Refusal> {
+    fn add(&mut self, path: &Path) -> Result<usize, Refusal> {
         let recorded: Recorded = documents::read(path).ok_or(Refusal::NotRecorded)?;
         let call = recorded.call();
         let name = call.crate_name.clone();
@@ -53,22 +69,35 @@ impl<'a> UnitFinder<'a> {
             needs.extend(index);
         }
         let is_macro = call.crate_types.iter().any(|kind| kind == "proc-macro");
-        let sources: BTreeMap<_, _> = sources_of(&recorded, &call)
-            .into_iter()
-            .map(|path| (path.clone(), self.before.content(&path)))
-            .collect();
+        let sources = sources_of(&recorded, &call, self.before);
         if sources.is_empty() {
             return Err(Refusal::SourcesUnknown(name));
         }
-        self.units.push(Unit {
-            needs,
-            is_macro,
-            only_cargo: self.reason_for_cargo(&package, &recorded),
+        let outputs = outputs_of(&recorded, &call);
+        let of = |need: &usize| (self.units[*need].record.clone(), self.units[*need].seen);
+        let mut found = Made {
+            id: self.ledger.next_id(),
+            recorded: recorded.clone(),
+            against: needs.iter().map(of).collect(),
+            started: Some(self.before.started).filter(|started| is_newer(&outputs, *started)),
+            followed: sources.keys().cloned().collect(),
             sources,
-            outputs: outputs_of(&recorded, &call),
+            outputs,
+            listings: BTreeMap::new(),
             due: false,
             aged: false,
             warnings: Vec::new(),
+        };
+        found.list_directories();
+        let entry = self.ledger.enter(path, found);
+        let seen = lock(&entry).id;
+        self.units.push(Unit {
+            record: path.to_owned(),
+            needs,
+            is_macro,
+            only_cargo: self.reason_for_cargo(&package, &recorded),
+            entry,
+            seen,
             package,
             recorded,
             call,
@@ -97,4 +126,12 @@ impl<'a> UnitFinder<'a> {
             }
         }
     }
+}
+
+/// Whether everything a call has made was made since then.
+fn is_newer(outputs: &BTreeMap<PathBuf, Option<Identity>>, time: SystemTime) -> bool {
+    let of_call = outputs.iter().filter(|(_, made)| made.is_some());
+    of_call.into_iter().all(|(path, _)| {
+        path.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|modified| modified >= time)
+    })
 }

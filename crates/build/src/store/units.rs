@@ -114,7 +114,7 @@ impl Uses {
 }
 
 /// Records what runs of cargo use, and removes what none of the last ones used.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Keeper {
     /// There may be something no kept set names. Shared with the removing thread.
     due: Arc<AtomicBool>,
