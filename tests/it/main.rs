@@ -39,6 +39,7 @@ mod plain;
 mod plain_build;
 mod plain_worker;
 mod plugin;
+mod quick_link;
 mod readers;
 mod reloads;
 mod restart;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::{guard, linker, script, wrapper};
+use crate::{guard, linker, quick, script, wrapper};
 
 /// Runs the helper named by `argv[0]`. Returns `None` if devhost itself was called. Call it first in `main`.
 pub fn dispatch(argv0_file_name: &str) -> Option<ExitCode> {
@@ -12,6 +12,8 @@ pub fn dispatch(argv0_file_name: &str) -> Option<ExitCode> {
         "devhost-linker" => linker::main,
         "devhost-guard" => guard::main,
         script::NAME => script::main,
+        quick::PREPARE_NAME => quick::prepare,
+        quick::EARLY_NAME => quick::early,
         _ => return None,
     };
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();

@@ -1,7 +1,7 @@
 //! JSON files in devhost's target directory. They are replaced by a rename, so a reader never sees half of
 //! one.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -20,7 +20,8 @@ pub(crate) fn write<T: Serialize>(path: &Path, document: &T) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory)?;
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    serde_json::to_writer(&mut file, document)?;
+    // In one go: the file is not buffered.
+    file.write_all(&serde_json::to_vec(document)?)?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }

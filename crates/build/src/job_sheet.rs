@@ -89,6 +89,9 @@ pub(crate) struct Report {
     /// Notes for the user: what is static, and why.
     pub notes: Vec<String>,
     pub call: Option<PathBuf>,
+    /// The directory in which the next link can be prepared. `None` if the app is not linked quickly.
+    #[serde(default)]
+    pub link: Option<PathBuf>,
 }
 
 /// What is kept out of the shared library of dependencies.

@@ -16,7 +16,7 @@
 //!
 //! - `wrapper` adds devhost's flags to the app's rustc call; `record` writes each call down. `deps` makes the
 //!   library of dependencies, with `linker` as its linker; `plain`, with `root` and `shadow`, turns a plain
-//!   app's binary into a library.
+//!   app's binary into a library. `quick` links a replayed app quickly.
 //! - `script` takes the place of build scripts to record how cargo runs them.
 //! - `guard` ensures that no build outlives its cancellation or devhost.
 //!
@@ -59,6 +59,7 @@ mod outcome;
 mod paths;
 mod plain;
 pub mod program_only;
+mod quick;
 mod record;
 mod refusal;
 mod replay;

@@ -1,5 +1,5 @@
 //! devhost as a linker, of the library of dependencies and, on request, of an app. In the end it runs the
-//! real linker.
+//! real linker. (How an app is linked quickly is in [`crate::quick`].)
 //!
 //! rustc makes C symbols (rust-lang/rust#65610) and assembly symbols local to a dylib, although generic Rust
 //! code instantiated in the app needs them. They are added to the version script's global list. If C code was
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::helper_error::HelperError;
+use crate::quick::{self, QUICK_VARIABLE};
 use object::elf;
 use object::read::archive::ArchiveFile;
 use object::read::elf::{ElfFile64, SectionHeader, Sym};
@@ -36,6 +37,9 @@ pub(crate) const APP_VARIABLE: &str = "DEVHOST_LINK_APP";
 /// Links as rustc asks, and exports what others need.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let linker = std::env::var_os(REAL_LINKER_VARIABLE).unwrap_or_else(|| "cc".into());
+    if let Some(directory) = std::env::var_os(QUICK_VARIABLE) {
+        return quick::link(Path::new(&directory), &linker, args, &expand(args));
+    }
     let output = match std::env::var_os(APP_VARIABLE) {
         Some(_) => Output::App,
         None => Output::Dependencies { take_all: std::env::var_os(TAKE_ALL_VARIABLE).is_some() },
@@ -66,7 +70,7 @@ fn run(linker: &OsString, prepared: &Prepared) -> Result<ExitCode, HelperError> 
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
 }
 
-fn response_file(args: &[OsString], directory: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+pub(crate) fn response_file(args: &[OsString], directory: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mut text = Vec::new();
     for arg in args {
         text.push(b'"');
@@ -96,7 +100,7 @@ fn expand(args: &[OsString]) -> Vec<OsString> {
     expanded
 }
 
-fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;

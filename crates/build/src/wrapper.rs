@@ -23,6 +23,7 @@ use crate::helper_error::HelperError;
 use crate::job_sheet::{Externs, JOB_SHEET_VARIABLE, JobSheet, Report};
 use crate::linker::{APP_VARIABLE, REAL_LINKER_VARIABLE};
 use crate::plain::PlainCall;
+use crate::quick::Offer;
 use crate::record::{self, REPLAY_VARIABLE};
 use crate::script::Place;
 use crate::settings::DebugInfo;
@@ -111,6 +112,13 @@ fn add(
         return Ok(None);
     }
     let linkage = add_app(command, rustc, call, sheet, externs)?;
+    let is_quick = matches!(linkage, Linkage::Shared { .. }) && !linkage.is_relinked();
+    // Only a replay: what cargo shows is rustc's own.
+    let offer =
+        (is_quick && std::env::var_os(REPLAY_VARIABLE).is_some()).then(|| Offer::of(call, sheet)).flatten();
+    if let Some(offer) = &offer {
+        offer.accept(command, &sheet.linker);
+    }
     let mut report = Report {
         key: sheet.key.clone(),
         preload: linkage.preload(),
@@ -119,6 +127,7 @@ fn add(
         exclusion: linkage.exclusion(),
         notes: linkage.notes(),
         call: Some(record::path(&sheet.target_dir, &call.out_dir, &call.stem())),
+        link: offer.map(|offer| offer.directory),
     };
     let mut plain = None;
     if is_plain {

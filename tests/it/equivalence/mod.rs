@@ -40,13 +40,13 @@ fn plan(kind: AppKind, seed: u64, steps: u64) -> Plan {
 #[test]
 fn random_edits_of_a_plain_app_show_as_with_cargo() {
     let tally = demand(plan(AppKind::Plain, 1, 18));
-    assert!(tally.replayed_count > 0 && tally.compared_count > 0, "{tally:?}");
+    assert!(tally.replayed_count > 0 && tally.compared_count > 0 && tally.quick_count > 0, "{tally:?}");
 }
 
 #[test]
 fn random_edits_of_a_plugin_app_show_as_with_cargo() {
     let tally = demand(plan(AppKind::Plugin, 2, 18));
-    assert!(tally.replayed_count > 0 && tally.compared_count > 0, "{tally:?}");
+    assert!(tally.replayed_count > 0 && tally.compared_count > 0 && tally.quick_count > 0, "{tally:?}");
 }
 
 #[test]

@@ -68,6 +68,7 @@ pub(super) struct Site {
     pub warnings: Vec<Diagnostic>,
     /// How many builds were made without cargo.
     pub replayed_count: u64,
+    pub quick_count: u64,
     /// Why the last build was made as it was.
     pub reason: String,
     /// How often each reason occurred.
@@ -93,6 +94,7 @@ impl Site {
             sources: Vec::new(),
             warnings: Vec::new(),
             replayed_count: 0,
+            quick_count: 0,
             reason: String::new(),
             reasons: BTreeMap::new(),
         }
@@ -197,6 +199,9 @@ impl Site {
     fn look(&mut self, outcome: Outcome) -> Seen {
         let report = self.builder().last_report().clone();
         self.replayed_count += u64::from(report.replayed);
+        self.quick_count += u64::from(report.replayed && self.builder().linked_quickly());
+        // So that the next link is a quick one.
+        self.builder().wait_for_link_ahead();
         self.reason = if report.replayed { REPLAYED.into() } else { report.reason };
         *self.reasons.entry(self.reason.clone()).or_default() += 1;
         match outcome {

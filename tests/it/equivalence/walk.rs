@@ -75,6 +75,8 @@ pub(super) struct Plan {
 pub(super) struct Tally {
     /// How many builds were made without cargo.
     pub replayed_count: u64,
+    /// How many of them linked the app quickly.
+    pub quick_count: u64,
     /// How many steps were compared with a clean build.
     pub compared_count: u64,
     /// How often each reason was given for how a build was made.
@@ -158,7 +160,12 @@ pub(super) fn walk(plan: Plan) -> Result<Tally, Difference> {
             compared_count += 1;
         }
     }
-    Ok(Tally { replayed_count: walk.site.replayed_count, compared_count, reasons: walk.site.reasons.clone() })
+    Ok(Tally {
+        replayed_count: walk.site.replayed_count,
+        quick_count: walk.site.quick_count,
+        compared_count,
+        reasons: walk.site.reasons.clone(),
+    })
 }
 
 impl Walk {

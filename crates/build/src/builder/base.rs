@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use devhost_model::{BuildInputs, BuildReport, Error, Failure};
 
+use super::link_ahead::LinkAhead;
 use super::memory::Memory;
 use crate::app::{self, App, Target};
 use crate::attended::Urgency;
@@ -55,6 +56,7 @@ pub struct Builder {
     pub(super) units: units::Keeper,
     /// Of the running build.
     pub(super) urgency: Urgency,
+    pub(super) link_ahead: LinkAhead,
 }
 
 impl Builder {
@@ -97,6 +99,7 @@ impl Builder {
             last_built: None,
             units: units::Keeper::default(),
             urgency: Urgency::Awaited,
+            link_ahead: LinkAhead::default(),
         };
         if let Target::App(app) = &builder.target {
             builder.memory = documents::read(&builder.document(app, "memory")).unwrap_or_default();
@@ -131,6 +134,18 @@ impl Builder {
     #[cfg(any(test, feature = "testing"))]
     pub fn weaken(&mut self, weakness: Weakness) {
         self.weakness = Some(weakness);
+    }
+
+    /// Whether the last replay that linked the app did so quickly.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn linked_quickly(&self) -> bool {
+        self.link_ahead.was_quick()
+    }
+
+    /// Blocks until the next link is prepared, which happens in the background.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn wait_for_link_ahead(&mut self) {
+        self.link_ahead.wait();
     }
 
     /// Whether the target directory is devhost's own. Others may build in one the user has named.

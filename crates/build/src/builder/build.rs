@@ -32,6 +32,7 @@ impl Builder {
     async fn build_target(&mut self, changed: &[PathBuf], progress: &mut dyn FnMut(Progress)) -> Outcome {
         self.report = BuildReport::default();
         self.units.stop_removing().await;
+        self.link_ahead.end();
         let outcome = match &self.target {
             Target::Prebuilt(prebuilt) => {
                 let prebuilt = prebuilt.clone();

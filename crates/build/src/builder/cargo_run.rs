@@ -14,6 +14,7 @@ use crate::file_times::CLOCK_LAG_MAX;
 use crate::job_sheet::{JOB_SHEET_VARIABLE, JobSheet, Report};
 use crate::outcome::Progress;
 use crate::paths::{concerns_cargo, link, temporary_directory};
+use crate::quick::{EARLY_NAME, PREPARE_NAME};
 use crate::settings::{Choice, Strategy};
 use crate::store::units;
 use crate::{cargo, documents, environment, footing, record, replay, script, seed, stale};
@@ -42,7 +43,7 @@ impl Builder {
         let bin = app.target_dir.join("bin").join(&common_key);
         std::fs::create_dir_all(&bin)?;
         std::fs::create_dir_all(temporary_directory(&app.target_dir))?;
-        for name in ["devhost-rustc", "devhost-linker", script::NAME] {
+        for name in ["devhost-rustc", "devhost-linker", PREPARE_NAME, EARLY_NAME, script::NAME] {
             link(&self.tool.path(), &bin.join(name))?;
         }
         let sheet = JobSheet {

@@ -5,7 +5,8 @@
 //!   chooses between `library` (with `replayed` and `linkage`) and `program`; `prebuilt` takes what something
 //!   else has built.
 //! - `ready_made` takes what the user's cargo has built, to begin with.
-//! - `cargo_run` runs cargo; `artifacts` names the results; `traces` tells what a build has read and written.
+//! - `cargo_run` runs cargo; `link_ahead` prepares the next link; `artifacts` names the results; `traces` tells
+//!   what a build has read and written.
 
 mod artifacts;
 mod attempts;
@@ -15,6 +16,7 @@ mod cargo_run;
 mod discard;
 mod library;
 mod library_or_program;
+mod link_ahead;
 mod linkage;
 mod memory;
 mod prebuilt;

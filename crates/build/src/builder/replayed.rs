@@ -10,6 +10,7 @@ use crate::app::{App, Target};
 use crate::explain::finish;
 use crate::outcome::{Artifact, Progress};
 use crate::paths::temporary_directory;
+use crate::quick::PREPARE_NAME;
 use crate::refusal::Refusal;
 use crate::{fallback, replay};
 
@@ -52,6 +53,9 @@ impl Builder {
         if names_more || self.memory.sources != sources {
             self.memory.sources.clone_from(&sources);
             self.remember(&context.app);
+        }
+        if let Some(directory) = &ready.link {
+            self.link_ahead.begin(&context.devhost, &context.wrapper.with_file_name(PREPARE_NAME), directory);
         }
         Ok(self.take_artifact(&context.app, &library, checked, ready, sources, run.diagnostics.sorted()))
     }

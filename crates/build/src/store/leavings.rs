@@ -18,6 +18,7 @@ const DIRECTORIES: &[&str] = &[
     "calls",
     "externs",
     "job-sheet",
+    "link",
     "memory",
     // The directory of job sheets in earlier versions.
     "order",

@@ -13,6 +13,8 @@
 //! - `bin`, `calls`, `externs`, `job-sheet`, `report`, `memory`, `scripts`, `shadow`, `uses`: links and small
 //!   documents, by key, crate or target. They stay, except for `calls` and `externs` of removed units, and
 //!   old `uses`.
+//! - `link`: plans for the next link, with merged objects and hard links to rustc's, per call of an app (see
+//!   `quick`). They go with the units that they are for.
 //! - `bench`: the copies of `devhost bench`. They stay.
 
 mod artifacts;

@@ -331,7 +331,7 @@ fn remove_unused(
         }
     }
     // How they were compiled, and against what.
-    for path in ["calls", "externs"].into_iter().flat_map(|part| entries(&target_dir.join(part))) {
+    for path in ["calls", "externs", "link"].into_iter().flat_map(|part| entries(&target_dir.join(part))) {
         if name_of(&path).and_then(hash_in).is_some_and(|hash| removed.contains(hash)) {
             remove(&path);
         }
