@@ -55,7 +55,9 @@ pub(super) fn lld_arguments(
         .map(|arg| if arg == OBJECTS { objects.to_owned() } else { arg.replace(TEMPORARY, temporary) });
     let mut command = Command::new(linker);
     command.arg("-###").args(args).current_dir(directory).stdin(Stdio::null());
-    let output = command.env("LC_ALL", "C").output().ok().filter(|output| output.status.success())?;
+    // Killed, it leaves files behind.
+    command.env("LC_ALL", "C").env("TMPDIR", scratch);
+    let output = command.output().ok().filter(|output| output.status.success())?;
     let said = String::from_utf8(output.stderr).ok()?;
     let commands: Vec<Vec<String>> = said
         .lines()

@@ -87,7 +87,7 @@ impl<'c> Link<'c> {
         }
         let plan =
             documents::read::<Plan>(&Plan::path(self.directory)).filter(|plan| plan.fits(&self.key))?;
-        by_plan(&plan, &self.line, &self.objects).ok()?;
+        by_plan(&plan, self.directory, &self.line, &self.objects).ok()?;
         Some(How::Quickly)
     }
 
@@ -106,25 +106,31 @@ impl<'c> Link<'c> {
     }
 }
 
-fn by_plan(plan: &Plan, line: &Line, objects: &[Identity]) -> std::io::Result<()> {
+fn by_plan(plan: &Plan, directory: &Path, line: &Line, objects: &[Identity]) -> std::io::Result<()> {
     let objects: Vec<(&str, Identity)> =
         line.objects.iter().map(String::as_str).zip(objects.iter().copied()).collect();
     let args = plan.arguments(&objects, &line.temporary, str::to_owned);
-    run_lld(plan, &args, None)
+    run_lld(plan, &args, directory, None)
 }
 
-/// Runs lld, which must make the library without a word. What a stub does not have is an error.
-pub(super) fn run_lld(plan: &Plan, args: &[String], directory: Option<&Path>) -> std::io::Result<()> {
+/// Runs lld, which must make the library without a word. What a stub does not have is an error. A long
+/// command line is written to a file in `scratch`.
+pub(super) fn run_lld(
+    plan: &Plan,
+    args: &[String],
+    scratch: &Path,
+    called_in: Option<&Path>,
+) -> std::io::Result<()> {
     let mut command = Command::new(&plan.lld.path);
     command.args(["-flavor", "gnu", "-z", "defs"]);
     command.env_remove(QUICK_VARIABLE).env_remove(INCREMENTAL_VARIABLE);
-    if let Some(directory) = directory {
+    if let Some(directory) = called_in {
         command.current_dir(directory);
     }
     let mut _file = None;
     if args.iter().map(String::len).sum::<usize>() > COMMAND_LINE_LEN_MAX {
         let args: Vec<OsString> = args.iter().map(OsString::from).collect();
-        let file = crate::linker::response_file(&args, &std::env::temp_dir())?;
+        let file = crate::linker::response_file(&args, scratch)?;
         let mut argument = OsString::from("@");
         argument.push(file.path());
         command.arg(argument);

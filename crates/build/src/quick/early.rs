@@ -71,7 +71,7 @@ fn link(directory: &Path) -> Option<()> {
     let args = plan.arguments(&paths, kept.to_str()?, |arg| {
         if arg == last.line.output { to.to_owned() } else { arg.to_owned() }
     });
-    run_lld(&plan, &args, Some(&last.directory)).ok()?;
+    run_lld(&plan, &args, directory, Some(&last.directory)).ok()?;
     let early = Early { key: last.key, objects: identities, library: Known::new(&made).ok()? };
     documents::write(&path(directory), &early).ok()
 }

@@ -172,7 +172,7 @@ fn try_out(plan: &Plan, last: &Last, directory: &Path, paths: &HashMap<u64, Path
     let args = plan.arguments(&objects, kept.to_str()?, |arg| {
         if arg == last.line.output { to.to_owned() } else { arg.to_owned() }
     });
-    run_lld(plan, &args, Some(&last.directory)).ok()?;
+    run_lld(plan, &args, scratch.path(), Some(&last.directory)).ok()?;
     Shape::of(&made)
 }
 
