@@ -14,7 +14,12 @@ use crate::paths::absolute;
 use crate::settings::{Choice, Settings};
 
 /// Collects what the builder and the watcher need to know of a package that can be served.
-pub(super) fn describe(metadata: &Metadata, package: &Package, settings: &Settings) -> Result<App, Error> {
+pub(super) fn describe(
+    metadata: &Metadata,
+    package: &Package,
+    settings: &Settings,
+    own_variables: Vec<(String, String)>,
+) -> Result<App, Error> {
     let (kind, choice) = choose(metadata, package, settings)?;
     let crate_name = match &choice {
         Choice::Lib => library(package).map_or(package.name.as_str(), |library| library.name.as_str()),
@@ -22,7 +27,7 @@ pub(super) fn describe(metadata: &Metadata, package: &Package, settings: &Settin
     };
     let closure = Closure::of(metadata, &package.id);
     Ok(App {
-        variables: run_variables(package),
+        variables: run_variables(package, own_variables),
         package: package.name.to_string(),
         package_id: package.id.repr.clone(),
         kind,

@@ -14,6 +14,7 @@ use super::names::list_names;
 use super::packages::{depends_on_plugin, library, package_of, parent};
 use super::partial;
 use super::target::{App, Prebuilt, Target};
+use super::variables::cargos_own_variables;
 use crate::inspector;
 use crate::paths::absolute;
 use crate::settings::{Choice, Settings};
@@ -28,10 +29,17 @@ const VANISHED_HINT: &str =
 /// A mistake with a hint if there is no such package, it has neither a binary nor an `export!`, it has
 /// several binaries and none is chosen, its manifest is broken, or cargo is missing.
 pub fn find(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Target, Error> {
-    match locate(argument, cwd, settings)? {
-        Location::Library(path) => Ok(Target::Prebuilt(describe_library(path, settings)?)),
-        Location::Package(located) => located.app(settings).map(Target::App),
+    let resolved = resolve(argument, cwd)?;
+    if let Argument::Library(path) = resolved {
+        return Ok(Target::Prebuilt(describe_library(path, settings)?));
     }
+    // Meanwhile, since each call of cargo takes its time.
+    std::thread::scope(|scope| {
+        let own = scope.spawn(cargos_own_variables);
+        let located = locate_package(resolved, cwd, settings)?;
+        let own = own.join().unwrap_or_default();
+        describe(&located.metadata, located.package(), settings, own).map(Target::App)
+    })
 }
 
 /// What an argument refers to.
@@ -73,7 +81,7 @@ impl Located {
     /// # Errors
     /// A mistake if the package has no app, or one has to be chosen.
     pub fn app(&self, settings: &Settings) -> Result<App, Error> {
-        describe(&self.metadata, self.package(), settings)
+        describe(&self.metadata, self.package(), settings, cargos_own_variables())
     }
 }
 
@@ -82,8 +90,15 @@ impl Located {
 /// # Errors
 /// A mistake with a hint if there is no such package, its manifest is broken, or cargo is missing.
 pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result<Location, Error> {
-    let located = match resolve(argument, cwd)? {
-        Argument::Library(path) => return Ok(Location::Library(path)),
+    match resolve(argument, cwd)? {
+        Argument::Library(path) => Ok(Location::Library(path)),
+        package => locate_package(package, cwd, settings).map(|located| Location::Package(Box::new(located))),
+    }
+}
+
+fn locate_package(argument: Argument, cwd: &Path, settings: &Settings) -> Result<Located, Error> {
+    match argument {
+        Argument::Library(path) => Err(Error::fault(format!("{} is no package", path.display()))),
         Argument::Package(manifest, name) => Located::new(ask(&manifest, settings)?, settings, |metadata| {
             if let Some(name) = name {
                 refuse_ambiguity(metadata, &name, &manifest, cwd)?;
@@ -99,8 +114,7 @@ pub fn locate(argument: Option<&str>, cwd: &Path, settings: &Settings) -> Result
                 .find(|package| package.name.as_str() == name)
                 .ok_or_else(|| unknown_package(metadata, &name))
         }),
-    };
-    located.map(|located| Location::Package(Box::new(located)))
+    }
 }
 
 /// Where devhost builds what `argument` means in `cwd`, servable or not.
@@ -140,7 +154,12 @@ pub(crate) fn refresh(app: &App, settings: &Settings) -> Result<App, Error> {
     })?;
     let (metadata, package) = (&located.metadata, located.package());
     let choice = choice_again(metadata, package, app)?;
-    describe(metadata, package, &Settings { choice: Some(choice), ..settings.clone() })
+    describe(
+        metadata,
+        package,
+        &Settings { choice: Some(choice), ..settings.clone() },
+        cargos_own_variables(),
+    )
 }
 
 /// The app's target, which may have been renamed.

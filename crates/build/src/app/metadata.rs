@@ -1,5 +1,6 @@
 //! Asks cargo about a workspace.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
@@ -79,14 +80,21 @@ pub(super) fn metadata(manifest: &Path, settings: &Settings) -> Result<Metadata,
 /// # Errors
 /// A mistake if cargo is missing or does not report it.
 pub fn host_triple(directory: &Path) -> Result<String, Error> {
-    let mut command = Command::new("cargo");
-    command.arg("-vV").current_dir(directory);
-    environment::clean(|name| {
-        command.env_remove(name);
-    });
-    let output = command.output().map_err(|error| cargo_missing(&error))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).ok_or_else(|| {
+    let ask = |program: &OsStr| {
+        let mut command = Command::new(program);
+        command.arg("-vV").current_dir(directory);
+        environment::clean(|name| {
+            command.env_remove(name);
+        });
+        command.output()
+    };
+    // cargo would ask rustc as well, and the system about itself besides, which takes longer than all the rest.
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    if let Some(host) = ask(&rustc).ok().and_then(|output| host_in(&output.stdout)) {
+        return Ok(host);
+    }
+    let output = ask(OsStr::new("cargo")).map_err(|error| cargo_missing(&error))?;
+    host_in(&output.stdout).ok_or_else(|| {
         Error::mistake(
             format!(
                 "`cargo -vV` does not say its host platform:\n{}",
@@ -95,6 +103,10 @@ pub fn host_triple(directory: &Path) -> Result<String, Error> {
             "check the Rust installation: `cargo -vV` must work in that directory",
         )
     })
+}
+
+fn host_in(text: &[u8]) -> Option<String> {
+    String::from_utf8_lossy(text).lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
 }
 
 fn cargo_missing(error: &std::io::Error) -> Error {

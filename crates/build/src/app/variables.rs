@@ -9,8 +9,8 @@ use super::packages::parent;
 use crate::environment;
 
 /// What cargo sets for a program it runs
-/// (<https://doc.rust-lang.org/cargo/reference/environment-variables.html>).
-pub(super) fn run_variables(package: &Package) -> Vec<(String, String)> {
+/// (<https://doc.rust-lang.org/cargo/reference/environment-variables.html>); `own` are [`cargos_own_variables`].
+pub(super) fn run_variables(package: &Package, own: Vec<(String, String)>) -> Vec<(String, String)> {
     let path = |path: Option<&cargo_metadata::camino::Utf8PathBuf>| {
         path.map(ToString::to_string).unwrap_or_default()
     };
@@ -37,7 +37,6 @@ pub(super) fn run_variables(package: &Package) -> Vec<(String, String)> {
             package.rust_version.as_ref().map(ToString::to_string).unwrap_or_default(),
         ),
     ];
-    let own = cargos_own_variables();
     if own.iter().all(|(name, _)| name != "CARGO")
         && let Some(cargo) = cargo_path()
     {
@@ -47,7 +46,7 @@ pub(super) fn run_variables(package: &Package) -> Vec<(String, String)> {
 }
 
 /// What cargo, and rustup before it, set for whatever they run. Found out by letting cargo run something.
-fn cargos_own_variables() -> Vec<(String, String)> {
+pub(super) fn cargos_own_variables() -> Vec<(String, String)> {
     asked_variables().unwrap_or_else(|error| {
         tracing::debug!("cargo's own variables are unknown: {error}");
         Vec::new()
