@@ -49,6 +49,7 @@ mod sides;
 mod structure;
 mod support;
 mod symbols;
+mod tailwind;
 mod terminal;
 mod traffic;
 mod trail;
