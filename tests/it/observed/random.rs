@@ -45,6 +45,9 @@ enum Using {
     Forced,
 }
 
+/// The file that the app keeps in memory once it was sent.
+const REMEMBERED: &str = "static/cached.html";
+
 const FILES: &[(&str, Using)] = &[
     ("config/app.toml", Using::Kept),
     ("templates/lazy.html", Using::Kept),
@@ -59,7 +62,7 @@ const FILES: &[(&str, Using)] = &[
     ("ignored/out.css", Using::Served("/out.css")),
     ("uploads/1.png", Using::Served("/1.png")),
     ("static/earlier.css", Using::Served("/earlier.css")),
-    ("static/cached.html", Using::Remembered("/cached.html")),
+    (REMEMBERED, Using::Remembered("/cached.html")),
     ("templates/unread.html", Using::Not),
     ("static/unread.css", Using::Not),
     ("ignored/unread.css", Using::Not),
@@ -84,6 +87,8 @@ struct Walk {
     sent: BTreeSet<&'static str>,
     /// Served files that this generation has looked for in vain.
     missed: BTreeSet<&'static str>,
+    /// A file that the app remembers has changed, and nobody has asked for it since: whoever does starts the app anew.
+    is_owing: bool,
     /// The last edit.
     edit: String,
 }
@@ -112,6 +117,7 @@ impl Walk {
             generation: 1,
             sent,
             missed: BTreeSet::new(),
+            is_owing: false,
             edit: String::new(),
         }
     }
@@ -126,6 +132,7 @@ impl Walk {
     fn ask(&mut self, url: &'static str, file: &'static str) -> Result<(), (Fault, String)> {
         let expected = std::fs::read_to_string(self.reader.path(file)).unwrap_or_else(|_| "none".into());
         self.compare(url, &expected)?;
+        self.is_owing &= file != REMEMBERED;
         self.sent.insert(file);
         if !self.reader.path(file).exists() {
             self.missed.insert(file);
@@ -149,6 +156,7 @@ impl Walk {
         if answer.generation() != self.generation {
             self.generation = answer.generation();
             self.missed.clear();
+            self.is_owing = false;
         }
         Ok(())
     }
@@ -171,7 +179,9 @@ impl Walk {
         let (before, was_missed) = (self.generation, self.missed.contains(file));
         let was_shown = matches!(using, Using::Served(_)) && self.sent.contains(file);
         let printed = self.devhost.printed().lines().count();
+        let was_owing = self.is_owing;
         let edit = self.edit(file, using);
+        self.is_owing |= file == REMEMBERED && edit.is_other;
         self.look(&edit)?;
         let has_restarted = self.generation != before;
         let must_stay = match using {
@@ -180,7 +190,7 @@ impl Walk {
             Using::Built => !edit.is_other,
             _ => false,
         };
-        if has_restarted && must_stay {
+        if has_restarted && must_stay && !was_owing {
             return Err(self.fail(Fault::NeedlessRestart, &format!("from generation {before}")));
         }
         if !has_restarted && using == Using::Forced && edit.is_other {
