@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::build::{Workspace, build_error, built, load, manifest};
-use crate::support::{COLD_BUILD, Devhost, run_to_end, scratch, write_file};
+use crate::support::{COLD_BUILD, Devhost, SOON, run_to_end, scratch, write_file};
 
 /// A server without dependencies that answers with `TEXT`.
 pub(crate) const TINY: &str = "use std::io::{Read, Write};
@@ -71,7 +71,16 @@ fn the_target_directory_may_be_removed_while_devhost_runs() {
     let tiny = Tiny::new();
     let devhost = tiny.start(&[]);
     wait_served(&devhost, 1, "one");
-    let remove = |what: &str| std::fs::remove_dir_all(tiny.path(what)).unwrap();
+    let remove = |what: &str| {
+        let began = std::time::Instant::now();
+        // What prepares the next link may write into it meanwhile.
+        while let Err(error) = std::fs::remove_dir_all(tiny.path(what)) {
+            assert!(
+                error.kind() == std::io::ErrorKind::DirectoryNotEmpty && began.elapsed() < SOON,
+                "{error}"
+            );
+        }
+    };
     for (number, what) in ["target", "target/devhost", "target/devhost/artifacts"].into_iter().enumerate() {
         let generation = 2 + number as u64;
         remove(what);
