@@ -173,20 +173,19 @@ fn unknown_name(name: &str, config: &Config, members: &Members<'_>) -> Error {
         ("app or package", format!("its apps: {}; its packages: {}", apps.join(", "), members.list()))
     };
     let known = apps.into_iter().chain(packages.iter().map(String::as_str));
-    let hint = match closest(name, known) {
-        Some(like) => format!("{} {list}", did_you_mean(like)),
-        None => list,
-    };
+    let hint = suggest(name, known, &list);
     Error::mistake(format!("the workspace {root} has no {kinds} `{name}`"), hint)
+}
+
+/// Puts the known name that was probably meant before the list of all.
+fn suggest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>, list: &str) -> String {
+    closest(name, known).map_or_else(|| list.to_owned(), |meant| format!("{} {list}", did_you_mean(meant)))
 }
 
 fn unknown_package(app: &App, members: &Members<'_>) -> Error {
     let names = members.names();
     let list = format!("the packages here: {}", names.join(", "));
-    let hint = match closest(app.package(), names.iter().map(String::as_str)) {
-        Some(name) => format!("{} {list}", did_you_mean(name)),
-        None => list,
-    };
+    let hint = suggest(app.package(), names.iter().map(String::as_str), &list);
     app.place.error(&format!("`apps.{}`: the workspace has no package `{}`", app.name, app.package()), hint)
 }
 

@@ -78,7 +78,7 @@ fn run_args(command: Command) -> Result<RunArgs, Error> {
     }
 }
 
-fn in_directory(directory: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
+pub(super) fn in_directory(directory: &Path, files: &[PathBuf]) -> Vec<PathBuf> {
     files.iter().map(|file| directory.join(file)).collect()
 }
 

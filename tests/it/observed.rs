@@ -296,6 +296,19 @@ fn each_kind_of_use_by_a_forked_app_has_its_reaction_and_each_line_of_the_rule_i
     }
 }
 
+/// An app that uses a crate with this procedural macro, still without a main file.
+fn app_with_macro(source: &str) -> tempfile::TempDir {
+    let outer = scratch();
+    let write = |path: &str, text: &str| drop(write_file(outer.path().join(path), text));
+    write("macros/Cargo.toml", "[package]\nname = 'macros'\nedition = '2024'\n[lib]\nproc-macro = true\n");
+    write("macros/src/lib.rs", source);
+    write(
+        "Cargo.toml",
+        "[package]\nname = 'reader'\nedition = '2024'\n[dependencies]\nmacros.path = 'macros'\n[workspace]\n",
+    );
+    outer
+}
+
 /// Like `sqlx::migrate!`: reads a directory, and names to the compiler only the files that it found.
 const MACRO: &str = r#"
 use proc_macro::TokenStream;
@@ -314,14 +327,8 @@ pub fn every_file(_: TokenStream) -> TokenStream {
 #[test]
 fn a_new_file_beside_those_that_a_macro_has_read_is_built_in() {
     let _turn = cargo_turn();
-    let outer = scratch();
+    let outer = app_with_macro(MACRO);
     let write = |path: &str, text: &str| drop(write_file(outer.path().join(path), text));
-    write("macros/Cargo.toml", "[package]\nname = 'macros'\nedition = '2024'\n[lib]\nproc-macro = true\n");
-    write("macros/src/lib.rs", MACRO);
-    write(
-        "Cargo.toml",
-        "[package]\nname = 'reader'\nedition = '2024'\n[dependencies]\nmacros.path = 'macros'\n[workspace]\n",
-    );
     write("migrations/1.sql", "one;");
     write("migrations/notes.txt", "notes");
     let page = "fn start() {}\nfn page(_: &str) -> (u16, Vec<u8>) { (200, macros::every_file!().into()) }\n";
@@ -363,14 +370,8 @@ pub fn template(_: TokenStream) -> TokenStream {
 #[test]
 fn a_file_that_a_macro_names_relative_to_its_caller_is_followed() {
     let _turn = cargo_turn();
-    let outer = scratch();
+    let outer = app_with_macro(RELATIVE_MACRO);
     let write = |path: &str, text: &str| drop(write_file(outer.path().join(path), text));
-    write("macros/Cargo.toml", "[package]\nname = 'macros'\nedition = '2024'\n[lib]\nproc-macro = true\n");
-    write("macros/src/lib.rs", RELATIVE_MACRO);
-    write(
-        "Cargo.toml",
-        "[package]\nname = 'reader'\nedition = '2024'\n[dependencies]\nmacros.path = 'macros'\n[workspace]\n",
-    );
     write("templates/page.html", "one");
     write(
         "src/main.rs",

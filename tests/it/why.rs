@@ -138,7 +138,7 @@ fn what_listens_where_devhost_served_is_not_taken_for_it() {
     let app = app();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    write_file(app.path().join("target/devhost/serving/shop/1-1.80"), &address.to_string());
+    write_file(app.path().join("target/devhost/serving/shop/1-1"), &address.to_string());
     let server = std::thread::spawn(move || {
         // The first is answered by another program, the second by none.
         let (mut stream, _) = listener.accept().unwrap();

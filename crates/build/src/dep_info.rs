@@ -34,20 +34,36 @@ pub(crate) fn path_of(app: &App, library: &Path) -> PathBuf {
 }
 
 /// Splits at spaces; `\ ` is a space within a word.
-fn split_escaped(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' if characters.peek() == Some(&' ') => word.extend(characters.next()),
-            ' ' => words.push(std::mem::take(&mut word)),
-            _ => word.push(character),
-        }
-    }
-    words.push(word);
-    words.retain(|word| !word.is_empty());
-    words
+fn split_escaped(text: &str) -> impl Iterator<Item = String> {
+    let words = words(text.as_bytes()).filter(|word| !word.starts_with(b" "));
+    words.map(|word| unescape(&String::from_utf8_lossy(word)))
+}
+
+/// Writes a path as the files do.
+pub(crate) fn escape(path: &str) -> String {
+    path.replace(' ', "\\ ")
+}
+
+pub(crate) fn unescape(path: &str) -> String {
+    path.replace("\\ ", " ")
+}
+
+/// Splits a file's text into words and what separates them. A space behind a backslash separates nothing.
+pub(crate) fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let is_gap = |at: usize| match rest[at] {
+            b'\n' => true,
+            b' ' => at == 0 || rest[at - 1] != b'\\',
+            _ => false,
+        };
+        let first = *rest.first()?;
+        let of_gap = matches!(first, b' ' | b'\n');
+        let end = (1..rest.len()).find(|at| is_gap(*at) != of_gap).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        rest = after;
+        Some(word)
+    })
 }
 
 #[cfg(test)]

@@ -14,8 +14,12 @@ pub(crate) fn modified(metadata: &Metadata) -> SystemTime {
 
 /// When the file was last written, moved here or touched. Returns `None` if there is none.
 pub(crate) fn last_change(path: &Path) -> Option<SystemTime> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some(modified(&metadata).max(status_changed(&metadata)))
+    std::fs::metadata(path).ok().map(|metadata| changed(&metadata))
+}
+
+/// When the file was last written, moved or touched.
+pub(crate) fn changed(metadata: &Metadata) -> SystemTime {
+    modified(metadata).max(status_changed(metadata))
 }
 
 /// The file's ctime, which a rename or copy cannot set back.

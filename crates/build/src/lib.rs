@@ -53,6 +53,7 @@ mod helper_error;
 mod inputs;
 mod inspector;
 mod job_sheet;
+mod known_file;
 mod last_build;
 mod linker;
 mod outcome;

@@ -49,3 +49,26 @@ pub struct Artifact {
     /// Notes for the user about the build.
     pub notes: Vec<String>,
 }
+
+impl Artifact {
+    /// A program, which needs nothing preloaded and of which nothing is to be told.
+    pub(crate) fn program(
+        kind: AppKind,
+        path: PathBuf,
+        build_id: String,
+        sources: Vec<PathBuf>,
+        scripts: ScriptInputs,
+    ) -> Self {
+        Self {
+            path,
+            kind,
+            strategy: Strategy::Restart,
+            build_id,
+            preload: Vec::new(),
+            sources,
+            scripts,
+            warnings: Diagnostics::default(),
+            notes: Vec::new(),
+        }
+    }
+}

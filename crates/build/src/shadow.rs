@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use crate::dep_info;
 use crate::root::Root;
 
 /// Limit on mirrored entries per directory outside of the workspace: a `/tmp` may have a hundred thousand,
@@ -141,9 +142,9 @@ impl Shadow {
     /// Replaces paths into the mirror by the real ones in the text of a `.d` file. A path may climb out of the mirror: macros
     /// that know where the root file is name other files relative to it.
     pub(crate) fn translate_dep_info(&self, text: &[u8]) -> Vec<u8> {
-        let inside = escape_dep_info(&self.mirror.to_string_lossy()).into_bytes();
+        let inside = dep_info::escape(&self.mirror.to_string_lossy()).into_bytes();
         let mut translated = Vec::with_capacity(text.len());
-        for word in words(text) {
+        for word in dep_info::words(text) {
             let climbs = word.starts_with(&inside) && word.windows(4).any(|part| part == b"/../");
             if !climbs {
                 translated.extend_from_slice(word);
@@ -153,12 +154,12 @@ impl Shadow {
                 [path @ .., b':'] => (path, &b":"[..]),
                 path => (path, &b""[..]),
             };
-            let path = unescape_dep_info(&String::from_utf8_lossy(word));
+            let path = dep_info::unescape(&String::from_utf8_lossy(word));
             let resolved = self.resolve(Path::new(&path));
-            translated.extend(escape_dep_info(&resolved.to_string_lossy()).into_bytes());
+            translated.extend(dep_info::escape(&resolved.to_string_lossy()).into_bytes());
             translated.extend_from_slice(end);
         }
-        self.translate(&translated, escape_dep_info)
+        self.translate(&translated, dep_info::escape)
     }
 
     /// Follows the `..` of a path into the mirror, as the system does. What is left of the mirror at its start is left there.
@@ -203,32 +204,6 @@ impl Shadow {
 pub(crate) fn escape_json(path: &str) -> String {
     let quoted = serde_json::to_string(path).unwrap_or_default();
     quoted.trim_matches('"').to_owned()
-}
-
-fn escape_dep_info(path: &str) -> String {
-    path.replace(' ', "\\ ")
-}
-
-fn unescape_dep_info(path: &str) -> String {
-    path.replace("\\ ", " ")
-}
-
-/// Splits a `.d` file's text into words and what separates them. A space behind a backslash separates nothing.
-fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let is_gap = |at: usize| match rest[at] {
-            b'\n' => true,
-            b' ' => at == 0 || rest[at - 1] != b'\\',
-            _ => false,
-        };
-        let first = *rest.first()?;
-        let of_gap = matches!(first, b' ' | b'\n');
-        let end = (1..rest.len()).find(|at| is_gap(*at) != of_gap).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        rest = after;
-        Some(word)
-    })
 }
 
 fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -331,7 +306,7 @@ mod tests {
         let text = format!("{{\"file\":\"{}\"}}", shadow.input().display());
         assert_eq!(shadow.translate(text.as_bytes(), escape_json), b"{\"file\":\"src/main.rs\"}");
         let text = format!("{}/x", mirror.display());
-        assert_eq!(shadow.translate(text.as_bytes(), escape_dep_info), b"/x");
+        assert_eq!(shadow.translate(text.as_bytes(), dep_info::escape), b"/x");
     }
 
     #[test]
@@ -363,9 +338,9 @@ mod tests {
             inside("../templates/a.html"),
             through_link,
         ];
-        let escaped = paths.map(|path| escape_dep_info(&path));
+        let escaped = paths.map(|path| dep_info::escape(&path));
         let text = format!("out/app: {}\n\n{}:\n\n# env-dep:A=b\n", escaped.join(" "), escaped[1]);
-        let elsewhere = escape_dep_info(&base.join("elsewhere/b.html").to_string_lossy());
+        let elsewhere = dep_info::escape(&base.join("elsewhere/b.html").to_string_lossy());
         assert_eq!(
             String::from_utf8(shadow.translate_dep_info(text.as_bytes())).unwrap(),
             format!(

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::dep_info;
-use crate::file_times::{CLOCK_LAG_MAX, modified, status_changed};
+use crate::file_times::{CLOCK_LAG_MAX, changed, modified, status_changed};
 use crate::paths::entries;
 
 /// How many files a directory with sources may have. Looking at more takes too long.
@@ -55,7 +55,7 @@ impl Compiled {
         }
         let mut kinds: BTreeMap<&Path, BTreeSet<Option<&OsStr>>> = BTreeMap::new();
         for source in &sources {
-            let is_old = |metadata: Metadata| last_change(&metadata) < time;
+            let is_old = |metadata: Metadata| changed(&metadata) < time;
             // The name may lead elsewhere by now.
             let link = std::fs::symlink_metadata(source);
             if !link.is_ok_and(is_old) || !std::fs::metadata(source).is_ok_and(is_old) {
@@ -95,7 +95,7 @@ fn look_around(
             continue;
         }
         let is_new = std::fs::symlink_metadata(&path)
-            .is_ok_and(|metadata| !metadata.is_dir() && last_change(&metadata) >= time);
+            .is_ok_and(|metadata| !metadata.is_dir() && changed(&metadata) >= time);
         if is_new {
             return Err(Doubt::New(path));
         }
@@ -107,10 +107,6 @@ fn look_around(
 fn is_moved(metadata: &Metadata, time: SystemTime) -> bool {
     let is_written = (metadata.ctime(), metadata.ctime_nsec()) == (metadata.mtime(), metadata.mtime_nsec());
     status_changed(metadata) >= time && !is_written
-}
-
-fn last_change(metadata: &Metadata) -> SystemTime {
-    modified(metadata).max(status_changed(metadata))
 }
 
 #[cfg(test)]

@@ -48,6 +48,13 @@ impl Effect {
         }
     }
 
+    /// Finds the effect of this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        let all = [Self::Reread, Self::Build, Self::Restart, Self::Reload, Self::Swap, Self::Nothing];
+        all.into_iter().find(|effect| effect.name() == name)
+    }
+
     /// Says what happens, as the second half of a sentence.
     #[must_use]
     pub fn in_words(self) -> &'static str {

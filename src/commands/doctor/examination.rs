@@ -1,7 +1,7 @@
 //! Runs one check after the other.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ use crate::cli::DoctorArgs;
 use crate::commands::configured;
 use crate::commands::line::Line;
 use crate::commands::package;
-use crate::commands::run::configure;
+use crate::commands::run::{configure, in_directory};
 use crate::runner::scope;
 
 pub(in crate::commands) fn run(args: &DoctorArgs) -> ExitCode {
@@ -58,9 +58,10 @@ fn explain(args: &DoctorArgs, path: &Path) -> Result<String, Error> {
     let settings = package::settings(&args.selection, &cwd);
     let argument = args.app.as_ref().map(|app| app.to_string_lossy().into_owned());
     let target = build::app::find(argument.as_deref(), &cwd, &settings)?;
-    let chosen = configured::choose_one(&Line::of_run(), args.app.as_ref(), &cwd)?;
-    let (run, file) = configure(Rc::new(Line::of_run()), chosen, &cwd)?;
-    let env_files: Vec<PathBuf> = run.env_files.iter().map(|file| cwd.join(file)).collect();
+    let line = Rc::new(Line::of_run());
+    let chosen = configured::choose_one(&line, args.app.as_ref(), &cwd)?;
+    let (run, file) = configure(line, chosen, &cwd)?;
+    let env_files = in_directory(&cwd, &run.env_files);
     why::explain(&target, path, &cwd, &scope(&target, &cwd, &env_files, file.paths(), file.rules()?))
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use devhost_build::Target;
 use devhost_model::Error;
-use devhost_watch::Scope;
+use devhost_watch::{Effect, Explanation, Scope};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use serde::Deserialize;
 
@@ -20,7 +20,7 @@ const ANSWER_SIZE_MAX: u64 = 64 * 1024;
 /// How many devhosts are asked.
 const SERVERS_COUNT_MAX: usize = 16;
 
-/// Says where an app is being served, while this lives: a file of its own, named `SESSION.PORT`, with the address.
+/// Says where an app is being served, while this lives: a file of this run's own, named after the session, with the address.
 #[derive(Debug)]
 pub(in crate::commands) struct Serving(PathBuf);
 
@@ -33,7 +33,7 @@ impl Serving {
     /// Writes down the address, for `--why`.
     pub(in crate::commands) fn note(place: &Path, bound: SocketAddr, session: &str) -> Option<Self> {
         std::fs::create_dir_all(place).ok()?;
-        let file = place.join(format!("{session}.{}", bound.port()));
+        let file = place.join(session);
         std::fs::write(&file, bound.to_string()).ok()?;
         Some(Self(file))
     }
@@ -60,9 +60,7 @@ fn records(place: &Path) -> Vec<Record> {
     let read = |entry: std::fs::DirEntry| {
         let address = std::fs::read_to_string(entry.path()).ok()?.parse().ok()?;
         let written = entry.metadata().ok()?.modified().ok()?;
-        let name = entry.file_name().into_string().ok()?;
-        let (session, _) = name.rsplit_once('.')?;
-        Some(Record { written, session: session.to_owned(), address })
+        Some(Record { written, session: entry.file_name().into_string().ok()?, address })
     };
     let mut records: Vec<Record> = entries.flatten().filter_map(read).collect();
     records.sort_by_key(|record| std::cmp::Reverse(record.written));
@@ -117,15 +115,9 @@ pub(super) fn explain(target: &Target, path: &Path, cwd: &Path, scope: &Scope) -
         )));
     }
     let explanation = devhost_watch::explain_unserved(scope, &path).map_err(Error::from)?;
-    let relative = explanation.path.strip_prefix(&scope.workspace_root).unwrap_or(&explanation.path);
-    let file = File {
-        path: relative.to_string_lossy().into_owned(),
-        exists: explanation.exists,
-        does: explanation.effect.name().to_owned(),
-        why: explanation.why,
-        notes: explanation.notes,
-    };
-    let told = describe(&file, &path)?;
+    let relative =
+        explanation.path.strip_prefix(&scope.workspace_root).unwrap_or(&explanation.path).to_owned();
+    let told = describe(&Explanation { path: relative, ..explanation }, &path)?;
     Ok(format!(
         "{told}\nNo devhost serves `{}` now, so what it reads and what its build reads is not known. Start `devhost run`, \
          open the pages that matter, and ask again meanwhile.",
@@ -134,35 +126,47 @@ pub(super) fn explain(target: &Target, path: &Path, cwd: &Path, scope: &Scope) -
 }
 
 fn tell(answer: &Answer, path: &Path) -> Result<String, Error> {
-    let Some(file) = answer.files.first() else {
+    let Some(File { path: shown, exists, does, why, notes }) = answer.files.first() else {
         return Err(Error::fault("devhost's answer names no file"));
     };
-    let mut told = describe(file, path)?;
+    let explanation = Explanation {
+        path: shown.into(),
+        exists: *exists,
+        effect: effect(does)?,
+        why: why.clone(),
+        notes: notes.clone(),
+    };
+    let mut told = describe(&explanation, path)?;
     if !answer.trusted {
         told.push_str("\nNot all that the app does is seen, so names of files count, too.");
     }
     Ok(told)
 }
 
-fn describe(file: &File, path: &Path) -> Result<String, Error> {
-    let File { path: shown, exists, does, why, notes } = file;
-    if !exists && does == "nothing" {
+fn effect(name: &str) -> Result<Effect, Error> {
+    Effect::of_name(name)
+        .ok_or_else(|| Error::fault(format!("devhost answers in words of another version: `{name}`")))
+}
+
+fn describe(explanation: &Explanation, path: &Path) -> Result<String, Error> {
+    let Explanation { path: shown, exists, effect, why, notes } = explanation;
+    if !exists && *effect == Effect::Nothing {
         return Err(Error::mistake(
             format!("there is no {}, and nothing would happen if it appeared ({why})", path.display()),
             "name a file, relative to this directory or absolute",
         ));
     }
     let event = if *exists { "a change" } else { "does not exist; its appearance" };
-    let effect = match does.as_str() {
-        "read" => "makes devhost read it again",
-        "build" => "builds the app",
-        "restart" => "starts the app anew",
-        "reload" => "loads open pages again",
-        "swap" => "swaps the stylesheet in open pages",
-        "nothing" => "does nothing",
-        other => return Err(Error::fault(format!("devhost answers in words of another version: `{other}`"))),
+    let effect = match effect {
+        Effect::Reread => "makes devhost read it again",
+        Effect::Build => "builds the app",
+        Effect::Restart => "starts the app anew",
+        Effect::Reload => "loads open pages again",
+        Effect::Swap => "swaps the stylesheet in open pages",
+        Effect::Nothing => "does nothing",
     };
-    let lines = std::iter::once(format!("{shown}: {event} {effect} ({why})")).chain(notes.iter().cloned());
+    let first = format!("{}: {event} {effect} ({why})", shown.display());
+    let lines = std::iter::once(first).chain(notes.iter().cloned());
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
@@ -210,7 +214,7 @@ mod tests {
         let place = directory.path().join("serving/shop");
         let one = Serving::note(&place, "127.0.0.1:8001".parse().unwrap(), "1-1").unwrap();
         let other = Serving::note(&place, "[::1]:8002".parse().unwrap(), "2-2").unwrap();
-        std::fs::write(place.join("3-3.80"), "no address").unwrap();
+        std::fs::write(place.join("3-3"), "no address").unwrap();
         assert_eq!(records(&place).len(), 2);
         drop(one);
         let left = records(&place);
@@ -221,14 +225,18 @@ mod tests {
 
     #[test]
     fn a_path_at_which_nothing_is_and_nothing_waits_is_a_mistake() {
-        let file = |exists, does: &str| File {
-            path: "a.css".into(),
-            exists,
-            does: does.into(),
-            why: "why".into(),
-            notes: vec!["A note.".into()],
+        let answer = |exists, does: &str| Answer {
+            session: "1-1".into(),
+            trusted: true,
+            files: vec![File {
+                path: "a.css".into(),
+                exists,
+                does: does.into(),
+                why: "why".into(),
+                notes: vec!["A note.".into()],
+            }],
         };
-        let told = |exists, does| describe(&file(exists, does), Path::new("/shop/a.css"));
+        let told = |exists, does| tell(&answer(exists, does), Path::new("/shop/a.css"));
         assert_eq!(
             told(true, "swap").unwrap(),
             "a.css: a change swaps the stylesheet in open pages (why)\nA note."

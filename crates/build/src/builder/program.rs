@@ -11,7 +11,6 @@ use crate::explain::{build_failure, failed};
 use crate::inputs::ScriptInputs;
 use crate::outcome::{Artifact, Progress};
 use crate::paths::concerns_cargo;
-use crate::settings::Strategy;
 use crate::{dep_info, fallback};
 
 impl Builder {
@@ -54,15 +53,9 @@ impl Builder {
         self.memory.units = Some(run.units_done);
         self.remember(&app);
         Ok(Artifact {
-            path,
-            kind: app.kind,
-            strategy: Strategy::Restart,
-            build_id,
-            preload: Vec::new(),
-            sources,
-            scripts,
             warnings: run.diagnostics.sorted(),
             notes: self.fallback.iter().map(|reason| fallback::note(reason)).collect(),
+            ..Artifact::program(app.kind, path, build_id, sources, scripts)
         })
     }
 }

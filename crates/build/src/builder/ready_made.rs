@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use cargo_metadata::Artifact as CargoArtifact;
-use devhost_model::{AppKind, Diagnostics};
+use devhost_model::AppKind;
 use devhost_sys::program;
 
 use super::base::Builder;
@@ -15,9 +15,10 @@ use crate::app::{App, PathPackage, Target};
 use crate::file_times::{CLOCK_LAG_MAX, last_change, modified};
 use crate::fresh::{self, Fresh, NotFresh};
 use crate::inputs::ScriptInputs;
+use crate::known_file::Known;
 use crate::outcome::Artifact;
 use crate::paths::entries;
-use crate::settings::{Choice, Strategy};
+use crate::settings::Choice;
 use crate::unchanged::{Compiled, Doubt};
 
 /// How many files in directories that build scripts name are looked at.
@@ -71,7 +72,7 @@ impl Builder {
             return Err(NotServed::NotBuilt);
         }
         let fresh = fresh::ask(&app, &self.settings, &self.tool.path()).await?;
-        let program = Stamp::of(&fresh.executable)?;
+        let program = Known::new(&fresh.executable)?;
         let sources = proved_sources(&app, &fresh)?;
         if program::is_static(&fresh.executable) {
             return Err(NotServed::Static);
@@ -79,32 +80,12 @@ impl Builder {
         let path = self.next_program_path(&app.crate_name)?;
         // A copy, as of all programs: cargo may write the next one to its place.
         std::fs::copy(&fresh.executable, &path)?;
-        if Stamp::of(&fresh.executable)? != program {
+        if !program.is_unchanged() {
             return Err(NotServed::Replaced);
         }
         let build_id = program::build_id(&path)?;
-        Ok(Artifact {
-            path,
-            kind: app.kind,
-            strategy: Strategy::Restart,
-            build_id,
-            preload: Vec::new(),
-            sources,
-            scripts: ScriptInputs::read(&app, &fresh.scripts),
-            warnings: Diagnostics::default(),
-            notes: Vec::new(),
-        })
-    }
-}
-
-/// What changes whenever a file is replaced or written.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp(u64, u64, u64, SystemTime);
-
-impl Stamp {
-    fn of(file: &Path) -> io::Result<Self> {
-        let metadata = std::fs::metadata(file)?;
-        Ok(Self(metadata.dev(), metadata.ino(), metadata.len(), modified(&metadata)))
+        let scripts = ScriptInputs::read(&app, &fresh.scripts);
+        Ok(Artifact::program(app.kind, path, build_id, sources, scripts))
     }
 }
 

@@ -9,11 +9,11 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use super::early;
 use super::last::{How, Last, identities};
 use super::line::Line;
-use super::object_file::Identity;
 use super::plan::{self, Plan};
 use crate::documents;
 use crate::exit_code::exit_code;
 use crate::helper_error::HelperError;
+use crate::known_file::Identity;
 
 /// The environment variable with the directory of plans, set to link quickly if possible.
 pub(crate) const QUICK_VARIABLE: &str = "DEVHOST_LINK_QUICK";
@@ -113,14 +113,31 @@ fn by_plan(plan: &Plan, directory: &Path, line: &Line, objects: &[Identity]) -> 
     run_lld(plan, &args, directory, None)
 }
 
+/// Does something in the directory that is the only argument.
+pub(super) fn in_directory(args: &[OsString], work: impl FnOnce(&Path) -> Option<()>) -> ExitCode {
+    let [directory] = args else { return ExitCode::FAILURE };
+    work(Path::new(directory)).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+/// Makes the last link again by the plan in `directory`, from these objects and to another file.
+pub(super) fn repeat(
+    plan: &Plan,
+    last: &Last,
+    directory: &Path,
+    objects: &[(&str, Identity)],
+    made: &Path,
+    scratch: &Path,
+) -> Option<()> {
+    let (kept, to) = (Last::kept(directory), made.to_str()?);
+    let args = plan.arguments(objects, kept.to_str()?, |arg| {
+        if arg == last.line.output { to.to_owned() } else { arg.to_owned() }
+    });
+    run_lld(plan, &args, scratch, Some(&last.directory)).ok()
+}
+
 /// Runs lld, which must make the library without a word. What a stub does not have is an error. A long
 /// command line is written to a file in `scratch`.
-pub(super) fn run_lld(
-    plan: &Plan,
-    args: &[String],
-    scratch: &Path,
-    called_in: Option<&Path>,
-) -> std::io::Result<()> {
+fn run_lld(plan: &Plan, args: &[String], scratch: &Path, called_in: Option<&Path>) -> std::io::Result<()> {
     let mut command = Command::new(&plan.lld.path);
     command.args(["-flavor", "gnu", "-z", "defs"]);
     command.env_remove(QUICK_VARIABLE).env_remove(INCREMENTAL_VARIABLE);

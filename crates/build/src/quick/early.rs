@@ -16,12 +16,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::{Deserialize, Serialize};
 
-use super::driver::run_lld;
+use super::driver::{in_directory, repeat};
 use super::last::Last;
 use super::line::{Line, OBJECT_SUFFIX, TEMPORARY_FILES};
-use super::object_file::{Identity, Known, unit_of};
+use super::object_file::unit_of;
 use super::plan::Plan;
 use crate::documents;
+use crate::known_file::{Identity, Known};
 
 /// The name under which devhost runs it.
 pub(crate) const NAME: &str = "devhost-link-early";
@@ -45,11 +46,7 @@ struct Early {
 
 /// Watches for the objects of the call with the plans in `args`, and links them. Silent.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
-    let [directory] = args else { return ExitCode::FAILURE };
-    match link(Path::new(directory)) {
-        Some(()) => ExitCode::SUCCESS,
-        None => ExitCode::FAILURE,
-    }
+    in_directory(args, link)
 }
 
 fn link(directory: &Path) -> Option<()> {
@@ -67,11 +64,7 @@ fn link(directory: &Path) -> Option<()> {
     let paths: Vec<(&str, Identity)> =
         objects.iter().map(String::as_str).zip(identities.iter().copied()).collect();
     let made = directory.join("early.so");
-    let (kept, to) = (Last::kept(directory), made.to_str()?);
-    let args = plan.arguments(&paths, kept.to_str()?, |arg| {
-        if arg == last.line.output { to.to_owned() } else { arg.to_owned() }
-    });
-    run_lld(&plan, &args, directory, Some(&last.directory)).ok()?;
+    repeat(&plan, &last, directory, &paths, &made, directory)?;
     let early = Early { key: last.key, objects: identities, library: Known::new(&made).ok()? };
     documents::write(&path(directory), &early).ok()
 }

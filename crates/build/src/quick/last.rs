@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::line::{Line, TEMPORARY_FILES};
-use super::object_file::Identity;
 use crate::documents;
+use crate::known_file::Identity;
 
 /// How a link was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,8 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use super::object_file::{Identity, Known};
+use super::object_file::unit_of;
+use crate::known_file::{Identity, Known};
 
 /// How many objects are merged into one at most. If one of them changes, all are linked one by one.
 const MEMBERS_COUNT_MAX: usize = 32;
@@ -34,7 +35,6 @@ impl Merged {
 pub(super) fn runs<'o>(
     objects: &'o [(&'o str, Identity)],
     changing: &HashSet<&str>,
-    unit_of: impl Fn(&str) -> &str,
 ) -> Vec<&'o [(&'o str, Identity)]> {
     objects
         .split(|(path, _)| changing.contains(unit_of(path)))

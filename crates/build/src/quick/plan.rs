@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::line::{Line, OBJECTS, TEMPORARY};
 use super::merged::Merged;
-use super::object_file::{Identity, Known};
+use crate::known_file::{Identity, Known};
 
 /// Variables that change what the C compiler or lld does.
 const VARIABLES: &[&str] = &[

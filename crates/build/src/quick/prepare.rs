@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::cc;
-use super::driver::run_lld;
+use super::driver::{in_directory, repeat};
 use super::early;
 use super::last::{How, Last};
 use super::merged::{self, Merged};
-use super::object_file::{Identity, Known, unit_of};
+use super::object_file::unit_of;
 use super::plan::{Plan, Stubbed};
 use super::shape::Shape;
 use super::stub;
 use crate::documents;
+use crate::known_file::{Identity, Known};
 use crate::paths::entries;
 
 /// The name under which devhost runs it.
@@ -29,11 +30,7 @@ const SCRATCH_PREFIX: &str = "making-";
 
 /// Makes the plan in the directory in `args`. Silent: without a plan the next link is an ordinary one.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
-    let [directory] = args else { return ExitCode::FAILURE };
-    match prepare(Path::new(directory)) {
-        Some(()) => ExitCode::SUCCESS,
-        None => ExitCode::FAILURE,
-    }
+    in_directory(args, prepare)
 }
 
 fn prepare(directory: &Path) -> Option<()> {
@@ -144,7 +141,7 @@ fn merge(
 ) -> io::Result<Vec<Merged>> {
     let changing: HashSet<&str> = plan.changed.iter().flatten().map(String::as_str).collect();
     let objects: Vec<(&str, Identity)> = with_identities(last).collect();
-    let runs = merged::runs(&objects, &changing, unit_of);
+    let runs = merged::runs(&objects, &changing);
     let kept = |run: &[(&str, Identity)]| {
         let mut merged = plan.merged.iter().filter(|merged| merged.members.len() == run.len());
         merged.find(|merged| merged.starts(run) && merged.file.is_unchanged()).cloned()
@@ -168,11 +165,7 @@ fn try_out(plan: &Plan, last: &Last, directory: &Path, paths: &HashMap<u64, Path
     let held: Vec<&str> = held.iter().map(|path| path.to_str()).collect::<Option<_>>()?;
     let objects: Vec<(&str, Identity)> = held.into_iter().zip(last.objects.iter().copied()).collect();
     let made = scratch.path().join("made.so");
-    let (kept, to) = (Last::kept(directory), made.to_str()?);
-    let args = plan.arguments(&objects, kept.to_str()?, |arg| {
-        if arg == last.line.output { to.to_owned() } else { arg.to_owned() }
-    });
-    run_lld(plan, &args, scratch.path(), Some(&last.directory)).ok()?;
+    repeat(plan, last, directory, &objects, &made, scratch.path())?;
     Shape::of(&made)
 }
 

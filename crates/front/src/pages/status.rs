@@ -50,30 +50,37 @@ pub(crate) fn render_status(status: &Status, used: Option<&Document>, context: &
 
 /// Renders what the app uses, and what a change of each file does.
 fn files(used: Option<&Document>) -> Markup {
-    let Some(used) = used else {
-        return html! { section { h2 { "Files that the app uses" } p class="empty" { "Not known at the moment: the watcher did not answer." } } };
-    };
-    let left_out = used.left_out + used.files.len().saturating_sub(USED_SHOWN_COUNT_MAX);
     html! {
         section {
             h2 { "Files that the app uses" }
-            @if used.full {
-                p class="empty" { "The app uses more files than devhost can follow. Names of files count, too." }
-            } @else if !used.trusted {
-                p class="empty" { "Not all that the app does with files is seen. Names of files count, too." }
+            @match used {
+                Some(used) => (list(used)),
+                None => p class="empty" { "Not known at the moment: the watcher did not answer." },
             }
-            @if used.files.is_empty() {
-                p class="empty" { "None yet." }
-            } @else {
-                dl {
-                    @for file in used.files.iter().take(USED_SHOWN_COUNT_MAX) {
-                        dt { (Foreign(&file.path)) }
-                        dd { (file.does) ": " (Foreign(&file.why)) }
-                    }
-                    @if left_out > 0 {
-                        dt { (left_out) " more" }
-                        dd { a href="/__devhost/files" { "/__devhost/files" } " lists them" }
-                    }
+        }
+    }
+}
+
+/// Renders the files one by one.
+fn list(used: &Document) -> Markup {
+    let left_out = used.left_out + used.files.len().saturating_sub(USED_SHOWN_COUNT_MAX);
+    html! {
+        @if used.full {
+            p class="empty" { "The app uses more files than devhost can follow. Names of files count, too." }
+        } @else if !used.trusted {
+            p class="empty" { "Not all that the app does with files is seen. Names of files count, too." }
+        }
+        @if used.files.is_empty() {
+            p class="empty" { "None yet." }
+        } @else {
+            dl {
+                @for file in used.files.iter().take(USED_SHOWN_COUNT_MAX) {
+                    dt { (Foreign(&file.path)) }
+                    dd { (file.does) ": " (Foreign(&file.why)) }
+                }
+                @if left_out > 0 {
+                    dt { (left_out) " more" }
+                    dd { a href="/__devhost/files" { "/__devhost/files" } " lists them" }
                 }
             }
         }

@@ -197,9 +197,8 @@ impl Observer {
         self.lock().knowledge.used_places()
     }
 
-    /// Returns true if a file is as the app left it, or the app is writing it.
+    /// Returns true if a file is as the app left it, or the app is writing it, as far as was read.
     pub(crate) fn is_left_by_app(&self, place: &Path) -> bool {
-        self.read_all();
         self.lock().knowledge.is_left_by_app(place)
     }
 
