@@ -1123,3 +1123,16 @@ fn a_directory_that_takes_a_name_is_watched_whatever_becomes_of_the_one_before_i
         }
     }
 }
+
+#[test]
+fn a_named_directory_is_noticed_however_fast_it_comes_with_those_above_it() {
+    let mut project = Project::new(&[]);
+    for round in 0..100 {
+        let file = format!("round{round}/deep/er/1.sql");
+        project.name_inputs(&[&format!("round{round}/deep/er")]);
+        project.expect_nothing();
+        project.write(&file, "x");
+        let (changes, _) = project.settle();
+        assert!(changes.files.inputs.contains(&project.path(&file)), "round {round}: {changes:?}");
+    }
+}

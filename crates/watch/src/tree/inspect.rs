@@ -121,6 +121,8 @@ impl Tree {
                     self.scan(place.to_owned(), FirstLook::New);
                 }
                 self.watch_named_directories();
+                // One that came before what is above it was watched has caused no event.
+                self.look_at_inputs_below(place);
                 // Another directory may have taken the place of the known one.
                 self.look_at_known_below(place);
             }

@@ -37,6 +37,15 @@ impl Tree {
     /// Watches the directory of a place, or the nearest existing one above it, so that its return is seen. Returns true if that
     /// was not watched before.
     pub(super) fn watch_directory_of(&mut self, place: &Path) -> bool {
+        let mut is_new = false;
+        // A nearer one may have come right before this one was watched, and caused no event.
+        while self.watch_nearest(place) {
+            is_new = true;
+        }
+        is_new
+    }
+
+    fn watch_nearest(&mut self, place: &Path) -> bool {
         for directory in place.ancestors().skip(1) {
             if self.directories.contains_key(directory) {
                 return false;
